@@ -1,0 +1,57 @@
+import type { MeshError } from '../base/errors.ts';
+import type { IpAddress, Protocol } from '../model/address.ts';
+import type { KernelObject, ObjectKind, Op } from '../model/kernel-state.ts';
+
+/** The part of the kernel a look or an event is about; a missing field means all of it. */
+export interface Scope {
+  netns?: readonly string[];
+  kinds?: readonly ObjectKind[];
+}
+
+export interface ApplyReport {
+  done: Op[];
+  failed: { op: Op; error: MeshError }[];
+  /** sendmsg calls, netlink messages in them, and runs of iptables-restore that this apply took. */
+  sends: number;
+  messages: number;
+  firewallRuns: number;
+}
+
+/** Since the driver was opened. */
+export interface KernelCounters {
+  sends: number;
+  messages: number;
+  bytes: number;
+  firewallRuns: number;
+  operations: number;
+  failed: number;
+  observes: number;
+}
+
+/** A socket that waits for clients in some netns. */
+export interface Listener {
+  protocol: Protocol;
+  port: number;
+  address: IpAddress;
+}
+
+/**
+ * The kernel as a port with three verbs. Drivers: linux (linux.ts) and a model for tests (model-kernel.ts).
+ * All three only ever see objects that are ours by name (model/names.ts).
+ */
+export interface Kernel {
+  /** What is there now. Retries dumps the kernel calls inconsistent (NLM_F_DUMP_INTR). */
+  observe(scope?: Scope): Promise<Map<string, KernelObject>>;
+  /** Takes the steps in their order, batched per netns and family; goes on after a failed one and reports it. */
+  apply(ops: readonly Op[]): Promise<ApplyReport>;
+  /** Calls back with what may have changed under us (also after lost events); never for what apply itself did and knows of, where that can be told. Returns the way to stop. */
+  watch(onChange: (scope: Scope) => void): () => void;
+  /** Sockets bound to a port in a task's netns. */
+  listeners(netns: string): Promise<Listener[]>;
+  /** Open (established) connections per real server of the given fwmarks: key `address:port` (IPv6 in brackets). */
+  connections(netns: string, fwmarks: readonly number[]): Promise<Map<string, number>>;
+  /** A path that setns(2) takes for this netns. */
+  netnsPath(netns: string): string;
+  counters(): KernelCounters;
+  close(): void;
+}

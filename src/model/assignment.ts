@@ -1,0 +1,82 @@
+import type { Cidr, Family, IpAddress, MacAddress, Protocol } from './address.ts';
+
+/** One node's complete view of what it has to be. A snapshot is this; a delta names what changed in it. */
+export interface Assignment {
+  /** Store revision this view was made from; grows. */
+  revision: number;
+  self: { nodeId: string; name: string; number: number; underlay: IpAddress };
+  networks: AssignedNetwork[];
+  peers: Peer[];
+  ports: AssignedPort[];
+  tasks: AssignedTask[];
+}
+
+export interface AssignedNetwork {
+  id: string;
+  /** `ingress` is the one that carries published ports. */
+  name: string;
+  vni: number;
+  subnets: { family: Family; cidr: Cidr; /** This node's own block. */ block: Cidr }[];
+}
+
+/** Another node as seen from this one. */
+export interface Peer {
+  nodeId: string;
+  number: number;
+  underlay: IpAddress;
+  mac: MacAddress;
+  /** Its block in each network and family. */
+  blocks: { networkId: string; family: Family; block: Cidr }[];
+}
+
+export interface AssignedPort {
+  protocol: Protocol;
+  published: number;
+  mode: 'ingress' | 'host';
+  serviceId: string;
+  serviceName: string;
+  scheduler: string;
+  endpoints: Endpoint[];
+}
+
+/** A task as a real server of one published port. */
+export interface Endpoint {
+  taskId: string;
+  nodeId: string;
+  address: IpAddress;
+  port: number;
+  /** 0 keeps existing connections and takes no new ones. */
+  weight: number;
+}
+
+export interface AssignedTask {
+  id: string;
+  serviceId: string;
+  serviceName: string;
+  slot: number;
+  desired: 'running' | 'shutdown';
+  addresses: { networkId: string; address: IpAddress }[];
+  process: {
+    command: string[];
+    workingDir: string;
+    user?: string;
+    environment: Record<string, string>;
+  };
+  /** Target ports that must be bound before the task counts as running. */
+  targets: { protocol: Protocol; port: number }[];
+  /** Milliseconds from SIGTERM to SIGKILL. */
+  stopGracePeriod: number;
+}
+
+/** What changed between two revisions; lists hold whole new values, `removed` their keys. */
+export interface AssignmentDelta {
+  /** The delta only fits on exactly this revision. */
+  base: number;
+  revision: number;
+  peers: Peer[];
+  ports: AssignedPort[];
+  tasks: AssignedTask[];
+  removedPeers: string[]; // nodeId
+  removedPorts: string[]; // portKey
+  removedTasks: string[]; // task id
+}

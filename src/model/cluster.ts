@@ -1,0 +1,122 @@
+import type { Cidr, Family, IpAddress } from './address.ts';
+import type { ServiceSpec } from './spec.ts';
+
+/** What every stored object has. `version` grows with each write and guards compare-and-swap. */
+export interface Stored {
+  id: string;
+  version: number;
+  /** Milliseconds since the epoch. */
+  createdAt: number;
+  updatedAt: number;
+}
+
+export interface Service extends Stored {
+  name: string;
+  spec: ServiceSpec;
+  /** Grows when a change of the spec needs new tasks (command, environment …), not when only ports or replicas change. */
+  taskGeneration: number;
+}
+
+export interface Node extends Stored {
+  name: string;
+  /** 1..65535, unique, never reused while the node exists: travels as VXLAN GBP mark with every packet. */
+  number: number;
+  role: 'manager' | 'worker';
+  labels: Record<string, string>;
+  availability: 'active' | 'pause' | 'drain';
+  /** Where other nodes send VXLAN to. */
+  underlay: IpAddress;
+  state: 'ready' | 'down';
+  /** Milliseconds since the epoch of the last state change. */
+  stateSince: number;
+  /** What the agent said of itself. */
+  agentVersion: string;
+  kernelRelease: string;
+}
+
+export interface Network extends Stored {
+  name: string;
+  /** VXLAN network identifier, 24 bit. */
+  vni: number;
+  /** One per family in use; every node owns a block of each. */
+  subnets: NetworkSubnet[];
+}
+
+export interface NetworkSubnet {
+  family: Family;
+  cidr: Cidr;
+  /** Prefix length of one node's block. */
+  blockPrefix: number;
+}
+
+/**
+ * Task life: new → pending (no node fits) → assigned → starting → running → (complete | failed | shutdown).
+ * States only move forward; a replacement is a new task in the same slot.
+ */
+export type TaskState =
+  | 'new'
+  | 'pending'
+  | 'assigned'
+  | 'starting'
+  | 'running'
+  | 'complete'
+  | 'shutdown'
+  | 'failed'
+  | 'orphaned';
+
+/**
+ * What the manager wants of a task. `drain`: its real servers go to weight 0 everywhere, existing connections live on;
+ * `shutdown`: every live node acknowledged the drain, the process may be stopped; `remove`: forget it once it has ended.
+ */
+export type DesiredState = 'running' | 'drain' | 'shutdown' | 'remove';
+
+export interface Task extends Stored {
+  serviceId: string;
+  serviceName: string;
+  /** 1..replicas; for global services the node's number. */
+  slot: number;
+  nodeId?: string;
+  /** The part of the spec this task runs; ports are not in it: they belong to the data path alone. */
+  generation: number;
+  spec: ServiceSpec;
+  /** One address per network and family, from the node's block. */
+  addresses: { networkId: string; address: IpAddress }[];
+  desired: DesiredState;
+  status: TaskStatus;
+  /** Revision of the assignments from which on the task has weight 0; set while draining. */
+  drainRevision?: number;
+  /** Wall clock, ms: when the drain ends even with connections open. */
+  drainDeadline?: number;
+  /** Restarts of this slot so far within the restart window. */
+  restarts: number;
+  /** Wall clock, ms: not to be started before. */
+  notBefore?: number;
+}
+
+export interface TaskStatus {
+  state: TaskState;
+  /** What a person should know, for example why the task is pending. */
+  message: string;
+  /** The failure, empty when there is none. */
+  error: string;
+  pid?: number;
+  exitCode?: number;
+  /** Milliseconds since the epoch. */
+  since: number;
+}
+
+/** States after which a task never runs again. */
+export function isTerminal(state: TaskState): boolean {
+  return state === 'complete' || state === 'shutdown' || state === 'failed' || state === 'orphaned';
+}
+
+/** The whole cluster as the deciding functions see it. */
+export interface ClusterView {
+  revision: number;
+  /** Wall clock, ms. */
+  now: number;
+  nodes: readonly Node[];
+  services: readonly Service[];
+  tasks: readonly Task[];
+  networks: readonly Network[];
+}

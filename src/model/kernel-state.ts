@@ -1,0 +1,240 @@
+import type { Cidr, Family, IpAddress, MacAddress } from './address.ts';
+
+/**
+ * The kernel as data. `want` (planned) and `have` (observed) are both a KernelState, so they can be compared,
+ * printed by one renderer and replayed. `netns` is a name of model/names.ts; `host` is the netns meshd runs in.
+ */
+export type KernelObject =
+  | Netns
+  | VethPair
+  | Vxlan
+  | Sysctl
+  | AddressObject
+  | Neighbour
+  | FdbEntry
+  | Route
+  | Rule
+  | IpSet
+  | SetMember
+  | FirewallChain
+  | FirewallJump
+  | IpvsTimeouts
+  | VirtualService
+  | RealServer;
+
+export type ObjectKind = KernelObject['kind'];
+
+/** A named network namespace with its loopback up. */
+export interface Netns {
+  kind: 'netns';
+  netns: string;
+  loopbackUp: boolean;
+}
+
+/** Both ends of a veth pair: one object, for the kernel makes and destroys them together. Identity: `netns` + `name`. */
+export interface VethPair {
+  kind: 'veth';
+  netns: string;
+  name: string;
+  mtu: number;
+  up: boolean;
+  peer: { netns: string; name: string; mtu: number; up: boolean };
+}
+
+/** Lives in `netns`; its UDP socket stays in `underlayNetns`. Learning off, group policy (GBP) on. */
+export interface Vxlan {
+  kind: 'vxlan';
+  netns: string;
+  name: string;
+  underlayNetns: string;
+  vni: number;
+  local: IpAddress;
+  port: number;
+  mac: MacAddress;
+  mtu: number;
+  up: boolean;
+  gbp: boolean;
+  learning: boolean;
+}
+
+export interface Sysctl {
+  kind: 'sysctl';
+  netns: string;
+  /** Dotted name; a dot inside an interface name is written `/`, as sysctl(8) does. */
+  name: string;
+  value: string;
+}
+
+export interface AddressObject {
+  kind: 'address';
+  netns: string;
+  dev: string;
+  address: IpAddress;
+  prefix: number;
+}
+
+/** A permanent neighbour entry. */
+export interface Neighbour {
+  kind: 'neighbour';
+  netns: string;
+  dev: string;
+  address: IpAddress;
+  mac: MacAddress;
+}
+
+/** Where a VXLAN device sends frames for a MAC address. */
+export interface FdbEntry {
+  kind: 'fdb';
+  netns: string;
+  dev: string;
+  mac: MacAddress;
+  dst: IpAddress;
+}
+
+export interface Route {
+  kind: 'route';
+  netns: string;
+  type: 'unicast' | 'local';
+  /** `0.0.0.0/0` and `::/0` for default. */
+  destination: Cidr;
+  /** 254 is main. */
+  table: number;
+  dev: string;
+  via?: IpAddress;
+  onlink: boolean;
+  scope: 'global' | 'link' | 'host';
+  source?: IpAddress;
+}
+
+export interface Rule {
+  kind: 'rule';
+  netns: string;
+  family: Family;
+  priority: number;
+  fwmark: number;
+  fwmask: number;
+  action: { lookup: number } | { goto: number } | 'nop';
+}
+
+export interface IpSet {
+  kind: 'ipset';
+  netns: string;
+  name: string;
+  type: 'bitmap:port';
+  range: { from: number; to: number };
+  skbinfo: boolean;
+}
+
+export interface SetMember {
+  kind: 'set-member';
+  netns: string;
+  set: string;
+  port: number;
+  /** Mark handed to the packet; the mask is 0xffffffff. Only in sets with skbinfo. */
+  mark?: number;
+}
+
+/** A whole chain of ours, rules in the words of iptables-save without `-A CHAIN`. */
+export interface FirewallChain {
+  kind: 'chain';
+  netns: string;
+  family: Family;
+  table: 'raw' | 'mangle' | 'nat' | 'filter';
+  chain: string;
+  rules: string[];
+}
+
+/** The rule in a built-in chain that leads into a chain of ours. */
+export interface FirewallJump {
+  kind: 'jump';
+  netns: string;
+  family: Family;
+  table: 'raw' | 'mangle' | 'nat' | 'filter';
+  from: string;
+  chain: string;
+  /** Matches before `-j`, in iptables-save words, often empty. */
+  match: string;
+  position: 'first' | 'last';
+}
+
+/** Idle times of connections in one netns, seconds (IPVS_CMD_SET_CONFIG). */
+export interface IpvsTimeouts {
+  kind: 'ipvs-timeouts';
+  netns: string;
+  tcp: number;
+  tcpFin: number;
+  udp: number;
+}
+
+/** An IPVS service by fwmark. */
+export interface VirtualService {
+  kind: 'virtual-service';
+  netns: string;
+  family: Family;
+  fwmark: number;
+  scheduler: string;
+}
+
+/** A real server of a fwmark service, forwarded by masquerading (NAT). */
+export interface RealServer {
+  kind: 'real-server';
+  netns: string;
+  family: Family;
+  fwmark: number;
+  address: IpAddress;
+  port: number;
+  weight: number;
+}
+
+/** Objects by identity. Two objects with one key are two states of the same thing. */
+export type KernelState = ReadonlyMap<string, KernelObject>;
+
+/** What makes an object that object; all its other fields can be changed or need a replacement. */
+export function keyOf(object: KernelObject): string {
+  switch (object.kind) {
+    case 'netns':
+      return `netns ${object.netns}`;
+    case 'veth':
+    case 'vxlan':
+      return `link ${object.netns} ${object.name}`;
+    case 'sysctl':
+      return `sysctl ${object.netns} ${object.name}`;
+    case 'address':
+      return `address ${object.netns} ${object.dev} ${object.address}/${object.prefix}`;
+    case 'neighbour':
+      return `neighbour ${object.netns} ${object.dev} ${object.address}`;
+    case 'fdb':
+      return `fdb ${object.netns} ${object.dev} ${object.mac}`;
+    case 'route':
+      return `route ${object.netns} ${object.table} ${object.destination}`;
+    case 'rule':
+      return `rule ${object.netns} ${object.family} ${object.priority}`;
+    case 'ipset':
+      return `ipset ${object.netns} ${object.name}`;
+    case 'set-member':
+      return `set-member ${object.netns} ${object.set} ${object.port}`;
+    case 'chain':
+      return `chain ${object.netns} ${object.family} ${object.table} ${object.chain}`;
+    case 'jump':
+      return `jump ${object.netns} ${object.family} ${object.table} ${object.from} ${object.chain}`;
+    case 'ipvs-timeouts':
+      return `ipvs-timeouts ${object.netns}`;
+    case 'virtual-service':
+      return `virtual-service ${object.netns} ${object.family} ${object.fwmark}`;
+    case 'real-server':
+      return `real-server ${object.netns} ${object.family} ${object.fwmark} ${object.address} ${object.port}`;
+  }
+}
+
+/** A state from objects; a later object with the same key replaces an earlier one. */
+export function stateOf(objects: Iterable<KernelObject>): Map<string, KernelObject> {
+  const state = new Map<string, KernelObject>();
+  for (const object of objects) state.set(keyOf(object), object);
+  return state;
+}
+
+/** One step towards `want`; what the kernel cannot change in place becomes a delete and a create. */
+export type Op =
+  | { verb: 'create'; object: KernelObject }
+  | { verb: 'change'; object: KernelObject; before: KernelObject }
+  | { verb: 'delete'; object: KernelObject };

@@ -1,0 +1,89 @@
+import type { MacAddress, Protocol } from './address.ts';
+
+/**
+ * Ownership by name: whatever carries one of these names, marks or numbers was made by meshd, and nothing else
+ * is ever changed or deleted. The names are the same on every node, so `ipvsadm -Ln` reads the same everywhere.
+ */
+
+/** The netns meshd itself runs in. Not a file name: the kernel room maps it to /proc/self/ns/net. */
+export const HOST_NETNS = 'host';
+export const LB_NETNS = 'mesh-lb';
+export const NETNS_PREFIX = 'mesh-';
+
+export function networkNetns(network: string): string {
+  return `mesh-net-${network}`;
+}
+
+export function taskNetns(taskId: string): string {
+  return `mesh-task-${taskId}`;
+}
+
+/** Veth between host (`mesh0`) and lb netns (`host0`). */
+export const HOST_LINK = 'mesh0';
+export const LB_HOST_LINK = 'host0';
+/** Veth between lb (`net0`) and the ingress router (`lb0`). */
+export const LB_NET_LINK = 'net0';
+export const NET_LB_LINK = 'lb0';
+export const VXLAN_LINK = 'vxlan0';
+export const TASK_LINK = 'eth0';
+
+/** The router's end of a task's veth; IFNAMSIZ is 16 with the NUL, task ids are 12 characters. */
+export function taskVeth(taskId: string): string {
+  return `t-${taskId}`;
+}
+
+export const VXLAN_PORT = 4789;
+export const INGRESS_NETWORK = 'ingress';
+/** First VNI handed out, as in Swarm. */
+export const FIRST_VNI = 4096;
+
+/** rtm_protocol of every route of ours; 109 = 'm', unassigned in include/uapi/linux/rtnetlink.h and iproute2's rt_protos. */
+export const ROUTE_PROTOCOL = 109;
+/** `ip rule` priorities of ours in network netns. */
+export const RULE_PRIORITY_BASE = 10_000;
+/** Routing table of the way back to the node with this number. */
+export function returnTable(nodeNumber: number): number {
+  return 100_000 + nodeNumber;
+}
+
+export const SET_PREFIX = 'mesh-';
+/** Host: published ports of a protocol (bitmap:port). */
+export function publishedSet(protocol: Protocol): string {
+  return `mesh-pub-${protocol}`;
+}
+/** lb: port → fwmark of a protocol (bitmap:port with skbinfo). */
+export function serviceSet(protocol: Protocol): string {
+  return `mesh-svc-${protocol}`;
+}
+
+export const CHAIN_PREFIX = 'MESH-';
+
+const PROTOCOL_CLASS: Record<Protocol, number> = { tcp: 1, udp: 2, sctp: 3 };
+
+/** fwmark of a published port: class of the protocol ≪ 16 | port, so 0x11f90 is 8080/tcp on every node. */
+export function portMark(protocol: Protocol, published: number): number {
+  return (PROTOCOL_CLASS[protocol] << 16) | published;
+}
+
+/** The port a fwmark stands for, or undefined when the mark is not one of ours. */
+export function markedPort(mark: number): { protocol: Protocol; published: number } | undefined {
+  const published = mark & 0xffff;
+  for (const [protocol, number] of Object.entries(PROTOCOL_CLASS) as [Protocol, number][]) {
+    if (mark >>> 16 === number && published !== 0) return { protocol, published };
+  }
+  return undefined;
+}
+
+/** Deterministic VTEP address of a node: locally administered, "mes", node number. */
+export function vtepMac(nodeNumber: number): MacAddress {
+  const hex = (byte: number) => byte.toString(16).padStart(2, '0');
+  return `02:6d:65:73:${hex(nodeNumber >> 8)}:${hex(nodeNumber & 0xff)}`;
+}
+
+/**
+ * Fixed places in a node's block: .0 VTEP, .1 host end (source of localhost clients), .2 lb towards the host (DNAT target),
+ * .3 lb towards the router, .4 router towards the lb; tasks get the rest.
+ */
+export const BLOCK_SLOT = { vtep: 0, host: 1, lb: 2, lbNet: 3, router: 4, firstTask: 5 } as const;
+/** Gateway every task sees, on its own veth only (RFC 3927 space, never routed). */
+export const TASK_GATEWAY = { inet: '169.254.1.1', inet6: 'fe80::1' } as const;
