@@ -1,0 +1,56 @@
+// The table of rooms in docs/architecture.md: import only strictly lower layers, never sideways.
+const layers = [
+  ['base'],
+  ['model'],
+  ['manifest', 'decide', 'plan', 'netlink'],
+  ['diff'],
+  ['store', 'rpc', 'kernel', 'runtime', 'dns'],
+  ['manager', 'agent', 'cli'],
+  ['main'],
+];
+
+const upward = layers.flatMap((rooms, layer) =>
+  rooms.map((room) => {
+    const lower = layers.slice(0, layer).flat();
+    const allowed = [...lower, room].join('|');
+    return {
+      name: `${room}-imports-only-lower-layers`,
+      severity: 'error',
+      from: { path: `^src/${room}/`, pathNot: '\\.test\\.ts$' },
+      to: { path: '^src/', pathNot: `^src/(${allowed})/` },
+    };
+  }),
+);
+
+module.exports = {
+  forbidden: [
+    ...upward,
+    { name: 'no-circular', severity: 'error', from: {}, to: { circular: true } },
+    {
+      name: 'native-only-from-kernel',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/kernel/' },
+      to: { path: '^native/' },
+    },
+    {
+      name: 'pure-layers-have-no-io',
+      comment: 'base/log and base/clock are the two doors',
+      severity: 'error',
+      from: { path: '^src/(base|model|manifest|decide|plan|netlink|diff)/', pathNot: '(\\.test\\.ts|^src/base/(log|clock)\\.ts)$' },
+      to: { dependencyTypes: ['core'] },
+    },
+    {
+      name: 'tests-are-not-imported',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '\\.test\\.ts$' },
+      to: { path: '\\.test\\.ts$' },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '^src/rpc/gen/' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default'] },
+  },
+};

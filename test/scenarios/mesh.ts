@@ -1,0 +1,141 @@
+// The running mesh of three nodes and a client as test/host/mesh lays it out, from the point of view of a test.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import type { Answer, LoadFigures, Order } from './orders.ts';
+
+export interface Outcome {
+  status: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a command to its end; never rejects because of its exit status. */
+export function run(command: string, args: readonly string[], input?: string): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.setEncoding('utf8').on('data', (text) => {
+      stdout += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      stderr += text;
+    });
+    child.once('error', reject);
+    child.once('close', (code, signal) => resolve({ status: code ?? (signal === null ? 1 : 128), stdout, stderr }));
+    child.stdin.on('error', () => {}); // the command may end without reading
+    child.stdin.end(input ?? '');
+  });
+}
+
+/** Runs a command inside a host of the mesh: node1, node2 … or client. */
+export function on(host: string, ...command: string[]): Promise<Outcome> {
+  return run('on', [host, ...command]);
+}
+
+/** Standard output of a command that has to succeed. */
+export async function must(outcome: Promise<Outcome>): Promise<string> {
+  const { status, stdout, stderr } = await outcome;
+  if (status !== 0) throw new Error(`exit status ${status}: ${stderr || stdout}`);
+  return stdout;
+}
+
+export function meshctl(...args: string[]): Promise<Outcome> {
+  return run('meshctl', args);
+}
+
+export function applyText(manifest: string, ...options: string[]): Promise<Outcome> {
+  return run('meshctl', ['apply', ...options, '-'], manifest);
+}
+
+/** Rows of a listing verb. */
+export async function rows(...verb: string[]): Promise<Record<string, unknown>[]> {
+  return JSON.parse(await must(meshctl(...verb, '--format', 'json')));
+}
+
+export const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+/** Looks again and again until the condition gives something; throws what it last saw after `limit` ms. */
+export async function until<T>(what: string, limit: number, look: () => Promise<T | undefined | false>): Promise<T> {
+  const deadline = performance.now() + limit;
+  let last: unknown;
+  for (;;) {
+    try {
+      const seen = await look();
+      if (seen !== undefined && seen !== false) return seen;
+      last = seen;
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() > deadline) throw new Error(`not within ${limit} ms: ${what} (last: ${String(last)})`);
+    await sleep(50);
+  }
+}
+
+export interface Probe {
+  http(url: string, options?: { timeout?: number; localPort?: number; localAddress?: string }): Promise<string>;
+  udp(host: string, port: number, timeout?: number): Promise<string>;
+  startLoad(
+    name: string,
+    urls: string[],
+    options?: { parallel?: number; keepAlive?: boolean; timeout?: number; pause?: number },
+  ): Promise<void>;
+  stopLoad(name: string): Promise<LoadFigures>;
+  hold(name: string, host: string, port: number): Promise<void>;
+  ask(name: string): Promise<string>;
+  release(name: string): Promise<void>;
+  close(): void;
+}
+
+/** Starts a probe inside a host. */
+export function probe(host: string, program: string): Probe {
+  const child: ChildProcess = spawn('on', [host, 'node', program], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
+  let next = 0;
+  createInterface({ input: child.stdout! }).on('line', (line) => {
+    const answer = JSON.parse(line) as Answer;
+    const waiter = waiting.get(answer.id);
+    waiting.delete(answer.id);
+    if (answer.ok) waiter?.resolve(answer.value);
+    else waiter?.reject(new Error(answer.error));
+  });
+  child.once('close', () => {
+    for (const waiter of waiting.values()) waiter.reject(new Error(`the probe in ${host} ended`));
+    waiting.clear();
+  });
+  const send = <T>(order: Order): Promise<T> =>
+    new Promise((resolve, reject) => {
+      next += 1;
+      waiting.set(next, { resolve: resolve as (value: unknown) => void, reject });
+      child.stdin!.write(`${JSON.stringify({ ...order, id: next })}\n`);
+    });
+  return {
+    http: (url, options = {}) => send({ op: 'http', url, timeout: 10_000, ...options }),
+    udp: (address, port, timeout = 5_000) => send({ op: 'udp', host: address, port, timeout }),
+    startLoad: (name, urls, options = {}) =>
+      send({ op: 'load', name, urls, parallel: 1, keepAlive: false, timeout: 10_000, pause: 0, ...options }),
+    stopLoad: (name) => send({ op: 'load-stop', name }),
+    hold: (name, address, port) => send({ op: 'hold', name, host: address, port }),
+    ask: (name) => send({ op: 'ask', name }),
+    release: (name) => send({ op: 'release', name }),
+    close: () => child.stdin!.end(),
+  };
+}
+
+/** `web.2 k3… on node3 sees 172.30.0.100 41234` taken apart. */
+export function parseAnswer(text: string): { task: string; id: string; node: string; address: string; port: number } {
+  const match = /^(\S+) (\S+) on (\S+) sees (\S+) (\d+)$/.exec(text);
+  if (!match) throw new Error(`not an answer of whoami: ${text}`);
+  const [, task, id, node, address, port] = match as unknown as [string, string, string, string, string, string];
+  return { task, id, node, address, port: Number(port) };
+}
+
+/** IPv4 addresses of the hosts, as test/host/mesh exports them. */
+export function addressOf(host: string): string {
+  const address = process.env[host.toUpperCase()];
+  if (address === undefined) throw new Error(`${host.toUpperCase()} is not set: run this through \`make mesh\``);
+  return address;
+}
+
+export const nodeNames = (): string[] =>
+  Array.from({ length: Number(process.env['MESH_NODES'] ?? 3) }, (_, index) => `node${index + 1}`);

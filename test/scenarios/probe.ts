@@ -1,0 +1,167 @@
+// A client that lives in one host's network namespace and takes orders as JSON lines on standard input:
+// starting a program for every request is far too slow under emulation, and would hide short failures.
+import { createSocket } from 'node:dgram';
+import { Agent, request } from 'node:http';
+import { createConnection } from 'node:net';
+import { createInterface } from 'node:readline';
+import type { Answer, LoadFigures, Order } from './orders.ts';
+
+interface Load {
+  stop(): Promise<LoadFigures>;
+}
+
+const loads = new Map<string, Load>();
+
+/** One HTTP request on a connection of its own; resolves with the body, rejects with the reason. */
+function httpOnce(
+  url: string,
+  options: { timeout: number; localPort?: number | undefined; agent?: Agent; localAddress?: string | undefined },
+): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request(url, {
+      agent: options.agent ?? false,
+      ...(options.localPort === undefined ? {} : { localPort: options.localPort }),
+      ...(options.localAddress === undefined ? {} : { localAddress: options.localAddress }),
+    });
+    const timer = setTimeout(
+      () => outgoing.destroy(new Error(`no answer within ${options.timeout} ms`)),
+      options.timeout,
+    );
+    outgoing.once('close', () => clearTimeout(timer));
+    outgoing.once('error', (error: NodeJS.ErrnoException) => reject(new Error(error.code ?? error.message)));
+    outgoing.once('response', (response) => {
+      let body = '';
+      response.on('data', (part) => {
+        body += part;
+      });
+      response.once('end', () => resolve(body.trim()));
+      response.once('error', reject);
+    });
+    outgoing.end();
+  });
+}
+
+/** One datagram and its reply, or a rejection after `timeout` ms. */
+function udpOnce(host: string, port: number, timeout: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
+    const timer = setTimeout(() => finish(() => reject(new Error(`no answer within ${timeout} ms`))), timeout);
+    const finish = (then: () => void) => {
+      clearTimeout(timer);
+      socket.close();
+      then();
+    };
+    socket.once('message', (message) => finish(() => resolve(message.toString().trim())));
+    socket.once('error', (error) => finish(() => reject(error)));
+    // Connected, so that an ICMP refusal comes back as an error instead of silence.
+    socket.connect(port, host, () => socket.send('who'));
+  });
+}
+
+/** Keeps `parallel` request loops going over the urls in turn until stopped; counts every failure. */
+function startLoad(order: Extract<Order, { op: 'load' }>): Load {
+  let running = true;
+  const figures: LoadFigures = { answered: 0, failed: 0, errors: {}, by: {}, slowest: 0 };
+  const loops = Array.from({ length: order.parallel }, async (_, index) => {
+    const agent = order.keepAlive ? new Agent({ keepAlive: true, maxSockets: 1 }) : undefined;
+    for (let turn = index; running; turn += 1) {
+      const url = order.urls[turn % order.urls.length]!;
+      const started = performance.now();
+      try {
+        const body = await httpOnce(url, { timeout: order.timeout, ...(agent ? { agent } : {}) });
+        const who = body.split(' ')[0] ?? '';
+        figures.answered += 1;
+        figures.by[who] = (figures.by[who] ?? 0) + 1;
+        figures.slowest = Math.max(figures.slowest, performance.now() - started);
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error);
+        figures.failed += 1;
+        figures.errors[reason] = (figures.errors[reason] ?? 0) + 1;
+      }
+      if (order.pause > 0) await new Promise((resume) => setTimeout(resume, order.pause));
+    }
+    agent?.destroy();
+  });
+  return {
+    async stop() {
+      running = false;
+      await Promise.all(loops);
+      return figures;
+    },
+  };
+}
+
+/** Holds one TCP connection open and sends a request over it whenever asked. */
+const held = new Map<string, { ask(): Promise<string>; close(): void }>();
+
+function hold(order: Extract<Order, { op: 'hold' }>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = createConnection({ host: order.host, port: order.port });
+    let waiting: { resolve(text: string): void; reject(error: Error): void } | undefined;
+    socket.setEncoding('utf8');
+    socket.once('connect', () => resolve());
+    socket.on('data', (text) => {
+      waiting?.resolve(String(text));
+      waiting = undefined;
+    });
+    const gone = (error: Error) => {
+      reject(error);
+      waiting?.reject(error);
+      waiting = undefined;
+      held.set(order.name, { ask: () => Promise.reject(error), close() {} });
+    };
+    socket.on('error', gone);
+    socket.on('close', () => gone(new Error('connection closed')));
+    held.set(order.name, {
+      ask: () =>
+        new Promise((resolveAsk, rejectAsk) => {
+          waiting = { resolve: resolveAsk, reject: rejectAsk };
+          setTimeout(() => gone(new Error('no answer on the open connection within 10 s')), 10_000).unref();
+          socket.write('GET / HTTP/1.1\r\nHost: task\r\n\r\n');
+        }),
+      close: () => socket.destroy(),
+    });
+  });
+}
+
+async function obey(order: Order): Promise<unknown> {
+  switch (order.op) {
+    case 'http':
+      return httpOnce(order.url, {
+        timeout: order.timeout,
+        localPort: order.localPort,
+        localAddress: order.localAddress,
+      });
+    case 'udp':
+      return udpOnce(order.host, order.port, order.timeout);
+    case 'load':
+      loads.set(order.name, startLoad(order));
+      return null;
+    case 'load-stop': {
+      const load = loads.get(order.name);
+      loads.delete(order.name);
+      return load?.stop();
+    }
+    case 'hold':
+      return hold(order).then(() => null);
+    case 'ask':
+      return held.get(order.name)?.ask();
+    case 'release':
+      held.get(order.name)?.close();
+      held.delete(order.name);
+      return null;
+  }
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const order = JSON.parse(line) as Order & { id: number };
+  obey(order).then(
+    (value) => answer({ id: order.id, ok: true, value }),
+    (error: Error) => answer({ id: order.id, ok: false, error: error.message }),
+  );
+}
+process.exit(0);
+
+function answer(reply: Answer): void {
+  process.stdout.write(`${JSON.stringify(reply)}\n`);
+}

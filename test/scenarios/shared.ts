@@ -1,0 +1,85 @@
+// What the scenario files share: probes (one a host, started once), the `web` service, and small looks at the mesh.
+import assert from 'node:assert/strict';
+import { resolve } from 'node:path';
+import { applyText, must, on, type Probe, probe, rows } from './mesh.ts';
+
+const probes = new Map<string, Probe>();
+const program = resolve(import.meta.dirname, 'probe.mjs');
+
+/** The probe in a host; started on first use, kept to the end. */
+export async function probeIn(host: string): Promise<Probe> {
+  const known = probes.get(host);
+  if (known) return known;
+  const started = probe(host, program);
+  probes.set(host, started);
+  return started;
+}
+
+export const clientProbe = (): Promise<Probe> => probeIn('client');
+
+export function closeProbes(): void {
+  for (const started of probes.values()) started.close();
+  probes.clear();
+}
+
+const whoami = resolve(import.meta.dirname, '../examples/whoami.mjs');
+
+/** A manifest with one whoami service; its tasks run anywhere but on node1. */
+export function whoamiManifest(options: {
+  name: string;
+  replicas: number;
+  ports: string[];
+  constraint?: string;
+  restartDelay?: string;
+}): string {
+  return JSON.stringify({
+    services: {
+      [options.name]: {
+        command: ['node', whoami],
+        environment: { PORT: '80', UDP_PORT: '53' },
+        ports: options.ports,
+        stop_grace_period: '20s',
+        deploy: {
+          replicas: options.replicas,
+          placement: { constraints: [options.constraint ?? 'node.hostname != node1'] },
+          ...(options.restartDelay ? { restart_policy: { delay: options.restartDelay } } : {}),
+        },
+        'x-mesh': { runtime: 'process' },
+      },
+    },
+  });
+}
+
+/** Applies `web` and waits until it is what was asked. */
+export async function applyWeb(options: { replicas: number; ports?: string[] }): Promise<void> {
+  const manifest = whoamiManifest({ name: 'web', ports: ['8080:80', '5353:53/udp'], ...options });
+  const outcome = await applyText(manifest);
+  assert.equal(outcome.status, 0, outcome.stderr || outcome.stdout);
+}
+
+export async function runningTasks(service: string): Promise<Record<string, unknown>[]> {
+  const tasks = await rows('service', 'ps', service);
+  return tasks.filter((task) => /running/i.test(String(task['state'] ?? task['currentstate'])));
+}
+
+export interface Counters {
+  sends: number;
+  messages: number;
+  firewallRuns: number;
+  operations: number;
+  repairs: number;
+}
+
+/** What the agent of a node has sent to its kernel since it started. */
+export async function countOf(node: string): Promise<Counters> {
+  const [status] = JSON.parse(await must(on(node, 'meshctl', 'status', '--format', 'json')));
+  const counters = status?.counters;
+  assert.ok(counters, `no counters in the status of ${node}`);
+  return {
+    sends: Number(counters.sends),
+    messages: Number(counters.messages),
+    firewallRuns: Number(counters.firewallRuns ?? counters.firewallruns),
+    operations: Number(counters.operations),
+    repairs: Number(counters.repairs),
+  };
+}
