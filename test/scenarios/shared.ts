@@ -4,7 +4,8 @@ import { resolve } from 'node:path';
 import { applyText, must, on, type Probe, probe, rows } from './mesh.ts';
 
 const probes = new Map<string, Probe>();
-const program = resolve(import.meta.dirname, 'probe.mjs');
+// Everything in the test host runs with the checkout as its working directory.
+const program = resolve('dist/probe.mjs');
 
 /** The probe in a host; started on first use, kept to the end. */
 export async function probeIn(host: string): Promise<Probe> {
@@ -22,7 +23,7 @@ export function closeProbes(): void {
   probes.clear();
 }
 
-const whoami = resolve(import.meta.dirname, '../examples/whoami.mjs');
+const whoami = resolve('examples/whoami.mjs');
 
 /** A manifest with one whoami service; its tasks run anywhere but on node1. */
 export function whoamiManifest(options: {

@@ -1,0 +1,10 @@
+// Every scenario of the mesh in one boot of the test host; the order matters only for speed.
+import { after } from 'node:test';
+import { closeProbes } from './shared.ts';
+import './ingress.ts';
+import './refusals.ts';
+import './resilience.ts';
+import './repair.ts';
+import './removal.ts';
+
+after(closeProbes);
