@@ -1,0 +1,37 @@
+{
+  "target_defaults": {
+    "cflags": ["-O2", "-Wall", "-Wextra"],
+    "defines": ["_GNU_SOURCE"]
+  },
+  "targets": [
+    {
+      "target_name": "mesh",
+      "sources": [
+        "addon/addon.cc",
+        "addon/errors.cc",
+        "addon/netlink-socket.cc",
+        "addon/netns.cc",
+        "addon/poll-handle.cc",
+        "addon/process-watch.cc",
+        "addon/sockets.cc"
+      ],
+      "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_CPP_EXCEPTIONS"],
+      "cflags!": ["-fno-omit-frame-pointer"],
+      "cflags_cc!": ["-fno-exceptions", "-std=gnu++14", "-std=gnu++17", "-std=gnu++20"],
+      "cflags_cc": [
+        "-std=c++17",
+        "-fexceptions",
+        "-fvisibility=hidden",
+        "-isystem",
+        "<!(node -p \"require('node:path').dirname(require.resolve('node-addon-api'))\")"
+      ]
+    },
+    {
+      "target_name": "mesh-task",
+      "type": "executable",
+      "product_extension": "",
+      "sources": ["task/mesh-task.c"],
+      "cflags_c": ["-std=c11"]
+    }
+  ]
+}

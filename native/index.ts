@@ -1,0 +1,256 @@
+/**
+ * Typed loader of the native addon, and the path of the task shim.
+ * Nothing is loaded before the first call, so importing this costs nothing.
+ *
+ * Failed system calls throw an Error like those of node:fs: `code` ("EEXIST"),
+ * `errno` (negative), `syscall`. Handles (sockets, watches) keep the event loop
+ * alive only while ref()ed; they may be opened in worker threads as well.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { constants } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** A network namespace: the path of a pin, an open descriptor of one, or the one a process is in. */
+export type NetnsRef = string | number | { readonly pid: number };
+
+/** `dev` and `ino` of the namespace's inode: equal if and only if it is the same namespace. */
+export interface NetnsIdentity {
+  readonly dev: number;
+  readonly ino: number;
+}
+
+export interface NetlinkOptions {
+  /** Where the socket lives; the caller's own namespace when absent. */
+  readonly netns?: NetnsRef | undefined;
+  /** Short for `netns: { pid }`. */
+  readonly pid?: number | undefined;
+  /** NETLINK_ROUTE, NETLINK_GENERIC, ... (linux/netlink.h). */
+  readonly protocol: number;
+  /** Multicast groups to join, by number (RTNLGRP_*), not as a bit mask. */
+  readonly groups?: readonly number[] | undefined;
+  /** SO_RCVBUF to ask for, in bytes; 4 MiB when absent. The kernel doubles it. */
+  readonly receiveBufferBytes?: number | undefined;
+  /** NETLINK_GET_STRICT_CHK, so that dumps honour their filters; true when absent. */
+  readonly strict?: boolean | undefined;
+}
+
+/**
+ * What a netlink socket tells. `data` holds the datagrams of one wake-up in
+ * order; each may contain several netlink messages and none is ever cut.
+ * `overrun` (ENOBUFS): the kernel dropped messages, events or replies; it comes
+ * once the queue has been read empty, so that what is read anew from then on is
+ * complete. `error`: one receive failed; the socket goes on.
+ */
+export type NetlinkEvent =
+  | { readonly type: 'data'; readonly messages: readonly Buffer[] }
+  | { readonly type: 'overrun' }
+  | { readonly type: 'error'; readonly errno: number; readonly code: string };
+
+/**
+ * An open netlink socket, extended ACK and capped ACK on. One that is not
+ * ref()ed and that nobody holds any more is closed when collected.
+ */
+export interface NetlinkSocket {
+  /** The kernel's number for this socket, nlmsg_pid of its replies. */
+  readonly portId: number;
+  /** SO_RCVBUF as the kernel has it. */
+  readonly receiveBufferBytes: number;
+  /**
+   * One sendmsg() of any number of messages, each padded to 4 bytes. Returns
+   * when the kernel has processed them; replies come as events. EMSGSIZE
+   * above the send buffer (1 MiB asked for).
+   */
+  send(buffer: Uint8Array): void;
+  addMembership(group: number): void;
+  dropMembership(group: number): void;
+  /** NETLINK_LISTEN_ALL_NSID: events also of namespaces that have an id here. */
+  setListenAllNsid(on: boolean): void;
+  ref(): this;
+  unref(): this;
+  /** No event follows. Closing twice is fine. */
+  close(): void;
+}
+
+export interface SocketOptions {
+  readonly netns?: NetnsRef | undefined;
+  /** AF_INET (2) when absent; AF_INET6 is 10. */
+  readonly family?: number | undefined;
+  /** SOCK_STREAM (1) when absent; SOCK_DGRAM is 2, SOCK_RAW 3. */
+  readonly type?: number | undefined;
+  readonly protocol?: number | undefined;
+  /** True when absent. */
+  readonly nonblock?: boolean | undefined;
+}
+
+/** A process held by a pidfd; alive until it has told the end or is closed. */
+export interface ProcessWatch {
+  readonly pid: number;
+  /** Sends a signal by number; ESRCH when the process has ended or the watch is closed. */
+  signal(signal: number): void;
+  ref(): this;
+  unref(): this;
+  close(): void;
+}
+
+interface Addon {
+  openNetlink(options: NetlinkOptions, onEvent: (event: NetlinkEvent) => void): NetlinkSocket;
+  createNetns(path: string): void;
+  pinNetns(source: NetnsRef, path: string): void;
+  deleteNetns(path: string): void;
+  openNetns(ref: NetnsRef): number;
+  netnsIdentity(ref: NetnsRef): NetnsIdentity;
+  inNetns<T>(ref: NetnsRef, fn: () => T): T;
+  openSocket(options: SocketOptions): number;
+  bindSocket(fd: number, address: string, port: number): void;
+  watchProcess(pid: number, onExit: () => void): ProcessWatch;
+  sendUnixDatagram(path: string, payload: string): void;
+}
+
+const here = dirname(fileURLToPath(import.meta.url));
+let loaded: Addon | undefined;
+
+/** Beside the bundle, then the build directory of a checkout, then what the environment names. */
+function find(name: string, override: string | undefined): string {
+  const candidates = [
+    join(here, name),
+    join(here, 'build/Release', name),
+    join(here, '../native/build/Release', name),
+    ...(override ? [override] : []),
+  ];
+  const found = candidates.find((path) => existsSync(path));
+  if (found !== undefined) return found;
+  throw new Error(
+    `${name} was not found in ${candidates.map((path) => dirname(path)).join(', ')}; build it with: node native/build.mjs`,
+  );
+}
+
+function addon(): Addon {
+  if (loaded === undefined) {
+    loaded = createRequire(import.meta.url)(find('mesh.node', process.env['MESHD_NATIVE'])) as Addon;
+  }
+  return loaded;
+}
+
+/** Path of the task shim `mesh-task`; see native/task/mesh-task.c for its arguments and files. */
+export function taskShimPath(): string {
+  return find('mesh-task', process.env['MESHD_TASK_SHIM']);
+}
+
+/**
+ * Opens a netlink socket. An exception of `onEvent` is an uncaughtException of
+ * the process; the socket goes on. Throws a system error: EINVAL when `netns`
+ * is no network namespace, EPERM without CAP_SYS_ADMIN for a foreign one.
+ */
+export function openNetlink(options: NetlinkOptions, onEvent: (event: NetlinkEvent) => void): NetlinkSocket {
+  const { pid, ...rest } = options;
+  return addon().openNetlink(pid === undefined ? rest : { ...rest, netns: { pid } }, onEvent);
+}
+
+/**
+ * Makes a network namespace pinned at `path`, as `ip netns add` does: in
+ * /run/netns `ip netns` lists it. EEXIST when `path` exists. Loopback is down.
+ */
+export function createNetns(path: string): void {
+  addon().createNetns(path);
+}
+
+/** Pins an existing namespace at `path`. EEXIST when `path` exists. */
+export function pinNetns(source: NetnsRef, path: string): void {
+  addon().pinNetns(source, path);
+}
+
+/**
+ * Removes a pin; the namespace goes when its last process and socket have.
+ * ENOENT when there is none; EINVAL, and nothing done, when `path` is anything
+ * else than a pin or the empty file of an interrupted one.
+ */
+export function deleteNetns(path: string): void {
+  addon().deleteNetns(path);
+}
+
+/** A descriptor of the namespace; the caller closes it (fs.closeSync). */
+export function openNetns(ref: NetnsRef): number {
+  return addon().openNetns(ref);
+}
+
+/** Which namespace it is. ENOENT when the path or process is gone, EINVAL when it is none. */
+export function netnsIdentity(ref: NetnsRef): NetnsIdentity {
+  return addon().netnsIdentity(ref);
+}
+
+/**
+ * Runs a synchronous function with this thread in the namespace; child
+ * processes spawned in it stay there. Always returns to the namespace it came
+ * from; ends the process if the kernel refuses that. What goes on after a
+ * tick (promises, net.connect) is outside again, hence the refusal of a thenable.
+ */
+export function inNetns<T>(ref: NetnsRef, fn: () => T): T {
+  const result = addon().inNetns(ref, fn);
+  if (typeof (result as { then?: unknown } | null | undefined)?.then === 'function') {
+    throw new TypeError('inNetns runs synchronous functions only: its promise would continue outside the namespace');
+  }
+  return result;
+}
+
+/**
+ * A socket in a namespace, close-on-exec. The caller hands the descriptor to
+ * Node, which owns it then: net.Server.listen({fd}), new net.Socket({fd}),
+ * dgram.Socket.bind({fd}).
+ */
+export function openSocket(options: SocketOptions): number {
+  return addon().openSocket(options);
+}
+
+/** bind(2) to an IPv4 or IPv6 address (no zone) and port. */
+export function bindSocket(fd: number, address: string, port: number): void {
+  if (!Number.isInteger(port) || port < 0 || port > 65535) throw new RangeError(`${port} is not a port`);
+  addon().bindSocket(fd, address, port);
+}
+
+/**
+ * Calls `onExit` once when the process ends, whether or not it is our child.
+ * With `startTime` (see processStartTime) it must be that very process.
+ * ESRCH when it has gone already. A zombie counts as ended.
+ */
+export function watchProcess(pid: number, onExit: () => void, startTime?: number): ProcessWatch {
+  const watch = addon().watchProcess(pid, onExit);
+  // The pidfd holds whoever has the number now; only then is looking safe.
+  if (startTime !== undefined && processStartTime(pid) !== startTime) {
+    watch.close();
+    throw Object.assign(new Error(`ESRCH: no such process, process ${pid} is not the one started at ${startTime}`), {
+      code: 'ESRCH',
+      errno: -constants.errno.ESRCH,
+      syscall: 'pidfd_open',
+    });
+  }
+  return watch;
+}
+
+/** Signals the watched process, never another that got its number. ESRCH when it has ended. */
+export function signalProcess(watch: ProcessWatch, signal: NodeJS.Signals): void {
+  watch.signal(constants.signals[signal]);
+}
+
+/** Start time in clock ticks since boot, field 22 of /proc/PID/stat; undefined when there is no such process. */
+export function processStartTime(pid: number): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // The name in brackets may hold spaces and brackets itself.
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * sd_notify(3): tells the service manager, e.g. "READY=1". False when nobody
+ * asked for it (NOTIFY_SOCKET unset); throws a system error when it cannot be told.
+ */
+export function sdNotify(state: string): boolean {
+  const socket = process.env['NOTIFY_SOCKET'];
+  if (!socket) return false;
+  addon().sendUnixDatagram(socket, state);
+  return true;
+}
