@@ -1,0 +1,44 @@
+# One command each: make help. A recipe gets CMD as it was typed: neither make nor a second shell reads it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test check vm mesh bench clean
+unexport CMD
+# $ reaches the command as $; so does $$, which is what people used to make write.
+export MESH_CMD := $(subst $$$$,$$,$(value CMD))
+
+help:
+	@echo 'make demo            a three-node mesh from nothing, shown step by step'
+	@echo 'make test            every test, on a real kernel; ends with "N passed, N failed"'
+	@echo 'make check           format, types, import rules, unit tests'
+	@echo "make vm CMD='...'    run a command in the test host (no CMD: a shell), e.g. CMD='ipvsadm -Ln'"
+	@echo "make mesh CMD='...'  run a command beside a running mesh (NODES=n, default 3): on NODE COMMAND"
+	@echo 'make bench           measure; results in .cache/out'
+	@echo 'make build           native addon and dist/'
+	@echo 'make clean           remove what was built or fetched'
+
+setup:
+	@test/host/setup
+
+build: setup
+	@node build.mjs
+
+demo: setup
+	@test/demo
+
+test: setup
+	@test/run
+
+check: setup
+	@test/check
+
+bench: setup
+	@test/bench
+
+vm: setup
+	@test/host/vm $${MESH_CMD:+"$$MESH_CMD"}
+
+mesh: setup
+	@NODES='$(or $(NODES),3)' test/host/mesh "$$MESH_CMD"
+
+clean:
+	@rm -rf .cache dist native/build node_modules
