@@ -1,0 +1,165 @@
+// The demo: eight steps on a live mesh of three nodes, every figure measured, `demo ok` only when all of it held.
+import { existsSync } from 'node:fs';
+import {
+  addressOf,
+  meshctl,
+  must,
+  nodeNames,
+  on,
+  type Probe,
+  parseAnswer,
+  probe,
+  rows,
+  sleep,
+  until,
+} from '../scenarios/mesh.ts';
+
+const shortfalls: string[] = [];
+const figures: string[] = [];
+
+function heading(number: number, text: string): void {
+  console.log(`\n\x1b[1m── ${number}. ${text}\x1b[0m`);
+}
+
+function expect(holds: boolean, shortfall: string): void {
+  if (holds) return;
+  shortfalls.push(shortfall);
+  console.log(`\x1b[31m✗ ${shortfall}\x1b[0m`);
+}
+
+/** Runs a command the way a person would see it, prompt and all. */
+async function show(host: string, ...command: string[]): Promise<void> {
+  const words = command.map((word) => (/^[\w./:=@%+,-]+$/.test(word) ? word : `'${word}'`)).join(' ');
+  console.log(`\x1b[2m${host}#\x1b[0m ${words}`);
+  const { status, stdout, stderr } = await on(host, ...command);
+  process.stdout.write(stdout + stderr);
+  expect(status === 0, `${words}: exit status ${status}`);
+}
+
+const urls = nodeNames().map((node) => `http://${addressOf(node)}:8080/`);
+const running = async () => (await rows('service', 'ps', 'web')).filter((task) => task['state'] === 'running');
+
+/** Time until `look` holds, in ms. */
+async function timed(what: string, look: () => Promise<boolean>): Promise<number> {
+  const started = performance.now();
+  await until(what, 60_000, look);
+  return Math.round(performance.now() - started);
+}
+
+async function callEveryNode(client: Probe): Promise<void> {
+  for (const [index, url] of urls.entries()) {
+    const tasks = new Set<string>();
+    const addresses = new Set<string>();
+    for (let call = 0; call < 6; call += 1) {
+      const answer = parseAnswer(await client.http(url));
+      tasks.add(`${answer.task} on ${answer.node}`);
+      addresses.add(answer.address);
+    }
+    console.log(
+      `node${index + 1}  ${url}  →  ${[...tasks].sort().join(', ')}; client seen as ${[...addresses].join(', ')}`,
+    );
+    expect(tasks.size === 3, `node${index + 1}: answers from ${tasks.size} tasks instead of 3`);
+    expect([...addresses].join() === addressOf('client'), `node${index + 1}: the client address was not kept`);
+  }
+}
+
+async function scaleUnderLoad(client: Probe): Promise<void> {
+  await client.startLoad('calls', urls, { parallel: 4, pause: 50 });
+  for (const replicas of [5, 2]) {
+    await show('node1', 'meshctl', 'service', 'scale', `web=${replicas}`);
+    await sleep(1_000);
+  }
+  const load = await client.stopLoad('calls');
+  console.log(
+    `${load.answered} calls answered, ${load.failed} failed ${load.failed ? JSON.stringify(load.errors) : ''}`,
+  );
+  expect(load.failed === 0, `${load.failed} calls failed while scaling`);
+  figures.push(`scaling: ${load.answered} calls, ${load.failed} failed`);
+}
+
+async function killTask(client: Probe): Promise<void> {
+  const [victim] = await running();
+  const address = String((victim?.['addresses'] as { address: string }[] | undefined)?.[0]?.address ?? '');
+  console.log(`kill -9 ${victim?.['pid']}  (${victim?.['name']} ${victim?.['id']} on ${victim?.['node']})`);
+  await must(on(String(victim?.['node']), 'kill', '-9', String(victim?.['pid'])));
+  const gone = Promise.all(
+    nodeNames().map((node) =>
+      timed(`${node} let go of the task`, async () => {
+        const listing = await must(on(node, 'ip', 'netns', 'exec', 'mesh-lb', 'ipvsadm', '-Sn'));
+        return !listing.includes(`${address}:`);
+      }),
+    ),
+  );
+  const replaced = timed('the replacement answers', async () => {
+    const ids = new Set<string>();
+    for (let call = 0; call < 4; call += 1) {
+      const text = await client.http(urls[0]!, { timeout: 2_000 }).catch(() => undefined);
+      if (text !== undefined) ids.add(parseAnswer(text).id);
+    }
+    return ids.size === 2 && !ids.has(String(victim?.['id']));
+  });
+  const [left, answered] = await Promise.all([gone, replaced]);
+  console.log(`out of the balancer: ${left.map((ms, index) => `node${index + 1} ${ms} ms`).join(', ')}`);
+  console.log(`replacement answered after ${answered} ms`);
+  figures.push(`kill: out of every balancer in ${Math.max(...left)} ms, replaced in ${answered} ms`);
+}
+
+async function damage(client: Probe): Promise<void> {
+  await show('node1', 'ip', 'netns', 'exec', 'mesh-lb', 'ipvsadm', '--clear');
+  await show('node1', 'ip', '-n', 'mesh-net-ingress', 'link', 'del', 'vxlan0');
+  const healed = await timed('node1 answers again', async () => {
+    for (let call = 0; call < 3; call += 1) {
+      if ((await client.http(urls[0]!, { timeout: 1_000 }).catch(() => undefined)) === undefined) return false;
+    }
+    const [diff] = JSON.parse(await must(on('node1', 'meshctl', 'diff', '--format', 'json')));
+    return diff.steps.length === 0;
+  });
+  console.log(`whole again after ${healed} ms`);
+  figures.push(`repair: ${healed} ms`);
+}
+
+async function demo(): Promise<void> {
+  heading(1, 'meshctl apply examples/service.yaml');
+  await show('node1', 'meshctl', 'apply', 'examples/service.yaml');
+  for (const verb of ['service ls', 'service ps web', 'node ls']) await show('node1', 'meshctl', ...verb.split(' '));
+  const tasks = await running();
+  expect(tasks.length === 3, `${tasks.length} tasks run instead of 3`);
+  expect(
+    tasks.every((task) => task['node'] !== 'node1'),
+    'a task runs on node1 against the constraint',
+  );
+
+  heading(2, 'an outside client calls port 8080 of every node');
+  const client = probe('client', 'dist/probe.mjs');
+  await callEveryNode(client);
+
+  heading(3, 'localhost on node1, which runs no task');
+  await show('node1', 'curl', '-s', '-m', '5', 'http://localhost:8080/');
+
+  heading(4, 'scale to 5, then to 2, with a client calling all the while');
+  await scaleUnderLoad(client);
+
+  heading(5, 'kill -9 of a task');
+  await killTask(client);
+
+  heading(6, 'someone flushes IPVS and deletes the vxlan device on node1');
+  await damage(client);
+
+  heading(7, 'what the kernel of node1 holds now');
+  await show('node1', 'ip', 'netns', 'exec', 'mesh-lb', 'ipvsadm', '-Ln');
+  await show('node1', 'ipset', 'list', 'mesh-pub-tcp');
+  await show('node1', 'bridge', '-n', 'mesh-net-ingress', 'fdb', 'show', 'dev', 'vxlan0');
+
+  heading(8, 'the end');
+  client.close();
+  expect((await meshctl('service', 'rm', 'web')).status === 0, 'service rm web failed');
+}
+
+if (!existsSync('dist/probe.mjs')) throw new Error('dist/probe.mjs is missing: run this with `make demo`');
+await demo().catch((error: Error) => expect(false, error.message));
+if (shortfalls.length > 0) {
+  console.log(`\ndemo FAILED: ${shortfalls.join('; ')}`);
+  process.exit(1);
+}
+console.log(`demo ok: ${figures.join('; ')}`);
+process.exit(0);
