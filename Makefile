@@ -23,7 +23,7 @@ build: setup
 	@node build.mjs
 
 demo: setup
-	@test/demo
+	@test/demo/run
 
 test: setup
 	@test/run
