@@ -15,7 +15,7 @@ accelerator() {
     printf '%s\n' "$key" "$works" > "$verdict.$$" && mv "$verdict.$$" "$verdict"
   fi
   if [[ $(tail -n1 "$verdict") == kvm ]]; then echo -accel kvm -cpu host
-  else echo -accel tcg,thread=multi -cpu "${VM_CPU:-max}"
+  else echo -accel tcg,thread=multi -cpu "${VM_CPU:-Nehalem,+rdrand}"
   fi
 }
 

@@ -1,0 +1,76 @@
+# The hosts of a mesh in one kernel: namespaces around a holder process each, and the bridge between them.
+# shellcheck shell=bash
+STATE=/run/testhost/nodes # NAME/pid: the holder whose namespaces are the host; NAME/meshd.pid: its daemon
+
+topology_up() {
+  local i name names=() ready
+  mkdir -p "$STATE" /var/lib/meshd
+  for ((i = 1; i <= NODES; i++)); do names+=("node$i:$i"); done
+  names+=(client:100)
+
+  { printf '127.0.0.1 localhost\n::1 localhost ip6-localhost\n'
+    for name in "${names[@]}"; do printf '172.30.0.%s %s\nfd30::%s %s\n' "${name#*:}" "${name%:*}" "${name#*:}" "${name%:*}"; done
+  } > /run/testhost/hosts
+
+  # mcast_snooping off: neighbour discovery must not depend on a querier.
+  ip link add underlay type bridge mcast_snooping 0
+  ip link set underlay up
+  # The underlay stands for a wire: the host's packet filter must not see what crosses it.
+  for i in /proc/sys/net/bridge/bridge-nf-call-{ip,ip6,arp}tables; do [[ ! -e $i ]] || echo 0 > "$i"; done
+
+  mkfifo "$STATE/ready"
+  exec 5<> "$STATE/ready"
+  for name in "${names[@]}"; do
+    mkdir "$STATE/${name%:*}"
+    setsid unshare --net --mount --uts "$HOST_DIR/mesh-node" "${name%:*}" "${name#*:}" $$ </dev/null >/dev/null 5>&- &
+    echo $! > "$STATE/${name%:*}/pid"
+    disown
+  done
+  for name in "${names[@]}"; do
+    read -r -t 60 ready <&5 || die "a mesh host did not come up within 60 s"
+    [[ $ready == up ]] || die "a mesh host did not come up: $ready"
+  done
+  exec 5>&-
+  for name in "${names[@]}"; do printf 'link set %s master underlay up\n' "${name%:*}"; done | ip -batch -
+}
+
+# Ends every process of the hosts, tasks that outlived their agent too: with them the namespaces go.
+topology_down() {
+  local holders p
+  [[ -e $STATE ]] || return 0
+  holders=$(cat "$STATE"/*/pid 2>/dev/null) || true
+  for holder in $holders; do
+    for p in /proc/[0-9]*; do # the holder itself last: the comparison needs it
+      [[ $p == "/proc/$holder" || ! $p/ns/uts -ef /proc/$holder/ns/uts ]] || kill -9 "${p#/proc/}" || true
+    done
+    kill -9 "$holder" || true
+  done 2>/dev/null
+  ip link del underlay 2>/dev/null || true
+  rm -rf "$STATE" /run/testhost/hosts
+}
+
+# $1: seconds. Until node1 says that every node is ready; ends early when a daemon has died.
+wait_ready() {
+  local limit=$((SECONDS + $1)) i listing='' ready=0
+  while ((SECONDS < limit)); do
+    for ((i = 1; i <= NODES; i++)); do
+      kill -0 "$(< "$STATE/node$i/meshd.pid")" 2>/dev/null || not_ready "meshd on node$i ended"
+    done
+    # A meshctl costs a second of processor under emulation: none before the manager listens.
+    if [[ -S /proc/$(< "$STATE/node1/pid")/root/run/meshd/meshd.sock ]]; then
+      listing=$(meshctl node ls --format json 2>&1) || true
+      ready=$(grep -oE '"status": *"ready"' <<< "$listing" | wc -l) || true
+      ((ready >= NODES)) && return 0
+    fi
+    sleep 0.3
+  done
+  [[ -z $listing ]] || say "last answer of meshctl node ls:" "$listing"
+  not_ready "$ready of $NODES nodes ready after $1 s"
+}
+
+not_ready() {
+  local log
+  for log in /var/log/meshd-*.log; do say "--- end of $log"; tail -n 20 "$log" >&2; done
+  say '---'
+  die "the mesh did not start: $1"
+}
