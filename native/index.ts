@@ -111,12 +111,14 @@ interface Addon {
 const here = dirname(fileURLToPath(import.meta.url));
 let loaded: Addon | undefined;
 
-/** Beside the bundle, then the build directory of a checkout, then what the environment names. */
+/** Beside the bundle (or above its chunks), then the build directory of a checkout, then what the environment names. */
 function find(name: string, override: string | undefined): string {
   const candidates = [
     join(here, name),
+    join(here, '..', name),
     join(here, 'build/Release', name),
     join(here, '../native/build/Release', name),
+    join(here, '../../native/build/Release', name),
     ...(override ? [override] : []),
   ];
   const found = candidates.find((path) => existsSync(path));

@@ -1,0 +1,305 @@
+import { closeSync } from 'node:fs';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type NetlinkEvent, type NetlinkOptions, type NetlinkSocket, openNetlink, openNetns } from './index.ts';
+import {
+  acknowledged,
+  cleanUp,
+  eventually,
+  freshNetns,
+  later,
+  linkName,
+  linkRequest,
+  type Message,
+  NETLINK_ROUTE,
+  NLM_F_DUMP,
+  NLMSG_DONE,
+  NLMSG_ERROR,
+  parse,
+  RTM_DELLINK,
+  RTM_GETLINK,
+  RTM_NEWLINK,
+  run,
+  runNode,
+} from './test-support.ts';
+
+afterEach(cleanUp);
+
+interface Opened {
+  readonly socket: NetlinkSocket;
+  readonly events: NetlinkEvent[];
+  /** All messages so far. */
+  messages(): Message[];
+}
+
+function open(options: Omit<NetlinkOptions, 'protocol'>): Opened {
+  const events: NetlinkEvent[] = [];
+  const socket = openNetlink({ protocol: NETLINK_ROUTE, ...options }, (event) => events.push(event));
+  later(() => socket.close());
+  const messages = () => events.flatMap((event) => (event.type === 'data' ? event.messages.flatMap(parse) : []));
+  return { socket, events, messages };
+}
+
+function addLinks(netns: string, name: string, peer: string): void {
+  run('ip', '-n', netns, 'link', 'add', name, 'type', 'veth', 'peer', 'name', peer);
+}
+
+async function linkNames(opened: Opened, sequence = 1): Promise<(string | undefined)[]> {
+  opened.socket.send(linkRequest(RTM_GETLINK, NLM_F_DUMP, sequence));
+  const mine = () => opened.messages().filter((message) => message.sequence === sequence);
+  await eventually(() => mine().some((message) => message.type === NLMSG_DONE), 'the end of the dump');
+  return mine()
+    .filter((message) => message.type === RTM_NEWLINK)
+    .map(linkName);
+}
+
+describe('opening in a namespace', () => {
+  it('by path, descriptor and process shows the links of that namespace', async () => {
+    const { name, path } = freshNetns();
+    addLinks(name, 'left77', 'right77');
+    const fd = openNetns(path);
+    later(() => closeSync(fd));
+    const { spawn } = await import('node:child_process');
+    const sleeper = spawn('ip', ['netns', 'exec', name, 'sleep', '1000'], { stdio: 'ignore' });
+    later(() => sleeper.kill('SIGKILL'));
+    await eventually(() => run('ip', 'netns', 'pids', name).trim() === String(sleeper.pid), 'the process to be inside');
+    for (const options of [{ netns: path }, { netns: fd }, { netns: { pid: sleeper.pid! } }, { pid: sleeper.pid! }]) {
+      expect((await linkNames(open(options))).sort()).toEqual(['left77', 'lo', 'right77']);
+    }
+    expect(await linkNames(open({}))).not.toContain('left77');
+  });
+
+  it('refuses what is no namespace, and says what is missing', () => {
+    expect(() => open({ netns: '/etc/passwd' })).toThrowError(expect.objectContaining({ code: 'EINVAL' }));
+    expect(() => open({ netns: '/run/netns/not-there' })).toThrowError(
+      expect.objectContaining({ code: 'ENOENT', errno: -2, syscall: 'open' }),
+    );
+    expect(() => open({ netns: { pid: 2 ** 30 } })).toThrowError(expect.objectContaining({ code: 'ENOENT' }));
+    expect(() => open({ netns: 9999 })).toThrowError(expect.objectContaining({ code: 'EBADF' }));
+    expect(() => openNetlink({ protocol: 999 }, () => {})).toThrowError(expect.objectContaining({ syscall: 'socket' }));
+  });
+
+  it('asks for large buffers', () => {
+    expect(open({}).socket.receiveBufferBytes).toBeGreaterThanOrEqual(4 << 20);
+    expect(open({ receiveBufferBytes: 100_000 }).socket.receiveBufferBytes).toBe(200_000);
+  });
+});
+
+describe('sending and receiving', () => {
+  it('sends many messages at once and gets every answer', async () => {
+    const opened = open({ netns: freshNetns().path });
+    const count = 2000;
+    opened.socket.send(
+      Buffer.concat(Array.from({ length: count }, (_, i) => linkRequest(RTM_GETLINK, 0, i + 1, i === 5 ? 999 : 1))),
+    );
+    await eventually(() => opened.messages().length >= count, 'all answers');
+    const answers = opened.messages();
+    expect(answers.map((answer) => answer.sequence)).toEqual(Array.from({ length: count }, (_, i) => i + 1));
+    expect(answers.filter((answer) => answer.type === NLMSG_ERROR).map((answer) => answer.sequence)).toEqual([6]);
+    const wakeups = opened.events.filter((event) => event.type === 'data');
+    expect(wakeups.length).toBeLessThan(count);
+    for (const event of wakeups) expect(event.messages.length).toBeLessThan(300);
+  });
+
+  it('delivers the text of the extended ACK and not the request', async () => {
+    const opened = open({ netns: freshNetns().path });
+    // Strict checking: a dump request may not carry flags.
+    opened.socket.send(linkRequest(RTM_GETLINK, NLM_F_DUMP, 3, 0, 1));
+    opened.socket.send(acknowledged(RTM_DELLINK, 4, 1));
+    await eventually(() => opened.messages().some((message) => message.sequence === 4), 'the answer');
+    const texts = opened.messages().map((message) => message.body.toString('latin1'));
+    expect(texts.join()).toMatch(/Invalid values in header for link dump request/);
+    const refused = opened.messages().find((message) => message.sequence === 4);
+    expect(refused?.type).toBe(NLMSG_ERROR);
+    expect(refused?.body.readInt32LE(0)).toBeLessThan(0);
+  });
+
+  it('does not check strictly when not asked to', async () => {
+    const opened = open({ netns: freshNetns().path, strict: false });
+    opened.socket.send(linkRequest(RTM_GETLINK, NLM_F_DUMP, 3, 0, 1));
+    await eventually(() => opened.messages().some((message) => message.type === NLMSG_DONE), 'the end of the dump');
+    expect(opened.messages().some((message) => message.type === NLMSG_ERROR)).toBe(false);
+  });
+
+  it('throws when the kernel does not take the buffer', () => {
+    const { socket } = open({});
+    expect(() => socket.send(Buffer.alloc(64 << 20))).toThrowError(
+      expect.objectContaining({ code: 'EMSGSIZE', errno: -90, syscall: 'sendmsg' }),
+    );
+    socket.close();
+    socket.close();
+    expect(() => socket.send(Buffer.alloc(16))).toThrowError(expect.objectContaining({ code: 'EBADF' }));
+    expect(() => socket.send('text' as unknown as Buffer)).toThrowError(TypeError);
+  });
+
+  it('joins and leaves multicast groups', async () => {
+    const { name, path } = freshNetns();
+    const linkGroup = 1; // RTNLGRP_LINK
+    const opened = open({ netns: path, groups: [linkGroup] });
+    const seen = () =>
+      opened
+        .messages()
+        .filter((message) => message.type === RTM_NEWLINK)
+        .map(linkName);
+    addLinks(name, 'first', 'first-peer');
+    await eventually(() => seen().includes('first'), 'the event');
+    opened.socket.dropMembership(linkGroup);
+    addLinks(name, 'second', 'second-peer');
+    opened.socket.addMembership(linkGroup);
+    addLinks(name, 'third', 'third-peer');
+    await eventually(() => seen().includes('third'), 'the event after joining again');
+    expect(seen()).not.toContain('second');
+    opened.socket.setListenAllNsid(true);
+    opened.socket.setListenAllNsid(false);
+    expect(() => opened.socket.addMembership(100_000)).toThrowError(expect.objectContaining({ code: 'EINVAL' }));
+  });
+
+  it('tells an overrun once, after what was queued, and works on', async () => {
+    const { name, path } = freshNetns();
+    const opened = open({ netns: path, groups: [1], receiveBufferBytes: 4096 });
+    addLinks(name, 'd0', 'd1');
+    for (let i = 0; i < 20; i++) run('ip', '-n', name, 'link', 'set', 'd0', i % 2 ? 'down' : 'up');
+    await eventually(() => opened.events.some((event) => event.type === 'overrun'), 'the overrun');
+    expect(opened.events.map((event) => event.type)).toEqual(['data', 'overrun']);
+    addLinks(name, 'afterwards', 'afterwards-peer');
+    await eventually(() => opened.messages().map(linkName).includes('afterwards'), 'an event after the overrun');
+    expect((await linkNames(opened, 77)).sort()).toEqual(['afterwards', 'afterwards-peer', 'd0', 'd1', 'lo']);
+  });
+
+  it('ignores datagrams other processes send to the port', async () => {
+    // Generic netlink lets everybody send to every port; only port 0 is the kernel.
+    const events: NetlinkEvent[] = [];
+    const socket = openNetlink({ protocol: 16 }, (event) => events.push(event));
+    later(() => socket.close());
+    run(
+      'python3',
+      '-c',
+      `import socket
+s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
+s.bind((0, 0))
+s.sendto(b'\\x10\\0\\0\\0\\x02\\0\\0\\0' + b'\\0' * 8, (${socket.portId}, 0))`,
+    );
+    const request = Buffer.alloc(20); // an empty CTRL_CMD_GETFAMILY is refused, so something comes
+    request.writeUInt32LE(20, 0);
+    request.writeUInt16LE(0x10, 4);
+    request.writeUInt16LE(5, 6);
+    request.writeUInt32LE(42, 8);
+    request.writeUInt8(3, 16);
+    socket.send(request);
+    const sequences = () =>
+      events.flatMap((event) => (event.type === 'data' ? event.messages.flatMap(parse) : [])).map((m) => m.sequence);
+    await eventually(() => sequences().includes(42), 'the answer of the kernel');
+    expect(sequences()).toEqual([42]);
+  });
+});
+
+const dump = `Buffer.from('${linkRequest(RTM_GETLINK, NLM_F_DUMP, 1).toString('hex')}', 'hex')`;
+
+describe('life cycle, in a process of its own', () => {
+  it('turns an exception of the callback into an uncaughtException and works on', async () => {
+    const { status, output } = await runNode(`
+      let events = 0, caught = 0;
+      process.on('uncaughtException', (error) => {
+        if (error.message !== 'mine') throw error;
+        caught++;
+        if (caught < 3) socket.send(${dump});
+        else { console.log('events', events, 'caught', caught); socket.close(); }
+      });
+      const socket = mesh.openNetlink({ protocol: 0 }, () => { events++; throw new Error('mine'); }).ref();
+      socket.send(${dump});`);
+    expect(output).toMatch(/events 3 caught 3/);
+    expect(status).toBe(0);
+  });
+
+  it('ends the process with the exception nobody catches', async () => {
+    const { status, signal, output } = await runNode(`
+      mesh.openNetlink({ protocol: 0 }, () => { throw new Error('mine'); }).ref().send(${dump});`);
+    expect({ status, signal }).toEqual({ status: 1, signal: null });
+    expect(output).toMatch(/Error: mine/);
+  });
+
+  it('runs ticks and promises after the callback, and may close inside it', async () => {
+    const { status, output } = await runNode(`
+      const socket = mesh.openNetlink({ protocol: 0 }, () => {
+        Promise.resolve().then(() => console.log('promise'));
+        process.nextTick(() => console.log('tick'));
+        socket.close();
+      }).ref();
+      socket.send(${dump});`);
+    expect(output).toBe('tick\npromise\n');
+    expect(status).toBe(0);
+  });
+
+  it('does not keep the process unless ref()ed, and exits inside a callback', async () => {
+    expect(await runNode(`mesh.openNetlink({ protocol: 0 }, () => {}).ref().unref();`)).toMatchObject({ status: 0 });
+    expect(
+      await runNode(`mesh.openNetlink({ protocol: 0 }, () => process.exit(7)).ref().send(${dump});`),
+    ).toMatchObject({ status: 7 });
+  });
+
+  it('closes what is collected and keeps what is ref()ed', async () => {
+    const { status, output } = await runNode(
+      `
+      const { readdirSync, readlinkSync } = require('node:fs');
+      const sockets = () => readdirSync('/proc/self/fd').filter((fd) => {
+        try { return readlinkSync('/proc/self/fd/' + fd).startsWith('socket:'); } catch { return false; }
+      }).length;
+      const before = sockets();
+      let events = 0;
+      let kept;
+      for (let i = 0; i < 100; i++) {
+        // A callback that closes over its own socket must not keep it.
+        const socket = mesh.openNetlink({ protocol: 0 }, () => socket.portId);
+        socket.send(${dump});
+      }
+      (() => mesh.openNetlink({ protocol: 0, groups: [1] }, function () { events++; this.close(); }).ref())().send(${dump});
+      console.log('opened', sockets() - before);
+      let round = 0;
+      const timer = setInterval(() => {
+        global.gc();
+        if (sockets() - before > 0 && ++round < 1000) return;
+        console.log('left', sockets() - before, 'events', events);
+        clearInterval(timer);
+      }, 5);`,
+      ['--expose-gc'],
+    );
+    expect(output).toBe('opened 101\nleft 0 events 1\n');
+    expect(status).toBe(0);
+  });
+
+  it('survives workers that exit, are terminated or throw with sockets open and events coming', async () => {
+    const { status, output } = await runNode(`
+      const { Worker } = require('node:worker_threads');
+      const inWorker = (end) => \`
+        const { parentPort, workerData } = require('node:worker_threads');
+        const mesh = require(workerData);
+        let events = 0;
+        for (let i = 0; i < 20; i++) {
+          const socket = mesh.openNetlink({ protocol: 0, groups: [1] }, () => {
+            if (++events === 30) { \${end} }
+            socket.send(${dump});
+          }).ref();
+          socket.send(${dump});
+          mesh.openNetlink({ protocol: 0 }, () => {});
+          mesh.watchProcess(process.ppid, () => {}).ref();
+        }\`;
+      const ended = (end) => new Promise((resolve) => {
+        const worker = new Worker(inWorker(end), { eval: true, workerData: addonPath });
+        worker.on('message', () => worker.terminate());
+        worker.on('error', (error) => resolve('error ' + error.message));
+        worker.on('exit', (code) => resolve('exit ' + code));
+      });
+      (async () => {
+        for (let round = 0; round < 5; round++) {
+          console.log(await ended('process.exit(3)'));
+          console.log(await ended('parentPort.postMessage(1)'));
+          console.log(await ended('throw new Error("mine")'));
+        }
+        mesh.openNetlink({ protocol: 0 }, () => { console.log('main works'); process.exit(0); }).ref().send(${dump});
+      })();`);
+    expect(output.trim().split('\n')).toEqual([
+      ...Array.from({ length: 5 }, () => ['exit 3', 'exit 1', 'error mine']).flat(),
+      'main works',
+    ]);
+    expect(status).toBe(0);
+  });
+});

@@ -1,0 +1,278 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { netnsIdentity, processStartTime, taskShimPath } from './index.ts';
+import { cleanUp, eventually, freshDirectory, freshNetns, later, run } from './test-support.ts';
+
+afterEach(cleanUp);
+
+interface Started {
+  readonly pid: number;
+  readonly startTime: number;
+  readonly shimPid: number;
+  readonly shimStartTime: number;
+}
+
+interface Exit {
+  readonly code: number | null;
+  readonly signal: string | null;
+  readonly error: string | null;
+  readonly at: number;
+}
+
+interface Task {
+  readonly directory: string;
+  readonly log: string;
+  readonly netns: { name: string; path: string };
+  readonly shim: ChildProcess;
+  started(): Promise<Started>;
+  exit(): Promise<Exit>;
+  output(): string;
+}
+
+/** Starts `command` under the shim. */
+function start(command: string[], options: { flags?: string[]; env?: NodeJS.ProcessEnv } = {}): Task {
+  const netns = freshNetns();
+  const directory = freshDirectory();
+  const log = join(directory, 'log');
+  const flags = ['--netns', netns.path, '--dir', directory, '--log', log, ...(options.flags ?? [])];
+  const shim = spawn(taskShimPath(), [...flags, '--', ...command], {
+    detached: true,
+    stdio: 'ignore',
+    env: options.env ?? process.env,
+  });
+  later(() => shim.kill('SIGKILL'));
+  const report = (name: string) => {
+    const path = join(directory, name);
+    return eventually(() => existsSync(path) && JSON.parse(readFileSync(path, 'utf8')), name);
+  };
+  const output = () => (existsSync(log) ? readFileSync(log, 'utf8') : '');
+  return { directory, log, netns, shim, started: () => report('started'), exit: () => report('exit'), output };
+}
+
+const shell = (script: string, options?: Parameters<typeof start>[1]) => start(['bash', '-c', script], options);
+const gone = (pid: number) =>
+  eventually(
+    () => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z '),
+    'its end',
+  );
+const numberIn = (task: Task, name: string) =>
+  eventually(() => Number(new RegExp(`${name}=(\\d+)`).exec(task.output())?.[1] ?? 0) || undefined, name);
+
+describe('reports', () => {
+  it('the start, and the exit status', async () => {
+    const before = Date.now();
+    const task = shell('echo out; echo err >&2; sleep 0.2; exit 42');
+    const started = await task.started();
+    expect(started.shimPid).toBe(task.shim.pid);
+    expect(started.shimStartTime).toBe(processStartTime(started.shimPid));
+    expect(started.startTime).toBe(processStartTime(started.pid));
+    const exit = await task.exit();
+    expect(exit).toMatchObject({ code: 42, signal: null, error: null });
+    expect(exit.at).toBeGreaterThanOrEqual(before);
+    expect(exit.at).toBeLessThanOrEqual(Date.now());
+    expect(task.output()).toBe('out\nerr\n');
+    await eventually(() => task.shim.exitCode === 42, 'the shim to end with the same status');
+  });
+
+  it('the signal that ended the task', async () => {
+    expect(await shell('kill -SEGV $$').exit()).toMatchObject({ code: null, signal: 'SIGSEGV', error: null });
+  });
+
+  it.each([
+    [['no-such-program'], [], 'exec: no-such-program: No such file or directory'],
+    [['/etc/passwd'], [], 'exec: /etc/passwd: Permission denied'],
+    [['a"b\\\n'], [], 'exec: a"b\\\n: No such file or directory'],
+    [['true'], ['--cwd', '/not/there'], 'cwd: /not/there: No such file or directory'],
+    [['true'], ['--user', 'nobody-at-all'], 'user: there is no user of this name on the node'],
+    [['true'], ['--user', '4242'], 'user: this uid has no passwd entry; give UID:GID'],
+    [['true'], ['--resolv-conf', '/not/there'], 'resolv-conf: /not/there: No such file or directory'],
+    [['true'], ['--netns', '/run/netns/not-there'], 'netns: /run/netns/not-there: No such file or directory'],
+    [['true'], ['--netns', '/etc/passwd'], 'netns: /etc/passwd: Invalid argument'],
+    [['true'], ['--log', '/not/there/log'], 'log: /not/there/log: No such file or directory'],
+  ])('the step that failed: %j %j', async (command, flags, error) => {
+    const task = start(command, { flags });
+    expect(await task.exit()).toMatchObject({ code: null, signal: null, error });
+    expect(existsSync(join(task.directory, 'started'))).toBe(false);
+    await eventually(() => task.shim.exitCode === 1, 'the shim to end');
+  });
+
+  it('wrong usage with status 2', async () => {
+    for (const flags of [[], ['--dir', '/tmp', '--', 'true'], ['--netns', 'x', '--dir', '/tmp'], ['--wrong']]) {
+      const shim = spawn(taskShimPath(), flags, { stdio: 'ignore' });
+      expect(await new Promise((resolve) => shim.on('close', resolve))).toBe(2);
+    }
+  });
+});
+
+describe('surroundings of the task', () => {
+  it('are the namespace, the environment it got and nothing of the agent', async () => {
+    const descriptor = openSync('/etc/passwd', 'r');
+    later(() => closeSync(descriptor));
+    const netns = freshNetns();
+    const directory = freshDirectory();
+    const log = join(directory, 'log');
+    const script =
+      'readlink /proc/self/ns/net; echo $MESH_TASK_ID; pwd; umask; ls /proc/$$/fd | tr "\\n" " "; ' +
+      'readlink /proc/$$/fd/0; grep -E "Sig(Blk|Ign)" /proc/$$/status; cut -d" " -f5,6 /proc/$$/stat; echo pid=$$';
+    const shim = spawn(
+      taskShimPath(),
+      ['--netns', netns.path, '--dir', directory, '--log', log, '--cwd', '/usr', '--', 'sh', '-c', script],
+      {
+        detached: true,
+        stdio: ['pipe', 'pipe', 'pipe', descriptor, 'pipe'],
+        env: { PATH: process.env['PATH'], MESH_TASK_ID: 't1' },
+      },
+    );
+    await new Promise((resolve) => shim.on('close', resolve));
+    const lines = readFileSync(log, 'utf8').trim().split('\n');
+    const pid = /pid=(\d+)/.exec(lines.at(-1)!)![1];
+    expect(lines).toEqual([
+      `net:[${netnsIdentity(netns.path).ino}]`,
+      't1',
+      '/usr',
+      '0022',
+      '0 1 2 /dev/null',
+      'SigBlk:\t0000000000000000',
+      'SigIgn:\t0000000000000000',
+      `${pid} ${shim.pid}`, // its own process group, in the session of the shim
+      `pid=${pid}`,
+    ]);
+  });
+
+  it('cover /etc/resolv.conf and name the host for the task alone', async () => {
+    const before = readFileSync('/etc/resolv.conf', 'utf8');
+    const resolv = join(freshDirectory(), 'resolv.conf');
+    writeFileSync(resolv, 'nameserver 192.0.2.53\n');
+    const task = shell('cat /etc/resolv.conf; uname -n', { flags: ['--resolv-conf', resolv, '--hostname', 'web-1'] });
+    await task.exit();
+    expect(task.output()).toBe('nameserver 192.0.2.53\nweb-1\n');
+    expect(readFileSync('/etc/resolv.conf', 'utf8')).toBe(before);
+    expect(run('uname', '-n').trim()).not.toBe('web-1');
+  });
+
+  it.each([
+    ['nobody', `${run('id', '-u', 'nobody').trim()} ${run('id', '-g', 'nobody').trim()}`],
+    ['nobody:daemon', `${run('id', '-u', 'nobody').trim()} ${run('id', '-g', 'daemon').trim()}`],
+    ['4242:4343', '4242 4343'],
+  ])('drop to the user %s', async (user, ids) => {
+    const task = shell('echo $(id -u) $(id -g) $(id -G); grep -E "^(Uid|Gid|CapEff)" /proc/self/status', {
+      flags: ['--user', user],
+    });
+    expect(await task.exit()).toMatchObject({ code: 0 });
+    const [uid, gid] = ids.split(' ');
+    expect(task.output().split('\n')).toEqual([
+      `${uid} ${gid} ${gid}`,
+      `Uid:\t${`${uid}\t`.repeat(4).trim()}`,
+      `Gid:\t${`${gid}\t`.repeat(4).trim()}`,
+      'CapEff:\t0000000000000000',
+      '',
+    ]);
+  });
+
+  it('let a pin go that is removed while the task runs', async () => {
+    const task = shell('exec sleep 1000');
+    const { pid } = await task.started();
+    const other = freshNetns();
+    const inTask = () => readFileSync(`/proc/${pid}/mountinfo`, 'utf8').includes(other.path);
+    expect(inTask()).toBe(true);
+    run('ip', 'netns', 'del', other.name);
+    expect(inTask()).toBe(false);
+  });
+
+  it('append to the log', async () => {
+    const directory = freshDirectory();
+    mkdirSync(join(directory, 'logs'));
+    const log = join(directory, 'logs/task.log');
+    writeFileSync(log, 'earlier\n');
+    await shell('echo later', { flags: ['--log', log] }).exit();
+    expect(readFileSync(log, 'utf8')).toBe('earlier\nlater\n');
+    expect(statSync(log).mode & 0o007).toBe(4); // as it was
+  });
+});
+
+describe('ends', () => {
+  it.each(['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const)(
+    'by %s forwarded to the task',
+    async (signal) => {
+      const task = shell(`trap 'echo got ${signal}; exit 5' ${signal}; echo ready; while :; do sleep 0.05; done`);
+      await eventually(() => task.output().includes('ready'), 'the trap');
+      task.shim.kill(signal);
+      expect(await task.exit()).toMatchObject({ code: 5 });
+      expect(task.output()).toContain(`got ${signal}`);
+    },
+  );
+
+  it('by the stop signal asked for instead of SIGTERM', async () => {
+    const task = start(['sleep', '1000'], { flags: ['--stop-signal', '3'] });
+    await task.started();
+    task.shim.kill('SIGTERM');
+    expect(await task.exit()).toMatchObject({ code: null, signal: 'SIGQUIT' });
+  });
+
+  it('with all that the task left behind', async () => {
+    const task = shell(
+      'sleep 1001 & echo same_group=$!; setsid bash -c "echo own_session=\\$\\$; sleep 1002 & echo grandchild=\\$!; wait" & ' +
+        'until grep -q grandchild= /proc/$$/fd/1; do sleep 0.02; done; exit 0',
+    );
+    const left = await Promise.all(['same_group', 'own_session', 'grandchild'].map((name) => numberIn(task, name)));
+    expect(await task.exit()).toMatchObject({ code: 0, error: null });
+    for (const pid of left) expect(existsSync(`/proc/${pid}`)).toBe(false);
+  });
+
+  it('reaps orphans while the task runs', async () => {
+    const task = shell('(setsid sleep 0.05 & echo orphan=$!); exec sleep 1000');
+    const orphan = await numberIn(task, 'orphan');
+    await eventually(() => !existsSync(`/proc/${orphan}`), 'the orphan to be reaped');
+    expect(existsSync(join(task.directory, 'exit'))).toBe(false);
+  });
+
+  it.each([[[]], [['--user', 'nobody']]])('when the shim is killed the task goes too %j', async (flags) => {
+    const task = start(['sleep', '1000'], { flags });
+    const { pid } = await task.started();
+    expect(readlinkSync(`/proc/${pid}/exe`)).toMatch(/sleep/);
+    task.shim.kill('SIGKILL');
+    await gone(pid);
+    expect(existsSync(join(task.directory, 'exit'))).toBe(false);
+  });
+
+  it('not with the agent: the task runs on and its end is still told', async () => {
+    const netns = freshNetns();
+    const directory = freshDirectory();
+    const args = ['--netns', netns.path, '--dir', directory, '--', 'sleep', '1000'];
+    const agent = spawn(
+      process.execPath,
+      [
+        '-e',
+        `require('node:child_process').spawn(${JSON.stringify(taskShimPath())}, ${JSON.stringify(args)},
+          { detached: true, stdio: 'ignore' }); setInterval(() => {}, 1000);`,
+      ],
+      { stdio: 'ignore', detached: true },
+    );
+    later(() => agent.kill('SIGKILL'));
+    const path = join(directory, 'started');
+    const started: Started = await eventually(
+      () => existsSync(path) && JSON.parse(readFileSync(path, 'utf8')),
+      'start',
+    );
+    later(() => process.kill(started.shimPid, 'SIGKILL'));
+    process.kill(-agent.pid!, 'SIGKILL');
+    await gone(agent.pid!);
+    expect(processStartTime(started.pid)).toBe(started.startTime);
+    expect(processStartTime(started.shimPid)).toBe(started.shimStartTime);
+    process.kill(started.shimPid, 'SIGTERM');
+    const exit = await eventually(() => existsSync(join(directory, 'exit')), 'the exit report');
+    expect(exit).toBe(true);
+    expect(JSON.parse(readFileSync(join(directory, 'exit'), 'utf8'))).toMatchObject({ code: null, signal: 'SIGTERM' });
+  });
+});
