@@ -1,0 +1,254 @@
+import { z } from 'zod';
+import type { Constraint, PortSpec } from '../model/spec.ts';
+import { formatDuration, parseDuration } from './duration.ts';
+import { LIMITS } from './limits.ts';
+import { shorten } from './manifest-error.ts';
+import { comparePorts, type PortProblem, parseLongPort, parseShortPort } from './ports.ts';
+import { splitWords } from './words.ts';
+
+type Context = z.core.$RefinementCtx;
+
+/** Reports a problem with a remedy at the current place, or below it. */
+export function fail(ctx: Context, message: string, remedy: string, path: (string | number)[] = []): void {
+  ctx.addIssue({ code: 'custom', message, params: { remedy }, path });
+}
+
+/** What a value is, in words of YAML. */
+export function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return 'empty';
+  if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'object') return 'a map';
+  return typeof value === 'string'
+    ? `the text "${shorten(value, 40)}"`
+    : `the ${typeof value} ${shorten(String(value), 40)}`;
+}
+
+/** Text that becomes part of a process: no NUL, and short enough for execve. */
+function processText(ctx: Context, text: string, path: (string | number)[] = []): boolean {
+  if (text.includes('\0')) fail(ctx, 'contains a NUL character', 'remove it: a process cannot be given one', path);
+  else if (Buffer.byteLength(text) > LIMITS.argument) {
+    fail(ctx, `is longer than ${LIMITS.argument} bytes`, 'put it in a file: the kernel refuses longer arguments', path);
+  } else return true;
+  return false;
+}
+
+export const text = z.unknown().transform((value, ctx): string => {
+  if (typeof value === 'string' && value !== '') {
+    processText(ctx, value);
+    return value;
+  }
+  fail(ctx, `must be a text, but is ${value === '' ? 'empty' : kindOf(value)}`, 'write a text, or remove the key');
+  return '';
+});
+
+export const directory = text.transform((value, ctx): string => {
+  if (!value.startsWith('/')) fail(ctx, `"${shorten(value)}" is not an absolute path`, 'start it with `/`');
+  return value;
+});
+
+/** `name`, `uid`, `name:group` or `uid:gid`. */
+export const user = text.transform((value, ctx): string => {
+  if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]*\$?(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/.test(value)) {
+    fail(ctx, `"${shorten(value)}" is not a user`, 'write a name or a number, such as `user: "1000:1000"`');
+  }
+  return value;
+});
+
+/** A list of arguments, or a text that is split like a shell does. */
+export const commandLine = z.unknown().transform((value, ctx): string[] => {
+  if (typeof value === 'string') {
+    const words = splitWords(value);
+    if (words.ok && words.value.every((word) => processText(ctx, word))) return words.value;
+    if (!words.ok) fail(ctx, words.error, 'close the quotes, or write a list: `command: [sleep, "60"]`');
+    return [];
+  }
+  if (!Array.isArray(value)) {
+    fail(ctx, `must be a text or a list, but is ${kindOf(value)}`, 'write it like `command: [sleep, "60"]`');
+    return [];
+  }
+  return value.map((word, index) => {
+    if (typeof word !== 'string') fail(ctx, `must be a text, but is ${kindOf(word)}`, 'put it in quotes', [index]);
+    else processText(ctx, word, [index]);
+    return String(word);
+  });
+});
+
+/** A map, or a list of `KEY=value`; keys come out sorted, for their order means nothing. */
+function pairs(what: 'environment' | 'labels') {
+  return z.unknown().transform((value, ctx): Record<string, string> => {
+    const found = new Map<string, string>();
+    const add = (key: string, entry: unknown, path: (string | number)[]): void => {
+      if (entry === null || entry === undefined) {
+        if (what === 'labels') found.set(key, '');
+        else {
+          const remedy = `give it a value, or write \`${shorten(key)}: \${${shorten(key)}}\` to take it from there on purpose`;
+          fail(ctx, `has no value, and meshd does not hand on the environment of meshctl by itself`, remedy, path);
+        }
+        return;
+      }
+      if (typeof entry !== 'string') fail(ctx, `must be a text, but is ${kindOf(entry)}`, 'write a text', path);
+      else if (key === '' || (what === 'environment' && key.includes('='))) {
+        fail(ctx, `"${shorten(key)}" is not a name`, 'write `KEY: value`', path);
+      } else if (key === '__proto__') fail(ctx, 'the name `__proto__` is not allowed', 'choose another name', path);
+      else if (found.has(key)) fail(ctx, `${shorten(key)} is given twice`, 'remove one of them', path);
+      else if (processText(ctx, `${key}=${entry}`, path)) found.set(key, entry);
+    };
+    if (Array.isArray(value)) {
+      for (const [index, item] of value.entries()) {
+        const equals = typeof item === 'string' ? item.indexOf('=') : -1;
+        if (typeof item !== 'string')
+          fail(ctx, `must be "KEY=value", but is ${kindOf(item)}`, 'write "KEY=value"', [index]);
+        else if (equals < 0) add(item, null, [index]);
+        else add(item.slice(0, equals), item.slice(equals + 1), [index]);
+      }
+    } else if (typeof value === 'object' && value !== null) {
+      for (const [key, entry] of Object.entries(value)) add(key, entry, [key]);
+    } else {
+      fail(ctx, `must be a map or a list, but is ${kindOf(value)}`, `write it like \`${what}: {KEY: value}\``);
+    }
+    return Object.fromEntries([...found].sort(([a], [b]) => (a < b ? -1 : 1)));
+  });
+}
+
+export const environment = pairs('environment');
+export const labels = pairs('labels');
+
+/** A whole number, or a text of digits as a variable leaves it. */
+export function count(maximum: number, why: string) {
+  return z.unknown().transform((value, ctx): number => {
+    const number = typeof value === 'string' && /^-?\d{1,15}$/.test(value) ? Number(value) : value;
+    if (typeof number !== 'number' || !Number.isInteger(number)) {
+      fail(ctx, `must be a whole number, but is ${kindOf(value)}`, `choose one of 0-${maximum}`);
+      return 0;
+    }
+    if (number < 0 || number > maximum) {
+      fail(ctx, `${number} is outside 0-${maximum}`, number < 0 ? `choose one of 0-${maximum}` : why);
+      return 0;
+    }
+    return number;
+  });
+}
+
+/** Milliseconds. */
+export const duration = z.unknown().transform((value, ctx): number => {
+  const milliseconds = typeof value === 'string' ? parseDuration(value) : value === 0 ? 0 : undefined;
+  if (milliseconds === undefined) {
+    fail(
+      ctx,
+      `must be a duration, but is ${kindOf(value)}`,
+      'write a number with a unit (ms, s, m, h), such as 10s or 1m30s',
+    );
+    return 0;
+  }
+  if (milliseconds > LIMITS.duration) {
+    fail(ctx, `${shorten(String(value))} is too long`, `choose at most ${formatDuration(LIMITS.duration)}`);
+    return 0;
+  }
+  return milliseconds;
+});
+
+export function oneOf<const T extends string>(...choices: T[]) {
+  return z.unknown().transform((value, ctx): T => {
+    const choice = choices.find((candidate) => candidate === value);
+    if (choice === undefined) {
+      const which = choices.length === 1 ? choices[0] : `one of ${choices.join(', ')}`;
+      fail(ctx, `must be ${which}, but is ${kindOf(value)}`, `write ${choices.join(' or ')}`);
+    }
+    return choice ?? choices[0]!;
+  });
+}
+
+/** `node.hostname == node1`; keys in the case of Swarm's documentation, label names as written. */
+export const constraint = z.unknown().transform((value, ctx): Constraint => {
+  const nothing: Constraint = { key: '', operator: '==', value: '' };
+  const form = 'write it like "node.hostname == node1" or "node.labels.zone != a"';
+  const match =
+    typeof value === 'string' && value.length <= 512
+      ? /^\s*([^\s=!]+)\s*(==|!=)\s*(\S(?:.*\S)?)\s*$/.exec(value)
+      : null;
+  if (match === null) {
+    fail(ctx, `${typeof value === 'string' ? `"${shorten(value)}"` : kindOf(value)} is not a constraint`, form);
+    return nothing;
+  }
+  const [, written, operator, wanted] = match;
+  const label = /^node\.labels\.([\w][\w.\-/]*)$/i.exec(written!)?.[1];
+  const key = label === undefined ? written!.toLowerCase() : `node.labels.${label}`;
+  if (label === undefined && !['node.id', 'node.hostname', 'node.role'].includes(key)) {
+    fail(
+      ctx,
+      `"${shorten(written!)}" is not something to choose nodes by`,
+      'use node.hostname, node.labels.NAME, node.role or node.id',
+    );
+    return nothing;
+  }
+  if (key === 'node.role' && !/^(manager|worker)$/i.test(wanted!)) {
+    fail(ctx, `"${shorten(wanted!)}" is not a role`, 'use manager or worker');
+  }
+  return { key, operator: operator as '==' | '!=', value: wanted! };
+});
+
+export const constraints = z.array(constraint).transform((list, ctx) => {
+  if (list.length > LIMITS.constraints)
+    fail(ctx, `has more than ${LIMITS.constraints} constraints`, 'use a node label instead');
+  return list;
+});
+
+const portNumber = z.union([z.string(), z.number()]);
+/** The long form of a port; `name` and `app_protocol` are notes for people. */
+export const longPort = z.strictObject({
+  target: portNumber,
+  published: portNumber.optional(),
+  protocol: z.string().optional(),
+  mode: z.string().optional(),
+  host_ip: z.unknown().optional(),
+  name: z.unknown().optional(),
+  app_protocol: z.unknown().optional(),
+});
+
+/** Ports with the index of the entry they come from, in canonical order. */
+export const ports = z
+  .array(
+    z.unknown().transform((value, ctx): PortSpec[] => {
+      const report = (problem: PortProblem, path: string[] = []): PortSpec[] => {
+        fail(ctx, problem.message, problem.remedy, path);
+        return [];
+      };
+      if (typeof value === 'string' || typeof value === 'number') {
+        const short = parseShortPort(String(value));
+        return short.ok ? short.value : report(short.error);
+      }
+      const entry = longPort.safeParse(withoutExtensions(value));
+      if (!entry.success) {
+        for (const issue of entry.error.issues) ctx.addIssue({ ...issue } as Parameters<typeof ctx.addIssue>[0]);
+        return [];
+      }
+      const { mode, host_ip, ...fields } = entry.data;
+      if (host_ip !== undefined) {
+        const remedy = 'remove it; a later version restricts addresses with `x-mesh.ingress.addresses`';
+        fail(ctx, 'limiting a port to one host address is not supported yet', remedy, ['host_ip']);
+      }
+      if (mode === 'host')
+        fail(ctx, 'mode host is not supported yet', 'use `mode: ingress`, or remove the key', ['mode']);
+      else if (mode !== undefined && mode !== 'ingress')
+        fail(ctx, `mode "${shorten(mode)}" is unknown`, 'use ingress', ['mode']);
+      const long = parseLongPort(fields);
+      return long.ok ? long.value : report(long.error, long.error.key === undefined ? [] : [long.error.key]);
+    }),
+  )
+  .transform((entries, ctx) => {
+    const all = entries.flatMap((list, entry) => list.map((port) => ({ entry, port })));
+    if (all.length > LIMITS.portsPerService) {
+      fail(
+        ctx,
+        `${all.length} ports are more than the ${LIMITS.portsPerService} of one service`,
+        'publish fewer ports',
+      );
+    }
+    return all.sort((a, b) => comparePorts(a.port, b.port));
+  });
+
+/** A map without its `x-` keys, which are everybody's own notes; `keep` are the ones that mean something here. */
+export function withoutExtensions(value: unknown, keep: readonly string[] = []): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).filter(([key]) => !key.startsWith('x-') || keep.includes(key)));
+}

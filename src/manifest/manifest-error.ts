@@ -1,0 +1,38 @@
+/** Something in a manifest that a person has to change. */
+export interface ManifestError {
+  file: string;
+  /** From 1; both are 1 when the whole file is meant. */
+  line: number;
+  column: number;
+  /** Where in the document: `services.web.ports[0].published`; empty for the whole file. */
+  path: string;
+  message: string;
+  /** What to do about it. */
+  remedy: string;
+}
+
+export type Path = readonly (string | number)[];
+
+/** A path the way people write it: `services.web.ports[0]`; keys that are no words are quoted. */
+export function pathText(path: Path): string {
+  let text = '';
+  for (const step of path) {
+    if (typeof step === 'number') text += `[${step}]`;
+    else if (/^[\w-]+$/.test(step)) text += text === '' ? step : `.${step}`;
+    else text += `[${JSON.stringify(shorten(step))}]`;
+  }
+  return text;
+}
+
+/** One line: `service.yaml:12:9: services.web.ports[1]: published port 70000 is outside 1-65535; choose one of 1-65535`. */
+export function formatManifestError(error: ManifestError): string {
+  const where = `${error.file}:${error.line}:${error.column}: `;
+  return `${where}${error.path === '' ? '' : `${error.path}: `}${error.message}; ${error.remedy}`;
+}
+
+/** A piece of somebody's input, fit to stand in a one-line message. */
+export function shorten(text: string, length = 60): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they must not reach a terminal
+  const line = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ');
+  return line.length <= length ? line : `${line.slice(0, length - 1)}…`;
+}

@@ -1,0 +1,186 @@
+import type { z } from 'zod';
+import { err, ok, type Result } from '../base/errors.ts';
+import { portKey, type ServiceSpec } from '../model/spec.ts';
+import { exampleFor } from './compose-keys.ts';
+import { type ManifestDocument, readDocuments } from './document.ts';
+import { LIMITS } from './limits.ts';
+import { type ManifestError, type Path, shorten } from './manifest-error.ts';
+import { nearest } from './nearest.ts';
+import { FILE_KEYS, file as fileSchema, keysAt, nameProblem, serviceSchema, zodWords } from './schema.ts';
+
+export interface ManifestSource {
+  /** What errors call it. */
+  file: string;
+  text: string;
+}
+
+export interface ManifestOptions {
+  /** What `${NAME}` stands for; nothing is taken from the process. */
+  environment?: Readonly<Record<string, string | undefined>>;
+}
+
+/** Services of one text: compose-spec and `x-mesh`; see `parseManifests`. */
+export function parseManifest(
+  text: string,
+  options: ManifestOptions & { file: string },
+): Result<ServiceSpec[], ManifestError[]> {
+  return parseManifests([{ file: options.file, text }], options);
+}
+
+/**
+ * Services of several files, all of them or the errors: at most LIMITS.errors of them, in the order of the files and
+ * lines. A file may hold several documents. A service or a published port that appears twice anywhere is an error.
+ * Total: any text gives a result.
+ */
+export function parseManifests(
+  sources: readonly ManifestSource[],
+  options: ManifestOptions = {},
+): Result<ServiceSpec[], ManifestError[]> {
+  const errors: ManifestError[] = [];
+  const found: Found[] = [];
+  for (const { file, text } of sources) {
+    const read = readDocuments(text, { file, environment: options.environment ?? {}, textual });
+    const told = new Set(read.errors.flatMap((error) => [placeOf(error), error.path]));
+    const schemaErrors: ManifestError[] = [];
+    let entries = 0;
+    for (const document of read.documents) {
+      entries += checkDocument(document, found, schemaErrors);
+    }
+    if (entries === 0 && read.errors.length === 0 && schemaErrors.length === 0) {
+      const remedy =
+        'declare at least one, such as `services: {web: {command: [sleep, "60"], x-mesh: {runtime: process}}}`';
+      errors.push({ file, line: 1, column: 1, path: '', message: 'declares no services', remedy });
+    }
+    // What could not be read is missing afterwards: say it once.
+    errors.push(...read.errors, ...schemaErrors.filter((error) => !told.has(placeOf(error)) && !told.has(error.path)));
+  }
+  checkAcross(found, errors);
+  if (errors.length === 0) return ok(found.map(({ spec }) => spec));
+  const order = new Map(sources.map(({ file }, index) => [file, index]));
+  const unique = new Map(errors.map((error) => [`${placeOf(error)} ${error.path} ${error.message}`, error]));
+  const sorted = [...unique.values()].sort(
+    (a, b) => order.get(a.file)! - order.get(b.file)! || a.line - b.line || a.column - b.column,
+  );
+  return err(sorted.slice(0, LIMITS.errors));
+}
+
+/** A service that stands on its own, and where it was written. */
+interface Found {
+  spec: ServiceSpec;
+  portEntries: number[];
+  document: ManifestDocument;
+  path: Path;
+}
+
+const placeOf = (error: ManifestError): string => `${error.file}:${error.line}:${error.column}`;
+
+/** Fields whose scalars are text, whatever they look like: `FOO: 1.0`, `command: [sleep, 60]`, `user: 1000`. */
+function textual(path: Path): boolean {
+  if (path[0] !== 'services') return false;
+  const field = String(path[2] === 'deploy' ? path[3] : path[2]);
+  return ['environment', 'labels', 'command', 'entrypoint', 'user', 'working_dir'].includes(field);
+}
+
+/** Adds the good services of a document and the errors of the others; returns how many services it declares. */
+function checkDocument(document: ManifestDocument, found: Found[], errors: ManifestError[]): number {
+  const { value } = document;
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    const remedy = 'start with `services:` and put each service below it';
+    errors.push(document.errorAt([], 'a manifest is a map with the key `services`', remedy));
+    return 0;
+  }
+  const top = fileSchema.safeParse(value);
+  if (!top.success) errors.push(...top.error.issues.flatMap((issue) => explain(issue, [], document, value, FILE_KEYS)));
+  const services: unknown = (value as Record<string, unknown>)['services'];
+  if (typeof services !== 'object' || services === null || Array.isArray(services)) return 0;
+  for (const [name, entry] of Object.entries(services)) {
+    const path = ['services', name];
+    const problem = nameProblem(name);
+    if (problem !== undefined) errors.push(document.errorAt(path, problem.message, problem.remedy, 'key'));
+    const service = serviceSchema.safeParse(entry);
+    if (service.success) {
+      found.push({ spec: { name, ...service.data.spec }, portEntries: service.data.portEntries, document, path });
+    } else {
+      const explained = service.error.issues.flatMap((issue) =>
+        explain(issue, path, document, entry, keysAt(issue.path)),
+      );
+      errors.push(...explained);
+    }
+  }
+  return Object.keys(services).length;
+}
+
+/** An issue of zod as errors a person can act on. */
+function explain(
+  issue: z.core.$ZodIssue,
+  base: Path,
+  document: ManifestDocument,
+  value: unknown,
+  keys: { known: string[]; unsupported: Record<string, string> },
+): ManifestError[] {
+  const path = [...base, ...issue.path.map((step) => (typeof step === 'number' ? step : String(step)))];
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => {
+      const instead = Object.hasOwn(keys.unsupported, key) ? keys.unsupported[key] : undefined;
+      if (instead !== undefined) {
+        const message = `\`${key}\` is a compose key that meshd does not support yet`;
+        return document.errorAt([...path, key], message, instead, 'key');
+      }
+      const near = nearest(key, [...keys.known, ...Object.keys(keys.unsupported)]);
+      const remedy =
+        near === undefined
+          ? `use one of ${keys.known.join(', ')}, or an \`x-\` key for a note`
+          : `did you mean \`${near}\`?`;
+      return document.errorAt([...path, key], `unknown key \`${shorten(key)}\``, remedy, 'key');
+    });
+  }
+  if (issue.code === 'custom') {
+    // Of a whole service the name is the place to look at, not its first key.
+    const at = issue.path.length === 0 ? 'key' : 'value';
+    return [document.errorAt(path, issue.message, String(issue.params?.['remedy']), at)];
+  }
+  const input = issue.path.reduce<unknown>(
+    (inner, step) => (inner as Record<PropertyKey, unknown> | null)?.[step],
+    value,
+  );
+  return [document.errorAt(path, zodWords(issue, input), exampleFor(path), input === undefined ? 'key' : 'value')];
+}
+
+/** What no service can see alone: names and published ports taken twice, and the limits of the whole. */
+function checkAcross(found: readonly Found[], errors: ManifestError[]): void {
+  const names = new Map<string, Found>();
+  const taken = new Map<string, { at: ManifestError; service: string }>();
+  let ports = 0;
+  for (const { spec, portEntries, document, path } of found) {
+    const twin = names.get(spec.name);
+    if (twin !== undefined) {
+      const first = twin.document.errorAt(twin.path, '', '', 'key');
+      const message = `service ${spec.name} is declared twice, first at ${placeOf(first)}`;
+      errors.push(document.errorAt(path, message, 'rename or remove one of them', 'key'));
+      continue;
+    }
+    names.set(spec.name, { spec, portEntries, document, path });
+    ports += spec.ports.length;
+    spec.ports.forEach((port, index) => {
+      const at = document.errorAt([...path, 'ports', portEntries[index]!], '', '');
+      const { published, protocol, target } = port;
+      const key =
+        published === undefined ? `auto ${spec.name} ${target}/${protocol}` : portKey({ published, protocol });
+      const other = taken.get(key);
+      if (other === undefined) taken.set(key, { at, service: spec.name });
+      else {
+        const what = published === undefined ? `automatic port for ${target}/${protocol}` : `published port ${key}`;
+        const message = `${what} is already taken by service ${other.service} at ${placeOf(other.at)}`;
+        errors.push({ ...at, message, remedy: 'choose another port, or remove one of them' });
+      }
+    });
+  }
+  const last = found.at(-1);
+  if (last === undefined) return;
+  const beyond = (what: string, limit: number): void => {
+    const message = `declares more than ${limit} ${what} together with what stands before`;
+    errors.push(last.document.errorAt(last.path, message, 'apply them in several steps', 'key'));
+  };
+  if (names.size > LIMITS.services) beyond('services', LIMITS.services);
+  if (ports > LIMITS.ports) beyond('ports', LIMITS.ports);
+}

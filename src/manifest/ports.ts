@@ -1,0 +1,125 @@
+import { err, ok, type Result } from '../base/errors.ts';
+import type { Protocol } from '../model/address.ts';
+import type { PortSpec } from '../model/spec.ts';
+import { LIMITS } from './limits.ts';
+import { shorten } from './manifest-error.ts';
+
+/** What is wrong with a port; `key` names the field of the long form it is about. */
+export interface PortProblem {
+  message: string;
+  remedy: string;
+  key?: 'target' | 'published' | 'protocol';
+}
+
+interface Range {
+  first: number;
+  last: number;
+}
+
+const HOST_ADDRESS: PortProblem = {
+  message: 'limiting a port to one host address is not supported yet',
+  remedy: 'remove the address; a later version restricts addresses with `x-mesh.ingress.addresses`',
+};
+
+/** `[[host:]published:]target[/protocol]`, each side a port or a range; a range gives one port for each number. */
+export function parseShortPort(text: string): Result<PortSpec[], PortProblem> {
+  const slash = text.indexOf('/');
+  const protocol = parseProtocol(slash < 0 ? 'tcp' : text.slice(slash + 1));
+  if (!protocol.ok) return protocol;
+  const parts = (slash < 0 ? text : text.slice(0, slash)).split(':');
+  if (parts.length > 2) return err(HOST_ADDRESS);
+  const [left, right] = parts;
+  const target = parseRange(right ?? left!, 'target');
+  if (!target.ok) return target;
+  // `:80` is compose's way to ask for an automatic published port.
+  if (right === undefined || left === '') return combine(protocol.value, target.value, undefined);
+  const published = parseRange(left!, 'published');
+  return published.ok ? combine(protocol.value, target.value, published.value) : published;
+}
+
+/** The fields of the long form, as written. */
+export function parseLongPort(fields: {
+  target: string | number;
+  published?: string | number | undefined;
+  protocol?: string | undefined;
+}): Result<PortSpec[], PortProblem> {
+  const protocol = parseProtocol(fields.protocol ?? 'tcp');
+  if (!protocol.ok) return protocol;
+  const target = parseRange(String(fields.target), 'target');
+  if (!target.ok) return target;
+  if (target.value.first !== target.value.last) {
+    return err({
+      message: 'target is a range',
+      remedy: 'write ranges in the short form, such as "8000-8009:80-89"',
+      key: 'target',
+    });
+  }
+  // Docker reads 0 and an empty text as "choose one".
+  if (fields.published === undefined || fields.published === '' || Number(fields.published) === 0) {
+    return combine(protocol.value, target.value, undefined);
+  }
+  const published = parseRange(String(fields.published), 'published');
+  return published.ok ? combine(protocol.value, target.value, published.value) : published;
+}
+
+function parseProtocol(text: string): Result<Protocol, PortProblem> {
+  const protocol = text.toLowerCase();
+  if (protocol === 'tcp' || protocol === 'udp' || protocol === 'sctp') return ok(protocol);
+  return err({ message: `protocol "${shorten(text)}" is unknown`, remedy: 'choose tcp, udp or sctp', key: 'protocol' });
+}
+
+function parseRange(text: string, key: 'target' | 'published'): Result<Range, PortProblem> {
+  const match = /^(\d{1,10})(?:-(\d{1,10}))?$/.exec(text);
+  if (match === null) {
+    if (key === 'published' && /[.[\]]/.test(text)) return err(HOST_ADDRESS);
+    return err({
+      message: `${key} port "${shorten(text)}" is not a number`,
+      remedy: 'write ports as 80, "8080:80", "5353:53/udp" or "8000-8009:80-89"',
+      key,
+    });
+  }
+  const first = Number(match[1]);
+  const last = match[2] === undefined ? first : Number(match[2]);
+  for (const port of [first, last]) {
+    if (port < 1 || port > 65535) {
+      return err({ message: `${key} port ${port} is outside 1-65535`, remedy: 'choose one of 1-65535', key });
+    }
+  }
+  if (last < first) {
+    return err({ message: `${key} ports ${text} end before they start`, remedy: `write ${last}-${first}`, key });
+  }
+  return ok({ first, last });
+}
+
+function combine(protocol: Protocol, target: Range, published: Range | undefined): Result<PortSpec[], PortProblem> {
+  const count = target.last - target.first + 1;
+  const publishedCount = published === undefined ? count : published.last - published.first + 1;
+  if (publishedCount !== count) {
+    return err({
+      message: `${publishedCount} published ports for ${count} target ${count === 1 ? 'port' : 'ports'}`,
+      remedy: 'make both ranges equally long; meshd does not pick one out of a range',
+      key: 'published',
+    });
+  }
+  if (count > LIMITS.portsPerService) {
+    const remedy = 'publish a shorter range';
+    return err({ message: `${count} ports are more than the ${LIMITS.portsPerService} of one service`, remedy });
+  }
+  return ok(
+    Array.from({ length: count }, (_, index) => ({
+      protocol,
+      target: target.first + index,
+      ...(published === undefined ? {} : { published: published.first + index }),
+      mode: 'ingress' as const,
+    })),
+  );
+}
+
+/** Canonical order: by published port, automatic ones last, then target and protocol. */
+export function comparePorts(a: PortSpec, b: PortSpec): number {
+  return (
+    (a.published ?? 65_536) - (b.published ?? 65_536) ||
+    a.target - b.target ||
+    (a.protocol < b.protocol ? -1 : a.protocol > b.protocol ? 1 : 0)
+  );
+}
