@@ -17,7 +17,7 @@ export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 # Runs a command as root: directly, or through a sudo that asks nothing.
 as_root() {
   if [[ $EUID -eq 0 ]]; then "$@"
-  elif sudo -n true 2>/dev/null; then sudo -n --preserve-env=DEBIAN_FRONTEND -- "$@"
+  elif sudo -n true 2>/dev/null; then sudo -n -- "$@"
   else die "root is needed for '$*': run as root, or allow sudo without a password"
   fi
 }

@@ -1,0 +1,39 @@
+# What the QEMU guest and the native namespaces have in common. Sourced by their first processes, as root, in an
+# overlay of the machine's root.
+# shellcheck shell=bash
+
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export HOME=/root USER=root LOGNAME=root SHELL=/bin/bash
+
+# $1: the checkout. A fresh /tmp, /run, /dev/shm and /dev/pts.
+fresh_mounts() {
+  local dir hold=/.testhost-checkout
+  for dir in /tmp /run; do
+    if [[ $1 == $dir/* ]]; then
+      # A checkout below $dir cannot be reached once that is covered, so hold it elsewhere meanwhile.
+      mkdir -p $hold
+      mount --bind "$1" $hold
+      mount -t tmpfs -o mode=1777 tmpfs $dir
+      mkdir -p "$1"
+      mount --bind $hold "$1"
+      umount $hold
+    else
+      mount -t tmpfs -o mode=1777 tmpfs $dir
+    fi
+  done
+  chmod 755 /run
+  mkdir -p /run/lock /run/netns /run/testhost/exchange /dev/pts /dev/shm
+  mount -t devpts -o newinstance,gid=5,mode=620,ptmxmode=666 devpts /dev/pts
+  mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+}
+
+# $1: the exchange directory. Host name, loopback, the caller's directory and variables.
+plain_host() {
+  hostname testhost
+  ip link set lo up
+  [[ -r $HOME ]] || mount -t tmpfs tmpfs "$HOME" # QEMU reads the machine's root with its user's rights
+  cd "$(< "$1/cwd")" || cd /
+  # shellcheck source=/dev/null
+  . "$1/environment"
+  touch /run/testhost/inside
+}
