@@ -1,0 +1,46 @@
+import type { Cidr, Family } from '../model/address.ts';
+import { familyOf } from '../model/address.ts';
+import type { AssignedNetwork, Assignment } from '../model/assignment.ts';
+import { INGRESS_NETWORK } from '../model/names.ts';
+
+/** What a plan has to know of the machine it is for; plain data, measured by the agent. */
+export interface Facts {
+  /** Smallest MTU on the way to other nodes, bytes. */
+  underlayMtu: number;
+  kernel: { major: number; minor: number };
+  /** Address families this kernel has; a network's other families are left out. */
+  families: readonly Family[];
+}
+
+/** The part of an assignment that a delta never changes, digested once for every contribution. */
+export interface PlanContext {
+  self: Assignment['self'];
+  network: AssignedNetwork;
+  /** Families in use on this node, with the whole network and this node's block of it. */
+  subnets: { family: Family; cidr: Cidr; block: Cidr }[];
+  /** Of every link inside the overlay, bytes. */
+  mtu: number;
+  kernel: Facts['kernel'];
+}
+
+/** Outer Ethernet, IP, UDP and VXLAN headers, bytes. */
+const ENCAPSULATION = { inet: 50, inet6: 70 } as const;
+
+/** Undefined while the node has no place in the ingress network: then there is nothing to build. */
+export function planContext(
+  assignment: Pick<Assignment, 'self' | 'networks'>,
+  facts: Facts,
+): PlanContext | undefined {
+  const network = assignment.networks.find((candidate) => candidate.name === INGRESS_NETWORK);
+  if (network === undefined) return undefined;
+  const subnets = network.subnets.filter((subnet) => facts.families.includes(subnet.family));
+  if (subnets.length === 0) return undefined;
+  return {
+    self: assignment.self,
+    network,
+    subnets,
+    // 68 is the smallest MTU IPv4 allows; below it the kernel would refuse the whole link.
+    mtu: Math.max(68, facts.underlayMtu - ENCAPSULATION[familyOf(assignment.self.underlay)]),
+    kernel: facts.kernel,
+  };
+}

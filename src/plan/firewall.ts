@@ -1,0 +1,186 @@
+import type { Cidr, Family, IpAddress, Protocol } from '../model/address.ts';
+import { familyOf } from '../model/address.ts';
+import type { FirewallChain, FirewallJump, KernelObject } from '../model/kernel-state.ts';
+import {
+  BLOCK_SLOT,
+  CHAIN_PREFIX,
+  HOST_LINK,
+  HOST_NETNS,
+  LB_HOST_LINK,
+  LB_NETNS,
+  NET_LB_LINK,
+  networkNetns,
+  publishedSet,
+  serviceSet,
+  VXLAN_LINK,
+  VXLAN_PORT,
+} from '../model/names.ts';
+import { addressAt, hostNetwork } from './block.ts';
+import type { PlanContext } from './context.ts';
+
+/**
+ * The static firewall of a node. No rule here names a service, a task or a peer, so none is ever rewritten while the
+ * node lives. Words are exactly those of `iptables-save` 1.8.9, legacy and nft alike: observed and planned compare as text.
+ */
+
+export const PROTOCOLS: readonly Protocol[] = ['tcp', 'udp', 'sctp'];
+
+type Builtin = 'PREROUTING' | 'INPUT' | 'FORWARD' | 'OUTPUT' | 'POSTROUTING';
+type Table = FirewallChain['table'];
+
+/** One chain of ours and the jump into it, ahead of everybody else's rules. */
+function hook(netns: string, family: Family, table: Table, from: Builtin, rules: string[]): KernelObject[] {
+  const chain: FirewallChain = { kind: 'chain', netns, family, table, chain: CHAIN_PREFIX + from, rules };
+  const jump: FirewallJump = {
+    kind: 'jump',
+    netns,
+    family,
+    table,
+    from,
+    chain: chain.chain,
+    match: '',
+    position: 'first',
+  };
+  return [chain, jump];
+}
+
+export function planFirewall(context: PlanContext): KernelObject[] {
+  const perFamily = context.subnets.flatMap(({ family, cidr, block }) => [
+    ...hostChains(family, addressAt(block, BLOCK_SLOT.lb)),
+    ...lbChains(family),
+    ...routerChains(context, family, cidr, block),
+  ]);
+  return [...underlayChains(context.self.underlay), ...perFamily];
+}
+
+/**
+ * The outer packets between VTEPs need no conntrack entry. Only ours: another VXLAN on another address of this host
+ * keeps its own. INPUT stays closed where the administrator closed it: who may reach udp/4789 is the same decision
+ * as who may reach the manager, and VXLAN authenticates nobody.
+ */
+function underlayChains(underlay: IpAddress): KernelObject[] {
+  const family = familyOf(underlay);
+  const vxlan = `-p udp -m udp --dport ${VXLAN_PORT} -j CT --notrack`;
+  return [
+    ...hook(HOST_NETNS, family, 'raw', 'PREROUTING', [`-d ${hostNetwork(underlay)} ${vxlan}`]),
+    ...hook(HOST_NETNS, family, 'raw', 'OUTPUT', [`-s ${hostNetwork(underlay)} ${vxlan}`]),
+  ];
+}
+
+function hostChains(family: Family, lb: IpAddress): KernelObject[] {
+  const published = (protocol: Protocol) => `-m set --match-set ${publishedSet(protocol)} dst`;
+  const dnat = (match: string) =>
+    PROTOCOLS.map(
+      (protocol) =>
+        `${match}-p ${protocol} -m addrtype --dst-type LOCAL ${published(protocol)} -j DNAT --to-destination ${lb}`,
+    );
+  // Only what DNAT sent there may pass the host towards the lb, and only its answers come back: mesh0 is no way
+  // around the host's firewall, and route_localnet on it opens nobody's 127.0.0.1 (CVE-2020-8558).
+  const forward = [
+    `-o ${HOST_LINK} -m conntrack --ctstate DNAT -j ACCEPT`,
+    `-o ${HOST_LINK} -j DROP`,
+    `-i ${HOST_LINK} -m conntrack --ctstate DNAT -j ACCEPT`,
+    `-i ${HOST_LINK} -j DROP`,
+  ];
+  const input = [`-i ${HOST_LINK} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`];
+  if (family === 'inet') {
+    return [
+      ...hook(HOST_NETNS, family, 'nat', 'PREROUTING', dnat('')),
+      ...hook(HOST_NETNS, family, 'nat', 'OUTPUT', dnat('')),
+      // Loopback sources cannot leave the host; they become the node's own overlay address.
+      ...hook(HOST_NETNS, family, 'nat', 'POSTROUTING', [`-s 127.0.0.0/8 -o ${HOST_LINK} -j MASQUERADE`]),
+      ...hook(HOST_NETNS, family, 'filter', 'INPUT', [...input, `-i ${HOST_LINK} -j DROP`]),
+      ...hook(HOST_NETNS, family, 'filter', 'FORWARD', forward),
+    ];
+  }
+  return [
+    ...hook(HOST_NETNS, family, 'nat', 'PREROUTING', dnat('')),
+    // IPv6 has no route_localnet: a connection to ::1 could never leave. It is refused at once, so that clients
+    // of `localhost` go on to 127.0.0.1.
+    ...hook(HOST_NETNS, family, 'nat', 'OUTPUT', dnat('! -d ::1/128 ')),
+    ...hook(
+      HOST_NETNS,
+      family,
+      'filter',
+      'OUTPUT',
+      PROTOCOLS.map(
+        (protocol) =>
+          `-d ::1/128 -p ${protocol} ${published(protocol)} -j REJECT --reject-with ${refusal(protocol, family)}`,
+      ),
+    ),
+    // Neighbour discovery is ICMPv6 and never part of a connection.
+    ...hook(HOST_NETNS, family, 'filter', 'INPUT', [
+      ...input,
+      `-i ${HOST_LINK} -p ipv6-icmp -j ACCEPT`,
+      `-i ${HOST_LINK} -j DROP`,
+    ]),
+    ...hook(HOST_NETNS, family, 'filter', 'FORWARD', forward),
+  ];
+}
+
+/** Published port → fwmark. What gets no mark is for the lb itself, which listens to nothing: refused at once. */
+function lbChains(family: Family): KernelObject[] {
+  return hook(
+    LB_NETNS,
+    family,
+    'mangle',
+    'PREROUTING',
+    PROTOCOLS.map(
+      (protocol) => `-i ${LB_HOST_LINK} -p ${protocol} -j SET --map-set ${serviceSet(protocol)} dst --map-mark`,
+    ),
+  );
+}
+
+/**
+ * The router remembers which node brought a flow to a local task, and sends the answers back through that node.
+ * Only flows of local tasks are tracked.
+ */
+function routerChains(context: PlanContext, family: Family, cidr: Cidr, block: Cidr): KernelObject[] {
+  const netns = networkNetns(context.network.name);
+  const host = hostNetwork(addressAt(block, BLOCK_SLOT.host));
+  const admin = family === 'inet' ? 'icmp-admin-prohibited' : 'icmp6-adm-prohibited';
+  const number = `0x${context.self.number.toString(16)}`;
+  return [
+    ...hook(netns, family, 'raw', 'PREROUTING', [
+      `! -d ${block} -i ${NET_LB_LINK} -j CT --notrack`,
+      `! -d ${block} -i ${VXLAN_LINK} -j CT --notrack`,
+      // Answers to this node's own loopback clients: inside the block, yet not for a task.
+      `-d ${host} -i ${VXLAN_LINK} -j CT --notrack`,
+      // The same client address and port may come in through several nodes at once; the zone keeps them apart.
+      `-i ${VXLAN_LINK} -j CT --zone-orig mark`,
+    ]),
+    ...hook(netns, family, 'mangle', 'PREROUTING', [
+      `-i ${VXLAN_LINK} -m mark ! --mark 0x0 -j CONNMARK --save-mark ${ALL_BITS}`,
+      // Left on, the mark would route the request straight back to where it came from.
+      `-i ${VXLAN_LINK} -j MARK --set-xmark 0x0/0xffffffff`,
+      `-i t-+ -m connmark ! --mark 0x0 -j CONNMARK --restore-mark ${ALL_BITS}`,
+    ]),
+    // What the router itself answers for a task (reset, unreachable) goes the way of the task's answers.
+    ...hook(netns, family, 'mangle', 'OUTPUT', [`-m connmark ! --mark 0x0 -j CONNMARK --restore-mark ${ALL_BITS}`]),
+    // Crossing a veth scrubs the mark, so it is set here, on the last step before the wire.
+    ...hook(netns, family, 'mangle', 'FORWARD', [
+      `-i ${NET_LB_LINK} -o ${VXLAN_LINK} -j MARK --set-xmark ${number}/0xffffffff`,
+    ]),
+    ...hook(netns, family, 'mangle', 'POSTROUTING', [
+      `-o ${VXLAN_LINK} -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu`,
+    ]),
+    ...hook(netns, family, 'filter', 'FORWARD', [
+      // Tasks answer; they open no connections of their own over this network.
+      '-i t-+ -m conntrack --ctstate INVALID -j DROP',
+      `-i t-+ -m conntrack --ctstate NEW -j REJECT --reject-with ${admin}`,
+      // An overlay address without a task would circle between router and lb until its TTL ends.
+      `-d ${host} -o ${NET_LB_LINK} -j RETURN`,
+      `-d ${cidr} -o ${NET_LB_LINK} -p tcp -j REJECT --reject-with ${refusal('tcp', family)}`,
+      `-d ${cidr} -o ${NET_LB_LINK} -j REJECT --reject-with ${refusal('udp', family)}`,
+    ]),
+    // Does nothing but switch NAT on: conntrack then finds a free source port when two zones meet in one reply tuple.
+    ...hook(netns, family, 'nat', 'POSTROUTING', ['-j RETURN']),
+  ];
+}
+
+const ALL_BITS = '--nfmask 0xffffffff --ctmask 0xffffffff';
+
+function refusal(protocol: Protocol, family: Family): string {
+  if (protocol === 'tcp') return 'tcp-reset';
+  return family === 'inet' ? 'icmp-port-unreachable' : 'icmp6-port-unreachable';
+}

@@ -1,0 +1,48 @@
+import type { Peer } from '../model/assignment.ts';
+import type { KernelObject, Rule } from '../model/kernel-state.ts';
+import { BLOCK_SLOT, networkNetns, RULE_PRIORITY_BASE, returnTable, VXLAN_LINK } from '../model/names.ts';
+import { addressAt, DEFAULT_DESTINATION } from './block.ts';
+import type { PlanContext } from './context.ts';
+import { route } from './route.ts';
+
+/** The way to another node's tasks, and the way back for the flows it brought in. */
+export function planPeer(context: PlanContext, peer: Peer): KernelObject[] {
+  const netns = networkNetns(context.network.name);
+  const dev = VXLAN_LINK;
+  const objects: KernelObject[] = [{ kind: 'fdb', netns, dev, mac: peer.mac, dst: peer.underlay }];
+  for (const { family, block } of blocksOf(context, peer)) {
+    const vtep = addressAt(block, BLOCK_SLOT.vtep);
+    objects.push(
+      { kind: 'neighbour', netns, dev, address: vtep, mac: peer.mac },
+      route(netns, block, dev, { via: vtep }),
+      route(netns, DEFAULT_DESTINATION[family], dev, { via: vtep, table: returnTable(peer.number) }),
+    );
+  }
+  return [...objects, ...planReturnRules(context, [peer])];
+}
+
+/**
+ * fwmark of the node that brought a flow in → its table. The kernel walks rules in order, which is nothing for tens of
+ * peers; hundreds want groups by the high bits of the number and a `goto` into each. That belongs here, and then
+ * depends on all peers at once.
+ */
+export function planReturnRules(context: PlanContext, peers: readonly Peer[]): Rule[] {
+  return peers.flatMap((peer) =>
+    blocksOf(context, peer).map(({ family }) => ({
+      kind: 'rule' as const,
+      netns: networkNetns(context.network.name),
+      family,
+      priority: RULE_PRIORITY_BASE + peer.number,
+      fwmark: peer.number,
+      fwmask: 0xffffffff,
+      action: { lookup: returnTable(peer.number) },
+    })),
+  );
+}
+
+function blocksOf(context: PlanContext, peer: Peer): Peer['blocks'] {
+  return peer.blocks.filter(
+    (block) =>
+      block.networkId === context.network.id && context.subnets.some((subnet) => subnet.family === block.family),
+  );
+}

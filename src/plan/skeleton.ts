@@ -1,0 +1,115 @@
+import type { Family } from '../model/address.ts';
+import type { KernelObject } from '../model/kernel-state.ts';
+import {
+  BLOCK_SLOT,
+  HOST_LINK,
+  HOST_NETNS,
+  LB_HOST_LINK,
+  LB_NET_LINK,
+  LB_NETNS,
+  NET_LB_LINK,
+  networkNetns,
+  publishedSet,
+  serviceSet,
+  VXLAN_LINK,
+  VXLAN_PORT,
+  vtepMac,
+} from '../model/names.ts';
+import { addressAt, DEFAULT_DESTINATION, hostNetwork, hostPrefix } from './block.ts';
+import type { PlanContext } from './context.ts';
+import { PROTOCOLS, planFirewall } from './firewall.ts';
+import { route } from './route.ts';
+import { planSysctls } from './sysctls.ts';
+
+/**
+ * Seconds. TCP: beyond Linux's first keepalive (7200 s) and its eleven minutes of probes, so a connection that sends
+ * keepalives is never cut, and one that does not lives three hours, not the kernel's 900 s. UDP: as long as conntrack
+ * keeps a stream (nf_conntrack_udp_timeout_stream), so balancer and router forget a flow together.
+ */
+const TIMEOUTS = { tcp: 10_800, tcpFin: 120, udp: 120 } as const;
+
+/** What a node has before any peer, port or task: host, lb and router, joined by two veth pairs. */
+export function planSkeleton(context: PlanContext): KernelObject[] {
+  const { mtu } = context;
+  const router = networkNetns(context.network.name);
+  return [
+    { kind: 'netns', netns: LB_NETNS, loopbackUp: true },
+    { kind: 'netns', netns: router, loopbackUp: true },
+    ...planSysctls(context),
+    {
+      kind: 'veth',
+      netns: HOST_NETNS,
+      name: HOST_LINK,
+      mtu,
+      up: true,
+      peer: { netns: LB_NETNS, name: LB_HOST_LINK, mtu, up: true },
+    },
+    {
+      kind: 'veth',
+      netns: LB_NETNS,
+      name: LB_NET_LINK,
+      mtu,
+      up: true,
+      peer: { netns: router, name: NET_LB_LINK, mtu, up: true },
+    },
+    {
+      kind: 'vxlan',
+      netns: router,
+      name: VXLAN_LINK,
+      underlayNetns: HOST_NETNS,
+      vni: context.network.vni,
+      local: context.self.underlay,
+      port: VXLAN_PORT,
+      mac: vtepMac(context.self.number),
+      mtu,
+      up: true,
+      gbp: true,
+      learning: false,
+    },
+    ...context.subnets.flatMap(({ family, cidr, block }) => addressing(router, family, cidr, block)),
+    ...PROTOCOLS.flatMap(planSets),
+    { kind: 'ipvs-timeouts', netns: LB_NETNS, ...TIMEOUTS },
+    ...planFirewall(context),
+  ];
+}
+
+function planSets(protocol: (typeof PROTOCOLS)[number]): KernelObject[] {
+  const range = { from: 0, to: 65_535 };
+  const type = 'bitmap:port' as const;
+  return [
+    { kind: 'ipset', netns: HOST_NETNS, name: publishedSet(protocol), type, range, skbinfo: false },
+    { kind: 'ipset', netns: LB_NETNS, name: serviceSet(protocol), type, range, skbinfo: true },
+  ];
+}
+
+function addressing(router: string, family: Family, cidr: string, block: string): KernelObject[] {
+  const at = (slot: keyof typeof BLOCK_SLOT) => addressAt(block, BLOCK_SLOT[slot]);
+  const prefix = hostPrefix(family);
+  const own = (netns: string, dev: string, address: string): KernelObject => ({
+    kind: 'address',
+    netns,
+    dev,
+    address,
+    prefix,
+  });
+  const everywhere = DEFAULT_DESTINATION[family];
+  const host = at('host');
+  const lb = at('lb');
+  const lbNet = at('lbNet');
+  const gateway = at('router');
+  return [
+    own(HOST_NETNS, HOST_LINK, host),
+    own(LB_NETNS, LB_HOST_LINK, lb),
+    own(LB_NETNS, LB_NET_LINK, lbNet),
+    own(router, NET_LB_LINK, gateway),
+    own(router, VXLAN_LINK, at('vtep')),
+    route(HOST_NETNS, hostNetwork(lb), HOST_LINK, { source: host }),
+    route(LB_NETNS, hostNetwork(host), LB_HOST_LINK),
+    route(LB_NETNS, everywhere, LB_HOST_LINK, { via: host }),
+    route(LB_NETNS, hostNetwork(gateway), LB_NET_LINK),
+    route(LB_NETNS, cidr, LB_NET_LINK, { via: gateway }),
+    route(router, hostNetwork(lbNet), NET_LB_LINK),
+    route(router, hostNetwork(host), NET_LB_LINK, { via: lbNet }),
+    route(router, everywhere, NET_LB_LINK, { via: lbNet }),
+  ];
+}

@@ -1,0 +1,84 @@
+import type { Sysctl } from '../model/kernel-state.ts';
+import {
+  HOST_LINK,
+  HOST_NETNS,
+  LB_HOST_LINK,
+  LB_NET_LINK,
+  LB_NETNS,
+  NET_LB_LINK,
+  networkNetns,
+  VXLAN_LINK,
+} from '../model/names.ts';
+import type { PlanContext } from './context.ts';
+
+/** Kernel switches of the skeleton. In the host only forwarding and our own veth are touched. */
+export function planSysctls(context: PlanContext): Sysctl[] {
+  const inet6 = context.subnets.some((subnet) => subnet.family === 'inet6');
+  const router = networkNetns(context.network.name);
+  return [
+    ...settings(HOST_NETNS, [
+      ['net.ipv4.ip_forward', '1'],
+      // Lets answers to 127.0.0.1 come in over this one veth. rp_filter needs no change, strict included: at the
+      // time of the check an answer still has the lb's address as source, and its /32 route points to this veth.
+      [`net.ipv4.conf.${HOST_LINK}.route_localnet`, '1'],
+    ]),
+    ...(inet6
+      ? settings(HOST_NETNS, [
+          // The kernel has no per-link switch: ip6_forward() looks at `all`. Hosts that take their default route
+          // from router advertisements need accept_ra=2 on that link.
+          ['net.ipv6.conf.all.forwarding', '1'],
+          [`net.ipv6.conf.${HOST_LINK}.accept_dad`, '0'],
+        ])
+      : []),
+    ...settings(LB_NETNS, [...forwarding(inet6), ...ipvs(context), ['net.ipv4.icmp_ratelimit', '0']]),
+    ...settings(router, forwarding(inet6)),
+    ...[LB_HOST_LINK, LB_NET_LINK].flatMap((link) => settings(LB_NETNS, onLink(link, inet6))),
+    ...[NET_LB_LINK, VXLAN_LINK].flatMap((link) => settings(router, onLink(link, inet6))),
+  ];
+}
+
+/** Tasks run without privileges as the image or manifest says, and still listen on ports like 80. */
+export function planTaskSysctls(netns: string): Sysctl[] {
+  return settings(netns, [['net.ipv4.ip_unprivileged_port_start', '0']]);
+}
+
+type Setting = readonly [name: string, value: string];
+
+function settings(netns: string, list: readonly Setting[]): Sysctl[] {
+  return list.map(([name, value]) => ({ kind: 'sysctl', netns, name, value }));
+}
+
+/** The effective rp_filter is the greater of `all` and the link's; links of tasks take `default`. */
+function forwarding(inet6: boolean): Setting[] {
+  return [
+    ['net.ipv4.ip_forward', '1'],
+    ['net.ipv4.conf.all.rp_filter', '0'],
+    ['net.ipv4.conf.default.rp_filter', '0'],
+    ...(inet6
+      ? ([
+          ['net.ipv6.conf.all.forwarding', '1'],
+          // Every address here is unique by construction; waiting a second for proof only delays tasks.
+          ['net.ipv6.conf.default.accept_dad', '0'],
+        ] as const)
+      : []),
+  ];
+}
+
+function onLink(link: string, inet6: boolean): Setting[] {
+  return [
+    [`net.ipv4.conf.${link}.rp_filter`, '0'],
+    ...(inet6 ? ([[`net.ipv6.conf.${link}.accept_dad`, '0']] as const) : []),
+  ];
+}
+
+function ipvs({ kernel }: PlanContext): Setting[] {
+  const reuse = kernel.major > 5 || (kernel.major === 5 && kernel.minor >= 9);
+  return [
+    ['net.ipv4.vs.conntrack', '0'],
+    // A connection whose real server was removed ends at its next packet instead of feeding a dead task.
+    ['net.ipv4.vs.expire_nodest_conn', '1'],
+    ['net.ipv4.vs.expire_quiescent_template', '1'],
+    // Before 5.9 rescheduling a reused port cost a dropped SYN and a second (kernel commit f0a5e4d7a594).
+    ['net.ipv4.vs.conn_reuse_mode', reuse ? '1' : '0'],
+  ];
+}

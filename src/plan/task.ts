@@ -1,0 +1,42 @@
+import { familyOf } from '../model/address.ts';
+import type { AssignedTask } from '../model/assignment.ts';
+import type { KernelObject } from '../model/kernel-state.ts';
+import { networkNetns, TASK_GATEWAY, TASK_LINK, taskNetns, taskVeth } from '../model/names.ts';
+import { DEFAULT_DESTINATION, hostNetwork, hostPrefix } from './block.ts';
+import type { PlanContext } from './context.ts';
+import { route } from './route.ts';
+import { planTaskSysctls } from './sysctls.ts';
+
+/** A task's own netns, one veth away from the router. It stays as long as the task is assigned, running or not. */
+export function planTask(context: PlanContext, task: AssignedTask): KernelObject[] {
+  const router = networkNetns(context.network.name);
+  const netns = taskNetns(task.id);
+  const veth = taskVeth(task.id);
+  const { mtu } = context;
+  const objects: KernelObject[] = [
+    { kind: 'netns', netns, loopbackUp: true },
+    ...planTaskSysctls(netns),
+    {
+      kind: 'veth',
+      netns: router,
+      name: veth,
+      mtu,
+      up: true,
+      peer: { netns, name: TASK_LINK, mtu, up: true },
+    },
+  ];
+  for (const { networkId, address } of task.addresses) {
+    const family = familyOf(address);
+    if (networkId !== context.network.id || !context.subnets.some((subnet) => subnet.family === family)) continue;
+    const gateway = TASK_GATEWAY[family];
+    objects.push(
+      // fe80::1 joins the link's own fe80::/64; 169.254.1.1 is a single address.
+      { kind: 'address', netns: router, dev: veth, address: gateway, prefix: family === 'inet' ? 32 : 64 },
+      { kind: 'address', netns, dev: TASK_LINK, address, prefix: hostPrefix(family) },
+      route(router, hostNetwork(address), veth),
+      route(netns, DEFAULT_DESTINATION[family], TASK_LINK, { via: gateway }),
+    );
+    if (family === 'inet') objects.push(route(netns, hostNetwork(gateway), TASK_LINK));
+  }
+  return objects;
+}
