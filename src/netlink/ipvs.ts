@@ -1,0 +1,270 @@
+import type { Result } from '../base/errors.ts';
+import type { Family, IpAddress, Protocol } from '../model/address.ts';
+import {
+  type Attributes,
+  type AttributeWriter,
+  LITTLE_ENDIAN,
+  malformed,
+  NLA_F_NESTED,
+  unencodable,
+} from './attributes.ts';
+import { decodeGenl, genlWriter } from './genetlink.ts';
+import { familyName, familyNumber, formatField, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, parseAddress } from './ip.ts';
+import { type IpvsStats, readStats } from './ipvs-stats.ts';
+import { type NetlinkMessage, type NetlinkRequest, NLM_F_DUMP, NLM_F_REQUEST } from './message.ts';
+
+/** Name to look up with getGenlFamily; its id is the `genl` parameter of every request here. */
+export const IPVS_GENL_NAME = 'IPVS';
+const IPVS_GENL_VERSION = 1;
+
+// include/uapi/linux/ip_vs.h
+export const IPVS_CMD = {
+  newService: 1,
+  setService: 2,
+  deleteService: 3,
+  getService: 4,
+  newDestination: 5,
+  setDestination: 6,
+  deleteDestination: 7,
+  getDestination: 8,
+  setConfig: 12,
+  getConfig: 13,
+  setInfo: 14,
+  getInfo: 15,
+  zero: 16,
+  flush: 17,
+} as const;
+
+const CMD_ATTR_SERVICE = 1;
+const CMD_ATTR_TIMEOUT_TCP = 4;
+const CMD_ATTR_TIMEOUT_TCP_FIN = 5;
+const CMD_ATTR_TIMEOUT_UDP = 6;
+
+const SVC_AF = 1;
+const SVC_PROTOCOL = 2;
+const SVC_ADDR = 3;
+const SVC_PORT = 4;
+const SVC_FWMARK = 5;
+const SVC_SCHED_NAME = 6;
+const SVC_FLAGS = 7;
+const SVC_TIMEOUT = 8;
+const SVC_NETMASK = 9;
+const SVC_STATS = 10;
+const SVC_PE_NAME = 11;
+const SVC_STATS64 = 12;
+
+const INFO_VERSION = 1;
+const INFO_CONN_TAB_SIZE = 2;
+/** IP_VS_SCHEDNAME_MAXLEN and IP_VS_PENAME_MAXLEN, NUL included. */
+const NAME_MAX = 16;
+
+export const IP_VS_SVC_F_PERSISTENT = 0x1;
+/** Set by the kernel on every service it lists. */
+export const IP_VS_SVC_F_HASHED = 0x2;
+export const IP_VS_SVC_F_ONEPACKET = 0x4;
+
+/** A service is found by its fwmark, or by protocol, address and port. */
+export type ServiceKey = { family: Family; fwmark: number } | { protocol: Protocol; address: IpAddress; port: number };
+
+export interface ServiceSettings {
+  /** `rr`, `wrr`, `lc` …; an unknown one is ENOENT. */
+  scheduler: string;
+  /** IP_VS_SVC_F_* */
+  flags?: number | undefined;
+  /** Which flags count; all when not given. */
+  flagsMask?: number | undefined;
+  /** Seconds a client sticks to its real server; with IP_VS_SVC_F_PERSISTENT. */
+  timeout?: number | undefined;
+  /** IPv4: netmask as a number (all ones when not given); IPv6: prefix length (128). */
+  netmask?: number | undefined;
+  /** Persistence engine, `sip`. */
+  peName?: string | undefined;
+}
+
+export interface ServiceEntry {
+  key: ServiceKey;
+  family: Family;
+  scheduler: string;
+  flags: number;
+  timeout: number;
+  netmask: number;
+  peName: string | undefined;
+  stats: IpvsStats;
+}
+
+const PROTOCOL_NUMBERS: Record<Protocol, number> = { tcp: IPPROTO_TCP, udp: IPPROTO_UDP, sctp: IPPROTO_SCTP };
+const PROTOCOL_NAMES = new Map(Object.entries(PROTOCOL_NUMBERS).map(([name, number]) => [number, name as Protocol]));
+
+/** union nf_inet_addr: 16 bytes for both families. */
+export function putAddressField(writer: AttributeWriter, type: number, address: Uint8Array): void {
+  if (address.length === 16) {
+    writer.put(type, address);
+    return;
+  }
+  const field = new Uint8Array(16);
+  field.set(address);
+  writer.put(type, field);
+}
+
+function writeKey(writer: AttributeWriter, key: ServiceKey): Family {
+  if ('fwmark' in key) {
+    if (key.fwmark === 0) throw unencodable('an IPVS service with fwmark 0, which the kernel takes for none');
+    writer.putU16(SVC_AF, familyNumber(key.family)).putU32(SVC_FWMARK, key.fwmark);
+    return key.family;
+  }
+  const address = parseAddress(key.address);
+  const family = address.length === 4 ? 'inet' : 'inet6';
+  writer.putU16(SVC_AF, familyNumber(family)).putU16(SVC_PROTOCOL, PROTOCOL_NUMBERS[key.protocol]);
+  putAddressField(writer, SVC_ADDR, address);
+  writer.putBe16(SVC_PORT, key.port);
+  return family;
+}
+
+/** The service a request is about. */
+export function writeServiceKey(writer: AttributeWriter, key: ServiceKey): AttributeWriter {
+  return writer.nested(CMD_ATTR_SERVICE | NLA_F_NESTED, () => writeKey(writer, key));
+}
+
+export function ipvsRequest(
+  genl: number,
+  command: number,
+  dump = false,
+  body?: (writer: AttributeWriter) => void,
+): NetlinkRequest {
+  const writer = genlWriter(command, IPVS_GENL_VERSION);
+  body?.(writer);
+  return { type: genl, flags: dump ? NLM_F_REQUEST | NLM_F_DUMP : NLM_F_REQUEST, payload: writer.finish() };
+}
+
+function serviceRequest(genl: number, command: number, key: ServiceKey, settings: ServiceSettings): NetlinkRequest {
+  return ipvsRequest(genl, command, false, (writer) => {
+    writer.nested(CMD_ATTR_SERVICE | NLA_F_NESTED, () => {
+      const family = writeKey(writer, key);
+      writer.putString(SVC_SCHED_NAME, settings.scheduler, NAME_MAX);
+      if (settings.peName !== undefined) writer.putString(SVC_PE_NAME, settings.peName, NAME_MAX);
+      const flags = new Uint8Array(8);
+      const view = new DataView(flags.buffer);
+      view.setUint32(0, settings.flags ?? 0, LITTLE_ENDIAN);
+      view.setUint32(4, settings.flagsMask ?? 0xffff_ffff, LITTLE_ENDIAN);
+      writer.put(SVC_FLAGS, flags);
+      writer.putU32(SVC_TIMEOUT, settings.timeout ?? 0);
+      writer.putU32(SVC_NETMASK, settings.netmask ?? (family === 'inet' ? 0xffff_ffff : 128));
+    });
+  });
+}
+
+/** `ipvsadm -A`. EEXIST when it is there, ENOENT when there is no such scheduler. */
+export function newService(genl: number, key: ServiceKey, settings: ServiceSettings): NetlinkRequest {
+  return serviceRequest(genl, IPVS_CMD.newService, key, settings);
+}
+
+/** `ipvsadm -E`. ESRCH when it is not there. */
+export function setService(genl: number, key: ServiceKey, settings: ServiceSettings): NetlinkRequest {
+  return serviceRequest(genl, IPVS_CMD.setService, key, settings);
+}
+
+/** `ipvsadm -D`, with all its real servers. ESRCH when it is not there. */
+export function deleteService(genl: number, key: ServiceKey): NetlinkRequest {
+  return ipvsRequest(genl, IPVS_CMD.deleteService, false, (writer) => writeServiceKey(writer, key));
+}
+
+/** One service; ESRCH when it is not there. */
+export function getService(genl: number, key: ServiceKey): NetlinkRequest {
+  return ipvsRequest(genl, IPVS_CMD.getService, false, (writer) => writeServiceKey(writer, key));
+}
+
+/** `ipvsadm -L` without real servers. */
+export function dumpServices(genl: number): NetlinkRequest {
+  return ipvsRequest(genl, IPVS_CMD.getService, true);
+}
+
+/** `ipvsadm -C`. */
+export function flushServices(genl: number): NetlinkRequest {
+  return ipvsRequest(genl, IPVS_CMD.flush);
+}
+
+/** `ipvsadm -Z`: counters of one service, or of all. */
+export function zeroCounters(genl: number, key?: ServiceKey): NetlinkRequest {
+  return ipvsRequest(genl, IPVS_CMD.zero, false, (writer) => {
+    if (key !== undefined) writeServiceKey(writer, key);
+  });
+}
+
+/** Reads answers of getService and dumpServices. */
+export function decodeService(message: NetlinkMessage): Result<ServiceEntry> {
+  return decodeGenl('IPVS service', undefined, [IPVS_CMD.newService, IPVS_CMD.setService], message, (top) => {
+    const service = top.nested(CMD_ATTR_SERVICE);
+    if (service === undefined) throw malformed('no service in it');
+    const family = familyName(service.u16(SVC_AF) ?? 0);
+    const flags = service.bytes(SVC_FLAGS);
+    if (flags !== undefined && flags.length < 4) throw malformed(`flags of ${flags.length} bytes`);
+    return {
+      key: readKey(service, family),
+      family,
+      scheduler: service.string(SVC_SCHED_NAME) ?? '',
+      flags: service.u32(SVC_FLAGS) ?? 0,
+      timeout: service.u32(SVC_TIMEOUT) ?? 0,
+      netmask: service.u32(SVC_NETMASK) ?? 0,
+      peName: service.string(SVC_PE_NAME),
+      stats: readStats(service.nested(SVC_STATS64) ?? service.nested(SVC_STATS)),
+    };
+  });
+}
+
+function readKey(service: Attributes, family: Family): ServiceKey {
+  const fwmark = service.u32(SVC_FWMARK);
+  if (fwmark !== undefined && fwmark !== 0) return { family, fwmark };
+  const number = service.u16(SVC_PROTOCOL) ?? 0;
+  const protocol = PROTOCOL_NAMES.get(number);
+  const field = service.bytes(SVC_ADDR);
+  const port = service.be16(SVC_PORT);
+  if (protocol === undefined || field === undefined || port === undefined) {
+    throw malformed(`neither a fwmark nor protocol, address and port (protocol ${number})`);
+  }
+  return { protocol, address: formatField(field, family), port };
+}
+
+/** Idle seconds of connections. In setConfig 0 keeps what is set. */
+export interface IpvsConfig {
+  tcp: number;
+  tcpFin: number;
+  udp: number;
+}
+
+/** `ipvsadm --set tcp tcpfin udp`. */
+export function setConfig(genl: number, config: IpvsConfig): NetlinkRequest {
+  return ipvsRequest(genl, IPVS_CMD.setConfig, false, (writer) => {
+    writer.putU32(CMD_ATTR_TIMEOUT_TCP, config.tcp);
+    writer.putU32(CMD_ATTR_TIMEOUT_TCP_FIN, config.tcpFin);
+    writer.putU32(CMD_ATTR_TIMEOUT_UDP, config.udp);
+  });
+}
+
+/** `ipvsadm -L --timeout`. */
+export function getConfig(genl: number): NetlinkRequest {
+  return ipvsRequest(genl, IPVS_CMD.getConfig);
+}
+
+/** Reads the answer of getConfig; a protocol compiled out of the kernel reads as 0. */
+export function decodeConfig(message: NetlinkMessage): Result<IpvsConfig> {
+  return decodeGenl('IPVS config', undefined, [IPVS_CMD.setConfig], message, (attributes) => ({
+    tcp: attributes.u32(CMD_ATTR_TIMEOUT_TCP) ?? 0,
+    tcpFin: attributes.u32(CMD_ATTR_TIMEOUT_TCP_FIN) ?? 0,
+    udp: attributes.u32(CMD_ATTR_TIMEOUT_UDP) ?? 0,
+  }));
+}
+
+/** Version and size of the connection table. */
+export function getInfo(genl: number): NetlinkRequest {
+  return ipvsRequest(genl, IPVS_CMD.getInfo);
+}
+
+export function decodeInfo(message: NetlinkMessage): Result<{ version: string; connectionTableSize: number }> {
+  return decodeGenl('IPVS info', undefined, [IPVS_CMD.setInfo], message, (attributes) => {
+    const version = attributes.u32(INFO_VERSION) ?? 0;
+    return {
+      version: `${(version >> 16) & 0xff}.${(version >> 8) & 0xff}.${version & 0xff}`,
+      connectionTableSize: attributes.u32(INFO_CONN_TAB_SIZE) ?? 0,
+    };
+  });
+}

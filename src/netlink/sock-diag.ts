@@ -1,0 +1,67 @@
+import type { Result } from '../base/errors.ts';
+import type { Family, IpAddress } from '../model/address.ts';
+import { AttributeWriter, LITTLE_ENDIAN } from './attributes.ts';
+import { familyName, familyNumber, formatField, IPPROTO_TCP, IPPROTO_UDP } from './ip.ts';
+import { type NetlinkMessage, type NetlinkRequest, NLM_F_DUMP, NLM_F_REQUEST } from './message.ts';
+import { decodeOf } from './rtnetlink.ts';
+
+/** include/uapi/linux/sock_diag.h */
+export const SOCK_DIAG_BY_FAMILY = 20;
+/** struct inet_diag_sockid and struct inet_diag_msg, include/uapi/linux/inet_diag.h */
+const SOCKID = 48;
+const INET_DIAG_MSG = 72;
+
+/** enum of include/net/tcp_states.h; UDP uses the first and `close`. */
+const STATES = [
+  'unknown',
+  'established',
+  'syn-sent',
+  'syn-recv',
+  'fin-wait-1',
+  'fin-wait-2',
+  'time-wait',
+  'close',
+  'close-wait',
+  'last-ack',
+  'listen',
+  'closing',
+  'new-syn-recv',
+] as const;
+export type SocketState = (typeof STATES)[number];
+
+/** A socket of the netns the netlink socket is in. */
+export interface SocketEntry {
+  family: Family;
+  state: SocketState;
+  address: IpAddress;
+  port: number;
+  uid: number;
+  /** As in /proc/PID/fd; 0 when no process holds it. */
+  inode: number;
+}
+
+/**
+ * `ss -ltn` and `ss -lun`: sockets that wait for clients (TCP in LISTEN, UDP bound and not connected). One dump is one
+ * protocol and one family; an IPv6 socket on `::` usually takes IPv4 too.
+ */
+export function dumpListeners(protocol: 'tcp' | 'udp', family: Family): NetlinkRequest {
+  const states = 1 << STATES.indexOf(protocol === 'tcp' ? 'listen' : 'close');
+  const writer = new AttributeWriter(64).u8(familyNumber(family)).u8(protocol === 'tcp' ? IPPROTO_TCP : IPPROTO_UDP);
+  const payload = writer.zeros(2).u32(states).zeros(SOCKID).finish();
+  return { type: SOCK_DIAG_BY_FAMILY, flags: NLM_F_REQUEST | NLM_F_DUMP, payload };
+}
+
+/** Reads answers of dumpListeners; the protocol is the one asked for. */
+export function decodeSocket(message: NetlinkMessage): Result<SocketEntry> {
+  return decodeOf('socket', [SOCK_DIAG_BY_FAMILY], INET_DIAG_MSG, message, (view, payload) => {
+    const family = familyName(view.getUint8(0));
+    return {
+      family,
+      state: STATES[view.getUint8(1)] ?? 'unknown',
+      address: formatField(payload.subarray(8, 24), family),
+      port: view.getUint16(4),
+      uid: view.getUint32(64, LITTLE_ENDIAN),
+      inode: view.getUint32(68, LITTLE_ENDIAN),
+    };
+  });
+}
