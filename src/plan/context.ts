@@ -27,10 +27,7 @@ export interface PlanContext {
 const ENCAPSULATION = { inet: 50, inet6: 70 } as const;
 
 /** Undefined while the node has no place in the ingress network: then there is nothing to build. */
-export function planContext(
-  assignment: Pick<Assignment, 'self' | 'networks'>,
-  facts: Facts,
-): PlanContext | undefined {
+export function planContext(assignment: Pick<Assignment, 'self' | 'networks'>, facts: Facts): PlanContext | undefined {
   const network = assignment.networks.find((candidate) => candidate.name === INGRESS_NETWORK);
   if (network === undefined) return undefined;
   const subnets = network.subnets.filter((subnet) => facts.families.includes(subnet.family));

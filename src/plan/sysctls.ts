@@ -30,7 +30,7 @@ export function planSysctls(context: PlanContext): Sysctl[] {
           [`net.ipv6.conf.${HOST_LINK}.accept_dad`, '0'],
         ])
       : []),
-    ...settings(LB_NETNS, [...forwarding(inet6), ...ipvs(context), ['net.ipv4.icmp_ratelimit', '0']]),
+    ...settings(LB_NETNS, [...forwarding(inet6), ...ipvs(context), ...refusals(inet6)]),
     ...settings(router, forwarding(inet6)),
     ...[LB_HOST_LINK, LB_NET_LINK].flatMap((link) => settings(LB_NETNS, onLink(link, inet6))),
     ...[NET_LB_LINK, VXLAN_LINK].flatMap((link) => settings(router, onLink(link, inet6))),
@@ -69,6 +69,11 @@ function onLink(link: string, inet6: boolean): Setting[] {
     [`net.ipv4.conf.${link}.rp_filter`, '0'],
     ...(inet6 ? ([[`net.ipv6.conf.${link}.accept_dad`, '0']] as const) : []),
   ];
+}
+
+/** A port without tasks is refused by ICMP; the usual one message a second per client would leave the rest hanging. */
+function refusals(inet6: boolean): Setting[] {
+  return [['net.ipv4.icmp_ratelimit', '0'], ...(inet6 ? ([['net.ipv6.icmp.ratelimit', '0']] as const) : [])];
 }
 
 function ipvs({ kernel }: PlanContext): Setting[] {

@@ -1,0 +1,38 @@
+import { sameValue } from '../model/equality.ts';
+import type { KernelObject, ObjectKind } from '../model/kernel-state.ts';
+
+/**
+ * The fields of each kind that the kernel cannot change on a living object (or only with a gap nobody should build on).
+ * A difference in one of them means delete and create; in any other field, change in place.
+ */
+const FIXED: { [kind in ObjectKind]: readonly string[] } = {
+  netns: [],
+  veth: ['peer.netns', 'peer.name'],
+  vxlan: ['underlayNetns', 'vni', 'local', 'port', 'gbp', 'learning'],
+  sysctl: [],
+  address: [],
+  neighbour: [],
+  fdb: [],
+  route: [],
+  rule: ['fwmark', 'fwmask', 'action'],
+  ipset: ['type', 'range', 'skbinfo'],
+  'set-member': [],
+  chain: [],
+  jump: [],
+  'ipvs-timeouts': [],
+  'virtual-service': [],
+  'real-server': [],
+};
+
+/** How to get from one state of an object to another of the same key. */
+export function transition(before: KernelObject, after: KernelObject): 'none' | 'change' | 'replace' {
+  if (sameValue(before, after)) return 'none';
+  // A veth and a vxlan may have the same name, hence the same key.
+  if (before.kind !== after.kind) return 'replace';
+  const fixed = FIXED[before.kind].every((path) => sameValue(fieldAt(before, path), fieldAt(after, path)));
+  return fixed ? 'change' : 'replace';
+}
+
+function fieldAt(object: KernelObject, path: string): unknown {
+  return path.split('.').reduce<unknown>((value, name) => (value as Record<string, unknown>)[name], object);
+}

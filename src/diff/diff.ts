@@ -1,0 +1,162 @@
+import { type KernelObject, type KernelState, keyOf, type Op } from '../model/kernel-state.ts';
+import { transition } from './change.ts';
+import { holdsOn, livesIn, provides } from './dependencies.ts';
+import { rankOf } from './order.ts';
+
+/*
+ * INVARIANTS
+ * - Nothing outside `have` and `want` is ever named.
+ * - Every object comes after what it depends on and leaves before it; what dies with its parent is not deleted apart.
+ * - Add before delete: a way that exists before and after exists between any two steps. Only what the kernel cannot
+ *   change in place, and what occupies a needed name, is taken away first.
+ * - Steps of one kind in one netns are neighbours, so that a driver can send them together.
+ * - Sysctls and IPVS timeouts have no absence: they are never deleted.
+ */
+
+type Fate =
+  | 'keep'
+  | 'create'
+  | 'change'
+  /** Taken away and made anew. */
+  | 'replace'
+  | 'delete'
+  /** Deleted first of all: it occupies a name that something wanted needs, or holds on to something replaced. */
+  | 'clear'
+  /** Dies with its parent. */
+  | 'vanish'
+  /** Dies with its parent and is made anew. */
+  | 'recreate';
+
+interface Pair {
+  before: KernelObject | undefined;
+  after: KernelObject | undefined;
+}
+
+/**
+ * The ordered steps from `have` to `want`. Both may be cut-outs, as long as they are cut along the same lines: what is
+ * in neither is taken to be as it should.
+ */
+export function diff(have: KernelState, want: KernelState): Op[] {
+  const steps: Step[] = [];
+  for (const [pair, fate] of fates(have, want)) push(steps, pair, fate);
+  return steps.sort(compareSteps).map((step) => step.op);
+}
+
+function* fates(have: KernelState, want: KernelState): Generator<[Pair, Fate]> {
+  const claimed = claimedNames(have, want);
+  // Names of things whose present bearer goes before anything is built, goes at the end, or is not there yet.
+  const early = new Set<string>();
+  const late = new Set<string>();
+  const fresh = new Set<string>();
+
+  const decide = ({ before, after }: Pair): Fate => {
+    if (before === undefined) return 'create';
+    const inside = livesIn(before);
+    const lost = inside.some((name) => early.has(name) || fresh.has(name));
+    if (after === undefined) {
+      if (lost || inside.some((name) => late.has(name))) return 'vanish';
+      if (before.kind === 'sysctl' || before.kind === 'ipvs-timeouts') return 'keep';
+      if (holdsOn(before).some((name) => early.has(name))) return 'clear';
+      return provides(before).some((name) => claimed.has(name)) ? 'clear' : 'delete';
+    }
+    if (lost) return 'recreate';
+    if (holdsOn(before).some((name) => early.has(name))) return 'replace';
+    // Seen with its far end in a netns that is not there: the name is gone, the pair may still be alive.
+    if (before.kind === 'veth' && fresh.has(`netns ${before.peer.netns}`)) return 'replace';
+    const step = transition(before, after);
+    return step === 'none' ? 'keep' : step;
+  };
+
+  // Parents rank below their children, so every fate is known before it is asked for.
+  for (const pair of inRankOrder(have, want)) {
+    const fate = decide(pair);
+    const { before, after } = pair;
+    if (before !== undefined && fate !== 'keep' && fate !== 'change') {
+      const dying = fate === 'delete' || (fate === 'vanish' && !livesIn(before).some((name) => early.has(name)));
+      for (const name of provides(before)) (dying ? late : early).add(name);
+    }
+    if (before === undefined && after !== undefined) for (const name of provides(after)) fresh.add(name);
+    yield [pair, fate];
+  }
+}
+
+/** Names that wanted objects will need for themselves when they are made. */
+function claimedNames(have: KernelState, want: KernelState): Set<string> {
+  const names = new Set<string>();
+  for (const [key, after] of want) {
+    const before = have.get(key);
+    if (before !== undefined && transition(before, after) !== 'replace') continue;
+    for (const name of provides(after)) names.add(name);
+  }
+  return names;
+}
+
+function inRankOrder(have: KernelState, want: KernelState): Pair[] {
+  const ranks: Pair[][] = [];
+  const add = (object: KernelObject, pair: Pair) => {
+    const rank = rankOf(object);
+    ranks[rank] ??= [];
+    ranks[rank].push(pair);
+  };
+  for (const [key, before] of have) add(before, { before, after: want.get(key) });
+  for (const [key, after] of want) if (!have.has(key)) add(after, { before: undefined, after });
+  return ranks.flat();
+}
+
+/** Clearing the way, building, taking weight off what leaves, and removing. */
+const PHASE = { clear: 0, build: 1, ease: 2, remove: 3 } as const;
+
+interface Step {
+  phase: number;
+  /** Ascending while building, descending while taking away. */
+  rank: number;
+  netns: string;
+  key: string;
+  /** Delete before create of the same thing. */
+  turn: number;
+  op: Op;
+}
+
+function push(steps: Step[], { before, after }: Pair, fate: Fate): void {
+  const add = (phase: keyof typeof PHASE, op: Op, turn = 0) => {
+    const { object } = op;
+    const rank = phase === 'clear' || phase === 'remove' ? -rankOf(object) : rankOf(object);
+    steps.push({ phase: PHASE[phase], rank, netns: object.netns, key: keyOf(object), turn, op });
+  };
+  switch (fate) {
+    case 'create':
+    case 'recreate':
+      return add('build', { verb: 'create', object: after! });
+    case 'change':
+      return add(losesWeight(before!, after!) ? 'ease' : 'build', { verb: 'change', object: after!, before: before! });
+    case 'replace':
+      // A rule is missed by nothing else, so its two steps stay together and the gap stays small.
+      add(before!.kind === 'rule' ? 'build' : 'clear', { verb: 'delete', object: before! });
+      return add('build', { verb: 'create', object: after! }, 1);
+    case 'clear':
+    case 'delete':
+      return add(fate === 'clear' ? 'clear' : 'remove', { verb: 'delete', object: before! });
+    case 'keep':
+    case 'vanish':
+      return;
+  }
+}
+
+/** A real server that stops taking new connections does so only after others have begun to. */
+function losesWeight(before: KernelObject, after: KernelObject): boolean {
+  return before.kind === 'real-server' && after.kind === 'real-server' && before.weight > 0 && after.weight === 0;
+}
+
+function compareSteps(a: Step, b: Step): number {
+  return (
+    a.phase - b.phase ||
+    a.rank - b.rank ||
+    compareText(a.netns, b.netns) ||
+    compareText(a.key, b.key) ||
+    a.turn - b.turn
+  );
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,45 @@
+import type { KernelObject, ObjectKind } from '../model/kernel-state.ts';
+import { LB_NETNS } from '../model/names.ts';
+import { livesIn } from './dependencies.ts';
+
+/**
+ * The one order: whatever an object depends on ranks below it. Built upwards, taken down downwards: paths before
+ * traffic, and a published port's own entry in the host last in and first out.
+ */
+const ORDER: readonly ObjectKind[] = [
+  'netns',
+  'sysctl',
+  'vxlan',
+  'veth',
+  'address',
+  'neighbour',
+  'fdb',
+  'route',
+  'rule',
+  'ipset',
+  'ipvs-timeouts',
+  'chain',
+  'jump',
+  'virtual-service',
+  'real-server',
+  'set-member',
+];
+
+/** Room for steps within a kind. */
+const STRIDE = 2;
+const RANK = new Map(ORDER.map((kind, index) => [kind, index * STRIDE]));
+
+/** Small whole number; objects of one rank do not depend on each other. */
+export function rankOf(object: KernelObject): number {
+  const rank = RANK.get(object.kind)!;
+  switch (object.kind) {
+    case 'sysctl':
+      return livesIn(object).some((name) => name.startsWith('link ')) ? RANK.get('veth')! + 1 : rank;
+    case 'route':
+      return object.via === undefined ? rank : rank + 1;
+    case 'set-member':
+      return object.netns === LB_NETNS ? rank : rank + 1;
+    default:
+      return rank;
+  }
+}

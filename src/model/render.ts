@@ -1,0 +1,176 @@
+import { familyOf } from './address.ts';
+import type { KernelObject, KernelState, Op, Rule, Vxlan } from './kernel-state.ts';
+import { HOST_NETNS, ROUTE_PROTOCOL } from './names.ts';
+
+/**
+ * The one renderer: kernel objects in the words a person would type into a root shell. Every line is a valid command of
+ * iproute2, ipset, ipvsadm, iptables or sysctl, run in the host's netns.
+ */
+
+/** The commands that make an object where there is none. */
+export function renderObject(object: KernelObject): string[] {
+  return words(object, 'create');
+}
+
+/** The commands of one step. */
+export function renderOp(op: Op): string[] {
+  return words(op.object, op.verb, op.verb === 'change' ? op.before : undefined);
+}
+
+/** A whole state, one command a line, ordered by what the objects are; the same state gives the same text. */
+export function renderState(state: KernelState): string {
+  const keys = [...state.keys()].sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
+  return keys.flatMap((key) => renderObject(state.get(key)!).map((line) => `${line}\n`)).join('');
+}
+
+function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): string[] {
+  const { netns } = object;
+  const add = { create: 'add', change: 'replace', delete: 'del' }[verb];
+  switch (object.kind) {
+    case 'netns': {
+      const loopback = `${ip(netns)} link set lo ${object.loopbackUp ? 'up' : 'down'}`;
+      if (verb === 'delete') return [`ip netns delete ${netns}`];
+      return verb === 'change' ? [loopback] : [`ip netns add ${netns}`, ...(object.loopbackUp ? [loopback] : [])];
+    }
+    case 'veth': {
+      const { peer } = object;
+      if (verb === 'delete') return [`${ip(netns)} link del ${object.name}`];
+      if (verb === 'change') return [setLink(object), setLink(peer)];
+      return [
+        `${ip(netns)} link add ${object.name} mtu ${object.mtu}${object.up ? ' up' : ''}` +
+          ` type veth peer name ${peer.name} mtu ${peer.mtu}${peer.up ? ' up' : ''} netns ${netnsWord(peer.netns)}`,
+      ];
+    }
+    case 'vxlan':
+      return vxlan(object, verb);
+    case 'sysctl':
+      return verb === 'delete' ? [] : [`${exec(netns)}sysctl -qw ${object.name}=${object.value}`];
+    case 'address': {
+      // Duplicate address detection would keep a new IPv6 address unusable for a second or two.
+      const nodad = familyOf(object.address) === 'inet6' && verb !== 'delete' ? ' nodad' : '';
+      return [`${ip(netns)} addr ${add} ${object.address}/${object.prefix} dev ${object.dev}${nodad}`];
+    }
+    case 'neighbour': {
+      const target = verb === 'delete' ? '' : ` lladdr ${object.mac}`;
+      const permanent = verb === 'delete' ? '' : ' nud permanent';
+      return [`${ip(netns)} neigh ${add} ${object.address}${target} dev ${object.dev}${permanent}`];
+    }
+    case 'fdb':
+      return [`${bridge(netns)} fdb ${add} ${object.mac} dev ${object.dev} dst ${object.dst}`];
+    case 'route': {
+      const { destination, via, source, table } = object;
+      const family = familyOf(destination);
+      return [
+        [
+          `${ip(netns, family)} route ${add}${object.type === 'local' ? ' local' : ''}`,
+          destination === '0.0.0.0/0' || destination === '::/0' ? 'default' : destination,
+          ...(via === undefined ? [] : [`via ${via}`]),
+          `dev ${object.dev}`,
+          ...(object.onlink ? ['onlink'] : []),
+          ...(table === 254 ? [] : [`table ${table}`]),
+          ...(source === undefined ? [] : [`src ${source}`]),
+          ...(family === 'inet' ? [`scope ${object.scope}`] : []),
+          `proto ${ROUTE_PROTOCOL}`,
+        ].join(' '),
+      ];
+    }
+    case 'rule': {
+      if (verb === 'change' && before?.kind === 'rule') return [...words(before, 'delete'), ...words(object, 'create')];
+      const mask = object.fwmask === 0xffffffff ? '' : `/${hex(object.fwmask)}`;
+      return [
+        `${ip(netns, object.family)} rule ${add} priority ${object.priority}` +
+          ` fwmark ${hex(object.fwmark)}${mask} ${action(object)}`,
+      ];
+    }
+    case 'ipset': {
+      if (verb === 'delete') return [`${exec(netns)}ipset destroy ${object.name}`];
+      const skbinfo = object.skbinfo ? ' skbinfo' : '';
+      return [
+        `${exec(netns)}ipset create ${object.name} ${object.type} range ${object.range.from}-${object.range.to}${skbinfo}`,
+      ];
+    }
+    case 'set-member': {
+      const mark = object.mark === undefined || verb === 'delete' ? '' : ` skbmark ${hex(object.mark)}`;
+      const ipset = { create: 'add', change: '-exist add', delete: 'del' }[verb];
+      return [`${exec(netns)}ipset ${ipset} ${object.set} ${object.port}${mark}`];
+    }
+    case 'chain': {
+      const table = `${iptables(netns, object.family)} -t ${object.table}`;
+      if (verb === 'delete') return [`${table} -F ${object.chain}`, `${table} -X ${object.chain}`];
+      const rules = object.rules.map((rule) => `${table} -A ${object.chain} ${rule}`);
+      return [`${table} ${verb === 'create' ? '-N' : '-F'} ${object.chain}`, ...rules];
+    }
+    case 'jump': {
+      const old = before?.kind === 'jump' ? words(before, 'delete') : [];
+      const match = object.match === '' ? '' : `${object.match} `;
+      const how = verb === 'delete' ? '-D' : object.position === 'first' ? '-I' : '-A';
+      return [
+        ...old,
+        `${iptables(netns, object.family)} -t ${object.table} ${how} ${object.from} ${match}-j ${object.chain}`,
+      ];
+    }
+    case 'ipvs-timeouts':
+      return verb === 'delete' ? [] : [`${exec(netns)}ipvsadm --set ${object.tcp} ${object.tcpFin} ${object.udp}`];
+    case 'virtual-service': {
+      const service = `-f ${object.fwmark}${object.family === 'inet6' ? ' -6' : ''}`;
+      if (verb === 'delete') return [`${exec(netns)}ipvsadm -D ${service}`];
+      return [`${exec(netns)}ipvsadm ${verb === 'create' ? '-A' : '-E'} ${service} -s ${object.scheduler}`];
+    }
+    case 'real-server': {
+      const service = `-f ${object.fwmark}${object.family === 'inet6' ? ' -6' : ''}`;
+      const server =
+        object.family === 'inet6' ? `[${object.address}]:${object.port}` : `${object.address}:${object.port}`;
+      if (verb === 'delete') return [`${exec(netns)}ipvsadm -d ${service} -r ${server}`];
+      return [
+        `${exec(netns)}ipvsadm ${verb === 'create' ? '-a' : '-e'} ${service} -r ${server} -m -w ${object.weight}`,
+      ];
+    }
+  }
+}
+
+function vxlan(object: Vxlan, verb: Op['verb']): string[] {
+  const { netns, name } = object;
+  if (verb === 'delete') return [`${ip(netns)} link del ${name}`];
+  const up = object.up ? 'up' : 'down';
+  if (verb === 'change') return [`${ip(netns)} link set ${name} address ${object.mac} mtu ${object.mtu} ${up}`];
+  // Made from the underlay's netns straight into its own: the UDP socket stays on the underlay.
+  return [
+    `${ip(object.underlayNetns)} link add ${name} netns ${netnsWord(netns)} address ${object.mac} mtu ${object.mtu}` +
+      `${object.up ? ' up' : ''} type vxlan id ${object.vni} local ${object.local} dstport ${object.port}` +
+      `${object.learning ? '' : ' nolearning'}${object.gbp ? ' gbp' : ''}`,
+  ];
+}
+
+function setLink(end: { netns: string; name: string; mtu: number; up: boolean }): string {
+  return `${ip(end.netns)} link set ${end.name} mtu ${end.mtu} ${end.up ? 'up' : 'down'}`;
+}
+
+function action({ action: to }: Rule): string {
+  if (to === 'nop') return 'nop';
+  return 'lookup' in to ? `lookup ${to.lookup}` : `goto ${to.goto}`;
+}
+
+function ip(netns: string, family?: 'inet' | 'inet6'): string {
+  return `ip${family === 'inet6' ? ' -6' : ''}${netns === HOST_NETNS ? '' : ` -n ${netns}`}`;
+}
+
+function bridge(netns: string): string {
+  return netns === HOST_NETNS ? 'bridge' : `bridge -n ${netns}`;
+}
+
+function exec(netns: string): string {
+  return netns === HOST_NETNS ? '' : `ip netns exec ${netns} `;
+}
+
+function iptables(netns: string, family: 'inet' | 'inet6'): string {
+  return `${exec(netns)}${family === 'inet6' ? 'ip6tables' : 'iptables'}`;
+}
+
+/** The host's netns has no name ip(8) knows; process 1 always lives in it or in a netns its user calls host. */
+function netnsWord(netns: string): string {
+  return netns === HOST_NETNS ? '1' : netns;
+}
+
+function hex(value: number): string {
+  return `0x${(value >>> 0).toString(16)}`;
+}
