@@ -126,19 +126,23 @@ function push(steps: Step[], { before, after }: Pair, fate: Fate): void {
   switch (fate) {
     case 'create':
     case 'recreate':
-      return add('build', { verb: 'create', object: after! });
+      add('build', { verb: 'create', object: after! });
+      break;
     case 'change':
-      return add(losesWeight(before!, after!) ? 'ease' : 'build', { verb: 'change', object: after!, before: before! });
+      add(losesWeight(before!, after!) ? 'ease' : 'build', { verb: 'change', object: after!, before: before! });
+      break;
     case 'replace':
       // A rule is missed by nothing else, so its two steps stay together and the gap stays small.
       add(before!.kind === 'rule' ? 'build' : 'clear', { verb: 'delete', object: before! });
-      return add('build', { verb: 'create', object: after! }, 1);
+      add('build', { verb: 'create', object: after! }, 1);
+      break;
     case 'clear':
     case 'delete':
-      return add(fate === 'clear' ? 'clear' : 'remove', { verb: 'delete', object: before! });
+      add(fate === 'clear' ? 'clear' : 'remove', { verb: 'delete', object: before! });
+      break;
     case 'keep':
     case 'vanish':
-      return;
+      break;
   }
 }
 

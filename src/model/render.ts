@@ -36,9 +36,12 @@ function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): s
       const { peer } = object;
       if (verb === 'delete') return [`${ip(netns)} link del ${object.name}`];
       if (verb === 'change') return [setLink(object), setLink(peer)];
+      // Not `up` at once: the kernel opens a veth only when its pair is complete (ENOTCONN).
       return [
-        `${ip(netns)} link add ${object.name} mtu ${object.mtu}${object.up ? ' up' : ''}` +
-          ` type veth peer name ${peer.name} mtu ${peer.mtu}${peer.up ? ' up' : ''} netns ${netnsWord(peer.netns)}`,
+        `${ip(netns)} link add ${object.name} mtu ${object.mtu} type veth` +
+          ` peer name ${peer.name} mtu ${peer.mtu} netns ${netnsWord(peer.netns)}`,
+        ...(object.up ? [`${ip(netns)} link set ${object.name} up`] : []),
+        ...(peer.up ? [`${ip(peer.netns)} link set ${peer.name} up`] : []),
       ];
     }
     case 'vxlan':

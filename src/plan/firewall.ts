@@ -137,15 +137,16 @@ function lbChains(family: Family): KernelObject[] {
  */
 function routerChains(context: PlanContext, family: Family, cidr: Cidr, block: Cidr): KernelObject[] {
   const netns = networkNetns(context.network.name);
-  const host = hostNetwork(addressAt(block, BLOCK_SLOT.host));
+  // The only addresses of the overlay that lie behind the lb: loopback clients of this node, and the lb itself.
+  const behindLb = [BLOCK_SLOT.host, BLOCK_SLOT.lbNet].map((slot) => hostNetwork(addressAt(block, slot)));
   const admin = family === 'inet' ? 'icmp-admin-prohibited' : 'icmp6-adm-prohibited';
   const number = `0x${context.self.number.toString(16)}`;
   return [
     ...hook(netns, family, 'raw', 'PREROUTING', [
       `! -d ${block} -i ${NET_LB_LINK} -j CT --notrack`,
       `! -d ${block} -i ${VXLAN_LINK} -j CT --notrack`,
-      // Answers to this node's own loopback clients: inside the block, yet not for a task.
-      `-d ${host} -i ${VXLAN_LINK} -j CT --notrack`,
+      // Inside the block, yet not for a task.
+      ...behindLb.map((address) => `-d ${address} -i ${VXLAN_LINK} -j CT --notrack`),
       // The same client address and port may come in through several nodes at once; the zone keeps them apart.
       `-i ${VXLAN_LINK} -j CT --zone-orig mark`,
     ]),
@@ -169,7 +170,7 @@ function routerChains(context: PlanContext, family: Family, cidr: Cidr, block: C
       '-i t-+ -m conntrack --ctstate INVALID -j DROP',
       `-i t-+ -m conntrack --ctstate NEW -j REJECT --reject-with ${admin}`,
       // An overlay address without a task would circle between router and lb until its TTL ends.
-      `-d ${host} -o ${NET_LB_LINK} -j RETURN`,
+      ...behindLb.map((address) => `-d ${address} -o ${NET_LB_LINK} -j RETURN`),
       `-d ${cidr} -o ${NET_LB_LINK} -p tcp -j REJECT --reject-with ${refusal('tcp', family)}`,
       `-d ${cidr} -o ${NET_LB_LINK} -j REJECT --reject-with ${refusal('udp', family)}`,
     ]),

@@ -1,0 +1,119 @@
+import fc from 'fast-check';
+import type { Family, Protocol } from '../model/address.ts';
+import type { AssignedPort, AssignedTask, Assignment, Endpoint, Peer } from '../model/assignment.ts';
+import { vtepMac } from '../model/names.ts';
+import { addressAt } from './block.ts';
+import type { Facts } from './context.ts';
+
+/** Assignments for tests of this room and of those above it. */
+
+export const FACTS: Facts = { underlayMtu: 1500, kernel: { major: 6, minor: 1 }, families: ['inet', 'inet6'] };
+
+const CIDR = { inet: '10.252.0.0/16', inet6: 'fd6d:65:73::/48' } as const;
+
+export function blockOf(number: number, family: Family): string {
+  return family === 'inet' ? `10.252.${number}.0/24` : `fd6d:65:73:${number.toString(16)}::/64`;
+}
+
+export function emptyAssignment(self: number, families: readonly Family[]): Assignment {
+  return {
+    revision: 1,
+    self: { nodeId: `node${self}`, name: `node${self}`, number: self, underlay: `192.0.2.${self}` },
+    networks: [
+      {
+        id: 'n1',
+        name: 'ingress',
+        vni: 4096,
+        subnets: families.map((family) => ({ family, cidr: CIDR[family], block: blockOf(self, family) })),
+      },
+    ],
+    peers: [],
+    ports: [],
+    tasks: [],
+  };
+}
+
+export function peer(number: number, families: readonly Family[]): Peer {
+  return {
+    nodeId: `node${number}`,
+    number,
+    underlay: `192.0.2.${number}`,
+    mac: vtepMac(number),
+    blocks: families.map((family) => ({ networkId: 'n1', family, block: blockOf(number, family) })),
+  };
+}
+
+export function task(id: string, node: number, slot: number, families: readonly Family[]): AssignedTask {
+  return {
+    id,
+    serviceId: 's1',
+    serviceName: 'web',
+    slot,
+    desired: 'running',
+    addresses: families.map((family) => ({ networkId: 'n1', address: addressAt(blockOf(node, family), 4 + slot) })),
+    process: { command: ['server'], workingDir: '/', environment: {} },
+    targets: [{ protocol: 'tcp', port: 80 }],
+    stopGracePeriod: 10_000,
+  };
+}
+
+export function endpoint(node: number, slot: number, family: Family, port: number, weight = 1): Endpoint {
+  const address = addressAt(blockOf(node, family), 4 + slot);
+  return { taskId: `t${node}x${slot}`, nodeId: `node${node}`, address, port, weight };
+}
+
+export function port(protocol: Protocol, published: number, endpoints: Endpoint[]): AssignedPort {
+  return { protocol, published, mode: 'ingress', serviceId: 's1', serviceName: 'web', scheduler: 'rr', endpoints };
+}
+
+/** Node 1 of three, with a task of its own, one elsewhere, and a port in both transports. */
+export function threeNodes(families: readonly Family[]): Assignment {
+  const endpoints = (target: number) =>
+    families.flatMap((family) => [endpoint(1, 1, family, target), endpoint(2, 1, family, target)]);
+  return {
+    ...emptyAssignment(1, families),
+    peers: [peer(2, families), peer(3, families)],
+    ports: [port('tcp', 8080, endpoints(80)), port('udp', 5353, endpoints(53))],
+    tasks: [task('aaaaaaaaaaaa', 1, 1, families)],
+  };
+}
+
+/** A node's parts, any of them, over one family or both. */
+export const anyFamilies = fc.constantFrom<Family[]>(['inet'], ['inet6'], ['inet', 'inet6']);
+
+export function anyAssignment(families: readonly Family[], self = 1): fc.Arbitrary<Assignment> {
+  const weight = fc.constantFrom(0, 1, 1, 5);
+  const anyEndpoint = fc
+    .tuple(fc.integer({ min: 1, max: 4 }), fc.integer({ min: 1, max: 3 }), fc.constantFrom(...families), weight)
+    .map(([node, slot, family, load]) => endpoint(node, slot, family, 80, load));
+  const anyPort = fc
+    .tuple(
+      fc.constantFrom<Protocol>('tcp', 'udp', 'sctp'),
+      fc.constantFrom(80, 443, 8080),
+      fc.uniqueArray(anyEndpoint, { maxLength: 5, selector: (item) => item.address }),
+      fc.constantFrom('rr', 'wlc'),
+      fc.constantFrom<'ingress' | 'host'>('ingress', 'ingress', 'ingress', 'host'),
+    )
+    .map(([protocol, published, endpoints, scheduler, mode]) => ({
+      ...port(protocol, published, endpoints),
+      scheduler,
+      mode,
+    }));
+  return fc
+    .record({
+      peers: fc
+        .uniqueArray(fc.tuple(fc.integer({ min: 2, max: 5 }), fc.boolean()), { selector: ([number]) => number })
+        .map((list) =>
+          list.map(([number, moved]) => ({
+            ...peer(number, families),
+            ...(moved ? { underlay: `192.0.2.${100 + number}` } : {}),
+          })),
+        ),
+      ports: fc.uniqueArray(anyPort, { maxLength: 6, selector: (item) => `${item.published}/${item.protocol}` }),
+      tasks: fc
+        .uniqueArray(fc.integer({ min: 1, max: 4 }))
+        .map((slots) => slots.map((slot) => task(`t${slot}`, self, slot, families))),
+      revision: fc.integer({ min: 1, max: 1000 }),
+    })
+    .map((parts) => ({ ...emptyAssignment(self, families), ...parts }));
+}
