@@ -1,0 +1,192 @@
+#!/bin/bash
+# Regenerates the netlink goldens: runs the real tools under strace in namespaces of its own and writes what they sent (>)
+# and received (<) in hex, under the command. Needs root, strace, iproute2, ipset, ipvsadm, and a kernel with ip_vs, so:
+#   make vm CMD='test/goldens/capture.sh .cache/out/goldens' && cp .cache/out/goldens/*.txt test/goldens/
+# Lookups that only serve the tool (device names, the generic netlink family after its first time) are left out.
+# Replies hold figures of the day (statistics, sequence numbers, random MAC addresses): they differ from run to run.
+set -euo pipefail
+out=${1:?usage: capture.sh DIRECTORY}
+here=$(cd "$(dirname "$0")" && pwd)
+mkdir -p "$out"
+work=$(mktemp -d)
+cleanup() { for n in golden0 golden1; do ip netns del $n 2>/dev/null || true; done; rm -rf "$work"; }
+trap cleanup EXIT
+cleanup; mkdir -p "$work"
+
+# cap COMMAND…: run in netns golden0 under strace; a failing command is a golden as well.
+count=0
+cap() {
+  count=$((count + 1))
+  local log; log=$(printf '%s/%04d' "$work" $count)
+  echo "$*" > "$log.cmd"
+  ip netns exec golden0 strace -qq -o "$log.trace" -s 0 -e trace=sendmsg,sendto,recvmsg,recvfrom -e write=all -e read=all "$@" < "${input:-/dev/null}" > /dev/null 2> "$log.err" || true
+}
+# quiet COMMAND…: the same, not recorded.
+quiet() { ip netns exec golden0 "$@"; }
+save() { # NAME
+  { echo "# Made by capture.sh with $(uname -r), $(ip -V 2>&1 | sed 's/.*, //'), ipset $(ipset version 2>/dev/null | sed -n '1s/.*ipset v\([^,]*\).*/\1/p'), ipvsadm $(dpkg-query -W -f '${Version}' ipvsadm 2>/dev/null)"
+    node "$here/trace-to-hex.mjs" "$work"; } > "$out/$1.txt"
+  rm -f "$work"/*; count=0
+}
+fresh() { for n in golden0 golden1; do ip netns del $n 2>/dev/null || true; ip netns add $n; done; ip -n golden0 link set lo up; }
+
+fresh
+cap ip link add name veth0 mtu 1450 address 02:00:00:00:00:01 type veth peer name peer0 mtu 1400 address 02:00:00:00:00:02 netns golden1
+cap ip link add name up0 up type veth peer name up1 up
+cap ip link add name vx0 address 02:6d:65:73:00:01 type vxlan gbp id 4096 local 172.30.0.1 nolearning dstport 4789
+cap ip link add name vx6 type vxlan gbp id 4097 group ff05::100 local fd30::1 dev veth0 ttl 16 tos 4 learning ageing 77 maxaddress 99 srcport 2000 3000 dstport 4790 noproxy norsc nol2miss nol3miss noudpcsum udp6zerocsumtx udp6zerocsumrx
+cap ip link add name dummy0 type dummy
+cap ip link add name br0 type bridge
+cap ip link property add dev vx0 altname a-name-longer-than-fifteen
+cap ip link set dev vx0 mtu 1450 up
+cap ip link set dev dummy0 master br0
+cap ip link set dev dummy0 nomaster
+cap ip link set dev dummy0 netns golden1
+cap ip link set dev br0 down
+cap ip link set dev br0 name br1
+cap ip link set dev nonesuch up
+cap ip link show dev vx0
+cap ip link show dev a-name-longer-than-fifteen
+cap ip -d link show
+cap ip -d link show type vxlan
+cap ip link del dev up0
+cap ip link del dev lo
+cap ip netns set golden1 7
+cap ip netns list-id
+quiet ip link set veth0 up
+cap ip address add 10.255.1.0/32 dev vx0
+cap ip address add fd77:0:0:1::/128 dev vx0 nodad
+cap ip address add 10.9.0.1 peer 10.9.0.2/32 dev vx0
+cap ip address show
+cap ip address show dev vx0
+cap ip address del 10.9.0.1 peer 10.9.0.2/32 dev vx0
+cap ip route add 10.255.2.0/24 via 10.255.2.0 dev vx0 onlink proto 109
+cap ip route add default via 10.255.2.0 dev vx0 onlink proto 109 table 100002
+cap ip route add 10.255.1.2/32 dev veth0 proto 109 src 10.255.1.0
+cap ip route add local 10.77.255.0/24 dev lo proto 109
+cap ip route replace 10.255.1.5/32 dev veth0 proto 109 metric 5
+cap ip -6 route add fd77:0:0:2::/64 via fd77:0:0:2:: dev vx0 onlink proto 109
+cap ip -6 route add default via fd77:0:0:2:: dev vx0 onlink proto 109 table 100002
+cap ip -6 route add local fd77:0:0:ff::/64 dev lo proto 109
+cap ip route add 10.8.0.0/16 proto 109 nexthop via 10.255.2.0 dev vx0 onlink nexthop dev veth0
+cap ip route add 10.10.0.0/16 via inet6 fe80::1 dev veth0 proto 109
+cap ip route add 10.99.0.0/16 via 192.0.2.1 proto 109
+cap ip route add 10.255.2.0/24 via 10.255.2.0 dev vx0 onlink proto 109
+cap ip route show table 100002
+cap ip route show table all proto 109
+cap ip route show table 100003
+cap ip -6 route show table all proto 109
+cap ip route del 10.255.1.2/32 dev veth0 proto 109
+cap ip route del default table 100002 proto 109
+cap ip rule add fwmark 5 lookup 100005 priority 10005 protocol 109
+cap ip rule add fwmark 0x100/0xff00 goto 20000 priority 10001
+cap ip rule add nop priority 20000
+cap ip rule add from 10.0.0.0/8 lookup main priority 3
+cap ip -6 rule add fwmark 5 lookup 100005 priority 10005 protocol 109
+cap ip rule show
+cap ip -6 rule show
+cap ip rule del fwmark 5 lookup 100005 priority 10005 protocol 109
+cap ip neighbour add 10.255.2.0 lladdr 02:6d:65:73:00:02 dev vx0 nud permanent
+cap ip neighbour replace 10.255.2.0 lladdr 02:6d:65:73:00:03 dev vx0 nud permanent
+cap ip neighbour add fd77:0:0:2:: lladdr 02:6d:65:73:00:02 dev vx0 nud permanent
+cap ip neighbour show
+cap ip neighbour show dev vx0
+cap ip neighbour del fd77:0:0:2:: dev vx0
+cap bridge fdb add 02:6d:65:73:00:02 dev vx0 dst 172.30.0.2
+cap bridge fdb replace 02:6d:65:73:00:02 dev vx0 dst 172.30.0.22
+cap bridge fdb append 00:00:00:00:00:00 dev vx6 dst fd30::2
+cap bridge fdb show
+cap bridge fdb show dev vx0
+cap bridge fdb del 02:6d:65:73:00:02 dev vx0 dst 172.30.0.22
+save rtnetlink
+
+fresh
+cap ipset create pub-tcp bitmap:port range 0-65535
+cap ipset create svc-tcp bitmap:port range 0-65535 skbinfo
+cap ipset create svc-tcp bitmap:port range 0-65535 skbinfo
+cap ipset -exist create svc-tcp bitmap:port range 0-65535 skbinfo
+cap ipset create vip hash:ip skbinfo
+cap ipset create vip6 hash:ip family inet6 hashsize 64 maxelem 1000 skbinfo
+cap ipset create nets hash:net
+cap ipset create dests hash:ip,port
+cap ipset create hair hash:net,net
+cap ipset add pub-tcp 8080
+cap ipset add pub-tcp 8080
+cap ipset -exist add pub-tcp 8080
+cap ipset add svc-tcp 8080 skbmark 0x11f90
+cap ipset add svc-tcp 8081 skbmark 0x11f91/0xffff
+cap ipset add vip 10.77.255.7 skbmark 0x50007
+cap ipset add vip6 fd77::7 skbmark 0x50008
+cap ipset add nets 10.0.0.0/8
+cap ipset add nets 10.1.0.0/16 nomatch
+cap ipset add dests 10.1.2.3,udp:53
+cap ipset add hair 10.77.1.5,10.77.1.5
+cap ipset add hair 10.77.0.0/16,10.78.0.0/16
+cap ipset test pub-tcp 8080
+cap ipset test pub-tcp 8081
+cap ipset del pub-tcp 8080
+cap ipset del pub-tcp 8080
+quiet ipset create small bitmap:port range 1-10
+cap ipset add small 11
+quiet ipset create big bitmap:port range 0-65535 skbinfo
+for i in $(seq 1 1500); do echo "add big $i skbmark 0x$(printf %x $((65536 + i)))"; done > "$work/restore"
+quiet ipset restore < "$work/restore"
+printf 'add nets 10.2.0.0/16\nadd nets 10.3.0.0/16\nadd nets 10.2.0.0/16\nadd nets 10.4.0.0/16\n' > "$work/restore"
+input="$work/restore" cap ipset restore
+cap ipset list svc-tcp
+cap ipset list
+cap ipset list -name
+cap ipset list -terse big
+cap ipset list nonesuch
+cap ipset flush pub-tcp
+quiet iptables-legacy -t mangle -A PREROUTING -p tcp -j SET --map-set svc-tcp dst --map-mark || true
+cap ipset destroy svc-tcp
+cap ipset destroy hair
+save ipset
+
+fresh
+cap ipvsadm -A -f 73616 -s rr
+cap ipvsadm -A -f 73616 -s rr
+cap ipvsadm -A -f 73616 -6 -s wlc
+cap ipvsadm -A -t 10.0.0.1:80 -s wrr -p 300 -M 255.255.255.0
+cap ipvsadm -A -u 10.0.0.1:53 -s rr -o
+cap ipvsadm -A -t '[fd77::1]:443' -s mh
+cap ipvsadm -A -f 9 -s nonesuch
+cap ipvsadm -E -f 73616 -s wrr
+cap ipvsadm -a -f 73616 -r 10.255.2.5:80 -m -w 1
+cap ipvsadm -a -f 73616 -r 10.255.3.6:80 -m -w 3 -x 100 -y 50
+cap ipvsadm -a -f 73616 -r 10.255.3.6:80 -m -w 3
+cap ipvsadm -a -f 73616 -6 -r '[fd77:0:0:2::5]:80' -m -w 1
+cap ipvsadm -a -t 10.0.0.1:80 -r 10.255.2.7 -g -w 2
+cap ipvsadm -a -t 10.0.0.1:80 -r 10.255.2.8 -i -w 2
+cap ipvsadm -e -f 73616 -r 10.255.2.5:80 -m -w 0
+cap ipvsadm -e -f 73616 -r 10.255.2.9:80 -m -w 0
+cap ipvsadm -L -n
+cap ipvsadm -L -n -f 73616
+cap ipvsadm -L -n --stats --exact
+cap ipvsadm -d -f 73616 -r 10.255.3.6:80
+cap ipvsadm -d -f 77 -r 10.255.3.6:80
+cap ipvsadm --set 900 120 300
+cap ipvsadm -L --timeout
+cap ipvsadm -Z
+cap ipvsadm -Z -f 73616
+cap ipvsadm -D -f 73616 -6
+cap ipvsadm -D -f 77
+cap ipvsadm -C
+save ipvs
+
+fresh
+ip netns exec golden0 node -e "
+const net=require('net'),dgram=require('dgram');
+net.createServer().listen(80,'0.0.0.0');net.createServer().listen(8080,'::1');
+dgram.createSocket('udp4').bind(53,'127.0.0.1');dgram.createSocket({type:'udp6',ipv6Only:true}).bind(5353,'::');
+console.log('ready');setTimeout(()=>{},1e6)" > "$work/ready" &
+listener=$!
+until grep -q ready "$work/ready"; do sleep 0.1; done; sleep 1
+cap ss -ltn4
+cap ss -ltn6
+cap ss -lun4
+cap ss -lun6
+kill $listener
+rm -f "$work/ready"
+save sock-diag
