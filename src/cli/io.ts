@@ -1,0 +1,54 @@
+/** The world as a verb sees it: streams, environment, time. Tests give their own. */
+export interface Io {
+  out(text: string): void;
+  err(text: string): void;
+  /** Standard output is a terminal a person looks at: redraw, colours. */
+  terminal: boolean;
+  /** Width and height of that terminal. */
+  columns: number;
+  rows: number;
+  colour: boolean;
+  environment: Readonly<Record<string, string | undefined>>;
+  /** Standard input as bytes, in pieces. */
+  input: AsyncIterable<Uint8Array>;
+  /** Wall clock, milliseconds. */
+  now(): number;
+  /** Resolves after so many milliseconds; the signal ends it early. */
+  sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
+  /** Calls back on Ctrl-C until the returned function is called. */
+  onInterrupt(callback: () => void): () => void;
+}
+
+/** The process itself. A reader that went away (`| head`) ends it quietly, as it ends any other command. */
+export function processIo(): Io {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE') process.exit(0);
+      throw error;
+    });
+  }
+  const terminal = process.stdout.isTTY === true;
+  return {
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    terminal,
+    columns: process.stdout.columns ?? 80,
+    rows: process.stdout.rows ?? 24,
+    colour: terminal && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb',
+    environment: process.env,
+    input: process.stdin,
+    now: Date.now,
+    sleep: (milliseconds, signal) =>
+      new Promise((resolve) => {
+        const timer = setTimeout(resolve, milliseconds);
+        signal.addEventListener('abort', () => {
+          clearTimeout(timer);
+          resolve();
+        });
+      }),
+    onInterrupt(callback) {
+      process.on('SIGINT', callback);
+      return () => process.off('SIGINT', callback);
+    },
+  };
+}

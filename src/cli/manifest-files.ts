@@ -1,0 +1,62 @@
+import { createReadStream } from 'node:fs';
+import { MeshError, messageOf } from '../base/errors.ts';
+import { TOO_LARGE } from '../manifest/document.ts';
+import { LIMITS } from '../manifest/limits.ts';
+import { parseManifests } from '../manifest/manifest.ts';
+import { formatManifestError, type ManifestError } from '../manifest/manifest-error.ts';
+import type { ServiceSpec } from '../model/spec.ts';
+import type { Io } from './io.ts';
+
+/**
+ * The services of the files as one transaction, `-` being standard input; undefined after telling what is wrong.
+ * No more of a file is read than may be in it. `${NAME}` is taken from the environment of meshctl.
+ */
+export async function readManifests(io: Io, files: readonly string[]): Promise<ServiceSpec[] | undefined> {
+  const sources: { file: string; text: string }[] = [];
+  const errors: ManifestError[] = [];
+  for (const name of files) {
+    const file = name === '-' ? 'stdin' : name;
+    const bytes = await (name === '-' ? collect(io.input) : readFile(name));
+    if (bytes === undefined) {
+      const [message, remedy] = TOO_LARGE;
+      errors.push({ file, line: 1, column: 1, path: '', message, remedy });
+    } else {
+      sources.push({ file, text: new TextDecoder().decode(bytes) });
+    }
+  }
+  if (errors.length === 0) {
+    const parsed = parseManifests(sources, { environment: io.environment });
+    if (parsed.ok) return parsed.value;
+    errors.push(...parsed.error);
+  }
+  for (const error of errors) io.err(`${formatManifestError(error)}\n`);
+  const count = errors.length === 1 ? '1 error' : `${errors.length} errors`;
+  io.err(`meshctl: ${count}${errors.length >= LIMITS.errors ? ' and perhaps more' : ''}; nothing was changed\n`);
+  return undefined;
+}
+
+/** The bytes of a stream, or undefined when there are too many. */
+async function collect(stream: AsyncIterable<Uint8Array>): Promise<Uint8Array | undefined> {
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  for await (const piece of stream) {
+    length += piece.length;
+    if (length > LIMITS.textLength) return undefined;
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces);
+}
+
+async function readFile(name: string): Promise<Uint8Array | undefined> {
+  try {
+    return await collect(createReadStream(name, { end: LIMITS.textLength }));
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const why: Record<string, string> = {
+      ENOENT: 'there is no such file; check the path, or use - for standard input',
+      EISDIR: 'it is a directory; name the files in it',
+      EACCES: 'no permission to read it; change its mode, or run meshctl as its owner',
+    };
+    throw new MeshError('invalid', `cannot read ${name}: ${why[code ?? ''] ?? messageOf(error)}`);
+  }
+}

@@ -1,0 +1,19 @@
+import { appliedText } from './apply.ts';
+import type { Context } from './context.ts';
+import { renderJson } from './json.ts';
+import { readManifests } from './manifest-files.ts';
+import { diffRow, renderSteps } from './steps-text.ts';
+
+/** `meshctl plan [FILE…]`: what the kernels of the nodes would go through; nothing is changed. */
+export async function plan(context: Context, files: string[]): Promise<number> {
+  const { io, format } = context;
+  const services = files.length === 0 ? [] : await readManifests(io, files);
+  if (services === undefined) return 1;
+  const reply = await (await context.api()).control.plan({ services });
+  if (format === 'json') io.out(renderJson(reply.nodes.map(diffRow)));
+  else {
+    io.out(reply.services.map((service) => `${appliedText(service, true)}\n`).join(''));
+    io.out(renderSteps(reply.nodes));
+  }
+  return reply.nodes.some(({ error }) => error !== '') ? 1 : 0;
+}

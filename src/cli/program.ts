@@ -1,0 +1,232 @@
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { parseDuration } from '../manifest/duration.ts';
+import { DEFAULT_HOST } from './api.ts';
+import type { ApplyOptions } from './apply.ts';
+import type { Context } from './context.ts';
+import type { NodeUpdateOptions } from './node-update.ts';
+import { VERSION } from './version.ts';
+
+/** Runs one verb with a context made of the global options; what it returns is the exit status. */
+export type Run = (verb: (context: Context) => Promise<number>) => Promise<void>;
+
+/** Every verb and option. Verbs are imported when they run, so that `meshctl --help` need not read gRPC, YAML and zod. */
+export function buildProgram(
+  run: Run,
+  environment: Readonly<Record<string, string | undefined>>,
+  prepare: (program: Command) => void,
+): Command {
+  const program = new Command('meshctl')
+    .description('Talks to meshd: declares services, and shows what became of them.')
+    .option('--host <address>', 'socket of meshd', environment['MESHCTL_HOST'] || DEFAULT_HOST)
+    .addOption(new Option('--format <format>', 'how listings are printed').choices(['table', 'json']).default('table'))
+    .version(VERSION, '-v, --version', 'print the version of meshctl')
+    .showSuggestionAfterError(true)
+    .configureHelp({ showGlobalOptions: true });
+  prepare(program);
+  const example = (command: Command, ...lines: string[]): Command =>
+    command.addHelpText(
+      'after',
+      `\n${lines.length === 1 ? 'Example' : 'Examples'}:\n${lines.map((line) => `  ${line}\n`).join('')}`,
+    );
+  example(program, 'meshctl apply service.yaml', 'meshctl service ls', 'meshctl service scale web=5');
+
+  const quiet = ['-q, --quiet', 'print ids only'] as const;
+  const detach = ['-d, --detach', 'return at once, do not wait for the tasks'] as const;
+  const timeout = [
+    '--timeout <duration>',
+    'give up waiting after this long, such as 90s: exit status 1',
+    durationOption,
+  ] as const;
+
+  example(
+    program
+      .command('apply')
+      .description('create or update the services of manifests: all of them, or none')
+      .argument('<file...>', 'manifests; - is standard input')
+      .option('--dry-run', 'check and tell what would change, change nothing')
+      .option(...detach)
+      .option(...timeout)
+      .action((files: string[], options: ApplyOptions) =>
+        run(async (context) => (await import('./apply.ts')).apply(context, files, options)),
+      ),
+    'meshctl apply service.yaml',
+    'generate | meshctl apply --dry-run -',
+  );
+  example(
+    program
+      .command('config')
+      .description('print manifests in canonical form, every default written out')
+      .argument('<file...>', 'manifests; - is standard input')
+      .action((files: string[]) => run(async (context) => (await import('./config.ts')).config(context, files))),
+    'meshctl config service.yaml',
+  );
+
+  const service = example(
+    program.command('service').description('list, look at, scale and remove services'),
+    'meshctl service ls',
+  );
+  example(
+    service
+      .command('ls')
+      .alias('list')
+      .description('list services')
+      .option(...quiet)
+      .action((options) => run(async (context) => (await import('./service-ls.ts')).serviceLs(context, options))),
+    'meshctl service ls --format json',
+  );
+  example(
+    service
+      .command('ps')
+      .description('list the tasks of services, with those that ended')
+      .argument('<service...>', 'names, ids or starts of ids')
+      .option(...quiet)
+      .action((names: string[], options) =>
+        run(async (context) => (await import('./service-ps.ts')).servicePs(context, names, options)),
+      ),
+    'meshctl service ps web',
+  );
+  example(
+    service
+      .command('inspect')
+      .description('show services in full')
+      .argument('<service...>', 'names, ids or starts of ids')
+      .action((names: string[]) =>
+        run(async (context) => (await import('./service-inspect.ts')).serviceInspect(context, names)),
+      ),
+    'meshctl service inspect web',
+  );
+  example(
+    service
+      .command('scale')
+      .description('change the number of tasks of replicated services')
+      .argument('<service=n...>', 'service and number of tasks')
+      .option(...detach)
+      .option(...timeout)
+      .action((words: string[], options: ApplyOptions) =>
+        run(async (context) => (await import('./service-scale.ts')).serviceScale(context, words, options)),
+      ),
+    'meshctl service scale web=5 api=2',
+  );
+  example(
+    service
+      .command('rm')
+      .alias('remove')
+      .description('remove services, their tasks and their ports')
+      .argument('<service...>', 'names, ids or starts of ids')
+      .action((names: string[]) => run(async (context) => (await import('./service-rm.ts')).serviceRm(context, names))),
+    'meshctl service rm web',
+  );
+
+  const node = example(
+    program.command('node').description('list, look at, change and remove nodes'),
+    'meshctl node ls',
+  );
+  example(
+    node
+      .command('ls')
+      .alias('list')
+      .description('list nodes')
+      .option(...quiet)
+      .action((options) => run(async (context) => (await import('./node-ls.ts')).nodeLs(context, options))),
+    'meshctl node ls',
+  );
+  example(
+    node
+      .command('inspect')
+      .description('show nodes in full')
+      .argument('<node...>', 'names, ids or starts of ids; self is this one')
+      .action((names: string[]) =>
+        run(async (context) => (await import('./node-inspect.ts')).nodeInspect(context, names)),
+      ),
+    'meshctl node inspect self',
+  );
+  example(
+    node
+      .command('update')
+      .description('change labels and availability of a node')
+      .argument('<node>', 'name, id or start of an id; self is this one')
+      .option('--label-add <key=value>', 'add or change a label (repeatable)', several)
+      .option('--label-rm <key>', 'remove a label (repeatable)', several)
+      .addOption(
+        new Option('--availability <what>', 'pause takes no new tasks, drain also gives its tasks away').choices([
+          'active',
+          'pause',
+          'drain',
+        ]),
+      )
+      .action((name: string, options: NodeUpdateOptions) =>
+        run(async (context) => (await import('./node-update.ts')).nodeUpdate(context, name, options)),
+      ),
+    'meshctl node update --label-add zone=a node2',
+    'meshctl node update --availability drain node3',
+  );
+  example(
+    node
+      .command('rm')
+      .alias('remove')
+      .description('forget nodes that are down')
+      .argument('<node...>', 'names, ids or starts of ids')
+      .option('-f, --force', 'also when the node is not down')
+      .action((names: string[], options) =>
+        run(async (context) => (await import('./node-rm.ts')).nodeRm(context, names, options)),
+      ),
+    'meshctl node rm node3',
+  );
+
+  example(
+    program
+      .command('plan')
+      .description('what the kernel of each node would go through, for manifests or for what is declared now')
+      .argument('[file...]', 'manifests; - is standard input')
+      .action((files: string[]) => run(async (context) => (await import('./plan.ts')).plan(context, files))),
+    'meshctl plan service.yaml',
+  );
+  example(
+    program
+      .command('diff')
+      .description('what is declared against what the kernel of a node has now')
+      .argument('[node]', 'this node when left out')
+      .action((name?: string) => run(async (context) => (await import('./diff.ts')).diff(context, name))),
+    'meshctl diff node2',
+  );
+  example(
+    program
+      .command('status')
+      .description('how this meshd and its cluster are')
+      .action(() => run(async (context) => (await import('./status.ts')).status(context))),
+    'meshctl status',
+  );
+  example(
+    program
+      .command('version')
+      .description('versions of meshctl and of the meshd it talks to')
+      .action(() => run(async (context) => (await import('./version.ts')).version(context))),
+    'meshctl version',
+  );
+  example(
+    program
+      .command('completion')
+      .description('print a completion script for a shell')
+      .addArgument(program.createArgument('<shell>').choices(['bash', 'zsh', 'fish']))
+      .action((shell: 'bash' | 'zsh' | 'fish') =>
+        run(async ({ io }) => {
+          const { completion } = await import('./completion.ts');
+          io.out(completion(program, shell));
+          return 0;
+        }),
+      ),
+    'source <(meshctl completion bash)',
+    'meshctl completion fish > ~/.config/fish/completions/meshctl.fish',
+  );
+  return program;
+}
+
+const several = (word: string, before: string[] = []): string[] => [...before, word];
+
+function durationOption(text: string): number {
+  const milliseconds = parseDuration(/^\d+$/.test(text) ? `${text}s` : text);
+  if (milliseconds === undefined || milliseconds === 0 || milliseconds > 2 ** 31 - 1) {
+    throw new InvalidArgumentError('Write a duration such as 90s or 5m.');
+  }
+  return milliseconds;
+}

@@ -1,0 +1,18 @@
+import type { Context } from './context.ts';
+import { renderJson } from './json.ts';
+import { pickAll } from './pick.ts';
+import { renderTasks, sortTasks, taskRow } from './task-text.ts';
+
+/** `meshctl service ps SERVICE…`: tasks with their history. */
+export async function servicePs(context: Context, names: string[], options: { quiet?: boolean }): Promise<number> {
+  const { io, format } = context;
+  const { control } = await context.api();
+  const { services } = await control.listServices({});
+  const { found, status } = pickAll(io, 'service', services, names);
+  const lists = await Promise.all(found.map(({ id }) => control.listTasks({ service: id, includeEnded: true })));
+  const tasks = sortTasks(lists.flatMap((list) => list.tasks));
+  if (format === 'json') io.out(renderJson(tasks.map(taskRow)));
+  else if (options.quiet === true) io.out(tasks.map(({ id }) => `${id}\n`).join(''));
+  else if (found.length > 0) io.out(renderTasks(tasks, io.now()));
+  return status;
+}

@@ -1,0 +1,43 @@
+import type { InfoReply, StatusReply } from '../rpc/gen/mesh.ts';
+import { ageText } from './age.ts';
+import type { Context } from './context.ts';
+import { renderJson } from './json.ts';
+import { renderDetails } from './table.ts';
+
+/** `meshctl status`: this node's meshd, and the cluster when it is a manager. */
+export async function status({ io, format, api }: Context): Promise<number> {
+  const { control, local } = await api();
+  const info = await local.info({});
+  const cluster = info.roles.includes('manager') ? await control.status({}) : undefined;
+  io.out(format === 'json' ? renderJson([statusRow(info, cluster)]) : renderStatus(info, cluster, io.now()));
+  return 0;
+}
+
+export function statusRow(info: InfoReply, cluster: StatusReply | undefined) {
+  const { nodeId, nodeName, ...rest } = info;
+  return { id: nodeId, name: nodeName, ...rest, ...(cluster === undefined ? {} : { cluster }) };
+}
+
+export function renderStatus(info: InfoReply, cluster: StatusReply | undefined, now: number): string {
+  const { counters } = info;
+  const where = info.manager === '' ? '' : ` ${info.manager}`;
+  return renderDetails({
+    node: `${info.nodeName} (${info.nodeId || 'not known to a manager yet'})`,
+    roles: info.roles.join(', '),
+    version: `${info.version}, up for ${ageText(now - info.startedAt)}, pid ${info.pid}`,
+    manager: info.connected ? `connected to${where}` : `not connected${where}; the kernel keeps what it has`,
+    assignment: `revision ${info.assignmentRevision}`,
+    kernel: `${info.kernelObjects} objects`,
+    'kernel work':
+      counters === undefined
+        ? undefined
+        : `${counters.operations} operations (${counters.failed} failed), ${counters.messages} messages in ${counters.sends} sends, ` +
+          `${counters.firewallRuns} firewall runs, ${counters.observes} observations, ${counters.repairs} repairs`,
+    cluster:
+      cluster === undefined
+        ? undefined
+        : `${cluster.clusterId}, revision ${cluster.revision}: ${cluster.services} services, ` +
+          `${cluster.tasksRunning}/${cluster.tasksDesired} tasks, ${cluster.nodesReady}/${cluster.nodes} nodes ready`,
+    conditions: info.conditions.length === 0 ? undefined : info.conditions.join('; '),
+  });
+}

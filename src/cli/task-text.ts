@@ -1,0 +1,78 @@
+import type { Task } from '../rpc/gen/mesh.ts';
+import { ageText } from './age.ts';
+import { commandText, portsText } from './service-text.ts';
+import { renderTable, truncate } from './table.ts';
+
+/** States of src/model/cluster.ts in which a task never runs again. */
+const ENDED = new Set(['complete', 'shutdown', 'failed', 'orphaned']);
+
+export const hasEnded = (task: Task): boolean => ENDED.has(task.status?.state ?? '');
+
+export const taskName = (task: Task): string => `${task.serviceName}.${task.slot}`;
+
+/** By service and slot, the newest task of a slot first: the older ones are its history. */
+export function sortTasks(tasks: readonly Task[]): Task[] {
+  return [...tasks].sort(
+    (a, b) =>
+      (a.serviceName < b.serviceName ? -1 : a.serviceName > b.serviceName ? 1 : 0) ||
+      a.slot - b.slot ||
+      Number(hasEnded(a)) - Number(hasEnded(b)) ||
+      b.createdAt - a.createdAt ||
+      (a.id < b.id ? -1 : 1),
+  );
+}
+
+/** What is wrong with a task, or why it is not further, in words. */
+export function troubleOf(task: Task): string {
+  const { state = '', error = '', message = '' } = task.status ?? {};
+  if (error !== '') return error;
+  return state === 'pending' || state === 'failed' ? message : '';
+}
+
+export function taskRow(task: Task) {
+  const { status } = task;
+  return {
+    id: task.id,
+    name: taskName(task),
+    service: task.serviceName,
+    slot: task.slot,
+    node: task.nodeName,
+    nodeId: task.nodeId ?? '',
+    command: task.command,
+    desired: task.desired,
+    state: status?.state ?? 'new',
+    since: status?.since ?? 0,
+    message: status?.message ?? '',
+    error: status?.error ?? '',
+    pid: status?.pid ?? null,
+    exitCode: status?.exitCode ?? null,
+    restarts: task.restarts,
+    addresses: task.addresses,
+    ports: task.ports,
+    createdAt: task.createdAt,
+  };
+}
+
+/** As `docker service ps`: one line a task, `\_` before the older tasks of the same slot. */
+export function renderTasks(tasks: readonly Task[], now: number): string {
+  let previous = '';
+  const rows = sortTasks(tasks).map((task) => {
+    const name = taskName(task);
+    const shown = name === previous ? ` \\_ ${name}` : name;
+    previous = name;
+    const { state = 'new', since = 0 } = task.status ?? {};
+    return [
+      task.id,
+      shown,
+      truncate(commandText(task.command), 30),
+      task.nodeName,
+      capital(task.desired),
+      `${capital(state)} ${ageText(now - since)} ago`,
+      truncate(troubleOf(task), 80),
+      hasEnded(task) ? '' : portsText(task.ports),
+    ];
+  });
+  return renderTable(['ID', 'NAME', 'COMMAND', 'NODE', 'DESIRED STATE', 'CURRENT STATE', 'ERROR', 'PORTS'], rows);
+}
+
+export const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
