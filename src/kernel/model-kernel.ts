@@ -1,0 +1,217 @@
+import { MeshError } from '../base/errors.ts';
+import { type KernelObject, keyOf, type ObjectKind, type Op, stateOf } from '../model/kernel-state.ts';
+import { renderOp } from '../model/render.ts';
+import type { ApplyReport, Kernel, KernelCounters, Listener, Scope } from './kernel.ts';
+import { createModelState, type Refusal } from './model-rules.ts';
+
+/** Faults by chance, the same for the same seed. Each is a probability per step or event, 0 when left out. */
+export interface ModelFaults {
+  seed: number;
+  /** The kernel answers EBUSY to a step that would have worked. */
+  refuse?: number;
+  /** An event never arrives (and nobody says so). */
+  loseEvent?: number;
+  /** The event queue overflows: instead of the event comes a scope that means everything. */
+  overflow?: number;
+  /** The caller dies between two steps: the rest is never taken, and `apply` rejects with `crash`. */
+  crash?: number;
+}
+
+/** A step of ours, or of somebody else who works on the same kernel by hand. */
+export type ScriptStep = Op | { corrupt: Op };
+
+export interface ModelKernel extends Kernel {
+  /** Somebody else's step: no part of an apply, seen by watchers where the kernel tells of it. */
+  corrupt(op: Op): Refusal | undefined;
+  /** What is there of ours, at once and without counting as an observation. */
+  state(): Map<string, KernelObject>;
+  /** What was there and not ours; the same objects for ever. */
+  foreign(): KernelObject[];
+  /** Called after every single step, with the state in between. */
+  onStep(callback: (op: Op, state: ReadonlyMap<string, KernelObject>) => void): void;
+  setListeners(netns: string, listeners: Listener[]): void;
+  /** Open connections of a real server, key as in `connections`. */
+  setConnections(netns: string, fwmark: number, server: string, open: number): void;
+  setFaults(faults: ModelFaults | undefined): void;
+}
+
+/** Kinds whose changes the kernel announces. IPVS, ipset and sysctl are silent: only an audit sees those. */
+const ANNOUNCED: readonly ObjectKind[] = ['netns', 'veth', 'vxlan', 'address', 'neighbour', 'fdb', 'route', 'rule'];
+
+/** What a driver sends in one go: same netns and same socket. */
+const CHANNEL: { [kind in ObjectKind]: string } = {
+  netns: 'netns',
+  veth: 'rtnetlink',
+  vxlan: 'rtnetlink',
+  sysctl: 'file',
+  address: 'rtnetlink',
+  neighbour: 'rtnetlink',
+  fdb: 'rtnetlink',
+  route: 'rtnetlink',
+  rule: 'rtnetlink',
+  ipset: 'ipset',
+  'set-member': 'ipset',
+  chain: 'iptables',
+  jump: 'iptables',
+  'ipvs-timeouts': 'ipvs',
+  'virtual-service': 'ipvs',
+  'real-server': 'ipvs',
+};
+
+/** A kernel in memory, for tests. */
+export function createModelKernel(
+  options: { objects?: Iterable<KernelObject>; foreign?: Iterable<KernelObject>; faults?: ModelFaults } = {},
+): ModelKernel {
+  const foreign = [...(options.foreign ?? [])];
+  const foreignKeys = new Set(foreign.map(keyOf));
+  const kernel = createModelState([...foreign, ...(options.objects ?? [])]);
+  const counters: KernelCounters = {
+    sends: 0,
+    messages: 0,
+    bytes: 0,
+    firewallRuns: 0,
+    operations: 0,
+    failed: 0,
+    observes: 0,
+  };
+  const watchers = new Set<(scope: Scope) => void>();
+  const stepCallbacks: ((op: Op, state: ReadonlyMap<string, KernelObject>) => void)[] = [];
+  const listeners = new Map<string, Listener[]>();
+  const connections = new Map<string, Map<number, Map<string, number>>>();
+  let faults = options.faults;
+  let random = generator(faults?.seed ?? 0);
+  const happens = (chance: number | undefined) => chance !== undefined && chance > 0 && random() < chance;
+
+  const ours = () => [...kernel.objects.values()].filter((object) => !foreignKeys.has(keyOf(object)));
+
+  const take = (op: Op): Refusal | undefined => {
+    if (foreignKeys.has(keyOf(op.object))) throw foreignTouched(op);
+    const refusal = happens(faults?.refuse) ? 'EBUSY' : kernel.step(op);
+    if (foreign.some((object) => !kernel.objects.has(keyOf(object)))) throw foreignTouched(op);
+    if (refusal === undefined) for (const callback of stepCallbacks) callback(op, stateOf(ours()));
+    return refusal;
+  };
+
+  const announce = (object: KernelObject) => {
+    if (!ANNOUNCED.includes(object.kind) || happens(faults?.loseEvent)) return;
+    const scope: Scope = happens(faults?.overflow) ? {} : { netns: [object.netns], kinds: [object.kind] };
+    for (const watcher of [...watchers]) queueMicrotask(() => watchers.has(watcher) && watcher(scope));
+  };
+
+  const apply = async (ops: readonly Op[]): Promise<ApplyReport> => {
+    const report: ApplyReport = { done: [], failed: [], sends: 0, messages: 0, firewallRuns: 0 };
+    let batch = '';
+    for (const [index, op] of ops.entries()) {
+      if (index > 0 && happens(faults?.crash)) throw crashed(index, ops.length);
+      const channel = CHANNEL[op.object.kind];
+      const here = `${channel} ${op.object.netns}${channel === 'iptables' && 'family' in op.object ? ` ${op.object.family}` : ''}`;
+      if (here !== batch && channel === 'iptables') report.firewallRuns++;
+      else if (here !== batch && (channel === 'rtnetlink' || channel === 'ipset' || channel === 'ipvs')) report.sends++;
+      batch = here;
+      if (channel === 'rtnetlink' || channel === 'ipset' || channel === 'ipvs') report.messages++;
+      const refusal = take(op);
+      if (refusal === undefined) report.done.push(op);
+      else report.failed.push({ op, error: refused(op, refusal) });
+    }
+    counters.sends += report.sends;
+    counters.messages += report.messages;
+    counters.firewallRuns += report.firewallRuns;
+    counters.operations += ops.length;
+    counters.failed += report.failed.length;
+    return report;
+  };
+
+  return {
+    apply,
+    async observe(scope = {}) {
+      counters.observes++;
+      const inScope = (object: KernelObject) =>
+        (scope.netns === undefined || scope.netns.includes(object.netns)) &&
+        (scope.kinds === undefined || scope.kinds.includes(object.kind));
+      return stateOf(structuredClone(ours().filter(inScope)));
+    },
+    watch(onChange) {
+      watchers.add(onChange);
+      return () => watchers.delete(onChange);
+    },
+    async listeners(netns) {
+      return [...(listeners.get(netns) ?? [])];
+    },
+    async connections(netns, fwmarks) {
+      const open = new Map<string, number>();
+      for (const fwmark of fwmarks) {
+        for (const [server, count] of connections.get(netns)?.get(fwmark) ?? []) {
+          open.set(server, (open.get(server) ?? 0) + count);
+        }
+      }
+      return open;
+    },
+    netnsPath: (netns) => (netns === 'host' ? '/proc/self/ns/net' : `/run/netns/${netns}`),
+    counters: () => ({ ...counters }),
+    close: () => watchers.clear(),
+    corrupt(op) {
+      const refusal = take(op);
+      if (refusal === undefined) announce(op.object);
+      return refusal;
+    },
+    state: () => stateOf(ours()),
+    foreign: () => foreign.map((object) => kernel.objects.get(keyOf(object))!),
+    onStep: (callback) => void stepCallbacks.push(callback),
+    setListeners: (netns, list) => void listeners.set(netns, list),
+    setConnections(netns, fwmark, server, open) {
+      const marks = connections.get(netns) ?? new Map<number, Map<string, number>>();
+      const servers = marks.get(fwmark) ?? new Map<string, number>();
+      connections.set(netns, marks.set(fwmark, servers.set(server, open)));
+    },
+    setFaults(next) {
+      faults = next;
+      random = generator(next?.seed ?? 0);
+    },
+  };
+}
+
+/**
+ * Plays a script on any driver, one step at a time, and gives the outcome of each. `outsider` does what somebody else
+ * does: on the model kernel its `corrupt`, on a real one the words of `renderOp` in a shell.
+ */
+export async function playScript(
+  kernel: Pick<Kernel, 'apply'>,
+  outsider: (op: Op) => Promise<void> | void,
+  script: readonly ScriptStep[],
+): Promise<('done' | 'failed' | 'corrupted')[]> {
+  const outcomes: ('done' | 'failed' | 'corrupted')[] = [];
+  for (const step of script) {
+    if ('corrupt' in step) {
+      await outsider(step.corrupt);
+      outcomes.push('corrupted');
+    } else {
+      const { failed } = await kernel.apply([step]);
+      outcomes.push(failed.length === 0 ? 'done' : 'failed');
+    }
+  }
+  return outcomes;
+}
+
+function refused(op: Op, refusal: Refusal): MeshError {
+  const command = renderOp(op).join(' && ');
+  return new MeshError('kernel', `${command}: ${refusal}`, { retry: refusal === 'EBUSY' });
+}
+
+function crashed(taken: number, all: number): MeshError {
+  return new MeshError('internal', `crash: the caller died after step ${taken} of ${all}`);
+}
+
+function foreignTouched(op: Op): MeshError {
+  return new MeshError('internal', `a foreign object would change: ${renderOp(op).join(' && ')}`);
+}
+
+/** mulberry32: small, and the same everywhere. */
+function generator(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let value = Math.imul(state ^ (state >>> 15), state | 1);
+    value ^= value + Math.imul(value ^ (value >>> 7), value | 61);
+    return ((value ^ (value >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

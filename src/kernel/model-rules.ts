@@ -1,0 +1,147 @@
+import { dependencies, holdsOn, livesIn, provides } from '../diff/dependencies.ts';
+import { type KernelObject, keyOf, type Op } from '../model/kernel-state.ts';
+
+/** Names as errno(3) has them; the real kernel answers the same to the same script. */
+export type Refusal = 'EEXIST' | 'ENOENT' | 'EBUSY' | 'EOPNOTSUPP' | 'EINVAL' | 'ENETUNREACH';
+
+/**
+ * The objects of one kernel with the kernel's own rules: parents must exist, names are unique, what is referred to is
+ * busy, and what lives in something ends with it. Changing what cannot be changed is refused.
+ */
+export interface ModelState {
+  readonly objects: ReadonlyMap<string, KernelObject>;
+  /** Takes one step, or says why not; a refused step changes nothing. */
+  step(op: Op): Refusal | undefined;
+}
+
+export function createModelState(initial: Iterable<KernelObject> = []): ModelState {
+  const objects = new Map<string, KernelObject>();
+  /** Which objects answer to a name: one for all names, but for an IP address on several links. */
+  const bearers = new Map<string, Set<string>>();
+  const dependants = new Map<string, Set<string>>();
+
+  const put = (object: KernelObject) => {
+    const key = keyOf(object);
+    objects.set(key, object);
+    for (const name of provides(object)) addTo(bearers, name, key);
+    for (const name of dependencies(object)) addTo(dependants, name, key);
+  };
+  const drop = (object: KernelObject) => {
+    const key = keyOf(object);
+    objects.delete(key);
+    for (const name of provides(object)) bearers.get(name)?.delete(key);
+    for (const name of dependencies(object)) dependants.get(name)?.delete(key);
+  };
+  const exists = (name: string) => (bearers.get(name)?.size ?? 0) > 0;
+  const dependantsOf = (object: KernelObject, relation: (object: KernelObject) => string[]) =>
+    provides(object)
+      // An IP address that is on another link too does not take its routes along.
+      .filter((name) => bearers.get(name)?.size === 1)
+      .flatMap((name) => [...(dependants.get(name) ?? [])].map((key) => ({ name, object: objects.get(key)! })))
+      .filter(({ name, object: dependant }) => relation(dependant).includes(name))
+      .map(({ object: dependant }) => dependant);
+  const dropWithChildren = (object: KernelObject) => {
+    if (!objects.has(keyOf(object))) return;
+    const children = dependantsOf(object, livesIn);
+    // The far end of a veth pair goes with its netns, and takes the near end along.
+    const pairs =
+      object.kind === 'netns'
+        ? dependantsOf(object, (child) => (child.kind === 'veth' ? dependencies(child) : []))
+        : [];
+    for (const child of [...children, ...pairs]) dropWithChildren(child);
+    drop(object);
+  };
+
+  const create = (object: KernelObject): Refusal | undefined => {
+    if (object.kind === 'sysctl' || object.kind === 'ipvs-timeouts') {
+      // Always there; making one is setting it.
+      if (!livesIn(object).every(exists)) return 'ENOENT';
+      put(object);
+      return undefined;
+    }
+    const parents = [...livesIn(object), ...holdsOn(object), ...(object.kind === 'veth' ? dependencies(object) : [])];
+    if (object.kind === 'route') {
+      if (!exists(`link ${object.netns} ${object.dev}`)) return 'ENOENT';
+      if (object.source !== undefined && !exists(`local ${object.netns} ${object.source}`)) return 'EINVAL';
+      if (object.via !== undefined && !object.onlink && !linkRouteTo(object.netns, object.dev, object.via)) {
+        return 'ENETUNREACH';
+      }
+    }
+    if (!parents.every(exists)) return 'ENOENT';
+    if (objects.has(keyOf(object)) || provides(object).some((name) => isUnique(name) && exists(name))) return 'EEXIST';
+    if (object.kind === 'set-member') {
+      const set = objects.get(`ipset ${object.netns} ${object.set}`);
+      if (set?.kind !== 'ipset') return 'ENOENT';
+      if (object.port < set.range.from || object.port > set.range.to) return 'EINVAL';
+      if (object.mark !== undefined && !set.skbinfo) return 'EINVAL';
+    }
+    put(object);
+    return undefined;
+  };
+
+  const linkRouteTo = (netns: string, dev: string, gateway: string) =>
+    [...objects.values()].some(
+      (object) =>
+        object.kind === 'route' &&
+        object.netns === netns &&
+        object.dev === dev &&
+        object.via === undefined &&
+        object.destination.startsWith(`${gateway}/`),
+    );
+
+  const step = (op: Op): Refusal | undefined => {
+    const { object } = op;
+    if (op.verb === 'create') return create(object);
+    const before = objects.get(keyOf(object));
+    if (before === undefined) return 'ENOENT';
+    if (op.verb === 'change') {
+      if (!changeable(before, object)) return 'EOPNOTSUPP';
+      if (![...livesIn(object), ...holdsOn(object)].every(exists)) return 'ENOENT';
+      drop(before);
+      put(object);
+      return undefined;
+    }
+    if (before.kind === 'sysctl' || before.kind === 'ipvs-timeouts') return 'EOPNOTSUPP';
+    if (dependantsOf(before, holdsOn).length > 0) return 'EBUSY';
+    dropWithChildren(before);
+    return undefined;
+  };
+
+  for (const object of initial) put(object);
+  return { objects, step };
+}
+
+function addTo(index: Map<string, Set<string>>, name: string, key: string): void {
+  const keys = index.get(name);
+  if (keys === undefined) index.set(name, new Set([key]));
+  else keys.add(key);
+}
+
+/** One IP address may be on several links. */
+function isUnique(name: string): boolean {
+  return !name.startsWith('local ');
+}
+
+/** Written from the kernel's side, apart from what src/diff believes. */
+function changeable(before: KernelObject, after: KernelObject): boolean {
+  if (before.kind !== after.kind) return false;
+  switch (before.kind) {
+    case 'veth': {
+      const { peer } = after as typeof before;
+      return before.peer.netns === peer.netns && before.peer.name === peer.name;
+    }
+    case 'vxlan': {
+      // vxlan_nl2conf() answers EOPNOTSUPP to a changed id or port; the socket cannot move.
+      const next = after as typeof before;
+      return (['underlayNetns', 'vni', 'local', 'port', 'gbp', 'learning'] as const).every(
+        (field) => before[field] === next[field],
+      );
+    }
+    case 'ipset':
+    case 'rule':
+    case 'address':
+      return false;
+    default:
+      return true;
+  }
+}
