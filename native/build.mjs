@@ -1,7 +1,7 @@
 // Builds mesh.node (the addon) and mesh-task (the task shim) with node-gyp into build/Release.
 // Does nothing when both are newer than every source. `--force` builds anyway.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync, utimesSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -41,9 +41,11 @@ console.log(
   `native: building with node-gyp, headers ${nodedir.length > 0 ? `of ${prefix}/include/node` : 'downloaded by node-gyp'}`,
 );
 const started = Date.now();
-const run = spawnSync(process.execPath, [gyp, 'rebuild', '--jobs=max', '--loglevel=warn', ...nodedir], {
+const run = spawnSync(process.execPath, [gyp, 'configure', 'build', '--jobs=max', '--loglevel=warn', ...nodedir], {
   cwd: here,
   stdio: 'inherit',
 });
 if (run.status !== 0) process.exit(run.status ?? 1);
+// make leaves alone what did not change; the comparison above wants both new.
+for (const file of outputs) utimesSync(file, new Date(), new Date());
 console.log(`native: built ${outputs.join(' and ')} in ${((Date.now() - started) / 1000).toFixed(1)} s`);

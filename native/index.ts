@@ -153,6 +153,7 @@ export function openNetlink(options: NetlinkOptions, onEvent: (event: NetlinkEve
 /**
  * Makes a network namespace pinned at `path`, as `ip netns add` does: in
  * /run/netns `ip netns` lists it. EEXIST when `path` exists. Loopback is down.
+ * The parent directory (one level is made) becomes a shared mount of its own.
  */
 export function createNetns(path: string): void {
   addon().createNetns(path);

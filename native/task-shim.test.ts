@@ -85,6 +85,16 @@ describe('reports', () => {
     await eventually(() => task.shim.exitCode === 42, 'the shim to end with the same status');
   });
 
+  it('nothing of an earlier run in the same directory', async () => {
+    const directory = freshDirectory();
+    writeFileSync(join(directory, 'exit'), '{"code":9}');
+    writeFileSync(join(directory, 'started'), '{}');
+    const task = start(['no-such-program'], { flags: ['--dir', directory] });
+    await eventually(() => task.shim.exitCode !== null, 'the shim to end');
+    expect(existsSync(join(directory, 'started'))).toBe(false);
+    expect(JSON.parse(readFileSync(join(directory, 'exit'), 'utf8'))).toMatchObject({ code: null });
+  });
+
   it('the signal that ended the task', async () => {
     expect(await shell('kill -SEGV $$').exit()).toMatchObject({ code: null, signal: 'SIGSEGV', error: null });
   });

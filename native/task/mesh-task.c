@@ -61,17 +61,14 @@ static void write_state(const char *name, const char *text) {
   snprintf(temporary, sizeof temporary, ".%s.%d", name, getpid());
   int fd = openat(state_dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) return;
-  ssize_t length = (ssize_t)strlen(text), written = write(fd, text, (size_t)length);
+  ssize_t length = (ssize_t)strlen(text);
+  ssize_t written = write(fd, text, (size_t)length);
   if (close(fd) == 0 && written == length && renameat(state_dir, temporary, state_dir, name) == 0) return;
   unlinkat(state_dir, temporary, 0);
 }
 
 static void json_string(char *out, size_t size, const char *text) {
   size_t n = 0;
-  if (text == NULL) {
-    snprintf(out, size, "null");
-    return;
-  }
   out[n++] = '"';
   for (; *text != '\0' && n + 9 < size; text++) {
     unsigned char c = (unsigned char)*text;
@@ -84,11 +81,11 @@ static void json_string(char *out, size_t size, const char *text) {
 }
 
 static void write_exit(const char *code, const char *signal_name, const char *error) {
-  char text[2048], quoted_error[1200], quoted_signal[40];
+  char text[2048], quoted_error[1200] = "null", quoted_signal[40] = "null";
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
-  json_string(quoted_error, sizeof quoted_error, error);
-  json_string(quoted_signal, sizeof quoted_signal, signal_name);
+  if (error != NULL) json_string(quoted_error, sizeof quoted_error, error);
+  if (signal_name != NULL) json_string(quoted_signal, sizeof quoted_signal, signal_name);
   snprintf(text, sizeof text, "{\"code\":%s,\"signal\":%s,\"error\":%s,\"at\":%lld}\n", code, quoted_signal,
            quoted_error, (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
   write_state("exit", text);
@@ -318,6 +315,8 @@ int main(int argc, char **argv) {
   close_inherited();
   state_dir = open(opt.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (state_dir < 0) fail(errno, "dir", opt.dir);
+  unlinkat(state_dir, "started", 0); /* of an earlier run */
+  unlinkat(state_dir, "exit", 0);
 
   for (int n = 1; n <= SIGRTMAX; n++) signal(n, SIG_DFL);
   sigset_t signals;
