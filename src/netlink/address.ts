@@ -44,7 +44,7 @@ export interface AddressSpec {
   peer?: IpAddress | undefined;
   /** rtm_scope numbers: 0 global, 253 link, 254 host. */
   scope?: number | undefined;
-  /** IFA_F_*, sent only when given. */
+  /** IFA_F_* */
   flags?: number | undefined;
 }
 
@@ -63,13 +63,15 @@ function writeAddress(spec: AddressSpec): AttributeWriter {
   const local = parseAddress(spec.address);
   checkPrefix(spec.prefix, local);
   const family = local.length === 4 ? AF_INET : AF_INET6;
+  const flags = spec.flags ?? 0;
   const writer = new AttributeWriter(64)
     .u8(family)
     .u8(spec.prefix)
-    .u8(0)
+    .u8(flags & 0xff)
     .u8(spec.scope ?? 0)
     .u32(spec.index);
-  if (spec.flags !== undefined) writer.putU32(IFA_FLAGS, spec.flags);
+  // The header's flags are 8 bit; the attribute, where there is one, replaces them.
+  if (flags > 0xff) writer.putU32(IFA_FLAGS, flags);
   writer.put(IFA_LOCAL, local);
   return writer.put(IFA_ADDRESS, spec.peer === undefined ? local : parseAddress(spec.peer));
 }

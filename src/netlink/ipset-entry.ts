@@ -61,14 +61,14 @@ function putCidr(writer: AttributeWriter, type: number, prefix: number | undefin
 }
 
 /** The attributes of one element, to go inside IPSET_ATTR_DATA. `line` comes back in the error of a batch. */
-export function writeEntry(writer: AttributeWriter, entry: SetEntry, line: number): void {
+export function writeEntry(writer: AttributeWriter, entry: SetEntry, line: number | undefined): void {
   if (entry.address !== undefined) putCidr(writer, ATTR_CIDR, entry.prefix, putIp(writer, ATTR_IP, entry.address));
-  if (entry.address2 !== undefined) putCidr(writer, ATTR_CIDR2, entry.prefix2, putIp(writer, ATTR_IP2, entry.address2));
+  if (entry.port !== undefined) putNet16(writer, ATTR_PORT, entry.port);
   if (entry.protocol !== undefined) {
     writer.putU8(ATTR_PROTO, typeof entry.protocol === 'number' ? entry.protocol : PROTOCOL_NUMBERS[entry.protocol]);
   }
-  if (entry.port !== undefined) putNet16(writer, ATTR_PORT, entry.port);
   if (entry.noMatch === true) putNet32(writer, ATTR_CADT_FLAGS, FLAG_NOMATCH);
+  if (entry.address2 !== undefined) putCidr(writer, ATTR_CIDR2, entry.prefix2, putIp(writer, ATTR_IP2, entry.address2));
   if (entry.skbMark !== undefined) {
     const value = new Uint8Array(8);
     const view = new DataView(value.buffer);
@@ -76,7 +76,7 @@ export function writeEntry(writer: AttributeWriter, entry: SetEntry, line: numbe
     view.setUint32(4, entry.skbMark.mask);
     writer.put(ATTR_SKBMARK | NLA_F_NET_BYTEORDER, value);
   }
-  putNet32(writer, ATTR_LINENO, line);
+  if (line !== undefined) putNet32(writer, ATTR_LINENO, line);
 }
 
 function readIp(attributes: Attributes, type: number): IpAddress | undefined {

@@ -113,16 +113,16 @@ export function createSet(set: NewSet, mode: 'create' | 'ensure' = 'create'): Ne
       putNet16(writer, ATTR_PORT, set.range.from);
       putNet16(writer, ATTR_PORT_TO, set.range.to);
     }
+    if (set.skbinfo === true) putNet32(writer, ATTR_CADT_FLAGS, FLAG_WITH_SKBINFO);
     if (set.hashSize !== undefined) putNet32(writer, ATTR_HASHSIZE, set.hashSize);
     if (set.maxElements !== undefined) putNet32(writer, ATTR_MAXELEM, set.maxElements);
-    if (set.skbinfo === true) putNet32(writer, ATTR_CADT_FLAGS, FLAG_WITH_SKBINFO);
   });
   return request(CMD.create, mode === 'create' ? NLM_F_CREATE | NLM_F_EXCL : NLM_F_CREATE, writer);
 }
 
 /** `ipset destroy NAME`. ENOENT when it is not there, IPSET_ERR_BUSY while a rule uses it. */
 export function destroySet(name: string): NetlinkRequest {
-  return request(CMD.destroy, 0, setWriter(name));
+  return request(CMD.destroy, NLM_F_EXCL, setWriter(name));
 }
 
 /** `ipset flush NAME`. */
@@ -132,10 +132,11 @@ export function flushSet(name: string): NetlinkRequest {
 
 function entryRequest(command: number, flags: number, name: string, entry: SetEntry): NetlinkRequest {
   const writer = setWriter(name);
+  const line = command === CMD.test ? undefined : 0;
   return request(
     command,
     flags,
-    writer.nested(ATTR_DATA | NLA_F_NESTED, () => writeEntry(writer, entry, 0)),
+    writer.nested(ATTR_DATA | NLA_F_NESTED, () => writeEntry(writer, entry, line)),
   );
 }
 
@@ -164,7 +165,7 @@ function batchRequests(command: number, flags: number, name: string, entries: re
     const part = entries.slice(from, from + BATCH);
     const writer = setWriter(name, 64 + part.length * 40);
     // The attribute at command level is where the kernel writes the line of the failed element.
-    putNet32(writer, ATTR_LINENO, from + 1);
+    putNet32(writer, ATTR_LINENO, 0);
     writer.nested(ATTR_ADT | NLA_F_NESTED, () => {
       part.forEach((entry, i) => {
         writer.nested(ATTR_DATA | NLA_F_NESTED, () => writeEntry(writer, entry, from + i + 1));

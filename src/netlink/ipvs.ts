@@ -75,8 +75,8 @@ export interface ServiceSettings {
   flagsMask?: number | undefined;
   /** Seconds a client sticks to its real server; with IP_VS_SVC_F_PERSISTENT. */
   timeout?: number | undefined;
-  /** IPv4: netmask as a number (all ones when not given); IPv6: prefix length (128). */
-  netmask?: number | undefined;
+  /** Clients of one such network stick together; the whole address when not given. */
+  persistencePrefix?: number | undefined;
   /** Persistence engine, `sip`. */
   peName?: string | undefined;
 }
@@ -87,7 +87,7 @@ export interface ServiceEntry {
   scheduler: string;
   flags: number;
   timeout: number;
-  netmask: number;
+  persistencePrefix: number;
   peName: string | undefined;
   stats: IpvsStats;
 }
@@ -136,6 +136,12 @@ export function ipvsRequest(
   return { type: genl, flags: dump ? NLM_F_REQUEST | NLM_F_DUMP : NLM_F_REQUEST, payload: writer.finish() };
 }
 
+/** IPv4: the mask in network order; IPv6: the prefix length in the machine's. */
+function putNetmask(writer: AttributeWriter, family: Family, prefix: number | undefined): void {
+  if (family === 'inet6') writer.putU32(SVC_NETMASK, prefix ?? 128);
+  else writer.putBe32(SVC_NETMASK, prefix === 0 ? 0 : 0xffff_ffff << (32 - (prefix ?? 32)));
+}
+
 function serviceRequest(genl: number, command: number, key: ServiceKey, settings: ServiceSettings): NetlinkRequest {
   return ipvsRequest(genl, command, false, (writer) => {
     writer.nested(CMD_ATTR_SERVICE | NLA_F_NESTED, () => {
@@ -148,7 +154,7 @@ function serviceRequest(genl: number, command: number, key: ServiceKey, settings
       view.setUint32(4, settings.flagsMask ?? 0xffff_ffff, LITTLE_ENDIAN);
       writer.put(SVC_FLAGS, flags);
       writer.putU32(SVC_TIMEOUT, settings.timeout ?? 0);
-      writer.putU32(SVC_NETMASK, settings.netmask ?? (family === 'inet' ? 0xffff_ffff : 128));
+      putNetmask(writer, family, settings.persistencePrefix);
     });
   });
 }
@@ -204,7 +210,8 @@ export function decodeService(message: NetlinkMessage): Result<ServiceEntry> {
       scheduler: service.string(SVC_SCHED_NAME) ?? '',
       flags: service.u32(SVC_FLAGS) ?? 0,
       timeout: service.u32(SVC_TIMEOUT) ?? 0,
-      netmask: service.u32(SVC_NETMASK) ?? 0,
+      persistencePrefix:
+        family === 'inet' ? Math.clz32(~(service.be32(SVC_NETMASK) ?? 0)) : (service.u32(SVC_NETMASK) ?? 128),
       peName: service.string(SVC_PE_NAME),
       stats: readStats(service.nested(SVC_STATS64) ?? service.nested(SVC_STATS)),
     };

@@ -48,8 +48,11 @@ export type NetnsReference = { fd: number } | { pid: number };
 
 export interface VethConfig {
   kind: 'veth';
-  /** Without it the kernel makes a peer named `veth0` beside the link. */
-  peer?: { name: string; mtu?: number; mac?: MacAddress; up?: boolean; netns?: NetnsReference } | undefined;
+  /**
+   * Without it the kernel makes a peer named by itself beside the link. It cannot be made up: the kernel opens it before
+   * the link exists and answers ENOTCONN (drivers/net/veth.c veth_newlink); set it up afterwards.
+   */
+  peer?: { name: string; mtu?: number; mac?: MacAddress; netns?: NetnsReference } | undefined;
 }
 
 export interface VxlanConfig {
@@ -104,7 +107,7 @@ export function writeLinkInfo(writer: AttributeWriter, config: LinkConfig): void
     if (peer !== undefined) {
       writer.nested(IFLA_INFO_DATA, () => {
         writer.nested(VETH_INFO_PEER, () => {
-          writeIfinfomsg(writer, 0, peer.up ? IFF_UP : 0, peer.up ? IFF_UP : 0);
+          writeIfinfomsg(writer, 0, 0, 0);
           if (peer.mtu !== undefined) writer.putU32(IFLA_MTU, peer.mtu);
           if (peer.mac !== undefined) writer.put(IFLA_ADDRESS, parseMac(peer.mac));
           if (peer.netns !== undefined) writeNetns(writer, peer.netns);

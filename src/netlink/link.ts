@@ -25,16 +25,7 @@ import {
   NLM_F_DUMP,
   NLM_F_REQUEST,
 } from './message.ts';
-import {
-  ALTIFNAMSIZ,
-  decodeOf,
-  IFNAMSIZ,
-  RTM_DELLINK,
-  RTM_GETLINK,
-  RTM_NEWLINK,
-  RTM_SETLINK,
-  writeIfinfomsg,
-} from './rtnetlink.ts';
+import { ALTIFNAMSIZ, decodeOf, IFNAMSIZ, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, writeIfinfomsg } from './rtnetlink.ts';
 
 // include/uapi/linux/if_link.h
 const IFLA_IFALIAS = 20;
@@ -116,12 +107,12 @@ function writeTarget(target: LinkTarget, flags = 0, change = 0): AttributeWriter
   return writer;
 }
 
-/** `ip link set`; `name` renames (the link is then to be named by index, and down on kernels before 6.0). */
+/** `ip link set` (RTM_NEWLINK without NLM_F_CREATE, as iproute2 does); `name` renames (the link is then to be named by index, and down on kernels before 6.0). */
 export function setLink(target: LinkTarget, change: LinkSettings & { name?: string }): NetlinkRequest {
   const writer = writeTarget(target, ...upBits(change.up));
   writeSettings(writer, change);
   if (change.name !== undefined && 'index' in target) writer.putString(IFLA_IFNAME, change.name, IFNAMSIZ);
-  return { type: RTM_SETLINK, flags: NLM_F_REQUEST, payload: writer.finish() };
+  return { type: RTM_NEWLINK, flags: NLM_F_REQUEST, payload: writer.finish() };
 }
 
 /** `ip link del`; deleting one end of a veth deletes both. */

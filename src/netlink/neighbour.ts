@@ -89,7 +89,7 @@ export function newNeighbour(neighbour: NeighbourSpec, mode: CreateMode = 'creat
 /** `ip neighbour del`. */
 export function deleteNeighbour(neighbour: { index: number; address: IpAddress }): NetlinkRequest {
   const address = parseAddress(neighbour.address);
-  const writer = writeNdmsg(address.length === 4 ? AF_INET : AF_INET6, neighbour.index, 0, 0);
+  const writer = writeNdmsg(address.length === 4 ? AF_INET : AF_INET6, neighbour.index, NUD_PERMANENT, 0);
   return { type: RTM_DELNEIGH, flags: NLM_F_REQUEST, payload: writer.put(NDA_DST, address).finish() };
 }
 

@@ -54,11 +54,14 @@ export interface RouteSpec {
   /** `0.0.0.0/0` and `::/0` for default. */
   destination: Cidr;
   type?: RouteType | undefined;
-  /** 254 (main) when not given. */
+  /** When not given: 255 (local) for local routes, else 254 (main). */
   table?: number | undefined;
   /** rtm_protocol: who made the route. */
   protocol?: number | undefined;
-  /** When not given, as `ip route` picks it: host for local routes, link without a gateway in IPv4, else global. */
+  /**
+   * When not given, as `ip route` picks it: host for local routes, link without a gateway, else global. IPv6 has no
+   * scopes: the kernel ignores it and lists global.
+   */
   scope?: RouteScope | undefined;
   /** ifindex. */
   index?: number | undefined;
@@ -91,7 +94,7 @@ export interface RouteEntry {
 
 function writeRoute(route: RouteSpec, scope: number, protocol: number, type: number): AttributeWriter {
   const { family, bytes, prefix } = parseCidr(route.destination);
-  const table = route.table ?? RT_TABLE_MAIN;
+  const table = route.table ?? (route.type === 'local' ? RT_TABLE_LOCAL : RT_TABLE_MAIN);
   const writer = new AttributeWriter(96).u8(familyNumber(family)).u8(prefix).zeros(2);
   writer
     .u8(table < 256 ? table : 0)
@@ -99,7 +102,7 @@ function writeRoute(route: RouteSpec, scope: number, protocol: number, type: num
     .u8(scope)
     .u8(type)
     .u32(route.onlink === true ? RTNH_F_ONLINK : 0);
-  if (prefix > 0) writer.put(RTA_DST, bytes);
+  if (prefix > 0 || family === 'inet6') writer.put(RTA_DST, bytes);
   if (route.via !== undefined) {
     const via = parseAddress(route.via);
     if (via.length === bytes.length) writer.put(RTA_GATEWAY, via);
@@ -112,8 +115,8 @@ function writeRoute(route: RouteSpec, scope: number, protocol: number, type: num
     writer.put(RTA_PREFSRC, source);
   }
   if (table > 255) writer.putU32(RTA_TABLE, table);
-  if (route.index !== undefined) writer.putU32(RTA_OIF, route.index);
   if (route.priority !== undefined) writer.putU32(RTA_PRIORITY, route.priority);
+  if (route.index !== undefined) writer.putU32(RTA_OIF, route.index);
   return writer;
 }
 
@@ -127,8 +130,9 @@ function viaOtherFamily(via: Uint8Array): Uint8Array {
 
 function scopeOf(route: RouteSpec): number {
   if (route.scope !== undefined) return SCOPES[route.scope];
+  if (route.destination.includes(':')) return SCOPES.global;
   if (route.type === 'local') return SCOPES.host;
-  return route.via === undefined && !route.destination.includes(':') ? SCOPES.link : SCOPES.global;
+  return route.via === undefined ? SCOPES.link : SCOPES.global;
 }
 
 /** `ip route add|replace|append`. */
