@@ -90,7 +90,7 @@ function withoutSettings(state: KernelState): KernelState {
 const anyPair = anyFamilies.chain((families) =>
   fc.record({
     before: anyAssignment(families),
-    after: anyAssignment(families),
+    after: fc.constantFrom(1, 6).chain((self) => anyAssignment(families, self)),
     fate: fc.array(VICTIM, { minLength: 7, maxLength: 61 }),
   }),
 );

@@ -1,0 +1,181 @@
+import { closeSync } from 'node:fs';
+import { openNetns } from '../../native/index.ts';
+import type { Op } from '../model/kernel-state.ts';
+import { decodeLink, getLink } from '../netlink/link.ts';
+import type { NetlinkRequest } from '../netlink/message.ts';
+import { type Failure, failureFrom, noSuchLink } from './failure.ts';
+import type { Firewall } from './firewall.ts';
+import type { IpvsFamily } from './ipvs.ts';
+import type { Namespaces } from './namespaces.ts';
+import { type NetlinkStep, type Step, type Surroundings, stepsOf } from './steps.ts';
+import { writeSysctls } from './sysctl.ts';
+import { type Meter, NETLINK_GENERIC, NETLINK_ROUTE, type Outcome, type Transport } from './transport.ts';
+import { each } from './wire.ts';
+
+export interface Hands {
+  transport: Transport;
+  namespaces: Namespaces;
+  firewall: Firewall;
+  ipvs: IpvsFamily;
+}
+
+export interface ApplyMeter extends Meter {
+  firewallRuns: number;
+}
+
+interface Task {
+  step: Step;
+  /** Which Op it is for. */
+  owner: number;
+}
+
+/**
+ * Takes all steps of all Ops in order, neighbours of one netns and one means together. Gives what went wrong, by the
+ * place of the Op in the list; goes on after every failure.
+ */
+export async function takeSteps(hands: Hands, ops: readonly Op[], meter: ApplyMeter): Promise<Map<number, Failure>> {
+  const failures = new Map<number, Failure>();
+  const fail = (task: Task, failure: Failure) => {
+    if (!failures.has(task.owner)) failures.set(task.owner, failure);
+  };
+  const links: LinkNumbers = new Map();
+  const tasks = ops.flatMap((op, owner) => stepsOf(op).map((step) => ({ step, owner })));
+  for (const group of groupsOf(tasks)) {
+    const [first] = group;
+    if (first.step.lane === 'netlink') await sendGroup(hands, group, links, meter, fail);
+    else if (first.step.lane === 'firewall') await filterGroup(hands, group, meter, fail);
+    else if (first.step.lane === 'sysctl') writeGroup(hands, group, fail);
+    else for (const task of group) pin(hands, task, fail);
+  }
+  return failures;
+}
+
+type Fail = (task: Task, failure: Failure) => void;
+type Group = [Task, ...Task[]];
+
+/** Neighbours that go to the kernel together. A link has to exist before its number can be asked for. */
+function groupsOf(tasks: readonly Task[]): Group[] {
+  const groups: Group[] = [];
+  let current = '';
+  let moved = new Set<string>();
+  for (const task of tasks) {
+    const { step } = task;
+    const lane = `${step.lane} ${step.netns} ${step.lane === 'netlink' ? step.protocol : ''}`;
+    const uses = step.lane === 'netlink' ? step.uses.map((name) => `${step.netns} ${name}`) : [];
+    const group = groups.at(-1);
+    if (!group || lane !== current || uses.some((name) => moved.has(name))) {
+      groups.push([task]);
+      current = lane;
+      moved = new Set();
+    } else group.push(task);
+    if (step.lane === 'netlink') for (const name of step.moves) moved.add(name);
+  }
+  return groups;
+}
+
+/** ifindex by `netns name`, as far as known in this apply. */
+type LinkNumbers = Map<string, number>;
+
+async function sendGroup(hands: Hands, group: Group, links: LinkNumbers, meter: Meter, fail: Fail): Promise<void> {
+  const steps = group.map(({ step }) => step as NetlinkStep);
+  const { netns, protocol } = steps[0]!;
+  let genl = 0;
+  try {
+    if (protocol === NETLINK_GENERIC) genl = await hands.ipvs.need();
+  } catch (thrown) {
+    for (const task of group) fail(task, failureFrom(thrown));
+    return;
+  }
+  await numberLinks(hands, netns, steps, links, meter);
+  const open = new Map<string, number>();
+  const around: Surroundings = {
+    genl,
+    index(name) {
+      const index = links.get(`${netns} ${name}`);
+      if (index === undefined) throw noSuchLink(netns, name);
+      return index;
+    },
+    fd(other) {
+      const fd = open.get(other) ?? openNetns(hands.namespaces.path(other));
+      open.set(other, fd);
+      return fd;
+    },
+  };
+  try {
+    const sent: { task: Task; request: NetlinkRequest }[] = [];
+    group.forEach((task, place) => {
+      try {
+        sent.push({ task, request: steps[place]!.write(around) });
+      } catch (thrown) {
+        fail(task, failureFrom(thrown));
+      }
+    });
+    const requests = sent.map(({ request }) => request);
+    const outcomes = await hands.transport.transact(netns, protocol, requests, meter);
+    sent.forEach(({ task }, place) => {
+      const outcome: Outcome | undefined = outcomes[place];
+      if (outcome && !outcome.ok) fail(task, outcome);
+    });
+  } finally {
+    for (const fd of open.values()) closeSync(fd);
+  }
+  for (const name of steps.flatMap(({ moves }) => moves)) links.delete(name);
+}
+
+/** Asks for the numbers of the links a group uses, all in one send. */
+async function numberLinks(
+  hands: Hands,
+  netns: string,
+  steps: readonly NetlinkStep[],
+  links: LinkNumbers,
+  meter: Meter,
+): Promise<void> {
+  const names = [...new Set(steps.flatMap(({ uses }) => uses))].filter((name) => !links.has(`${netns} ${name}`));
+  const outcomes = await hands.transport.transact(
+    netns,
+    NETLINK_ROUTE,
+    names.map((name) => getLink({ name })),
+    meter,
+  );
+  outcomes.forEach((outcome, place) => {
+    const [link] = outcome.ok ? each(outcome.replies, decodeLink) : [];
+    if (link) links.set(`${netns} ${names[place]}`, link.index);
+  });
+}
+
+async function filterGroup(hands: Hands, group: Group, meter: ApplyMeter, fail: Fail): Promise<void> {
+  const ops = group.flatMap(({ step }) => (step.lane === 'firewall' ? [step.op] : []));
+  const errors = await hands.firewall.apply(group[0].step.netns, ops, meter);
+  group.forEach((task, place) => {
+    const error = errors[place];
+    if (error) fail(task, error);
+  });
+}
+
+function writeGroup(hands: Hands, group: Group, fail: Fail): void {
+  const entries = group.flatMap(({ step }) => (step.lane === 'sysctl' ? [step] : []));
+  try {
+    const errors = writeSysctls(hands.namespaces.path(group[0].step.netns), entries);
+    group.forEach((task, place) => {
+      const error = errors[place];
+      if (error) fail(task, failureFrom(error));
+    });
+  } catch (thrown) {
+    for (const task of group) fail(task, failureFrom(thrown));
+  }
+}
+
+function pin(hands: Hands, task: Task, fail: Fail): void {
+  const { step } = task;
+  if (step.lane !== 'namespace') return;
+  try {
+    if (step.act === 'create') hands.namespaces.create(step.netns);
+    else {
+      // Our own sockets would keep it alive, and its links with it.
+      hands.transport.forget(step.netns);
+      hands.namespaces.remove(step.netns);
+    }
+  } catch (thrown) {
+    fail(task, failureFrom(thrown));
+  }
+}

@@ -1,0 +1,151 @@
+import { sameValue } from '../model/equality.ts';
+import { type KernelObject, keyOf, type ObjectKind } from '../model/kernel-state.ts';
+import { HOST_LINK, HOST_NETNS } from '../model/names.ts';
+import { decodeAddress } from '../netlink/address.ts';
+import { decodeLink, type Link } from '../netlink/link.ts';
+import type { NetlinkMessage } from '../netlink/message.ts';
+import { decodeFdb, decodeNeighbour, isFdb } from '../netlink/neighbour.ts';
+import { decodeRoute } from '../netlink/route.ts';
+import {
+  RTM_DELADDR,
+  RTM_DELLINK,
+  RTM_DELNEIGH,
+  RTM_DELROUTE,
+  RTM_DELRULE,
+  RTM_NEWADDR,
+  RTM_NEWLINK,
+  RTM_NEWNEIGH,
+  RTM_NEWROUTE,
+  RTM_NEWRULE,
+} from '../netlink/rtnetlink.ts';
+import { decodeRule } from '../netlink/rule.ts';
+import type { Known } from './known.ts';
+import { addressObject, fdbObject, type NameOf, neighbourObject, routeObject, ruleObject } from './observe-routing.ts';
+
+/** What one rtnetlink event tells. */
+export type Sighting =
+  | { of: 'link'; name: string; link: Link; gone: boolean }
+  /** An object is now so, or (undefined) is not there any more or not of our making. */
+  | { of: 'object'; key: string; object: KernelObject | undefined }
+  /** Something of this kind changed, we cannot tell what. */
+  | { of: 'kind'; kind: ObjectKind };
+
+/** Reads an event of a netns; undefined for what is none of our business. */
+export function readEvent(netns: string, message: NetlinkMessage, nameOf: NameOf): Sighting | undefined {
+  switch (message.type) {
+    case RTM_NEWLINK:
+    case RTM_DELLINK: {
+      const link = decodeLink(message);
+      if (!link.ok || (netns === HOST_NETNS && link.value.name !== HOST_LINK)) return undefined;
+      return { of: 'link', name: link.value.name, link: link.value, gone: message.type === RTM_DELLINK };
+    }
+    case RTM_NEWADDR:
+    case RTM_DELADDR: {
+      const entry = decodeAddress(message);
+      if (!entry.ok) return undefined;
+      const { index, address, prefix } = entry.value;
+      const key = (dev: string) => keyOf({ kind: 'address', netns, dev, address, prefix });
+      return sighting(netns, 'address', index, nameOf, key, () =>
+        message.type === RTM_DELADDR ? undefined : addressObject(netns, entry.value, nameOf),
+      );
+    }
+    case RTM_NEWNEIGH:
+    case RTM_DELNEIGH: {
+      const gone = message.type === RTM_DELNEIGH;
+      if (isFdb(message)) {
+        const entry = decodeFdb(message);
+        if (!entry.ok) return undefined;
+        const { index, mac } = entry.value;
+        const key = (dev: string) => keyOf({ kind: 'fdb', netns, dev, mac, dst: '' });
+        return sighting(netns, 'fdb', index, nameOf, key, () =>
+          gone ? undefined : fdbObject(netns, entry.value, nameOf),
+        );
+      }
+      const entry = decodeNeighbour(message);
+      if (!entry.ok) return undefined;
+      const { index, address } = entry.value;
+      const key = (dev: string) => keyOf({ kind: 'neighbour', netns, dev, address, mac: '' });
+      return sighting(netns, 'neighbour', index, nameOf, key, () =>
+        gone ? undefined : neighbourObject(netns, entry.value, nameOf),
+      );
+    }
+    case RTM_NEWROUTE:
+    case RTM_DELROUTE: {
+      const entry = decodeRoute(message);
+      if (!entry.ok || entry.value.cloned) return undefined;
+      const object = routeObject(netns, entry.value, nameOf);
+      const { destination, table } = entry.value;
+      const key = `route ${netns} ${table} ${destination}`;
+      return { of: 'object', key, object: message.type === RTM_DELROUTE ? undefined : object };
+    }
+    case RTM_NEWRULE:
+    case RTM_DELRULE: {
+      const entry = decodeRule(message);
+      if (!entry.ok) return undefined;
+      const object = ruleObject(netns, entry.value);
+      return object && { of: 'object', key: keyOf(object), object: message.type === RTM_DELRULE ? undefined : object };
+    }
+    default:
+      return undefined;
+  }
+}
+
+function sighting(
+  netns: string,
+  kind: ObjectKind,
+  index: number,
+  nameOf: NameOf,
+  key: (dev: string) => string,
+  read: () => KernelObject | undefined,
+): Sighting | undefined {
+  const dev = nameOf(index);
+  if (dev !== undefined) return { of: 'object', key: key(dev), object: read() };
+  return netns === HOST_NETNS ? undefined : { of: 'kind', kind };
+}
+
+/** Whether an object event tells something that is not known. */
+export function isNews(known: Known, sight: Sighting & { of: 'object' }): boolean {
+  return !sameValue(known.get(sight.key), sight.object);
+}
+
+/** What a link has to be for nobody to be woken: the end of a known pair, a known vxlan, or lo. */
+export interface KnownLink {
+  /** Netns the object belongs to; for the far end of a pair not its own. */
+  netns: string;
+  mtu: number;
+  up: boolean;
+  mac?: string;
+}
+
+/** Known links by `netns name`. */
+export function knownLinks(known: Known): Map<string, KnownLink> {
+  const links = new Map<string, KnownLink>();
+  for (const object of known.values()) {
+    const { netns } = object;
+    if (object.kind === 'veth') {
+      const { name, mtu, up, peer } = object;
+      links.set(`${netns} ${name}`, { netns, mtu, up });
+      links.set(`${peer.netns} ${peer.name}`, { netns, mtu: peer.mtu, up: peer.up });
+    } else if (object.kind === 'vxlan') {
+      links.set(`${netns} ${object.name}`, { netns, mtu: object.mtu, up: object.up, mac: object.mac });
+    }
+  }
+  return links;
+}
+
+/** Whether a link event tells something that is not known; links of kinds we never make are nobody's business. */
+export function isLinkNews(
+  netns: string,
+  sight: Sighting & { of: 'link' },
+  known: Known,
+  link: KnownLink | undefined,
+): boolean {
+  const { up, mtu, mac, kind, index } = sight.link;
+  if (index === 1) {
+    const self = known.get(keyOf({ kind: 'netns', netns, loopbackUp: true }));
+    return self?.kind === 'netns' && self.loopbackUp !== up;
+  }
+  if (link === undefined) return !sight.gone && (kind === 'veth' || kind === 'vxlan');
+  if (sight.gone) return true;
+  return link.up !== up || link.mtu !== mtu || (link.mac !== undefined && link.mac !== mac);
+}

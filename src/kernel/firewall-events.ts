@@ -1,0 +1,42 @@
+import { CHAIN_PREFIX } from '../model/names.ts';
+import { Attributes } from '../netlink/attributes.ts';
+import type { NetlinkMessage } from '../netlink/message.ts';
+
+/** include/uapi/linux/netfilter/nfnetlink.h and nf_tables.h */
+const NFNL_SUBSYS_NFTABLES = 10;
+const NFT_MSG_NEWGEN = 15;
+const NFTA_GEN_PROC_PID = 2;
+const NFGENMSG = 4;
+const OURS = Buffer.from(CHAIN_PREFIX, 'latin1');
+
+/** Reads the events of nf_tables, which iptables-nft changes cause and iptables-legacy does not. */
+export interface FirewallEvents {
+  /** True at the end of a transaction that touched chains of ours (or rules that lead into them) and was not ours. */
+  changed(message: NetlinkMessage): boolean;
+}
+
+export function firewallEvents(isOwnProcess: (pid: number) => boolean): FirewallEvents {
+  let touched = false;
+  return {
+    changed({ type, payload }) {
+      if (type >> 8 !== NFNL_SUBSYS_NFTABLES) return false;
+      if ((type & 0xff) !== NFT_MSG_NEWGEN) {
+        // Names of chains stand as text in rules too, as target of a jump.
+        touched ||= Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength).includes(OURS);
+        return false;
+      }
+      const mine = touched;
+      touched = false;
+      return mine && !isOwnProcess(processOf(payload));
+    },
+  };
+}
+
+/** Process whose transaction this was; 0 when the kernel does not say. */
+function processOf(payload: Uint8Array): number {
+  try {
+    return new Attributes(payload, NFGENMSG).be32(NFTA_GEN_PROC_PID) ?? 0;
+  } catch {
+    return 0;
+  }
+}

@@ -1,0 +1,142 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { inNetns } from '../../native/index.ts';
+import { MeshError } from '../base/errors.ts';
+import type { Family } from '../model/address.ts';
+import { type Failure, failureFrom } from './failure.ts';
+import { type FirewallOp, type FirewallText, formatRestore, parseSave } from './firewall-text.ts';
+import type { Namespaces } from './namespaces.ts';
+
+/** The iptables backend: text in and out of the installed iptables, be it the nft or the legacy one. */
+export interface Firewall {
+  read(netns: string, family: Family): Promise<FirewallText>;
+  /**
+   * Takes the steps of one netns, one run of iptables-restore per family; when that run fails, one per step, so that
+   * the good ones take effect. One outcome per step, in order: undefined when done.
+   */
+  apply(netns: string, ops: readonly FirewallOp[], meter: FirewallMeter): Promise<(Failure | undefined)[]>;
+  /** Whether a process was a recent iptables-restore of ours. */
+  isOwnProcess(pid: number): boolean;
+}
+
+export interface FirewallMeter {
+  firewallRuns: number;
+}
+
+/** Their events arrive within milliseconds. */
+const RECENT = 64;
+const TIME_LIMIT = 120_000;
+/** What kube-proxy writes on a big node is some tens of megabytes. */
+const MAX_OUTPUT = 256 * 1024 * 1024;
+const SEARCH_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+export function openFirewall(namespaces: Namespaces, total: FirewallMeter): Firewall {
+  const recent: number[] = [];
+  const remember = (pid: number) => {
+    recent.push(pid);
+    if (recent.length > RECENT) recent.shift();
+  };
+
+  async function read(netns: string, family: Family): Promise<FirewallText> {
+    // A kernel booted with ipv6.disable=1 has nothing to filter, and ip6tables fails on it.
+    if (family === 'inet6' && !existsSync('/proc/net/if_inet6')) return new Map();
+    return parseSave(await runIn(namespaces.path(netns), binary(family, 'save'), [], ''));
+  }
+
+  async function restore(
+    netns: string,
+    family: Family,
+    ops: readonly FirewallOp[],
+    meter: FirewallMeter,
+  ): Promise<void> {
+    const have = ops.some((op) => op.object.kind === 'jump') ? await read(netns, family) : new Map();
+    total.firewallRuns += 1;
+    meter.firewallRuns += 1;
+    await runIn(
+      namespaces.path(netns),
+      binary(family, 'restore'),
+      ['--noflush', '-w'],
+      formatRestore(ops, have),
+      remember,
+    );
+  }
+
+  return {
+    read,
+    isOwnProcess: (pid) => recent.includes(pid),
+    async apply(netns, ops, meter) {
+      const outcomes = new Map<FirewallOp, Failure>();
+      for (const family of ['inet', 'inet6'] as const) {
+        const here = ops.filter((op) => op.object.family === family);
+        if (here.length === 0) continue;
+        try {
+          await restore(netns, family, here, meter);
+        } catch (together) {
+          for (const op of here) {
+            try {
+              if (here.length === 1) throw together;
+              await restore(netns, family, [op], meter);
+            } catch (thrown) {
+              outcomes.set(op, failureFrom(thrown));
+            }
+          }
+        }
+      }
+      return ops.map((op) => outcomes.get(op));
+    },
+  };
+}
+
+function binary(family: Family, what: 'save' | 'restore'): string {
+  return `${family === 'inet' ? 'iptables' : 'ip6tables'}-${what}`;
+}
+
+/** Runs a command in a netns with `input` on its standard input; gives its output, or throws with what it said. */
+function runIn(
+  netnsPath: string,
+  command: string,
+  args: readonly string[],
+  input: string,
+  onStart: (pid: number) => void = () => undefined,
+): Promise<string> {
+  return new Promise((resolve, reject) => {
+    // The child inherits the namespace of the thread that spawns it.
+    const child = inNetns(netnsPath, () =>
+      spawn(command, args, {
+        stdio: ['pipe', 'pipe', 'pipe'],
+        env: { PATH: SEARCH_PATH, LC_ALL: 'C' },
+        timeout: TIME_LIMIT,
+        killSignal: 'SIGKILL',
+      }),
+    );
+    if (child.pid !== undefined) onStart(child.pid);
+    const output: Buffer[] = [];
+    let length = 0;
+    let complaint = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      length += chunk.length;
+      if (length > MAX_OUTPUT) child.kill('SIGKILL');
+      else output.push(chunk);
+    });
+    child.stderr.on('data', (chunk: Buffer) => {
+      complaint = `${complaint}${chunk.toString('utf8')}`.slice(0, 4096);
+    });
+    child.on('error', (thrown: NodeJS.ErrnoException) => {
+      const missing = thrown.code === 'ENOENT';
+      const remedy = missing ? ': install the package iptables' : ` (${thrown.message})`;
+      reject(new MeshError(missing ? 'unsupported' : 'kernel', `${command} cannot be run${remedy}`));
+    });
+    child.on('close', (status, signal) => {
+      if (status === 0) return resolve(Buffer.concat(output).toString('utf8'));
+      const how = signal === null ? `exit status ${status}` : `ended by ${signal}`;
+      reject(
+        new MeshError('kernel', `${command}: ${complaint.trim().replaceAll('\n', '; ') || how}`, {
+          retry: signal !== null,
+        }),
+      );
+    });
+    // It may end before it has read everything; its exit status tells why.
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(input);
+  });
+}

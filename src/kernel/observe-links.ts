@@ -1,0 +1,143 @@
+import { closeSync } from 'node:fs';
+import { openNetns } from '../../native/index.ts';
+import type { Netns, VethPair, Vxlan } from '../model/kernel-state.ts';
+import { HOST_LINK, HOST_NETNS } from '../model/names.ts';
+import { decodeLink, dumpLinks, getLink, type Link } from '../netlink/link.ts';
+import { decodeNetnsId, getNetnsId } from '../netlink/netns-id.ts';
+import { isOurNetns, type Namespaces, rankOf } from './namespaces.ts';
+import { NETLINK_ROUTE, type Transport } from './transport.ts';
+import { each } from './wire.ts';
+
+/** What stands for a netns or link that is not ours or went away while we looked. */
+const UNKNOWN = 'unknown';
+
+/** Links of every netns as one look sees them; asked for once per netns. */
+export interface LinkView {
+  /** All links of a netns of ours; of the host only the one that is ours. */
+  linksOf(netns: string): Promise<readonly Link[]>;
+  /** Veth pairs that belong to this netns and its vxlan devices. */
+  devicesOf(netns: string): Promise<(VethPair | Vxlan)[]>;
+  netnsOf(netns: string): Promise<Netns>;
+}
+
+export function viewLinks(transport: Transport, namespaces: Namespaces): LinkView {
+  const links = new Map<string, Promise<readonly Link[]>>();
+  const ids = new Map<string, Promise<Map<number, string>>>();
+
+  function linksOf(netns: string): Promise<readonly Link[]> {
+    return remembered(links, netns, () => readLinks(transport, netns));
+  }
+
+  /** The other netns by the ids that this one knows them by. */
+  function idsOf(netns: string): Promise<Map<number, string>> {
+    return remembered(ids, netns, () => readIds(transport, namespaces, netns));
+  }
+
+  async function netnsBehind(netns: string, link: Link): Promise<string> {
+    if (link.linkNetnsId === undefined) return netns;
+    return (await idsOf(netns)).get(link.linkNetnsId) ?? UNKNOWN;
+  }
+
+  async function pairOf(netns: string, link: Link): Promise<VethPair | undefined> {
+    const other = await netnsBehind(netns, link);
+    // A link of the host that is not ours is not in linksOf: its name stays unknown.
+    const peer = other === UNKNOWN ? undefined : (await linksOf(other)).find(({ index }) => index === link.linkIndex);
+    if (peer && !isMainEnd(netns, link.name, other, peer.name)) return undefined;
+    return {
+      kind: 'veth',
+      netns,
+      name: link.name,
+      mtu: link.mtu ?? 0,
+      up: link.up,
+      peer: { netns: other, name: peer?.name ?? UNKNOWN, mtu: peer?.mtu ?? 0, up: peer?.up ?? false },
+    };
+  }
+
+  async function vxlanOf(netns: string, link: Link): Promise<Vxlan> {
+    const { vxlan } = link;
+    return {
+      kind: 'vxlan',
+      netns,
+      name: link.name,
+      underlayNetns: await netnsBehind(netns, link),
+      vni: vxlan?.vni ?? 0,
+      local: vxlan?.local ?? UNKNOWN,
+      port: vxlan?.port ?? 0,
+      mac: link.mac ?? UNKNOWN,
+      mtu: link.mtu ?? 0,
+      up: link.up,
+      gbp: vxlan?.gbp ?? false,
+      learning: vxlan?.learning ?? false,
+    };
+  }
+
+  return {
+    linksOf,
+    async devicesOf(netns) {
+      const devices: (VethPair | Vxlan)[] = [];
+      for (const link of await linksOf(netns)) {
+        const device =
+          link.kind === 'veth'
+            ? await pairOf(netns, link)
+            : link.kind === 'vxlan'
+              ? await vxlanOf(netns, link)
+              : undefined;
+        if (device) devices.push(device);
+      }
+      return devices;
+    },
+    async netnsOf(netns) {
+      const loopback = (await linksOf(netns)).find(({ index }) => index === 1);
+      return { kind: 'netns', netns, loopbackUp: loopback?.up ?? false };
+    },
+  };
+}
+
+/** Whether the first end is the one a pair is named after: that of lower rank, for equal ranks the first by name. */
+export function isMainEnd(netns: string, name: string, otherNetns: string, otherName: string): boolean {
+  const difference = rankOf(netns) - rankOf(otherNetns);
+  return difference === 0 ? `${netns} ${name}` < `${otherNetns} ${otherName}` : difference < 0;
+}
+
+async function readLinks(transport: Transport, netns: string): Promise<readonly Link[]> {
+  if (isOurNetns(netns)) return each(await transport.dump(netns, NETLINK_ROUTE, dumpLinks()), decodeLink);
+  if (netns !== HOST_NETNS) return [];
+  const [outcome] = await transport.transact(netns, NETLINK_ROUTE, [getLink({ name: HOST_LINK })]);
+  return outcome?.ok ? each(outcome.replies, decodeLink) : [];
+}
+
+async function readIds(transport: Transport, namespaces: Namespaces, netns: string): Promise<Map<number, string>> {
+  const others = [HOST_NETNS, ...namespaces.list()].filter((name) => name !== netns);
+  const open: { name: string; fd: number }[] = [];
+  try {
+    for (const name of others) {
+      try {
+        open.push({ name, fd: openNetns(namespaces.path(name)) });
+      } catch {
+        // Gone since it was listed.
+      }
+    }
+    const outcomes = await transport.transact(
+      netns,
+      NETLINK_ROUTE,
+      open.map(({ fd }) => getNetnsId({ fd })),
+    );
+    const ids = new Map<number, string>();
+    open.forEach(({ name }, index) => {
+      const outcome = outcomes[index];
+      const [answer] = outcome?.ok ? each(outcome.replies, decodeNetnsId) : [];
+      if (answer && answer.id >= 0) ids.set(answer.id, name);
+    });
+    return ids;
+  } finally {
+    for (const { fd } of open) closeSync(fd);
+  }
+}
+
+function remembered<T>(memory: Map<string, Promise<T>>, key: string, read: () => Promise<T>): Promise<T> {
+  const known = memory.get(key);
+  if (known) return known;
+  const started = read();
+  memory.set(key, started);
+  return started;
+}

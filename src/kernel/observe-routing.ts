@@ -1,0 +1,127 @@
+import type {
+  AddressObject,
+  FdbEntry,
+  KernelObject,
+  Neighbour,
+  ObjectKind,
+  Route,
+  Rule,
+} from '../model/kernel-state.ts';
+import { HOST_NETNS, ROUTE_PROTOCOL, RULE_PRIORITY_BASE, TASK_GATEWAY } from '../model/names.ts';
+import { type AddressEntry, decodeAddress, dumpAddresses } from '../netlink/address.ts';
+import type { Link } from '../netlink/link.ts';
+import type { NetlinkMessage, NetlinkRequest } from '../netlink/message.ts';
+import {
+  decodeFdb,
+  decodeNeighbour,
+  dumpFdb,
+  dumpNeighbours,
+  type FdbRecord,
+  type NeighbourEntry,
+} from '../netlink/neighbour.ts';
+import { decodeRoute, dumpRoutes, type RouteEntry } from '../netlink/route.ts';
+import { decodeRule, dumpRules, type RuleEntry } from '../netlink/rule.ts';
+import { NETLINK_ROUTE, type Transport } from './transport.ts';
+import { each } from './wire.ts';
+
+/** `ip rule` priorities that are ours: the base and this many after it. */
+const RULE_PRIORITIES = 20_000;
+const ANY_MAC = '00:00:00:00:00:00';
+
+/** Name of a link by its ifindex; undefined for links that are not ours. */
+export type NameOf = (index: number) => string | undefined;
+
+/** Addresses, neighbours, FDB entries, routes and rules of one netns. In the host only what is on our link or carries our protocol. */
+export async function observeRouting(
+  transport: Transport,
+  netns: string,
+  links: readonly Link[],
+  wants: (kind: ObjectKind) => boolean,
+): Promise<KernelObject[]> {
+  const names = new Map(links.map(({ index, name }) => [index, name]));
+  const nameOf: NameOf = (index) => names.get(index);
+  const host = netns === HOST_NETNS;
+  const dump = (request: NetlinkRequest): Promise<NetlinkMessage[]> => transport.dump(netns, NETLINK_ROUTE, request);
+  /** In the host, which may have many, only what belongs to our links is listed. */
+  const perLink = host ? links.map(({ index }) => ({ index })) : [{}];
+  const objects: (KernelObject | undefined)[] = [];
+
+  if (wants('address')) {
+    for (const filter of perLink) {
+      const entries = each(await dump(dumpAddresses(filter)), decodeAddress);
+      objects.push(...entries.map((entry) => addressObject(netns, entry, nameOf)));
+    }
+  }
+  if (wants('neighbour')) {
+    for (const filter of perLink) {
+      const entries = each(await dump(dumpNeighbours(filter)), decodeNeighbour);
+      objects.push(...entries.map((entry) => neighbourObject(netns, entry, nameOf)));
+    }
+  }
+  if (wants('fdb')) {
+    for (const { index } of links.filter(({ kind }) => kind === 'vxlan')) {
+      const entries = each(await dump(dumpFdb({ index })), decodeFdb);
+      objects.push(...entries.map((entry) => fdbObject(netns, entry, nameOf)));
+    }
+  }
+  if (wants('route')) {
+    for (const family of ['inet', 'inet6'] as const) {
+      const entries = each(await dump(dumpRoutes({ family, protocol: ROUTE_PROTOCOL })), decodeRoute);
+      objects.push(
+        ...entries.filter((entry) => entry.family === family).map((entry) => routeObject(netns, entry, nameOf)),
+      );
+    }
+  }
+  if (wants('rule') && !host) {
+    const entries = each(await dump(dumpRules()), decodeRule);
+    objects.push(...entries.map((entry) => ruleObject(netns, entry)));
+  }
+  return objects.filter((object) => object !== undefined);
+}
+
+/** Undefined for what the kernel makes by itself: loopback and link-local addresses, but for the gateway of tasks. */
+export function addressObject(netns: string, entry: AddressEntry, nameOf: NameOf): AddressObject | undefined {
+  const dev = nameOf(entry.index);
+  const { address, prefix } = entry;
+  const ownMaking = address === '::1' || address.startsWith('127.') || /^fe[89ab]/.test(address);
+  if (dev === undefined || (ownMaking && address !== TASK_GATEWAY.inet6)) return undefined;
+  return { kind: 'address', netns, dev, address, prefix };
+}
+
+export function neighbourObject(netns: string, entry: NeighbourEntry, nameOf: NameOf): Neighbour | undefined {
+  const dev = nameOf(entry.index);
+  if (dev === undefined || !entry.permanent || entry.mac === undefined) return undefined;
+  return { kind: 'neighbour', netns, dev, address: entry.address, mac: entry.mac };
+}
+
+export function fdbObject(netns: string, entry: FdbRecord, nameOf: NameOf): FdbEntry | undefined {
+  const dev = nameOf(entry.index);
+  if (dev === undefined || !entry.permanent || entry.dst === undefined || entry.mac === ANY_MAC) return undefined;
+  return { kind: 'fdb', netns, dev, mac: entry.mac, dst: entry.dst };
+}
+
+export function routeObject(netns: string, entry: RouteEntry, nameOf: NameOf): Route | undefined {
+  if (entry.protocol !== ROUTE_PROTOCOL || entry.cloned) return undefined;
+  const { destination, table, type, scope, onlink, via, source, index } = entry;
+  return {
+    kind: 'route',
+    netns,
+    // Other types are never ours by intention; as unicast without a device they differ from anything wanted.
+    type: type === 'local' ? 'local' : 'unicast',
+    destination,
+    table,
+    dev: index === undefined ? 'none' : (nameOf(index) ?? `if${index}`),
+    ...(via === undefined ? {} : { via }),
+    onlink,
+    scope: scope === 'link' || scope === 'host' ? scope : 'global',
+    ...(source === undefined ? {} : { source }),
+  };
+}
+
+export function ruleObject(netns: string, entry: RuleEntry): Rule | undefined {
+  const { family, priority, fwmark, fwmask, action } = entry;
+  if (priority < RULE_PRIORITY_BASE || priority >= RULE_PRIORITY_BASE + RULE_PRIORITIES) return undefined;
+  // One that selects by more than the mark is not what we make: mask 0 makes it differ from anything wanted.
+  const mask = entry.otherSelectors ? 0 : fwmask;
+  return { kind: 'rule', netns, family, priority, fwmark, fwmask: mask, action: action === 'other' ? 'nop' : action };
+}

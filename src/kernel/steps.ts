@@ -1,0 +1,274 @@
+import { MeshError } from '../base/errors.ts';
+import type { KernelObject, Op, VethPair, Vxlan } from '../model/kernel-state.ts';
+import { ROUTE_PROTOCOL } from '../model/names.ts';
+import { deleteAddress, IFA_F_NODAD, newAddress } from '../netlink/address.ts';
+import { addEntry, createSet, deleteEntry, destroySet } from '../netlink/ipset.ts';
+import { deleteService, newService, setConfig, setService } from '../netlink/ipvs.ts';
+import { deleteDestination, newDestination, setDestination } from '../netlink/ipvs-destination.ts';
+import { deleteLink, newLink, setLink } from '../netlink/link.ts';
+import type { CreateMode, NetlinkRequest } from '../netlink/message.ts';
+import { deleteFdb, deleteNeighbour, newFdb, newNeighbour } from '../netlink/neighbour.ts';
+import { deleteRoute, newRoute } from '../netlink/route.ts';
+import { deleteRule, newRule } from '../netlink/rule.ts';
+import type { FirewallOp } from './firewall-text.ts';
+import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE } from './transport.ts';
+
+/** What a request needs to know of the kernel when it is written. */
+export interface Surroundings {
+  /** ifindex of a link in the step's netns; throws when there is none. */
+  index(name: string): number;
+  /** Open descriptor of a netns; throws when there is none. */
+  fd(netns: string): number;
+  /** Number of the IPVS family. */
+  genl: number;
+}
+
+/** One thing to do for an Op, by the means it takes. */
+export type Step =
+  | NetlinkStep
+  | { lane: 'namespace'; netns: string; act: 'create' | 'remove' }
+  | { lane: 'sysctl'; netns: string; name: string; value: string }
+  | { lane: 'firewall'; netns: string; op: FirewallOp };
+
+export interface NetlinkStep {
+  lane: 'netlink';
+  /** Where the socket is. */
+  netns: string;
+  protocol: number;
+  /** Links of that netns the request names by ifindex. */
+  uses: readonly string[];
+  /** Links, as `netns name`, that come or go with it. */
+  moves: readonly string[];
+  write(around: Surroundings): NetlinkRequest;
+}
+
+type Verb = Op['verb'];
+const LOOPBACK = { index: 1 };
+const ALL_BITS = 0xffff_ffff;
+
+/** What an Op takes, in order. */
+export function stepsOf(op: Op): Step[] {
+  const { object } = op;
+  const before = op.verb === 'change' ? op.before : object;
+  switch (object.kind) {
+    case 'netns':
+      return netnsSteps(op.verb, object.netns, object.loopbackUp);
+    case 'veth':
+      return op.verb === 'change' ? changeVeth(object, before) : [vethStep(op.verb, object)];
+    case 'vxlan':
+      return [vxlanStep(op.verb, object)];
+    case 'sysctl':
+      // What a sysctl was before it was ours nobody knows.
+      return op.verb === 'delete'
+        ? []
+        : [{ lane: 'sysctl', netns: object.netns, name: object.name, value: object.value }];
+    case 'chain':
+      return [{ lane: 'firewall', netns: object.netns, op: { verb: op.verb, object } }];
+    case 'jump':
+      return [{ lane: 'firewall', netns: object.netns, op: { verb: op.verb, object } }];
+    case 'rule':
+      // A rule has no change: two of one priority stand side by side.
+      if (op.verb === 'change') return [routingStep('delete', before), routingStep('create', object)];
+      return [routingStep(op.verb, object)];
+    case 'address':
+    case 'neighbour':
+    case 'fdb':
+    case 'route':
+      return [routingStep(op.verb, object)];
+    case 'ipset':
+    case 'set-member':
+      return [setStep(op.verb, object)];
+    case 'ipvs-timeouts':
+      return op.verb === 'delete' ? [] : [ipvsStep(op.verb, object)];
+    case 'virtual-service':
+    case 'real-server':
+      return [ipvsStep(op.verb, object)];
+  }
+}
+
+function route(netns: string, write: NetlinkStep['write'], uses: string[] = [], moves: string[] = []): NetlinkStep {
+  return { lane: 'netlink', netns, protocol: NETLINK_ROUTE, uses, moves, write };
+}
+
+function netnsSteps(verb: Verb, netns: string, loopbackUp: boolean): Step[] {
+  if (verb === 'delete') return [{ lane: 'namespace', netns, act: 'remove' }];
+  const loopback = route(netns, () => setLink(LOOPBACK, { up: loopbackUp }));
+  if (verb === 'change') return [loopback];
+  return loopbackUp
+    ? [{ lane: 'namespace', netns, act: 'create' }, loopback]
+    : [{ lane: 'namespace', netns, act: 'create' }];
+}
+
+function vethStep(verb: 'create' | 'delete', pair: VethPair): NetlinkStep {
+  const { netns, name, mtu, up, peer } = pair;
+  const ends = [`${netns} ${name}`, `${peer.netns} ${peer.name}`];
+  if (verb === 'delete') return route(netns, () => deleteLink({ name }), [], ends);
+  return route(
+    netns,
+    ({ fd }) => {
+      const far = { name: peer.name, mtu: peer.mtu, up: peer.up };
+      const place = peer.netns === netns ? {} : { netns: { fd: fd(peer.netns) } };
+      return newLink({ name, mtu, up, config: { kind: 'veth', peer: { ...far, ...place } } });
+    },
+    [],
+    ends,
+  );
+}
+
+function changeVeth(pair: VethPair, before: KernelObject): Step[] {
+  const old = before.kind === 'veth' ? before : undefined;
+  const steps: Step[] = [];
+  if (old?.mtu !== pair.mtu || old.up !== pair.up) {
+    steps.push(route(pair.netns, () => setLink({ name: pair.name }, { mtu: pair.mtu, up: pair.up })));
+  }
+  if (old?.peer.mtu !== pair.peer.mtu || old.peer.up !== pair.peer.up) {
+    const { netns, name, mtu, up } = pair.peer;
+    steps.push(route(netns, () => setLink({ name }, { mtu, up })));
+  }
+  return steps;
+}
+
+/**
+ * A vxlan device keeps its UDP socket in the netns it was made from: the request goes to the underlay's netns and makes
+ * the device in its own (rtnl_newlink hands the socket's netns to vxlan_newlink as src_net), up and configured at once.
+ */
+function vxlanStep(verb: Verb, vxlan: Vxlan): NetlinkStep {
+  const { netns, name, underlayNetns, mtu, mac, up, vni, local, port, gbp, learning } = vxlan;
+  const moves = [`${netns} ${name}`];
+  if (verb === 'delete') return route(netns, () => deleteLink({ name }), [], moves);
+  if (verb === 'change') return route(netns, () => setLink({ name }, { mtu, mac, up }));
+  return route(
+    underlayNetns,
+    ({ fd }) => {
+      const place = netns === underlayNetns ? {} : { netns: { fd: fd(netns) } };
+      return newLink({ name, mtu, mac, up, ...place, config: { kind: 'vxlan', vni, local, port, gbp, learning } });
+    },
+    [],
+    moves,
+  );
+}
+
+/** Addresses, neighbours, FDB entries, routes and rules: `change` replaces what has the same key. */
+function routingStep(verb: Verb, object: KernelObject): NetlinkStep {
+  const mode: CreateMode = verb === 'change' ? 'replace' : 'create';
+  const remove = verb === 'delete';
+  switch (object.kind) {
+    case 'address': {
+      const { netns, dev, address, prefix } = object;
+      const flags = address.includes(':') ? IFA_F_NODAD : undefined;
+      return route(
+        netns,
+        ({ index }) =>
+          remove
+            ? deleteAddress({ index: index(dev), address, prefix })
+            : newAddress({ index: index(dev), address, prefix, flags }, mode),
+        [dev],
+      );
+    }
+    case 'neighbour': {
+      const { netns, dev, address, mac } = object;
+      return route(
+        netns,
+        ({ index }) =>
+          remove
+            ? deleteNeighbour({ index: index(dev), address })
+            : newNeighbour({ index: index(dev), address, mac }, mode),
+        [dev],
+      );
+    }
+    case 'fdb': {
+      const { netns, dev, mac, dst } = object;
+      return route(
+        netns,
+        ({ index }) => (remove ? deleteFdb({ index: index(dev), mac }) : newFdb({ index: index(dev), mac, dst }, mode)),
+        [dev],
+      );
+    }
+    case 'route': {
+      const { netns, destination, table, dev, via, onlink, scope, source, type } = object;
+      return route(
+        netns,
+        ({ index }) => {
+          const spec = {
+            destination,
+            table,
+            type,
+            via,
+            onlink,
+            scope,
+            source,
+            protocol: ROUTE_PROTOCOL,
+            index: index(dev),
+          };
+          return remove ? deleteRoute(spec) : newRoute(spec, mode);
+        },
+        [dev],
+      );
+    }
+    case 'rule': {
+      const { netns, family, priority, fwmark, fwmask, action } = object;
+      const spec = { family, priority, fwmark, fwmask, action };
+      return route(netns, () => (remove ? deleteRule(spec) : newRule(spec)));
+    }
+    default:
+      throw misplaced(object);
+  }
+}
+
+function setStep(verb: Verb, object: KernelObject): NetlinkStep {
+  const step = (netns: string, write: NetlinkStep['write']): NetlinkStep => ({
+    lane: 'netlink',
+    netns,
+    protocol: NETLINK_NETFILTER,
+    uses: [],
+    moves: [],
+    write,
+  });
+  if (object.kind === 'ipset') {
+    const { netns, name, type, range, skbinfo } = object;
+    return step(netns, () => (verb === 'delete' ? destroySet(name) : createSet({ name, type, range, skbinfo })));
+  }
+  if (object.kind !== 'set-member') throw misplaced(object);
+  const { netns, set, port, mark } = object;
+  if (verb === 'delete') return step(netns, () => deleteEntry(set, { port }));
+  const entry = mark === undefined ? { port } : { port, skbMark: { mark, mask: ALL_BITS } };
+  // Adding again without NLM_F_EXCL updates the mark in place.
+  return step(netns, () => addEntry(set, entry, verb === 'change' ? 'ensure' : 'create'));
+}
+
+function ipvsStep(verb: Verb, object: KernelObject): NetlinkStep {
+  const step = (netns: string, write: (genl: number) => NetlinkRequest): NetlinkStep => ({
+    lane: 'netlink',
+    netns,
+    protocol: NETLINK_GENERIC,
+    uses: [],
+    moves: [],
+    write: ({ genl }) => write(genl),
+  });
+  switch (object.kind) {
+    case 'ipvs-timeouts': {
+      const { netns, tcp, tcpFin, udp } = object;
+      return step(netns, (genl) => setConfig(genl, { tcp, tcpFin, udp }));
+    }
+    case 'virtual-service': {
+      const { netns, family, fwmark, scheduler } = object;
+      const key = { family, fwmark };
+      if (verb === 'delete') return step(netns, (genl) => deleteService(genl, key));
+      const put = verb === 'create' ? newService : setService;
+      return step(netns, (genl) => put(genl, key, { scheduler }));
+    }
+    case 'real-server': {
+      const { netns, family, fwmark, address, port, weight } = object;
+      const key = { family, fwmark };
+      if (verb === 'delete') return step(netns, (genl) => deleteDestination(genl, key, { address, port }));
+      const put = verb === 'create' ? newDestination : setDestination;
+      return step(netns, (genl) => put(genl, key, { address, port }, { weight, forwarding: 'masquerade' }));
+    }
+    default:
+      throw misplaced(object);
+  }
+}
+
+function misplaced(object: KernelObject): MeshError {
+  return new MeshError('internal', `no step for ${object.kind} here`);
+}

@@ -1,0 +1,276 @@
+import { type FSWatcher, watch as watchDirectory } from 'node:fs';
+import { type NetlinkSocket, openNetlink } from '../../native/index.ts';
+import { messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { keyOf, type ObjectKind } from '../model/kernel-state.ts';
+import { HOST_NETNS } from '../model/names.ts';
+import { decodeMessages, type NetlinkMessage } from '../netlink/message.ts';
+import { RTNLGRP } from '../netlink/rtnetlink.ts';
+import { isLinkNews, isNews, knownLinks, readEvent, type Sighting } from './events.ts';
+import { type FirewallEvents, firewallEvents } from './firewall-events.ts';
+import type { Scope } from './kernel.ts';
+import type { Known } from './known.ts';
+import { isTaskNetns, type Namespaces } from './namespaces.ts';
+import { viewLinks } from './observe-links.ts';
+import { NETLINK_NETFILTER, NETLINK_ROUTE, type Transport } from './transport.ts';
+
+/** Events come in bursts; this long after the first of them they are looked at together. */
+const GATHER = 20;
+/** `ip netns add` makes the file first and mounts the namespace on it a moment later. */
+const SETTLE = 200;
+const SETTLE_TRIES = 10;
+const NFNLGRP_NFTABLES = 7;
+/** A link that came or went takes these with it, often without events of their own. */
+const ON_LINK_CHANGE: readonly ObjectKind[] = [
+  'netns',
+  'veth',
+  'vxlan',
+  'sysctl',
+  'address',
+  'neighbour',
+  'fdb',
+  'route',
+];
+const HOST_GROUPS = [RTNLGRP.link, RTNLGRP.ipv4Address, RTNLGRP.ipv6Address, RTNLGRP.ipv4Route, RTNLGRP.ipv6Route];
+const NETNS_GROUPS = [...HOST_GROUPS, RTNLGRP.neighbour, RTNLGRP.ipv4Rule, RTNLGRP.ipv6Rule];
+
+export interface Watched {
+  transport: Transport;
+  namespaces: Namespaces;
+  known: Known;
+  log: Log;
+  /** An apply is running: what it did is not yet in `known`. */
+  busy(): boolean;
+  /** Links that applies made or deleted since the last call, as `netns name`. */
+  takeOwnLinks(): Set<string>;
+  /** Whether iptables ran as this process for us. */
+  isOwnProcess(pid: number): boolean;
+}
+
+/** Calls back with what changed in the host and in every netns of ours, and not by us. */
+export function openWatch(watched: Watched, onChange: (scope: Scope) => void): () => void {
+  const { namespaces, transport, known, log } = watched;
+  const ears = new Map<string, Ear>();
+  let timer: NodeJS.Timeout | undefined;
+  let tries = 0;
+  let closed = false;
+
+  function wake(delay = GATHER): void {
+    if (closed || timer) return;
+    timer = setTimeout(() => {
+      timer = undefined;
+      try {
+        if (watched.busy()) wake();
+        else tell();
+      } catch (thrown) {
+        log.warn({ error: messageOf(thrown) }, 'watching the kernel failed, everything counts as changed');
+        onChange({});
+      }
+    }, delay);
+    timer.unref();
+  }
+
+  /** Listens in every netns that is there, and lets go of those that are not. */
+  function followNamespaces(): Scope[] {
+    const scopes: Scope[] = [];
+    const present = new Map([HOST_NETNS, ...namespaces.list()].map((netns) => [netns, namespaces.identity(netns)]));
+    for (const [netns, ear] of ears) {
+      if (present.get(netns) === ear.identity) continue;
+      ear.close();
+      ears.delete(netns);
+      transport.forget(netns);
+      if (!knows(netns) && !present.has(netns)) continue;
+      scopes.push({ netns: [netns] });
+      const around = neighboursOf(netns);
+      if (around.length > 0) scopes.push({ netns: around, kinds: ON_LINK_CHANGE });
+    }
+    for (const [netns, identity] of present) {
+      if (ears.has(netns) || identity === undefined) continue;
+      try {
+        ears.set(
+          netns,
+          openEar(watched, netns, identity, () => wake()),
+        );
+        if (netns !== HOST_NETNS && !knows(netns)) scopes.push({ netns: [netns] });
+      } catch (thrown) {
+        log.debug({ netns, error: messageOf(thrown) }, 'cannot listen in this netns, it may be gone already');
+      }
+    }
+    return scopes;
+  }
+
+  function knows(netns: string): boolean {
+    return netns === HOST_NETNS || known.get(keyOf({ kind: 'netns', netns, loopbackUp: true })) !== undefined;
+  }
+
+  /** Netns at the other end of known veth pairs. */
+  function neighboursOf(netns: string): string[] {
+    const found = new Set<string>();
+    for (const object of known.values()) {
+      if (object.kind === 'veth' && object.peer.netns === netns) found.add(object.netns);
+    }
+    return [...found];
+  }
+
+  function tell(): void {
+    const own = watched.takeOwnLinks();
+    const links = knownLinks(known);
+    const scopes = [...ears].flatMap(([netns, ear]) => scopesOf(netns, ear.take(), known, links, own));
+    scopes.push(...followNamespaces());
+    for (const scope of scopes) onChange(scope);
+  }
+
+  const directory: FSWatcher = watchDirectory(namespaces.runDir, { persistent: false }, () => {
+    tries = SETTLE_TRIES;
+    wake();
+    settle();
+  });
+  directory.on('error', (error) => log.warn({ error: error.message }, `cannot watch ${namespaces.runDir}`));
+
+  function settle(): void {
+    const later = setTimeout(() => {
+      wake();
+      if (namespaces.unsettled() && --tries > 0) settle();
+    }, SETTLE);
+    later.unref();
+  }
+
+  followNamespaces();
+  return () => {
+    closed = true;
+    clearTimeout(timer);
+    directory.close();
+    for (const ear of ears.values()) ear.close();
+    ears.clear();
+  };
+}
+
+/** What was heard in one netns since it was last asked. */
+interface Heard {
+  /** Events were dropped. */
+  lost: boolean;
+  /** The last word on each object, link or kind. */
+  last: Map<string, Sighting>;
+  /** Links that were deleted, whatever came after. */
+  deleted: Set<string>;
+  firewall: boolean;
+}
+
+function scopesOf(
+  netns: string,
+  heard: Heard,
+  known: Known,
+  links: ReturnType<typeof knownLinks>,
+  own: ReadonlySet<string>,
+): Scope[] {
+  if (heard.lost) return [{ netns: [netns] }];
+  const kinds = new Set<ObjectKind>();
+  const scopes: Scope[] = [];
+  for (const sight of heard.last.values()) {
+    if (sight.of === 'kind') kinds.add(sight.kind);
+    else if (sight.of === 'object') {
+      if (isNews(known, sight)) kinds.add(sight.key.split(' ', 1)[0] as ObjectKind);
+    } else {
+      const name = `${netns} ${sight.name}`;
+      const link = links.get(name);
+      const remade = heard.deleted.has(sight.name) && !own.has(name);
+      if (!isLinkNews(netns, sight, known, link) && !(remade && link)) continue;
+      for (const kind of ON_LINK_CHANGE) kinds.add(kind);
+      if (link && link.netns !== netns) scopes.push({ netns: [link.netns], kinds: ON_LINK_CHANGE });
+    }
+  }
+  if (heard.firewall) for (const kind of ['chain', 'jump'] as const) kinds.add(kind);
+  return kinds.size === 0 ? scopes : [{ netns: [netns], kinds: [...kinds] }, ...scopes];
+}
+
+interface Ear {
+  readonly identity: string;
+  take(): Heard;
+  close(): void;
+}
+
+/** The event sockets of one netns. */
+function openEar(watched: Watched, netns: string, identity: string, wake: () => void): Ear {
+  const names = new Map<number, string>();
+  let heard = silence();
+  /** Names of links have to be known before events about them can be read. */
+  let early: NetlinkMessage[] | undefined = [];
+  const path = watched.namespaces.path(netns);
+
+  function listen(
+    protocol: number,
+    groups: readonly number[],
+    onMessage: (message: NetlinkMessage) => void,
+  ): NetlinkSocket {
+    const socket = openNetlink({ netns: path, protocol, groups }, (event) => {
+      if (event.type !== 'data') heard.lost = true;
+      else {
+        for (const datagram of event.messages) {
+          const decoded = decodeMessages(datagram);
+          if (decoded.ok) decoded.value.forEach(onMessage);
+          else heard.lost = true;
+        }
+      }
+      if (heard.lost || heard.firewall || heard.last.size > 0) wake();
+    });
+    return socket.unref();
+  }
+
+  function hear(message: NetlinkMessage): void {
+    if (early) {
+      early.push(message);
+      return;
+    }
+    const sight = readEvent(netns, message, (index) => names.get(index));
+    if (!sight) return;
+    if (sight.of === 'link') {
+      if (sight.gone) {
+        names.delete(sight.link.index);
+        heard.deleted.add(sight.name);
+      } else names.set(sight.link.index, sight.name);
+    }
+    const key = sight.of === 'link' ? `link ${sight.name}` : sight.of === 'object' ? sight.key : `kind ${sight.kind}`;
+    heard.last.set(key, sight);
+  }
+
+  const sockets = [listen(NETLINK_ROUTE, netns === HOST_NETNS ? HOST_GROUPS : NETNS_GROUPS, hear)];
+  if (!isTaskNetns(netns)) {
+    const firewall: FirewallEvents = firewallEvents(watched.isOwnProcess);
+    sockets.push(
+      listen(NETLINK_NETFILTER, [NFNLGRP_NFTABLES], (message) => {
+        if (firewall.changed(message)) heard.firewall = true;
+      }),
+    );
+  }
+  void viewLinks(watched.transport, watched.namespaces)
+    .linksOf(netns)
+    .then(
+      (links) => {
+        for (const { index, name } of links) names.set(index, name);
+      },
+      () => {
+        heard.lost = true;
+      },
+    )
+    .then(() => {
+      const waiting = early ?? [];
+      early = undefined;
+      waiting.forEach(hear);
+      if (heard.lost || heard.last.size > 0) wake();
+    });
+  return {
+    identity,
+    take() {
+      const taken = heard;
+      heard = silence();
+      return taken;
+    },
+    close() {
+      for (const socket of sockets) socket.close();
+    },
+  };
+}
+
+function silence(): Heard {
+  return { lost: false, last: new Map(), deleted: new Set(), firewall: false };
+}
