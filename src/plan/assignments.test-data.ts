@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import type { Family, Protocol } from '../model/address.ts';
 import type { AssignedPort, AssignedTask, Assignment, Endpoint, Peer } from '../model/assignment.ts';
+import { addressAt } from '../model/block.ts';
 import { vtepMac } from '../model/names.ts';
-import { addressAt } from './block.ts';
 import type { Facts } from './context.ts';
 
 /** Assignments for tests of this room and of those above it. */

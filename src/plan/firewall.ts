@@ -1,5 +1,6 @@
 import type { Cidr, Family, IpAddress, Protocol } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
+import { addressAt, hostNetwork } from '../model/block.ts';
 import type { FirewallChain, FirewallJump, KernelObject } from '../model/kernel-state.ts';
 import {
   BLOCK_SLOT,
@@ -15,7 +16,6 @@ import {
   VXLAN_LINK,
   VXLAN_PORT,
 } from '../model/names.ts';
-import { addressAt, hostNetwork } from './block.ts';
 import type { PlanContext } from './context.ts';
 
 /**

@@ -1,7 +1,7 @@
 import type { Peer } from '../model/assignment.ts';
+import { addressAt, DEFAULT_DESTINATION } from '../model/block.ts';
 import type { KernelObject, Rule } from '../model/kernel-state.ts';
 import { BLOCK_SLOT, networkNetns, RULE_PRIORITY_BASE, returnTable, VXLAN_LINK } from '../model/names.ts';
-import { addressAt, DEFAULT_DESTINATION } from './block.ts';
 import type { PlanContext } from './context.ts';
 import { route } from './route.ts';
 

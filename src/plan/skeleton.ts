@@ -1,4 +1,5 @@
 import type { Family } from '../model/address.ts';
+import { addressAt, DEFAULT_DESTINATION, hostNetwork, hostPrefix } from '../model/block.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
 import {
   BLOCK_SLOT,
@@ -15,7 +16,6 @@ import {
   VXLAN_PORT,
   vtepMac,
 } from '../model/names.ts';
-import { addressAt, DEFAULT_DESTINATION, hostNetwork, hostPrefix } from './block.ts';
 import type { PlanContext } from './context.ts';
 import { PROTOCOLS, planFirewall } from './firewall.ts';
 import { route } from './route.ts';

@@ -1,8 +1,8 @@
 import { familyOf } from '../model/address.ts';
 import type { AssignedTask } from '../model/assignment.ts';
+import { DEFAULT_DESTINATION, hostNetwork, hostPrefix } from '../model/block.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
 import { networkNetns, TASK_GATEWAY, TASK_LINK, taskNetns, taskVeth } from '../model/names.ts';
-import { DEFAULT_DESTINATION, hostNetwork, hostPrefix } from './block.ts';
 import type { PlanContext } from './context.ts';
 import { route } from './route.ts';
 import { planTaskSysctls } from './sysctls.ts';

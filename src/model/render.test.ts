@@ -1,0 +1,227 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { KernelObject, Op } from './kernel-state.ts';
+import { stateOf } from './kernel-state.ts';
+import { renderObject, renderOp, renderState } from './render.ts';
+import { stateFromJson, stateToJson } from './state-json.ts';
+
+/** One of each kind, with the words to make, change and delete it. */
+const CASES: [KernelObject, string[], string[], string[]][] = [
+  [
+    { kind: 'netns', netns: 'mesh-lb', loopbackUp: true },
+    ['ip netns add mesh-lb', 'ip -n mesh-lb link set lo up'],
+    ['ip -n mesh-lb link set lo up'],
+    ['ip netns delete mesh-lb'],
+  ],
+  [
+    {
+      kind: 'veth',
+      netns: 'host',
+      name: 'mesh0',
+      mtu: 1450,
+      up: true,
+      peer: { netns: 'mesh-lb', name: 'host0', mtu: 1450, up: true },
+    },
+    [
+      'ip link add mesh0 mtu 1450 type veth peer name host0 mtu 1450 netns mesh-lb',
+      'ip link set mesh0 up',
+      'ip -n mesh-lb link set host0 up',
+    ],
+    ['ip link set mesh0 mtu 1450 up', 'ip -n mesh-lb link set host0 mtu 1450 up'],
+    ['ip link del mesh0'],
+  ],
+  [
+    {
+      kind: 'vxlan',
+      netns: 'mesh-net-a',
+      name: 'vxlan0',
+      underlayNetns: 'host',
+      vni: 4096,
+      local: '192.0.2.1',
+      port: 4789,
+      mac: '02:6d:65:73:00:01',
+      mtu: 1450,
+      up: true,
+      gbp: true,
+      learning: false,
+    },
+    [
+      'ip link add vxlan0 netns mesh-net-a address 02:6d:65:73:00:01 mtu 1450 up type vxlan id 4096 local 192.0.2.1 dstport 4789 nolearning gbp',
+    ],
+    ['ip -n mesh-net-a link set vxlan0 address 02:6d:65:73:00:01 mtu 1450 up'],
+    ['ip -n mesh-net-a link del vxlan0'],
+  ],
+  [
+    { kind: 'sysctl', netns: 'mesh-lb', name: 'net.ipv4.ip_forward', value: '1' },
+    ['ip netns exec mesh-lb sysctl -qw net.ipv4.ip_forward=1'],
+    ['ip netns exec mesh-lb sysctl -qw net.ipv4.ip_forward=1'],
+    [],
+  ],
+  [
+    { kind: 'address', netns: 'mesh-lb', dev: 'host0', address: 'fd6d::2', prefix: 128 },
+    ['ip -n mesh-lb addr add fd6d::2/128 dev host0 nodad'],
+    ['ip -n mesh-lb addr replace fd6d::2/128 dev host0 nodad'],
+    ['ip -n mesh-lb addr del fd6d::2/128 dev host0'],
+  ],
+  [
+    { kind: 'neighbour', netns: 'mesh-net-a', dev: 'vxlan0', address: '10.252.2.0', mac: '02:6d:65:73:00:02' },
+    ['ip -n mesh-net-a neigh add 10.252.2.0 lladdr 02:6d:65:73:00:02 dev vxlan0 nud permanent'],
+    ['ip -n mesh-net-a neigh replace 10.252.2.0 lladdr 02:6d:65:73:00:02 dev vxlan0 nud permanent'],
+    ['ip -n mesh-net-a neigh del 10.252.2.0 dev vxlan0'],
+  ],
+  [
+    { kind: 'fdb', netns: 'mesh-net-a', dev: 'vxlan0', mac: '02:6d:65:73:00:02', dst: '192.0.2.2' },
+    ['bridge -n mesh-net-a fdb add 02:6d:65:73:00:02 dev vxlan0 dst 192.0.2.2'],
+    ['bridge -n mesh-net-a fdb replace 02:6d:65:73:00:02 dev vxlan0 dst 192.0.2.2'],
+    ['bridge -n mesh-net-a fdb del 02:6d:65:73:00:02 dev vxlan0 dst 192.0.2.2'],
+  ],
+  [
+    {
+      kind: 'route',
+      netns: 'mesh-net-a',
+      type: 'unicast',
+      destination: '::/0',
+      table: 100_002,
+      dev: 'vxlan0',
+      via: 'fd6d:2::',
+      onlink: true,
+      scope: 'global',
+    },
+    ['ip -6 -n mesh-net-a route add default via fd6d:2:: dev vxlan0 onlink table 100002 proto 109'],
+    ['ip -6 -n mesh-net-a route replace default via fd6d:2:: dev vxlan0 onlink table 100002 proto 109'],
+    ['ip -6 -n mesh-net-a route del default via fd6d:2:: dev vxlan0 onlink table 100002 proto 109'],
+  ],
+  [
+    {
+      kind: 'rule',
+      netns: 'mesh-net-a',
+      family: 'inet',
+      priority: 10_002,
+      fwmark: 2,
+      fwmask: 0xff,
+      action: { goto: 11_000 },
+    },
+    ['ip -n mesh-net-a rule add priority 10002 fwmark 0x2/0xff goto 11000'],
+    [
+      'ip -n mesh-net-a rule del priority 10002 fwmark 0x2/0xff goto 11000',
+      'ip -n mesh-net-a rule add priority 10002 fwmark 0x2/0xff goto 11000',
+    ],
+    ['ip -n mesh-net-a rule del priority 10002 fwmark 0x2/0xff goto 11000'],
+  ],
+  [
+    {
+      kind: 'ipset',
+      netns: 'mesh-lb',
+      name: 'mesh-svc-tcp',
+      type: 'bitmap:port',
+      range: { from: 0, to: 65_535 },
+      skbinfo: true,
+    },
+    ['ip netns exec mesh-lb ipset create mesh-svc-tcp bitmap:port range 0-65535 skbinfo'],
+    ['ip netns exec mesh-lb ipset create mesh-svc-tcp bitmap:port range 0-65535 skbinfo'],
+    ['ip netns exec mesh-lb ipset destroy mesh-svc-tcp'],
+  ],
+  [
+    { kind: 'set-member', netns: 'mesh-lb', set: 'mesh-svc-tcp', port: 8080, mark: 0x11f90 },
+    ['ip netns exec mesh-lb ipset add mesh-svc-tcp 8080 skbmark 0x11f90'],
+    ['ip netns exec mesh-lb ipset -exist add mesh-svc-tcp 8080 skbmark 0x11f90'],
+    ['ip netns exec mesh-lb ipset del mesh-svc-tcp 8080'],
+  ],
+  [
+    {
+      kind: 'chain',
+      netns: 'host',
+      family: 'inet6',
+      table: 'nat',
+      chain: 'MESH-X',
+      rules: ['-i a -j RETURN', '-j DROP'],
+    },
+    ['ip6tables -t nat -N MESH-X', 'ip6tables -t nat -A MESH-X -i a -j RETURN', 'ip6tables -t nat -A MESH-X -j DROP'],
+    ['ip6tables -t nat -F MESH-X', 'ip6tables -t nat -A MESH-X -i a -j RETURN', 'ip6tables -t nat -A MESH-X -j DROP'],
+    ['ip6tables -t nat -F MESH-X', 'ip6tables -t nat -X MESH-X'],
+  ],
+  [
+    {
+      kind: 'jump',
+      netns: 'mesh-lb',
+      family: 'inet',
+      table: 'mangle',
+      from: 'PREROUTING',
+      chain: 'MESH-X',
+      match: '-i host0',
+      position: 'first',
+    },
+    ['ip netns exec mesh-lb iptables -t mangle -I PREROUTING -i host0 -j MESH-X'],
+    [
+      'ip netns exec mesh-lb iptables -t mangle -D PREROUTING -i host0 -j MESH-X',
+      'ip netns exec mesh-lb iptables -t mangle -I PREROUTING -i host0 -j MESH-X',
+    ],
+    ['ip netns exec mesh-lb iptables -t mangle -D PREROUTING -i host0 -j MESH-X'],
+  ],
+  [
+    { kind: 'ipvs-timeouts', netns: 'mesh-lb', tcp: 10_800, tcpFin: 120, udp: 120 },
+    ['ip netns exec mesh-lb ipvsadm --set 10800 120 120'],
+    ['ip netns exec mesh-lb ipvsadm --set 10800 120 120'],
+    [],
+  ],
+  [
+    { kind: 'virtual-service', netns: 'mesh-lb', family: 'inet6', fwmark: 73_616, scheduler: 'rr' },
+    ['ip netns exec mesh-lb ipvsadm -A -f 73616 -6 -s rr'],
+    ['ip netns exec mesh-lb ipvsadm -E -f 73616 -6 -s rr'],
+    ['ip netns exec mesh-lb ipvsadm -D -f 73616 -6'],
+  ],
+  [
+    { kind: 'real-server', netns: 'mesh-lb', family: 'inet6', fwmark: 73_616, address: 'fd6d::5', port: 80, weight: 1 },
+    ['ip netns exec mesh-lb ipvsadm -a -f 73616 -6 -r [fd6d::5]:80 -m -w 1'],
+    ['ip netns exec mesh-lb ipvsadm -e -f 73616 -6 -r [fd6d::5]:80 -m -w 1'],
+    ['ip netns exec mesh-lb ipvsadm -d -f 73616 -6 -r [fd6d::5]:80'],
+  ],
+];
+
+describe('render', () => {
+  it.each(CASES.map(([object, ...words]) => [object.kind, object, ...words] as const))(
+    'says %s in the words of its tool',
+    (_, object, create, change, remove) => {
+      expect(renderObject(object)).toEqual(create);
+      expect(renderOp({ verb: 'create', object })).toEqual(create);
+      expect(renderOp({ verb: 'change', object, before: object } as Op)).toEqual(change);
+      expect(renderOp({ verb: 'delete', object })).toEqual(remove);
+    },
+  );
+
+  it('gives one text for one state, however it was put together', () => {
+    const objects = CASES.map(([object]) => object);
+    expect(renderState(stateOf(objects))).toBe(renderState(stateOf([...objects].reverse())));
+  });
+});
+
+describe('a state as JSON', () => {
+  it('comes back as it was', () => {
+    const state = stateOf(CASES.map(([object]) => object));
+    expect(stateFromJson(stateToJson(state))).toEqual({ ok: true, value: state });
+    expect(stateFromJson(stateToJson(new Map()))).toEqual({ ok: true, value: new Map() });
+  });
+
+  it('names the fault of what is no state', () => {
+    const message = (text: string) => {
+      const result = stateFromJson(text);
+      return result.ok ? undefined : result.error.message;
+    };
+    expect(message('{')).toMatch(/not JSON/);
+    expect(message('{}')).toMatch(/array/);
+    expect(message('[{"kind":"toString"}]')).toBe('object 1 of the state: unknown kind "toString"');
+    expect(message('[{"kind":"netns","netns":"a","loopbackUp":1}]')).toMatch(/"loopbackUp" of a netns/);
+    expect(message('[{"kind":"netns","netns":"a","loopbackUp":true,"x":1}]')).toMatch(/"x" of a netns/);
+  });
+
+  it('never throws, whatever is damaged in it', () => {
+    const text = stateToJson(stateOf(CASES.map(([object]) => object)));
+    fc.assert(
+      fc.property(fc.nat(text.length), fc.string({ maxLength: 3 }), fc.nat(9), (at, piece, cut) => {
+        const result = stateFromJson(text.slice(0, at) + piece + text.slice(at + cut));
+        if (result.ok) for (const object of result.value.values()) renderObject(object);
+      }),
+      { numRuns: 500 },
+    );
+  });
+});

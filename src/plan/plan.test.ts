@@ -1,0 +1,162 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { diff } from '../diff/diff.ts';
+import { applyAssignmentDelta, assignmentDelta } from '../model/assignment-delta.ts';
+import { addressAt } from '../model/block.ts';
+import { type KernelObject, stateOf } from '../model/kernel-state.ts';
+import { renderOp } from '../model/render.ts';
+import {
+  anyAssignment,
+  anyFamilies,
+  emptyAssignment,
+  endpoint,
+  FACTS,
+  port,
+  task,
+  threeNodes,
+} from './assignments.test-data.ts';
+import { plan, planDelta } from './plan.ts';
+
+const kinds = (objects: Iterable<KernelObject>, kind: KernelObject['kind']) =>
+  [...objects].filter((object) => object.kind === kind);
+
+describe('plan', () => {
+  it.each([
+    ['inet', ['inet']],
+    ['dual-stack', ['inet', 'inet6']],
+  ] as const)('builds node 1 of three in these words (%s)', async (name, families) => {
+    const words = diff(new Map(), plan(threeNodes(families), FACTS)).flatMap(renderOp);
+    await expect(`${words.join('\n')}\n`).toMatchFileSnapshot(`golden/three-nodes-${name}.sh`);
+  });
+
+  it('is the same for the same assignment, in the same order', () => {
+    fc.assert(
+      fc.property(
+        anyFamilies.chain((families) => anyAssignment(families)),
+        (assignment) => {
+          expect([...plan(assignment, FACTS)]).toEqual([...plan(structuredClone(assignment), FACTS)]);
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+
+  it('is empty without the ingress network, or without a family the kernel has', () => {
+    expect(plan({ ...threeNodes(['inet']), networks: [] }, FACTS).size).toBe(0);
+    expect(plan(threeNodes(['inet6']), { ...FACTS, families: ['inet'] }).size).toBe(0);
+  });
+
+  it('leaves out the family a kernel has not', () => {
+    const facts = { ...FACTS, families: ['inet'] as const };
+    const both = threeNodes(['inet', 'inet6']);
+    const strip = (addresses: { address: string }[]) => addresses.filter(({ address }) => !address.includes(':'));
+    const text = JSON.stringify([...plan(both, facts).values()]);
+    expect(text).not.toContain('fd6d');
+    expect(text).not.toContain('inet6');
+    expect(strip(both.tasks[0]!.addresses)).toHaveLength(1);
+  });
+
+  it('takes the encapsulation off the MTU, more of it over IPv6', () => {
+    const mtuOf = (underlay: string) => {
+      const assignment = threeNodes(['inet']);
+      const links = plan({ ...assignment, self: { ...assignment.self, underlay } }, FACTS).values();
+      return [...links].flatMap((object) =>
+        object.kind === 'veth' ? [object.mtu, object.peer.mtu] : object.kind === 'vxlan' ? object.mtu : [],
+      );
+    };
+    expect(new Set(mtuOf('192.0.2.1'))).toEqual(new Set([1450]));
+    expect(new Set(mtuOf('2001:db8::1'))).toEqual(new Set([1430]));
+  });
+
+  it('spares the host all settings but forwarding and those of its own veth', () => {
+    const host = kinds(plan(threeNodes(['inet', 'inet6']), FACTS).values(), 'sysctl').filter(
+      ({ netns }) => netns === 'host',
+    );
+    expect(host.map((object) => object.kind === 'sysctl' && object.name)).toEqual([
+      'net.ipv4.ip_forward',
+      'net.ipv4.conf.mesh0.route_localnet',
+      'net.ipv6.conf.all.forwarding',
+      'net.ipv6.conf.mesh0.accept_dad',
+    ]);
+  });
+
+  it('turns connection reuse off where it costs a second (before 5.9)', () => {
+    const reuse = (major: number, minor: number) =>
+      plan(threeNodes(['inet']), { ...FACTS, kernel: { major, minor } }).get(
+        'sysctl mesh-lb net.ipv4.vs.conn_reuse_mode',
+      );
+    expect([reuse(5, 8), reuse(5, 9), reuse(6, 0), reuse(4, 19)]).toMatchObject([
+      { value: '0' },
+      { value: '1' },
+      { value: '1' },
+      { value: '0' },
+    ]);
+  });
+
+  it('keeps a port without tasks published, with nothing behind it', () => {
+    const objects = plan({ ...emptyAssignment(1, ['inet', 'inet6']), ports: [port('udp', 53, [])] }, FACTS);
+    expect(kinds(objects.values(), 'virtual-service')).toHaveLength(2);
+    expect(kinds(objects.values(), 'real-server')).toHaveLength(0);
+    expect(kinds(objects.values(), 'set-member')).toHaveLength(2);
+  });
+
+  it('drains TCP by weight 0 and lets UDP go at once; host mode is no part of it', () => {
+    const drained = [endpoint(1, 1, 'inet', 80, 0)];
+    const of = (protocol: 'tcp' | 'udp' | 'sctp') =>
+      kinds(
+        plan({ ...emptyAssignment(1, ['inet']), ports: [port(protocol, 80, drained)] }, FACTS).values(),
+        'real-server',
+      );
+    expect(of('tcp')).toMatchObject([{ weight: 0 }]);
+    expect(of('sctp')).toMatchObject([{ weight: 0 }]);
+    expect(of('udp')).toEqual([]);
+    const host = { ...port('tcp', 80, drained), mode: 'host' as const };
+    expect(kinds(plan({ ...emptyAssignment(1, ['inet']), ports: [host] }, FACTS).values(), 'set-member')).toEqual([]);
+  });
+});
+
+describe('planDelta', () => {
+  it('gives the same steps as two whole plans', () => {
+    fc.assert(
+      fc.property(
+        anyFamilies.chain((families) => fc.tuple(anyAssignment(families), anyAssignment(families))),
+        ([before, after]) => {
+          const delta = assignmentDelta(before, { ...after, revision: before.revision + 1 })!;
+          const { have, want } = planDelta(before, delta, FACTS);
+          expect(diff(stateOf(have), stateOf(want))).toEqual(diff(plan(before, FACTS), plan(after, FACTS)));
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  it('plans only what a delta touches', () => {
+    const ports = Array.from({ length: 20_000 }, (_, index) => port('tcp', index + 1, [endpoint(2, 1, 'inet', 80)]));
+    const before = { ...threeNodes(['inet']), ports };
+    const changed = port('tcp', 777, [endpoint(2, 1, 'inet', 80), endpoint(3, 1, 'inet', 80)]);
+    const delta = assignmentDelta(before, { ...before, revision: 2, ports: ports.with(776, changed) })!;
+    const { have, want } = planDelta(before, delta, FACTS);
+    expect([have.length, want.length]).toEqual([4, 5]);
+    const after = applyAssignmentDelta(before, delta);
+    expect(after.ok && after.value.ports[776]).toEqual(changed);
+  });
+
+  it('touches nothing else when a task comes', () => {
+    const before = threeNodes(['inet']);
+    const after = { ...before, revision: 2, tasks: [...before.tasks, task('bbbbbbbbbbbb', 1, 2, ['inet'])] };
+    const { have, want } = planDelta(before, assignmentDelta(before, after)!, FACTS);
+    expect(have).toEqual([]);
+    expect(new Set(want.map(({ netns }) => netns))).toEqual(new Set(['mesh-task-bbbbbbbbbbbb', 'mesh-net-ingress']));
+  });
+});
+
+describe('addressAt', () => {
+  it('counts within a block, with carry, in canonical text', () => {
+    expect(addressAt('10.252.1.0/24', 0)).toBe('10.252.1.0');
+    expect(addressAt('10.252.0.0/16', 300)).toBe('10.252.1.44');
+    expect(addressAt('10.252.1.128/25', 5)).toBe('10.252.1.133');
+    expect(addressAt('fd6d:65:73:1::/64', 0)).toBe('fd6d:65:73:1::');
+    expect(addressAt('fd6d:65:73:1::/64', 65_535)).toBe('fd6d:65:73:1::ffff');
+    expect(addressAt('fd6d:65:73:1::/112', 18)).toBe('fd6d:65:73:1::12');
+  });
+});
