@@ -65,5 +65,6 @@ function substitute(name: string, expression: string, value: string | undefined)
 }
 
 function malformed(message: string): InterpolationError {
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: these are the variables of the compose-spec
   return { message, remedy: 'write `${NAME}` or `${NAME:-default}` for a variable, `$$` for a dollar sign' };
 }

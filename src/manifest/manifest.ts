@@ -101,10 +101,15 @@ function checkDocument(document: ManifestDocument, found: Found[], errors: Manif
     if (service.success) {
       found.push({ spec: { name, ...service.data.spec }, portEntries: service.data.portEntries, document, path });
     } else {
-      const explained = service.error.issues.flatMap((issue) =>
-        explain(issue, path, document, entry, keysAt(issue.path)),
+      const { issues } = service.error;
+      // Who wrote an image meant it to be run: that it is not supported is the one thing to say.
+      const image = issues.some(
+        (issue) => issue.code === 'unrecognized_keys' && /^(image|build)$/m.test(issue.keys.join('\n')),
       );
-      errors.push(...explained);
+      for (const issue of issues) {
+        if (image && issue.code === 'custom' && issue.path.length === 0) continue;
+        errors.push(...explain(issue, path, document, entry, keysAt(issue.path)));
+      }
     }
   }
   return Object.keys(services).length;

@@ -1,4 +1,4 @@
-import { stringify } from 'yaml';
+import { Document, isScalar, Scalar, visit } from 'yaml';
 import type { PortSpec, ServiceSpec } from '../model/spec.ts';
 import { formatDuration } from './duration.ts';
 
@@ -8,7 +8,14 @@ import { formatDuration } from './duration.ts';
  */
 export function renderManifest(specs: readonly ServiceSpec[]): string {
   const services = Object.fromEntries(specs.map((spec) => [spec.name, service(spec)]));
-  return stringify({ services }, { lineWidth: 0, aliasDuplicateObjects: false, schema: 'core', version: '1.2' });
+  const document = new Document({ services }, { aliasDuplicateObjects: false, schema: 'core', version: '1.2' });
+  visit(document, {
+    Pair(_, { key }) {
+      // A label of this name would be read as a merge key.
+      if (isScalar(key) && key.value === '<<') key.type = Scalar.QUOTE_DOUBLE;
+    },
+  });
+  return document.toString({ lineWidth: 0 });
 }
 
 function service(spec: ServiceSpec): Record<string, unknown> {
@@ -55,7 +62,8 @@ function port(spec: PortSpec): Record<string, unknown> {
 const dollars = (text: string): string => text.replaceAll('$', '$$$$');
 
 function escapeValues(record: Record<string, string>): Record<string, string> {
-  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, dollars(value)]));
+  const sorted = Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(sorted.map(([key, value]) => [key, dollars(value)]));
 }
 
 function unlessEmpty(key: string, value: object): Record<string, unknown> {
