@@ -42,7 +42,7 @@ run_qemu() {
   )
   arguments+=(-m "${VM_MEMORY:-3072}" -smp 2 -nodefaults -no-user-config -display none -no-reboot
     -kernel "$kernel/vmlinuz" -initrd "$kernel/initramfs" -serial "file:$x/kernel.log"
-    -append 'console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off selinux=0 apparmor=0 random.trust_cpu=on')
+    -append "console=ttyS0 loglevel=${VM_LOGLEVEL:-4} panic=-1 mitigations=off selinux=0 apparmor=0 random.trust_cpu=on")
 
   if [[ -e $x/interactive ]]; then
     qemu-system-x86_64 "${arguments[@]}" -chardev stdio,id=tty,signal=off -device virtio-serial-pci -device virtconsole,chardev=tty
@@ -66,7 +66,7 @@ run_qemu() {
   if [[ -s $x/status ]]; then return "$(cat "$x/status")"; fi
   cat "$x/qemu.log" >&2
   say "--- end of the guest's kernel log"; tail -n 30 "$x/kernel.log" >&2 2>/dev/null || true; say '---'
-  if [[ -e $x/hung ]]; then die "the guest did not come up within ${VM_BOOT_TIMEOUT:-120} s (VM_BOOT_TIMEOUT)"
+  if [[ -e $x/hung ]]; then die "the guest did not come up within ${VM_BOOT_TIMEOUT:-120} s (VM_BOOT_TIMEOUT; VM_LOGLEVEL=7 tells more)"
   elif [[ $status == 124 || $status == 137 ]]; then say "test host: stopped after ${VM_TIMEOUT:-1500} s (VM_TIMEOUT)"; return 124
   else die "the guest ended without an exit status (QEMU: $status)"
   fi
