@@ -14,6 +14,7 @@ import {
   type NetnsReference,
   readLinkInfo,
   type VxlanConfig,
+  writeKind,
   writeLinkInfo,
   writeNetns,
 } from './link-kind.ts';
@@ -33,7 +34,6 @@ const IFLA_EXT_MASK = 29;
 const IFLA_LINK_NETNSID = 37;
 const IFLA_PROP_LIST = 52;
 const IFLA_ALT_IFNAME = 53;
-const IFLA_INFO_KIND = 1;
 /** Statistics are half of a link's message and nobody here reads them (RTEXT_FILTER_SKIP_STATS, rtnetlink.h). */
 const RTEXT_FILTER_SKIP_STATS = 8;
 /** sizeof(struct ifinfomsg) */
@@ -132,7 +132,7 @@ export function dumpLinks(filter: { kind?: string; master?: number } = {}): Netl
   if (filter.master !== undefined) writer.putU32(IFLA_MASTER, filter.master);
   if (filter.kind !== undefined) {
     const { kind } = filter;
-    writer.nested(IFLA_LINKINFO, () => writer.putString(IFLA_INFO_KIND, kind, IFNAMSIZ));
+    writer.nested(IFLA_LINKINFO, () => writeKind(writer, kind));
   }
   writer.putU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
   return { type: RTM_GETLINK, flags: NLM_F_REQUEST | NLM_F_DUMP, payload: writer.finish() };
