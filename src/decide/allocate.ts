@@ -1,0 +1,80 @@
+import type { Cidr, Protocol } from '../model/address.ts';
+import { addressAt, blockOf, blockSize, slotOf } from '../model/block.ts';
+import type { Network, NetworkSubnet, Node, Task } from '../model/cluster.ts';
+import { BLOCK_SLOT } from '../model/names.ts';
+
+/** Automatic published ports, as in Swarm. */
+export const AUTOMATIC_PORTS = { from: 30_000, to: 32_767 } as const;
+
+/** The block of a node in a subnet; undefined when its number lies past the subnet's end. */
+export function nodeBlock(subnet: NetworkSubnet, node: Pick<Node, 'number'>): Cidr | undefined {
+  return blockOf(subnet.cidr, subnet.blockPrefix, node.number);
+}
+
+/** The lowest node number that is free and has a block in every subnet; undefined when all are taken. */
+export function allocateNodeNumber(nodes: readonly Node[], networks: readonly Network[]): number | undefined {
+  const taken = new Set(nodes.map((node) => node.number));
+  const subnets = networks.flatMap((network) => network.subnets);
+  for (let number = 1; number <= 65_535; number += 1) {
+    if (subnets.some((subnet) => nodeBlock(subnet, { number }) === undefined)) return undefined;
+    if (!taken.has(number)) return number;
+  }
+  return undefined;
+}
+
+/**
+ * Addresses for a new task on a node, one per network and family, or undefined when a block is full. The search goes on
+ * from the newest task's address, so that one just freed is not given again at once: clients may still have it in mind.
+ */
+export function allocateAddresses(
+  node: Pick<Node, 'number'>,
+  networks: readonly Network[],
+  there: readonly Task[],
+): Task['addresses'] | undefined {
+  const addresses: Task['addresses'] = [];
+  for (const network of networks) {
+    for (const subnet of network.subnets) {
+      const block = nodeBlock(subnet, node);
+      const address = block && freeAddress(block, network.id, there);
+      if (address === undefined) return undefined;
+      addresses.push({ networkId: network.id, address });
+    }
+  }
+  return addresses;
+}
+
+function freeAddress(block: Cidr, networkId: string, there: readonly Task[]): string | undefined {
+  // The last address of an IPv4 block is its broadcast address to people's eyes, if not to the kernel.
+  const slots = blockSize(block) - 1 - BLOCK_SLOT.firstTask;
+  const taken = new Set<number>();
+  let newest: { createdAt: number; slot: number } | undefined;
+  for (const task of there) {
+    for (const own of task.addresses) {
+      if (own.networkId !== networkId || own.address.includes(':') !== block.includes(':')) continue;
+      const slot = slotOf(block, own.address);
+      taken.add(slot);
+      const later =
+        newest === undefined ||
+        task.createdAt > newest.createdAt ||
+        (task.createdAt === newest.createdAt && slot > newest.slot);
+      if (later) newest = { createdAt: task.createdAt, slot };
+    }
+  }
+  const start = newest === undefined ? 0 : newest.slot + 1 - BLOCK_SLOT.firstTask;
+  for (let step = 0; step < slots; step += 1) {
+    const slot = BLOCK_SLOT.firstTask + ((start + step) % slots);
+    if (!taken.has(slot)) return addressAt(block, slot);
+  }
+  return undefined;
+}
+
+/** A free automatic port of a protocol, or undefined when the range is full. */
+export function allocatePort(
+  protocol: Protocol,
+  taken: (protocol: Protocol, port: number) => boolean,
+): number | undefined {
+  for (let port: number = AUTOMATIC_PORTS.from; port <= AUTOMATIC_PORTS.to; port += 1) {
+    if (!taken(protocol, port)) return port;
+  }
+  return undefined;
+}

@@ -1,0 +1,19 @@
+import type { Network, Node, Task } from '../model/cluster.ts';
+
+/** What a decision about one service may know of the rest of the cluster. */
+export interface Context {
+  /** Wall clock, ms. */
+  now: number;
+  /** The store revision that the writes of this decision will get. */
+  nextRevision: number;
+  nodes: readonly Node[];
+  networks: readonly Network[];
+  /** All tasks that have an address on this node, ended ones too. */
+  tasksOn(nodeId: string): readonly Task[];
+  /** Newest store revision whose effects the kernel of this node is known to hold. */
+  acknowledged(nodeId: string): number;
+  /** Open connections to a draining task over all ready nodes; undefined while one of them has not said. */
+  openConnections(taskId: string): number | undefined;
+  /** A new id: 12 characters of 0-9a-z, never given before. */
+  newId(): string;
+}

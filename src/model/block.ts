@@ -1,0 +1,62 @@
+import ipaddr from 'ipaddr.js';
+import type { Cidr, Family, IpAddress } from './address.ts';
+import { familyOf } from './address.ts';
+
+/** Address number `slot` of a block, counted from its first; `slot` is at most 65535. */
+export function addressAt(block: Cidr, slot: number): IpAddress {
+  const [network] = ipaddr.parseCIDR(block);
+  const bytes = network.toByteArray();
+  let carry = slot;
+  for (let index = bytes.length - 1; index >= 0 && carry > 0; index--) {
+    const sum = bytes[index]! + carry;
+    bytes[index] = sum & 0xff;
+    carry = sum >> 8;
+  }
+  const address = ipaddr.fromByteArray(bytes);
+  return address instanceof ipaddr.IPv6 ? address.toRFC5952String() : address.toString();
+}
+
+/** Prefix length of a single address. */
+export function hostPrefix(family: Family): 32 | 128 {
+  return family === 'inet' ? 32 : 128;
+}
+
+/** A network of one address: `10.252.1.2/32`. */
+export function hostNetwork(address: IpAddress): Cidr {
+  return `${address}/${hostPrefix(familyOf(address))}`;
+}
+
+export const DEFAULT_DESTINATION: Record<Family, Cidr> = { inet: '0.0.0.0/0', inet6: '::/0' };
+
+/** The `number`-th block of prefix length `blockPrefix` in a subnet, or undefined when the subnet has no such block. */
+export function blockOf(subnet: Cidr, blockPrefix: number, number: number): Cidr | undefined {
+  const [network, prefix] = ipaddr.parseCIDR(subnet);
+  const bits = network.toByteArray().length * 8;
+  if (number < 0 || number >= 2 ** (blockPrefix - prefix)) return undefined;
+  const first = BigInt(
+    `0x${network
+      .toByteArray()
+      .map((byte) => byte.toString(16).padStart(2, '0'))
+      .join('')}`,
+  );
+  return `${addressText(first + (BigInt(number) << BigInt(bits - blockPrefix)), bits)}/${blockPrefix}`;
+}
+
+/** How many addresses a block has, 65536 at the most: nobody numbers more than that. */
+export function blockSize(block: Cidr): number {
+  const [network, prefix] = ipaddr.parseCIDR(block);
+  return 2 ** Math.min(16, network.toByteArray().length * 8 - prefix);
+}
+
+/** Which number an address has in a block; the opposite of `addressAt`. */
+export function slotOf(block: Cidr, address: IpAddress): number {
+  const [network] = ipaddr.parseCIDR(block);
+  const distance = (bytes: number[]) => bytes.slice(-4).reduce((sum, byte) => sum * 256 + byte, 0);
+  return distance(ipaddr.parse(address).toByteArray()) - distance(network.toByteArray());
+}
+
+function addressText(value: bigint, bits: number): IpAddress {
+  const hex = value.toString(16).padStart(bits / 4, '0');
+  const address = ipaddr.fromByteArray(hex.match(/../g)!.map((pair) => Number.parseInt(pair, 16)));
+  return address instanceof ipaddr.IPv6 ? address.toRFC5952String() : address.toString();
+}
