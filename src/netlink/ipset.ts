@@ -165,7 +165,7 @@ function batchRequests(command: number, flags: number, name: string, entries: re
     const part = entries.slice(from, from + BATCH);
     const writer = setWriter(name, 64 + part.length * 40);
     // The attribute at command level is where the kernel writes the line of the failed element.
-    putNet32(writer, ATTR_LINENO, 0);
+    putNet32(writer, ATTR_LINENO, from + 1);
     writer.nested(ATTR_ADT | NLA_F_NESTED, () => {
       part.forEach((entry, i) => {
         writer.nested(ATTR_DATA | NLA_F_NESTED, () => writeEntry(writer, entry, from + i + 1));

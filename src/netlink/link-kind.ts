@@ -95,13 +95,15 @@ export function writeNetns(writer: AttributeWriter, netns: NetnsReference): void
   else writer.putU32(IFLA_NET_NS_PID, netns.pid);
 }
 
+/** Without the NUL, as iproute2 sends it; the kernel takes both. */
+export function writeKind(writer: AttributeWriter, kind: string): void {
+  const bytes = Uint8Array.from(kind, (char) => char.charCodeAt(0));
+  writer.put(IFLA_INFO_KIND, bytes);
+}
+
 export function writeLinkInfo(writer: AttributeWriter, config: LinkConfig): void {
   writer.nested(IFLA_LINKINFO, () => {
-    // Unterminated as iproute2 sends it; the kernel takes both.
-    writer.put(
-      IFLA_INFO_KIND,
-      Uint8Array.from(config.kind, (char) => char.charCodeAt(0)),
-    );
+    writeKind(writer, config.kind);
     if (config.kind === 'vxlan') writer.nested(IFLA_INFO_DATA, () => writeVxlan(writer, config));
     const peer = config.kind === 'veth' ? config.peer : undefined;
     if (peer !== undefined) {

@@ -29,6 +29,9 @@ const STATES = [
 ] as const;
 export type SocketState = (typeof STATES)[number];
 
+/** `listen` and `close`, as ss asks for: TCP sockets that wait are in the one, UDP sockets in the other. */
+const WAITING = (1 << STATES.indexOf('listen')) | (1 << STATES.indexOf('close'));
+
 /** A socket of the netns the netlink socket is in. */
 export interface SocketEntry {
   family: Family;
@@ -45,9 +48,8 @@ export interface SocketEntry {
  * protocol and one family; an IPv6 socket on `::` usually takes IPv4 too.
  */
 export function dumpListeners(protocol: 'tcp' | 'udp', family: Family): NetlinkRequest {
-  const states = 1 << STATES.indexOf(protocol === 'tcp' ? 'listen' : 'close');
   const writer = new AttributeWriter(64).u8(familyNumber(family)).u8(protocol === 'tcp' ? IPPROTO_TCP : IPPROTO_UDP);
-  const payload = writer.zeros(2).u32(states).zeros(SOCKID).finish();
+  const payload = writer.zeros(2).u32(WAITING).zeros(SOCKID).finish();
   return { type: SOCK_DIAG_BY_FAMILY, flags: NLM_F_REQUEST | NLM_F_DUMP, payload };
 }
 
