@@ -1,6 +1,6 @@
 // Builds dist/: generated gRPC types, the two programs as bundles, and the native parts beside them.
 import { execFileSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { build } from 'esbuild';
 
 const root = import.meta.dirname;
@@ -49,5 +49,8 @@ for (const name of ['meshd', 'meshctl']) {
 }
 for (const file of ['mesh.node', 'mesh-task']) {
   const built = `${root}/native/build/Release/${file}`;
-  if (existsSync(built)) copyFileSync(built, `${root}/dist/${file}`);
+  if (!existsSync(built)) continue;
+  // Renamed into place: what runs from the old file goes on with it.
+  copyFileSync(built, `${root}/dist/.${file}`);
+  renameSync(`${root}/dist/.${file}`, `${root}/dist/${file}`);
 }
