@@ -1,0 +1,131 @@
+import { MeshError } from '../base/errors.ts';
+import type { Service } from '../model/cluster.ts';
+import { sameValue } from '../model/equality.ts';
+import type { PortSpec, ServiceSpec } from '../model/spec.ts';
+import { AUTOMATIC_PORTS, allocatePort } from './allocate.ts';
+
+/** What storing a spec would mean, decided against the services that are stored now. */
+export interface Admission {
+  action: 'created' | 'updated' | 'unchanged';
+  /** The spec to store: ports nobody chose are chosen. */
+  spec: ServiceSpec;
+  /** Tasks of the service have to be replaced. */
+  newGeneration: boolean;
+  /** In words, empty unless updated. */
+  changes: string[];
+}
+
+/**
+ * May this spec be stored beside the others? Port rules are Swarm's: one owner for each protocol and published port in
+ * ingress mode; host mode ports of different services may meet (their tasks then never share a node).
+ * Throws MeshError `conflict` (port taken), `invalid` (a change that is not allowed), `exhausted` (no automatic port left).
+ */
+export function admit(spec: ServiceSpec, current: Service | undefined, others: Iterable<Service>): Admission {
+  const owners = portOwners(others, current?.id);
+  for (const port of spec.ports) refuseConflict(port, owners);
+  if (current !== undefined && current.spec.mode !== spec.mode) {
+    throw new MeshError(
+      'invalid',
+      `service ${spec.name} is ${current.spec.mode}; its mode cannot become ${spec.mode}: remove it first (meshctl service rm ${spec.name})`,
+    );
+  }
+  const complete = { ...spec, ports: choosePorts(spec.ports, current?.spec.ports ?? [], owners) };
+  if (current === undefined) return { action: 'created', spec: complete, newGeneration: false, changes: [] };
+  if (sameValue(current.spec, complete)) {
+    return { action: 'unchanged', spec: current.spec, newGeneration: false, changes: [] };
+  }
+  return {
+    action: 'updated',
+    spec: complete,
+    newGeneration: TASK_FIELDS.some((field) => !sameValue(current.spec[field], complete[field])),
+    changes: describe(current.spec, complete),
+  };
+}
+
+/** A change of these needs new tasks. Ports are not among them: they belong to the data path alone. */
+const TASK_FIELDS = ['command', 'environment', 'workingDir', 'user', 'runtime'] as const;
+
+interface Owner {
+  service: Service;
+  mode: PortSpec['mode'];
+}
+
+function portOwners(services: Iterable<Service>, except: string | undefined): Map<string, Owner> {
+  const owners = new Map<string, Owner>();
+  for (const service of services) {
+    if (service.id === except) continue;
+    for (const port of service.spec.ports) {
+      if (port.published !== undefined) owners.set(`${port.published}/${port.protocol}`, { service, mode: port.mode });
+    }
+  }
+  return owners;
+}
+
+function refuseConflict(port: PortSpec, owners: ReadonlyMap<string, Owner>): void {
+  const owner = port.published === undefined ? undefined : owners.get(`${port.published}/${port.protocol}`);
+  if (owner === undefined || (owner.mode === 'host' && port.mode === 'host')) return;
+  const how = owner.mode === 'ingress' ? 'as an ingress port' : 'as a host-published port';
+  const { name, id } = owner.service;
+  throw new MeshError(
+    'conflict',
+    `port '${port.published}/${port.protocol}' is already in use by service '${name}' (${id}) ${how}; publish another port, or remove that service`,
+  );
+}
+
+/** Ingress ports without a number get one, the one they had before if they had one. */
+function choosePorts(
+  ports: readonly PortSpec[],
+  before: readonly PortSpec[],
+  owners: ReadonlyMap<string, Owner>,
+): PortSpec[] {
+  const mine = new Set(
+    ports.flatMap((port) => (port.published === undefined ? [] : [`${port.published}/${port.protocol}`])),
+  );
+  return ports.map((port) => {
+    if (port.published !== undefined || port.mode !== 'ingress') return port;
+    const earlier = before.find(
+      (old) => old.protocol === port.protocol && old.target === port.target && isAutomatic(old.published),
+    );
+    const free = (key: string) => !owners.has(key) && !mine.has(key);
+    const sticky = earlier?.published;
+    const published =
+      sticky !== undefined && free(`${sticky}/${port.protocol}`)
+        ? sticky
+        : allocatePort(port.protocol, (protocol, number) => !free(`${number}/${protocol}`));
+    if (published === undefined) {
+      throw new MeshError(
+        'exhausted',
+        `no automatic ${port.protocol} port is left in ${AUTOMATIC_PORTS.from}-${AUTOMATIC_PORTS.to}; name a published port for target ${port.target}`,
+      );
+    }
+    mine.add(`${published}/${port.protocol}`);
+    return { ...port, published };
+  });
+}
+
+function isAutomatic(port: number | undefined): boolean {
+  return port !== undefined && port >= AUTOMATIC_PORTS.from && port <= AUTOMATIC_PORTS.to;
+}
+
+/** An update in words, a line each. Values of the environment are not shown: they may be secrets. */
+function describe(before: ServiceSpec, after: ServiceSpec): string[] {
+  const lines: string[] = [];
+  if (before.replicas !== after.replicas) lines.push(`replicas ${before.replicas} → ${after.replicas}`);
+  const text = (port: PortSpec) => `${port.published ?? '?'}:${port.target}/${port.protocol}`;
+  const old = new Set(before.ports.map(text));
+  const now = new Set(after.ports.map(text));
+  for (const port of now) if (!old.has(port)) lines.push(`port ${port} added`);
+  for (const port of old) if (!now.has(port)) lines.push(`port ${port} removed`);
+  const fields: [keyof ServiceSpec, string][] = [
+    ['command', 'command'],
+    ['environment', 'environment'],
+    ['workingDir', 'working directory'],
+    ['user', 'user'],
+    ['constraints', 'placement constraints'],
+    ['restart', 'restart policy'],
+    ['stopGracePeriod', 'stop grace period'],
+    ['labels', 'labels'],
+  ];
+  for (const [field, words] of fields) if (!sameValue(before[field], after[field])) lines.push(`${words} changed`);
+  return lines;
+}
