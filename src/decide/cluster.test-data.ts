@@ -1,0 +1,140 @@
+// A cluster in memory that does what agents do, as fast as the test wants: the other side of the deciding functions.
+import type { Network, Node, Service, Task, TaskState } from '../model/cluster.ts';
+import { isTerminal } from '../model/cluster.ts';
+import type { ServiceSpec } from '../model/spec.ts';
+import type { Context } from './context.ts';
+import { type Orchestration, orchestrate } from './orchestrate.ts';
+
+const stored = { version: 1, createdAt: 0, updatedAt: 0 };
+
+export function node(number: number, more: Partial<Node> = {}): Node {
+  return {
+    ...stored,
+    id: `n${number}`,
+    name: `node${number}`,
+    number,
+    role: 'worker',
+    labels: {},
+    availability: 'active',
+    underlay: `192.0.2.${number}`,
+    state: 'ready',
+    stateSince: 0,
+    agentVersion: 'test',
+    kernelRelease: '6.1.0',
+    ...more,
+  };
+}
+
+export const ingress: Network = {
+  ...stored,
+  id: 'ingress',
+  name: 'ingress',
+  vni: 4096,
+  subnets: [{ family: 'inet', cidr: '10.252.0.0/14', blockPrefix: 24 }],
+};
+
+export function service(spec: Partial<ServiceSpec>): Service {
+  return {
+    ...stored,
+    id: 's1',
+    name: 'web',
+    taskGeneration: 1,
+    spec: {
+      name: 'web',
+      labels: {},
+      runtime: 'process',
+      command: ['serve'],
+      workingDir: '/',
+      environment: {},
+      mode: 'replicated',
+      replicas: 1,
+      constraints: [],
+      restart: { condition: 'any', maxAttempts: 0, window: 0 },
+      stopGracePeriod: 10_000,
+      ports: [{ protocol: 'tcp', target: 80, published: 8080, mode: 'ingress' }],
+      ...spec,
+    },
+  };
+}
+
+export class Cluster {
+  nodes: Node[];
+  tasks: Task[] = [];
+  now = 1_000_000;
+  wakeAt: number | undefined;
+  /** Whether nodes acknowledge what they are told. */
+  acknowledgements = true;
+  readonly connections = new Map<string, number>();
+  #service: Service | undefined;
+  #revision = 1;
+  #ids = 0;
+
+  constructor(nodes: Node[]) {
+    this.nodes = nodes;
+  }
+
+  apply(wanted: Service, newGeneration = false): void {
+    const generation = (this.#service?.taskGeneration ?? 1) + (newGeneration ? 1 : 0);
+    this.#service = { ...wanted, taskGeneration: generation };
+  }
+
+  removeService(): void {
+    this.#service = undefined;
+  }
+
+  running(): Task[] {
+    return this.tasks.filter((task) => task.status.state === 'running').sort((a, b) => a.slot - b.slot);
+  }
+
+  end(id: string, state: TaskState): void {
+    this.tasks = this.tasks.map((task) =>
+      task.id === id ? { ...task, status: { ...task.status, state, since: this.now } } : task,
+    );
+  }
+
+  decide(): Orchestration {
+    const context: Context = {
+      now: this.now,
+      nextRevision: this.#revision + 1,
+      nodes: this.nodes,
+      networks: [ingress],
+      tasksOn: (nodeId) => this.tasks.filter((task) => task.nodeId === nodeId),
+      acknowledged: () => (this.acknowledgements ? this.#revision : 0),
+      openConnections: (taskId) => this.connections.get(taskId) ?? 0,
+      newId: () => {
+        this.#ids += 1;
+        return `t${this.#ids}`;
+      },
+    };
+    return orchestrate(this.#service, this.tasks, context);
+  }
+
+  /** One decision, and one step of every agent. Whether anything changed. */
+  step(): boolean {
+    const { put, remove, wakeAt } = this.decide();
+    this.wakeAt = wakeAt;
+    const changed = new Map(put.map((task) => [task.id, { ...task, version: task.version + 1 }]));
+    const removed = new Set(remove.map((task) => task.id));
+    const kept = this.tasks.filter((task) => !removed.has(task.id) && !changed.has(task.id));
+    this.tasks = [...kept, ...changed.values()];
+    if (put.length + remove.length > 0) this.#revision += 1;
+    const before = this.tasks;
+    this.tasks = this.tasks.map((task) => this.#live(task));
+    return put.length + remove.length > 0 || this.tasks.some((task, index) => task !== before[index]);
+  }
+
+  settle(): void {
+    for (let round = 0; this.step(); round += 1) if (round > 500) throw new Error('does not settle');
+  }
+
+  /** What the agent of a task does next. */
+  #live(task: Task): Task {
+    const home = this.nodes.find((each) => each.id === task.nodeId);
+    if (home === undefined || home.state === 'down' || isTerminal(task.status.state)) return task;
+    const to = (state: TaskState): Task => ({ ...task, status: { ...task.status, state, since: this.now } });
+    if (task.desired === 'shutdown') return to('shutdown');
+    if (task.status.state === 'assigned') return to('starting');
+    if (task.status.state === 'starting') return to('running');
+    return task;
+  }
+}

@@ -1,0 +1,212 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { isTerminal, type Task } from '../model/cluster.ts';
+import { Cluster, node, service } from './cluster.test-data.ts';
+
+const live = (tasks: readonly Task[]) =>
+  tasks.filter((task) => task.desired === 'running' && !isTerminal(task.status.state));
+
+describe('a replicated service', () => {
+  test('gets its tasks on suitable nodes only, spread evenly', () => {
+    const cluster = new Cluster([node(1), node(2), node(3)]);
+    cluster.apply(service({ replicas: 4, constraints: [{ key: 'node.hostname', operator: '!=', value: 'NODE1' }] }));
+    cluster.settle();
+    expect(
+      cluster
+        .running()
+        .map((task) => task.nodeId)
+        .sort(),
+    ).toEqual(['n2', 'n2', 'n3', 'n3']);
+  });
+
+  test('waits with an explanation when no node suits, and starts when one does', () => {
+    const cluster = new Cluster([node(1), node(2, { state: 'down' })]);
+    cluster.apply(service({ replicas: 1, constraints: [{ key: 'node.labels.zone', operator: '==', value: 'a' }] }));
+    cluster.settle();
+    expect(cluster.tasks[0]?.status).toMatchObject({
+      state: 'pending',
+      message: 'no suitable node: of 2, 1 down, 1 not node.labels.zone == a',
+    });
+    cluster.nodes = [node(1, { labels: { zone: 'A' } })];
+    cluster.settle();
+    expect(cluster.running()).toHaveLength(1);
+  });
+
+  test('scaled down, the highest slots drain first and stop only when every node knows and nobody is connected', () => {
+    const cluster = new Cluster([node(1), node(2)]);
+    cluster.apply(service({ replicas: 3 }));
+    cluster.settle();
+    cluster.acknowledgements = false;
+    cluster.apply(service({ replicas: 1 }));
+    cluster.settle();
+    const leaving = cluster.tasks.filter((task) => task.desired === 'drain');
+    expect(leaving.map((task) => task.slot).sort()).toEqual([2, 3]);
+    expect(cluster.running()).toHaveLength(3);
+    cluster.acknowledgements = true;
+    cluster.connections.set(leaving[0]!.id, 2);
+    cluster.settle();
+    expect(cluster.running()).toHaveLength(2);
+    cluster.connections.clear();
+    cluster.settle();
+    expect(cluster.running().map((task) => task.slot)).toEqual([1]);
+  });
+
+  test('a drain ends with the grace period, whatever is still open', () => {
+    const cluster = new Cluster([node(1)]);
+    cluster.apply(service({ replicas: 1, stopGracePeriod: 5_000 }));
+    cluster.settle();
+    cluster.connections.set(cluster.tasks[0]!.id, 1);
+    cluster.apply(service({ replicas: 0, stopGracePeriod: 5_000 }));
+    cluster.settle();
+    expect(cluster.running()).toHaveLength(1);
+    expect(cluster.wakeAt).toBe(cluster.now + 5_000);
+    cluster.now += 5_000;
+    cluster.settle();
+    expect(cluster.running()).toHaveLength(0);
+  });
+
+  test('a failed task is replaced at once, then later and later', () => {
+    const cluster = new Cluster([node(1)]);
+    cluster.apply(service({ replicas: 1 }));
+    cluster.settle();
+    const waits: number[] = [];
+    for (let round = 0; round < 6; round += 1) {
+      cluster.end(cluster.running()[0]!.id, 'failed');
+      cluster.settle();
+      const next = live(cluster.tasks)[0]!;
+      waits.push(Math.max(0, (next.notBefore ?? 0) - cluster.now));
+      cluster.now = Math.max(cluster.now, next.notBefore ?? 0);
+      cluster.settle();
+    }
+    expect(waits).toEqual([0, 1_000, 2_000, 5_000, 10_000, 30_000]);
+    cluster.now += 60_000;
+    cluster.end(cluster.running()[0]!.id, 'failed');
+    cluster.settle();
+    expect(cluster.running()).toHaveLength(1);
+    expect(cluster.tasks.filter((task) => isTerminal(task.status.state))).toHaveLength(5);
+  });
+
+  test.each([
+    ['none', 'failed', 0],
+    ['on-failure', 'complete', 0],
+    ['on-failure', 'failed', 1],
+    ['any', 'complete', 1],
+  ] as const)('restart condition %s after %s leaves %i tasks', (condition, state, expected) => {
+    const cluster = new Cluster([node(1)]);
+    cluster.apply(service({ replicas: 1, restart: { condition, maxAttempts: 0, window: 0 } }));
+    cluster.settle();
+    cluster.end(cluster.running()[0]!.id, state);
+    cluster.settle();
+    expect(cluster.running()).toHaveLength(expected);
+  });
+
+  test('max_attempts is the end of it', () => {
+    const cluster = new Cluster([node(1)]);
+    cluster.apply(service({ replicas: 1, restart: { condition: 'any', delay: 0, maxAttempts: 2, window: 0 } }));
+    cluster.settle();
+    for (let round = 0; round < 2; round += 1) {
+      cluster.end(cluster.running()[0]!.id, 'failed');
+      cluster.settle();
+      expect(cluster.running()).toHaveLength(1);
+    }
+    cluster.end(cluster.running()[0]!.id, 'failed');
+    cluster.settle();
+    expect(cluster.running()).toHaveLength(0);
+  });
+
+  test('a changed command replaces task by task, the new one before the old', () => {
+    const cluster = new Cluster([node(1), node(2)]);
+    cluster.apply(service({ replicas: 3 }));
+    cluster.settle();
+    cluster.apply(service({ replicas: 3, command: ['new'] }), true);
+    for (let step = 0; step < 60; step += 1) {
+      cluster.step();
+      expect(cluster.running().length).toBeGreaterThanOrEqual(3);
+      expect(cluster.tasks.filter((task) => !isTerminal(task.status.state)).length).toBeLessThanOrEqual(5);
+    }
+    cluster.settle();
+    expect(cluster.running().map((task) => task.spec.command)).toEqual([['new'], ['new'], ['new']]);
+  });
+
+  test('tasks of a node that went down run elsewhere; when it returns it gives up its own', () => {
+    const cluster = new Cluster([node(1), node(2)]);
+    cluster.apply(service({ replicas: 2 }));
+    cluster.settle();
+    cluster.nodes = [node(1), node(2, { state: 'down' })];
+    cluster.settle();
+    expect(live(cluster.tasks).map((task) => task.nodeId)).toEqual(['n1', 'n1']);
+    cluster.nodes = [node(1), node(2)];
+    cluster.settle();
+    expect(cluster.running().map((task) => task.nodeId)).toEqual(['n1', 'n1']);
+  });
+
+  test('a removed service drains and leaves nothing behind', () => {
+    const cluster = new Cluster([node(1)]);
+    cluster.apply(service({ replicas: 2 }));
+    cluster.settle();
+    cluster.removeService();
+    cluster.settle();
+    expect(cluster.tasks).toEqual([]);
+  });
+});
+
+test('a global service has one task on every suitable node', () => {
+  const cluster = new Cluster([node(1), node(2), node(3, { availability: 'drain' })]);
+  cluster.apply(service({ mode: 'global' }));
+  cluster.settle();
+  expect(
+    cluster
+      .running()
+      .map((task) => task.nodeId)
+      .sort(),
+  ).toEqual(['n1', 'n2']);
+  cluster.nodes = [node(1), node(2), node(3), node(4)];
+  cluster.settle();
+  expect(cluster.running()).toHaveLength(4);
+});
+
+test('whatever happens, it settles at what is wanted, with no address twice, and then has nothing to do', () => {
+  const event = fc.oneof(
+    fc.record({ kind: fc.constant('scale' as const), replicas: fc.integer({ min: 0, max: 6 }) }),
+    fc.record({ kind: fc.constant('fail' as const), which: fc.nat(9) }),
+    fc.record({ kind: fc.constant('node' as const), number: fc.integer({ min: 1, max: 3 }), up: fc.boolean() }),
+    fc.record({ kind: fc.constant('command' as const), word: fc.constantFrom('a', 'b', 'c') }),
+    fc.record({ kind: fc.constant('steps' as const), count: fc.nat(5) }),
+  );
+  fc.assert(
+    fc.property(fc.array(event, { maxLength: 25 }), (events) => {
+      const cluster = new Cluster([node(1), node(2), node(3)]);
+      const want = { replicas: 2, command: ['a'] };
+      cluster.apply(service(want));
+      for (const what of events) {
+        if (what.kind === 'scale') {
+          want.replicas = what.replicas;
+          cluster.apply(service(want));
+        } else if (what.kind === 'command') {
+          const changed = want.command[0] !== what.word;
+          want.command = [what.word];
+          cluster.apply(service(want), changed);
+        } else if (what.kind === 'fail') {
+          const victim = cluster.running()[what.which];
+          if (victim) cluster.end(victim.id, 'failed');
+        } else if (what.kind === 'node') {
+          cluster.nodes = cluster.nodes.map((each) =>
+            each.number === what.number ? { ...each, state: what.up ? 'ready' : 'down' } : each,
+          );
+        } else for (let step = 0; step < what.count; step += 1) cluster.step();
+        const addresses = cluster.tasks
+          .filter((task) => !isTerminal(task.status.state))
+          .flatMap((task) => task.addresses.map((own) => own.address));
+        expect(new Set(addresses).size).toBe(addresses.length);
+      }
+      cluster.nodes = cluster.nodes.map((each) => ({ ...each, state: 'ready' }));
+      cluster.now += 3_600_000;
+      cluster.settle();
+      const running = cluster.running();
+      expect(running.map((task) => task.slot).sort()).toEqual(Array.from({ length: want.replicas }, (_, i) => i + 1));
+      for (const task of running) expect(task.spec.command).toEqual(want.command);
+      expect(cluster.decide()).toEqual({ put: [], remove: [] });
+    }),
+    { numRuns: 200 },
+  );
+});
