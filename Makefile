@@ -38,7 +38,7 @@ vm: setup
 	@test/host/vm $${MESH_CMD:+"$$MESH_CMD"}
 
 mesh: setup
-	@NODES='$(or $(NODES),3)' test/host/mesh "$$MESH_CMD"
+	@NODES='$(or $(NODES),3)' test/host/mesh $${MESH_CMD:+"$$MESH_CMD"}
 
 clean:
 	@rm -rf .cache dist native/build node_modules

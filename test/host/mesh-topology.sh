@@ -30,7 +30,7 @@ topology_up() {
     read -r -t 60 ready <&5 || die "a mesh host did not come up within 60 s"
     [[ $ready == up ]] || die "a mesh host did not come up: $ready"
   done
-  exec 5>&-
+  exec 5>&-; rm "$STATE/ready"
   for name in "${names[@]}"; do printf 'link set %s master underlay up\n' "${name%:*}"; done | ip -batch -
 }
 
