@@ -44,6 +44,12 @@ export function malformed(what: string): MeshError {
   return new MeshError('invalid', what);
 }
 
+/** A number cut to its field would be another valid object: a port, a mark, somebody else's table. */
+function inRange(value: number, max: number): number {
+  if (Number.isInteger(value) && value >= 0 && value <= max) return value;
+  throw unencodable(`${value} is no whole number from 0 to ${max}`);
+}
+
 /**
  * Appends fixed headers and attributes to one growing buffer. Fixed fields (`u8`, `u16` …) are written as they come;
  * attributes (`put…`) bring header and padding with them.
@@ -77,22 +83,22 @@ export class AttributeWriter {
   }
 
   u8(value: number): this {
-    this.#view.setUint8(this.#reserve(1), value);
+    this.#view.setUint8(this.#reserve(1), inRange(value, 0xff));
     return this;
   }
 
   u16(value: number): this {
-    this.#view.setUint16(this.#reserve(2), value, LITTLE_ENDIAN);
+    this.#view.setUint16(this.#reserve(2), inRange(value, 0xffff), LITTLE_ENDIAN);
     return this;
   }
 
   u32(value: number): this {
-    this.#view.setUint32(this.#reserve(4), value, LITTLE_ENDIAN);
+    this.#view.setUint32(this.#reserve(4), inRange(value, 0xffff_ffff), LITTLE_ENDIAN);
     return this;
   }
 
   be16(value: number): this {
-    this.#view.setUint16(this.#reserve(2), value);
+    this.#view.setUint16(this.#reserve(2), inRange(value, 0xffff));
     return this;
   }
 
@@ -123,31 +129,31 @@ export class AttributeWriter {
 
   putU8(type: number, value: number): this {
     const at = this.#attribute(type, 1);
-    this.#view.setUint8(at, value);
+    this.#view.setUint8(at, inRange(value, 0xff));
     return this;
   }
 
   putU16(type: number, value: number): this {
     const at = this.#attribute(type, 2);
-    this.#view.setUint16(at, value, LITTLE_ENDIAN);
+    this.#view.setUint16(at, inRange(value, 0xffff), LITTLE_ENDIAN);
     return this;
   }
 
   putU32(type: number, value: number): this {
     const at = this.#attribute(type, 4);
-    this.#view.setUint32(at, value, LITTLE_ENDIAN);
+    this.#view.setUint32(at, inRange(value, 0xffff_ffff), LITTLE_ENDIAN);
     return this;
   }
 
   putBe16(type: number, value: number): this {
     const at = this.#attribute(type, 2);
-    this.#view.setUint16(at, value);
+    this.#view.setUint16(at, inRange(value, 0xffff));
     return this;
   }
 
   putBe32(type: number, value: number): this {
     const at = this.#attribute(type, 4);
-    this.#view.setUint32(at, value);
+    this.#view.setUint32(at, inRange(value, 0xffff_ffff));
     return this;
   }
 

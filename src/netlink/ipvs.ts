@@ -138,8 +138,10 @@ export function ipvsRequest(
 
 /** IPv4: the mask in network order; IPv6: the prefix length in the machine's. */
 function putNetmask(writer: AttributeWriter, family: Family, prefix: number | undefined): void {
+  const longest = family === 'inet' ? 32 : 128;
+  if (prefix !== undefined && !(prefix >= 0 && prefix <= longest)) throw unencodable(`persistence prefix ${prefix}`);
   if (family === 'inet6') writer.putU32(SVC_NETMASK, prefix ?? 128);
-  else writer.putBe32(SVC_NETMASK, prefix === 0 ? 0 : 0xffff_ffff << (32 - (prefix ?? 32)));
+  else writer.putBe32(SVC_NETMASK, prefix === 0 ? 0 : (0xffff_ffff << (32 - (prefix ?? 32))) >>> 0);
 }
 
 function serviceRequest(genl: number, command: number, key: ServiceKey, settings: ServiceSettings): NetlinkRequest {

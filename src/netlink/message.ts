@@ -192,7 +192,8 @@ function attributesOffset(message: NetlinkMessage, errno: number, view: DataView
   if (message.type === NLMSG_DONE) return 4;
   if (view.byteLength < 4 + HEADER) throw malformed(`${view.byteLength} bytes are too few for the request's header`);
   const echoed = errno !== 0 && (message.flags & NLM_F_CAPPED) === 0 ? view.getUint32(4, LITTLE_ENDIAN) : HEADER;
-  return 4 + Math.min((Math.max(echoed, HEADER) + 3) & ~3, 0x7fff_fff0);
+  if (echoed > view.byteLength) throw malformed(`an echoed request of ${echoed} bytes in ${view.byteLength}`);
+  return 4 + ((Math.max(echoed, HEADER) + 3) & ~3);
 }
 
 function readExtendedAck(ack: Ack, attributes: Attributes): void {

@@ -20,7 +20,9 @@ function writeReference(netns: NetnsReference): AttributeWriter {
 
 /** `ip netns set`: gives another netns an id in the socket's netns; EEXIST when it has one already. */
 export function newNetnsId(netns: NetnsReference, id = NSID_NONE): NetlinkRequest {
-  const payload = writeReference(netns).putU32(NETNSA_NSID, id).finish();
+  const payload = writeReference(netns)
+    .putU32(NETNSA_NSID, id >>> 0)
+    .finish();
   return { type: RTM_NEWNSID, flags: NLM_F_REQUEST, payload };
 }
 
