@@ -44,7 +44,7 @@ export async function takeSteps(hands: Hands, ops: readonly Op[], meter: ApplyMe
     const [first] = group;
     if (first.step.lane === 'netlink') await sendGroup(hands, group, links, meter, fail);
     else if (first.step.lane === 'firewall') await filterGroup(hands, group, meter, fail);
-    else if (first.step.lane === 'sysctl') writeGroup(hands, group, fail);
+    else if (first.step.lane === 'sysctl') await writeGroup(hands, group, fail);
     else for (const task of group) pin(hands, task, fail);
   }
   return failures;
@@ -152,8 +152,10 @@ async function filterGroup(hands: Hands, group: Group, meter: ApplyMeter, fail: 
   });
 }
 
-function writeGroup(hands: Hands, group: Group, fail: Fail): void {
+async function writeGroup(hands: Hands, group: Group, fail: Fail): Promise<void> {
   const entries = group.flatMap(({ step }) => (step.lane === 'sysctl' ? [step] : []));
+  // These come with the module, which asking for the family loads.
+  if (entries.some(({ name }) => name.startsWith('net.ipv4.vs.'))) await hands.ipvs.find();
   try {
     const errors = writeSysctls(hands.namespaces.path(group[0].step.netns), entries);
     group.forEach((task, place) => {

@@ -28,7 +28,7 @@ const RECENT = 64;
 const TIME_LIMIT = 120_000;
 /** What kube-proxy writes on a big node is some tens of megabytes. */
 const MAX_OUTPUT = 256 * 1024 * 1024;
-const SEARCH_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const SEARCH_PATH = '/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin';
 
 export function openFirewall(namespaces: Namespaces, total: FirewallMeter): Firewall {
   const recent: number[] = [];
@@ -92,7 +92,7 @@ function binary(family: Family, what: 'save' | 'restore'): string {
 }
 
 /** Runs a command in a netns with `input` on its standard input; gives its output, or throws with what it said. */
-function runIn(
+export function runIn(
   netnsPath: string,
   command: string,
   args: readonly string[],

@@ -54,7 +54,7 @@ export function stepsOf(op: Op): Step[] {
     case 'netns':
       return netnsSteps(op.verb, object.netns, object.loopbackUp);
     case 'veth':
-      return op.verb === 'change' ? changeVeth(object, before) : [vethStep(op.verb, object)];
+      return op.verb === 'change' ? changeVeth(object, before) : vethSteps(op.verb, object);
     case 'vxlan':
       return [vxlanStep(op.verb, object)];
     case 'sysctl':
@@ -99,32 +99,33 @@ function netnsSteps(verb: Verb, netns: string, loopbackUp: boolean): Step[] {
     : [{ lane: 'namespace', netns, act: 'create' }];
 }
 
-function vethStep(verb: 'create' | 'delete', pair: VethPair): NetlinkStep {
+function vethSteps(verb: 'create' | 'delete', pair: VethPair): Step[] {
   const { netns, name, mtu, up, peer } = pair;
   const ends = [`${netns} ${name}`, `${peer.netns} ${peer.name}`];
-  if (verb === 'delete') return route(netns, () => deleteLink({ name }), [], ends);
-  return route(
+  if (verb === 'delete') return [route(netns, () => deleteLink({ name }), [], ends)];
+  const make = route(
     netns,
     ({ fd }) => {
-      const far = { name: peer.name, mtu: peer.mtu, up: peer.up };
+      const far = { name: peer.name, mtu: peer.mtu };
       const place = peer.netns === netns ? {} : { netns: { fd: fd(peer.netns) } };
       return newLink({ name, mtu, up, config: { kind: 'veth', peer: { ...far, ...place } } });
     },
     [],
     ends,
   );
+  // The kernel opens no end before both are there (veth_open, ENOTCONN), so the far one comes up afterwards.
+  return peer.up ? [make, setEnd(peer)] : [make];
+}
+
+function setEnd({ netns, name, mtu, up }: VethPair['peer']): NetlinkStep {
+  return route(netns, () => setLink({ name }, { mtu, up }));
 }
 
 function changeVeth(pair: VethPair, before: KernelObject): Step[] {
   const old = before.kind === 'veth' ? before : undefined;
   const steps: Step[] = [];
-  if (old?.mtu !== pair.mtu || old.up !== pair.up) {
-    steps.push(route(pair.netns, () => setLink({ name: pair.name }, { mtu: pair.mtu, up: pair.up })));
-  }
-  if (old?.peer.mtu !== pair.peer.mtu || old.peer.up !== pair.peer.up) {
-    const { netns, name, mtu, up } = pair.peer;
-    steps.push(route(netns, () => setLink({ name }, { mtu, up })));
-  }
+  if (old?.mtu !== pair.mtu || old.up !== pair.up) steps.push(setEnd(pair));
+  if (old?.peer.mtu !== pair.peer.mtu || old.peer.up !== pair.peer.up) steps.push(setEnd(pair.peer));
   return steps;
 }
 

@@ -1,0 +1,220 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { MeshError, messageOf } from '../base/errors.ts';
+import { getGenlFamily } from '../netlink/genetlink.ts';
+import { createSet, getSetType } from '../netlink/ipset.ts';
+import { IPVS_GENL_NAME, newService } from '../netlink/ipvs.ts';
+import { newLink } from '../netlink/link.ts';
+import type { NetlinkRequest } from '../netlink/message.ts';
+import { runIn } from './firewall.ts';
+import { ipvsFamily } from './ipvs.ts';
+import type { Namespaces } from './namespaces.ts';
+import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE, openTransport, type Transport } from './transport.ts';
+
+/** Something this machine lacks that meshd cannot work without. */
+export interface Finding {
+  what: 'capability' | 'module' | 'program';
+  name: string;
+  /** What was tried, what came of it, and how to get it. */
+  message: string;
+}
+
+/** include/uapi/linux/capability.h */
+const CAPABILITIES = { CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21 } as const;
+const SET = 'preflight';
+/** Everything the plan's rules use, one module's worth per line; none depends on anything else being there. */
+const RULES: readonly [table: string, module: string, rule: string][] = [
+  ['raw', 'xt_CT', 'PREROUTING -j CT --notrack'],
+  ['raw', 'xt_CT with conntrack zones (CONFIG_NF_CONNTRACK_ZONES)', 'PREROUTING -j CT --zone-orig mark'],
+  ['mangle', 'xt_set', `PREROUTING -p tcp -j SET --map-set ${SET} dst --map-mark`],
+  ['mangle', 'xt_connmark', 'PREROUTING -m connmark ! --mark 0 -j CONNMARK --restore-mark'],
+  ['mangle', 'xt_mark', 'PREROUTING -m mark ! --mark 0 -j MARK --set-mark 0'],
+  ['mangle', 'xt_TCPMSS', 'POSTROUTING -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu'],
+  ['nat', 'xt_set', `PREROUTING -p tcp -m set --match-set ${SET} dst -j RETURN`],
+  ['nat', 'xt_addrtype', 'PREROUTING -m addrtype --dst-type LOCAL -j RETURN'],
+  ['nat', 'xt_nat', 'PREROUTING -p tcp -j DNAT --to-destination DESTINATION'],
+  ['nat', 'xt_MASQUERADE', 'POSTROUTING -j MASQUERADE'],
+  ['filter', 'xt_conntrack', 'FORWARD -m conntrack --ctstate DNAT -j ACCEPT'],
+  ['filter', 'xt_REJECT', 'FORWARD -p tcp -j REJECT --reject-with tcp-reset'],
+];
+
+/**
+ * Tries everything meshd will ask of this kernel in a nameless netns that ends with the check. Loads modules, touches
+ * nothing else. Empty when all is there.
+ */
+export async function preflight(): Promise<Finding[]> {
+  const lacking = missingCapabilities();
+  if (lacking.length > 0) return lacking;
+  const scratch = await openScratch();
+  const transport = openTransport(scratch.namespaces, { sends: 0, messages: 0, bytes: 0 });
+  try {
+    const findings = [
+      ...(await checkLinks(transport)),
+      ...(await checkSets(transport)),
+      ...(await checkIpvs(transport)),
+    ];
+    const noSets = findings.some(({ name }) => name.startsWith('ip_set'));
+    return [...findings, ...(noSets ? [] : await checkFirewall(scratch.path))];
+  } finally {
+    transport.close();
+    scratch.end();
+  }
+}
+
+function missingCapabilities(): Finding[] {
+  const status = readFileSync('/proc/self/status', 'latin1');
+  const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
+  return Object.entries(CAPABILITIES)
+    .filter(([, bit]) => (effective & (1n << BigInt(bit))) === 0n)
+    .map(([name]) => ({
+      what: 'capability',
+      name,
+      message: `${name} is missing: run meshd as root, or give its unit AmbientCapabilities=${name}`,
+    }));
+}
+
+async function checkLinks(transport: Transport): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  const veth = await refusal(
+    transport,
+    NETLINK_ROUTE,
+    newLink({ name: 'v0', config: { kind: 'veth', peer: { name: 'v1' } } }),
+  );
+  if (veth) findings.push(missingModule('veth', `a veth pair cannot be made: ${veth}`));
+  const vxlan = await refusal(
+    transport,
+    NETLINK_ROUTE,
+    newLink({ name: 'x0', config: { kind: 'vxlan', vni: 1, port: 4789, gbp: true, learning: false } }),
+  );
+  if (vxlan) findings.push(missingModule('vxlan', `a vxlan device with gbp cannot be made: ${vxlan}`));
+  return findings;
+}
+
+async function checkSets(transport: Transport): Promise<Finding[]> {
+  const type = await refusal(transport, NETLINK_NETFILTER, getSetType('bitmap:port'));
+  if (type?.includes('FIND_TYPE'))
+    return [missingModule('ip_set_bitmap_port', `ipset has no type bitmap:port: ${type}`)];
+  if (type) return [missingModule('ip_set', `the kernel does not know ipset: ${type}`)];
+  const set = { name: SET, type: 'bitmap:port', range: { from: 0, to: 65_535 }, skbinfo: true } as const;
+  const made = await refusal(transport, NETLINK_NETFILTER, createSet(set));
+  return made ? [missingModule('ip_set_bitmap_port', `a set of ports with skbinfo cannot be made: ${made}`)] : [];
+}
+
+async function checkIpvs(transport: Transport): Promise<Finding[]> {
+  const family = await refusal(transport, NETLINK_GENERIC, getGenlFamily(IPVS_GENL_NAME));
+  if (family) return [missingModule('ip_vs', `the kernel has no IPVS: ${family}`)];
+  const genl = await ipvsFamily(transport).need();
+  const key = { family: 'inet', fwmark: 1 } as const;
+  const service = await refusal(transport, NETLINK_GENERIC, newService(genl, key, { scheduler: 'rr' }));
+  return service ? [missingModule('ip_vs_rr', `a service with scheduler rr cannot be made: ${service}`)] : [];
+}
+
+async function checkFirewall(netnsPath: string): Promise<Finding[]> {
+  const findings = new Map<string, Finding>();
+  const families = [['iptables-restore', '192.0.2.1'], ...(hasInet6() ? [['ip6tables-restore', '2001:db8::1']] : [])];
+  for (const [command, destination] of families as [string, string][]) {
+    const attempt = (rules: typeof RULES) =>
+      runIn(netnsPath, command, ['--noflush', '-w'], restoreText(rules, destination));
+    try {
+      await attempt(RULES);
+    } catch (thrown) {
+      if (thrown instanceof MeshError && thrown.code === 'unsupported') {
+        findings.set(command, {
+          what: 'program',
+          name: command,
+          message: `${thrown.message}; on Debian and Ubuntu: apt install iptables`,
+        });
+        continue;
+      }
+      // Together they fail without saying at what; one by one they say.
+      for (const rule of RULES) {
+        await attempt([rule]).catch((alone) => {
+          const [, module, text] = rule;
+          findings.set(
+            module,
+            missingModule(
+              module,
+              `${command} refuses \`${text.replace('DESTINATION', destination)}\`: ${messageOf(alone)}`,
+            ),
+          );
+        });
+      }
+    }
+  }
+  return [...findings.values()];
+}
+
+function restoreText(rules: typeof RULES, destination: string): string {
+  const tables = [...new Set(rules.map(([table]) => table))];
+  return tables
+    .map((table) => {
+      const lines = rules
+        .filter(([of]) => of === table)
+        .map(([, , rule]) => `-A ${rule.replace('DESTINATION', destination)}\n`);
+      return `*${table}\n${lines.join('')}COMMIT\n`;
+    })
+    .join('');
+}
+
+function hasInet6(): boolean {
+  try {
+    readFileSync('/proc/net/if_inet6');
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function missingModule(name: string, problem: string): Finding {
+  const module = name.split(' ', 1)[0]!;
+  return {
+    what: 'module',
+    name: module,
+    message:
+      `${problem}. Try \`modprobe ${module}\`; on Debian it is in the package linux-image-amd64 (not in the cloud kernel), ` +
+      'on Ubuntu in linux-modules-extra-$(uname -r)',
+  };
+}
+
+const PLACE = 'scratch';
+
+async function refusal(transport: Transport, protocol: number, request: NetlinkRequest): Promise<string | undefined> {
+  const [outcome] = await transport.transact(PLACE, protocol, [request]);
+  if (!outcome || outcome.ok) return undefined;
+  return outcome.text === undefined ? outcome.code : `${outcome.code} (${outcome.text})`;
+}
+
+/** A netns that lives as long as a process of ours waits in it; not even our crash leaves it behind. */
+async function openScratch(): Promise<{ path: string; namespaces: Namespaces; end(): void }> {
+  const child = await startWaiting();
+  const path = `/proc/${child.pid}/ns/net`;
+  const unused = () => {
+    throw new MeshError('internal', 'the scratch netns is the only one here');
+  };
+  const namespaces: Namespaces = {
+    runDir: '',
+    path: () => path,
+    identity: () => PLACE,
+    list: () => [],
+    unsettled: () => false,
+    create: unused,
+    remove: unused,
+  };
+  return { path, namespaces, end: () => child.stdin?.end() };
+}
+
+/** `unshare --net cat`: it has its own netns from its first answer on, and ends with its standard input. */
+function startWaiting(): Promise<ChildProcess> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('unshare', ['--net', 'cat'], { stdio: ['pipe', 'pipe', 'ignore'] });
+    child.on('error', (error) =>
+      reject(new MeshError('unsupported', `cannot run unshare(1) of util-linux: ${error.message}`)),
+    );
+    child.on('exit', (status) =>
+      reject(new MeshError('kernel', `cannot make a network namespace (unshare ended with ${status})`)),
+    );
+    child.stdout.once('data', () => resolve(child));
+    child.stdin.on('error', () => undefined);
+    child.stdin.write('\n');
+  });
+}

@@ -1,0 +1,158 @@
+import type { KernelObject } from '../../src/model/kernel-state.ts';
+import { json, sh } from './stage.ts';
+
+/**
+ * Objects in the words of the real tools' listings, and what these tools list. Comparing the two says what the kernel
+ * holds without asking our own reader.
+ */
+
+type Kind = KernelObject['kind'];
+type Of<K extends Kind> = Extract<KernelObject, { kind: K }>;
+
+/** What the tools should list for the objects of a netns; sorted. */
+export function expected(netns: string, objects: Iterable<KernelObject>): Record<string, string[]> {
+  const all = [...objects].filter((object) => object.netns === netns);
+  const of = <K extends Kind>(kind: K) => all.filter((object): object is Of<K> => object.kind === kind);
+  return {
+    addresses: of('address')
+      .map(({ dev, address, prefix }) => `${dev} ${address}/${prefix}`)
+      .sort(),
+    routes: of('route').map(routeWords).sort(),
+    rules: of('rule')
+      .map(({ family, priority, fwmark, action }) => {
+        const table = typeof action === 'object' && 'lookup' in action ? action.lookup : '';
+        return `${family} ${priority} 0x${fwmark.toString(16)} ${table}`;
+      })
+      .sort(),
+    neighbours: of('neighbour')
+      .map(({ dev, address, mac }) => `${dev} ${address} ${mac}`)
+      .sort(),
+    fdb: of('fdb')
+      .map(({ dev, mac, dst }) => `${dev} ${mac} ${dst}`)
+      .sort(),
+    sets: [
+      ...of('ipset').map(({ name, type, range, skbinfo }) =>
+        [`create ${name} ${type} range ${range.from}-${range.to}`, ...(skbinfo ? ['skbinfo'] : [])].join(' '),
+      ),
+      ...of('set-member').map(({ set, port, mark }) =>
+        [`add ${set} ${port}`, ...(mark === undefined ? [] : [`skbmark 0x${mark.toString(16)}`])].join(' '),
+      ),
+    ].sort(),
+    ipvs: [
+      ...of('virtual-service').map(
+        ({ family, fwmark, scheduler }) => `-A -f ${fwmark}${family === 'inet6' ? ' -6' : ''} -s ${scheduler}`,
+      ),
+      ...of('real-server').map(({ family, fwmark, address, port, weight }) => {
+        const server = family === 'inet6' ? `-6 -r [${address}]` : `-r ${address}`;
+        return `-a -f ${fwmark} ${server}:${port} -m -w ${weight}`;
+      }),
+    ].sort(),
+    chains: of('chain')
+      .flatMap(({ family, table, chain, rules }) => rules.map((rule) => `${family} ${table} -A ${chain} ${rule}`))
+      .sort(),
+    jumps: of('jump')
+      .map(({ family, table, from, chain }) => `${family} ${table} -A ${from} -j ${chain}`)
+      .sort(),
+  };
+}
+
+function routeWords(route: Of<'route'>): string {
+  const { destination, dev, via, table, source, scope } = route;
+  const inet6 = destination.includes(':');
+  const name =
+    destination === '0.0.0.0/0' || destination === '::/0' ? 'default' : destination.replace(/\/(32|128)$/, '');
+  return [name, dev, via ?? '', table, source ?? '', inet6 ? '' : scope].join(' ');
+}
+
+/** What the tools list in a netns of that name, in the words of `expected`. */
+export function listed(netns: string, options: { ipvs: boolean }): Record<string, string[]> {
+  const host = netns === 'host';
+  const ip = host ? 'ip' : `ip -n ${netns}`;
+  const exec = host ? '' : `ip netns exec ${netns} `;
+  return {
+    addresses: listAddresses(ip, host),
+    routes: [...listRoutes(`${ip} -4`), ...listRoutes(`${ip} -6`)].sort(),
+    // Ours are in our own namespaces only.
+    rules: host ? [] : [...listRules(`${ip} -4`, 'inet'), ...listRules(`${ip} -6`, 'inet6')].sort(),
+    neighbours: json<{ dst: string; dev: string; lladdr: string }>(`${ip} -j neigh show nud permanent`)
+      .map(({ dst, dev, lladdr }) => `${dev} ${dst} ${lladdr}`)
+      .sort(),
+    fdb: json<{ mac: string; ifname: string; dst?: string }>(`${host ? 'bridge' : `bridge -n ${netns}`} -j fdb show`)
+      .flatMap(({ mac, ifname, dst }) => (dst === undefined ? [] : [`${ifname} ${mac} ${dst}`]))
+      .sort(),
+    sets: lines(`${exec}ipset save`)
+      .filter((line) => line.includes('mesh-'))
+      .sort(),
+    ipvs: options.ipvs && !host ? lines(`${exec}ipvsadm -Sn`).map(ipvsWords).sort() : [],
+    ...listFirewall(exec),
+  };
+}
+
+function listAddresses(ip: string, host: boolean): string[] {
+  interface Listing {
+    ifname: string;
+    addr_info: { local: string; prefixlen: number; scope: string }[];
+  }
+  return json<Listing>(`${ip} -j addr show`)
+    .filter(({ ifname }) => ifname !== 'lo' && (!host || ifname === 'mesh0'))
+    .flatMap(({ ifname, addr_info }) =>
+      addr_info
+        .filter(({ local, scope }) => scope !== 'link' || local === 'fe80::1')
+        .map(({ local, prefixlen }) => `${ifname} ${local}/${prefixlen}`),
+    )
+    .sort();
+}
+
+function listRoutes(ip: string): string[] {
+  interface Listing {
+    dst: string;
+    dev: string;
+    gateway?: string;
+    table?: string;
+    prefsrc?: string;
+    scope?: string;
+  }
+  return json<Listing>(`${ip} -j route show table all proto 109`).map(({ dst, dev, gateway, table, prefsrc, scope }) =>
+    [dst, dev, gateway ?? '', table ?? 254, prefsrc ?? '', ip.endsWith('6') ? '' : (scope ?? 'global')].join(' '),
+  );
+}
+
+function listRules(ip: string, family: string): string[] {
+  interface Listing {
+    priority: number;
+    fwmark?: string;
+    table?: string;
+  }
+  return json<Listing>(`${ip} -j rule show`)
+    .filter(({ priority }) => priority >= 10_000 && priority < 30_000)
+    .map(({ priority, fwmark, table }) => `${family} ${priority} ${fwmark ?? ''} ${table ?? ''}`);
+}
+
+function listFirewall(exec: string): { chains: string[]; jumps: string[] } {
+  const chains: string[] = [];
+  const jumps: string[] = [];
+  for (const [family, tool] of [
+    ['inet', 'iptables-save'],
+    ['inet6', 'ip6tables-save'],
+  ] as const) {
+    let table = '';
+    for (const line of lines(`${exec}${tool}`)) {
+      if (line.startsWith('*')) table = line.slice(1);
+      if (line.startsWith('-A MESH-')) chains.push(`${family} ${table} ${line}`);
+      else if (line.startsWith('-A') && line.includes('-j MESH-')) jumps.push(`${family} ${table} ${line}`);
+    }
+  }
+  return { chains: chains.sort(), jumps: jumps.sort() };
+}
+
+function lines(command: string): string[] {
+  return sh(command)
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+}
+
+/** One blank between words; without the word `-6` where ipvsadm puts it for real servers as well or not. */
+function ipvsWords(line: string): string {
+  return line.replace(/\s+/g, ' ');
+}

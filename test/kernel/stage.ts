@@ -1,0 +1,57 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import type { Assignment } from '../../src/model/assignment.ts';
+import type { KernelObject } from '../../src/model/kernel-state.ts';
+import { plan } from '../../src/plan/plan.ts';
+
+/** Where the driver's tests play: a netns that plays the host, with /run/netns of its own, and an underlay address. */
+
+const INSIDE = 'MESH_DRIVER_INSIDE';
+/** Set to leave IPVS out, by people whose own kernel lacks it and who want the rest tested right there. */
+export const withoutIpvs = process.env['MESH_DRIVER_WITHOUT'] === 'ipvs';
+export const UNDERLAY = '192.0.2.1';
+
+/** Runs this program again inside, and ends with its status; returns at once when inside already. */
+export function enterStage(): void {
+  if (process.env[INSIDE] === '1') return;
+  const script = [
+    'mkdir -p /run/netns',
+    'mount -t tmpfs tmpfs /run/netns',
+    'ip link set lo up',
+    'ip link add underlay0 type veth peer name underlay1',
+    `ip addr add ${UNDERLAY}/24 dev underlay0`,
+    'ip link set underlay0 up',
+    'ip link set underlay1 up',
+    'exec "$@"',
+  ].join(' && ');
+  const again = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+  const { status } = spawnSync('unshare', ['--net', '--mount', 'sh', '-c', script, 'sh', ...again], {
+    stdio: 'inherit',
+    env: { ...process.env, [INSIDE]: '1' },
+  });
+  process.exit(status ?? 1);
+}
+
+/** A shell command line; its standard output. Throws with what it said when it fails. */
+export function sh(command: string): string {
+  return execFileSync('sh', ['-c', command], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+export function json<T>(command: string): T[] {
+  const text = sh(command).trim();
+  return text === '' ? [] : (JSON.parse(text) as T[]);
+}
+
+/** What `plan` wants of an assignment, without what this kernel was said not to have. */
+export function wantOf(assignment: Assignment): Map<string, KernelObject> {
+  const want = plan(assignment, { underlayMtu: 1500, kernel: kernelVersion(), families: ['inet', 'inet6'] });
+  if (!withoutIpvs) return want;
+  const ipvs = (object: KernelObject) =>
+    ['ipvs-timeouts', 'virtual-service', 'real-server'].includes(object.kind) ||
+    (object.kind === 'sysctl' && object.name.startsWith('net.ipv4.vs.'));
+  return new Map([...want].filter(([, object]) => !ipvs(object)));
+}
+
+function kernelVersion(): { major: number; minor: number } {
+  const [major = 0, minor = 0] = sh('uname -r').split('.').map(Number);
+  return { major, minor };
+}
