@@ -78,28 +78,32 @@ function choosePorts(
   before: readonly PortSpec[],
   owners: ReadonlyMap<string, Owner>,
 ): PortSpec[] {
-  const mine = new Set(
-    ports.flatMap((port) => (port.published === undefined ? [] : [`${port.published}/${port.protocol}`])),
-  );
-  return ports.map((port) => {
-    if (port.published !== undefined || port.mode !== 'ingress') return port;
-    const earlier = before.find(
-      (old) => old.protocol === port.protocol && old.target === port.target && isAutomatic(old.published),
-    );
-    const free = (key: string) => !owners.has(key) && !mine.has(key);
-    const sticky = earlier?.published;
-    const published =
-      sticky !== undefined && free(`${sticky}/${port.protocol}`)
-        ? sticky
-        : allocatePort(port.protocol, (protocol, number) => !free(`${number}/${protocol}`));
-    if (published === undefined) {
-      throw new MeshError(
-        'exhausted',
-        `no automatic ${port.protocol} port is left in ${AUTOMATIC_PORTS.from}-${AUTOMATIC_PORTS.to}; name a published port for target ${port.target}`,
-      );
-    }
+  const mine = new Set<string>();
+  const take = (port: PortSpec, published: number): PortSpec => {
     mine.add(`${published}/${port.protocol}`);
     return { ...port, published };
+  };
+  const free = (protocol: PortSpec['protocol'], number: number) =>
+    !owners.has(`${number}/${protocol}`) && !mine.has(`${number}/${protocol}`);
+  // Those with a number first, then those that had one, so that a newcomer takes nobody's.
+  const kept = ports.map((port) => {
+    if (port.published !== undefined) return take(port, port.published);
+    const earlier = before.find(
+      (old) => old.protocol === port.protocol && old.target === port.target && isAutomatic(old.published),
+    )?.published;
+    const named = ports.some((other) => other.published === earlier && other.protocol === port.protocol);
+    return port.mode === 'ingress' && earlier !== undefined && !named && free(port.protocol, earlier)
+      ? take(port, earlier)
+      : port;
+  });
+  return kept.map((port) => {
+    if (port.published !== undefined || port.mode !== 'ingress') return port;
+    const published = allocatePort(port.protocol, (number) => !free(port.protocol, number));
+    if (published !== undefined) return take(port, published);
+    throw new MeshError(
+      'exhausted',
+      `no automatic ${port.protocol} port is left in ${AUTOMATIC_PORTS.from}-${AUTOMATIC_PORTS.to}; name a published port for target ${port.target}`,
+    );
   });
 }
 

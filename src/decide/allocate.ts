@@ -1,4 +1,4 @@
-import type { Cidr, Protocol } from '../model/address.ts';
+import type { Cidr } from '../model/address.ts';
 import { addressAt, blockOf, blockSize, slotOf } from '../model/block.ts';
 import type { Network, NetworkSubnet, Node, Task } from '../model/cluster.ts';
 import { BLOCK_SLOT } from '../model/names.ts';
@@ -68,13 +68,10 @@ function freeAddress(block: Cidr, networkId: string, there: readonly Task[]): st
   return undefined;
 }
 
-/** A free automatic port of a protocol, or undefined when the range is full. */
-export function allocatePort(
-  protocol: Protocol,
-  taken: (protocol: Protocol, port: number) => boolean,
-): number | undefined {
+/** The lowest automatic port that is not taken, or undefined when the range is full. */
+export function allocatePort(taken: (port: number) => boolean): number | undefined {
   for (let port: number = AUTOMATIC_PORTS.from; port <= AUTOMATIC_PORTS.to; port += 1) {
-    if (!taken(protocol, port)) return port;
+    if (!taken(port)) return port;
   }
   return undefined;
 }

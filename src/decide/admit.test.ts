@@ -1,0 +1,60 @@
+import { expect, test } from 'vitest';
+import type { PortSpec } from '../model/spec.ts';
+import { admit } from './admit.ts';
+import { service } from './cluster.test-data.ts';
+
+const port = (published: number | undefined, more: Partial<PortSpec> = {}): PortSpec => ({
+  protocol: 'tcp',
+  target: 80,
+  mode: 'ingress',
+  ...(published === undefined ? {} : { published }),
+  ...more,
+});
+
+const other = { ...service({ ports: [port(8080)] }), id: 'other1', name: 'other' };
+
+test('a port has one owner for each protocol, and the refusal names it', () => {
+  const wanted = service({ ports: [port(8080)] }).spec;
+  expect(() => admit(wanted, undefined, [other])).toThrow(
+    "port '8080/tcp' is already in use by service 'other' (other1) as an ingress port",
+  );
+  expect(admit(service({ ports: [port(8080, { protocol: 'udp' })] }).spec, undefined, [other]).action).toBe('created');
+});
+
+test('a service is not in its own way', () => {
+  const mine = service({});
+  expect(admit(mine.spec, mine, [mine, { ...other, spec: { ...other.spec, ports: [] } }])).toMatchObject({
+    action: 'unchanged',
+    changes: [],
+  });
+});
+
+test('host ports of two services may meet, a host and an ingress port may not', () => {
+  const host = service({ ports: [port(9000, { mode: 'host' })] });
+  expect(admit(host.spec, undefined, [{ ...host, id: 'x', name: 'x' }]).action).toBe('created');
+  expect(() => admit(service({ ports: [port(9000)] }).spec, undefined, [host])).toThrow('host-published');
+});
+
+test('automatic ports are chosen once and kept, each protocol by itself', () => {
+  const first = admit(service({ ports: [port(undefined), port(undefined, { protocol: 'udp' })] }).spec, undefined, []);
+  expect(first.spec.ports.map((each) => each.published)).toEqual([30_000, 30_000]);
+  const stored = { ...service({}), spec: first.spec };
+  const rival = { ...other, spec: { ...other.spec, ports: [port(30_001)] } };
+  const grown = service({ ports: [port(undefined, { target: 81 }), port(undefined)] }).spec;
+  expect(admit(grown, stored, [rival]).spec.ports.map((each) => each.published)).toEqual([30_002, 30_000]);
+});
+
+test('only what a task is made of asks for new tasks', () => {
+  const stored = service({});
+  const ports = admit(service({ ports: [port(8080), port(9090)], replicas: 4 }).spec, stored, [stored]);
+  expect(ports).toMatchObject({ action: 'updated', newGeneration: false });
+  expect(ports.changes).toEqual(['replicas 1 → 4', 'port 9090:80/tcp added']);
+  expect(admit(service({ environment: { SECRET: 'x' } }).spec, stored, [stored])).toMatchObject({
+    newGeneration: true,
+    changes: ['environment changed'],
+  });
+});
+
+test('the mode of a service stays', () => {
+  expect(() => admit(service({ mode: 'global' }).spec, service({}), [])).toThrow('meshctl service rm web');
+});

@@ -1,0 +1,136 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { addressAt, blockOf, blockSize, slotOf } from '../model/block.ts';
+import type { Service, Task } from '../model/cluster.ts';
+import { allocateAddresses, allocateNodeNumber, nodeBlock } from './allocate.ts';
+import { type AssignView, assignment } from './assign.ts';
+import { ingress, node, service } from './cluster.test-data.ts';
+
+function task(slot: number, nodeId: string, more: Partial<Task> = {}): Task {
+  return {
+    id: `t${slot}`,
+    version: 1,
+    createdAt: slot,
+    updatedAt: slot,
+    serviceId: 's1',
+    serviceName: 'web',
+    slot,
+    nodeId,
+    generation: 1,
+    spec: service({}).spec,
+    addresses: [{ networkId: 'ingress', address: `10.252.${nodeId.slice(1)}.${4 + slot}` }],
+    desired: 'running',
+    status: { state: 'running', message: '', error: '', since: 0 },
+    restarts: 0,
+    ...more,
+  };
+}
+
+function view(nodes = [node(1), node(2)], tasks: Task[] = [], services: Service[] = [service({})]): AssignView {
+  return {
+    revision: 7,
+    networks: [ingress],
+    nodes: () => nodes,
+    node: (id) => nodes.find((each) => each.id === id),
+    services: () => services,
+    service: (id) => services.find((each) => each.id === id),
+    tasksOfService: (id) => tasks.filter((each) => each.serviceId === id),
+    tasksOnNode: (id) => tasks.filter((each) => each.nodeId === id),
+  };
+}
+
+const endpointsOf = (tasks: Task[], spec = service({}), nodes = [node(1), node(2)]) =>
+  assignment(nodes[0]!, view(nodes, tasks, [spec])).ports.map((port) => port.endpoints);
+
+describe('assignment', () => {
+  test('tells a node who it is, who the others are, and what it runs', () => {
+    const own = assignment(node(1), view(undefined, [task(1, 'n1'), task(2, 'n2')]));
+    expect(own.self).toEqual({ nodeId: 'n1', name: 'node1', number: 1, underlay: '192.0.2.1' });
+    expect(own.networks[0]?.subnets).toEqual([{ family: 'inet', cidr: '10.252.0.0/14', block: '10.252.1.0/24' }]);
+    expect(own.peers).toEqual([
+      {
+        nodeId: 'n2',
+        number: 2,
+        underlay: '192.0.2.2',
+        mac: '02:6d:65:73:00:02',
+        blocks: [{ networkId: 'ingress', family: 'inet', block: '10.252.2.0/24' }],
+      },
+    ]);
+    expect(own.tasks.map((each) => each.id)).toEqual(['t1']);
+    expect(own.ports[0]).toMatchObject({ published: 8080, protocol: 'tcp', serviceName: 'web' });
+    expect(own.ports[0]?.endpoints.map((each) => each.address)).toEqual(['10.252.1.5', '10.252.2.6']);
+  });
+
+  test('only running tasks on nodes that are there stand behind a port', () => {
+    const starting = task(1, 'n1', { status: { state: 'starting', message: '', error: '', since: 0 } });
+    const stopping = task(2, 'n1', { desired: 'shutdown' });
+    expect(endpointsOf([starting, stopping])).toEqual([[]]);
+    expect(endpointsOf([task(1, 'n2')], undefined, [node(1), node(2, { state: 'down' })])).toEqual([[]]);
+  });
+
+  test('a draining task keeps its connections over TCP and leaves UDP', () => {
+    const both = service({
+      ports: [
+        { protocol: 'tcp', target: 80, published: 80, mode: 'ingress' },
+        { protocol: 'udp', target: 53, published: 53, mode: 'ingress' },
+      ],
+    });
+    const [tcp, udp] = endpointsOf([task(1, 'n1', { desired: 'drain' })], both);
+    expect(tcp).toMatchObject([{ weight: 0, port: 80 }]);
+    expect(udp).toEqual([]);
+  });
+
+  test('a draining task still runs for its agent, one that ended is none of its business', () => {
+    const draining = task(1, 'n1', { desired: 'drain' });
+    const ended = task(2, 'n1', { status: { state: 'failed', message: '', error: '', since: 0 } });
+    const stopping = task(3, 'n1', { desired: 'shutdown' });
+    const { tasks } = assignment(node(1), view(undefined, [draining, ended, stopping]));
+    expect(tasks.map((each) => [each.id, each.desired])).toEqual([
+      ['t1', 'running'],
+      ['t3', 'shutdown'],
+    ]);
+  });
+});
+
+describe('allocation', () => {
+  test('addresses go on from the newest and come round, never one in use', () => {
+    const there: Task[] = [];
+    const given: string[] = [];
+    for (let round = 0; round < 400; round += 1) {
+      const [own] = allocateAddresses(node(3), [ingress], there)!;
+      given.push(own!.address);
+      there.push(task(round, 'n3', { addresses: [own!] }));
+      if (there.length > 3) there.shift();
+    }
+    expect(given.slice(0, 3)).toEqual(['10.252.3.5', '10.252.3.6', '10.252.3.7']);
+    expect(given[250]).toBe('10.252.3.5');
+    expect(given).not.toContain('10.252.3.255');
+  });
+
+  test('a full block gives nothing', () => {
+    const there: Task[] = [];
+    for (let round = 0; round < 250; round += 1) {
+      there.push(task(round, 'n3', { addresses: allocateAddresses(node(3), [ingress], there)! }));
+    }
+    expect(new Set(there.map((each) => each.addresses[0]!.address)).size).toBe(250);
+    expect(allocateAddresses(node(3), [ingress], there)).toBeUndefined();
+  });
+
+  test('node numbers fill gaps and end with the subnet', () => {
+    expect(allocateNodeNumber([node(1), node(3)], [ingress])).toBe(2);
+    const all = Array.from({ length: 1023 }, (_, index) => node(index + 1));
+    expect(allocateNodeNumber(all, [ingress])).toBeUndefined();
+    expect(nodeBlock(ingress.subnets[0]!, { number: 1023 })).toBe('10.255.255.0/24');
+  });
+
+  test('blocks of both families lie apart, and slots count their addresses', () => {
+    expect(blockOf('fd6d:6573:6800::/48', 64, 258)).toBe('fd6d:6573:6800:102::/64');
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 1023 }), fc.nat(255), fc.boolean(), (number, slot, six) => {
+        const block = six ? blockOf('fd6d:6573:6800::/48', 64, number)! : blockOf('10.252.0.0/14', 24, number)!;
+        expect(slotOf(block, addressAt(block, slot))).toBe(slot);
+        expect(blockSize(block)).toBe(six ? 65_536 : 256);
+      }),
+    );
+  });
+});
