@@ -23,8 +23,8 @@ export async function follow(
 ): Promise<number> {
   const { io } = context;
   const view = context.format === 'json' ? undefined : io.terminal ? drawn(io) : told(io);
-  let seen = nothingSeen();
-  const look = () => services.map(({ id, name }) => ({ ...progressOf(seen, id), name }));
+  const watched = { seen: nothingSeen() };
+  const look = () => services.map(({ id, name }) => ({ ...progressOf(watched.seen, id), name }));
   const over = new AbortController();
   let settle = new AbortController();
   let last = '';
@@ -53,13 +53,9 @@ export async function follow(
         if (!over.signal.aborted) examine();
       });
     };
-    void watching(
-      context,
-      (next) => (seen = next),
-      () => seen,
-      changed,
-      over.signal,
-    ).catch((error: Error) => resolve({ status: 1, say: error.message }));
+    void watching(context, watched, changed, over.signal).catch((error: Error) =>
+      resolve({ status: 1, say: error.message }),
+    );
     if (limit !== undefined) {
       void io.sleep(limit, over.signal).then(() => {
         if (!over.signal.aborted) resolve({ status: 1, say: late(look(), limit) });
@@ -86,27 +82,26 @@ export async function follow(
 /** Feeds events into what is seen; begins anew when the manager went away for a while. */
 async function watching(
   context: Context,
-  replace: (seen: Seen) => void,
-  current: () => Seen,
+  watched: { seen: Seen },
   changed: () => void,
   signal: AbortSignal,
 ): Promise<void> {
   for (let failures = 0; !signal.aborted; ) {
     try {
-      const api = await context.api();
+      const { control } = await context.api();
       const fresh = nothingSeen();
-      for await (const event of api.watch({ services: true, tasks: true, nodes: true }, signal)) {
+      for await (const event of control.watch({ services: true, tasks: true, nodes: true }, { signal })) {
         see(fresh, event);
-        // What was there before a reconnect is shown until all of it has been told again.
-        if (fresh.ready && current() !== fresh) replace(fresh);
-        if (fresh.ready) {
-          failures = 0;
-          changed();
-        }
+        // After a reconnect the old picture stands until all of it has been told again.
+        if (!fresh.ready) continue;
+        watched.seen = fresh;
+        failures = 0;
+        changed();
       }
       if (signal.aborted) return;
       throw new MeshError('unavailable', 'meshd ended the watch; see `journalctl -u meshd`');
     } catch (error) {
+      if (signal.aborted) return;
       const again = error instanceof MeshError && error.code === 'unavailable' && ++failures <= RECONNECTS;
       if (!again) throw error;
       await context.io.sleep(1000, signal);

@@ -21,7 +21,10 @@ export async function readManifests(io: Io, files: readonly string[]): Promise<S
       const [message, remedy] = TOO_LARGE;
       errors.push({ file, line: 1, column: 1, path: '', message, remedy });
     } else {
-      sources.push({ file, text: new TextDecoder().decode(bytes) });
+      const text = decode(bytes);
+      if (text !== undefined) sources.push({ file, text });
+      else
+        errors.push({ file, line: 1, column: 1, path: '', message: 'is not UTF-8 text', remedy: 'give a YAML file' });
     }
   }
   if (errors.length === 0) {
@@ -45,6 +48,14 @@ async function collect(stream: AsyncIterable<Uint8Array>): Promise<Uint8Array | 
     pieces.push(piece);
   }
   return Buffer.concat(pieces);
+}
+
+function decode(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
 }
 
 async function readFile(name: string): Promise<Uint8Array | undefined> {

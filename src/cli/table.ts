@@ -3,7 +3,7 @@
  * Cells are single lines; control characters in them are replaced, for they come from other people's processes.
  */
 export function renderTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const lines = [head, ...rows].map((row) => row.map(clean));
+  const lines = [head, ...rows].map((row) => row.map((cell) => clean(cell).trimEnd()));
   const widths = head.map((_, column) => Math.max(...lines.map((line) => width(line[column] ?? ''))));
   return lines
     .map((line) =>

@@ -1,0 +1,304 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { MeshError } from '../base/errors.ts';
+import { silentLog } from '../base/log.ts';
+import {
+  ControlService,
+  type InfoReply,
+  LocalService,
+  type Node,
+  type Service,
+  type ServiceSpec,
+  type Task,
+  type WatchEvent,
+} from '../rpc/gen/mesh.ts';
+import { type Handlers, implement, startServer } from '../rpc/server.ts';
+import type { Io } from './io.ts';
+
+/** For tests: a meshd that answers over a real socket out of what the test put into it, and remembers what it was asked. */
+export interface FakeMeshd {
+  host: string;
+  services: Service[];
+  tasks: Task[];
+  nodes: Node[];
+  calls: { name: string; request: unknown }[];
+  info: InfoReply;
+  /** Sends an event to everyone who watches. */
+  tell(event: WatchEvent): void;
+  /** What becomes of an applied spec; the default makes a service whose tasks run. */
+  onApply(spec: ServiceSpec): void;
+  stop(): Promise<void>;
+}
+
+export async function startFakeMeshd(options: { manager?: boolean } = {}): Promise<FakeMeshd> {
+  const directory = await mkdtemp(join(tmpdir(), 'meshctl-test-'));
+  const watchers = new Set<(event: WatchEvent) => void>();
+  const fake: FakeMeshd = {
+    host: `unix://${directory}/meshd.sock`,
+    services: [],
+    tasks: [],
+    nodes: ['node1', 'node2'].map((name, index) => aNode({ id: `n${index + 1}`, name, number: index + 1 })),
+    calls: [],
+    info: anInfo(options.manager === false ? ['agent'] : ['manager', 'agent']),
+    tell: (event) => {
+      for (const watcher of watchers) watcher(event);
+    },
+    onApply(spec) {
+      const id = `s-${spec.name}`;
+      fake.services = [...fake.services.filter((old) => old.id !== id), aService({ id, name: spec.name, spec })];
+      fake.tasks = fake.tasks.filter((task) => task.serviceId !== id);
+      for (let slot = 1; slot <= spec.replicas; slot++) {
+        fake.tasks.push(aTask({ id: `${spec.name}${slot}`, serviceId: id, serviceName: spec.name, slot }));
+      }
+    },
+    async stop() {
+      await server.stop();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+  const asked = (name: string, request: unknown) => fake.calls.push({ name, request });
+
+  const control: Handlers<typeof ControlService> = {
+    async apply(request) {
+      asked('apply', request);
+      const services = request.services.map(({ name }) => {
+        const known = fake.services.some((service) => service.name === name);
+        return {
+          id: `s-${name}`,
+          name,
+          action: known ? 'updated' : 'created',
+          changes: known ? ['replicas 1 → 3'] : [],
+        };
+      });
+      if (!request.dryRun) for (const spec of request.services) fake.onApply(spec);
+      return { services, revision: 2 };
+    },
+    async scale(request) {
+      asked('scale', request);
+      const services = request.targets.map(({ service, replicas }) => {
+        const found = fake.services.find(({ name }) => name === service);
+        if (found?.spec === undefined)
+          throw new MeshError('not-found', `there is no service ${service}; see meshctl service ls`);
+        fake.onApply({ ...found.spec, replicas });
+        return {
+          id: found.id,
+          name: service,
+          action: 'updated',
+          changes: [`replicas ${found.spec.replicas} → ${replicas}`],
+        };
+      });
+      return { services, revision: 3 };
+    },
+    async removeServices(request) {
+      asked('removeServices', request);
+      const gone = fake.services.filter(({ id }) => request.services.includes(id));
+      fake.services = fake.services.filter((service) => !gone.includes(service));
+      return { ids: gone.map(({ id }) => id), names: gone.map(({ name }) => name), revision: 4 };
+    },
+    listServices: async () => ({ services: fake.services }),
+    async listTasks(request) {
+      asked('listTasks', request);
+      return { tasks: fake.tasks.filter((task) => task.serviceId === request.service) };
+    },
+    listNodes: async () => ({ nodes: fake.nodes }),
+    async updateNode(request) {
+      asked('updateNode', request);
+      const node = fake.nodes.find(({ id }) => id === request.node);
+      if (node === undefined) throw new MeshError('not-found', 'no such node');
+      return { ...node, labels: request.setLabels };
+    },
+    async removeNode(request) {
+      asked('removeNode', request);
+      return { id: request.node };
+    },
+    async *watch(_, { signal }) {
+      const queue: WatchEvent[] = [
+        ...fake.services.map((value) => current({ $case: 'service', value })),
+        ...fake.tasks.map((value) => current({ $case: 'task', value })),
+        ...fake.nodes.map((value) => current({ $case: 'node', value })),
+        { action: 'ready', object: undefined, revision: 1 },
+      ];
+      let wake = () => {};
+      const watcher = (event: WatchEvent) => {
+        queue.push(event);
+        wake();
+      };
+      watchers.add(watcher);
+      signal.addEventListener('abort', () => wake());
+      while (!signal.aborted) {
+        yield* queue.splice(0);
+        if (queue.length === 0 && !signal.aborted) {
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+        }
+      }
+      watchers.delete(watcher);
+    },
+    async plan(request) {
+      asked('plan', request);
+      return {
+        services: request.services.map(({ name }) => ({ id: '', name, action: 'created', changes: [] })),
+        nodes: [
+          { nodeId: 'n1', nodeName: 'node1', steps: ['ipset add mesh-pub-tcp 8080'], error: '', revision: 2 },
+          { nodeId: 'n2', nodeName: 'node2', steps: [], error: '', revision: 2 },
+        ],
+      };
+    },
+    status: async () => ({
+      clusterId: 'c1',
+      revision: 7,
+      version: '1.0.0',
+      startedAt: 1,
+      services: 1,
+      tasksRunning: 2,
+      tasksDesired: 3,
+      nodesReady: 2,
+      nodes: 2,
+    }),
+  };
+  const local: Handlers<typeof LocalService> = {
+    info: async () => fake.info,
+    diff: async () => ({ nodeId: 'n1', nodeName: 'node1', steps: [], error: '', revision: 2 }),
+  };
+  const log = silentLog();
+  const server = await startServer({ path: `${directory}/meshd.sock`, mode: 0o600 }, [
+    implement(LocalService, local, log),
+    ...(options.manager === false ? [] : [implement(ControlService, control, log)]),
+  ]);
+  return fake;
+}
+
+const current = (object: WatchEvent['object']): WatchEvent => ({ action: 'current', object, revision: 1 });
+
+function anInfo(roles: string[]): InfoReply {
+  return {
+    nodeName: 'node1',
+    nodeId: 'n1',
+    roles,
+    version: '1.0.0',
+    startedAt: 1000,
+    assignmentRevision: 5,
+    connected: true,
+    manager: 'node0 172.30.0.1:2377',
+    pid: 42,
+    kernelObjects: 100,
+    counters: { sends: 1, messages: 2, bytes: 3, firewallRuns: 4, operations: 5, failed: 0, observes: 6, repairs: 7 },
+    conditions: [],
+  };
+}
+
+export function aSpec(given: Partial<ServiceSpec> = {}): ServiceSpec {
+  return {
+    name: 'web',
+    labels: {},
+    runtime: 'process',
+    command: ['node', 'whoami.mjs'],
+    workingDir: '/',
+    environment: {},
+    mode: 'replicated',
+    replicas: 3,
+    constraints: [],
+    restart: { condition: 'any', maxAttempts: 0, window: 0 },
+    stopGracePeriod: 10_000,
+    ports: [{ protocol: 'tcp', target: 80, published: 8080, mode: 'ingress' }],
+    ...given,
+  };
+}
+
+export function aService(given: Partial<Service> = {}): Service {
+  const spec = given.spec ?? aSpec();
+  return {
+    id: 's-web',
+    version: 1,
+    createdAt: 1000,
+    updatedAt: 2000,
+    name: spec.name,
+    taskGeneration: 1,
+    running: spec.replicas,
+    desired: spec.replicas,
+    ...given,
+    spec,
+  };
+}
+
+export function aTask(given: Partial<Task> = {}, state = 'running', error = ''): Task {
+  return {
+    id: 'web1',
+    version: 1,
+    createdAt: 1000,
+    updatedAt: 1000,
+    serviceId: 's-web',
+    serviceName: 'web',
+    slot: 1,
+    nodeId: 'n2',
+    nodeName: 'node2',
+    addresses: [{ networkId: 'ingress', address: '10.255.2.5' }],
+    desired: 'running',
+    status: { state, message: '', error, since: 1000, ...(state === 'running' ? { pid: 77 } : {}) },
+    restarts: 0,
+    command: ['node', 'whoami.mjs'],
+    ports: [{ protocol: 'tcp', target: 80, published: 8080, mode: 'ingress' }],
+    ...given,
+  };
+}
+
+export function aNode(given: Partial<Node> = {}): Node {
+  return {
+    id: 'n1',
+    version: 1,
+    createdAt: 1000,
+    updatedAt: 1000,
+    name: 'node1',
+    number: 1,
+    role: given.number === 1 ? 'manager' : 'worker',
+    labels: {},
+    availability: 'active',
+    underlay: '172.30.0.1',
+    state: 'ready',
+    stateSince: 1000,
+    agentVersion: '1.0.0',
+    kernelRelease: '6.1.0',
+    acknowledgedRevision: 2,
+    tasksRunning: 1,
+    conditions: [],
+    ...given,
+  };
+}
+
+/** An Io that keeps what was written; waiting is fifty times faster than the clock. */
+export function fakeIo(given: Partial<Io> = {}): Io & { stdout: string; stderr: string; interrupt(): void } {
+  const interrupts = new Set<() => void>();
+  const io = {
+    stdout: '',
+    stderr: '',
+    out: (text: string) => {
+      io.stdout += text;
+    },
+    err: (text: string) => {
+      io.stderr += text;
+    },
+    terminal: false,
+    columns: 80,
+    rows: 24,
+    colour: false,
+    environment: {},
+    input: (async function* () {})() as AsyncIterable<Uint8Array>,
+    now: () => 61_000,
+    sleep: (milliseconds: number, signal: AbortSignal) =>
+      new Promise<void>((resolve) => {
+        setTimeout(resolve, milliseconds / 50);
+        signal.addEventListener('abort', () => resolve());
+      }),
+    onInterrupt: (callback: () => void) => {
+      interrupts.add(callback);
+      return () => interrupts.delete(callback);
+    },
+    interrupt: () => {
+      for (const callback of interrupts) callback();
+    },
+    ...given,
+  };
+  return io;
+}

@@ -1,0 +1,188 @@
+import { describe, expect, test } from 'vitest';
+import { ageText } from './age.ts';
+import { aNode, aService, aSpec, aTask } from './fake-meshd.ts';
+import { nothingSeen, progressLines, progressOf, type Seen } from './progress.ts';
+import { commandText, portsText } from './service-text.ts';
+import { renderDetails, renderTable, truncate } from './table.ts';
+import { sortTasks } from './task-text.ts';
+
+test('ages', () => {
+  const ages = [
+    -5,
+    0,
+    999,
+    1000,
+    59_999,
+    60_000,
+    119_000,
+    3_600_000,
+    35 * 3_600_000,
+    36 * 3_600_000,
+    15 * 86_400_000,
+    71 * 86_400_000,
+    731 * 86_400_000,
+  ];
+  expect(ages.map(ageText)).toEqual([
+    'less than a second',
+    'less than a second',
+    'less than a second',
+    '1 second',
+    '59 seconds',
+    '1 minute',
+    '1 minute',
+    '1 hour',
+    '35 hours',
+    '1 day',
+    '2 weeks',
+    '2 months',
+    '2 years',
+  ]);
+});
+
+test('ports: runs are ranges, an automatic port that is not chosen yet says so', () => {
+  const port = (published: number | undefined, target: number, protocol = 'tcp') => ({
+    protocol,
+    target,
+    published,
+    mode: 'ingress',
+  });
+  expect(portsText([])).toBe('');
+  expect(portsText([port(8081, 81), port(8080, 80), port(53, 53, 'udp'), port(8082, 90), port(undefined, 70)])).toBe(
+    '*:(auto)->70/tcp, *:8080-8081->80-81/tcp, *:8082->90/tcp, *:53->53/udp',
+  );
+});
+
+test('commands as one would type them', () => {
+  expect(commandText(['sh', '-c', "echo 'a b'", ''])).toBe(`sh -c 'echo '\\''a b'\\''' ''`);
+});
+
+test('tables: columns, no control characters, letters counted as letters', () => {
+  expect(
+    renderTable(
+      ['A', 'LONGER'],
+      [
+        ['x\x1b[31my\n', ''],
+        ['äö', '1'],
+      ],
+    ),
+  ).toBe('A         LONGER\nx [31my\näö        1\n');
+  expect(truncate('äöü', 3)).toBe('äöü');
+  expect(truncate('äöüx', 3)).toBe('äö…');
+});
+
+test('details', () => {
+  expect(
+    renderDetails({ id: 'a', none: undefined, labels: { b: 'c' }, empty: {}, list: [1, 2], items: [{ x: 1, y: 'z' }] }),
+  ).toBe('id:     a\nlabels:\n  b: c\nlist:   1 2\nitems:\n  - x=1 y=z\n');
+});
+
+test('tasks in the order of their slots, the living before their history', () => {
+  const tasks = [
+    aTask({ id: 'old', slot: 10, createdAt: 1 }, 'failed'),
+    aTask({ id: 'other', serviceName: 'api', slot: 11 }),
+    aTask({ id: 'older', slot: 10, createdAt: 0 }, 'failed'),
+    aTask({ id: 'live', slot: 10, createdAt: 0 }),
+    aTask({ id: 'first', slot: 2 }),
+  ];
+  expect(sortTasks(tasks).map(({ id }) => id)).toEqual(['other', 'first', 'live', 'old', 'older']);
+});
+
+describe('progress', () => {
+  function seenOf(service: ReturnType<typeof aService>, ...tasks: ReturnType<typeof aTask>[]): Seen {
+    const seen = nothingSeen();
+    seen.ready = true;
+    seen.services.set(service.id, service);
+    for (const task of tasks) seen.tasks.set(task.id, task);
+    for (const node of [aNode({ id: 'n2', name: 'node2' }), aNode({ id: 'n3', state: 'down' })])
+      seen.nodes.set(node.id, node);
+    return seen;
+  }
+  const two = aService({ spec: aSpec({ replicas: 2 }) });
+  const task = (id: string, slot: number, given = {}, state = 'running', error = '') =>
+    aTask({ id, slot, ...given }, state, error);
+
+  test('done when just the wanted tasks run', () => {
+    expect(progressOf(seenOf(two, task('a', 1), task('b', 5)), 's-web')).toMatchObject({
+      wanted: 2,
+      running: 2,
+      leaving: 0,
+      done: true,
+    });
+    expect(progressOf(seenOf(two, task('a', 1)), 's-web')).toMatchObject({ running: 1, done: false });
+    expect(progressOf(seenOf(two, task('a', 1), task('b', 2, {}, 'starting')), 's-web')).toMatchObject({
+      running: 1,
+      done: false,
+    });
+  });
+
+  test('not done before all that exists was told', () => {
+    const seen = seenOf(two, task('a', 1), task('b', 2));
+    seen.ready = false;
+    expect(progressOf(seen, 's-web').done).toBe(false);
+  });
+
+  test('one too many is not done yet: the manager has not decided who goes', () => {
+    expect(progressOf(seenOf(two, task('a', 1), task('b', 2), task('c', 3)), 's-web').done).toBe(false);
+  });
+
+  test('tasks that leave are waited for, but not those of a node that is down', () => {
+    const leaving = { desired: 'drain' };
+    expect(progressOf(seenOf(two, task('a', 1), task('b', 2), task('c', 3, leaving)), 's-web')).toMatchObject({
+      leaving: 1,
+      done: false,
+    });
+    expect(
+      progressOf(seenOf(two, task('a', 1), task('b', 2), task('c', 3, { ...leaving, nodeId: 'n3' })), 's-web').done,
+    ).toBe(true);
+    expect(progressOf(seenOf(two, task('a', 1), task('b', 2), task('c', 3, leaving, 'shutdown')), 's-web').done).toBe(
+      true,
+    );
+  });
+
+  test('a slot shows its living task, else the newest dead one with its reason', () => {
+    const dead = task('a', 1, { createdAt: 5 }, 'failed', 'exit status 3');
+    const older = task('o', 1, { createdAt: 2 }, 'failed', 'exit status 2');
+    expect(progressOf(seenOf(two, older, dead, task('b', 2)), 's-web').lines.map(({ text }) => text)).toEqual([
+      '1/2: failed on node2: exit status 3',
+      '2/2: running on node2',
+    ]);
+    const again = task('n', 1, { createdAt: 9, nodeName: '' }, 'new');
+    expect(progressOf(seenOf(two, dead, again), 's-web').lines.map(({ text }) => text)).toEqual([
+      '1/2: new',
+      '2/2: new',
+    ]);
+  });
+
+  test('none wanted, global, and tasks that may end', () => {
+    expect(progressOf(seenOf(aService({ spec: aSpec({ replicas: 0 }) })), 's-web')).toMatchObject({
+      wanted: 0,
+      lines: [],
+      done: true,
+    });
+    const global = aService({ spec: aSpec({ mode: 'global', replicas: 1 }), desired: 2 });
+    expect(progressOf(seenOf(global, task('a', 1)), 's-web')).toMatchObject({ wanted: 2, running: 1, done: false });
+    expect(progressOf(seenOf(global, task('a', 1), task('b', 7)), 's-web').done).toBe(true);
+    const job = aService({
+      spec: aSpec({ replicas: 1, restart: { condition: 'on-failure', maxAttempts: 0, window: 0 } }),
+    });
+    expect(progressOf(seenOf(job, task('a', 1, {}, 'complete')), 's-web')).toMatchObject({ running: 1, done: true });
+    expect(
+      progressOf(seenOf(aService({ spec: aSpec({ replicas: 1 }) }), task('a', 1, {}, 'complete')), 's-web').done,
+    ).toBe(false);
+  });
+
+  test('lines: names when there are several, only the unfinished when there are many, cut to the width', () => {
+    const web = progressOf(seenOf(two, task('a', 1), task('b', 2, {}, 'failed', 'x'.repeat(100))), 's-web');
+    expect(progressLines([web], 40, 20)).toEqual([
+      'overall progress: 1 out of 2 tasks',
+      '1/2: running on node2',
+      `2/2: failed on node2: ${'x'.repeat(16)}…`,
+    ]);
+    expect(progressLines([web, { ...web, name: 'api', leaving: 3 }], 60, 3)).toEqual([
+      'overall progress: 2 out of 4 tasks, 3 leaving',
+      `web 2/2: failed on node2: ${'x'.repeat(32)}…`,
+      `api 2/2: failed on node2: ${'x'.repeat(32)}…`,
+    ]);
+    expect(progressLines([web], 80, 0)).toEqual(['overall progress: 1 out of 2 tasks']);
+  });
+});
