@@ -98,7 +98,7 @@ function choosePorts(
   });
   return kept.map((port) => {
     if (port.published !== undefined || port.mode !== 'ingress') return port;
-    const published = allocatePort(port.protocol, (number) => !free(port.protocol, number));
+    const published = allocatePort((number) => !free(port.protocol, number));
     if (published !== undefined) return take(port, published);
     throw new MeshError(
       'exhausted',
