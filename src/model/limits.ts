@@ -1,0 +1,22 @@
+/** Bounds of what people and other machines may hand us; beyond them input is refused. */
+export const LIMIT = {
+  /** Characters of names of services, nodes, networks; of label keys. */
+  name: 63,
+  /** Characters of one value: labels, constraints. */
+  value: 4_096,
+  /** Bytes of one argument or environment entry: MAX_ARG_STRLEN in include/uapi/linux/binfmts.h, less its NUL. */
+  argument: 131_071,
+  arguments: 16_384,
+  entries: 16_384,
+  constraints: 64,
+  ports: 1_024,
+  /** Tasks of one service. */
+  replicas: 10_000,
+  /** Services in one request, and in the cluster. */
+  services: 65_535,
+  /** Milliseconds: a week; Node's timers end at 2^31 ms. */
+  duration: 604_800_000,
+} as const;
+
+/** Names of services and nodes: they end up in file names, environment and tables. */
+export const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;

@@ -1,0 +1,101 @@
+import type { Node, Service, Task, TaskState, TaskStatus } from '../model/cluster.ts';
+import { LIMIT } from '../model/limits.ts';
+import { id, integer, invalid, text, word } from './check.ts';
+import { portSpecToWire, specToWire } from './convert-spec.ts';
+import type * as wire from './gen/mesh.ts';
+
+const STATES: readonly TaskState[] = [
+  'new',
+  'pending',
+  'assigned',
+  'starting',
+  'running',
+  'complete',
+  'shutdown',
+  'failed',
+  'orphaned',
+];
+
+export function statusToWire(status: TaskStatus): wire.TaskStatus {
+  return { ...status, pid: status.pid, exitCode: status.exitCode };
+}
+
+/** A task's status as an agent reports it, checked; throws MeshError `invalid`. */
+export function statusFromWire(message: wire.TaskStatus | undefined, where = 'status'): TaskStatus {
+  if (message === undefined) throw invalid(where, 'is missing');
+  return {
+    state: word(message.state, `${where}.state`, STATES),
+    message: text(message.message, `${where}.message`, 4 * LIMIT.value),
+    error: text(message.error, `${where}.error`, 4 * LIMIT.value),
+    ...(message.pid === undefined ? {} : { pid: integer(message.pid, `${where}.pid`, 0, 0x7fffffff) }),
+    ...(message.exitCode === undefined
+      ? {}
+      : { exitCode: integer(message.exitCode, `${where}.exit_code`, -255, 65_535) }),
+    since: integer(message.since, `${where}.since`, 0, Number.MAX_SAFE_INTEGER),
+  };
+}
+
+export interface TaskStatusReport {
+  taskId: string;
+  status: TaskStatus;
+}
+
+export function taskReportToWire(report: TaskStatusReport): wire.TaskStatusReport {
+  return { taskId: report.taskId, status: statusToWire(report.status) };
+}
+
+/** As statusFromWire. */
+export function taskReportFromWire(message: wire.TaskStatusReport, where = 'report'): TaskStatusReport {
+  return { taskId: id(message.taskId, `${where}.task_id`), status: statusFromWire(message.status, `${where}.status`) };
+}
+
+export function serviceToWire(service: Service, counts: { running: number; desired: number }): wire.Service {
+  return {
+    ...stored(service),
+    name: service.name,
+    spec: specToWire(service.spec),
+    taskGeneration: service.taskGeneration,
+    ...counts,
+  };
+}
+
+export function taskToWire(task: Task, nodeName: string): wire.Task {
+  return {
+    ...stored(task),
+    serviceId: task.serviceId,
+    serviceName: task.serviceName,
+    slot: task.slot,
+    nodeId: task.nodeId,
+    nodeName,
+    addresses: task.addresses,
+    desired: task.desired,
+    status: statusToWire(task.status),
+    restarts: task.restarts,
+    command: task.spec.command,
+    ports: task.spec.ports.map(portSpecToWire),
+  };
+}
+
+export function nodeToWire(
+  node: Node,
+  seen: { acknowledgedRevision: number; tasksRunning: number; conditions: string[] },
+): wire.Node {
+  return {
+    ...stored(node),
+    name: node.name,
+    number: node.number,
+    role: node.role,
+    labels: node.labels,
+    availability: node.availability,
+    underlay: node.underlay,
+    state: node.state,
+    stateSince: node.stateSince,
+    agentVersion: node.agentVersion,
+    kernelRelease: node.kernelRelease,
+    ...seen,
+  };
+}
+
+function stored<T extends { id: string; version: number; createdAt: number; updatedAt: number }>(object: T) {
+  return { id: object.id, version: object.version, createdAt: object.createdAt, updatedAt: object.updatedAt };
+}

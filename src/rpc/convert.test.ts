@@ -1,0 +1,242 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { MeshError } from '../base/errors.ts';
+import type { Assignment, AssignmentDelta } from '../model/assignment.ts';
+import type { TaskStatus } from '../model/cluster.ts';
+import type { ServiceSpec } from '../model/spec.ts';
+import { assignmentFromWire, assignmentToWire, deltaFromWire, deltaToWire } from './convert-assignment.ts';
+import { statusFromWire, statusToWire } from './convert-cluster.ts';
+import { specFromWire, specToWire } from './convert-spec.ts';
+import * as wire from './gen/mesh.ts';
+
+const name = fc.stringMatching(/^[a-z0-9][a-zA-Z0-9_.-]{0,20}$/);
+const id = fc.stringMatching(/^[a-z0-9]{12}$/);
+const text = fc.string({ unit: 'grapheme', maxLength: 40 }).filter((value) => !value.includes('\0'));
+const port = fc.integer({ min: 1, max: 65_535 });
+const protocol = fc.constantFrom('tcp', 'udp', 'sctp') as fc.Arbitrary<'tcp' | 'udp' | 'sctp'>;
+const mode = fc.constantFrom('ingress', 'host') as fc.Arbitrary<'ingress' | 'host'>;
+const revision = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
+const duration = fc.integer({ min: 0, max: 86_400_000 });
+const keys = fc.stringMatching(/^[A-Za-z][A-Za-z0-9_]{0,10}$/);
+const environment = fc.dictionary(keys, text, { noNullPrototype: true });
+const address = fc.constantFrom('10.252.1.5', '192.0.2.255', 'fd6d:6573:6800:1::5', '::1');
+const subnet = fc.constantFrom(
+  { family: 'inet' as const, cidr: '10.252.0.0/14', block: '10.252.1.0/24' },
+  { family: 'inet6' as const, cidr: 'fd6d:6573:6800::/48', block: 'fd6d:6573:6800:1::/64' },
+);
+const many = <T>(each: fc.Arbitrary<T>) => fc.array(each, { maxLength: 4 });
+const optional = <T extends object>(shape: { [K in keyof T]: fc.Arbitrary<T[K]> }) =>
+  fc.record(shape, { requiredKeys: [], noNullPrototype: true }) as fc.Arbitrary<Partial<T>>;
+
+const spec: fc.Arbitrary<ServiceSpec> = fc
+  .tuple(
+    fc.record(
+      {
+        name,
+        labels: environment,
+        runtime: fc.constant('process' as const),
+        command: fc.array(text, { minLength: 1, maxLength: 4 }),
+        workingDir: text.map((value) => `/${value}`),
+        environment,
+        mode: fc.constantFrom('replicated' as const, 'global' as const),
+        replicas: fc.integer({ min: 0, max: 10_000 }),
+        constraints: many(
+          fc.record(
+            { key: text, operator: fc.constantFrom('==' as const, '!=' as const), value: text },
+            { noNullPrototype: true },
+          ),
+        ),
+        stopGracePeriod: duration,
+      },
+      { noNullPrototype: true },
+    ),
+    optional<{ user: string }>({ user: name }),
+    fc.record(
+      {
+        condition: fc.constantFrom('any' as const, 'on-failure' as const, 'none' as const),
+        maxAttempts: fc.nat(),
+        window: duration,
+      },
+      { noNullPrototype: true },
+    ),
+    optional<{ delay: number }>({ delay: duration }),
+    many(
+      fc
+        .tuple(
+          fc.record({ protocol, target: port, mode }, { noNullPrototype: true }),
+          optional<{ published: number }>({ published: port }),
+        )
+        .map(([base, extra]) => ({ ...base, ...extra })),
+    ),
+  )
+  .map(
+    ([base, extra, restart, delay, ports]) =>
+      ({ ...base, ...extra, restart: { ...restart, ...delay }, ports }) as ServiceSpec,
+  );
+
+const peer = fc.record({
+  nodeId: id,
+  number: port,
+  underlay: address,
+  mac: fc.constant('02:6d:65:73:00:01'),
+  blocks: many(subnet.map(({ family, block }) => ({ networkId: 'ingress', family, block }))),
+});
+const assignedPort = fc.record({
+  protocol,
+  published: port,
+  mode,
+  serviceId: id,
+  serviceName: name,
+  scheduler: fc.constant('rr'),
+  endpoints: many(fc.record({ taskId: id, nodeId: id, address, port, weight: fc.integer({ min: 0, max: 1 }) })),
+});
+const task = fc.record({
+  id,
+  serviceId: id,
+  serviceName: name,
+  slot: port,
+  desired: fc.constantFrom('running' as const, 'shutdown' as const),
+  addresses: many(address.map((value) => ({ networkId: 'ingress', address: value }))),
+  process: fc
+    .tuple(
+      fc.record({ command: many(text), workingDir: fc.constant('/'), environment }),
+      optional<{ user: string }>({ user: name }),
+    )
+    .map(([base, extra]) => ({ ...base, ...extra })),
+  targets: many(fc.record({ protocol, port })),
+  stopGracePeriod: duration,
+});
+const assignment = fc.record({
+  revision,
+  self: fc.record({ nodeId: id, name, number: port, underlay: address }),
+  networks: many(fc.record({ id, name, vni: fc.integer({ min: 1, max: 0xffffff }), subnets: many(subnet) })),
+  peers: many(peer),
+  ports: many(assignedPort),
+  tasks: many(task),
+}) as fc.Arbitrary<Assignment>;
+const delta = fc.record({
+  base: revision,
+  revision,
+  peers: many(peer),
+  ports: many(assignedPort),
+  tasks: many(task),
+  removedPeers: many(id),
+  removedPorts: many(fc.constantFrom('80/tcp', '65535/udp')),
+  removedTasks: many(id),
+}) as fc.Arbitrary<AssignmentDelta>;
+
+/** Through the bytes, not only through the types. */
+function bytes<T>(codec: wire.MessageFns<T>, message: T): T {
+  return codec.decode(codec.encode(message).finish());
+}
+
+test('a spec comes back as it went', () => {
+  fc.assert(
+    fc.property(spec, (before) => {
+      expect(specFromWire(bytes(wire.ServiceSpec, specToWire(before)))).toStrictEqual(before);
+    }),
+  );
+});
+
+test('an assignment and a delta come back as they went', () => {
+  fc.assert(
+    fc.property(assignment, delta, (before, change) => {
+      expect(assignmentFromWire(bytes(wire.Assignment, assignmentToWire(before)))).toEqual(before);
+      expect(deltaFromWire(bytes(wire.AssignmentDelta, deltaToWire(change)))).toEqual(change);
+    }),
+  );
+});
+
+test('a status comes back as it went', () => {
+  const status: TaskStatus = {
+    state: 'failed',
+    message: 'ended',
+    error: 'exit status 3',
+    exitCode: -9,
+    pid: 7,
+    since: 5,
+  };
+  expect(statusFromWire(bytes(wire.TaskStatus, statusToWire(status)))).toStrictEqual(status);
+});
+
+test('any bytes give a value or a MeshError from the checks, never another exception', () => {
+  const checks: [wire.MessageFns<unknown>, (message: never) => unknown][] = [
+    [wire.ServiceSpec as wire.MessageFns<unknown>, specFromWire],
+    [wire.Assignment as wire.MessageFns<unknown>, assignmentFromWire],
+    [wire.AssignmentDelta as wire.MessageFns<unknown>, deltaFromWire],
+  ];
+  fc.assert(
+    fc.property(assignment, fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 4 }), (valid, changes) => {
+      const buffer = wire.Assignment.encode(assignmentToWire(valid)).finish();
+      for (const [at, value] of changes) buffer[at % buffer.length] = value;
+      for (const [codec, check] of checks) {
+        let message: unknown;
+        try {
+          message = codec.decode(buffer);
+        } catch {
+          continue; // grpc-js answers undecodable messages itself
+        }
+        try {
+          check(message as never);
+        } catch (thrown) {
+          expect(thrown).toBeInstanceOf(MeshError);
+          expect((thrown as MeshError).code).toBe('invalid');
+        }
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+const good: ServiceSpec = {
+  name: 'web',
+  labels: {},
+  runtime: 'process',
+  command: ['true'],
+  workingDir: '/',
+  environment: {},
+  mode: 'replicated',
+  replicas: 1,
+  constraints: [],
+  restart: { condition: 'any', maxAttempts: 0, window: 0 },
+  stopGracePeriod: 10_000,
+  ports: [{ protocol: 'tcp', target: 80, published: 8080, mode: 'ingress' }],
+};
+
+test.each<[string, (message: wire.ServiceSpec) => void, RegExp]>([
+  ['empty name', (m) => Object.assign(m, { name: '' }), /service\.name: is empty/],
+  ['name of a path', (m) => Object.assign(m, { name: '../etc' }), /may only hold/],
+  ['no command', (m) => Object.assign(m, { command: [] }), /service web\.command: is empty/],
+  ['NUL', (m) => Object.assign(m, { command: ['a\0b'] }), /command\[0\]: holds a NUL/],
+  ['long argument', (m) => Object.assign(m, { command: ['x'.repeat(200_000)] }), /longer than 131071/],
+  ['10^9 replicas', (m) => Object.assign(m, { replicas: 1e9 }), /replicas: 1000000000 is not between 0 and 10000/],
+  ['mode', (m) => Object.assign(m, { mode: 'sometimes' }), /is not one of replicated, global/],
+  ['port 0', (m) => Object.assign(m.ports[0]!, { published: 0 }), /ports\[0\]\.published: 0 is not between/],
+  ['port 70000', (m) => Object.assign(m.ports[0]!, { target: 70_000 }), /target: 70000/],
+  [
+    'protocol',
+    (m) => Object.assign(m.ports[0]!, { protocol: 'icmp' }),
+    /protocol: "icmp" is not one of tcp, udp, sctp/,
+  ],
+  ['variable', (m) => Object.assign(m, { environment: { 'A=B': '' } }), /not the name of a variable/],
+  ['relative directory', (m) => Object.assign(m, { workingDir: 'tmp' }), /not an absolute path/],
+])('refuses a spec with %s', (_, spoil, message) => {
+  const sent = structuredClone(specToWire(good));
+  spoil(sent);
+  expect(() => specFromWire(sent)).toThrow(message);
+});
+
+test.each(['010.0.0.1', '10.0.0', '::ffff:1.2.3.4%eth0', '1.2.3.4 ', 'FD00::1', ''])(
+  'refuses the address %j',
+  (value) => {
+    const sent = assignmentToWire({
+      revision: 1,
+      self: { nodeId: 'n1', name: 'n1', number: 1, underlay: value },
+      networks: [],
+      peers: [],
+      ports: [],
+      tasks: [],
+    });
+    expect(() => assignmentFromWire(sent)).toThrow(/assignment\.self\.underlay/);
+  },
+);

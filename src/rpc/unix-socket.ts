@@ -1,0 +1,73 @@
+import { chmod, lstat, mkdtemp, rename, rm, stat, unlink } from 'node:fs/promises';
+import { createConnection } from 'node:net';
+import { dirname, join } from 'node:path';
+import { MeshError, messageOf } from '../base/errors.ts';
+
+/** sun_path in include/uapi/linux/un.h is 108 bytes with its NUL; ours also has a temporary directory in front. */
+const PATH_LIMIT = 90;
+
+export interface ClaimedSocket {
+  /** Removes the socket file, if it is still the one that was claimed. */
+  release(): Promise<void>;
+}
+
+/**
+ * Makes a unix socket at `path` with `mode`. `bind` is called with a path in a fresh directory nobody else may
+ * enter; the finished socket is then renamed into place. So there is no moment in which it is there with other
+ * permissions, and a stale one is replaced in one step.
+ */
+export async function claimSocket(
+  path: string,
+  mode: number,
+  bind: (path: string) => Promise<unknown>,
+): Promise<ClaimedSocket> {
+  if (Buffer.byteLength(path) > PATH_LIMIT) {
+    throw new MeshError('invalid', `socket path ${path} is longer than ${PATH_LIMIT} bytes: choose a shorter one`);
+  }
+  await refuseIfTaken(path);
+  const directory = await mkdtemp(join(dirname(path), '.s-')).catch((thrown) => {
+    throw new MeshError('permission', `cannot make a socket in ${dirname(path)}: ${messageOf(thrown)}`);
+  });
+  try {
+    const fresh = join(directory, 's');
+    await bind(fresh);
+    await chmod(fresh, mode);
+    const { ino } = await stat(fresh);
+    await rename(fresh, path);
+    return {
+      release: async () => {
+        const now = await lstat(path).catch(() => undefined);
+        if (now?.ino === ino) await unlink(path).catch(() => {});
+      },
+    };
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function refuseIfTaken(path: string): Promise<void> {
+  const there = await lstat(path).catch(() => undefined);
+  if (there === undefined) return;
+  if (!there.isSocket()) {
+    throw new MeshError('conflict', `${path} exists and is not a socket: remove it or choose another path`);
+  }
+  const answer = await knock(path);
+  if (answer === 'connected') {
+    throw new MeshError('conflict', `another process answers on ${path}: stop it or choose another path`);
+  }
+  if (answer === 'EACCES')
+    throw new MeshError('permission', `no permission to use ${path}: run as its owner or as root`);
+}
+
+/** ECONNREFUSED means that nobody listens: the file was left behind. */
+function knock(path: string): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = createConnection({ path });
+    const done = (answer: string) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.once('connect', () => done('connected'));
+    socket.once('error', (error: NodeJS.ErrnoException) => done(error.code ?? 'error'));
+  });
+}
