@@ -60,12 +60,10 @@ export class AttributeWriter {
   #length = 0;
 
   constructor(capacity = 192) {
-    this.#bytes = new Uint8Array(capacity);
-    this.#view = new DataView(this.#bytes.buffer);
-  }
-
-  get length(): number {
-    return this.#length;
+    // From Node's pool where it is small: tens of thousands of requests would else each allocate memory of their own.
+    const pooled = Buffer.allocUnsafe(capacity).fill(0);
+    this.#bytes = new Uint8Array(pooled.buffer, pooled.byteOffset, capacity);
+    this.#view = new DataView(pooled.buffer, pooled.byteOffset, capacity);
   }
 
   #reserve(size: number): number {

@@ -76,7 +76,7 @@ export function deleteRule(rule: RuleSpec): NetlinkRequest {
   return { type: RTM_DELRULE, flags: NLM_F_REQUEST, payload: writeRule(rule).finish() };
 }
 
-/** `ip rule show`; both families when none is given. */
+/** `ip rule show`; without a family also those of multicast routing, which decodeRule refuses. */
 export function dumpRules(family?: Family): NetlinkRequest {
   const payload = new AttributeWriter(16)
     .u8(family === undefined ? AF_UNSPEC : familyNumber(family))
