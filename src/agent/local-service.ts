@@ -1,0 +1,52 @@
+import { MeshError } from '../base/errors.ts';
+import type { LocalService } from '../rpc/gen/mesh.ts';
+import type { Handlers } from '../rpc/server.ts';
+import type { Agent } from './agent.ts';
+
+/** What a meshd says of itself, whatever its roles. */
+export interface About {
+  name: string;
+  roles: string[];
+  version: string;
+  /** Wall clock, ms. */
+  startedAt: number;
+}
+
+const NO_COUNTERS = {
+  sends: 0,
+  messages: 0,
+  bytes: 0,
+  firewallRuns: 0,
+  operations: 0,
+  failed: 0,
+  observes: 0,
+  repairs: 0,
+};
+
+/** The Local service of this machine; `agent` is undefined on a node that only manages. */
+export function localHandlers(about: About, agent: Agent | undefined): Handlers<typeof LocalService> {
+  return {
+    async info() {
+      const info = agent?.info();
+      return {
+        nodeName: about.name,
+        nodeId: info?.nodeId ?? '',
+        roles: about.roles,
+        version: about.version,
+        startedAt: about.startedAt,
+        assignmentRevision: info?.revision ?? 0,
+        connected: info?.manager !== undefined,
+        manager: info?.manager ?? '',
+        pid: process.pid,
+        kernelObjects: info?.kernelObjects ?? 0,
+        counters: info?.counters ?? NO_COUNTERS,
+        conditions: info?.conditions ?? [],
+      };
+    },
+    async diff() {
+      if (agent === undefined)
+        throw new MeshError('unsupported', 'this meshd has no agent role: ask a node that has it');
+      return agent.diff();
+    },
+  };
+}

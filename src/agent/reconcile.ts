@@ -1,0 +1,335 @@
+import { backoff } from '../base/backoff.ts';
+import type { Clock } from '../base/clock.ts';
+import { MeshError, messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { dependencies, provides } from '../diff/dependencies.ts';
+import { diff } from '../diff/diff.ts';
+import type { ApplyReport, Kernel, Scope } from '../kernel/kernel.ts';
+import { type KernelObject, keyOf, type Op } from '../model/kernel-state.ts';
+import { renderOp } from '../model/render.ts';
+import type { Conditions } from './conditions.ts';
+import { createRepeats } from './repeats.ts';
+import { addScope, cutByKeys, cutByScope, isEverything, scopeOfOps, widened } from './scopes.ts';
+
+/*
+ * INVARIANTS
+ * - One piece of kernel work at a time, the newest wish first: changes, then repairs, then looks.
+ * - `have` changes only by what was observed or what apply reported done.
+ * - Nothing is changed before `release`.
+ * - A failed step is tried again with growing pauses, from a fresh look, until it is done or no longer wanted.
+ */
+
+export interface Reconciler {
+  /** From here on differences are taken away, beginning with a look at everything. */
+  release(): void;
+  /** A whole new wish: looks at everything anew. */
+  replace(want: ReadonlyMap<string, KernelObject>, revision: number): void;
+  /** The wish for some objects: those only in `had` are wanted no more. No look is taken. */
+  patch(had: readonly KernelObject[], want: readonly KernelObject[], revision: number): void;
+  /** Somebody else may have changed something here. */
+  suspect(scope: Scope): void;
+  /** As suspect, for the audit: resolves when it was looked at and put right. */
+  check(scope: Scope): Promise<void>;
+  /** A look at the kernel, in its turn. */
+  look<T>(work: () => Promise<T>): Promise<T>;
+  want(): ReadonlyMap<string, KernelObject>;
+  have(): ReadonlyMap<string, KernelObject>;
+  /** Why an object is not as wanted, in words; by its key. */
+  failures(): ReadonlyMap<string, string>;
+  /** Steps taken because somebody else changed something. */
+  repairs(): number;
+  /** Resolves when the work under way is done; no more is begun. */
+  stop(): Promise<void>;
+}
+
+export interface ReconcilerOptions {
+  kernel: Kernel;
+  clock: Clock;
+  log: Log;
+  conditions: Conditions;
+  /** After each change: the newest revision the kernel now holds, and what it refused of it. */
+  onSettled(revision: number, failures: string[]): void;
+}
+
+const RETRY = { base: 100, limit: 30_000 };
+
+export function createReconciler({ kernel, clock, log, conditions, onSettled }: ReconcilerOptions): Reconciler {
+  const want = new Map<string, KernelObject>();
+  let have = new Map<string, KernelObject>();
+  const touched = new Set<string>();
+  const suspects: Scope[] = [];
+  const retryScopes: Scope[] = [];
+  const looks: (() => Promise<void>)[] = [];
+  const failed = new Map<string, string>();
+  const repeats = createRepeats();
+  const timers = new Set<() => void>();
+  let everything = false;
+  let unreported = false;
+  /** A pass broke off: what the kernel holds is unknown until the next look at everything. */
+  let lost = false;
+  let revision = 0;
+  let held = true;
+  let stopped = false;
+  let repairs = 0;
+  let retries = 0;
+  let retryPending = false;
+  let running: Promise<void> | undefined;
+
+  const later = (delay: number, work: () => void) => {
+    const cancel = clock.after(delay, () => {
+      timers.delete(cancel);
+      work();
+    });
+    timers.add(cancel);
+  };
+
+  const wake = () => {
+    if (stopped || running !== undefined) return;
+    // One turn later, so that what comes in one go is done in one go.
+    running = Promise.resolve()
+      .then(work)
+      .finally(() => {
+        running = undefined;
+        if (hasWork()) wake();
+      });
+  };
+  const hasWork = () =>
+    !stopped &&
+    (looks.length > 0 || (!held && (everything || (!lost && (unreported || touched.size > 0 || suspects.length > 0)))));
+
+  async function work(): Promise<void> {
+    while (hasWork()) {
+      try {
+        if (!held && everything) await passOverEverything();
+        else if (!held && !lost && (touched.size > 0 || unreported)) await passOverTouched();
+        else if (looks.length > 0 && (held || lost || suspects.length === 0 || looks.length > 8))
+          await looks.shift()!();
+        else await passOverSuspect(suspects.shift()!);
+      } catch (thrown) {
+        breakOff(thrown);
+      }
+    }
+  }
+
+  function breakOff(thrown: unknown): void {
+    log.error({ err: thrown }, `kernel work failed: ${messageOf(thrown)}`);
+    conditions.raise('kernel', `the kernel cannot be read or changed: ${messageOf(thrown)}`);
+    lost = true;
+    retrySoon();
+  }
+
+  function retrySoon(scope: Scope = {}): void {
+    addScope(retryScopes, scope);
+    if (retryPending) return;
+    retryPending = true;
+    later(backoff(retries++, RETRY.base, RETRY.limit), () => {
+      retryPending = false;
+      for (const again of retryScopes.splice(0)) suspect(again);
+      if (lost) everything = true;
+      wake();
+    });
+  }
+
+  async function passOverEverything(): Promise<void> {
+    everything = false;
+    suspects.length = 0;
+    have = await kernel.observe();
+    lost = false;
+    touched.clear();
+    const goal = new Map(want);
+    const ops = diff(have, goal);
+    if (ops.length > 0) {
+      const steps = ops.slice(0, 50).flatMap(renderOp);
+      log.info(
+        { revision, count: ops.length, steps },
+        `the kernel differs from revision ${revision}: ${ops.length} steps`,
+      );
+    }
+    await carryOut(ops, [...have.keys(), ...goal.keys()], goal);
+    report();
+  }
+
+  async function passOverTouched(): Promise<void> {
+    const keys = new Set(touched);
+    touched.clear();
+    const goal = cutByKeys(want, keys);
+    if (keys.size > 0) await carryOut(diff(cutByKeys(have, keys), goal), [...keys], goal);
+    report();
+  }
+
+  /** What is not as wanted in a part of the kernel is put right, and said. */
+  async function passOverSuspect(first: Scope): Promise<void> {
+    let scope = first;
+    let ops = await compare(scope);
+    const wider = widened(scope, ops);
+    if (wider !== undefined) {
+      scope = wider;
+      ops = await compare(scope);
+    }
+    if (ops.some(({ object }) => touched.has(keyOf(object)))) {
+      // A wish that came during the look: carry it out first, and look again.
+      addScope(suspects, scope);
+      return;
+    }
+    const due = postponed(ops);
+    for (const op of due) {
+      if (failed.has(keyOf(op.object))) continue; // our own next try
+      repairs += 1;
+      const steps = renderOp(op);
+      log.warn({ steps }, `repairing what somebody else changed: ${steps.join(' && ')}`);
+    }
+    const goal = cutByScope(want, scope);
+    const left = new Set(ops.filter((op) => !due.includes(op)).map(({ object }) => keyOf(object)));
+    const keys = [...cutByScope(have, scope).keys(), ...goal.keys()].filter((key) => !left.has(key));
+    const before = [...failed.values()].join();
+    await carryOut(due, keys, goal);
+    for (const key of failed.keys()) if (!want.has(key) && !have.has(key)) failed.delete(key);
+    if ([...failed.values()].join() !== before) report();
+  }
+
+  async function compare(scope: Scope): Promise<Op[]> {
+    const seen = await kernel.observe(scope);
+    for (const key of cutByScope(have, scope).keys()) if (!seen.has(key)) have.delete(key);
+    for (const [key, object] of seen) have.set(key, object);
+    return diff(cutByScope(have, scope), cutByScope(want, scope));
+  }
+
+  /** Leaves alone for a while what somebody else changes back again and again, and what depends on it. */
+  function postponed(ops: Op[]): Op[] {
+    const now = clock.monotonic();
+    const missing = new Set<string>();
+    const pauses = new Map<string, number>();
+    for (const { object } of ops) {
+      const key = keyOf(object);
+      if (!pauses.has(key)) pauses.set(key, failed.has(key) ? 0 : repeats.repair(key, now));
+    }
+    const due = ops.filter(({ object }) => {
+      const key = keyOf(object);
+      const pause = pauses.get(key) ?? 0;
+      if (pause === 0 && !dependencies(object).some((name) => missing.has(name))) return true;
+      for (const name of provides(object)) missing.add(name);
+      return false;
+    });
+    const longest = Math.max(0, ...pauses.values());
+    if (longest > 0) later(longest, () => suspect(scopeOfOps(ops)));
+    tellOfFights(now);
+    return due;
+  }
+
+  function tellOfFights(now: number): void {
+    const fights = repeats.fights(now);
+    if (fights.length === 0) {
+      conditions.clear('fight');
+      return;
+    }
+    const words = fights.slice(0, 3).map((key) => `\`${key}\``);
+    const more = fights.length > 3 ? ` and ${fights.length - 3} more` : '';
+    conditions.raise(
+      'fight',
+      `someone else keeps changing ${words.join(', ')}${more}: meshd repairs it ever more slowly; find the program that does it`,
+    );
+  }
+
+  /** Takes the steps; `have` is then `goal` among `keys`, but for what the kernel refused. */
+  async function carryOut(ops: Op[], keys: readonly string[], goal: ReadonlyMap<string, KernelObject>): Promise<void> {
+    for (const op of ops) log.debug({ steps: renderOp(op) }, 'kernel');
+    const refused: ApplyReport['failed'] = ops.length === 0 ? [] : (await kernel.apply(ops)).failed;
+    const refusedKeys = new Set(refused.map(({ op }) => keyOf(op.object)));
+    for (const key of keys) {
+      if (refusedKeys.has(key)) continue;
+      failed.delete(key);
+      const object = goal.get(key);
+      if (object !== undefined) have.set(key, object);
+      else have.delete(key);
+    }
+    for (const { op, error } of refused) {
+      failed.set(keyOf(op.object), error.message);
+      log.error(error.message);
+    }
+    settleRetries(refused.map(({ op }) => op));
+  }
+
+  function settleRetries(refused: readonly Op[]): void {
+    if (refused.length > 0) retrySoon(scopeOfOps(refused));
+    else if (failed.size === 0) retries = 0;
+    const [first] = failed.values();
+    if (first === undefined) {
+      conditions.clear('kernel');
+      return;
+    }
+    const more = failed.size > 1 ? ` (and ${failed.size - 1} more)` : '';
+    conditions.raise('kernel', `the kernel refused: ${first}${more}`);
+  }
+
+  function report(): void {
+    // Wishes that came during the apply are settled by the next pass, which tells.
+    if (touched.size > 0 || everything || lost) return;
+    unreported = false;
+    onSettled(revision, [...failed.values()]);
+  }
+
+  function suspect(scope: Scope): void {
+    if (isEverything(scope)) suspects.length = 0;
+    addScope(suspects, scope);
+    wake();
+  }
+
+  function look<T>(work: () => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (stopped) {
+        reject(new MeshError('unavailable', 'the agent is stopping'));
+        return;
+      }
+      looks.push(() => work().then(resolve, reject));
+      wake();
+    });
+  }
+
+  return {
+    release() {
+      if (!held) return;
+      held = false;
+      everything = true;
+      wake();
+    },
+    replace(wanted, newest) {
+      want.clear();
+      for (const [key, object] of wanted) want.set(key, object);
+      revision = newest;
+      everything = true;
+      wake();
+    },
+    patch(had, wanted, newest) {
+      for (const object of had) {
+        const key = keyOf(object);
+        want.delete(key);
+        touched.add(key);
+      }
+      for (const object of wanted) {
+        const key = keyOf(object);
+        want.set(key, object);
+        touched.add(key);
+      }
+      revision = newest;
+      unreported = true;
+      wake();
+    },
+    suspect,
+    check: (scope) =>
+      held || lost
+        ? Promise.resolve()
+        : look(() => (held || lost ? Promise.resolve() : passOverSuspect(scope))).catch(breakOff),
+    look,
+    want: () => want,
+    have: () => have,
+    failures: () => failed,
+    repairs: () => repairs,
+    async stop() {
+      stopped = true;
+      looks.length = 0;
+      for (const cancel of timers) cancel();
+      timers.clear();
+      await running;
+    },
+  };
+}

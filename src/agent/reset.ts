@@ -1,0 +1,68 @@
+import type { Clock } from '../base/clock.ts';
+import { MeshError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { diff } from '../diff/diff.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import type { Runtime } from '../runtime/runtime.ts';
+
+/** Rounds of look and take away; a second one is for what only dies with the first. */
+const ROUNDS = 3;
+
+export interface ResetOptions {
+  kernel: Kernel;
+  runtime: Runtime;
+  clock: Clock;
+  log: Log;
+  /** Kill tasks at once instead of after their grace period. */
+  force: boolean;
+}
+
+/**
+ * Takes everything of ours off this host: tasks, netns, links, sets, chains. What is not ours stays, and so does what
+ * has no absence (sysctls of the host). Throws MeshError `kernel` when something could not be removed.
+ */
+export async function resetNode({
+  kernel,
+  runtime,
+  clock,
+  log,
+  force,
+}: ResetOptions): Promise<{ tasks: number; objects: number }> {
+  const tasks = await endTasks(runtime, force);
+  let objects = 0;
+  let failures: string[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const steps = diff(await kernel.observe(), new Map());
+    if (steps.length === 0) return { tasks, objects };
+    if (round > 0) await new Promise<void>((resolve) => void clock.after(200 * round, resolve));
+    const { done, failed } = await kernel.apply(steps);
+    objects += done.length;
+    failures = failed.map(({ error }) => error.message);
+    for (const failure of failures) log.warn(failure);
+  }
+  const left = diff(await kernel.observe(), new Map());
+  if (left.length > 0) {
+    throw new MeshError(
+      'kernel',
+      `${left.length} objects could not be removed: ${failures.join('; ')}; run the reset again`,
+    );
+  }
+  return { tasks, objects };
+}
+
+async function endTasks(runtime: Runtime, force: boolean): Promise<number> {
+  const ends = new Map<string, () => void>();
+  runtime.onEnd(({ task }) => ends.get(task.id)?.());
+  const found = await runtime.recover();
+  await Promise.all(
+    found.map(async ({ state, task }) => {
+      if (state === 'live') {
+        const end = new Promise<void>((resolve) => ends.set(task.id, resolve));
+        runtime.stop(task.id, force ? 0 : task.stopGracePeriod);
+        await end;
+      }
+      await runtime.remove(task.id);
+    }),
+  );
+  return found.length;
+}

@@ -1,0 +1,82 @@
+import type { Scope } from '../kernel/kernel.ts';
+import type { KernelObject, ObjectKind, Op } from '../model/kernel-state.ts';
+
+/** Whether an object is in what a scope is about. */
+function isIn(scope: Scope, { netns, kind }: KernelObject): boolean {
+  return (scope.netns?.includes(netns) ?? true) && (scope.kinds?.includes(kind) ?? true);
+}
+
+export function cutByScope(state: ReadonlyMap<string, KernelObject>, scope: Scope): Map<string, KernelObject> {
+  const cut = new Map<string, KernelObject>();
+  for (const [key, object] of state) if (isIn(scope, object)) cut.set(key, object);
+  return cut;
+}
+
+export function cutByKeys(state: ReadonlyMap<string, KernelObject>, keys: ReadonlySet<string>) {
+  const cut = new Map<string, KernelObject>();
+  for (const key of keys) {
+    const object = state.get(key);
+    if (object !== undefined) cut.set(key, object);
+  }
+  return cut;
+}
+
+export function isEverything(scope: Scope): boolean {
+  return scope.netns === undefined && scope.kinds === undefined;
+}
+
+/** Puts a scope into a list without naming the same twice. */
+export function addScope(list: Scope[], scope: Scope): void {
+  if (list.some((other) => covers(other, scope))) return;
+  const sameKinds = list.find(
+    (other) => other.netns !== undefined && scope.netns !== undefined && sameList(other.kinds, scope.kinds),
+  );
+  if (sameKinds === undefined) {
+    list.push(scope);
+    return;
+  }
+  const place = list.indexOf(sameKinds);
+  list[place] = { ...sameKinds, netns: [...new Set([...sameKinds.netns!, ...scope.netns!])] };
+}
+
+function covers(wide: Scope, narrow: Scope): boolean {
+  return coversList(wide.netns, narrow.netns) && coversList(wide.kinds, narrow.kinds);
+}
+
+function coversList(wide: readonly string[] | undefined, narrow: readonly string[] | undefined): boolean {
+  return wide === undefined || (narrow?.every((item) => wide.includes(item)) ?? false);
+}
+
+function sameList(a: readonly string[] | undefined, b: readonly string[] | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : a.length === b.length && a.every((item) => b.includes(item));
+}
+
+/** The namespaces that some steps are about, all kinds. */
+export function scopeOfOps(ops: readonly Op[]): Scope {
+  return { netns: [...new Set(ops.flatMap(({ object }) => netnsOf(object)))] };
+}
+
+function netnsOf(object: KernelObject): string[] {
+  return object.kind === 'veth' ? [object.netns, object.peer.netns] : [object.netns];
+}
+
+/** Kinds that other objects live in: where one of them was missing, what it held is missing too. */
+const PARENTS: ReadonlySet<ObjectKind> = new Set([
+  'netns',
+  'veth',
+  'vxlan',
+  'address',
+  'ipset',
+  'chain',
+  'virtual-service',
+]);
+
+/** The scope to look at again because these steps make parents anew; undefined when the first look saw all of it. */
+export function widened(scope: Scope, ops: readonly Op[]): Scope | undefined {
+  const rebuilt = ops.filter(({ verb, object }) => verb !== 'change' && PARENTS.has(object.kind));
+  if (rebuilt.length === 0) return undefined;
+  const wide = scopeOfOps(rebuilt);
+  if (covers(scope, wide)) return undefined;
+  const netns = scope.netns === undefined ? wide.netns! : [...new Set([...scope.netns, ...wide.netns!])];
+  return { netns };
+}

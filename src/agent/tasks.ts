@@ -1,0 +1,286 @@
+import type { Clock } from '../base/clock.ts';
+import { messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Listener } from '../kernel/kernel.ts';
+import type { AssignedTask } from '../model/assignment.ts';
+import { isTerminal, type TaskState, type TaskStatus } from '../model/cluster.ts';
+import type { EndedTask, LiveTask, Runtime } from '../runtime/runtime.ts';
+import { whyNotReady } from './readiness.ts';
+import { statusOfEnd } from './task-end.ts';
+
+/*
+ * INVARIANTS
+ * - A task is started only when its netns and paths are in the kernel, and at most once.
+ * - It is `running` only when every target is bound, so no client meets a port nobody listens on.
+ * - Its paths stay while its process lives, whatever the manager says.
+ */
+
+export interface TaskKeeperOptions {
+  runtime: Runtime;
+  clock: Clock;
+  log: Log;
+  /** MESH_NODE of every task. */
+  nodeName(): string;
+  netnsPath(taskId: string): string;
+  listeners(taskId: string): Promise<Listener[]>;
+  /** A status changed. */
+  onStatus(taskId: string, status: TaskStatus): void;
+  /** A task's paths are needed no more. */
+  onHidden(taskId: string): void;
+  /** A task is neither assigned nor alive: its files may go once the disk knows that it is not assigned. */
+  onForgotten(taskId: string): void;
+}
+
+export interface TaskKeeper {
+  /** Takes over what earlier agents started; resolves when it is known which of them serve their ports. */
+  adopt(found: readonly (LiveTask | EndedTask)[]): Promise<void>;
+  /** The manager's word about some tasks: new or changed ones, and those it has forgotten. */
+  assign(changed: readonly AssignedTask[], removed: readonly string[]): void;
+  /** The manager's word about all tasks. */
+  assignAll(tasks: readonly AssignedTask[]): void;
+  /** Tasks whose paths have to be in the kernel. */
+  shown(): AssignedTask[];
+  shownTask(taskId: string): AssignedTask | undefined;
+  /** Starts what waits and is built; `missing` tells why a task's paths are not there yet. */
+  advance(missing: (taskId: string) => string | undefined): void;
+  statuses(): { taskId: string; status: TaskStatus }[];
+  /** Drops what was told through onForgotten. */
+  forget(taskId: string): void;
+  close(): void;
+}
+
+interface Entry {
+  task: AssignedTask;
+  assigned: boolean;
+  phase: 'waiting' | 'launching' | 'live' | 'ended';
+  status: TaskStatus;
+  shown: boolean;
+  stopped: boolean;
+  cancel?: (() => void) | undefined;
+}
+
+/** First and longest pause between two looks for a task's listeners, ms. */
+const POLL = { first: 50, limit: 1_000 };
+/** From then on a status says what a task still lacks, ms. */
+const PATIENCE = 10_000;
+/** The netns of an ended task answers with a reset until the balancers know of its end; then it is taken away, ms. */
+const AFTERLIFE = 250;
+
+export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
+  const { runtime, clock, log } = options;
+  const entries = new Map<string, Entry>();
+  let closed = false;
+
+  const setStatus = (entry: Entry, state: TaskState, rest: Partial<TaskStatus> = {}) => {
+    const { status } = entry;
+    const pid = rest.pid ?? status.pid;
+    const next: TaskStatus = {
+      state,
+      message: rest.message ?? '',
+      error: rest.error ?? '',
+      ...(pid === undefined ? {} : { pid }),
+      ...(rest.exitCode === undefined ? {} : { exitCode: rest.exitCode }),
+      since: state === status.state ? status.since : (rest.since ?? clock.now()),
+    };
+    if (
+      state === status.state &&
+      next.message === status.message &&
+      next.error === status.error &&
+      pid === status.pid
+    ) {
+      return;
+    }
+    entry.status = next;
+    options.onStatus(entry.task.id, next);
+  };
+
+  function add(task: AssignedTask, assigned: boolean): Entry {
+    const status: TaskStatus = { state: 'assigned', message: '', error: '', since: clock.now() };
+    const entry: Entry = { task, assigned, phase: 'waiting', status, shown: true, stopped: false };
+    entries.set(task.id, entry);
+    return entry;
+  }
+
+  function live(entry: Entry, found: LiveTask): void {
+    if (entry.phase === 'ended') return;
+    entry.phase = 'live';
+    entry.stopped ||= found.stopping;
+    log.info({ task: entry.task.id, service: entry.task.serviceName, pid: found.pid }, 'task runs');
+    setStatus(entry, 'starting', { pid: found.pid });
+    follow(entry);
+    awaitListeners(entry, clock.monotonic(), POLL.first);
+  }
+
+  function ended(entry: Entry, found: EndedTask): void {
+    if (entry.phase === 'ended') return;
+    entry.cancel?.();
+    entry.phase = 'ended';
+    const { state, ...rest } = statusOfEnd(found, entry.stopped, entry.task.stopGracePeriod);
+    log.info(
+      { task: entry.task.id, service: entry.task.serviceName, state },
+      `task ended: ${rest.error || rest.message}`,
+    );
+    setStatus(entry, state, rest);
+    leave(entry, AFTERLIFE);
+  }
+
+  function leave(entry: Entry, delay: number): void {
+    entry.cancel = clock.after(delay, () => {
+      entry.shown = false;
+      options.onHidden(entry.task.id);
+      if (!entry.assigned) options.onForgotten(entry.task.id);
+    });
+  }
+
+  /** Brings a task to where it is wanted, as far as that needs no look at the kernel. */
+  function follow(entry: Entry): void {
+    const wanted = entry.assigned && entry.task.desired === 'running';
+    if (wanted) return;
+    if (entry.phase === 'waiting') {
+      entry.phase = 'ended';
+      setStatus(entry, 'shutdown', { message: 'ended before it was started' });
+      leave(entry, 0);
+    } else if (entry.phase === 'live' && !entry.stopped) {
+      entry.stopped = true;
+      runtime.stop(entry.task.id, entry.task.stopGracePeriod);
+    } else if (entry.phase === 'ended' && !entry.shown && !entry.assigned) {
+      options.onForgotten(entry.task.id);
+    }
+  }
+
+  /** One look at the sockets of a task; `running` is said at the first one that finds all of its targets. */
+  async function look(entry: Entry, since: number): Promise<boolean> {
+    const { id, targets, addresses } = entry.task;
+    const problem =
+      targets.length === 0
+        ? undefined
+        : whyNotReady(
+            targets,
+            addresses.map(({ address }) => address),
+            await options.listeners(id),
+          );
+    if (closed || entry.phase !== 'live') return true;
+    if (problem === undefined) {
+      setStatus(entry, 'running');
+      return true;
+    }
+    const words = targets.map(({ protocol, port }) => `${port}/${protocol}`).join(', ');
+    const patient = clock.monotonic() - since < PATIENCE;
+    setStatus(entry, 'starting', { message: patient ? `waiting for ${words}` : problem });
+    return false;
+  }
+
+  function awaitListeners(entry: Entry, since: number, pause: number): void {
+    const next = () => {
+      entry.cancel = clock.after(pause, () => awaitListeners(entry, since, Math.min(POLL.limit, pause * 1.5)));
+    };
+    look(entry, since).then(
+      (done) => {
+        if (!done) next();
+      },
+      (thrown) => {
+        log.debug({ task: entry.task.id }, `cannot see the sockets of the task: ${messageOf(thrown)}`);
+        if (!closed && entry.phase === 'live') next();
+      },
+    );
+  }
+
+  function launch(entry: Entry): void {
+    const { task } = entry;
+    entry.phase = 'launching';
+    setStatus(entry, 'starting', { message: 'starting the process' });
+    runtime.start({ task, netnsPath: options.netnsPath(task.id), environment: { MESH_NODE: options.nodeName() } }).then(
+      (found) => (found.state === 'live' ? live(entry, found) : ended(entry, found)),
+      (thrown) => {
+        const exit = { error: messageOf(thrown), at: clock.now() };
+        ended(entry, { state: 'ended', task, exit, stopping: false });
+      },
+    );
+  }
+
+  runtime.onEnd((found) => {
+    const entry = entries.get(found.task.id);
+    // While it is being launched the answer of `start` says the same, and more.
+    if (entry !== undefined && entry.phase === 'live') ended(entry, found);
+  });
+
+  const assign = (changed: readonly AssignedTask[], removed: readonly string[]) => {
+    for (const task of changed) {
+      const entry = entries.get(task.id);
+      if (entry === undefined) {
+        follow(add(task, true));
+        continue;
+      }
+      entry.task = task;
+      entry.assigned = true;
+      follow(entry);
+    }
+    for (const id of removed) {
+      const entry = entries.get(id);
+      if (entry === undefined) continue;
+      entry.assigned = false;
+      follow(entry);
+    }
+  };
+
+  return {
+    async adopt(found) {
+      const looks: Promise<unknown>[] = [];
+      for (const process of found) {
+        const entry = add(process.task, true);
+        entry.stopped = process.stopping;
+        if (process.state === 'ended') {
+          entry.phase = 'ended';
+          entry.shown = false;
+          const { state, ...rest } = statusOfEnd(process, entry.stopped, process.task.stopGracePeriod);
+          setStatus(entry, state, { ...rest, since: process.exit.at });
+          continue;
+        }
+        entry.phase = 'live';
+        setStatus(entry, 'starting', { pid: process.pid });
+        const since = clock.monotonic();
+        const first = look(entry, since).catch(() => false);
+        looks.push(
+          first.then((done) => {
+            if (!done && !closed) awaitListeners(entry, since, POLL.first);
+          }),
+        );
+        if (entry.stopped) runtime.stop(process.task.id, process.task.stopGracePeriod);
+      }
+      await Promise.all(looks);
+    },
+    assign,
+    assignAll(tasks) {
+      const ids = new Set(tasks.map(({ id }) => id));
+      assign(
+        tasks,
+        [...entries.keys()].filter((id) => !ids.has(id)),
+      );
+    },
+    shown: () => [...entries.values()].filter(({ shown }) => shown).map(({ task }) => task),
+    shownTask(taskId) {
+      const entry = entries.get(taskId);
+      return entry?.shown ? entry.task : undefined;
+    },
+    advance(missing) {
+      for (const entry of entries.values()) {
+        if (entry.phase !== 'waiting' || !entry.shown || entry.task.desired !== 'running') continue;
+        const reason = missing(entry.task.id);
+        if (reason === undefined) launch(entry);
+        else setStatus(entry, 'assigned', { message: `waiting for its network: ${reason}` });
+      }
+    },
+    statuses: () =>
+      [...entries.values()]
+        .filter(({ assigned, status }) => assigned || !isTerminal(status.state))
+        .map(({ task, status }) => ({ taskId: task.id, status })),
+    forget(taskId) {
+      const entry = entries.get(taskId);
+      if (entry?.phase === 'ended' && !entry.assigned) entries.delete(taskId);
+    },
+    close() {
+      closed = true;
+      for (const entry of entries.values()) entry.cancel?.();
+    },
+  };
+}

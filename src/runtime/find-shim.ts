@@ -1,0 +1,40 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import type { ProcessId } from './task-dir.ts';
+
+/**
+ * The shim that serves a task's directory, by its command line; for the one case in which an agent died between
+ * starting it and writing down who it is.
+ */
+export function findShim(
+  dir: string,
+  shimPath: string,
+  startTimeOf: (pid: number) => number | undefined,
+): ProcessId | undefined {
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    const words = commandLine(entry);
+    if (words[0] !== shimPath || words[words.indexOf('--dir') + 1] !== dir) continue;
+    const pid = Number(entry);
+    // A child between fork and exec has the same command line; the shim leads its session, or is about to.
+    const startTime = startTimeOf(pid);
+    if (startTime !== undefined && !isForkOf(entry, shimPath)) return { pid, startTime };
+  }
+  return undefined;
+}
+
+function commandLine(pid: string): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  } catch {
+    return []; // ended meanwhile
+  }
+}
+
+function isForkOf(pid: string, shimPath: string): boolean {
+  try {
+    const parent = /^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+    return parent !== undefined && commandLine(parent)[0] === shimPath;
+  } catch {
+    return true;
+  }
+}

@@ -1,0 +1,314 @@
+import { spawn } from 'node:child_process';
+import { readdirSync, readFileSync, watch as watchDirectory, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import { MeshError, messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { AssignedTask } from '../model/assignment.ts';
+import { findShim } from './find-shim.ts';
+import type { EndedTask, LiveTask, Runtime, TaskExit, TaskLaunch } from './runtime.ts';
+import { boundLog, makeTaskDir, type ProcessId, readTaskFiles, writeTaskFile } from './task-dir.ts';
+import { hostResolvConf, taskEnvironment } from './task-environment.ts';
+
+/*
+ * INVARIANTS
+ * - task.json is on disk before anything is started, and the directory goes only with `remove`.
+ * - Two shims never serve one directory: before each start it is asked whether one lives.
+ * - Whether a task lives is what the kernel says of its shim (pid and start time), never what a file says.
+ */
+
+/** A process held by a pidfd. */
+export interface HeldProcess {
+  /** By number; throws when the process has ended. */
+  signal(signal: number): void;
+  close(): void;
+}
+
+/** What this driver needs of the operating system; src/kernel/process.ts has it. */
+export interface ProcessSystem {
+  taskShimPath(): string;
+  /** Throws (ESRCH) when there is no such process, or with `startTime` not that one. */
+  watchProcess(pid: number, onExit: () => void, startTime?: number): HeldProcess;
+  processStartTime(pid: number): number | undefined;
+}
+
+export interface ProcessRuntimeOptions {
+  /** Holds one directory a task. */
+  directory: string;
+  system: ProcessSystem;
+  clock: Clock;
+  log: Log;
+}
+
+interface Watched {
+  task: AssignedTask;
+  dir: string;
+  shim: HeldProcess;
+  stopping: boolean;
+  cancelKill: (() => void) | undefined;
+}
+
+const SIGTERM = 15;
+const SIGKILL = 9;
+/** How long a shim may take after its task was killed, ms. */
+const SHIM_GRACE = 15_000;
+const LOG_PERIOD = 30_000;
+/** As ids are on the wire; no name of a path. */
+const TASK_ID = /^[A-Za-z0-9_-]{1,64}$/;
+
+/** Tasks as plain processes, each under a `mesh-task` shim that outlives the agent. */
+export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
+  const { directory, system, clock, log } = options;
+  const watched = new Map<string, Watched>();
+  const starting = new Map<string, Promise<LiveTask | EndedTask>>();
+  const listeners: ((ended: EndedTask) => void)[] = [];
+  let cancelLogs: (() => void) | undefined;
+  let closed = false;
+
+  const dirOf = (taskId: string) => {
+    if (!TASK_ID.test(taskId)) throw new MeshError('invalid', `${JSON.stringify(taskId)} is not a task id`);
+    return join(directory, taskId);
+  };
+
+  /** Holds on to a living shim; false when it has ended. */
+  function hold(task: AssignedTask, dir: string, shim: ProcessId, stopping: boolean): boolean {
+    try {
+      const held = system.watchProcess(shim.pid, () => ended(task.id), shim.startTime);
+      watched.set(task.id, { task, dir, shim: held, stopping, cancelKill: undefined });
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  function ended(taskId: string): void {
+    const entry = watched.get(taskId);
+    if (entry === undefined) return;
+    watched.delete(taskId);
+    entry.cancelKill?.();
+    const exit = exitOf(entry.dir);
+    for (const listener of listeners) listener({ state: 'ended', task: entry.task, exit, stopping: entry.stopping });
+  }
+
+  function exitOf(dir: string): TaskExit {
+    const { exit, record } = readTaskFiles(dir);
+    if (exit !== undefined) return exit;
+    const error =
+      record !== undefined && record.bootId !== bootId()
+        ? 'the node was restarted while the task ran'
+        : 'the shim of the task was killed; its exit status is lost';
+    return { error, at: clock.now() };
+  }
+
+  /** What became of a directory: a task that lives or has ended, undefined when nothing was ever started in it. */
+  function look(task: AssignedTask, dir: string): LiveTask | EndedTask | undefined {
+    const files = readTaskFiles(dir);
+    const stopping = files.stopRequested !== undefined;
+    const shim =
+      files.started?.shim ?? files.shim ?? findShim(dir, system.taskShimPath(), (pid) => system.processStartTime(pid));
+    if (files.exit === undefined && shim !== undefined && hold(task, dir, shim, stopping)) {
+      return { state: 'live', task, pid: files.started?.task.pid ?? 0, stopping };
+    }
+    const everStarted = files.started !== undefined || files.exit !== undefined;
+    return everStarted ? { state: 'ended', task, exit: exitOf(dir), stopping } : undefined;
+  }
+
+  async function startOnce(launch: TaskLaunch): Promise<LiveTask | EndedTask> {
+    const { task } = launch;
+    const dir = dirOf(task.id);
+    await makeTaskDir(dir);
+    const found = look(task, dir);
+    if (found !== undefined) return found.state === 'live' ? afterExec(task, dir) : found;
+    writeTaskFile(dir, 'task.json', { task, bootId: bootId() });
+    await boundLog(dir);
+    const shim = await spawnShim(launch, dir);
+    const startTime = system.processStartTime(shim);
+    if (startTime !== undefined) writeTaskFile(dir, 'shim.json', { pid: shim, startTime });
+    if (startTime === undefined || !hold(task, dir, { pid: shim, startTime }, false)) {
+      return { state: 'ended', task, exit: exitOf(dir), stopping: false };
+    }
+    return afterExec(task, dir);
+  }
+
+  function spawnShim(launch: TaskLaunch, dir: string): Promise<number> {
+    const { command, workingDir, user } = launch.task.process;
+    const flags = ['--netns', launch.netnsPath, '--dir', dir, '--log', join(dir, 'log'), '--cwd', workingDir];
+    if (user !== undefined) flags.push('--user', user);
+    const resolvConf = hostResolvConf();
+    if (resolvConf !== undefined) {
+      writeFileSync(join(dir, 'resolv.conf'), resolvConf, { mode: 0o644 });
+      flags.push('--resolv-conf', join(dir, 'resolv.conf'));
+    }
+    return new Promise((resolve, reject) => {
+      const child = spawn(system.taskShimPath(), [...flags, '--', ...command], {
+        detached: true,
+        stdio: 'ignore',
+        cwd: '/',
+        env: taskEnvironment(launch),
+      });
+      child.once('error', (cause) =>
+        reject(new MeshError('internal', `cannot start ${system.taskShimPath()}: ${messageOf(cause)}`, { cause })),
+      );
+      child.once('spawn', () => resolve(child.pid!));
+      child.unref();
+    });
+  }
+
+  /** Waits until the shim has told whether the command runs, or has ended. */
+  function afterExec(task: AssignedTask, dir: string): Promise<LiveTask | EndedTask> {
+    return new Promise((resolve) => {
+      const check = () => {
+        const files = readTaskFiles(dir);
+        const entry = watched.get(task.id);
+        if (files.started !== undefined && entry !== undefined) {
+          done({ state: 'live', task, pid: files.started.task.pid, stopping: entry.stopping });
+        } else if (entry === undefined) {
+          const stopping = files.stopRequested !== undefined;
+          done({ state: 'ended', task, exit: exitOf(dir), stopping });
+        } else cancel = clock.after(50, check);
+      };
+      const done = (result: LiveTask | EndedTask) => {
+        cancel();
+        watcher?.close();
+        resolve(result);
+      };
+      let cancel = () => {};
+      // The watcher is for speed, the timer for certainty: inotify instances are few.
+      const watcher = tryWatch(dir, () => {
+        cancel();
+        check();
+      });
+      check();
+    });
+  }
+
+  function boundLogs(): void {
+    cancelLogs = clock.after(LOG_PERIOD, () => {
+      for (const { dir } of watched.values()) void boundLog(dir);
+      boundLogs();
+    });
+  }
+  boundLogs();
+
+  return {
+    async recover() {
+      const found: (LiveTask | EndedTask)[] = [];
+      for (const name of listDirectory(directory)) {
+        if (!TASK_ID.test(name) || watched.has(name)) continue;
+        const dir = join(directory, name);
+        const { record } = readTaskFiles(dir);
+        if (record === undefined || record.task.id !== name) {
+          // The crash came before task.json was whole: nothing was started here.
+          await rm(dir, { recursive: true, force: true });
+          continue;
+        }
+        const state = look(record.task, dir);
+        if (state === undefined) continue;
+        found.push(state.state === 'live' && state.pid === 0 ? await afterExec(record.task, dir) : state);
+      }
+      return found;
+    },
+
+    start(launch) {
+      const { id } = launch.task;
+      const running = starting.get(id);
+      if (running !== undefined) return running;
+      const mine = startOnce(launch).finally(() => starting.delete(id));
+      starting.set(id, mine);
+      return mine;
+    },
+
+    stop(taskId, grace) {
+      const entry = watched.get(taskId);
+      if (entry === undefined || entry.cancelKill !== undefined) return;
+      const files = readTaskFiles(entry.dir);
+      const since = files.stopRequested ?? clock.now();
+      if (files.stopRequested === undefined) {
+        try {
+          writeTaskFile(entry.dir, 'stop.json', { at: since });
+        } catch (thrown) {
+          log.warn({ task: taskId }, messageOf(thrown)); // a full disk must not keep a task alive
+        }
+      }
+      entry.stopping = true;
+      signal(entry.shim, SIGTERM);
+      // A restarted agent goes on with the grace period of the one before; clocks that jump lengthen it by nothing.
+      const left = Math.min(grace, Math.max(0, since + grace - clock.now()));
+      entry.cancelKill = clock.after(left, () => {
+        log.info({ task: taskId, grace }, 'the task did not end in its grace period: killing it');
+        killTask(entry);
+        entry.cancelKill = clock.after(SHIM_GRACE, () => signal(entry.shim, SIGKILL));
+      });
+    },
+
+    async remove(taskId) {
+      if (watched.has(taskId) || starting.has(taskId)) {
+        throw new MeshError('conflict', `task ${taskId} still runs: stop it first`);
+      }
+      await rm(dirOf(taskId), { recursive: true, force: true });
+    },
+
+    onEnd: (listener) => void listeners.push(listener),
+
+    close() {
+      if (closed) return;
+      closed = true;
+      cancelLogs?.();
+      for (const { shim, cancelKill } of watched.values()) {
+        cancelKill?.();
+        shim.close();
+      }
+      watched.clear();
+    },
+  };
+
+  /** Kills the command and leaves its shim to tell of it; a shim without a command is killed itself. */
+  function killTask(entry: Watched): void {
+    const task = readTaskFiles(entry.dir).started?.task;
+    try {
+      if (task === undefined) {
+        signal(entry.shim, SIGKILL);
+        return;
+      }
+      const held = system.watchProcess(task.pid, () => {}, task.startTime);
+      signal(held, SIGKILL);
+      held.close();
+    } catch {
+      // Ended by itself meanwhile.
+    }
+  }
+}
+
+function signal(process: HeldProcess, number: number): void {
+  try {
+    process.signal(number);
+  } catch {
+    // It has ended; its watch tells.
+  }
+}
+
+function tryWatch(dir: string, onChange: () => void): { close(): void } | undefined {
+  try {
+    const watcher = watchDirectory(dir, { persistent: false }, onChange);
+    watcher.on('error', () => {});
+    return watcher;
+  } catch {
+    return undefined;
+  }
+}
+
+function listDirectory(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw new MeshError('corrupt', `cannot read ${path}: ${messageOf(thrown)}`, { cause: thrown });
+  }
+}
+
+let knownBootId: string | undefined;
+function bootId(): string {
+  knownBootId ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  return knownBootId;
+}
