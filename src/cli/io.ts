@@ -32,8 +32,8 @@ export function processIo(): Io {
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
     terminal,
-    columns: process.stdout.columns ?? 80,
-    rows: process.stdout.rows ?? 24,
+    columns: process.stdout.columns || 80, // a terminal without a size says 0
+    rows: process.stdout.rows || 24,
     colour: terminal && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb',
     environment: process.env,
     input: process.stdin,

@@ -33,7 +33,7 @@ export function readDocuments(
 
   if (text.length > LIMITS.textLength) return refuse(0, ...TOO_LARGE);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: that they are there is the point
-  if (/[\u0000-\u0008\u000e-\u001a\u001c-\u001f\ufffd]/.test(text)) {
+  if (/[\u0000-\u0008\u000e-\u001a\u001c-\u001f]/.test(text)) {
     return refuse(0, 'is not text but binary data', 'give a YAML file in UTF-8');
   }
 

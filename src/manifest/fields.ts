@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Constraint, PortSpec } from '../model/spec.ts';
 import { formatDuration, parseDuration } from './duration.ts';
 import { LIMITS } from './limits.ts';
@@ -73,6 +73,8 @@ export const commandLine = z.unknown().transform((value, ctx): string[] => {
   });
 });
 
+const NAMES = { environment: /^[^=]{1,1024}$/, labels: /^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}$/ };
+
 /** A map, or a list of `KEY=value`; keys come out sorted, for their order means nothing. */
 function pairs(what: 'environment' | 'labels') {
   return z.unknown().transform((value, ctx): Record<string, string> => {
@@ -87,8 +89,10 @@ function pairs(what: 'environment' | 'labels') {
         return;
       }
       if (typeof entry !== 'string') fail(ctx, `must be a text, but is ${kindOf(entry)}`, 'write a text', path);
-      else if (key === '' || (what === 'environment' && key.includes('='))) {
-        fail(ctx, `"${shorten(key)}" is not a name`, 'write `KEY: value`', path);
+      else if (!NAMES[what].test(key)) {
+        fail(ctx, `"${shorten(key)}" is not a name for that`, `write it like \`${what}: {KEY: value}\``, path);
+      } else if (what === 'labels' && Buffer.byteLength(entry) > LIMITS.value) {
+        fail(ctx, `is longer than ${LIMITS.value} bytes`, 'labels are short: put the text elsewhere', path);
       } else if (key === '__proto__') fail(ctx, 'the name `__proto__` is not allowed', 'choose another name', path);
       else if (found.has(key)) fail(ctx, `${shorten(key)} is given twice`, 'remove one of them', path);
       else if (processText(ctx, `${key}=${entry}`, path)) found.set(key, entry);
@@ -106,6 +110,7 @@ function pairs(what: 'environment' | 'labels') {
     } else {
       fail(ctx, `must be a map or a list, but is ${kindOf(value)}`, `write it like \`${what}: {KEY: value}\``);
     }
+    if (found.size > LIMITS.entries) fail(ctx, `has more than ${LIMITS.entries} entries`, 'put them in a file');
     return Object.fromEntries([...found].sort(([a], [b]) => (a < b ? -1 : 1)));
   });
 }
@@ -237,12 +242,8 @@ export const ports = z
   )
   .transform((entries, ctx) => {
     const all = entries.flatMap((list, entry) => list.map((port) => ({ entry, port })));
-    if (all.length > LIMITS.portsPerService) {
-      fail(
-        ctx,
-        `${all.length} ports are more than the ${LIMITS.portsPerService} of one service`,
-        'publish fewer ports',
-      );
+    if (all.length > LIMITS.ports) {
+      fail(ctx, `${all.length} ports are more than the ${LIMITS.ports} of one service`, 'publish fewer ports');
     }
     return all.sort((a, b) => comparePorts(a.port, b.port));
   });

@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { err, ok, type Result } from '../base/errors.ts';
 import { portKey, type ServiceSpec } from '../model/spec.ts';
 import { exampleFor } from './compose-keys.ts';
@@ -187,5 +187,5 @@ function checkAcross(found: readonly Found[], errors: ManifestError[]): void {
     errors.push(last.document.errorAt(last.path, message, 'apply them in several steps', 'key'));
   };
   if (names.size > LIMITS.services) beyond('services', LIMITS.services);
-  if (ports > LIMITS.ports) beyond('ports', LIMITS.ports);
+  if (ports > LIMITS.totalPorts) beyond('ports', LIMITS.totalPorts);
 }

@@ -101,9 +101,9 @@ function combine(protocol: Protocol, target: Range, published: Range | undefined
       key: 'published',
     });
   }
-  if (count > LIMITS.portsPerService) {
+  if (count > LIMITS.ports) {
     const remedy = 'publish a shorter range';
-    return err({ message: `${count} ports are more than the ${LIMITS.portsPerService} of one service`, remedy });
+    return err({ message: `${count} ports are more than the ${LIMITS.ports} of one service`, remedy });
   }
   return ok(
     Array.from({ length: count }, (_, index) => ({

@@ -2,13 +2,17 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { PortSpec, ServiceSpec } from '../model/spec.ts';
+import { LIMITS } from './limits.ts';
 import { parseManifest } from './manifest.ts';
 import { comparePorts } from './ports.ts';
 import { renderManifest } from './render.ts';
 
 const name = fc.stringMatching(/^[A-Za-z0-9]([-_]?[A-Za-z0-9]){0,8}$/);
 // All of Unicode that a YAML file and a process may hold; lone surrogates are no text.
-const text = fc.string({ unit: 'grapheme', maxLength: 12 }).map((word) => word.replaceAll('\0', ''));
+const text = fc.oneof(
+  fc.string({ unit: 'grapheme', maxLength: 12 }),
+  fc.string({ unit: 'binary', maxLength: 8 }).map((word) => word.replaceAll('\0', '')),
+);
 const awkward = fc.constantFrom(
   '',
   '~',
@@ -50,13 +54,13 @@ const port: fc.Arbitrary<PortSpec> = fc.record(
   },
   { requiredKeys: ['protocol', 'target', 'mode'] },
 );
-const duration = fc.integer({ min: 0, max: 7 * 24 * 3_600_000 });
+const duration = fc.integer({ min: 0, max: LIMITS.duration });
 
 const spec: fc.Arbitrary<ServiceSpec> = fc
   .record(
     {
       name,
-      labels: record,
+      labels: fc.dictionary(fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9_./-]{0,9}$/), word, { maxKeys: 4 }),
       runtime: fc.constant('process' as const),
       command: fc
         .tuple(
@@ -133,7 +137,7 @@ test('the canonical form read back gives the same specs, and is its own canonica
       expect(byName(read.value)).toEqual(byName(specs));
       expect(renderManifest(read.value)).toBe(rendered);
     }),
-    { numRuns: 500 },
+    { numRuns: 150 },
   );
 });
 

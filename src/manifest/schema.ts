@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { PortSpec, ServiceSpec } from '../model/spec.ts';
 import { UNSUPPORTED } from './compose-keys.ts';
 import {
@@ -91,6 +91,9 @@ export const serviceSchema = z.preprocess(
         'add one, such as `command: [sleep, "60"]`',
         given.command === undefined ? [] : ['command'],
       );
+    }
+    if (command.length > LIMITS.arguments) {
+      fail(ctx, `the command has more than ${LIMITS.arguments} arguments`, 'put them in a file', ['command']);
     }
     const mode = deploy?.mode ?? 'replicated';
     if (mode === 'global' && deploy?.replicas !== undefined) {

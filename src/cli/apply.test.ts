@@ -1,0 +1,187 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: variables of the compose-spec look like that
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { aService, aTask, type FakeMeshd, fakeIo, startFakeMeshd } from './fake-meshd.ts';
+import type { Io } from './io.ts';
+import { runMeshctl } from './run.ts';
+
+let meshd: FakeMeshd;
+let directory: string;
+beforeEach(async () => {
+  meshd = await startFakeMeshd();
+  directory = await mkdtemp(join(tmpdir(), 'meshctl-files-'));
+});
+afterEach(async () => {
+  await meshd.stop();
+  await rm(directory, { recursive: true });
+});
+
+async function meshctl(args: string[], given: Partial<Io> = {}) {
+  const io = fakeIo({ environment: { MESHCTL_HOST: meshd.host }, ...given });
+  const status = await runMeshctl(args, io);
+  return { status, stdout: io.stdout, stderr: io.stderr };
+}
+
+const manifest = (name = 'web', more = '') =>
+  `services: {${name}: {command: [node, whoami.mjs], ports: ["8080:80"], deploy: {replicas: 3}, x-mesh: {runtime: process}${more}}}`;
+
+async function file(name: string, text: string | Uint8Array): Promise<string> {
+  const path = join(directory, name);
+  await writeFile(path, text);
+  return path;
+}
+
+async function* bytes(...texts: string[]): AsyncIterable<Uint8Array> {
+  for (const text of texts) yield Buffer.from(text);
+}
+
+describe('apply', () => {
+  test('creates, waits until all run, tells each step once', async () => {
+    const { status, stdout, stderr } = await meshctl(['apply', await file('a.yaml', manifest())]);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(stdout).toBe('service web (s-web) created\noverall progress: 3 out of 3 tasks\nservice web converged\n');
+    expect(meshd.calls[0]).toMatchObject({
+      name: 'apply',
+      request: { dryRun: false, services: [{ name: 'web', replicas: 3 }] },
+    });
+  });
+
+  test('several files and standard input are one transaction', async () => {
+    const files = [await file('a.yaml', manifest('a', '').replace('8080', '8081')), '-'];
+    const { status } = await meshctl(['apply', '--detach', ...files], {
+      input: bytes(manifest('b').slice(0, 20), manifest('b').slice(20)),
+    });
+    expect(status).toBe(0);
+    expect(meshd.calls).toHaveLength(1);
+    expect(meshd.calls[0]!.request).toMatchObject({ services: [{ name: 'a' }, { name: 'b' }] });
+  });
+
+  test('--dry-run changes nothing and waits for nothing', async () => {
+    const { status, stdout } = await meshctl(['apply', '--dry-run', await file('a.yaml', manifest())]);
+    expect([status, stdout, meshd.services]).toEqual([0, 'service web would be created\n', []]);
+  });
+
+  test('json: the services, without progress', async () => {
+    const { stdout } = await meshctl(['apply', '--format', 'json', await file('a.yaml', manifest())]);
+    expect(JSON.parse(stdout)).toEqual([{ id: 's-web', name: 'web', action: 'created', changes: [] }]);
+  });
+
+  test('an error in any file sends nothing: status 1, one line each, and a sum', async () => {
+    const good = await file('good.yaml', manifest());
+    const bad = await file('bad.yaml', 'services: {b: {comand: x}}');
+    const { status, stdout, stderr } = await meshctl(['apply', good, bad]);
+    expect([status, stdout, meshd.calls]).toEqual([1, '', []]);
+    expect(stderr.split('\n')).toEqual([
+      expect.stringMatching(/bad\.yaml:1:12: services\.b: does not say how it is run/),
+      expect.stringMatching(/bad\.yaml:1:12: services\.b: has no command/),
+      expect.stringMatching(/bad\.yaml:1:16: services\.b\.comand: unknown key `comand`; did you mean `command`\?$/),
+      'meshctl: 3 errors; nothing was changed',
+      '',
+    ]);
+  });
+
+  test('files that are no manifests', async () => {
+    const large = await file('large.yaml', Buffer.alloc(2 * 1024 * 1024, '#'));
+    const latin = await file('latin.yaml', Buffer.from([0x61, 0xff, 0xfe]));
+    expect((await meshctl(['apply', large])).stderr).toMatch(
+      /large\.yaml:1:1: is larger than 1048576 characters; split/,
+    );
+    expect((await meshctl(['apply', latin])).stderr).toMatch(/latin\.yaml:1:1: is not UTF-8 text/);
+    expect((await meshctl(['apply', '/nowhere.yaml'])).stderr).toMatch(
+      /^meshctl: cannot read \/nowhere.yaml: there is no such file/,
+    );
+    expect((await meshctl(['apply', directory])).stderr).toMatch(/it is a directory/);
+    const endless = (async function* () {
+      for (;;) yield Buffer.alloc(65_536, '#');
+    })();
+    const fromPipe = await meshctl(['apply', '-'], { input: endless });
+    expect([fromPipe.status, fromPipe.stderr]).toEqual([1, expect.stringMatching(/^stdin:1:1: is larger than/)]);
+  });
+
+  test('variables come from the environment of meshctl', async () => {
+    const path = await file('a.yaml', manifest('web', ', working_dir: "${WHERE}"'));
+    await meshctl(['apply', '-d', path], { environment: { MESHCTL_HOST: meshd.host, WHERE: '/srv' } });
+    expect(meshd.calls[0]!.request).toMatchObject({ services: [{ workingDir: '/srv' }] });
+    expect((await meshctl(['apply', '-d', path])).stderr).toMatch(/variable WHERE is not set/);
+  });
+
+  test('a task that cannot be placed: says why, gives up at the time limit with status 1', async () => {
+    meshd.onApply = (spec) => {
+      meshd.services = [aService({ spec, running: 0 })];
+      const pending = { state: 'pending', message: 'no node fits: node.labels.zone == a', error: '', since: 1 };
+      meshd.tasks = [aTask({ status: pending, nodeName: '' })];
+    };
+    const { status, stdout, stderr } = await meshctl(['apply', '--timeout', '10s', await file('a.yaml', manifest())]);
+    expect(status).toBe(1);
+    expect(stdout).toContain('overall progress: 0 out of 3 tasks\nweb: no node fits: node.labels.zone == a\n');
+    expect(stderr).toBe(
+      'meshctl: not finished after 10s: web: 0 of 3 tasks run (no node fits: node.labels.zone == a); the manager keeps on trying\n',
+    );
+  });
+
+  test('a task that failed and is not restarted ends it with status 1', async () => {
+    meshd.onApply = (spec) => {
+      meshd.services = [aService({ spec })];
+      meshd.tasks = [aTask({}, 'failed', 'exit status 3')];
+    };
+    const path = await file(
+      'a.yaml',
+      manifest().replace('replicas: 3', 'replicas: 1, restart_policy: {condition: none}'),
+    );
+    const { status, stderr } = await meshctl(['apply', path]);
+    expect([status, stderr]).toEqual([
+      1,
+      'meshctl: web.1 failed and is not restarted (restart_policy none): exit status 3\n',
+    ]);
+  });
+
+  test('follows events: tasks that start, one that dies and comes back', async () => {
+    meshd.onApply = (spec) => {
+      meshd.services = [aService({ spec: { ...spec, replicas: 1 } })];
+    };
+    const io = fakeIo({ environment: { MESHCTL_HOST: meshd.host } });
+    const done = runMeshctl(['apply', await file('a.yaml', manifest())], io);
+    const tell = (task: ReturnType<typeof aTask>) =>
+      meshd.tell({ action: 'updated', object: { $case: 'task', value: task }, revision: 3 });
+    await vi.waitUntil(() => io.stdout.includes('0 out of 1'));
+    tell(aTask({ id: 'a' }, 'starting'));
+    tell(aTask({ id: 'a', desired: 'shutdown' }, 'failed', 'killed by SIGKILL'));
+    await vi.waitUntil(() => io.stdout.includes('web: killed by SIGKILL'));
+    tell(aTask({ id: 'b', createdAt: 2000 }));
+    expect(await done).toBe(0);
+    expect(io.stdout).toMatch(/overall progress: 1 out of 1 tasks\nservice web converged\n$/);
+  });
+
+  test('Ctrl-C leaves the work to the manager', async () => {
+    meshd.onApply = (spec) => {
+      meshd.services = [aService({ spec })];
+    };
+    const io = fakeIo({ environment: { MESHCTL_HOST: meshd.host } });
+    const done = runMeshctl(['apply', await file('a.yaml', manifest())], io);
+    await vi.waitUntil(() => io.stdout.includes('overall'));
+    io.interrupt();
+    expect(await done).toBe(0);
+    expect(io.stderr).toBe('meshctl: the operation continues in background; see `meshctl service ps web`\n');
+  });
+
+  test('a service removed by somebody else', async () => {
+    meshd.onApply = (spec) => {
+      meshd.services = [aService({ spec })];
+    };
+    const io = fakeIo({ environment: { MESHCTL_HOST: meshd.host } });
+    const done = runMeshctl(['apply', await file('a.yaml', manifest())], io);
+    await vi.waitUntil(() => io.stdout.includes('overall'));
+    meshd.tell({ action: 'removed', object: { $case: 'service', value: meshd.services[0]! }, revision: 3 });
+    expect(await done).toBe(1);
+    expect(io.stderr).toMatch(/web was removed meanwhile/);
+  });
+
+  test('on a terminal the picture is drawn anew', async () => {
+    const { stdout } = await meshctl(['apply', await file('a.yaml', manifest())], { terminal: true });
+    expect(stdout).toContain(
+      '\r\x1b[Joverall progress: 3 out of 3 tasks\n1/3: running on node2\n2/3: running on node2\n3/3: running on node2\n',
+    );
+  });
+});

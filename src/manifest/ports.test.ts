@@ -1,0 +1,81 @@
+import { describe, expect, test } from 'vitest';
+import { errors, service, specOf } from './test-kit.ts';
+
+describe('ports', () => {
+  const cases: [string, { published?: number; target: number; protocol: string }[]][] = [
+    ['"80"', [{ target: 80, protocol: 'tcp' }]],
+    ['":80"', [{ target: 80, protocol: 'tcp' }]],
+    ['"65535:1/sctp"', [{ published: 65_535, target: 1, protocol: 'sctp' }]],
+    [
+      '"8000-8001:80-81/udp"',
+      [
+        { published: 8000, target: 80, protocol: 'udp' },
+        { published: 8001, target: 81, protocol: 'udp' },
+      ],
+    ],
+    ['{target: 80, published: 0}', [{ target: 80, protocol: 'tcp' }]],
+    ['{target: 80, published: "8080", x-note: 1}', [{ published: 8080, target: 80, protocol: 'tcp' }]],
+  ];
+  test.each(cases)('%s', (written, wanted) => {
+    expect(specOf(`ports: [${written}]`).ports).toEqual(wanted.map((port) => ({ ...port, mode: 'ingress' })));
+  });
+
+  const refused: [string, RegExp][] = [
+    ['"0:80"', /published port 0 is outside 1-65535/],
+    ['0', /target port 0 is outside/],
+    ['"70000:80"', /published port 70000 is outside 1-65535; choose one of 1-65535$/],
+    ['"80-79:80"', /published ports 80-79 end before they start; write 79-80/],
+    ['"80-79"', /80-79/],
+    ['"1-3:1-2"', /3 published ports for 2 target ports/],
+    ['"8000-8010:80"', /11 published ports for 1 target port/],
+    ['"127.0.0.1:80:80"', /one host address is not supported yet.*x-mesh/],
+    ['"[::1]:80:80"', /one host address is not supported yet/],
+    ['"80/icmp"', /protocol "icmp" is unknown; choose tcp, udp or sctp/],
+    ['"http"', /target port "http" is not a number/],
+    ['80.5', /not a number/],
+    ['"1-2000:1-2000"', /2000 ports are more than the 1024/],
+    ['{published: 80}', /ports\[0\]\.target: is missing; write it like `target: 80`/],
+    ['{target: 80, mode: host}', /ports\[0\]\.mode: mode host is not supported yet/],
+    ['{target: 80, host_ip: 10.0.0.1}', /ports\[0\]\.host_ip: .*not supported yet/],
+    ['{target: 80, published: "80-90"}', /ports\[0\]\.published: 11 published ports for 1/],
+    ['{target: 80-90}', /target is a range/],
+    ['{target: [1]}', /target: must be a number or a text, but is a list/],
+    ['{target: 80, publishd: 80}', /publishd: unknown key `publishd`; did you mean `published`\?/],
+    ['[]', /must be a map, but is a list/],
+    ['null', /must be a map, but is empty/],
+  ];
+  test.each(refused)('%s is refused', (written, message) => {
+    const found = errors(service(`ports: [${written}]`));
+    expect(found).toHaveLength(1);
+    expect(found[0]).toMatch(message);
+  });
+
+  test('a port published twice names both places', () => {
+    const text = `
+services:
+  a: {command: x, x-mesh: {runtime: process}, ports: ["80:1", "80:1/udp"]}
+  b:
+    command: x
+    x-mesh: {runtime: process}
+    ports:
+      - 70-90:70-90
+`;
+    expect(errors(text)).toEqual([
+      's.yaml:8:9: services.b.ports[0]: published port 80/tcp is already taken by service a at s.yaml:3:55; ' +
+        'choose another port, or remove one of them',
+    ]);
+    expect(errors(service('ports: ["8090:80", "8090:81"]'))[0]).toMatch(/8090\/tcp is already taken by service a/);
+    expect(errors(service('ports: [80, 80]'))[0]).toMatch(/automatic port for 80\/tcp is already taken/);
+  });
+
+  test('too many in one service, or in all', () => {
+    expect(errors(service('ports: ["1-600:1-600", "1001-1600:1-600"]'))[0]).toMatch(
+      /1200 ports are more than the 1024/,
+    );
+    const many = Array.from(
+      { length: 66 },
+      (_, n) => `s${n}: {command: x, x-mesh: {runtime: process}, ports: [1-1000]}`,
+    );
+    expect(errors(`services: {${many.join(', ')}}`)[0]).toMatch(/more than 65535 ports/);
+  });
+});
