@@ -28,10 +28,6 @@ const IFA_LABEL = 3;
 const IFA_FLAGS = 8;
 /** Usable at once: without it an IPv6 address answers nothing for a second (duplicate address detection). */
 export const IFA_F_NODAD = 0x02;
-export const IFA_F_DADFAILED = 0x08;
-export const IFA_F_TENTATIVE = 0x40;
-export const IFA_F_PERMANENT = 0x80;
-export const IFA_F_NOPREFIXROUTE = 0x200;
 /** sizeof(struct ifaddrmsg) */
 const IFADDRMSG = 8;
 

@@ -3,7 +3,7 @@ import { Attributes, AttributeWriter, decoding, malformed } from './attributes.t
 import { type NetlinkMessage, type NetlinkRequest, NLM_F_REQUEST } from './message.ts';
 
 // include/uapi/linux/genetlink.h
-export const GENL_ID_CTRL = 16;
+const GENL_ID_CTRL = 16;
 const CTRL_CMD_NEWFAMILY = 1;
 const CTRL_CMD_GETFAMILY = 3;
 const CTRL_ATTR_FAMILY_ID = 1;

@@ -23,7 +23,7 @@ export function familyName(number: number): Family {
   throw malformed(`address family ${number}`);
 }
 
-export function addressLength(family: Family): number {
+function addressLength(family: Family): number {
   return family === 'inet' ? 4 : 16;
 }
 

@@ -3,7 +3,7 @@ import { type Attributes, type AttributeWriter, NLA_F_NESTED, NLA_F_NET_BYTEORDE
 import { checkPrefix, formatAddress, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, parseAddress } from './ip.ts';
 
 // CADT and ADT attributes, include/uapi/linux/netfilter/ipset/ip_set.h
-export const ATTR_IP = 1;
+const ATTR_IP = 1;
 const ATTR_CIDR = 3;
 export const ATTR_PORT = 4;
 const ATTR_PROTO = 7;

@@ -43,7 +43,7 @@ const FLAG_WITH_SKBINFO = 1 << 6;
 const MAXNAMELEN = 32;
 
 /** Protocol 7 came with 4.19; kernels answer 6 as well. */
-export const IPSET_PROTOCOL = 7;
+const IPSET_PROTOCOL = 7;
 /** Elements of one message: with IPv6 pairs and marks well below the 64 KiB an attribute can hold. */
 const BATCH = 500;
 

@@ -10,8 +10,8 @@ export const IFLA_MTU = 4;
 export const IFLA_LINK = 5;
 export const IFLA_MASTER = 10;
 export const IFLA_LINKINFO = 18;
-export const IFLA_NET_NS_PID = 19;
-export const IFLA_NET_NS_FD = 28;
+const IFLA_NET_NS_PID = 19;
+const IFLA_NET_NS_FD = 28;
 export const IFF_UP = 1;
 
 const IFLA_INFO_KIND = 1;

@@ -30,9 +30,8 @@ const NDA_PORT = 6;
 const NDA_VNI = 7;
 const NDA_IFINDEX = 8;
 const NDA_MASTER = 9;
-export const NUD_REACHABLE = 0x02;
-export const NUD_NOARP = 0x40;
-export const NUD_PERMANENT = 0x80;
+const NUD_NOARP = 0x40;
+const NUD_PERMANENT = 0x80;
 const NTF_SELF = 0x02;
 /** sizeof(struct ndmsg) */
 const NDMSG = 12;

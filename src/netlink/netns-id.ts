@@ -9,7 +9,7 @@ const NETNSA_NSID = 1;
 const NETNSA_PID = 2;
 const NETNSA_FD = 3;
 /** The kernel picks the id (NEWNSID), or there is none (answers). */
-export const NSID_NONE = -1;
+const NSID_NONE = -1;
 /** struct rtgenmsg padded to 4. */
 const RTGENMSG = 4;
 

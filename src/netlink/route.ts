@@ -28,11 +28,9 @@ const RTM_F_CLONED = 0x200;
 const RTMSG = 12;
 const RTNEXTHOP = 8;
 
-export const RT_TABLE_MAIN = 254;
-export const RT_TABLE_LOCAL = 255;
-export const RTPROT_KERNEL = 2;
-export const RTPROT_BOOT = 3;
-export const RTPROT_STATIC = 4;
+const RT_TABLE_MAIN = 254;
+const RT_TABLE_LOCAL = 255;
+const RTPROT_BOOT = 3;
 
 const TYPES = [
   'unspec',

@@ -6,7 +6,7 @@ import { type NetlinkMessage, type NetlinkRequest, NLM_F_DUMP, NLM_F_REQUEST } f
 import { decodeOf } from './rtnetlink.ts';
 
 /** include/uapi/linux/sock_diag.h */
-export const SOCK_DIAG_BY_FAMILY = 20;
+const SOCK_DIAG_BY_FAMILY = 20;
 /** struct inet_diag_sockid and struct inet_diag_msg, include/uapi/linux/inet_diag.h */
 const SOCKID = 48;
 const INET_DIAG_MSG = 72;
