@@ -4,7 +4,7 @@ import { newAddress } from './address.ts';
 import { Attributes, AttributeWriter, decoding } from './attributes.ts';
 import { errorName } from './errno.ts';
 import { formatAddress, parseAddress, parseCidr, parseMac } from './ip.ts';
-import { addEntries, addEntry, createSet } from './ipset.ts';
+import { addEntries, addEntry, createSet, deleteEntries } from './ipset.ts';
 import { newService } from './ipvs.ts';
 import { readStats } from './ipvs-stats.ts';
 import { newLink, setLink } from './link.ts';
@@ -118,6 +118,9 @@ describe('attributes', () => {
       addEntries(
         's',
         Array.from({ length: 1201 }, () => ({ port: 1 })),
+    const [added] = addEntries('s', [{ port: 1 }]);
+    const [deleted] = deleteEntries('s', [{ port: 1 }]);
+    expect(deleted).toEqual({ ...added, type: 0x60a });
       ),
     ).toHaveLength(3);
   });
