@@ -118,11 +118,11 @@ describe('attributes', () => {
       addEntries(
         's',
         Array.from({ length: 1201 }, () => ({ port: 1 })),
+      ),
+    ).toHaveLength(3);
     const [added] = addEntries('s', [{ port: 1 }]);
     const [deleted] = deleteEntries('s', [{ port: 1 }]);
     expect(deleted).toEqual({ ...added, type: 0x60a });
-      ),
-    ).toHaveLength(3);
   });
 });
 
