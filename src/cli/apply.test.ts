@@ -178,6 +178,19 @@ describe('apply', () => {
     expect(io.stderr).toMatch(/web was removed meanwhile/);
   });
 
+  test('a manager that restarts meanwhile is waited for', async () => {
+    meshd.onApply = (spec) => {
+      meshd.services = [aService({ spec: { ...spec, replicas: 1 } })];
+    };
+    const io = fakeIo({ environment: { MESHCTL_HOST: meshd.host } });
+    const done = runMeshctl(['apply', await file('a.yaml', manifest())], io);
+    await vi.waitUntil(() => io.stdout.includes('0 out of 1'));
+    meshd.dropWatches();
+    meshd.tasks = [aTask()];
+    expect(await done).toBe(0);
+    expect(io.stdout).toMatch(/1 out of 1 tasks\nservice web converged\n$/);
+  });
+
   test('on a terminal the picture is drawn anew', async () => {
     const { stdout } = await meshctl(['apply', await file('a.yaml', manifest())], { terminal: true });
     expect(stdout).toContain(

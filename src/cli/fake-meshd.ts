@@ -26,6 +26,8 @@ export interface FakeMeshd {
   info: InfoReply;
   /** Sends an event to everyone who watches. */
   tell(event: WatchEvent): void;
+  /** Breaks every watch, as a manager that restarts does. */
+  dropWatches(): void;
   /** What becomes of an applied spec; the default makes a service whose tasks run. */
   onApply(spec: ServiceSpec): void;
   stop(): Promise<void>;
@@ -33,7 +35,7 @@ export interface FakeMeshd {
 
 export async function startFakeMeshd(options: { manager?: boolean } = {}): Promise<FakeMeshd> {
   const directory = await mkdtemp(join(tmpdir(), 'meshctl-test-'));
-  const watchers = new Set<(event: WatchEvent) => void>();
+  const watchers = new Set<(event: WatchEvent | 'drop') => void>();
   const fake: FakeMeshd = {
     host: `unix://${directory}/meshd.sock`,
     services: [],
@@ -43,6 +45,9 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
     info: anInfo(options.manager === false ? ['agent'] : ['manager', 'agent']),
     tell: (event) => {
       for (const watcher of watchers) watcher(event);
+    },
+    dropWatches: () => {
+      for (const watcher of watchers) watcher('drop');
     },
     onApply(spec) {
       const id = `s-${spec.name}`;
@@ -113,21 +118,24 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
       return { id: request.node };
     },
     async *watch(_, { signal }) {
-      const queue: WatchEvent[] = [
+      const queue: (WatchEvent | 'drop')[] = [
         ...fake.services.map((value) => current({ $case: 'service', value })),
         ...fake.tasks.map((value) => current({ $case: 'task', value })),
         ...fake.nodes.map((value) => current({ $case: 'node', value })),
         { action: 'ready', object: undefined, revision: 1 },
       ];
       let wake = () => {};
-      const watcher = (event: WatchEvent) => {
+      const watcher = (event: WatchEvent | 'drop') => {
         queue.push(event);
         wake();
       };
       watchers.add(watcher);
       signal.addEventListener('abort', () => wake());
       while (!signal.aborted) {
-        yield* queue.splice(0);
+        for (const event of queue.splice(0)) {
+          if (event === 'drop') throw new MeshError('unavailable', 'this manager stops');
+          yield event;
+        }
         if (queue.length === 0 && !signal.aborted) {
           await new Promise<void>((resolve) => {
             wake = resolve;

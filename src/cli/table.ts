@@ -4,7 +4,9 @@
  */
 export function renderTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const lines = [head, ...rows].map((row) => row.map((cell) => clean(cell).trimEnd()));
-  const widths = head.map((_, column) => Math.max(...lines.map((line) => width(line[column] ?? ''))));
+  const widths = head.map((_, column) =>
+    lines.reduce((widest, line) => Math.max(widest, width(line[column] ?? '')), 0),
+  );
   return lines
     .map((line) =>
       line

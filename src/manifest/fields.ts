@@ -164,7 +164,7 @@ export function oneOf<const T extends string>(...choices: T[]) {
 }
 
 /** `node.hostname == node1`; keys in the case of Swarm's documentation, label names as written. */
-export const constraint = z.unknown().transform((value, ctx): Constraint => {
+const constraint = z.unknown().transform((value, ctx): Constraint => {
   const nothing: Constraint = { key: '', operator: '==', value: '' };
   const form = 'write it like "node.hostname == node1" or "node.labels.zone != a"';
   const match =

@@ -52,7 +52,8 @@ export function parseManifests(
       errors.push({ file, line: 1, column: 1, path: '', message: 'declares no services', remedy });
     }
     // What could not be read is missing afterwards: say it once.
-    errors.push(...read.errors, ...schemaErrors.filter((error) => !told.has(placeOf(error)) && !told.has(error.path)));
+    for (const error of read.errors) errors.push(error);
+    for (const error of schemaErrors) if (!told.has(placeOf(error)) && !told.has(error.path)) errors.push(error);
   }
   checkAcross(found, errors);
   if (errors.length === 0) return ok(found.map(({ spec }) => spec));
@@ -90,7 +91,7 @@ function checkDocument(document: ManifestDocument, found: Found[], errors: Manif
     return 0;
   }
   const top = fileSchema.safeParse(value);
-  if (!top.success) errors.push(...top.error.issues.flatMap((issue) => explain(issue, [], document, value, FILE_KEYS)));
+  for (const issue of top.error?.issues ?? []) errors.push(...explain(issue, [], document, value, FILE_KEYS));
   const services: unknown = (value as Record<string, unknown>)['services'];
   if (typeof services !== 'object' || services === null || Array.isArray(services)) return 0;
   for (const [name, entry] of Object.entries(services)) {
@@ -125,7 +126,8 @@ function explain(
 ): ManifestError[] {
   const path = [...base, ...issue.path.map((step) => (typeof step === 'number' ? step : String(step)))];
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => {
+    // In the order of the text, and no more than are shown: looking for the nearest key takes its time.
+    return issue.keys.slice(0, LIMITS.errors).map((key) => {
       const instead = Object.hasOwn(keys.unsupported, key) ? keys.unsupported[key] : undefined;
       if (instead !== undefined) {
         const message = `\`${key}\` is a compose key that meshd does not support yet`;

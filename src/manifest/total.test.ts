@@ -98,6 +98,16 @@ services:
     );
   });
 
+  test.each([
+    ['bad ports', `services: {a: {ports: [${'x,'.repeat(130_000)}]}}`],
+    ['unknown keys', `services: {a: {${Array.from({ length: 60_000 }, (_, n) => `k${n}: 1`).join()}}}`],
+    ['keys written twice', `services:\n${'  a: b\n'.repeat(60_000)}`],
+    ['variables not set', `services: {a: {command: [${'$A,'.repeat(120_000)}]}}`],
+    ['documents', '---\nservices: 1\n'.repeat(30_000)],
+    ['closing brackets', ']'.repeat(100_000)],
+    ['escapes', `"${'\\x'.repeat(100_000)}"`],
+  ])('very many %s', (_, text) => total(text));
+
   test('any value in deploy', () => {
     const keys = ['mode', 'replicas', 'labels', 'placement', 'restart_policy'];
     fc.assert(
