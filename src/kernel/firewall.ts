@@ -6,6 +6,9 @@ import type { Family } from '../model/address.ts';
 import { type Failure, failureFrom } from './failure.ts';
 import { type FirewallOp, type FirewallText, formatRestore, parseSave } from './firewall-text.ts';
 import type { Namespaces } from './namespaces.ts';
+import { decodeGeneration, getGeneration } from './nf-tables.ts';
+import { NETLINK_NETFILTER, type Transport } from './transport.ts';
+import { each } from './wire.ts';
 
 /** The iptables backend: text in and out of the installed iptables, be it the nft or the legacy one. */
 export interface Firewall {
@@ -30,17 +33,35 @@ const TIME_LIMIT = 120_000;
 const MAX_OUTPUT = 256 * 1024 * 1024;
 const SEARCH_PATH = '/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin';
 
-export function openFirewall(namespaces: Namespaces, total: FirewallMeter): Firewall {
+export function openFirewall(namespaces: Namespaces, transport: Transport, total: FirewallMeter): Firewall {
   const recent: number[] = [];
   const remember = (pid: number) => {
     recent.push(pid);
     if (recent.length > RECENT) recent.shift();
   };
 
+  /** What was read last, by netns and family, and what it is good for. */
+  const memory = new Map<string, { stamp: string; text: FirewallText }>();
+  let flavour: Promise<'nft' | 'legacy'> | undefined;
+
   async function read(netns: string, family: Family): Promise<FirewallText> {
     // A kernel booted with ipv6.disable=1 has nothing to filter, and ip6tables fails on it.
     if (family === 'inet6' && !existsSync('/proc/net/if_inet6')) return new Map();
-    return parseSave(await runIn(namespaces.path(netns), binary(family, 'save'), [], ''));
+    const path = namespaces.path(netns);
+    flavour ??= runIn(path, 'iptables', ['-V'], '').then((text) => (text.includes('nf_tables') ? 'nft' : 'legacy'));
+    const stamp = (await flavour) === 'nft' ? await stampOf(netns) : undefined;
+    const known = memory.get(`${netns} ${family}`);
+    if (stamp !== undefined && known?.stamp === stamp) return known.text;
+    const text = parseSave(await runIn(path, binary(family, 'save'), [], ''));
+    if (stamp !== undefined) memory.set(`${netns} ${family}`, { stamp, text });
+    return text;
+  }
+
+  /** Changes with every change of the rules in a netns; undefined when the kernel does not tell. */
+  async function stampOf(netns: string): Promise<string | undefined> {
+    const [outcome] = await transport.transact(netns, NETLINK_NETFILTER, [getGeneration()]);
+    const [generation] = outcome?.ok ? each(outcome.replies, decodeGeneration) : [];
+    return generation === undefined ? undefined : `${namespaces.identity(netns)} ${generation}`;
   }
 
   async function restore(

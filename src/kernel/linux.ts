@@ -40,7 +40,7 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
   };
   const namespaces = openNamespaces(runDir);
   const transport = openTransport(namespaces, counters);
-  const firewall = openFirewall(namespaces, counters);
+  const firewall = openFirewall(namespaces, transport, counters);
   const ipvs = ipvsFamily(transport);
   const eyes: Eyes = { transport, namespaces, firewall, ipvs, wanted };
   const hands: Hands = { transport, namespaces, firewall, ipvs };

@@ -21,7 +21,7 @@ import {
 } from '../netlink/neighbour.ts';
 import { decodeRoute, dumpRoutes, type RouteEntry } from '../netlink/route.ts';
 import { decodeRule, dumpRules, type RuleEntry } from '../netlink/rule.ts';
-import { NETLINK_ROUTE, type Transport } from './transport.ts';
+import { NETLINK_ROUTE, refusedWith, type Transport } from './transport.ts';
 import { each } from './wire.ts';
 
 /** `ip rule` priorities that are ours: the base and this many after it. */
@@ -41,7 +41,15 @@ export async function observeRouting(
   const names = new Map(links.map(({ index, name }) => [index, name]));
   const nameOf: NameOf = (index) => names.get(index);
   const host = netns === HOST_NETNS;
-  const dump = (request: NetlinkRequest): Promise<NetlinkMessage[]> => transport.dump(netns, NETLINK_ROUTE, request);
+  const dump = async (request: NetlinkRequest): Promise<NetlinkMessage[]> => {
+    try {
+      return await transport.dump(netns, NETLINK_ROUTE, request);
+    } catch (thrown) {
+      // A link that went away since it was listed has nothing on it.
+      if (refusedWith(thrown) === 'ENODEV') return [];
+      throw thrown;
+    }
+  };
   /** In the host, which may have many, only what belongs to our links is listed. */
   const perLink = host ? links.map(({ index }) => ({ index })) : [{}];
   const objects: (KernelObject | undefined)[] = [];

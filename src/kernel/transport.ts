@@ -333,3 +333,8 @@ function dumpRefused(code: string, text: string | undefined): MeshError {
   const words = text === undefined ? '' : ` (${text})`;
   return new MeshError('kernel', `the kernel refused to list: ${code}${words}`, { cause: { code } });
 }
+
+/** Name of the error number with which the kernel refused a dump; undefined for other errors. */
+export function refusedWith(thrown: unknown): string | undefined {
+  return thrown instanceof MeshError ? (thrown.cause as { code?: string } | undefined)?.code : undefined;
+}

@@ -2,15 +2,15 @@ import { type FSWatcher, watch as watchDirectory } from 'node:fs';
 import { type NetlinkSocket, openNetlink } from '../../native/index.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { keyOf, type ObjectKind } from '../model/kernel-state.ts';
+import { type KernelObject, keyOf, type ObjectKind } from '../model/kernel-state.ts';
 import { HOST_NETNS } from '../model/names.ts';
 import { decodeMessages, type NetlinkMessage } from '../netlink/message.ts';
 import { RTNLGRP } from '../netlink/rtnetlink.ts';
 import { isLinkNews, isNews, knownLinks, readEvent, type Sighting } from './events.ts';
-import { type FirewallEvents, firewallEvents } from './firewall-events.ts';
 import type { Scope } from './kernel.ts';
 import type { Known } from './known.ts';
 import { isTaskNetns, type Namespaces } from './namespaces.ts';
+import { type FirewallEvents, firewallEvents } from './nf-tables.ts';
 import { viewLinks } from './observe-links.ts';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, type Transport } from './transport.ts';
 
@@ -227,6 +227,10 @@ function openEar(watched: Watched, netns: string, identity: string, wake: () => 
       if (sight.gone) {
         names.delete(sight.link.index);
         heard.deleted.add(sight.name);
+        // The kernel takes IPv4 routes down without a word, so what was said of them before is stale.
+        for (const [key, { object }] of objectsIn(heard.last)) {
+          if ('dev' in object && object.dev === sight.name) heard.last.delete(key);
+        }
       } else names.set(sight.link.index, sight.name);
     }
     const key = sight.of === 'link' ? `link ${sight.name}` : sight.of === 'object' ? sight.key : `kind ${sight.kind}`;
@@ -269,6 +273,12 @@ function openEar(watched: Watched, netns: string, identity: string, wake: () => 
       for (const socket of sockets) socket.close();
     },
   };
+}
+
+function objectsIn(sightings: ReadonlyMap<string, Sighting>): [string, { object: KernelObject }][] {
+  return [...sightings].flatMap(([key, sight]) =>
+    sight.of === 'object' && sight.object !== undefined ? [[key, { object: sight.object }]] : [],
+  );
 }
 
 function silence(): Heard {

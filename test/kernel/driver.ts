@@ -7,7 +7,7 @@ import type { Kernel, Scope } from '../../src/kernel/kernel.ts';
 import { openLinuxKernel } from '../../src/kernel/linux.ts';
 import { preflight } from '../../src/kernel/preflight.ts';
 import type { Assignment } from '../../src/model/assignment.ts';
-import { type KernelObject, keyOf, type Op, type Route, stateOf } from '../../src/model/kernel-state.ts';
+import { type KernelObject, keyOf, type Op, type Route, type Sysctl, stateOf } from '../../src/model/kernel-state.ts';
 import { portMark } from '../../src/model/names.ts';
 import { endpoint, port, task, threeNodes } from '../../src/plan/assignments.test-data.ts';
 import { expected, listed } from './listings.ts';
@@ -51,10 +51,18 @@ describe('the Linux driver', () => {
   test('builds a node, and the real tools list it', async () => {
     await reach(want);
     assertListed();
-    for (const object of want.values()) {
-      if (object.kind !== 'sysctl') continue;
-      const exec = object.netns === 'host' ? '' : `ip netns exec ${object.netns} `;
-      assert.equal(sh(`${exec}sysctl -n ${object.name}`).trim(), object.value, object.name);
+    for (const netns of ['host', 'mesh-lb', NETWORK, TASK]) {
+      const settings = [...want.values()].filter(
+        (object) => object.kind === 'sysctl' && object.netns === netns,
+      ) as Sysctl[];
+      const exec = netns === 'host' ? '' : `ip netns exec ${netns} `;
+      const values = sh(`${exec}sysctl -n ${settings.map(({ name }) => name).join(' ')}`)
+        .trim()
+        .split('\n');
+      assert.deepEqual(
+        values,
+        settings.map(({ value }) => value),
+      );
     }
     const vxlan = JSON.parse(sh(`ip -n ${NETWORK} -j -d link show vxlan0`))[0];
     assert.equal(vxlan.address, '02:6d:65:73:00:01');

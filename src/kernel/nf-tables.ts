@@ -1,10 +1,13 @@
+import type { Result } from '../base/errors.ts';
 import { CHAIN_PREFIX } from '../model/names.ts';
-import { Attributes } from '../netlink/attributes.ts';
-import type { NetlinkMessage } from '../netlink/message.ts';
+import { Attributes, decoding, malformed } from '../netlink/attributes.ts';
+import { type NetlinkMessage, type NetlinkRequest, NLM_F_REQUEST } from '../netlink/message.ts';
 
 /** include/uapi/linux/netfilter/nfnetlink.h and nf_tables.h */
 const NFNL_SUBSYS_NFTABLES = 10;
 const NFT_MSG_NEWGEN = 15;
+const NFT_MSG_GETGEN = 16;
+const NFTA_GEN_ID = 1;
 const NFTA_GEN_PROC_PID = 2;
 const NFGENMSG = 4;
 const OURS = Buffer.from(CHAIN_PREFIX, 'latin1');
@@ -34,9 +37,20 @@ export function firewallEvents(isOwnProcess: (pid: number) => boolean): Firewall
 
 /** Process whose transaction this was; 0 when the kernel does not say. */
 function processOf(payload: Uint8Array): number {
-  try {
-    return new Attributes(payload, NFGENMSG).be32(NFTA_GEN_PROC_PID) ?? 0;
-  } catch {
-    return 0;
-  }
+  const pid = decoding('nf_tables event', () => new Attributes(payload, NFGENMSG).be32(NFTA_GEN_PROC_PID));
+  return (pid.ok && pid.value) || 0;
+}
+
+/** Asks for the number of the last nf_tables transaction in a netns; every change of iptables-nft makes a new one. */
+export function getGeneration(): NetlinkRequest {
+  const type = (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETGEN;
+  return { type, flags: NLM_F_REQUEST, payload: new Uint8Array(NFGENMSG) };
+}
+
+export function decodeGeneration({ type, payload }: NetlinkMessage): Result<number> {
+  return decoding('nf_tables generation', () => {
+    const id = new Attributes(payload, NFGENMSG).be32(NFTA_GEN_ID);
+    if (type !== ((NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_NEWGEN) || id === undefined) throw malformed('no number in it');
+    return id;
+  });
 }
