@@ -219,11 +219,13 @@ export function createAgent(options: AgentOptions): Agent {
   function onMessage(message: Exclude<NonNullable<ManagerMessage['message']>, { $case: 'welcome' }>): void {
     switch (message.$case) {
       case 'snapshot':
-        return onSnapshot(assignmentFromWire(message.value));
+        onSnapshot(assignmentFromWire(message.value));
+        break;
       case 'delta':
-        return onDelta(deltaFromWire(message.value));
+        onDelta(deltaFromWire(message.value));
+        break;
       case 'probe':
-        return void answer(message.value);
+        void answer(message.value);
     }
   }
 

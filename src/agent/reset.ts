@@ -32,9 +32,9 @@ export async function resetNode({
   let objects = 0;
   let failures: string[] = [];
   for (let round = 0; round < ROUNDS; round++) {
+    if (round > 0) await new Promise<void>((resolve) => void clock.after(200 * round, resolve));
     const steps = diff(await kernel.observe(), new Map());
     if (steps.length === 0) return { tasks, objects };
-    if (round > 0) await new Promise<void>((resolve) => void clock.after(200 * round, resolve));
     const { done, failed } = await kernel.apply(steps);
     objects += done.length;
     failures = failed.map(({ error }) => error.message);
@@ -51,13 +51,17 @@ export async function resetNode({
 }
 
 async function endTasks(runtime: Runtime, force: boolean): Promise<number> {
-  const ends = new Map<string, () => void>();
-  runtime.onEnd(({ task }) => ends.get(task.id)?.());
+  const ended = new Set<string>();
+  const waiting = new Map<string, () => void>();
+  runtime.onEnd(({ task }) => {
+    ended.add(task.id);
+    waiting.get(task.id)?.();
+  });
   const found = await runtime.recover();
   await Promise.all(
     found.map(async ({ state, task }) => {
-      if (state === 'live') {
-        const end = new Promise<void>((resolve) => ends.set(task.id, resolve));
+      if (state === 'live' && !ended.has(task.id)) {
+        const end = new Promise<void>((resolve) => waiting.set(task.id, resolve));
         runtime.stop(task.id, force ? 0 : task.stopGracePeriod);
         await end;
       }

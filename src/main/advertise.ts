@@ -1,0 +1,69 @@
+import { createSocket } from 'node:dgram';
+import { isIP } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { MeshError } from '../base/errors.ts';
+import { HOST_LINK } from '../model/names.ts';
+
+interface Candidate {
+  device: string;
+  address: string;
+  family: 'IPv4' | 'IPv6';
+}
+
+/**
+ * The address of this machine that other nodes send VXLAN to: the one given, else the one that packets to the first
+ * manager leave from, else the only one there is. Throws MeshError `invalid` that lists what there is to choose from.
+ */
+export async function advertisedAddress(given: string | undefined, managers: readonly string[]): Promise<string> {
+  const candidates = globalAddresses();
+  if (given !== undefined) {
+    if (isIP(given) === 0)
+      throw new MeshError('invalid', `--advertise ${given} is not an IP address${listed(candidates)}`);
+    if (candidates.some(({ address }) => address === given)) return given;
+    throw new MeshError(
+      'invalid',
+      `--advertise ${given}: this machine does not have that address${listed(candidates)}`,
+    );
+  }
+  for (const manager of managers) {
+    const source = await sourceTowards(manager);
+    if (candidates.some(({ address }) => address === source)) return source!;
+  }
+  const inet = candidates.filter(({ family }) => family === 'IPv4');
+  const usable = inet.length > 0 ? inet : candidates;
+  if (usable.length === 1) return usable[0]!.address;
+  const problem =
+    usable.length === 0 ? 'this machine has no address other nodes could reach' : 'this machine has several addresses';
+  throw new MeshError('invalid', `${problem}: say with --advertise which one other nodes reach it at${listed(usable)}`);
+}
+
+function globalAddresses(): Candidate[] {
+  return Object.entries(networkInterfaces())
+    .filter(([device]) => device !== HOST_LINK)
+    .flatMap(([device, addresses = []]) =>
+      addresses
+        .filter(({ internal, address }) => !internal && !/^(169\.254\.|fe[89ab][0-9a-f]:)/i.test(address))
+        .map(({ address, family }) => ({ device, address, family })),
+    );
+}
+
+function listed(candidates: readonly Candidate[]): string {
+  return candidates.length === 0
+    ? ''
+    : `; it has ${candidates.map(({ address, device }) => `${address} (${device})`).join(', ')}`;
+}
+
+/** The kernel's own choice of a source; connecting a UDP socket sends nothing. */
+function sourceTowards(manager: string): Promise<string | undefined> {
+  const [, host = '', port = ''] = /^(.*):(\d+)$/.exec(manager) ?? [];
+  const name = host.replace(/^\[|\]$/g, '');
+  return new Promise((resolve) => {
+    const socket = createSocket(isIP(name) === 6 ? 'udp6' : 'udp4');
+    const done = (address: string | undefined) => {
+      socket.close();
+      resolve(address);
+    };
+    socket.once('error', () => done(undefined));
+    socket.connect(Number(port) || 2377, name, () => done(socket.address().address));
+  });
+}

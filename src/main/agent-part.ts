@@ -1,0 +1,78 @@
+import { join } from 'node:path';
+import { type Agent, type AgentOptions, createAgent } from '../agent/agent.ts';
+import { openAgentDisk } from '../agent/disk.ts';
+import { measureFacts } from '../agent/facts.ts';
+import type { Clock } from '../base/clock.ts';
+import { MeshError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import { openLinuxKernel } from '../kernel/linux.ts';
+import { preflight } from '../kernel/preflight.ts';
+import { processStartTime, taskShimPath, watchProcess } from '../kernel/process.ts';
+import type { KernelObject } from '../model/kernel-state.ts';
+import { connectDispatch } from '../rpc/client.ts';
+import { createProcessRuntime } from '../runtime/process.ts';
+import type { Runtime } from '../runtime/runtime.ts';
+
+export interface AgentPart {
+  create(about: Pick<AgentOptions, 'name' | 'role' | 'labels' | 'version' | 'kernelRelease' | 'managers'>): Agent;
+  close(): void;
+}
+
+/** The agent's ends into this machine: its kernel, found fit, and its runtime. Throws MeshError `unsupported` when it is not. */
+export async function openAgentPart(options: {
+  log: Log;
+  clock: Clock;
+  stateDir: string;
+  underlay: string;
+}): Promise<AgentPart> {
+  const { log, clock, stateDir, underlay } = options;
+  await findFit();
+  const disk = openAgentDisk(stateDir, clock, log);
+  let wanted = (): ReadonlyMap<string, KernelObject> => new Map();
+  const kernel = await openLinuxKernel({ log, wanted: () => wanted() });
+  const runtime = openRuntime(stateDir, clock, log);
+  return {
+    create(about) {
+      const agent = createAgent({
+        ...about,
+        kernel,
+        runtime,
+        disk,
+        clock,
+        log,
+        underlay,
+        random: Math.random,
+        facts: measureFacts(underlay, log),
+        connect: connectDispatch,
+      });
+      wanted = () => agent.want();
+      return agent;
+    },
+    close() {
+      runtime.close();
+      kernel.close();
+    },
+  };
+}
+
+/** All findings at once, one a line, each with its remedy. */
+async function findFit(): Promise<void> {
+  const findings = await preflight();
+  if (findings.length === 0) return;
+  const lines = findings.map(({ message }) => `  ${message}`).join('\n');
+  throw new MeshError('unsupported', `this machine cannot carry the mesh yet; nothing was changed:\n${lines}`);
+}
+
+export function openRuntime(stateDir: string, clock: Clock, log: Log): Runtime {
+  return createProcessRuntime({
+    directory: join(stateDir, 'tasks'),
+    system: { taskShimPath, watchProcess, processStartTime },
+    clock,
+    log,
+  });
+}
+
+export function openKernel(log: Log): Promise<Kernel> {
+  return openLinuxKernel({ log });
+}

@@ -1,0 +1,141 @@
+import { chmodSync, mkdirSync } from 'node:fs';
+import { release } from 'node:os';
+import { dirname } from 'node:path';
+import { localHandlers } from '../agent/local-service.ts';
+import { systemClock } from '../base/clock.ts';
+import { MeshError, messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { processStartTime } from '../kernel/process.ts';
+import { sdNotify } from '../kernel/systemd.ts';
+import { DispatchService, LocalService } from '../rpc/gen/mesh.ts';
+import { type Implementation, implement, type RunningServer, startServer } from '../rpc/server.ts';
+import { advertisedAddress } from './advertise.ts';
+import type { AgentPart } from './agent-part.ts';
+import type { ManagerPart } from './manager-part.ts';
+import { type DaemonOptions, VERSION } from './meshd-options.ts';
+import { lockStateDir } from './state-lock.ts';
+
+/** Longest that an orderly end may take, ms; crash-only parts lose nothing by being cut off. */
+const STOP_LIMIT = 900;
+
+export interface Daemon {
+  stop(): Promise<void>;
+}
+
+/**
+ * Everything a meshd is made of, in the order it is started: nothing is touched before the machine was found fit, and
+ * nobody is let in before there is something to talk to. Throws MeshError with what to do.
+ */
+export async function startDaemon(options: DaemonOptions, log: Log): Promise<Daemon> {
+  const { roles, name, stateDir, socket } = options;
+  const startedAt = Date.now();
+  const stops: (() => Promise<unknown> | unknown)[] = [];
+  const stop = async () => {
+    notify('STOPPING=1');
+    const all = (async () => {
+      for (const end of stops.splice(0).reverse()) await end();
+    })();
+    await Promise.race([all, new Promise((resolve) => setTimeout(resolve, STOP_LIMIT).unref())]);
+  };
+
+  const underlay = await advertisedAddress(options.advertise, options.join);
+  const lock = lockStateDir(stateDir, processStartTime);
+  stops.push(() => lock.release());
+  try {
+    prepareSocketDir(socket);
+    let manager: ManagerPart | undefined;
+    let agentPart: AgentPart | undefined;
+    if (roles.includes('agent')) {
+      const { openAgentPart } = await import('./agent-part.ts');
+      agentPart = await openAgentPart({ log, clock: systemClock, stateDir, underlay });
+      stops.push(() => agentPart?.close());
+    }
+    if (roles.includes('manager')) {
+      const { openManagerPart } = await import('./manager-part.ts');
+      manager = await openManagerPart({ log, clock: systemClock, options, version: VERSION });
+      stops.push(() => manager?.stop());
+    }
+    const agent = agentPart?.create({
+      name,
+      role: manager === undefined ? 'worker' : 'manager',
+      labels: options.labels,
+      version: VERSION,
+      kernelRelease: release(),
+      managers: manager === undefined ? options.join : [socket],
+    });
+
+    const local = implement(LocalService, localHandlers({ name, roles, version: VERSION, startedAt }, agent), log);
+    const servers = await listen(options, [local, ...(manager?.services ?? [])], manager, log);
+    stops.push(() => Promise.all(servers.map((server) => server.stop())));
+
+    await agent?.start();
+    if (agent !== undefined) stops.push(() => agent.stop());
+    notify(`READY=1\nSTATUS=${roles.join(' and ')} of node ${name}`);
+    log.info({ roles, underlay, stateDir, socket, version: VERSION }, 'meshd is ready');
+    return { stop };
+  } catch (thrown) {
+    await stop();
+    throw thrown;
+  }
+}
+
+/** Control and Local on the unix socket only; agents come over TCP, this machine's own through the socket. */
+async function listen(
+  options: DaemonOptions,
+  services: Implementation[],
+  manager: ManagerPart | undefined,
+  log: Log,
+): Promise<RunningServer[]> {
+  const servers: RunningServer[] = [];
+  try {
+    servers.push(await startServer({ path: options.socket, mode: 0o660 }, services));
+    if (manager === undefined) return servers;
+    const tcp = await startServer({ tcp: listenAddress(options, log) }, manager.services.filter(isDispatch));
+    servers.push(tcp);
+    log.info({ address: tcp.address }, 'manager waits for agents');
+    return servers;
+  } catch (thrown) {
+    for (const server of servers) await server.stop();
+    throw thrown;
+  }
+}
+
+function isDispatch({ definition }: Implementation): boolean {
+  return definition === (DispatchService as unknown);
+}
+
+/** Without node identity whoever reaches the port is believed; so by default only this machine reaches it. */
+function listenAddress({ listen: wished, insecureDev }: DaemonOptions, log: Log): string {
+  const port = wished.slice(wished.lastIndexOf(':') + 1);
+  const host = wished.slice(0, -port.length - 1).replace(/^\[|\]$/g, '');
+  const loopback = host === 'localhost' || host === '::1' || /^127\./.test(host);
+  if (loopback) return wished;
+  if (!insecureDev) {
+    log.warn(`listening on 127.0.0.1:${port} only: agents of other machines are let in with --insecure-dev`);
+    return `127.0.0.1:${port}`;
+  }
+  log.warn(
+    `INSECURE: --insecure-dev lets anybody who reaches ${wished} join as a node, read every service's environment and take its traffic. Keep this port inside a network you trust.`,
+  );
+  return wished;
+}
+
+function prepareSocketDir(socket: string): void {
+  const directory = dirname(socket);
+  try {
+    if (mkdirSync(directory, { recursive: true }) !== undefined) chmodSync(directory, 0o755);
+  } catch (thrown) {
+    throw new MeshError('permission', `cannot make ${directory}: ${messageOf(thrown)}; give another --socket`, {
+      cause: thrown,
+    });
+  }
+}
+
+/** The service manager is told when there is one; not reaching it is no reason to fail. */
+function notify(state: string): void {
+  try {
+    sdNotify(state);
+  } catch {
+    // NOTIFY_SOCKET names something that is not there.
+  }
+}

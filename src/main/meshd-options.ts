@@ -1,0 +1,137 @@
+import { hostname } from 'node:os';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { LIMIT, NAME_PATTERN } from '../model/limits.ts';
+
+/** Put in by the bundler. */
+declare const MESHD_VERSION: string;
+
+export const VERSION = typeof MESHD_VERSION === 'undefined' ? '0.0.0-source' : MESHD_VERSION;
+
+export interface DaemonOptions {
+  roles: ('manager' | 'agent')[];
+  name: string;
+  advertise: string | undefined;
+  listen: string;
+  join: string[];
+  stateDir: string;
+  socket: string;
+  labels: Record<string, string>;
+  insecureDev: boolean;
+  ingressSubnet: string | undefined;
+  ipv6: boolean;
+  logLevel: string;
+}
+
+export interface ResetOptions {
+  stateDir: string;
+  force: boolean;
+  purge: boolean;
+  logLevel: string;
+}
+
+export type Invocation =
+  | { verb: 'run'; options: DaemonOptions }
+  | { verb: 'reset'; options: ResetOptions }
+  /** Everything is said already. */
+  | { verb: 'exit'; status: number };
+
+const LEVELS = ['trace', 'debug', 'info', 'warn', 'error'];
+const STATE_DIR = '/var/lib/meshd';
+
+/** What the command line asks for; help, version and mistakes are told here (exit status 2 for the latter). */
+export function parseMeshd(argv: readonly string[]): Invocation {
+  let invocation: Invocation = { verb: 'exit', status: 0 };
+  const program = new Command('meshd')
+    .description('The daemon of a routing mesh: declare services once, reach every published port on every node.')
+    .version(VERSION)
+    .option('--role <roles>', 'manager, agent, or both', roles, ['manager', 'agent'])
+    .option('--name <name>', 'name of this node', name, hostname().split('.')[0])
+    .option('--advertise <address>', 'address of this machine that other nodes send VXLAN to')
+    .option('--listen <address:port>', 'where a manager waits for agents', endpoint, '0.0.0.0:2377')
+    .option('--join <host:port,...>', 'managers an agent connects to', endpoints, [])
+    .option('--state-dir <dir>', 'what must survive a restart', STATE_DIR)
+    .option('--socket <path>', 'unix socket for meshctl', '/run/meshd/meshd.sock')
+    .option('--label <key=value>', 'label of this node; may be repeated', label, {})
+    .option('--insecure-dev', 'let agents of other machines in without any proof of who they are', false)
+    .option('--ingress-subnet <cidr>', 'IPv4 network of the ingress mesh, when a cluster is made')
+    .option('--ipv6', 'publish ports over IPv6 too, when a cluster is made', false)
+    .option('--log-level <level>', LEVELS.join(', '), level, 'info')
+    .allowExcessArguments(false)
+    .exitOverride()
+    .action((flags) => {
+      const { role, label: labels, ...rest } = flags;
+      if (!role.includes('manager') && flags.join.length === 0) {
+        program.error('error: --role agent needs --join HOST:PORT of a manager');
+      }
+      if (role.includes('manager') && flags.join.length > 0) {
+        program.error(
+          'error: --join connects an agent to another manager: say --role agent (this version has one manager)',
+        );
+      }
+      const { advertise, ingressSubnet } = rest;
+      invocation = { verb: 'run', options: { ...rest, advertise, ingressSubnet, roles: role, labels } };
+    });
+  program
+    .command('reset')
+    .description('take everything of meshd off this host: tasks, namespaces, links, sets, firewall chains')
+    .option('--state-dir <dir>', 'as given to the daemon')
+    .option('--force', 'kill tasks at once instead of after their grace period', false)
+    .option('--purge', 'remove the state directory too: identity, tasks, and a manager’s whole cluster', false)
+    .option('--log-level <level>', LEVELS.join(', '), level)
+    .exitOverride()
+    .action((flags) => {
+      const above = program.opts();
+      const options = {
+        ...flags,
+        stateDir: flags.stateDir ?? above.stateDir,
+        logLevel: flags.logLevel ?? above.logLevel,
+      };
+      invocation = { verb: 'reset', options };
+    });
+  try {
+    program.parse(argv, { from: 'user' });
+  } catch (thrown) {
+    if (!(thrown instanceof CommanderError)) throw thrown;
+    return { verb: 'exit', status: thrown.exitCode === 0 ? 0 : 2 };
+  }
+  return invocation;
+}
+
+function roles(value: string): string[] {
+  const given = [...new Set(value.split(',').map((word) => word.trim()))];
+  if (given.some((role) => role !== 'manager' && role !== 'agent')) {
+    throw new InvalidArgumentError('Say manager, agent or manager,agent.');
+  }
+  return given;
+}
+
+function name(value: string): string {
+  if (value.length > LIMIT.name || !NAME_PATTERN.test(value)) {
+    throw new InvalidArgumentError(`Letters, digits, "_", "." and "-", at most ${LIMIT.name}.`);
+  }
+  return value;
+}
+
+function endpoint(value: string): string {
+  const port = Number(/^(?:\[[0-9a-fA-F:.]+\]|[^:\s/]+):(\d{1,5})$/.exec(value)?.[1] ?? Number.NaN);
+  if (!(port >= 0 && port <= 65_535)) throw new InvalidArgumentError('Say HOST:PORT, an IPv6 address in brackets.');
+  return value;
+}
+
+function endpoints(value: string, before: string[]): string[] {
+  return [...before, ...value.split(',').map((one) => endpoint(one.trim()))];
+}
+
+function label(value: string, before: Record<string, string>): Record<string, string> {
+  const [key = '', ...rest] = value.split('=');
+  const text = rest.join('=');
+  if (!NAME_PATTERN.test(key) || key.length > LIMIT.name || rest.length === 0 || text.length > LIMIT.value) {
+    throw new InvalidArgumentError('Say KEY=VALUE.');
+  }
+  return { ...before, [key]: text };
+}
+
+function level(value: string): string {
+  if (!LEVELS.includes(value)) throw new InvalidArgumentError(`One of ${LEVELS.join(', ')}.`);
+  return value;
+}

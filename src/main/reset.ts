@@ -1,0 +1,24 @@
+import { rmSync } from 'node:fs';
+import { resetNode } from '../agent/reset.ts';
+import { systemClock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import { processStartTime } from '../kernel/process.ts';
+import { openKernel, openRuntime } from './agent-part.ts';
+import type { ResetOptions } from './meshd-options.ts';
+import { lockStateDir } from './state-lock.ts';
+
+/** `meshd reset`: refuses while a meshd runs on the state directory. Returns what to tell. */
+export async function runReset({ stateDir, force, purge }: ResetOptions, log: Log): Promise<string> {
+  const lock = lockStateDir(stateDir, processStartTime);
+  const kernel = await openKernel(log);
+  const runtime = openRuntime(stateDir, systemClock, log);
+  try {
+    const { tasks, objects } = await resetNode({ kernel, runtime, clock: systemClock, log, force });
+    if (purge) rmSync(stateDir, { recursive: true, force: true });
+    return `ended ${tasks} tasks, removed ${objects} kernel objects${purge ? ` and ${stateDir}` : ''}`;
+  } finally {
+    runtime.close();
+    kernel.close();
+    lock.release();
+  }
+}

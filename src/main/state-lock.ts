@@ -1,0 +1,97 @@
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { MeshError, messageOf } from '../base/errors.ts';
+
+export interface StateLock {
+  release(): void;
+}
+
+/** Who holds a lock: a process, told from a later one with its number by start time and boot. */
+interface Holder {
+  pid: number;
+  startTime: number;
+  bootId: string;
+}
+
+/**
+ * One meshd per state directory. A lock whose holder has died (kill -9, power cut) is taken over. Throws MeshError
+ * `conflict` naming the holder, `permission` or `exhausted` when the directory cannot be used.
+ */
+export function lockStateDir(stateDir: string, startTimeOf: (pid: number) => number | undefined): StateLock {
+  const path = join(stateDir, 'lock');
+  const mine = join(stateDir, `lock.${process.pid}`);
+  const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  const self: Holder = { pid: process.pid, startTime: startTimeOf(process.pid) ?? 0, bootId };
+  try {
+    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+    writeFileSync(mine, JSON.stringify(self), { mode: 0o600 });
+  } catch (thrown) {
+    const { code } = thrown as NodeJS.ErrnoException;
+    throw new MeshError(
+      code === 'ENOSPC' || code === 'EDQUOT' ? 'exhausted' : 'permission',
+      `cannot use the state directory ${stateDir}: ${messageOf(thrown)}; make room, make it writable, or give another --state-dir`,
+      { cause: thrown },
+    );
+  }
+  try {
+    for (let attempt = 0; attempt < 3; attempt++) {
+      if (tryLink(mine, path)) return { release: () => releaseIfOurs(path, self) };
+      const holder = readHolder(path);
+      if (holder !== undefined && holder.bootId === bootId && isAlive(holder, startTimeOf)) {
+        throw new MeshError(
+          'conflict',
+          `another meshd (process ${holder.pid}) uses ${stateDir}: stop it, or give this one another --state-dir and --socket`,
+        );
+      }
+      takeAway(path, holder);
+    }
+  } finally {
+    rmSync(mine, { force: true });
+  }
+  throw new MeshError('conflict', `another meshd is just starting on ${stateDir}`);
+}
+
+/** link(2) is the step only one can take. */
+function tryLink(from: string, to: string): boolean {
+  try {
+    linkSync(from, to);
+    return true;
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw new MeshError('permission', `cannot lock the state directory: ${messageOf(thrown)}`, { cause: thrown });
+  }
+}
+
+/** Moves a dead lock away; should a living one have come in between, it is put back. */
+function takeAway(path: string, dead: Holder | undefined): void {
+  const aside = `${path}.dead.${process.pid}`;
+  try {
+    renameSync(path, aside);
+  } catch {
+    return; // somebody else took it away
+  }
+  if (JSON.stringify(readHolder(aside)) !== JSON.stringify(dead)) tryLink(aside, path);
+  unlinkSync(aside);
+}
+
+function readHolder(path: string): Holder | undefined {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+function isAlive({ pid, startTime }: Holder, startTimeOf: (pid: number) => number | undefined): boolean {
+  if (startTimeOf(pid) !== startTime) return false;
+  try {
+    // Killed and not yet reaped by its parent: it holds nothing any more.
+    return !/^State:\s*[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
+function releaseIfOurs(path: string, self: Holder): void {
+  if (JSON.stringify(readHolder(path)) === JSON.stringify(self)) rmSync(path, { force: true });
+}

@@ -1,0 +1,247 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { processStartTime, taskShimPath, watchProcess } from '../../native/index.ts';
+import { systemClock } from '../base/clock.ts';
+import { silentLog } from '../base/log.ts';
+import type { AssignedTask } from '../model/assignment.ts';
+import { createProcessRuntime } from './process.ts';
+import type { EndedTask, LiveTask, Runtime, TaskLaunch } from './runtime.ts';
+
+// The real shim, in the netns the tests run in. Every agent of these tests is one runtime; closing it is its crash.
+
+let directory: string;
+const runtimes: Runtime[] = [];
+const pids = new Set<number>();
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'runtime-'));
+});
+afterEach(async () => {
+  for (const runtime of runtimes.splice(0)) runtime.close();
+  for (const pid of pids) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+  pids.clear();
+  await eventually(() => shims().length === 0);
+  rmSync(directory, { recursive: true, force: true });
+});
+
+function open(): { runtime: Runtime; ends: EndedTask[]; end(id: string): Promise<EndedTask> } {
+  const ends: EndedTask[] = [];
+  const system = { taskShimPath, watchProcess, processStartTime };
+  const runtime = createProcessRuntime({ directory, system, clock: systemClock, log: silentLog() });
+  runtime.onEnd((ended) => ends.push(ended));
+  runtimes.push(runtime);
+  return { runtime, ends, end: (id) => eventually(() => ends.find(({ task }) => task.id === id)) };
+}
+
+function task(id: string, script: string, more: Partial<AssignedTask['process']> = {}): AssignedTask {
+  return {
+    id,
+    serviceId: 's1',
+    serviceName: 'web',
+    slot: 3,
+    desired: 'running',
+    addresses: [],
+    process: { command: ['bash', '-c', script], workingDir: '/', environment: { GREETING: 'hi there' }, ...more },
+    targets: [],
+    stopGracePeriod: 10_000,
+  };
+}
+
+const launch = (of: AssignedTask): TaskLaunch => ({
+  task: of,
+  netnsPath: '/proc/self/ns/net',
+  environment: { MESH_NODE: 'node1' },
+});
+
+function alive(result: LiveTask | EndedTask): LiveTask {
+  if (result.state !== 'live') throw new Error(`ended: ${JSON.stringify(result.exit)}`);
+  pids.add(result.pid);
+  return result;
+}
+
+async function eventually<T>(look: () => T | undefined | false): Promise<T> {
+  for (;;) {
+    const found = look();
+    if (found) return found;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  } catch {
+    return false;
+  }
+}
+
+/** Shims that serve a directory of this test. */
+function shims(): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`--dir\0${directory}/`) && isAlive(pid);
+      } catch {
+        return false;
+      }
+    });
+}
+
+const logOf = (id: string) => readFileSync(join(directory, id, 'log'), 'utf8');
+
+describe('start', () => {
+  it('runs the command with the task’s environment and nothing of ours', async () => {
+    process.env['MESHD_TEST_SECRET'] = 'do not leak';
+    const { runtime, end } = open();
+    await runtime.start(launch(task('a1', 'env; pwd; cat /etc/resolv.conf', { workingDir: '/tmp' })));
+    expect((await end('a1')).exit).toMatchObject({ code: 0 });
+    const text = logOf('a1');
+    expect(text).toContain('GREETING=hi there\n');
+    for (const line of ['MESH_TASK_ID=a1', 'MESH_TASK_SLOT=3', 'MESH_SERVICE=web', 'MESH_NODE=node1', 'HOME=/root']) {
+      expect(text).toContain(`${line}\n`);
+    }
+    expect(text).toContain('PATH=/usr/local/sbin:');
+    expect(text).toContain('\n/tmp\n');
+    expect(text).not.toContain('do not leak');
+    if (existsSync('/etc/resolv.conf')) expect(text).toContain(readFileSync('/etc/resolv.conf', 'utf8').trim());
+  });
+
+  it('says which step failed when the command cannot be run', async () => {
+    const { runtime } = open();
+    const result = await runtime.start(launch(task('a1', '', { command: ['/no/such/program'] })));
+    expect(result).toMatchObject({ state: 'ended', exit: { error: expect.stringContaining('/no/such/program: No such file') } });
+  });
+
+  it('never runs a task twice, however often it is asked to', async () => {
+    const { runtime } = open();
+    const once = launch(task('a1', 'echo started; sleep 60'));
+    const results = await Promise.all([runtime.start(once), runtime.start(once)]);
+    const again = alive(await runtime.start(once));
+    expect(results.map((result) => alive(result).pid)).toEqual([again.pid, again.pid]);
+    expect(logOf('a1')).toBe('started\n');
+    expect(shims()).toHaveLength(1);
+  });
+
+  it('starts after a crash between task.json and the start', async () => {
+    mkdirSync(join(directory, 'a1'), { recursive: true });
+    writeFileSync(join(directory, 'a1', 'task.json'), JSON.stringify({ task: task('a1', 'sleep 60'), bootId: 'x' }));
+    const { runtime } = open();
+    expect(await runtime.recover()).toEqual([]);
+    alive(await runtime.start(launch(task('a1', 'sleep 60'))));
+    expect(shims()).toHaveLength(1);
+  });
+
+  it('finds a shim again that an agent started without living to write it down', async () => {
+    const first = open();
+    const { pid } = alive(await first.runtime.start(launch(task('a1', 'sleep 60'))));
+    first.runtime.close();
+    // As if the crash had come before either file was there.
+    rmSync(join(directory, 'a1', 'shim.json'));
+    rmSync(join(directory, 'a1', 'started'));
+    const second = open();
+    const started = second.runtime.start(launch(task('a1', 'sleep 60')));
+    expect(await Promise.race([started, new Promise((resolve) => setTimeout(() => resolve('waits'), 300))])).toBe('waits');
+    expect(shims()).toHaveLength(1);
+    process.kill(pid, 'SIGKILL');
+    expect(await started).toMatchObject({ state: 'ended', exit: { signal: 'SIGKILL' } });
+  });
+});
+
+describe('end', () => {
+  it('tells exit codes and signals', async () => {
+    const { runtime, end } = open();
+    await runtime.start(launch(task('a1', 'exit 3')));
+    const killed = alive(await runtime.start(launch(task('a2', 'sleep 60'))));
+    process.kill(killed.pid, 'SIGKILL');
+    expect(await end('a1')).toMatchObject({ exit: { code: 3 }, stopping: false });
+    expect(await end('a2')).toMatchObject({ exit: { signal: 'SIGKILL' }, stopping: false });
+  });
+
+  it('of the shim alone is a failure in words, and takes the command with it', async () => {
+    const { runtime, end } = open();
+    const { pid } = alive(await runtime.start(launch(task('a1', 'sleep 60'))));
+    process.kill(shims()[0]!, 'SIGKILL');
+    expect((await end('a1')).exit.error).toMatch(/shim of the task was killed/);
+    await eventually(() => !isAlive(pid));
+  });
+
+  it('comes by SIGTERM when asked for, by SIGKILL after the grace period', async () => {
+    const { runtime, end } = open();
+    alive(await runtime.start(launch(task('a1', 'trap "exit 7" TERM; echo ready; while :; do sleep 0.05; done'))));
+    alive(await runtime.start(launch(task('a2', 'trap "" TERM; echo ready; while :; do sleep 0.05; done'))));
+    await eventually(() => logOf('a1') !== '' && logOf('a2') !== '');
+    runtime.stop('a1', 30_000);
+    runtime.stop('a2', 100);
+    expect(await end('a1')).toMatchObject({ exit: { code: 7 }, stopping: true });
+    expect(await end('a2')).toMatchObject({ exit: { signal: 'SIGKILL' }, stopping: true });
+  });
+});
+
+describe('recover', () => {
+  it('finds what runs, what ended meanwhile, and what was being stopped', async () => {
+    const first = open();
+    const running = alive(await first.runtime.start(launch(task('a1', 'sleep 60'))));
+    await first.runtime.start(launch(task('a2', 'read < /tmp/none; sleep 0.2; exit 4')));
+    const stopping = alive(await first.runtime.start(launch(task('a3', 'trap "" TERM; echo ready; while :; do sleep 0.05; done'))));
+    await eventually(() => logOf('a3') !== '');
+    first.runtime.stop('a3', 60_000);
+    first.runtime.close();
+    await eventually(() => existsSync(join(directory, 'a2', 'exit')));
+    const second = open();
+    const found = new Map((await second.runtime.recover()).map((process) => [process.task.id, process]));
+    expect(found.get('a1')).toMatchObject({ state: 'live', pid: running.pid, stopping: false });
+    expect(found.get('a2')).toMatchObject({ state: 'ended', exit: { code: 4 } });
+    expect(found.get('a3')).toMatchObject({ state: 'live', pid: stopping.pid, stopping: true });
+    expect(first.ends.filter(({ task }) => task.id !== 'a2')).toEqual([]);
+    process.kill(running.pid, 'SIGTERM');
+    expect(await second.end('a1')).toMatchObject({ exit: { signal: 'SIGTERM' } });
+  });
+
+  it('calls a task of an earlier boot what it is', async () => {
+    const dir = join(directory, 'a1');
+    mkdirSync(dir, { recursive: true });
+    writeFileSync(join(dir, 'task.json'), JSON.stringify({ task: task('a1', 'x'), bootId: 'an earlier one' }));
+    writeFileSync(join(dir, 'started'), JSON.stringify({ pid: 1, startTime: 1, shimPid: 1, shimStartTime: 1 }));
+    const { runtime } = open();
+    const [found] = await runtime.recover();
+    expect(found).toMatchObject({ state: 'ended', exit: { error: 'the node was restarted while the task ran' } });
+  });
+
+  it('survives damaged files', async () => {
+    for (const [id, text] of [['a1', ''], ['a2', '{"task":'], ['a3', '[]'], ['a4', 'null']] as const) {
+      mkdirSync(join(directory, id), { recursive: true });
+      writeFileSync(join(directory, id, 'task.json'), text);
+    }
+    const { runtime } = open();
+    expect(await runtime.recover()).toEqual([]);
+    expect(readdirSync(directory)).toEqual([]);
+  });
+});
+
+describe('remove', () => {
+  it('takes the files of an ended task and refuses a live one', async () => {
+    const { runtime, end } = open();
+    const { pid } = alive(await runtime.start(launch(task('a1', 'sleep 60'))));
+    await expect(runtime.remove('a1')).rejects.toThrow(/still runs/);
+    process.kill(pid, 'SIGKILL');
+    await end('a1');
+    await runtime.remove('a1');
+    expect(existsSync(join(directory, 'a1'))).toBe(false);
+  });
+
+  it('refuses what is no task id', async () => {
+    const { runtime } = open();
+    await expect(runtime.remove('../a1')).rejects.toThrow(/not a task id/);
+  });
+});
+
+it('keeps the environment out of sight of other users', async () => {
+  const { runtime } = open();
+  alive(await runtime.start(launch(task('a1', 'sleep 60'))));
+  expect(execFileSync('stat', ['-c', '%a', join(directory, 'a1')], { encoding: 'utf8' }).trim()).toBe('700');
+});
