@@ -1,0 +1,160 @@
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  watch,
+} from 'node:fs';
+import { join } from 'node:path';
+import { ClassicLevel } from 'classic-level';
+import { MeshError, messageOf } from '../base/errors.ts';
+import { encodeRow, FORMAT, FORMAT_KEY, SUMMARY_KEY, type Summary } from './rows.ts';
+
+/** LevelDB behind a few verbs, with its failures as MeshErrors. */
+export interface Database {
+  /** All rows in the order of their keys. */
+  rows(): AsyncIterable<[key: string, row: string]>;
+  get(key: string): Promise<string | undefined>;
+  /** One atomic, fsynced batch; a value of undefined deletes the key. */
+  write(batch: ReadonlyMap<string, string | undefined>): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Where the database lies inside the store's directory. */
+export function databasePath(directory: string): string {
+  return join(directory, 'db');
+}
+
+/** Where databases are made before they get their name. */
+const FRESH = 'new-';
+
+/** Opens an existing database. Errors: `conflict` when it is in use, `corrupt`, `exhausted`. */
+export async function openDatabase(directory: string): Promise<Database> {
+  const path = databasePath(directory);
+  chmodSync(path, 0o700);
+  const level = new ClassicLevel<string, string>(path, { createIfMissing: false, compression: false });
+  try {
+    await level.open();
+  } catch (thrown) {
+    throw explain(thrown, directory);
+  }
+  const stopGuard = keepPrivate(path);
+  // Left by starts that were killed; whoever still makes one has lost the race already.
+  for (const name of readdirSync(directory)) {
+    if (name.startsWith(FRESH)) rmSync(join(directory, name), { recursive: true, force: true });
+  }
+  return {
+    rows: () => rows(level, directory),
+    get: (key) => level.get(key).catch((thrown) => Promise.reject(explain(thrown, directory))),
+    write: async (batch) => {
+      const operations = [...batch].map(([key, value]) =>
+        value === undefined ? { type: 'del' as const, key } : { type: 'put' as const, key, value },
+      );
+      await level.batch(operations, { sync: true }).catch((thrown) => Promise.reject(explain(thrown, directory)));
+    },
+    close: async () => {
+      stopGuard();
+      await level.close();
+    },
+  };
+}
+
+/**
+ * Makes an empty database, if there is none. It appears in one step, complete: LevelDB would take a directory without
+ * its CURRENT file for a new database and delete what lies there, so we never let it create one in place.
+ */
+export async function createDatabase(directory: string): Promise<void> {
+  const fresh = mkdtempSync(join(directory, FRESH));
+  try {
+    const level = new ClassicLevel<string, string>(fresh, { compression: false });
+    await level.open();
+    const summary: Summary = { revision: 0, rows: 0, digest: 0 };
+    await level.put(FORMAT_KEY, encodeRow(FORMAT_KEY, { format: FORMAT }).row, { sync: true });
+    await level.put(SUMMARY_KEY, encodeRow(SUMMARY_KEY, summary).row, { sync: true });
+    await level.close();
+    renameSync(fresh, databasePath(directory));
+    syncDirectory(directory);
+  } catch (thrown) {
+    // Somebody else was faster; who may use it is decided when it is opened.
+    if (!existsSync(databasePath(directory))) throw explain(thrown, directory);
+  } finally {
+    rmSync(fresh, { recursive: true, force: true });
+  }
+}
+
+function syncDirectory(directory: string): void {
+  const fd = openSync(directory, 'r');
+  fsyncSync(fd);
+  closeSync(fd);
+}
+
+/** Makes the directory, for its owner alone. */
+export function makePrivate(directory: string): void {
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    chmodSync(directory, 0o700);
+  } catch (thrown) {
+    throw new MeshError('permission', `cannot use ${directory} for the store: ${messageOf(thrown)}`);
+  }
+}
+
+async function* rows(level: ClassicLevel<string, string>, directory: string): AsyncGenerator<[string, string]> {
+  try {
+    const iterator = level.iterator({ fillCache: false });
+    try {
+      for (;;) {
+        const some = await iterator.nextv(1_000);
+        if (some.length === 0) return;
+        yield* some;
+      }
+    } finally {
+      await iterator.close();
+    }
+  } catch (thrown) {
+    throw explain(thrown, directory);
+  }
+}
+
+/** LevelDB makes its files 0644 whenever it likes; the directory is closed to others anyway, this makes sure twice. */
+function keepPrivate(path: string): () => void {
+  const close = (name: string) => {
+    try {
+      chmodSync(join(path, name), 0o600);
+    } catch {
+      // Gone already: LevelDB renames and removes files as it compacts.
+    }
+  };
+  const watcher = watch(path, { persistent: false }, (event, name) => {
+    if (event === 'rename' && name !== null) close(name); // a name came or went; `change` would be our own chmod
+  });
+  watcher.on('error', () => {});
+  for (const name of readdirSync(path)) close(name);
+  return () => watcher.close();
+}
+
+function explain(thrown: unknown, directory: string): MeshError {
+  if (thrown instanceof MeshError) return thrown;
+  const { cause } = thrown as { cause?: unknown };
+  const reason = cause === undefined ? thrown : cause;
+  const { code } = reason as { code?: string };
+  const text = messageOf(reason);
+  if (code === 'LEVEL_LOCKED') {
+    return new MeshError(
+      'conflict',
+      `another meshd uses the store in ${directory}: stop it, or give this one another state directory`,
+    );
+  }
+  if (/No space left on device|Disk quota exceeded|ENOSPC|EDQUOT/.test(text)) {
+    return new MeshError('exhausted', `no space left for the store in ${directory}: free some, nothing was changed`);
+  }
+  if (/Permission denied|Read-only file system|EACCES|EROFS/.test(text)) {
+    return new MeshError('permission', `no permission to write the store in ${directory}: ${text}`);
+  }
+  return new MeshError('corrupt', text, { cause: reason });
+}

@@ -1,0 +1,54 @@
+import { closeSync, constants, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { MeshError, messageOf } from '../base/errors.ts';
+import { checksumOf } from './rows.ts';
+
+/**
+ * The file `HEAD` beside the database: the newest revision that anybody was told of. LevelDB drops the tail of a log
+ * it cannot read without a word; a database that ends before HEAD has lost what was acknowledged.
+ * Written in place (one sector, one size, no fsync): after a power cut it may be old, which is harmless; never torn.
+ */
+
+/** The revision in the file; undefined when there is none. Throws `corrupt` when it cannot be read. */
+export function readHead(path: string): number | undefined {
+  if (!existsSync(path)) return undefined;
+  const text = readFileSync(path, 'latin1');
+  const match = /^(\d{16}) ([0-9a-f]{8})\n$/.exec(text);
+  if (match === null || line(Number(match[1])) !== text) {
+    throw new MeshError('corrupt', `${path} is damaged, so nobody can tell whether the database beside it is whole`);
+  }
+  return Number(match[1]);
+}
+
+export interface Head {
+  write(revision: number): void;
+  close(): void;
+}
+
+/** Makes the file say `revision` and keeps it open. */
+export function openHead(path: string, revision: number): Head {
+  if (!existsSync(path)) create(path, revision);
+  const fd = openSync(path, constants.O_WRONLY);
+  const write = (next: number) => {
+    writeSync(fd, line(next), 0, 'latin1');
+  };
+  write(revision);
+  return { write, close: () => closeSync(fd) };
+}
+
+function create(path: string, revision: number): void {
+  const fresh = `${path}.new`;
+  try {
+    const fd = openSync(fresh, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600);
+    writeSync(fd, line(revision), 0, 'latin1');
+    fsyncSync(fd);
+    closeSync(fd);
+    renameSync(fresh, path);
+  } catch (thrown) {
+    throw new MeshError('exhausted', `cannot make ${path}: ${messageOf(thrown)}`, { cause: thrown });
+  }
+}
+
+function line(revision: number): string {
+  const digits = String(revision).padStart(16, '0');
+  return `${digits} ${checksumOf('HEAD', digits).toString(16).padStart(8, '0')}\n`;
+}
