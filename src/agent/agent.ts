@@ -107,6 +107,7 @@ export function createAgent(options: AgentOptions): Agent {
       if (fromManager) session?.send({ $case: 'ack', value: settled });
       tasks.advance(missingOf);
     },
+    onNetnsMade: (netns) => tasks.netnsMade(netns),
   });
 
   const statuses = createBatch(clock, (ids) => {

@@ -49,11 +49,14 @@ export interface ReconcilerOptions {
   conditions: Conditions;
   /** After each change: the newest revision the kernel now holds, and what it refused of it. */
   onSettled(revision: number, failures: string[]): void;
+  /** A netns was made: whatever was in an earlier one of that name is not in this one. */
+  onNetnsMade(netns: string): void;
 }
 
 const RETRY = { base: 100, limit: 30_000 };
 
-export function createReconciler({ kernel, clock, log, conditions, onSettled }: ReconcilerOptions): Reconciler {
+export function createReconciler(options: ReconcilerOptions): Reconciler {
+  const { kernel, clock, log, conditions, onSettled } = options;
   const want = new Map<string, KernelObject>();
   let have = new Map<string, KernelObject>();
   const touched = new Set<string>();
@@ -161,8 +164,7 @@ export function createReconciler({ kernel, clock, log, conditions, onSettled }: 
   async function passOverSuspect(first: Scope): Promise<void> {
     let scope = first;
     let ops = await compare(scope);
-    const wider = widened(scope, ops);
-    if (wider !== undefined) {
+    for (let wider = widened(scope, ops, want); wider !== undefined; wider = widened(scope, ops, want)) {
       scope = wider;
       ops = await compare(scope);
     }
@@ -245,6 +247,10 @@ export function createReconciler({ kernel, clock, log, conditions, onSettled }: 
     for (const { op, error } of refused) {
       failed.set(keyOf(op.object), error.message);
       log.error(error.message);
+    }
+    for (const { verb, object } of ops) {
+      if (verb === 'create' && object.kind === 'netns' && !refusedKeys.has(keyOf(object)))
+        options.onNetnsMade(object.netns);
     }
     settleRetries(refused.map(({ op }) => op));
   }

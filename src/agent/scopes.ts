@@ -71,11 +71,19 @@ const PARENTS: ReadonlySet<ObjectKind> = new Set([
   'virtual-service',
 ]);
 
-/** The scope to look at again because these steps make parents anew; undefined when the first look saw all of it. */
-export function widened(scope: Scope, ops: readonly Op[]): Scope | undefined {
+/**
+ * The scope to look at again because these steps make parents anew; undefined when the first look saw all of it. A
+ * netns takes the links that end in it along, from whatever namespace they come.
+ */
+export function widened(scope: Scope, ops: readonly Op[], want: ReadonlyMap<string, KernelObject>): Scope | undefined {
   const rebuilt = ops.filter(({ verb, object }) => verb !== 'change' && PARENTS.has(object.kind));
   if (rebuilt.length === 0) return undefined;
-  const wide = scopeOfOps(rebuilt);
+  const lost = new Set(rebuilt.filter(({ object }) => object.kind === 'netns').map(({ object }) => object.netns));
+  const links =
+    lost.size === 0 ? [] : [...want.values()].filter((object) => netnsOf(object).some((name) => lost.has(name)));
+  const wide: Scope = {
+    netns: [...new Set([...rebuilt.map(({ object }) => object), ...links].flatMap((object) => netnsOf(object)))],
+  };
   if (covers(scope, wide)) return undefined;
   const netns = scope.netns === undefined ? wide.netns! : [...new Set([...scope.netns, ...wide.netns!])];
   return { netns };

@@ -10,6 +10,9 @@ const PAUSE = { base: 100, limit: 5_000 };
 /** A manager that has not said Welcome by then is not there, ms. */
 const WELCOME_TIMEOUT = 5_000;
 
+/** Messages that may wait for a slow manager before periodic ones are left out. */
+const QUEUE = 16;
+
 type Outgoing = NonNullable<AgentMessage['message']>;
 type Incoming = NonNullable<ManagerMessage['message']>;
 
@@ -95,7 +98,19 @@ function openStream(options: SessionOptions, address: string, onWelcomed: () => 
   let reason: string | undefined;
   let cancelTimer = () => {};
 
-  const send = (message: Outgoing, probeId: number) => void duplex.send({ message, probeId });
+  let sending: Promise<unknown> = Promise.resolve();
+  let queued = 0;
+
+  const send = (message: Outgoing, probeId: number) => {
+    // What is measured again soon is not worth a queue.
+    if (queued > QUEUE && message.$case === 'connections') return;
+    queued += 1;
+    sending = sending
+      .then(() => duplex.send({ message, probeId }))
+      .finally(() => {
+        queued -= 1;
+      });
+  };
   const close = (why: string) => {
     reason ??= why;
     // An error, for an end alone leaves the other side free to go on sending.

@@ -4,6 +4,7 @@ import type { Log } from '../base/log.ts';
 import type { Listener } from '../kernel/kernel.ts';
 import type { AssignedTask } from '../model/assignment.ts';
 import { isTerminal, type TaskState, type TaskStatus } from '../model/cluster.ts';
+import { taskNetns } from '../model/names.ts';
 import type { EndedTask, LiveTask, Runtime } from '../runtime/runtime.ts';
 import { whyNotReady } from './readiness.ts';
 import { statusOfEnd } from './task-end.ts';
@@ -43,6 +44,8 @@ export interface TaskKeeper {
   shownTask(taskId: string): AssignedTask | undefined;
   /** Starts what waits and is built; `missing` tells why a task's paths are not there yet. */
   advance(missing: (taskId: string) => string | undefined): void;
+  /** A task that ran in a netns of this name runs in one that nothing leads to any more. */
+  netnsMade(netns: string): void;
   statuses(): { taskId: string; status: TaskStatus }[];
   /** Drops what was told through onForgotten. */
   forget(taskId: string): void;
@@ -56,6 +59,8 @@ interface Entry {
   status: TaskStatus;
   shown: boolean;
   stopped: boolean;
+  /** Why it is being ended although it is wanted. */
+  broken?: string;
   cancel?: (() => void) | undefined;
 }
 
@@ -115,10 +120,13 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
     if (entry.phase === 'ended') return;
     entry.cancel?.();
     entry.phase = 'ended';
-    const { state, ...rest } = statusOfEnd(found, entry.stopped, entry.task.stopGracePeriod);
+    const { state, ...rest } =
+      entry.broken === undefined
+        ? statusOfEnd(found, entry.stopped, entry.task.stopGracePeriod)
+        : { state: 'failed' as const, error: entry.broken };
     log.info(
       { task: entry.task.id, service: entry.task.serviceName, state },
-      `task ended: ${rest.error || rest.message}`,
+      `task ended: ${rest.error || ('message' in rest ? rest.message : '')}`,
     );
     setStatus(entry, state, rest);
     leave(entry, AFTERLIFE);
@@ -268,6 +276,16 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
         const reason = missing(entry.task.id);
         if (reason === undefined) launch(entry);
         else setStatus(entry, 'assigned', { message: `waiting for its network: ${reason}` });
+      }
+    },
+    netnsMade(netns) {
+      for (const entry of entries.values()) {
+        if (entry.phase !== 'live' || entry.stopped || taskNetns(entry.task.id) !== netns) continue;
+        entry.broken = 'its network namespace was deleted by somebody else';
+        entry.stopped = true;
+        entry.cancel?.();
+        log.error({ task: entry.task.id }, `${entry.broken}: ending the task, the manager makes another`);
+        runtime.stop(entry.task.id, entry.task.stopGracePeriod);
       }
     },
     statuses: () =>

@@ -114,7 +114,10 @@ describe('start', () => {
   it('says which step failed when the command cannot be run', async () => {
     const { runtime } = open();
     const result = await runtime.start(launch(task('a1', '', { command: ['/no/such/program'] })));
-    expect(result).toMatchObject({ state: 'ended', exit: { error: expect.stringContaining('/no/such/program: No such file') } });
+    expect(result).toMatchObject({
+      state: 'ended',
+      exit: { error: expect.stringContaining('/no/such/program: No such file') },
+    });
   });
 
   it('never runs a task twice, however often it is asked to', async () => {
@@ -145,7 +148,9 @@ describe('start', () => {
     rmSync(join(directory, 'a1', 'started'));
     const second = open();
     const started = second.runtime.start(launch(task('a1', 'sleep 60')));
-    expect(await Promise.race([started, new Promise((resolve) => setTimeout(() => resolve('waits'), 300))])).toBe('waits');
+    expect(await Promise.race([started, new Promise((resolve) => setTimeout(() => resolve('waits'), 300))])).toBe(
+      'waits',
+    );
     expect(shims()).toHaveLength(1);
     process.kill(pid, 'SIGKILL');
     expect(await started).toMatchObject({ state: 'ended', exit: { signal: 'SIGKILL' } });
@@ -187,7 +192,9 @@ describe('recover', () => {
     const first = open();
     const running = alive(await first.runtime.start(launch(task('a1', 'sleep 60'))));
     await first.runtime.start(launch(task('a2', 'read < /tmp/none; sleep 0.2; exit 4')));
-    const stopping = alive(await first.runtime.start(launch(task('a3', 'trap "" TERM; echo ready; while :; do sleep 0.05; done'))));
+    const stopping = alive(
+      await first.runtime.start(launch(task('a3', 'trap "" TERM; echo ready; while :; do sleep 0.05; done'))),
+    );
     await eventually(() => logOf('a3') !== '');
     first.runtime.stop('a3', 60_000);
     first.runtime.close();
@@ -213,7 +220,12 @@ describe('recover', () => {
   });
 
   it('survives damaged files', async () => {
-    for (const [id, text] of [['a1', ''], ['a2', '{"task":'], ['a3', '[]'], ['a4', 'null']] as const) {
+    for (const [id, text] of [
+      ['a1', ''],
+      ['a2', '{"task":'],
+      ['a3', '[]'],
+      ['a4', 'null'],
+    ] as const) {
       mkdirSync(join(directory, id), { recursive: true });
       writeFileSync(join(directory, id, 'task.json'), text);
     }

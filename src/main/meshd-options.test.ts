@@ -1,0 +1,75 @@
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { parseMeshd } from './meshd-options.ts';
+
+let told = '';
+beforeEach(() => {
+  told = '';
+  const hear = (text: unknown) => {
+    told += String(text);
+    return true;
+  };
+  vi.spyOn(process.stderr, 'write').mockImplementation(hear);
+  vi.spyOn(process.stdout, 'write').mockImplementation(hear);
+});
+afterEach(() => vi.restoreAllMocks());
+
+it('runs both roles with defaults', () => {
+  expect(parseMeshd([])).toMatchObject({
+    verb: 'run',
+    options: {
+      roles: ['manager', 'agent'],
+      listen: '0.0.0.0:2377',
+      join: [],
+      stateDir: '/var/lib/meshd',
+      socket: '/run/meshd/meshd.sock',
+      labels: {},
+      insecureDev: false,
+      ipv6: false,
+      logLevel: 'info',
+    },
+  });
+});
+
+it('takes an agent with several managers and labels', () => {
+  const args = '--role agent --join 10.0.0.1:2377,[fd00::1]:2377 --join b:1 --name n1 --label zone=a --label x=a=b';
+  expect(parseMeshd(args.split(' '))).toMatchObject({
+    verb: 'run',
+    options: {
+      roles: ['agent'],
+      join: ['10.0.0.1:2377', '[fd00::1]:2377', 'b:1'],
+      name: 'n1',
+      labels: { zone: 'a', x: 'a=b' },
+    },
+  });
+});
+
+it('takes reset, with options before or after it', () => {
+  expect(parseMeshd(['reset', '--force', '--state-dir', '/x'])).toMatchObject({
+    verb: 'reset',
+    options: { stateDir: '/x', force: true, purge: false },
+  });
+  expect(parseMeshd(['--state-dir', '/x', 'reset'])).toMatchObject({ verb: 'reset', options: { stateDir: '/x' } });
+});
+
+it.each([
+  ['--role agent', 'needs --join'],
+  ['--join 10.0.0.1:2377', 'say --role agent'],
+  ['--role worker', 'manager, agent or manager,agent'],
+  ['--role agent --join 10.0.0.1', 'HOST:PORT'],
+  ['--role agent --join 10.0.0.1:70000', 'HOST:PORT'],
+  ['--listen fd00::1:2377', 'HOST:PORT'],
+  ['--label zone', 'KEY=VALUE'],
+  ['--name a/b', 'Letters'],
+  ['--log-level loud', 'debug'],
+  ['--rol agent', 'Did you mean --role'],
+  ['start', 'too many arguments'],
+  ['reset now', 'too many arguments'],
+])('refuses %s with status 2', (args, words) => {
+  expect(parseMeshd(args.split(' '))).toEqual({ verb: 'exit', status: 2 });
+  expect(told).toContain(words);
+});
+
+it('tells its version', () => {
+  expect(parseMeshd(['--version'])).toEqual({ verb: 'exit', status: 0 });
+  expect(told).toBe('0.0.0-test\n');
+});
