@@ -60,7 +60,7 @@ export async function applyWeb(options: { replicas: number; ports?: string[] }):
 
 export async function runningTasks(service: string): Promise<Record<string, unknown>[]> {
   const tasks = await rows('service', 'ps', service);
-  return tasks.filter((task) => /running/i.test(String(task['state'] ?? task['currentstate'])));
+  return tasks.filter((task) => task['state'] === 'running');
 }
 
 export interface Counters {
@@ -79,7 +79,7 @@ export async function countOf(node: string): Promise<Counters> {
   return {
     sends: Number(counters.sends),
     messages: Number(counters.messages),
-    firewallRuns: Number(counters.firewallRuns ?? counters.firewallruns),
+    firewallRuns: Number(counters.firewallruns),
     operations: Number(counters.operations),
     repairs: Number(counters.repairs),
   };
