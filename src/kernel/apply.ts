@@ -9,7 +9,7 @@ import type { IpvsFamily } from './ipvs.ts';
 import type { Namespaces } from './namespaces.ts';
 import { type NetlinkStep, type Step, type Surroundings, stepsOf } from './steps.ts';
 import { writeSysctls } from './sysctl.ts';
-import { type Meter, NETLINK_GENERIC, NETLINK_ROUTE, type Outcome, type Transport } from './transport.ts';
+import { type Meter, NETLINK_GENERIC, NETLINK_ROUTE, type Transport } from './transport.ts';
 import { each } from './wire.ts';
 
 export interface Hands {
@@ -113,7 +113,7 @@ async function sendGroup(hands: Hands, group: Group, links: LinkNumbers, meter: 
     const requests = sent.map(({ request }) => request);
     const outcomes = await hands.transport.transact(netns, protocol, requests, meter);
     sent.forEach(({ task }, place) => {
-      const outcome: Outcome | undefined = outcomes[place];
+      const outcome = outcomes[place];
       if (outcome && !outcome.ok) fail(task, outcome);
     });
   } finally {

@@ -55,7 +55,7 @@ export function readEvent(netns: string, message: NetlinkMessage, nameOf: NameOf
       if (isFdb(message)) {
         const entry = decodeFdb(message);
         if (!entry.ok) return undefined;
-        // Kernels before 6.15 tell each change twice, the second time without where it leads (rtnl_fdb_add).
+        // Some kernels (6.1) tell each change twice, the second time without where it leads (rtnl_fdb_notify).
         if (entry.value.dst === undefined) return undefined;
         const { index, mac } = entry.value;
         const key = (dev: string) => keyOf({ kind: 'fdb', netns, dev, mac, dst: '' });

@@ -1,7 +1,8 @@
 import { MeshError } from '../base/errors.ts';
 import type { Op } from '../model/kernel-state.ts';
 import { renderOp } from '../model/render.ts';
-import { type Refusal, refusalOf } from './transport.ts';
+import type { Refusal } from './exchange.ts';
+import { refusalOf } from './transport.ts';
 
 /** Why something was not done: the kernel's answer, or an error of ours that says enough. */
 export type Failure = Refusal | MeshError;

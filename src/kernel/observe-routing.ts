@@ -21,7 +21,8 @@ import {
 } from '../netlink/neighbour.ts';
 import { decodeRoute, dumpRoutes, type RouteEntry } from '../netlink/route.ts';
 import { decodeRule, dumpRules, type RuleEntry } from '../netlink/rule.ts';
-import { NETLINK_ROUTE, refusedWith, type Transport } from './transport.ts';
+import { refusedWith } from './exchange.ts';
+import { NETLINK_ROUTE, type Transport } from './transport.ts';
 import { each } from './wire.ts';
 
 /** `ip rule` priorities that are ours: the base and this many after it. */

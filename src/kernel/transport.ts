@@ -1,19 +1,16 @@
 import { type NetlinkSocket, openNetlink } from '../../native/index.ts';
-import { MeshError, messageOf } from '../base/errors.ts';
+import { MeshError, messageOf, type Result } from '../base/errors.ts';
 import { HOST_NETNS } from '../model/names.ts';
 import {
-  decodeAck,
   decodeMessages,
   encodeBatch,
   encodedLength,
   type NetlinkMessage,
   type NetlinkRequest,
   NLM_F_DUMP,
-  NLM_F_DUMP_INTR,
   NLM_F_REQUEST,
-  NLMSG_DONE,
-  NLMSG_ERROR,
 } from '../netlink/message.ts';
+import { batchExchange, dumpExchange, type Exchange, type Outcome, type Refusal } from './exchange.ts';
 import type { Namespaces } from './namespaces.ts';
 
 // include/uapi/linux/netlink.h
@@ -21,19 +18,6 @@ export const NETLINK_ROUTE = 0;
 export const NETLINK_SOCK_DIAG = 4;
 export const NETLINK_NETFILTER = 12;
 export const NETLINK_GENERIC = 16;
-
-/** What came of one request of a batch. */
-export type Outcome = { ok: true; replies: NetlinkMessage[] } | Refusal;
-
-export interface Refusal {
-  ok: false;
-  /** Name of the error number: `EEXIST`, `IPSET_ERR_BUSY`. */
-  code: string;
-  /** What the kernel says in words, or what happened to the request. */
-  text?: string;
-  /** Nobody knows whether it was done: look again. */
-  lost?: true;
-}
 
 /** Counts what goes to the kernel, for one apply or for good. */
 export interface Meter {
@@ -58,11 +42,17 @@ export interface Transport {
   close(): void;
 }
 
-/** One sendmsg: below the addon's send buffer by far, and its answers, were they all failures, below the receive buffer. */
+/**
+ * Of one sendmsg: below the addon's send buffer (1 MiB) by far, and its answers, at most some 8 KiB of kernel memory
+ * each (links), below the receive buffer (8 MiB): an overrun would hide failures.
+ */
 const MAX_SEND = 64 * 1024;
+const MAX_MESSAGES = 500;
 /** Only a kernel in trouble takes this long; RTNL can be held for seconds while many namespaces are torn down. */
 const TIME_LIMIT = 30_000;
 const MAX_DUMPS = 10;
+const CLOSED = 'the netlink socket was closed before the kernel answered';
+const SILENT = `the kernel did not answer within ${TIME_LIMIT / 1000} s; it may be tearing down namespaces`;
 
 export function openTransport(namespaces: Namespaces, total: Meter): Transport {
   const channels = new Map<string, Channel>();
@@ -141,14 +131,17 @@ export function refusalOf(thrown: unknown): Refusal {
 export function chunksOf(requests: readonly NetlinkRequest[]): NetlinkRequest[][] {
   const chunks: NetlinkRequest[][] = [];
   let room = 0;
+  let left = 0;
   for (const request of requests) {
     const length = encodedLength(request);
-    if (chunks.length === 0 || length > room) {
+    if (left === 0 || length > room) {
       chunks.push([]);
       room = MAX_SEND;
+      left = MAX_MESSAGES;
     }
     chunks.at(-1)?.push(request);
     room -= length;
+    left -= 1;
   }
   return chunks;
 }
@@ -161,38 +154,32 @@ interface Channel {
   close(): void;
 }
 
-/** What waits for answers; there is one at a time. */
-interface Exchange {
-  accept(message: NetlinkMessage): void;
-  overrun(): void;
-  fail(error: MeshError): void;
-}
-
 /** One socket. Conversations take turns: the kernel runs one dump per socket at a time (EBUSY otherwise). */
 function openChannel(identity: string, path: string, protocol: number, total: Meter): Channel {
-  let exchange: Exchange | undefined;
+  let current: ((event: (exchange: Exchange<unknown>) => Result<unknown> | undefined) => void) | undefined;
   let closed = false;
   let sequence = 0;
   let turn: Promise<unknown> = Promise.resolve();
 
   const socket: NetlinkSocket = openNetlink({ netns: path, protocol }, (event) => {
-    if (event.type === 'overrun') exchange?.overrun();
-    if (event.type === 'error')
-      exchange?.fail(new MeshError('kernel', `netlink receive failed: ${event.code}`, { retry: true }));
-    if (event.type === 'data') {
+    if (event.type === 'overrun') current?.((exchange) => exchange.overrun());
+    else if (event.type === 'error') {
+      const error = new MeshError('kernel', `netlink receive failed: ${event.code}`, { retry: true });
+      current?.((exchange) => exchange.broken(error));
+    } else {
       for (const datagram of event.messages) {
         const decoded = decodeMessages(datagram);
-        if (decoded.ok) for (const message of decoded.value) exchange?.accept(message);
-        else exchange?.fail(decoded.error);
+        if (!decoded.ok) current?.((exchange) => exchange.broken(decoded.error));
+        else for (const message of decoded.value) current?.((exchange) => exchange.accept(message));
       }
     }
   });
   socket.unref();
 
-  function close(error?: MeshError): void {
+  function close(error: MeshError): void {
     closed = true;
     socket.close();
-    exchange?.fail(error ?? new MeshError('unavailable', 'the netlink socket was closed before the kernel answered'));
+    current?.((exchange) => exchange.broken(error));
   }
 
   function send(requests: readonly NetlinkRequest[], ack: 'last' | 'none', meter: Meter | undefined): number {
@@ -208,41 +195,24 @@ function openChannel(identity: string, path: string, protocol: number, total: Me
     return first;
   }
 
-  /** Runs `start` when it is its turn, until it settles, the socket is closed, or the time is up. */
-  function converse<T>(start: (settle: { done(value: T): void; fail(error: unknown): void }) => Exchange): Promise<T> {
+  /** Asks when it is its turn, and waits until the exchange settles, the socket is closed, or the time is up. */
+  function converse<T>(ask: () => Exchange<T>): Promise<T> {
     const mine = turn.then(
       () =>
         new Promise<T>((resolve, reject) => {
-          if (closed) return reject(new MeshError('unavailable', 'the netlink socket was closed'));
-          const timer = setTimeout(() => {
-            // Late answers must not meet a later conversation.
-            close(
-              new MeshError(
-                'kernel',
-                `the kernel did not answer within ${TIME_LIMIT / 1000} s; it may be tearing down namespaces`,
-                { retry: true },
-              ),
-            );
-          }, TIME_LIMIT);
-          const end = () => {
+          if (closed) throw new MeshError('unavailable', CLOSED);
+          // The answers wait in the socket's queue until this returns to the event loop.
+          const exchange = ask();
+          // Late answers must not meet a later conversation, hence the end of the socket.
+          const timer = setTimeout(() => close(new MeshError('kernel', SILENT, { retry: true })), TIME_LIMIT);
+          current = (event) => {
+            const result = event(exchange) as Result<T> | undefined;
+            if (!result) return;
             clearTimeout(timer);
-            exchange = undefined;
+            current = undefined;
+            if (result.ok) resolve(result.value);
+            else reject(result.error);
           };
-          const settle = {
-            done(value: T) {
-              end();
-              resolve(value);
-            },
-            fail(error: unknown) {
-              end();
-              reject(error);
-            },
-          };
-          try {
-            exchange = start(settle);
-          } catch (thrown) {
-            settle.fail(thrown);
-          }
         }),
     );
     turn = mine.catch(() => undefined);
@@ -254,87 +224,16 @@ function openChannel(identity: string, path: string, protocol: number, total: Me
     get closed() {
       return closed;
     },
-    transact(requests, meter) {
-      return converse((settle) => {
-        const outcomes: Outcome[] = requests.map(() => ({ ok: true, replies: [] }));
-        // The answers wait in the socket's queue until this returns to the event loop.
-        const first = send(requests, 'last', meter);
-        const lost = (text: string) =>
-          settle.done(
-            outcomes.map((outcome) => (outcome.ok ? { ok: false, code: 'ENOBUFS', text, lost: true } : outcome)),
-          );
-        return {
-          accept(message) {
-            const index = message.sequence - first;
-            const outcome = outcomes[index];
-            if (!outcome) return;
-            if (message.type !== NLMSG_ERROR) {
-              if (outcome.ok && message.type !== NLMSG_DONE) outcome.replies.push(message);
-              return;
-            }
-            const ack = decodeAck(message);
-            if (!ack.ok) return settle.fail(ack.error);
-            if (ack.value.errno !== 0) {
-              const { code, text } = ack.value;
-              outcomes[index] = { ok: false, code, ...(text === undefined ? {} : { text }) };
-            }
-            // The kernel works through a batch in order, so the answer to the last one is the last answer.
-            if (index === requests.length - 1) settle.done(outcomes);
-          },
-          overrun: () => lost('answers were dropped, the receive buffer was full'),
-          fail: (error) => lost(error.message),
-        };
-      });
-    },
+    transact: (requests, meter) => converse(() => batchExchange(send(requests, 'last', meter), requests.length)),
     async dump(request) {
+      const asked = { ...request, flags: request.flags | NLM_F_REQUEST | NLM_F_DUMP };
       for (let attempt = 1; attempt <= MAX_DUMPS; attempt++) {
-        const { messages, consistent } = await dumpOnce(request);
+        const { messages, consistent } = await converse(() => dumpExchange(send([asked], 'none', undefined)));
         if (consistent) return messages;
       }
-      throw new MeshError(
-        'kernel',
-        `what the kernel lists changed during each of ${MAX_DUMPS} dumps; trying again later`,
-        {
-          retry: true,
-        },
-      );
+      const what = `what the kernel lists changed during each of ${MAX_DUMPS} dumps; trying again later`;
+      throw new MeshError('kernel', what, { retry: true });
     },
-    close: () => close(),
+    close: () => close(new MeshError('unavailable', CLOSED)),
   };
-
-  function dumpOnce(request: NetlinkRequest): Promise<{ messages: NetlinkMessage[]; consistent: boolean }> {
-    return converse((settle) => {
-      const messages: NetlinkMessage[] = [];
-      let consistent = true;
-      const asked = { ...request, flags: request.flags | NLM_F_REQUEST | NLM_F_DUMP };
-      const first = send([asked], 'none', undefined);
-      return {
-        accept(message) {
-          if (message.sequence !== first) return;
-          if ((message.flags & NLM_F_DUMP_INTR) !== 0 && message.type !== NLMSG_ERROR) consistent = false;
-          if (message.type !== NLMSG_ERROR && message.type !== NLMSG_DONE) return void messages.push(message);
-          const ack = decodeAck(message);
-          if (!ack.ok) return settle.fail(ack.error);
-          if (ack.value.errno === 0) return settle.done({ messages, consistent });
-          const { code, text } = ack.value;
-          settle.fail(dumpRefused(code, text));
-        },
-        // The dump itself is pulled and never dropped, so its end still comes.
-        overrun: () => {
-          consistent = false;
-        },
-        fail: settle.fail,
-      };
-    });
-  }
-}
-
-function dumpRefused(code: string, text: string | undefined): MeshError {
-  const words = text === undefined ? '' : ` (${text})`;
-  return new MeshError('kernel', `the kernel refused to list: ${code}${words}`, { cause: { code } });
-}
-
-/** Name of the error number with which the kernel refused a dump; undefined for other errors. */
-export function refusedWith(thrown: unknown): string | undefined {
-  return thrown instanceof MeshError ? (thrown.cause as { code?: string } | undefined)?.code : undefined;
 }
