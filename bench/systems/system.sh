@@ -1,0 +1,42 @@
+# One system under test beside the bare host: `start NAME` lays out the nodes, the task and its published ports.
+# Every system fills in: VIA (the node a path's packets are sent to), TARGET (the address in them), TASK_PID, HTTP.
+# shellcheck shell=bash disable=SC2034
+. "$BENCH/host/nodes.sh"
+# protocol:published:task, the same everywhere; serve.c tells what each does.
+PORTS=(tcp:8080:80 udp:9000:9000 udp:9002:9002 tcp:5201:5201 tcp:5202:5202)
+declare -A VIA=([bare]=bare [remote]=node1 [local]=node3) TASK_PID=()
+declare -A TARGET=([bare]=${ADDRESS[bare]} [remote]=${ADDRESS[node1]} [local]=${ADDRESS[node3]})
+HTTP=8080
+
+start() {
+  nodes_up
+  . "$BENCH/systems/bare.sh"
+  bare_up
+  TASK_PID[bare]=$BARE_PID
+  . "$BENCH/systems/$1.sh"
+  system_up
+  wait_for 10 on client curl -sf -m 1 "http://${ADDRESS[bare]}/" || die 'the bare host does not answer'
+  local path
+  for path in ${!TASK_PID[*]}; do
+    [[ $path == bare ]] || wait_for 60 on client curl -sf -m 2 "http://${TARGET[$path]}:$HTTP/" || die "$1: path $path does not answer"
+  done
+}
+
+http_port() { if [[ $1 == bare ]]; then echo 80; else echo "$HTTP"; fi; }
+
+# BENCH CASE SYSTEM METRIC UNIT min|max|median SAMPLE…: one line of results. min for costs and max for rates: what the
+# path does when nothing disturbs it; the samples show how often that was.
+record() {
+  local bench=$1 case=$2 system=$3 metric=$4 unit=$5 how=$6 value samples
+  shift 6
+  case $how in
+    min) value=$(printf '%s\n' "$@" | sort -g | head -n 1) ;;
+    max) value=$(printf '%s\n' "$@" | sort -g | tail -n 1) ;;
+    median) value=$(printf '%s\n' "$@" | sort -g | sed -n "$((($# + 1) / 2))p") ;;
+  esac
+  samples=$(IFS=,; echo "$*")
+  printf '{"bench":"%s","case":"%s","system":"%s","metric":"%s","unit":"%s","value":%s,"samples":[%s]}\n' \
+    "$bench" "$case" "$system" "$metric" "$unit" "$value" "$samples" >> "$BENCH_RESULTS"
+  printf '%-10s %-22s %-8s %12s %-8s (%s samples, median %s)\n' "$bench" "$case" "$system" "$value" "$unit" $# \
+    "$(printf '%s\n' "$@" | sort -g | sed -n "$((($# + 1) / 2))p")"
+}
