@@ -59,9 +59,10 @@ export function openFirewall(namespaces: Namespaces, transport: Transport, total
 
   /** Changes with every change of the rules in a netns; undefined when the kernel does not tell. */
   async function stampOf(netns: string): Promise<string | undefined> {
+    const serial = transport.serial(netns, NETLINK_NETFILTER);
     const [outcome] = await transport.transact(netns, NETLINK_NETFILTER, [getGeneration()]);
     const [generation] = outcome?.ok ? each(outcome.replies, decodeGeneration) : [];
-    return generation === undefined ? undefined : `${namespaces.identity(netns)} ${generation}`;
+    return generation === undefined ? undefined : `${serial} ${generation}`;
   }
 
   async function restore(

@@ -35,6 +35,11 @@ export interface Transport {
   transact(netns: string, protocol: number, requests: readonly NetlinkRequest[], meter?: Meter): Promise<Outcome[]>;
   /** All messages of a dump, repeated while the kernel calls it inconsistent. */
   dump(netns: string, protocol: number, request: NetlinkRequest): Promise<NetlinkMessage[]>;
+  /**
+   * A number that stays the same as long as the name stands for the same namespace. Inode numbers alone do not tell:
+   * the kernel gives that of a dead namespace to the next one, but not while a socket of ours holds it.
+   */
+  serial(netns: string, protocol: number): number | undefined;
   /** Lets go of a netns; a socket keeps a namespace alive that nobody can name any more. */
   forget(netns: string): void;
   /** Lets go of every netns that was deleted or replaced behind our back. */
@@ -56,6 +61,7 @@ const SILENT = `the kernel did not answer within ${TIME_LIMIT / 1000} s; it may 
 
 export function openTransport(namespaces: Namespaces, total: Meter): Transport {
   const channels = new Map<string, Channel>();
+  let serial = 0;
 
   function channel(netns: string, protocol: number): Channel | undefined {
     const key = `${netns} ${protocol}`;
@@ -66,7 +72,8 @@ export function openTransport(namespaces: Namespaces, total: Meter): Transport {
     known?.close();
     channels.delete(key);
     if (identity === undefined) return undefined;
-    const opened = openChannel(identity, namespaces.path(netns), protocol, total);
+    serial += 1;
+    const opened = openChannel({ identity, serial }, namespaces.path(netns), protocol, total);
     channels.set(key, opened);
     return opened;
   }
@@ -82,6 +89,7 @@ export function openTransport(namespaces: Namespaces, total: Meter): Transport {
       if (!opened) throw new MeshError('not-found', `network namespace ${netns} does not exist`);
       return opened.dump(request);
     },
+    serial: (netns, protocol) => channel(netns, protocol)?.serial,
     forget(netns) {
       for (const [key, opened] of channels) {
         if (!key.startsWith(`${netns} `)) continue;
@@ -146,8 +154,13 @@ export function chunksOf(requests: readonly NetlinkRequest[]): NetlinkRequest[][
   return chunks;
 }
 
-interface Channel {
+/** Which namespace a channel is in, and which of all channels it is. */
+interface Label {
   readonly identity: string;
+  readonly serial: number;
+}
+
+interface Channel extends Label {
   readonly closed: boolean;
   transact(requests: readonly NetlinkRequest[], meter: Meter | undefined): Promise<Outcome[]>;
   dump(request: NetlinkRequest): Promise<NetlinkMessage[]>;
@@ -155,7 +168,7 @@ interface Channel {
 }
 
 /** One socket. Conversations take turns: the kernel runs one dump per socket at a time (EBUSY otherwise). */
-function openChannel(identity: string, path: string, protocol: number, total: Meter): Channel {
+function openChannel(label: Label, path: string, protocol: number, total: Meter): Channel {
   let current: ((event: (exchange: Exchange<unknown>) => Result<unknown> | undefined) => void) | undefined;
   let closed = false;
   let sequence = 0;
@@ -220,7 +233,7 @@ function openChannel(identity: string, path: string, protocol: number, total: Me
   }
 
   return {
-    identity,
+    ...label,
     get closed() {
       return closed;
     },

@@ -8,7 +8,10 @@ import { plan } from '../../src/plan/plan.ts';
 const INSIDE = 'MESH_DRIVER_INSIDE';
 /** Set to leave IPVS out, by people whose own kernel lacks it and who want the rest tested right there. */
 export const withoutIpvs = process.env['MESH_DRIVER_WITHOUT'] === 'ipvs';
-export const UNDERLAY = '192.0.2.1';
+const UNDERLAY = '192.0.2.1';
+/** Namespaces of the node the tests build. */
+export const TASK = 'mesh-task-aaaaaaaaaaaa';
+export const NETWORK = 'mesh-net-ingress';
 
 /** Runs this program again inside, and ends with its status; returns at once when inside already. */
 export function enterStage(): void {
@@ -54,4 +57,8 @@ export function wantOf(assignment: Assignment): Map<string, KernelObject> {
 function kernelVersion(): { major: number; minor: number } {
   const [major = 0, minor = 0] = sh('uname -r').split('.').map(Number);
   return { major, minor };
+}
+
+export function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

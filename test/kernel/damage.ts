@@ -1,0 +1,72 @@
+import { NETWORK, TASK } from './stage.ts';
+
+/** What people do to a node by hand: a name and the commands. Each of it a repair has to undo. */
+export const DAMAGE: [string, string][] = [
+  ['vxlan device deleted', `ip -n ${NETWORK} link del vxlan0`],
+  ['vxlan down', `ip -n ${NETWORK} link set vxlan0 down`],
+  ['vxlan MAC address', `ip -n ${NETWORK} link set vxlan0 address 02:00:00:00:00:07`],
+  ['vxlan MTU', `ip -n ${NETWORK} link set vxlan0 mtu 1300`],
+  [
+    'vxlan made anew otherwise',
+    `ip -n ${NETWORK} link del vxlan0; ip -n ${NETWORK} link add vxlan0 type vxlan id 77 dstport 4790`,
+  ],
+  ['veth of the host deleted', 'ip link del mesh0'],
+  ['veth of a task deleted from inside', `ip -n ${TASK} link del eth0`],
+  ['far end down, near end with another MTU', 'ip -n mesh-lb link set host0 down; ip link set mesh0 mtu 1200'],
+  ['loopback down', 'ip -n mesh-lb link set lo down'],
+  ['addresses', `ip -n ${TASK} addr flush dev eth0; ip -n mesh-lb addr add 10.9.9.9/32 dev net0`],
+  ['routes', `ip -n ${NETWORK} route flush proto 109; ip -n mesh-lb route add 10.7.0.0/16 dev net0 proto 109`],
+  ['a route that leads elsewhere', 'ip -n mesh-lb route replace default via 10.252.1.77 dev net0 onlink proto 109'],
+  [
+    'an IPv6 route that leads elsewhere',
+    'ip -n mesh-lb -6 route replace default via fd6d:65:73:1::77 dev net0 onlink proto 109',
+  ],
+  ['rules', `ip -n ${NETWORK} rule del priority 10002; ip -n ${NETWORK} -6 rule add priority 10009 fwmark 9 lookup 99`],
+  [
+    'a rule with another table',
+    `ip -n ${NETWORK} rule del priority 10003; ip -n ${NETWORK} rule add priority 10003 fwmark 3 lookup 7`,
+  ],
+  ['a neighbour', `ip -n ${NETWORK} neigh replace 10.252.2.0 lladdr 02:00:00:00:00:08 dev vxlan0 nud permanent`],
+  [
+    'forwarding entries',
+    `bridge -n ${NETWORK} fdb replace 02:6d:65:73:00:02 dev vxlan0 dst 192.0.2.77; bridge -n ${NETWORK} fdb add 02:00:00:00:00:11 dev vxlan0 dst 192.0.2.9`,
+  ],
+  ['sets emptied and filled', 'ipset flush mesh-pub-tcp; ipset add mesh-pub-udp 99'],
+  ['a mark', 'ip netns exec mesh-lb ipset -exist add mesh-svc-tcp 8080 skbmark 0x7'],
+  ['a set of ours that nobody wants', 'ipset create mesh-old bitmap:port range 0-100; ipset add mesh-old 5'],
+  ['a chain emptied', 'iptables -t nat -F MESH-PREROUTING'],
+  ['a rule in a chain', `ip netns exec ${NETWORK} ip6tables -t mangle -I MESH-PREROUTING -j RETURN`],
+  ['a jump deleted', 'iptables -t nat -D OUTPUT -j MESH-OUTPUT'],
+  ['a jump doubled', 'iptables -t nat -A PREROUTING -j MESH-PREROUTING'],
+  ['a jump behind another rule', 'iptables -t nat -I PREROUTING -p icmp -j RETURN'],
+  ['a jump with a match', 'iptables -t raw -D OUTPUT -j MESH-OUTPUT; iptables -t raw -I OUTPUT -p tcp -j MESH-OUTPUT'],
+  [
+    'a chain and jump of ours that nobody wants',
+    'iptables -N MESH-OLD; iptables -A MESH-OLD -j RETURN; iptables -I INPUT -j MESH-OLD',
+  ],
+  ['all of nat', 'iptables -t nat -F; iptables -t nat -X'],
+  ['switches', 'ip netns exec mesh-lb sysctl -qw net.ipv4.ip_forward=0'],
+  ['a netns deleted', `ip netns del ${TASK}`],
+  ['a netns replaced by an empty one', `ip netns del ${TASK}; ip netns add ${TASK}`],
+  ['the lb deleted', 'ip netns del mesh-lb'],
+  ['the router deleted', `ip netns del ${NETWORK}`],
+  [
+    'a netns of ours that nobody wants',
+    'ip netns add mesh-task-old; ip -n mesh-task-old link add x0 type veth peer name x1',
+  ],
+  ['a leftover file instead of a netns', `ip netns del ${TASK}; touch /run/netns/${TASK}`],
+];
+
+export const IPVS_DAMAGE: [string, string][] = [
+  ['IPVS cleared', 'ip netns exec mesh-lb ipvsadm -C'],
+  ['a scheduler', 'ip netns exec mesh-lb ipvsadm -E -f 73616 -s lc'],
+  ['a persistent service', 'ip netns exec mesh-lb ipvsadm -E -f 73616 -s rr -p 300'],
+  ['a weight', 'ip netns exec mesh-lb ipvsadm -e -f 73616 -r 10.252.1.5:80 -m -w 7'],
+  ['a forwarding method', 'ip netns exec mesh-lb ipvsadm -e -f 73616 -r 10.252.1.5:80 -i'],
+  [
+    'real servers',
+    'ip netns exec mesh-lb ipvsadm -d -f 73616 -r 10.252.1.5:80; ip netns exec mesh-lb ipvsadm -a -f 73616 -6 -r [fd6d::9]:80 -m',
+  ],
+  ['a service of ours that nobody wants', 'ip netns exec mesh-lb ipvsadm -A -f 65545 -s rr'],
+  ['timeouts', 'ip netns exec mesh-lb ipvsadm --set 100 10 10'],
+];
