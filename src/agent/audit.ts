@@ -1,11 +1,17 @@
 import type { Clock } from '../base/clock.ts';
 import type { Scope } from '../kernel/kernel.ts';
 
+interface Slice {
+  scope: Scope;
+  /** Milliseconds from one look to the next. */
+  period: number;
+}
+
 /**
- * What the kernel does not tell of by itself is looked at in slices, one at a time. Periods in ms: what carries
- * traffic more often, what costs a fork or much reading less often; the last slice is for events that got lost.
+ * What the kernel does not tell of by itself is looked at in slices, one at a time: what carries traffic more often,
+ * what costs a fork or much reading less often; the last slice is for events that got lost.
  */
-const SLICES: readonly { scope: Scope; period: number }[] = [
+const SLICES: readonly Slice[] = [
   { scope: { kinds: ['virtual-service', 'real-server', 'ipvs-timeouts'] }, period: 1_000 },
   { scope: { kinds: ['ipset', 'set-member'] }, period: 2_000 },
   { scope: { kinds: ['sysctl'] }, period: 5_000 },
@@ -13,24 +19,28 @@ const SLICES: readonly { scope: Scope; period: number }[] = [
   { scope: { kinds: ['netns', 'veth', 'vxlan', 'address', 'neighbour', 'fdb', 'route', 'rule'] }, period: 60_000 },
 ];
 const TICK = 500;
-/** A slice is followed by a rest of this many times what it took, so that the audit stays under 5 % of one CPU. */
-const REST = 20;
+/** A slice rests for this many times what it took, so that each stays under 5 % of one CPU; but no longer than the limit. */
+const REST = { factor: 20, limit: 60_000 };
 
 export interface Audit {
   stop(): void;
 }
 
-/** Calls `check` with what is most overdue; it resolves when that was looked at and put right. */
-export function startAudit(clock: Clock, check: (scope: Scope) => Promise<void>): Audit {
-  const last = SLICES.map(() => clock.monotonic());
+/**
+ * Looks at what is most overdue. `check` resolves when that was looked at and put right, with the milliseconds it took
+ * once its turn had come.
+ */
+export function startAudit(clock: Clock, check: (scope: Scope) => Promise<number>): Audit {
+  const begun = clock.monotonic();
+  const due = SLICES.map(({ period }) => begun + period);
   let stopped = false;
   let cancel = clock.after(TICK, tick);
 
   function mostOverdue(now: number): number | undefined {
     let found: number | undefined;
-    let worst = 1;
+    let worst = 0;
     SLICES.forEach(({ period }, index) => {
-      const overdue = (now - last[index]!) / period;
+      const overdue = (now - due[index]!) / period;
       if (overdue >= worst) {
         worst = overdue;
         found = index;
@@ -40,19 +50,21 @@ export function startAudit(clock: Clock, check: (scope: Scope) => Promise<void>)
   }
 
   function tick(): void {
-    const begin = clock.monotonic();
-    const index = mostOverdue(begin);
+    const index = mostOverdue(clock.monotonic());
     if (index === undefined) {
-      again(TICK);
+      again();
       return;
     }
-    last[index] = begin;
-    const next = () => again(Math.max(TICK, (clock.monotonic() - begin) * REST));
-    check(SLICES[index]!.scope).then(next, next);
+    const { scope, period } = SLICES[index]!;
+    const next = (took: number) => {
+      due[index] = clock.monotonic() + Math.max(period, Math.min(took * REST.factor, REST.limit));
+      again();
+    };
+    check(scope).then(next, () => next(0));
   }
 
-  function again(delay: number): void {
-    if (!stopped) cancel = clock.after(delay, tick);
+  function again(): void {
+    if (!stopped) cancel = clock.after(TICK, tick);
   }
 
   return {

@@ -9,7 +9,7 @@ import { type KernelObject, keyOf, type Op } from '../model/kernel-state.ts';
 import { renderOp } from '../model/render.ts';
 import type { Conditions } from './conditions.ts';
 import { createRepeats } from './repeats.ts';
-import { addScope, cutByKeys, cutByScope, isEverything, scopeOfOps, widened } from './scopes.ts';
+import { addScope, cutByKeys, cutByScope, isEverything, scopeOfOps, widened, withRelatives } from './scopes.ts';
 
 /*
  * INVARIANTS
@@ -28,8 +28,8 @@ export interface Reconciler {
   patch(had: readonly KernelObject[], want: readonly KernelObject[], revision: number): void;
   /** Somebody else may have changed something here. */
   suspect(scope: Scope): void;
-  /** As suspect, for the audit: resolves when it was looked at and put right. */
-  check(scope: Scope): Promise<void>;
+  /** As suspect, in the turn of a look: resolves when it was looked at and put right, with the ms that took. */
+  check(scope: Scope): Promise<number>;
   /** A look at the kernel, in its turn. */
   look<T>(work: () => Promise<T>): Promise<T>;
   want(): ReadonlyMap<string, KernelObject>;
@@ -53,6 +53,8 @@ export interface ReconcilerOptions {
   onNetnsMade(netns: string): void;
 }
 
+/** Steps that one line of the log spells out. */
+const SAID = 50;
 const RETRY = { base: 100, limit: 30_000 };
 
 export function createReconciler(options: ReconcilerOptions): Reconciler {
@@ -142,7 +144,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     const goal = new Map(want);
     const ops = diff(have, goal);
     if (ops.length > 0) {
-      const steps = ops.slice(0, 50).flatMap(renderOp);
+      const steps = ops.slice(0, SAID).flatMap(renderOp);
       log.info(
         { revision, count: ops.length, steps },
         `the kernel differs from revision ${revision}: ${ops.length} steps`,
@@ -174,12 +176,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       return;
     }
     const due = postponed(ops);
-    for (const op of due) {
-      if (failed.has(keyOf(op.object))) continue; // our own next try
-      repairs += 1;
-      const steps = renderOp(op);
-      log.warn({ steps }, `repairing what somebody else changed: ${steps.join(' && ')}`);
-    }
+    const repaired = due.filter(({ object }) => !failed.has(keyOf(object))); // the others are our own next try
+    tellOfRepairs(repaired);
     const goal = cutByScope(want, scope);
     const left = new Set(ops.filter((op) => !due.includes(op)).map(({ object }) => keyOf(object)));
     const keys = [...cutByScope(have, scope).keys(), ...goal.keys()].filter((key) => !left.has(key));
@@ -187,6 +185,17 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     await carryOut(due, keys, goal);
     for (const key of failed.keys()) if (!want.has(key) && !have.has(key)) failed.delete(key);
     if ([...failed.values()].join() !== before) report();
+  }
+
+  function tellOfRepairs(ops: readonly Op[]): void {
+    if (ops.length === 0) return;
+    repairs += ops.length;
+    const steps = ops.slice(0, SAID).flatMap(renderOp);
+    const more = ops.length > 1 ? ` (and ${ops.length - 1} steps more)` : '';
+    log.warn(
+      { count: ops.length, steps },
+      `repairing what somebody else changed: ${renderOp(ops[0]!).join(' && ')}${more}`,
+    );
   }
 
   async function compare(scope: Scope): Promise<Op[]> {
@@ -320,11 +329,18 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       unreported = true;
       wake();
     },
-    suspect,
-    check: (scope) =>
-      held || lost
-        ? Promise.resolve()
-        : look(() => (held || lost ? Promise.resolve() : passOverSuspect(scope))).catch(breakOff),
+    suspect: (scope) => suspect(withRelatives(scope)),
+    async check(scope) {
+      let took = 0;
+      const work = async () => {
+        if (held || lost) return;
+        const begin = clock.monotonic();
+        await passOverSuspect(scope);
+        took = clock.monotonic() - begin;
+      };
+      await look(work).catch(breakOff);
+      return took;
+    },
     look,
     want: () => want,
     have: () => have,

@@ -60,6 +60,17 @@ function netnsOf(object: KernelObject): string[] {
   return object.kind === 'veth' ? [object.netns, object.peer.netns] : [object.netns];
 }
 
+const NETWORKING: readonly ObjectKind[] = ['netns', 'veth', 'vxlan', 'address', 'neighbour', 'fdb', 'route', 'rule'];
+
+/**
+ * What is to be looked at when the kernel tells of one thing: a link that goes takes its addresses, neighbours and
+ * routes along, and whichever event comes first, the look has to see all of it.
+ */
+export function withRelatives(scope: Scope): Scope {
+  if (scope.kinds === undefined || !scope.kinds.some((kind) => NETWORKING.includes(kind))) return scope;
+  return { ...scope, kinds: [...new Set([...NETWORKING, ...scope.kinds])] };
+}
+
 /** Kinds that other objects live in: where one of them was missing, what it held is missing too. */
 const PARENTS: ReadonlySet<ObjectKind> = new Set([
   'netns',

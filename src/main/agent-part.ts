@@ -1,9 +1,10 @@
+import { existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Agent, type AgentOptions, createAgent } from '../agent/agent.ts';
 import { openAgentDisk } from '../agent/disk.ts';
 import { measureFacts } from '../agent/facts.ts';
 import type { Clock } from '../base/clock.ts';
-import { MeshError } from '../base/errors.ts';
+import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { openLinuxKernel } from '../kernel/linux.ts';
@@ -13,6 +14,7 @@ import type { KernelObject } from '../model/kernel-state.ts';
 import { connectDispatch } from '../rpc/client.ts';
 import { createProcessRuntime } from '../runtime/process.ts';
 import type { Runtime } from '../runtime/runtime.ts';
+import { VERSION } from './meshd-options.ts';
 
 export interface AgentPart {
   create(about: Pick<AgentOptions, 'name' | 'role' | 'labels' | 'version' | 'kernelRelease' | 'managers'>): Agent;
@@ -27,7 +29,7 @@ export async function openAgentPart(options: {
   underlay: string;
 }): Promise<AgentPart> {
   const { log, clock, stateDir, underlay } = options;
-  await findFit();
+  await findFit(stateDir, log);
   const disk = openAgentDisk(stateDir, clock, log);
   let wanted = (): ReadonlyMap<string, KernelObject> => new Map();
   const kernel = await openLinuxKernel({ log, wanted: () => wanted() });
@@ -56,10 +58,23 @@ export async function openAgentPart(options: {
   };
 }
 
-/** All findings at once, one a line, each with its remedy. */
-async function findFit(): Promise<void> {
+/**
+ * All findings at once, one a line, each with its remedy. A machine found fit stays so until it is booted anew or runs
+ * another meshd: a restart after a crash has better things to do.
+ */
+async function findFit(stateDir: string, log: Log): Promise<void> {
+  const note = join(stateDir, 'fit');
+  const now = `${VERSION} ${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${readlinkSync('/proc/self/ns/user')}\n`;
+  if (existsSync(note) && readFileSync(note, 'utf8') === now) return;
   const findings = await preflight();
-  if (findings.length === 0) return;
+  if (findings.length === 0) {
+    try {
+      writeFileSync(note, now, { mode: 0o600 });
+    } catch (thrown) {
+      log.warn(`cannot write ${note}: ${messageOf(thrown)}`);
+    }
+    return;
+  }
   const lines = findings.map(({ message }) => `  ${message}`).join('\n');
   throw new MeshError('unsupported', `this machine cannot carry the mesh yet; nothing was changed:\n${lines}`);
 }
