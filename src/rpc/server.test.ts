@@ -277,3 +277,23 @@ test('implement knows all methods of Local too', () => {
   );
   expect(Object.keys(local.handlers)).toEqual(['info', 'diff']);
 });
+
+test('a session that the server breaks off from outside ends for both, and its handler too', async () => {
+  let breakOff: (error: MeshError) => void = () => {};
+  let ended = false;
+  const session: Handlers<typeof DispatchService>['session'] = async (stream) => {
+    breakOff = stream.end;
+    for await (const _ of stream.received) await stream.send({ message: undefined });
+    ended = true;
+  };
+  const server = await serve(implement(DispatchService, { session }, silentLog()));
+  const client = connectDispatch(server.address);
+  const stream = client.session();
+  await stream.send({ message: { $case: 'heartbeat', value: {} }, probeId: 0 });
+  const received = stream.received[Symbol.asyncIterator]();
+  await received.next();
+  breakOff(new MeshError('conflict', 'replaced'));
+  await expect(received.next()).rejects.toMatchObject({ code: 'conflict', message: 'replaced' });
+  await expect.poll(() => ended).toBe(true);
+  client.close();
+});

@@ -112,7 +112,7 @@ function bidi(handler: Call, failed: Failed): (call: ServerDuplexStream<unknown,
     signal.addEventListener('abort', lost, { once: true });
     call.on('error', () => over.abort());
     const stream: Duplex<unknown, unknown> = {
-      received: messages(call, (thrown) => new MeshError('unavailable', `the stream broke: ${messageOf(thrown)}`)),
+      received: messages(call, broken, over.signal),
       send: (message) => write(call, message, over.signal),
       end: finish,
       closed: over.signal,
@@ -136,6 +136,10 @@ function context(call: AnyCall): CallContext {
   const gone = new AbortController();
   (call as EventEmitter).on('cancelled', () => gone.abort());
   return { signal: gone.signal, peer: call.getPeer() };
+}
+
+function broken(thrown: unknown): MeshError {
+  return new MeshError('unavailable', `the stream broke off: ${messageOf(thrown)}`);
 }
 
 function asError(status: ReturnType<typeof toStatus>): Error {

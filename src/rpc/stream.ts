@@ -16,14 +16,50 @@ export interface Duplex<In, Out> {
   peer: string;
 }
 
-/** Messages of a readable with backpressure; errors become ours. */
-export async function* messages<T>(stream: Readable, translate: (thrown: unknown) => MeshError): AsyncGenerator<T> {
-  try {
-    // A reader that stops reading must not take the sending half of the stream down with it.
-    for await (const message of stream.iterator({ destroyOnReturn: false })) yield message as T;
-  } catch (thrown) {
-    throw translate(thrown);
+/**
+ * Messages of a readable with backpressure; errors become ours. Ends with the stream or with `over`, whichever is first:
+ * a reader must not be left waiting on a stream whose status was sent. Leaving the loop does not destroy the stream, so
+ * that its sending half lives on.
+ */
+export function messages<T>(
+  stream: Readable,
+  translate: (thrown: unknown) => MeshError,
+  over?: AbortSignal,
+): AsyncGenerator<T> {
+  let wake = () => {};
+  let ended = false;
+  let failure: { thrown: unknown } | undefined;
+  const onReadable = () => wake();
+  const onEnd = () => {
+    ended = true;
+    wake();
+  };
+  const onError = (thrown: unknown) => {
+    failure ??= { thrown };
+    wake();
+  };
+  stream.on('readable', onReadable).on('end', onEnd).on('close', onEnd).on('error', onError);
+  over?.addEventListener('abort', onEnd, { once: true });
+  async function* read(): AsyncGenerator<T> {
+    try {
+      for (;;) {
+        const message = stream.read();
+        if (message !== null) yield message as T;
+        else if (over?.aborted) return;
+        else if (failure !== undefined) throw translate(failure.thrown);
+        else if (ended || stream.destroyed) return;
+        else {
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+        }
+      }
+    } finally {
+      stream.off('readable', onReadable).off('end', onEnd).off('close', onEnd);
+      over?.removeEventListener('abort', onEnd); // the error listener stays: a late error has nobody else to go to
+    }
   }
+  return read();
 }
 
 /** Writes and waits while the transport is full; gives up waiting when the stream closes. */
