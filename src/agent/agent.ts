@@ -17,6 +17,7 @@ import type { ManagerMessage, NodeDiff, PlanProbe, Welcome } from '../rpc/gen/me
 import type { Runtime } from '../runtime/runtime.ts';
 import { type AssignmentView, changedView, wholeView } from './assignment-view.ts';
 import { startAudit } from './audit.ts';
+import { boundedList, boundedSteps } from './bounds.ts';
 import { createConditions } from './conditions.ts';
 import type { AgentDisk } from './disk.ts';
 import { createDrainWatch } from './drain.ts';
@@ -94,7 +95,7 @@ export function createAgent(options: AgentOptions): Agent {
   let stopAudit = () => {};
 
   const conditions = createConditions(() => {
-    session?.send({ $case: 'conditions', value: { conditions: conditions.list() } });
+    session?.send({ $case: 'conditions', value: { conditions: boundedList(conditions.list()) } });
   });
 
   const reconciler = createReconciler({
@@ -103,7 +104,7 @@ export function createAgent(options: AgentOptions): Agent {
     log,
     conditions,
     onSettled(revision, failures) {
-      settled = { revision, failures };
+      settled = { revision, failures: boundedList(failures) };
       if (fromManager) session?.send({ $case: 'ack', value: settled });
       tasks.advance(missingOf);
     },
@@ -214,7 +215,7 @@ export function createAgent(options: AgentOptions): Agent {
       await disk.saveIdentity({ clusterId, nodeId, name: options.name });
     }
     log.info({ clusterId, nodeId }, 'connected to the manager');
-    session?.send({ $case: 'conditions', value: { conditions: conditions.list() } });
+    session?.send({ $case: 'conditions', value: { conditions: boundedList(conditions.list()) } });
   }
 
   function onMessage(message: Exclude<NonNullable<ManagerMessage['message']>, { $case: 'welcome' }>): void {
@@ -246,7 +247,7 @@ export function createAgent(options: AgentOptions): Agent {
     const about = { nodeId: disk.identity()?.nodeId ?? '', nodeName: options.name, revision: settled.revision };
     try {
       const have = await reconciler.look(() => kernel.observe());
-      return { ...about, steps: diff(have, wish()).flatMap(renderOp), error: '' };
+      return { ...about, steps: boundedSteps(diff(have, wish()).flatMap(renderOp)), error: '' };
     } catch (thrown) {
       return { ...about, steps: [], error: messageOf(thrown) };
     }

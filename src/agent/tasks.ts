@@ -6,6 +6,7 @@ import type { AssignedTask } from '../model/assignment.ts';
 import { isTerminal, type TaskState, type TaskStatus } from '../model/cluster.ts';
 import { taskNetns } from '../model/names.ts';
 import type { EndedTask, LiveTask, Runtime } from '../runtime/runtime.ts';
+import { boundedText } from './bounds.ts';
 import { whyNotReady } from './readiness.ts';
 import { statusOfEnd } from './task-end.ts';
 
@@ -81,8 +82,8 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
     const pid = rest.pid ?? status.pid;
     const next: TaskStatus = {
       state,
-      message: rest.message ?? '',
-      error: rest.error ?? '',
+      message: boundedText(rest.message ?? ''),
+      error: boundedText(rest.error ?? ''),
       ...(pid === undefined ? {} : { pid }),
       ...(rest.exitCode === undefined ? {} : { exitCode: rest.exitCode }),
       since: state === status.state ? status.since : (rest.since ?? clock.now()),

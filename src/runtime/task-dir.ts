@@ -49,7 +49,7 @@ export function readTaskFiles(dir: string): TaskFiles {
       ...(typeof value['code'] === 'number' ? { code: value['code'] } : {}),
       ...(typeof value['signal'] === 'string' ? { signal: value['signal'] } : {}),
       ...(typeof value['error'] === 'string' ? { error: value['error'] } : {}),
-      at: Number(value['at']),
+      at: Number.isSafeInteger(value['at']) ? Number(value['at']) : Date.now(),
     })),
     stopRequested: readJson(dir, 'stop.json', (value) => Number(value['at'])),
   };

@@ -1,0 +1,17 @@
+import { expect, it } from 'vitest';
+import { boundedList, boundedSteps, boundedText } from './bounds.ts';
+
+it('cuts texts at whole characters and takes out what no field may hold', () => {
+  expect(boundedText('a\0b')).toBe('ab');
+  const long = boundedText('ä'.repeat(10_000));
+  expect(Buffer.byteLength(long)).toBeLessThanOrEqual(4_096);
+  expect(long).toMatch(/^ä+…$/);
+  expect(boundedList(Array.from({ length: 500 }, () => 'x'))).toHaveLength(100);
+});
+
+it('says how many steps were left out', () => {
+  expect(boundedSteps(['a', 'b'])).toEqual(['a', 'b']);
+  const cut = boundedSteps(Array.from({ length: 100_000 }, (_, step) => `${step} ${'x'.repeat(90)}`));
+  expect(cut.at(-1)).toBe(`… and ${100_000 - (cut.length - 1)} steps more`);
+  expect(cut.reduce((sum, step) => sum + Buffer.byteLength(step), 0)).toBeLessThan(4 * 1024 * 1024);
+});
