@@ -53,6 +53,9 @@ export async function takeSteps(hands: Hands, ops: readonly Op[], meter: ApplyMe
 type Fail = (task: Task, failure: Failure) => void;
 type Group = [Task, ...Task[]];
 
+/** Deleting a link takes the kernel some 10 ms (synchronize_net), and nothing else runs here while it does. */
+const MAX_MOVES = 16;
+
 /** Neighbours that go to the kernel together. A link has to exist before its number can be asked for. */
 function groupsOf(tasks: readonly Task[]): Group[] {
   const groups: Group[] = [];
@@ -63,7 +66,7 @@ function groupsOf(tasks: readonly Task[]): Group[] {
     const lane = `${step.lane} ${step.netns} ${step.lane === 'netlink' ? step.protocol : ''}`;
     const uses = step.lane === 'netlink' ? step.uses.map((name) => `${step.netns} ${name}`) : [];
     const group = groups.at(-1);
-    if (!group || lane !== current || uses.some((name) => moved.has(name))) {
+    if (!group || lane !== current || moved.size >= MAX_MOVES || uses.some((name) => moved.has(name))) {
       groups.push([task]);
       current = lane;
       moved = new Set();

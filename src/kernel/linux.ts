@@ -65,7 +65,7 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
     const meter: ApplyMeter = { sends: 0, messages: 0, bytes: 0, firewallRuns: 0 };
     for (const { object } of ops) for (const link of linksOf(object)) ownLinks.add(link);
     const failures = await takeSteps(hands, ops, meter);
-    for (const [place] of await secondLook(ops, failures)) failures.delete(place);
+    await secondLook(ops, failures);
     const report: ApplyReport = {
       done: [],
       failed: [],
@@ -85,22 +85,25 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
     return report;
   }
 
-  /** Those failed Ops whose result is there all the same. */
-  async function secondLook(ops: readonly Op[], failures: ReadonlyMap<number, Failure>): Promise<[number, Op][]> {
-    const doubtful = [...failures].flatMap(([place, failure]): [number, Op][] => {
+  /** Takes those out of the failures whose result is there all the same. */
+  async function secondLook(ops: readonly Op[], failures: Map<number, Failure>): Promise<void> {
+    const doubtful = [...failures].flatMap(([place, failure]) => {
       const op = ops[place];
-      return op && isDoubtful(op, failure) ? [[place, op]] : [];
+      return op && isDoubtful(op, failure) ? [{ place, op, key: keyOf(op.object) }] : [];
     });
-    if (doubtful.length === 0) return [];
-    const objects = doubtful.map(([, op]) => op.object);
+    if (doubtful.length === 0) return;
     const have = await observe(eyes, {
-      netns: [...new Set(objects.map(({ netns }) => netns))],
-      kinds: [...new Set(objects.map(({ kind }) => kind))],
+      netns: [...new Set(doubtful.map(({ op }) => op.object.netns))],
+      kinds: [...new Set(doubtful.map(({ op }) => op.object.kind))],
     });
-    return doubtful.filter(([, { verb, object }]) => {
-      const found = have.get(keyOf(object));
-      return verb === 'delete' ? found === undefined : sameValue(found, object);
-    });
+    const last = new Map(ops.map((op, place) => [keyOf(op.object), place]));
+    for (const { place, op, key } of doubtful.reverse()) {
+      const later = last.get(key) ?? place;
+      const found = have.get(key);
+      const there = op.verb === 'delete' ? found === undefined : sameValue(found, op.object);
+      // Of what was made anew afterwards, a look no longer tells whether it had gone before; its making does.
+      if (later === place ? there : !failures.has(later)) failures.delete(place);
+    }
   }
 
   return {

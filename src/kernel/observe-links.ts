@@ -4,12 +4,14 @@ import type { Netns, VethPair, Vxlan } from '../model/kernel-state.ts';
 import { HOST_LINK, HOST_NETNS } from '../model/names.ts';
 import { decodeLink, dumpLinks, getLink, type Link } from '../netlink/link.ts';
 import { decodeNetnsId, getNetnsId } from '../netlink/netns-id.ts';
-import { isOurNetns, type Namespaces, rankOf } from './namespaces.ts';
+import { isOurNetns, isTaskNetns, type Namespaces, rankOf } from './namespaces.ts';
 import { NETLINK_ROUTE, type Transport } from './transport.ts';
 import { each } from './wire.ts';
 
 /** What stands for a netns or link that is not ours or went away while we looked. */
 const UNKNOWN = 'unknown';
+/** Descriptors; many looks may run at a time. */
+const OPEN_AT_ONCE = 64;
 
 /** Links of every netns as one look sees them; asked for once per netns. */
 export interface LinkView {
@@ -23,19 +25,23 @@ export interface LinkView {
 export function viewLinks(transport: Transport, namespaces: Namespaces): LinkView {
   const links = new Map<string, Promise<readonly Link[]>>();
   const ids = new Map<string, Promise<Map<number, string>>>();
+  const all = [HOST_NETNS, ...namespaces.list()];
+  /** Nearly all pairs have an end in one of the few that belong to no task, so those are asked about first. */
+  const rounds = [all.filter((netns) => !isTaskNetns(netns)), all.filter(isTaskNetns)];
 
   function linksOf(netns: string): Promise<readonly Link[]> {
     return remembered(links, netns, () => readLinks(transport, netns));
   }
 
-  /** The other netns by the ids that this one knows them by. */
-  function idsOf(netns: string): Promise<Map<number, string>> {
-    return remembered(ids, netns, () => readIds(transport, namespaces, netns));
-  }
-
   async function netnsBehind(netns: string, link: Link): Promise<string> {
-    if (link.linkNetnsId === undefined) return netns;
-    return (await idsOf(netns)).get(link.linkNetnsId) ?? UNKNOWN;
+    const { linkNetnsId } = link;
+    if (linkNetnsId === undefined) return netns;
+    for (const [round, others] of rounds.entries()) {
+      const known = await remembered(ids, `${netns} ${round}`, () => readIds(transport, namespaces, netns, others));
+      const found = known.get(linkNetnsId);
+      if (found !== undefined) return found;
+    }
+    return UNKNOWN;
   }
 
   async function pairOf(netns: string, link: Link): Promise<VethPair | undefined> {
@@ -106,32 +112,45 @@ async function readLinks(transport: Transport, netns: string): Promise<readonly 
   return outcome?.ok ? each(outcome.replies, decodeLink) : [];
 }
 
-async function readIds(transport: Transport, namespaces: Namespaces, netns: string): Promise<Map<number, string>> {
-  const others = [HOST_NETNS, ...namespaces.list()].filter((name) => name !== netns);
-  const open: { name: string; fd: number }[] = [];
-  try {
-    for (const name of others) {
-      try {
-        open.push({ name, fd: openNetns(namespaces.path(name)) });
-      } catch {
-        // Gone since it was listed.
-      }
+/** Other netns by the ids that this one knows them by. */
+async function readIds(
+  transport: Transport,
+  namespaces: Namespaces,
+  netns: string,
+  others: readonly string[],
+): Promise<Map<number, string>> {
+  const ids = new Map<number, string>();
+  const rest = others.filter((name) => name !== netns);
+  for (let from = 0; from < rest.length; from += OPEN_AT_ONCE) {
+    const open = openAll(namespaces, rest.slice(from, from + OPEN_AT_ONCE));
+    try {
+      const requests = open.map(({ fd }) => getNetnsId({ fd }));
+      const outcomes = await transport.transact(netns, NETLINK_ROUTE, requests);
+      open.forEach(({ name }, index) => {
+        const outcome = outcomes[index];
+        const [answer] = outcome?.ok ? each(outcome.replies, decodeNetnsId) : [];
+        if (answer && answer.id >= 0) ids.set(answer.id, name);
+      });
+    } finally {
+      for (const { fd } of open) closeSync(fd);
     }
-    const outcomes = await transport.transact(
-      netns,
-      NETLINK_ROUTE,
-      open.map(({ fd }) => getNetnsId({ fd })),
-    );
-    const ids = new Map<number, string>();
-    open.forEach(({ name }, index) => {
-      const outcome = outcomes[index];
-      const [answer] = outcome?.ok ? each(outcome.replies, decodeNetnsId) : [];
-      if (answer && answer.id >= 0) ids.set(answer.id, name);
-    });
-    return ids;
-  } finally {
-    for (const { fd } of open) closeSync(fd);
   }
+  return ids;
+}
+
+/** Those that are still there. */
+function openAll(namespaces: Namespaces, names: readonly string[]): { name: string; fd: number }[] {
+  const open: { name: string; fd: number }[] = [];
+  for (const name of names) {
+    try {
+      open.push({ name, fd: openNetns(namespaces.path(name)) });
+    } catch (thrown) {
+      if (namespaces.identity(name) === undefined) continue;
+      for (const { fd } of open) closeSync(fd);
+      throw thrown;
+    }
+  }
+  return open;
 }
 
 function remembered<T>(memory: Map<string, Promise<T>>, key: string, read: () => Promise<T>): Promise<T> {
