@@ -37,6 +37,6 @@ record() {
   samples=$(IFS=,; echo "$*")
   printf '{"bench":"%s","case":"%s","system":"%s","metric":"%s","unit":"%s","value":%s,"samples":[%s]}\n' \
     "$bench" "$case" "$system" "$metric" "$unit" "$value" "$samples" >> "$BENCH_RESULTS"
-  printf '%-10s %-22s %-8s %12s %-8s (%s samples, median %s)\n' "$bench" "$case" "$system" "$value" "$unit" $# \
+  printf '%-9s %-22s %-9s %-14s %12s %-8s (%s samples, median %s)\n' "$bench" "$case" "$system" "$metric" "$value" "$unit" $# \
     "$(printf '%s\n' "$@" | sort -g | sed -n "$((($# + 1) / 2))p")"
 }

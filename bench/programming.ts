@@ -1,0 +1,162 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { silentLog } from '../src/base/log.ts';
+import { diff } from '../src/diff/diff.ts';
+import { openLinuxKernel } from '../src/kernel/linux.ts';
+import type { AssignedPort, Assignment } from '../src/model/assignment.ts';
+import { assignmentDelta } from '../src/model/assignment-delta.ts';
+import { type KernelObject, stateOf } from '../src/model/kernel-state.ts';
+import { LB_NETNS, portMark } from '../src/model/names.ts';
+import { plan, planDelta } from '../src/plan/plan.ts';
+import { facts, node, port, taskAddress, withoutZones } from './assignment.ts';
+
+/*
+ * programming SERVICES: how long one node's kernel takes to hold that many services of two real servers each, and to
+ * follow one change among them: by meshd's plan, diff and driver, then by ipvsadm. Runs in a netns of its own (the
+ * caller's business). Standard output: lines `SYSTEM METRIC UNIT HOW VALUE…` for record().
+ */
+
+const services = Number(process.argv[2]);
+const CHANGES = 40;
+const ALONE = 20;
+const FACTS = facts();
+const say = (system: string, metric: string, unit: string, how: string, ...values: number[]) =>
+  process.stdout.write(`${system} ${metric} ${unit} ${how} ${values.map((value) => +value.toFixed(3)).join(' ')}\n`);
+const milliseconds = () => Number(process.hrtime.bigint()) / 1e6;
+
+mkdirSync('/run/netns', { recursive: true });
+const empty = node(1, 3);
+const published: AssignedPort[] = [];
+for (let index = 0; index < services; index++) {
+  published.push(port('tcp', 1 + index, 80, [[2, index % 100], [3, index % 100]])); // biome-ignore format: one line
+}
+
+let want: ReadonlyMap<string, KernelObject> = withoutZones(plan(empty, FACTS));
+const kernel = await openLinuxKernel({ log: silentLog(), wanted: () => want });
+await apply('skeleton', diff(await kernel.observe(), want));
+
+/** Applies and stops the bench at the first refusal: a figure about half a state would be worth nothing. */
+async function apply(what: string, ops: ReturnType<typeof diff>) {
+  const report = await kernel.apply(ops);
+  if (report.failed.length > 0) throw new Error(`${what}: ${report.failed[0]!.error.message}`);
+  return report;
+}
+
+function meter() {
+  const start = milliseconds();
+  const cpu = process.cpuUsage();
+  const before = kernel.counters();
+  return () => {
+    const used = process.cpuUsage(cpu);
+    const after = kernel.counters();
+    return {
+      time: milliseconds() - start,
+      cpu: (used.user + used.system) / 1000,
+      sends: after.sends - before.sends,
+      messages: after.messages - before.messages,
+      bytes: after.bytes - before.bytes,
+      observes: after.observes - before.observes,
+    };
+  };
+}
+
+// Cold: the assignment in hand, the kernel without any service.
+const whole: Assignment = { ...empty, revision: 2, ports: published };
+let stop = meter();
+const goal = withoutZones(plan(whole, FACTS));
+const planned = milliseconds();
+const ops = diff(want, goal);
+const compared = milliseconds();
+await apply('cold', ops);
+const applied = milliseconds();
+const cold = stop();
+want = goal;
+say('meshd', 'cold', 'ms', 'min', cold.time);
+say('meshd', 'cold_plan', 'ms', 'min', cold.time - (applied - planned));
+say('meshd', 'cold_diff', 'ms', 'min', compared - planned);
+say('meshd', 'cold_apply', 'ms', 'min', applied - compared);
+say('meshd', 'cold_cpu', 'ms', 'min', cold.cpu);
+say('meshd', 'cold_sends', 'count', 'min', cold.sends);
+say('meshd', 'cold_messages', 'count', 'min', cold.messages);
+say('meshd', 'cold_bytes', 'bytes', 'min', cold.bytes);
+
+// One change among all: a service gets a third server and loses it again; the way a delta goes through the agent.
+async function change(from: Assignment, to: Assignment) {
+  const delta = assignmentDelta(from, to)!;
+  stop = meter();
+  const { have, want: wish } = planDelta(from, delta, FACTS);
+  await apply('change', diff(stateOf(have), stateOf(wish)));
+  return stop();
+}
+const middle = published[services >> 1]!;
+const grown = port('tcp', middle.published, 80, [[2, 1], [3, 1], [3, 99]]); // biome-ignore format: one line
+const shrunk = { ...grown, endpoints: grown.endpoints.slice(0, 2) };
+const others = published.filter((one) => one !== middle);
+const small = { ...whole, revision: 3, ports: [...others, shrunk] };
+const big = { ...whole, revision: 4, ports: [...others, grown] };
+await change(whole, small);
+const changes = [];
+for (let index = 0; index < CHANGES; index++) {
+  const [from, to] = index % 2 === 0 ? [small, big] : [big, small];
+  changes.push(await change({ ...from, revision: 3 }, { ...to, revision: 4 }));
+}
+say('meshd', 'one', 'ms', 'median', ...changes.map(({ time }) => time));
+say('meshd', 'one_cpu', 'ms', 'median', changes.reduce((sum, { cpu }) => sum + cpu, 0) / CHANGES);
+say('meshd', 'one_sends', 'count', 'median', ...changes.map(({ sends }) => sends));
+say('meshd', 'one_messages', 'count', 'median', ...changes.map(({ messages }) => messages));
+say('meshd', 'one_bytes', 'bytes', 'median', ...changes.map(({ bytes }) => bytes));
+say('meshd', 'one_dumps', 'count', 'max', ...changes.map(({ observes }) => observes));
+
+// Publishing one more port: the balancer and two sets, in two namespaces.
+const extra = port('tcp', services + 1, 80, [[2, 0], [3, 0]]); // biome-ignore format: one line
+const more = { ...small, revision: 5, ports: [...small.ports, extra] };
+const publishes = [];
+for (let index = 0; index < CHANGES; index++) {
+  publishes.push(await (index % 2 === 0 ? change(small, more) : change(more, { ...small, revision: 6 })));
+}
+say('meshd', 'publish', 'ms', 'median', ...publishes.map(({ time }) => time));
+say('meshd', 'publish_sends', 'count', 'median', ...publishes.map(({ sends }) => sends));
+
+// A look at everything, and a change that comes in its midst.
+stop = meter();
+await kernel.observe();
+const audit = stop();
+say('meshd', 'audit', 'ms', 'min', audit.time);
+say('meshd', 'audit_cpu', 'ms', 'min', audit.cpu);
+const during: number[] = [];
+for (let index = 0; index < 6; index++) {
+  const look = kernel.observe();
+  await new Promise((resolve) => setTimeout(resolve, audit.time / 3));
+  const [from, to] = index % 2 === 0 ? [small, big] : [big, small];
+  during.push((await change({ ...from, revision: 3 }, { ...to, revision: 4 })).time);
+  await look;
+}
+say('meshd', 'one_during_audit', 'ms', 'median', ...during);
+say('meshd', 'rss', 'bytes', 'max', process.memoryUsage.rss());
+kernel.close();
+
+// The same services by ipvsadm, which knows nothing of sets: the balancer alone, in a netns of its own.
+const lines = published.flatMap(({ published: number, endpoints }) => {
+  const mark = portMark('tcp', number);
+  return [`-A -f ${mark} -s rr`, ...endpoints.map(({ address }) => `-a -f ${mark} -r ${address}:80 -m -w 1`)];
+});
+execFileSync('sh', ['-c', 'ip netns add ipvsadm && ip -n ipvsadm link set lo up']); // without, no address counts as unicast
+const within = (script: string, input = '') =>
+  execFileSync('ip', ['netns', 'exec', 'ipvsadm', 'bash', '-c', script], { input, stdio: ['pipe', 'pipe', 'inherit'] });
+/** Seconds the shell took for a script, its own start left out. */
+const timed = (script: string, input = '') =>
+  Number(within(`set -e; s=$EPOCHREALTIME; ${script}; e=$EPOCHREALTIME; echo $(( \${e/./} - \${s/./} ))`, input)) /
+  1000;
+say('ipvsadm', 'cold', 'ms', 'min', timed('ipvsadm -R', `${lines.join('\n')}\n`));
+for (const netns of [LB_NETNS, 'ipvsadm']) {
+  const held = execFileSync('ip', ['netns', 'exec', netns, 'bash', '-c', 'ipvsadm -Ln | grep -c "^FWM\\|->.*:80 "']);
+  if (Number(held) !== services * 3) throw new Error(`${netns} holds ${held} lines of ${services * 3}`);
+}
+const mark = portMark('tcp', middle.published);
+const server = `${taskAddress(3, 99)}:80`;
+const one: number[] = [];
+for (let index = 0; index < ALONE; index++) {
+  one.push(timed(index % 2 === 0 ? `ipvsadm -a -f ${mark} -r ${server} -m` : `ipvsadm -d -f ${mark} -r ${server}`));
+}
+say('ipvsadm', 'one', 'ms', 'median', ...one);
+process.exit(0);
