@@ -7,7 +7,7 @@ import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { processStartTime } from '../kernel/process.ts';
 import { sdNotify } from '../kernel/systemd.ts';
-import { DispatchService, LocalService } from '../rpc/gen/mesh.ts';
+import { LocalService } from '../rpc/gen/mesh.ts';
 import { type Implementation, implement, type RunningServer, startServer } from '../rpc/server.ts';
 import { advertisedAddress } from './advertise.ts';
 import type { AgentPart } from './agent-part.ts';
@@ -52,7 +52,7 @@ export async function startDaemon(options: DaemonOptions, log: Log): Promise<Dae
     }
     if (roles.includes('manager')) {
       const { openManagerPart } = await import('./manager-part.ts');
-      manager = await openManagerPart({ log, clock: systemClock, options, version: VERSION });
+      manager = await openManagerPart(options, systemClock, log);
       stops.push(() => manager?.stop());
     }
     const agent = agentPart?.create({
@@ -65,8 +65,10 @@ export async function startDaemon(options: DaemonOptions, log: Log): Promise<Dae
     });
 
     const local = implement(LocalService, localHandlers({ name, roles, version: VERSION, startedAt }, agent), log);
-    const servers = await listen(options, [local, ...(manager?.services ?? [])], manager, log);
-    stops.push(() => Promise.all(servers.map((server) => server.stop())));
+    const servers = await listen(options, local, manager, log);
+    // Together: a server waits for its streams, and the manager's sessions end with the manager.
+    stops.push(() => Promise.all([manager?.stop(), ...servers.map((server) => server.stop())]));
+    manager?.start();
 
     await agent?.start();
     if (agent !== undefined) stops.push(() => agent.stop());
@@ -82,15 +84,16 @@ export async function startDaemon(options: DaemonOptions, log: Log): Promise<Dae
 /** Control and Local on the unix socket only; agents come over TCP, this machine's own through the socket. */
 async function listen(
   options: DaemonOptions,
-  services: Implementation[],
+  local: Implementation,
   manager: ManagerPart | undefined,
   log: Log,
 ): Promise<RunningServer[]> {
   const servers: RunningServer[] = [];
   try {
+    const services = manager === undefined ? [local] : [local, manager.control, manager.dispatch];
     servers.push(await startServer({ path: options.socket, mode: 0o660 }, services));
     if (manager === undefined) return servers;
-    const tcp = await startServer({ tcp: listenAddress(options, log) }, manager.services.filter(isDispatch));
+    const tcp = await startServer({ tcp: listenAddress(options, log) }, [manager.dispatch]);
     servers.push(tcp);
     log.info({ address: tcp.address }, 'manager waits for agents');
     return servers;
@@ -98,10 +101,6 @@ async function listen(
     for (const server of servers) await server.stop();
     throw thrown;
   }
-}
-
-function isDispatch({ definition }: Implementation): boolean {
-  return definition === (DispatchService as unknown);
 }
 
 /** Without node identity whoever reaches the port is believed; so by default only this machine reaches it. */
