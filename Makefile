@@ -32,7 +32,7 @@ check: setup
 	@test/check
 
 bench: setup
-	@test/bench
+	@bench/run
 
 vm: setup
 	@test/host/vm $${MESH_CMD:+"$$MESH_CMD"}

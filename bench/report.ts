@@ -1,0 +1,131 @@
+import { readFileSync } from 'node:fs';
+import { GOALS, type Goal } from './goals.ts';
+import { isRate, keyOf, type Result, readResults, spread } from './results.ts';
+
+/* report RESULTS ABOUT: the table of one run, in Markdown. ABOUT holds lines `NAME: VALUE` on when, where and what. */
+
+const [path = '', about = ''] = process.argv.slice(2);
+const results = readResults(path);
+const systems = ['bare', 'routed', 'ipvs', 'mesh-path', 'meshd', 'docker', 'ipvsadm'].filter((system) =>
+  [...results.values()].some((result) => result.system === system),
+);
+
+const lines = [
+  '# Results',
+  '',
+  ...readFileSync(about, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => `- ${line}`),
+  '',
+];
+lines.push(
+  'Only figures of this run are compared. Costs are the smallest, rates the largest of the samples in results.jsonl.',
+  '',
+);
+lines.push(
+  '## Goals',
+  '',
+  row('bench / case', 'what', 'rival', 'rival has', 'meshd has', 'ratio', 'goal', 'verdict'),
+  rule(8),
+);
+for (const goal of GOALS) lines.push(goalRow(goal));
+lines.push('', ...single('20000'), '');
+for (const bench of new Set([...results.values()].map((result) => result.bench))) lines.push(...table(bench));
+lines.push(...control());
+process.stdout.write(`${lines.join('\n')}\n`);
+
+function goalRow(goal: Goal): string {
+  const find = (system: string) => results.get(keyOf(goal.bench, goal.case, system, goal.metric));
+  const rival = find(goal.rival);
+  // The daemon where it ran; else the path its plan and driver lay, and the table says so.
+  const ours = find('meshd') ?? find('mesh-path');
+  const head = [`${goal.bench} / ${goal.case}`, goal.what, goal.rival];
+  const sign = goal.bound === 'at most' ? '≤' : '≥';
+  const wish = `${sign} ${goal.ratio}`;
+  const of = goal.of ?? ((result: Result) => result.value);
+  const [theirs, mine] = [rival && of(rival), ours && of(ours)];
+  const shown = [show(theirs), ours?.system === 'mesh-path' ? `${show(mine)} (path only)` : show(mine)];
+  if (theirs === undefined || mine === undefined) return row(...head, ...shown, '–', wish, 'not measured');
+  const ratio = mine / theirs;
+  const holds = goal.bound === 'at most' ? ratio <= goal.ratio : ratio >= goal.ratio;
+  const missed = `**fails** by ${Math.round(Math.abs(ratio / goal.ratio - 1) * 100)} %`;
+  return row(...head, ...shown, ratio.toPrecision(2), wish, holds ? 'holds' : missed);
+}
+
+/** The goal that is no ratio: one change among many costs what it costs among few, without a dump. */
+function single(services: string): string[] {
+  const of = (size: string, metric: string) => results.get(keyOf('program', `one-of-${size}`, 'meshd', metric))?.value;
+  const [many, few, sends, publish, dumps] = [
+    of(services, 'time'),
+    of('20', 'time'),
+    of(services, 'sends'),
+    of(services, 'publish_sends'),
+    of(services, 'dumps'),
+  ];
+  if (many === undefined || few === undefined || sends === undefined || dumps === undefined) {
+    return [`One change among ${services} services: not measured.`];
+  }
+  return [
+    `One change among ${services} services: ${show(many)} ms (${show(few)} ms among 20), ${sends} netlink send, ` +
+      `${dumps} dumps; publishing a port: ${show(publish)} sends over two namespaces and three netlink families.`,
+  ];
+}
+
+function table(bench: string): string[] {
+  const here = [...results.values()].filter((result) => result.bench === bench);
+  const cases = new Map<string, string>();
+  for (const { case: name, metric, unit } of here) {
+    const path = name.replace(/-bare$/, '-remote');
+    if (bench === 'packets' || bench === 'tcp') cases.set(`${path} ${metric}`, unit);
+    else cases.set(`${name} ${metric}`, unit);
+  }
+  const shown = systems.filter((system) => here.some((result) => result.system === system));
+  const out = [`## ${bench}`, '', row('case', 'metric', 'unit', ...shown), rule(3 + shown.length)];
+  for (const [id, unit] of cases) {
+    const [name = '', metric = ''] = id.split(' ');
+    const cells = shown.map((system) => {
+      const place = system === 'bare' ? name.replace(/-(remote|local)$/, '-bare') : name;
+      const result = results.get(keyOf(bench, place, system, metric));
+      const docker = results.get(keyOf(bench, name, 'docker', metric));
+      if (result === undefined) return '';
+      if (docker === undefined || docker.value === 0 || system === 'docker') return show(result.value);
+      return `${show(result.value)} (${(result.value / docker.value).toFixed(2)})`;
+    });
+    out.push(row(name, metric, unit, ...cells));
+  }
+  const ratios = here.some(({ system }) => system === 'docker') ? ['', 'In brackets: Docker = 1.00.'] : [];
+  return [...out, ...ratios, ''];
+}
+
+/** The bare host is the same in every boot: how far its figures differ is how far any figure here can be trusted. */
+function control(): string[] {
+  const kept = [...results.values()].filter(
+    ({ system, unit, metric }) => system === 'bare' && unit !== 'requests' && metric !== 'p99',
+  );
+  if (kept.length === 0) return [];
+  const out = [
+    '## How far to trust this',
+    '',
+    row('bare host', 'metric', 'middle half of the samples', 'samples'),
+    rule(4),
+  ];
+  for (const { case: name, metric, samples, bench, unit } of kept) {
+    const width = `${(spread(samples) * 100).toFixed(1)} %${isRate(unit) ? ' (rate)' : ''}`;
+    out.push(row(`${bench} / ${name}`, metric, width, String(samples.length)));
+  }
+  return [...out, ''];
+}
+
+function show(value: number | undefined): string {
+  if (value === undefined || Number.isNaN(value)) return '–';
+  return Math.abs(value) >= 100 ? String(Math.round(value)) : String(+value.toPrecision(3));
+}
+
+function row(...cells: string[]): string {
+  return `| ${cells.join(' | ')} |`;
+}
+
+function rule(columns: number): string {
+  return `|${' --- |'.repeat(columns)}`;
+}

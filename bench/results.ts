@@ -1,0 +1,56 @@
+import { readFileSync } from 'node:fs';
+
+/** One line of results.jsonl, with the bare host's figure of the same boot beside it where there is one. */
+export interface Result {
+  bench: string;
+  case: string;
+  system: string;
+  metric: string;
+  unit: string;
+  value: number;
+  samples: number[];
+  bare?: number;
+}
+
+/**
+ * Lines of one run, one per (bench, case, system, metric). The bare host is measured anew in each boot: its best is
+ * kept, and each other result remembers the one of its own boot, which stands before it.
+ */
+export function readResults(path: string): Map<string, Result> {
+  const results = new Map<string, Result>();
+  const bare = new Map<string, number>();
+  for (const line of readFileSync(path, 'utf8').split('\n')) {
+    if (line === '') continue;
+    const result = JSON.parse(line) as Result;
+    const floor = `${result.bench} ${result.case.replace(/(bare|remote|local)$/, '')} ${result.metric}`;
+    if (result.system === 'bare') bare.set(floor, result.value);
+    else {
+      const value = bare.get(floor);
+      if (value !== undefined) result.bare = value;
+    }
+    const key = keyOf(result.bench, result.case, result.system, result.metric);
+    const before = results.get(key);
+    results.set(key, before === undefined ? result : merged(before, result));
+  }
+  return results;
+}
+
+export function keyOf(bench: string, name: string, system: string, metric: string): string {
+  return [bench, name, system, metric].join(' ');
+}
+
+function merged(a: Result, b: Result): Result {
+  const best = isRate(a.unit) ? Math.max(a.value, b.value) : Math.min(a.value, b.value);
+  return { ...b, value: best, samples: [...a.samples, ...b.samples] };
+}
+
+export function isRate(unit: string): boolean {
+  return unit === 'per_s' || unit === 'Mbit/s';
+}
+
+/** How far the middle half of the samples lies apart, in parts of the median. */
+export function spread(samples: readonly number[]): number {
+  const sorted = [...samples].sort((a, b) => a - b);
+  const at = (part: number) => sorted[Math.floor((sorted.length - 1) * part)]!;
+  return at(0.5) === 0 ? 0 : (at(0.75) - at(0.25)) / at(0.5);
+}
