@@ -58,3 +58,10 @@ test('only what a task is made of asks for new tasks', () => {
 test('the mode of a service stays', () => {
   expect(() => admit(service({ mode: 'global' }).spec, service({}), [])).toThrow('meshctl service rm web');
 });
+
+test('a port twice in one service is refused, the same number in two protocols is not', () => {
+  const twice = service({ ports: [port(8080), port(8080, { target: 81 })] }).spec;
+  expect(() => admit(twice, undefined, [])).toThrow('service web publishes port 8080/tcp twice');
+  const both = service({ ports: [port(53), port(53, { protocol: 'udp' })] }).spec;
+  expect(admit(both, undefined, []).action).toBe('created');
+});

@@ -1,7 +1,7 @@
 import { MeshError } from '../base/errors.ts';
 import type { Service } from '../model/cluster.ts';
 import { sameValue } from '../model/equality.ts';
-import type { PortSpec, ServiceSpec } from '../model/spec.ts';
+import { type PortSpec, portKey, type ServiceSpec } from '../model/spec.ts';
 import { AUTOMATIC_PORTS, allocatePort } from './allocate.ts';
 
 /** What storing a spec would mean, decided against the services that are stored now. */
@@ -22,6 +22,7 @@ export interface Admission {
  */
 export function admit(spec: ServiceSpec, current: Service | undefined, others: Iterable<Service>): Admission {
   const owners = portOwners(others, current?.id);
+  refuseTwice(spec);
   for (const port of spec.ports) refuseConflict(port, owners);
   if (current !== undefined && current.spec.mode !== spec.mode) {
     throw new MeshError(
@@ -59,6 +60,16 @@ function portOwners(services: Iterable<Service>, except: string | undefined): Ma
     }
   }
   return owners;
+}
+
+function refuseTwice(spec: ServiceSpec): void {
+  const seen = new Set<string>();
+  for (const port of spec.ports) {
+    if (port.published === undefined) continue;
+    const key = portKey({ protocol: port.protocol, published: port.published });
+    if (seen.has(key)) throw new MeshError('invalid', `service ${spec.name} publishes port ${key} twice: remove one`);
+    seen.add(key);
+  }
 }
 
 function refuseConflict(port: PortSpec, owners: ReadonlyMap<string, Owner>): void {

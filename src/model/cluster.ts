@@ -23,6 +23,8 @@ export interface Node extends Stored {
   number: number;
   role: 'manager' | 'worker';
   labels: Record<string, string>;
+  /** The labels its agent was last started with; what changes in them changes in `labels`. */
+  declaredLabels?: Record<string, string>;
   availability: 'active' | 'pause' | 'drain';
   /** Where other nodes send VXLAN to. */
   underlay: IpAddress;

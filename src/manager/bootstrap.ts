@@ -1,0 +1,67 @@
+import { MeshError } from '../base/errors.ts';
+import { nodeBlock } from '../decide/allocate.ts';
+import type { Network, NetworkSubnet, Stored } from '../model/cluster.ts';
+import { sameValue } from '../model/equality.ts';
+import { FIRST_VNI, INGRESS_NETWORK } from '../model/names.ts';
+import { cidr } from '../rpc/check.ts';
+import type { Store, Write } from '../store/store.ts';
+import { newId } from './id.ts';
+import { put } from './writer.ts';
+
+export interface ClusterOptions {
+  /** Where the addresses of the ingress network come from; each node gets a /24. Only for a new cluster. */
+  ingressSubnet?: string;
+  /** Tasks get an IPv6 address too. Only for a new cluster. */
+  ipv6?: boolean;
+}
+
+/** 1023 nodes with 250 tasks each, in a part of 10.0.0.0/8 that few use. */
+const DEFAULT_SUBNET = '10.252.0.0/14';
+const BLOCK = 24;
+/** "meshh" in a unique local prefix (RFC 4193). */
+const IPV6_SUBNET: NetworkSubnet = { family: 'inet6', cidr: 'fd6d:6573:6800::/48', blockPrefix: 64 };
+
+/** Makes what every cluster has, once; returns the cluster's id. Errors: `invalid` for a subnet that does not do. */
+export async function bootstrap(store: Store, options: ClusterOptions, now: number): Promise<string> {
+  const stored = { version: 0, createdAt: now, updatedAt: now };
+  const writes: Write[] = [];
+  const known = store.get<Stored & { clusterId: string }>('cluster', 'cluster');
+  const clusterId = known?.clusterId ?? newId();
+  if (known === undefined) writes.push(put('cluster', { ...stored, id: 'cluster', clusterId }));
+  const ingress = store.list<Network>('networks').find(({ name }) => name === INGRESS_NETWORK);
+  const wanted = subnets(options);
+  if (ingress === undefined) {
+    writes.push(
+      put<Network>('networks', {
+        ...stored,
+        id: INGRESS_NETWORK,
+        name: INGRESS_NETWORK,
+        vni: FIRST_VNI,
+        subnets: wanted,
+      }),
+    );
+  } else if ((options.ingressSubnet !== undefined || options.ipv6) && !sameValue(ingress.subnets, wanted)) {
+    const has = ingress.subnets.map((subnet) => subnet.cidr).join(' and ');
+    throw new MeshError(
+      'invalid',
+      `the ingress network of this cluster is ${has} and cannot be changed: start the manager without --ingress-subnet and --ipv6`,
+    );
+  }
+  if (writes.length > 0) await store.transact(writes);
+  return clusterId;
+}
+
+function subnets({ ingressSubnet, ipv6 }: ClusterOptions): NetworkSubnet[] {
+  const subnet: NetworkSubnet = {
+    family: 'inet',
+    cidr: cidr(ingressSubnet ?? DEFAULT_SUBNET, 'ingress subnet', 'inet'),
+    blockPrefix: BLOCK,
+  };
+  if (nodeBlock(subnet, { number: 1 }) === undefined) {
+    throw new MeshError(
+      'invalid',
+      `ingress subnet ${subnet.cidr} has no room: each node takes a /${BLOCK}, so give at least a /${BLOCK - 1}, a /16 for 255 nodes`,
+    );
+  }
+  return ipv6 ? [subnet, IPV6_SUBNET] : [subnet];
+}

@@ -1,0 +1,287 @@
+import type { Clock } from '../base/clock.ts';
+import { MeshError, messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Assignment } from '../model/assignment.ts';
+import type { Node } from '../model/cluster.ts';
+import { sameValue } from '../model/equality.ts';
+import { LIMIT } from '../model/limits.ts';
+import { id, integer, list, text } from '../rpc/check.ts';
+import { assignmentToWire } from '../rpc/convert-assignment.ts';
+import { taskReportFromWire } from '../rpc/convert-cluster.ts';
+import type { AgentMessage, DispatchService, ManagerMessage, NodeDiff } from '../rpc/gen/mesh.ts';
+import type { Handlers } from '../rpc/server.ts';
+import type { Duplex } from '../rpc/stream.ts';
+import type { Store } from '../store/store.ts';
+import type { ClusterIndex } from './cluster-index.ts';
+import type { Effects } from './effects.ts';
+import { type Arrival, admitNode, arrivalFromWire } from './membership.ts';
+import type { NodeReports } from './node-reports.ts';
+import type { PortTable } from './port-table.ts';
+import { createSessionFeed, type SessionFeed } from './session-feed.ts';
+import type { TaskReports } from './task-reports.ts';
+import { put, type Writer } from './writer.ts';
+
+/*
+ * The agents' side of the manager.
+ *
+ * INVARIANTS
+ * - A node has at most one session; a newer one replaces the older.
+ * - A node is `down` once nothing was heard of it for SILENCE ms, and not because a stream broke.
+ * - What an agent says is only believed about its own node.
+ */
+
+const HEARTBEAT_SECONDS = 2;
+/** Three heartbeats. */
+const SILENCE = 3 * HEARTBEAT_SECONDS * 1_000;
+/** After a start agents need a while to notice that the manager is back. */
+const STARTUP_GRACE = 10_000;
+const HELLO_TIMEOUT = 5_000;
+const PROBE_TIMEOUT = 5_000;
+/** Streams that are open at a time, said hello or not. */
+const SESSIONS = 4_096;
+
+type Stream = Duplex<AgentMessage, ManagerMessage>;
+type Incoming = NonNullable<AgentMessage['message']>;
+
+interface Session {
+  nodeId: string;
+  stream: Stream;
+  feed: SessionFeed;
+}
+
+export interface Dispatcher {
+  handlers: Handlers<typeof DispatchService>;
+  onEffects(effects: Effects): void;
+  connected(nodeId: string): boolean;
+  /** What the node's kernel would go through to become this; `error` says why it cannot be told. */
+  probe(node: Node, wish: Assignment): Promise<NodeDiff>;
+  /** Ends a node's session, as when it was removed. */
+  drop(nodeId: string, reason: string): void;
+  start(): void;
+  stop(): void;
+}
+
+export interface DispatcherOptions {
+  store: Store;
+  index: ClusterIndex;
+  table: PortTable;
+  reports: NodeReports;
+  taskReports: TaskReports;
+  writer: Writer;
+  clock: Clock;
+  log: Log;
+  clusterId: string;
+  /** Something draining tasks may wait for was said. */
+  onDrainProgress(): void;
+}
+
+export function createDispatcher(options: DispatcherOptions): Dispatcher {
+  const { store, index, table, reports, taskReports, writer, clock, log, clusterId } = options;
+  const sessions = new Map<string, Session>();
+  const streams = new Set<Stream>();
+  /** Monotonic ms at which a node that stays silent counts as down. */
+  const deadlines = new Map<string, number>();
+  const timers = new Map<string, () => void>();
+  const probes = new Map<number, { nodeId: string; answer: (diff: NodeDiff) => void }>();
+  let lastProbe = 0;
+  let stopped = false;
+
+  function heard(nodeId: string, patience = SILENCE): void {
+    deadlines.set(nodeId, clock.monotonic() + patience);
+    if (!timers.has(nodeId)) watchFor(nodeId, patience);
+  }
+
+  /** One timer a node, which is only set again when it fires: heartbeats cost no timer each. */
+  function watchFor(nodeId: string, wait: number): void {
+    timers.set(
+      nodeId,
+      clock.after(Math.max(1, wait), () => {
+        timers.delete(nodeId);
+        const left = (deadlines.get(nodeId) ?? 0) - clock.monotonic();
+        if (left > 0) watchFor(nodeId, left);
+        else void silent(nodeId);
+      }),
+    );
+  }
+
+  async function silent(nodeId: string): Promise<void> {
+    if (stopped) return;
+    sessions.get(nodeId)?.stream.end(new MeshError('unavailable', `no heartbeat for ${SILENCE / 1_000} s`));
+    try {
+      await writer.run(async () => {
+        const node = index.node(nodeId);
+        if (node === undefined || node.state === 'down' || (deadlines.get(nodeId) ?? 0) > clock.monotonic()) return;
+        const now = clock.now();
+        log.warn({ node: node.name }, 'node is down: nothing heard of it');
+        await store.transact([put<Node>('nodes', { ...node, state: 'down', stateSince: now, updatedAt: now })]);
+      });
+    } catch (thrown) {
+      log.error({ err: thrown, node: nodeId }, `a node's state could not be stored: ${messageOf(thrown)}`);
+      if (!stopped) watchFor(nodeId, 1_000);
+    }
+  }
+
+  async function join(arrival: Arrival, stream: Stream): Promise<Session> {
+    const node = await writer.run(async () => {
+      const wanted = admitNode(arrival, index, (nodeId) => sessions.has(nodeId), clock.now());
+      const before = index.node(wanted.id);
+      if (before === undefined || !sameValue({ ...before, updatedAt: 0 }, { ...wanted, updatedAt: 0 })) {
+        await store.transact([put<Node>('nodes', wanted)]);
+      }
+      return wanted;
+    });
+    drop(node.id, `another session of node ${node.name} has replaced this one`);
+    const session: Session = { nodeId: node.id, stream, feed: { onEffects: () => {}, stop: () => {} } };
+    sessions.set(node.id, session);
+    heard(node.id);
+    taskReports.add(node.id, arrival.tasks);
+    await stream.send({
+      message: { $case: 'welcome', value: { nodeId: node.id, heartbeatSeconds: HEARTBEAT_SECONDS, clusterId } },
+    });
+    // Not before Welcome: the snapshot is the second message.
+    if (sessions.get(node.id) === session) session.feed = createSessionFeed(node.id, stream, index, table, clock);
+    log.info({ node: node.name, peer: stream.peer, version: arrival.version }, 'agent connected');
+    return session;
+  }
+
+  function drop(nodeId: string, reason: string): void {
+    const session = sessions.get(nodeId);
+    if (session === undefined) return;
+    sessions.delete(nodeId);
+    session.feed.stop();
+    session.stream.end(new MeshError('conflict', reason));
+  }
+
+  function onMessage(nodeId: string, message: Incoming, probeId: number): void {
+    switch (message.$case) {
+      case 'hello':
+        throw new MeshError('invalid', 'a second hello in one session');
+      case 'ack': {
+        const revision = integer(message.value.revision, 'ack.revision', 0, Number.MAX_SAFE_INTEGER);
+        const failures = list(message.value.failures.slice(0, 100), 'ack.failures', 100, (value, where) =>
+          text(value, where, 4 * LIMIT.value),
+        );
+        reports.onAck(nodeId, revision, failures);
+        options.onDrainProgress();
+        return;
+      }
+      case 'tasks':
+        taskReports.add(nodeId, list(message.value.tasks, 'tasks', 100_000, taskReportFromWire));
+        return;
+      case 'connections': {
+        const active = new Map<string, number>();
+        for (const one of list(message.value.endpoints, 'endpoints', 100_000, (endpoint) => endpoint)) {
+          active.set(id(one.taskId, 'endpoints.task_id'), one.active);
+        }
+        reports.onConnections(nodeId, message.value.revision, active);
+        options.onDrainProgress();
+        return;
+      }
+      case 'conditions':
+        reports.onConditions(
+          nodeId,
+          list(message.value.conditions.slice(0, 100), 'conditions', 100, (value, where) =>
+            text(value, where, 4 * LIMIT.value),
+          ),
+        );
+        return;
+      case 'plan': {
+        const waiting = probes.get(probeId);
+        if (waiting?.nodeId === nodeId) waiting.answer(message.value);
+        return;
+      }
+      case 'heartbeat':
+        return;
+    }
+  }
+
+  async function serve(stream: Stream): Promise<void> {
+    const cancelTimeout = clock.after(HELLO_TIMEOUT, () =>
+      stream.end(new MeshError('invalid', 'no hello: is this an agent of meshd?')),
+    );
+    let session: Session | undefined;
+    try {
+      for await (const { message, probeId } of stream.received) {
+        if (stopped) throw new MeshError('unavailable', 'the manager stops');
+        if (session === undefined) {
+          if (message?.$case !== 'hello') throw new MeshError('invalid', 'a session begins with hello');
+          cancelTimeout();
+          session = await join(arrivalFromWire(message.value), stream);
+          continue;
+        }
+        if (sessions.get(session.nodeId) !== session) return; // replaced or removed
+        heard(session.nodeId);
+        if (message !== undefined) onMessage(session.nodeId, message, probeId);
+      }
+    } finally {
+      cancelTimeout();
+      session?.feed.stop();
+      if (session !== undefined && sessions.get(session.nodeId) === session) {
+        sessions.delete(session.nodeId);
+        if (!stopped) log.warn({ node: index.node(session.nodeId)?.name }, 'agent disconnected');
+      }
+    }
+  }
+
+  return {
+    handlers: {
+      async session(stream) {
+        if (streams.size >= SESSIONS)
+          throw new MeshError('exhausted', `more than ${SESSIONS} sessions are open`, { retry: true });
+        streams.add(stream);
+        try {
+          await serve(stream);
+        } finally {
+          streams.delete(stream);
+        }
+      },
+    },
+    onEffects(effects) {
+      for (const session of sessions.values()) session.feed.onEffects(effects);
+    },
+    connected: (nodeId) => sessions.has(nodeId),
+    probe(node, wish) {
+      const failed = (error: string): NodeDiff => ({
+        nodeId: node.id,
+        nodeName: node.name,
+        steps: [],
+        error,
+        revision: 0,
+      });
+      const session = sessions.get(node.id);
+      if (session === undefined) return Promise.resolve(failed(`${node.name} is not connected`));
+      lastProbe += 1;
+      const probeId = lastProbe;
+      return new Promise((resolve) => {
+        const done = (diff: NodeDiff) => {
+          probes.delete(probeId);
+          cancel();
+          resolve({ ...diff, nodeId: node.id, nodeName: node.name });
+        };
+        const cancel = clock.after(PROBE_TIMEOUT, () =>
+          done(failed(`${node.name} did not answer within ${PROBE_TIMEOUT / 1_000} s`)),
+        );
+        probes.set(probeId, { nodeId: node.id, answer: done });
+        void session.stream.send({
+          message: { $case: 'probe', value: { probeId, assignment: assignmentToWire(wish) } },
+        });
+      });
+    },
+    drop(nodeId, reason) {
+      drop(nodeId, reason);
+      reports.forget(nodeId);
+      deadlines.delete(nodeId);
+      timers.get(nodeId)?.();
+      timers.delete(nodeId);
+    },
+    start() {
+      for (const node of index.nodes()) if (node.state === 'ready') heard(node.id, STARTUP_GRACE);
+    },
+    stop() {
+      stopped = true;
+      for (const cancel of timers.values()) cancel();
+      for (const session of sessions.values()) session.feed.stop();
+      for (const stream of streams) stream.end(new MeshError('unavailable', 'the manager stops'));
+    },
+  };
+}

@@ -1,0 +1,58 @@
+import type { Context } from '../decide/context.ts';
+import type { Orchestration } from '../decide/orchestrate.ts';
+import type { Task } from '../model/cluster.ts';
+import type { Write } from '../store/store.ts';
+import type { ClusterIndex } from './cluster-index.ts';
+import { newId } from './id.ts';
+import type { NodeReports } from './node-reports.ts';
+import { put, remove } from './writer.ts';
+
+/**
+ * Decisions that are not committed yet, laid over the cluster: the second service of a batch sees the addresses that
+ * the first one took.
+ */
+export interface Draft {
+  context: Context;
+  tasksOfService(serviceId: string): readonly Task[];
+  tasksOnNode(nodeId: string): readonly Task[];
+  add(decided: Pick<Orchestration, 'put' | 'remove'>): void;
+  writes(): Write[];
+}
+
+export function createDraft(index: ClusterIndex, reports: NodeReports, now: number): Draft {
+  const changed = new Map<string, Task>();
+  const removed = new Map<string, Task>();
+
+  const over = (tasks: readonly Task[], belongs: (task: Task) => boolean): readonly Task[] => {
+    if (changed.size === 0 && removed.size === 0) return tasks;
+    const kept = tasks.filter((task) => !changed.has(task.id) && !removed.has(task.id));
+    for (const task of changed.values()) if (belongs(task)) kept.push(task);
+    return kept;
+  };
+  const tasksOnNode = (nodeId: string) => over(index.tasksOnNode(nodeId), (task) => task.nodeId === nodeId);
+  return {
+    context: {
+      now,
+      nextRevision: index.revision + 1,
+      nodes: [...index.nodes()],
+      networks: index.networks,
+      tasksOn: tasksOnNode,
+      acknowledged: (nodeId) => reports.acknowledged(nodeId),
+      openConnections: (taskId) => reports.openConnections(taskId),
+      newId,
+    },
+    tasksOfService: (serviceId) => over(index.tasksOfService(serviceId), (task) => task.serviceId === serviceId),
+    tasksOnNode,
+    add(decided) {
+      for (const task of decided.put) changed.set(task.id, task);
+      for (const task of decided.remove) {
+        changed.delete(task.id);
+        removed.set(task.id, task);
+      }
+    },
+    writes: () => [
+      ...[...changed.values()].map((task) => put('tasks', task)),
+      ...[...removed.values()].map((task) => remove('tasks', task)),
+    ],
+  };
+}

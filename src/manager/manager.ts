@@ -1,0 +1,106 @@
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { ControlService, DispatchService } from '../rpc/gen/mesh.ts';
+import type { Handlers } from '../rpc/server.ts';
+import type { Store } from '../store/store.ts';
+import { bootstrap, type ClusterOptions } from './bootstrap.ts';
+import { createClusterIndex } from './cluster-index.ts';
+import { createConductor } from './conductor.ts';
+import { controlHandlers } from './control.ts';
+import { createDispatcher } from './dispatcher.ts';
+import { effectsOf } from './effects.ts';
+import { createNodeReports } from './node-reports.ts';
+import { createPortTable } from './port-table.ts';
+import { createPresenter } from './present.ts';
+import { createTaskReports } from './task-reports.ts';
+import { createWatchFeeds } from './watch-feed.ts';
+import { createWriter } from './writer.ts';
+
+/*
+ * What should be. Requests (control.ts), agents' reports (dispatcher.ts) and due times lead to decisions
+ * (conductor.ts over src/decide); each is one transaction of the store; each commit goes from here, in order, into the
+ * index, and from there to nodes (session-feed.ts), watchers and the next decisions.
+ */
+
+export interface ManagerOptions extends ClusterOptions {
+  store: Store;
+  clock: Clock;
+  log: Log;
+  version: string;
+}
+
+export interface Manager {
+  clusterId: string;
+  handlers: { control: Handlers<typeof ControlService>; dispatch: Handlers<typeof DispatchService> };
+  /** Begins to decide; call it once the handlers can be reached. */
+  start(): void;
+  /** Ends sessions and watches and waits for what is being written; the store stays open. */
+  stop(): Promise<void>;
+}
+
+/** Errors as in bootstrap.ts. The store stays the caller's, but nobody else may write to it. */
+export async function createManager(options: ManagerOptions): Promise<Manager> {
+  const { store, clock, log } = options;
+  const clusterId = await bootstrap(store, options, clock.now());
+  const index = createClusterIndex(store);
+  const table = createPortTable(index);
+  for (const service of index.services()) table.refresh(service.id, service, false);
+  const reports = createNodeReports(index, (task) => table.serves(task.serviceId, task.id));
+  const present = createPresenter(index, reports);
+  const writer = createWriter();
+  const feeds = createWatchFeeds(index, present);
+  const conductor = createConductor({ store, index, reports, writer, clock, log });
+  const taskReports = createTaskReports({ store, index, writer, clock, log });
+  const dispatcher = createDispatcher({
+    store,
+    index,
+    table,
+    reports,
+    taskReports,
+    writer,
+    clock,
+    log,
+    clusterId,
+    onDrainProgress: () => conductor.onDrainProgress(),
+  });
+  const stopWatch = store.watch((changes) => {
+    index.take(changes);
+    const effects = effectsOf(changes, index, table);
+    dispatcher.onEffects(effects);
+    feeds.onCommit(changes);
+    conductor.onCommit(changes);
+  });
+  return {
+    clusterId,
+    handlers: {
+      control: controlHandlers({
+        store,
+        index,
+        table,
+        reports,
+        writer,
+        dispatcher,
+        feeds,
+        present,
+        clock,
+        log,
+        version: options.version,
+        clusterId,
+        startedAt: clock.now(),
+      }),
+      dispatch: dispatcher.handlers,
+    },
+    start() {
+      dispatcher.start();
+      conductor.markAll();
+    },
+    async stop() {
+      conductor.stop();
+      taskReports.stop();
+      dispatcher.stop();
+      feeds.stop();
+      await writer.idle();
+      stopWatch();
+    },
+  };
+}

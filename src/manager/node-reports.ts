@@ -1,0 +1,69 @@
+import type { Task } from '../model/cluster.ts';
+import type { ClusterIndex } from './cluster-index.ts';
+
+/** What nodes last said of themselves; in memory only, for it is said again with each session. */
+export interface NodeReports {
+  /** Newest revision that the node's kernel is known to hold; 0 when it has not said. */
+  acknowledged(nodeId: string): number;
+  /** Open connections to a draining task over all ready nodes; undefined while one of them has not counted since. */
+  openConnections(taskId: string): number | undefined;
+  /** What is wrong on the node, for people. */
+  conditions(nodeId: string): string[];
+  onAck(nodeId: string, revision: number, failures: readonly string[]): void;
+  onConnections(nodeId: string, revision: number, active: ReadonlyMap<string, number>): void;
+  onConditions(nodeId: string, conditions: readonly string[]): void;
+  forget(nodeId: string): void;
+}
+
+interface Report {
+  acknowledged: number;
+  failures: readonly string[];
+  conditions: readonly string[];
+  connections: { revision: number; active: ReadonlyMap<string, number> };
+}
+
+/** `served` tells whether a task stands behind a port of an assignment, so that nodes count its connections. */
+export function createNodeReports(index: ClusterIndex, served: (task: Task) => boolean): NodeReports {
+  const reports = new Map<string, Report>();
+  const of = (nodeId: string): Report => {
+    let report = reports.get(nodeId);
+    if (report === undefined) {
+      report = { acknowledged: 0, failures: [], conditions: [], connections: { revision: -1, active: new Map() } };
+      reports.set(nodeId, report);
+    }
+    return report;
+  };
+  return {
+    acknowledged: (nodeId) => reports.get(nodeId)?.acknowledged ?? 0,
+    openConnections(taskId) {
+      const task = index.task(taskId);
+      if (task === undefined || !served(task)) return 0;
+      let sum = 0;
+      for (const node of index.nodes()) {
+        if (node.state !== 'ready') continue;
+        const counted = reports.get(node.id)?.connections;
+        const active =
+          counted && counted.revision >= (task.drainRevision ?? 0) ? counted.active.get(taskId) : undefined;
+        if (active === undefined) return undefined;
+        sum += active;
+      }
+      return sum;
+    },
+    conditions(nodeId) {
+      const report = reports.get(nodeId);
+      return report === undefined ? [] : [...report.conditions, ...report.failures.map((text) => `kernel: ${text}`)];
+    },
+    onAck(nodeId, revision, failures) {
+      const report = of(nodeId);
+      report.acknowledged = revision;
+      report.failures = failures;
+    },
+    onConnections(nodeId, revision, active) {
+      of(nodeId).connections = { revision, active };
+    },
+    onConditions(nodeId, conditions) {
+      of(nodeId).conditions = conditions;
+    },
+    forget: (nodeId) => reports.delete(nodeId),
+  };
+}

@@ -1,0 +1,92 @@
+import type { Clock } from '../base/clock.ts';
+import { messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { isTerminal, type Task, type TaskState, type TaskStatus } from '../model/cluster.ts';
+import { sameValue } from '../model/equality.ts';
+import type { Store } from '../store/store.ts';
+import type { ClusterIndex } from './cluster-index.ts';
+import { put, type Writer } from './writer.ts';
+
+/** Statuses are gathered this long, ms, and stored in one transaction; the first of a burst at once. */
+const GATHER = 20;
+/** Statuses of one transaction. */
+const BATCH = 1_000;
+const RETRY = 1_000;
+
+/** What agents say of their tasks, into the store. */
+export interface TaskReports {
+  /** Only tasks of that node are taken; a status never goes back. */
+  add(nodeId: string, reports: readonly { taskId: string; status: TaskStatus }[]): void;
+  stop(): void;
+}
+
+const ORDER: readonly TaskState[] = ['new', 'pending', 'assigned', 'starting', 'running'];
+const rank = (state: TaskState) => (isTerminal(state) ? ORDER.length : ORDER.indexOf(state));
+
+/** The status to store, or undefined when the report says nothing new. Times are the manager's: clocks of nodes differ. */
+export function nextStatus(current: TaskStatus, reported: TaskStatus, now: number): TaskStatus | undefined {
+  if (isTerminal(current.state) || rank(reported.state) < rank(current.state)) return undefined;
+  const next = { ...reported, since: reported.state === current.state ? current.since : now };
+  return sameValue(next, current) ? undefined : next;
+}
+
+export function createTaskReports(options: {
+  store: Store;
+  index: ClusterIndex;
+  writer: Writer;
+  clock: Clock;
+  log: Log;
+}): TaskReports {
+  const { store, index, writer, clock, log } = options;
+  const pending = new Map<string, TaskStatus>();
+  let cancel: (() => void) | undefined;
+  let last = Number.NEGATIVE_INFINITY;
+
+  async function commit(): Promise<void> {
+    const now = clock.now();
+    const taken = [...pending].slice(0, BATCH);
+    const writes = taken.flatMap(([taskId, reported]) => {
+      pending.delete(taskId);
+      const task = index.task(taskId);
+      const status = task && nextStatus(task.status, reported, now);
+      return status === undefined ? [] : [put<Task>('tasks', { ...task!, status, updatedAt: now })];
+    });
+    try {
+      await store.transact(writes);
+    } catch (thrown) {
+      for (const [taskId, reported] of taken) if (!pending.has(taskId)) pending.set(taskId, reported);
+      throw thrown;
+    }
+  }
+
+  function schedule(wait: number): void {
+    if (pending.size === 0) return;
+    cancel ??= clock.after(Math.max(0, wait), () => {
+      last = clock.monotonic();
+      writer.run(commit).then(
+        () => {
+          cancel = undefined;
+          schedule(last + GATHER - clock.monotonic());
+        },
+        (thrown) => {
+          log.error({ err: thrown }, `task statuses could not be stored, trying again: ${messageOf(thrown)}`);
+          cancel = undefined;
+          schedule(RETRY);
+        },
+      );
+    });
+  }
+
+  return {
+    add(nodeId, reports) {
+      for (const { taskId, status } of reports) {
+        const task = index.task(taskId);
+        if (task === undefined || task.nodeId !== nodeId) continue; // forgotten, or not its business
+        if (nextStatus(task.status, status, 0) === undefined && !pending.has(taskId)) continue;
+        pending.set(taskId, status);
+      }
+      schedule(last + GATHER - clock.monotonic());
+    },
+    stop: () => cancel?.(),
+  };
+}

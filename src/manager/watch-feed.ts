@@ -1,0 +1,126 @@
+import { MeshError } from '../base/errors.ts';
+import type { Node, Service, Task } from '../model/cluster.ts';
+import type { WatchEvent, WatchRequest } from '../rpc/gen/mesh.ts';
+import type { Change } from '../store/store.ts';
+import type { ClusterIndex } from './cluster-index.ts';
+import type { Presenter } from './present.ts';
+
+/** Events that may wait for one watcher; a slower one is cut off, it would see the past for ever. */
+const QUEUE = 20_000;
+const WATCHERS = 1_000;
+
+export interface WatchFeeds {
+  onCommit(changes: readonly Change[]): void;
+  /** All objects of the kinds asked for, then `ready`, then every change, until the signal aborts. */
+  watch(request: WatchRequest, signal: AbortSignal): AsyncGenerator<WatchEvent>;
+  stop(): void;
+}
+
+interface Watcher {
+  request: WatchRequest;
+  queue: WatchEvent[];
+  wake(): void;
+  /** Why it ends, once it does. */
+  end?: MeshError;
+}
+
+export function createWatchFeeds(index: ClusterIndex, present: Presenter): WatchFeeds {
+  const watchers = new Set<Watcher>();
+
+  const wraps = {
+    services: (object: object): WatchEvent['object'] => ({
+      $case: 'service',
+      value: present.service(object as Service),
+    }),
+    tasks: (object: object): WatchEvent['object'] => ({ $case: 'task', value: present.task(object as Task) }),
+    nodes: (object: object): WatchEvent['object'] => ({ $case: 'node', value: present.node(object as Node) }),
+  };
+
+  function* current(request: WatchRequest): Generator<WatchEvent> {
+    const event = (kind: keyof typeof wraps, object: object): WatchEvent => ({
+      action: 'current',
+      object: wraps[kind](object),
+      revision: index.revision,
+    });
+    if (request.nodes) for (const node of index.nodes()) yield event('nodes', node);
+    if (request.services) {
+      for (const service of index.services())
+        if (index.service(service.id) === service) yield event('services', service);
+    }
+    if (request.tasks) for (const task of index.tasks()) yield event('tasks', task);
+    yield { action: 'ready', object: undefined, revision: index.revision };
+  }
+
+  /** A service whose tasks changed is told anew: its counts are part of it. */
+  function withCounts(changes: readonly Change[]): Change[] {
+    const told = new Set(changes.map(({ id }) => id));
+    const more: Change[] = [];
+    for (const { collection, before, after, revision } of changes) {
+      if (collection !== 'tasks') continue;
+      const [old, now] = [before as Task | undefined, after as Task | undefined];
+      if (isRunning(old) === isRunning(now)) continue;
+      const service = index.service((now ?? old)!.serviceId);
+      if (service === undefined || told.has(service.id)) continue;
+      told.add(service.id);
+      more.push({ revision, collection: 'services', id: service.id, before: service, after: service });
+    }
+    return [...changes, ...more];
+  }
+
+  return {
+    onCommit(changes) {
+      if (watchers.size === 0) return;
+      const events: { kind: keyof WatchRequest; event: WatchEvent }[] = [];
+      for (const { collection: kind, before, after, revision } of withCounts(changes)) {
+        if (kind !== 'services' && kind !== 'tasks' && kind !== 'nodes') continue;
+        const action = before === undefined ? 'created' : after === undefined ? 'removed' : 'updated';
+        events.push({ kind, event: { action, object: wraps[kind]((after ?? before)!), revision } });
+      }
+      for (const watcher of watchers) {
+        for (const { kind, event } of events) if (watcher.request[kind]) watcher.queue.push(event);
+        if (watcher.queue.length > QUEUE) {
+          watcher.queue = [];
+          watcher.end = new MeshError('exhausted', `this watch is more than ${QUEUE} events behind: begin it again`, {
+            retry: true,
+          });
+        }
+        watcher.wake();
+      }
+    },
+    async *watch(request, signal) {
+      if (watchers.size >= WATCHERS)
+        throw new MeshError('exhausted', `more than ${WATCHERS} watches are open: end some`);
+      const watcher: Watcher = { request, queue: [...current(request)], wake: () => {} };
+      watchers.add(watcher);
+      const wake = () => watcher.wake();
+      signal.addEventListener('abort', wake);
+      try {
+        while (!signal.aborted) {
+          const events = watcher.queue.splice(0);
+          for (const event of events) {
+            yield event;
+            if (signal.aborted) return;
+          }
+          if (watcher.end !== undefined) throw watcher.end;
+          if (watcher.queue.length > 0) continue;
+          await new Promise<void>((resolve) => {
+            watcher.wake = resolve;
+          });
+        }
+      } finally {
+        signal.removeEventListener('abort', wake);
+        watchers.delete(watcher);
+      }
+    },
+    stop() {
+      for (const watcher of watchers) {
+        watcher.end = new MeshError('unavailable', 'the manager stops');
+        watcher.wake();
+      }
+    },
+  };
+}
+
+function isRunning(task: Task | undefined): boolean {
+  return task?.status.state === 'running' && task.desired === 'running';
+}
