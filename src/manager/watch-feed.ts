@@ -90,11 +90,13 @@ export function createWatchFeeds(index: ClusterIndex, present: Presenter): Watch
     async *watch(request, signal) {
       if (watchers.size >= WATCHERS)
         throw new MeshError('exhausted', `more than ${WATCHERS} watches are open: end some`);
-      const watcher: Watcher = { request, queue: [...current(request)], wake: () => {} };
+      const before = [...current(request)];
+      const watcher: Watcher = { request, queue: [], wake: () => {} };
       watchers.add(watcher);
       const wake = () => watcher.wake();
       signal.addEventListener('abort', wake);
       try {
+        yield* before;
         while (!signal.aborted) {
           const events = watcher.queue.splice(0);
           for (const event of events) {

@@ -1,0 +1,331 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import type { Clock } from '../base/clock.ts';
+import { MeshError } from '../base/errors.ts';
+import { silentLog } from '../base/log.ts';
+import type { Assignment } from '../model/assignment.ts';
+import { applyAssignmentDelta } from '../model/assignment-delta.ts';
+import type { Stored, TaskState } from '../model/cluster.ts';
+import type { ServiceSpec } from '../model/spec.ts';
+import { type ControlConnection, connectControl, connectDispatch } from '../rpc/client.ts';
+import { assignmentFromWire, deltaFromWire } from '../rpc/convert-assignment.ts';
+import { specToWire } from '../rpc/convert-spec.ts';
+import { ControlService, DispatchService, type Hello, type Task } from '../rpc/gen/mesh.ts';
+import { implement, startServer } from '../rpc/server.ts';
+import type { Change, Store } from '../store/store.ts';
+import { createManager, type Manager } from './manager.ts';
+
+/** Time that only moves when a test says so; timers run in their order. */
+export interface FakeClock extends Clock {
+  advance(ms: number): void;
+}
+
+export function fakeClock(start = 1_700_000_000_000): FakeClock {
+  let time = 0;
+  let timers: { at: number; callback: () => void }[] = [];
+  return {
+    now: () => start + time,
+    monotonic: () => time,
+    after(delay, callback) {
+      const timer = { at: time + delay, callback };
+      timers.push(timer);
+      return () => {
+        timers = timers.filter((other) => other !== timer);
+      };
+    },
+    advance(ms) {
+      const end = time + ms;
+      for (;;) {
+        const next = timers.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0];
+        if (next === undefined) break;
+        timers = timers.filter((timer) => timer !== next);
+        time = Math.max(time, next.at);
+        next.callback();
+      }
+      time = end;
+    },
+  };
+}
+
+/** The port of the store over plain maps; `onTransact` may throw to be a disk that fails. */
+export function memoryStore(): Store & { onTransact: () => void } {
+  const collections = new Map<string, Map<string, Stored>>();
+  const listeners = new Set<(changes: readonly Change[]) => void>();
+  let revision = 0;
+  const of = (name: string) => {
+    if (!collections.has(name)) collections.set(name, new Map());
+    return collections.get(name)!;
+  };
+  const store: Store & { onTransact: () => void } = {
+    onTransact: () => {},
+    revision: () => revision,
+    get: <T extends Stored>(collection: string, id: string) => of(collection).get(id) as T | undefined,
+    list: <T extends Stored>(collection: string) => [...of(collection).values()] as T[],
+    async transact(writes) {
+      await Promise.resolve();
+      if (writes.length === 0) return { revision };
+      store.onTransact();
+      const changes = writes.map((write): Change => {
+        const [collection, id] = 'put' in write ? [write.put, write.object.id] : [write.remove, write.id];
+        const version = 'put' in write ? write.object.version : write.version;
+        const before = of(collection).get(id);
+        if ((before?.version ?? 0) !== version) throw new MeshError('conflict', `${collection}/${id} moved on`);
+        const after = 'put' in write ? { ...structuredClone(write.object), version: version + 1 } : undefined;
+        return { revision: revision + 1, collection, id, before, after };
+      });
+      revision += 1;
+      for (const { collection, id, after } of changes) {
+        if (after === undefined) of(collection).delete(id);
+        else of(collection).set(id, after);
+      }
+      for (const listener of listeners) listener(changes);
+      return { revision };
+    },
+    watch(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    close: async () => {},
+  };
+  return store;
+}
+
+export function spec(name: string, more: Partial<ServiceSpec> = {}): ServiceSpec {
+  return {
+    name,
+    labels: {},
+    runtime: 'process',
+    command: ['serve'],
+    workingDir: '/',
+    environment: {},
+    mode: 'replicated',
+    replicas: 1,
+    constraints: [],
+    restart: { condition: 'any', maxAttempts: 0, window: 0 },
+    stopGracePeriod: 10_000,
+    ports: [],
+    ...more,
+  };
+}
+
+export const tcp = (published: number, target = 80) => ({
+  protocol: 'tcp' as const,
+  published,
+  target,
+  mode: 'ingress' as const,
+});
+
+/** A node for tests: does what it is told as fast as messages come, and says so. */
+export interface FakeAgent {
+  nodeId: string;
+  assignment: Assignment | undefined;
+  /** How many snapshots and deltas came. */
+  snapshots: number;
+  deltas: number;
+  /** Settles when the session ends, with its error if there was one. */
+  over: Promise<unknown>;
+  /** Open connections to draining tasks, 0 when not told otherwise. */
+  connections: Map<string, number>;
+  /** Whether assignments are acknowledged and tasks run. */
+  works: boolean;
+  heartbeats: boolean;
+  /** Plans asked for. */
+  probes: Assignment[];
+  answersProbes: boolean;
+  report(taskId: string, state: TaskState): void;
+  acknowledge(): void;
+  close(): void;
+}
+
+export interface TestCluster {
+  manager: Manager;
+  store: Store & { onTransact: () => void };
+  clock: FakeClock;
+  control: ControlConnection;
+  agent(name: string, more?: Partial<Hello>): Promise<FakeAgent>;
+  apply(...specs: ServiceSpec[]): ReturnType<ControlConnection['apply']>;
+  tasks(service?: string): Promise<Task[]>;
+  /** Lets time and messages flow until this holds. */
+  until(what: () => boolean | Promise<boolean>): Promise<void>;
+  /** Lets that much time pass, with messages in between. */
+  pass(ms: number): Promise<void>;
+  /** A manager on the same store, as after a restart. */
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const breath = () => new Promise((resolve) => setTimeout(resolve, 1));
+
+export async function testCluster(more: { ipv6?: boolean } = {}): Promise<TestCluster> {
+  const directory = mkdtempSync(join(tmpdir(), 'manager-'));
+  const clock = fakeClock();
+  const store = memoryStore();
+  const agents: FakeAgent[] = [];
+  const closes: (() => unknown)[] = [];
+  const open = async () => {
+    const manager = await createManager({ store, clock, log: silentLog(), version: 'test', ...more });
+    const server = await startServer({ path: join(directory, 'm.sock'), mode: 0o600 }, [
+      implement(ControlService, manager.handlers.control, silentLog()),
+      implement(DispatchService, manager.handlers.dispatch, silentLog()),
+    ]);
+    manager.start();
+    return { manager, server, control: connectControl(server.address) };
+  };
+  let opened = await open();
+  const shut = async () => {
+    opened.control.close();
+    await opened.manager.stop();
+    await opened.server.stop();
+  };
+  const cluster: TestCluster = {
+    get manager() {
+      return opened.manager;
+    },
+    get control() {
+      return opened.control;
+    },
+    store,
+    clock,
+    async agent(name, hello = {}) {
+      const made = fakeAgent(opened.server.address, clock, {
+        name,
+        underlay: `192.0.2.${agents.length + 1}`,
+        ...hello,
+      });
+      agents.push(made.agent);
+      closes.push(() => made.agent.close());
+      let failed: unknown;
+      made.agent.over.then((error) => {
+        failed = error ?? new Error('the session ended');
+      });
+      await cluster.until(() => made.agent.assignment !== undefined || failed !== undefined);
+      if (failed !== undefined) throw failed;
+      return made.agent;
+    },
+    apply: (...specs) => opened.control.apply({ services: specs.map(specToWire), dryRun: false }),
+    tasks: async (service) => (await opened.control.listTasks({ service, node: undefined, includeEnded: false })).tasks,
+    async until(what) {
+      const limit = Date.now() + 10_000;
+      while (!(await what())) {
+        if (Date.now() > limit) expect.fail(`this did not come true: ${what}`);
+        clock.advance(10);
+        await breath();
+      }
+    },
+    async pass(ms) {
+      for (let passed = 0; passed < ms; passed += 100) {
+        clock.advance(Math.min(100, ms - passed));
+        await breath();
+      }
+    },
+    async restart() {
+      await shut();
+      opened = await open();
+    },
+    async stop() {
+      for (const close of closes) close();
+      await shut();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+  return cluster;
+}
+
+function fakeAgent(address: string, clock: Clock, hello: Partial<Hello>): { agent: FakeAgent } {
+  const connection = connectDispatch(address);
+  const stream = connection.session();
+  const states = new Map<string, TaskState>();
+  const send = (message: NonNullable<Parameters<typeof stream.send>[0]['message']>, probeId = 0) =>
+    void stream.send({ message, probeId });
+  const agent: FakeAgent = {
+    nodeId: '',
+    assignment: undefined,
+    snapshots: 0,
+    deltas: 0,
+    connections: new Map(),
+    works: true,
+    heartbeats: true,
+    probes: [],
+    answersProbes: true,
+    over: Promise.resolve(),
+    report(taskId, state) {
+      states.set(taskId, state);
+      const status = {
+        state,
+        message: '',
+        error: state === 'failed' ? 'exit status 1' : '',
+        since: 1,
+        pid: 7,
+        exitCode: undefined,
+      };
+      send({ $case: 'tasks', value: { tasks: [{ taskId, status }] } });
+    },
+    acknowledge() {
+      const { revision, ports } = agent.assignment!;
+      send({ $case: 'ack', value: { revision, failures: [] } });
+      const draining = ports.flatMap(({ endpoints }) => endpoints.filter(({ weight }) => weight === 0));
+      const endpoints = draining.map(({ taskId }) => ({ taskId, active: agent.connections.get(taskId) ?? 0 }));
+      if (endpoints.length > 0) send({ $case: 'connections', value: { revision, endpoints } });
+    },
+    close() {
+      stream.end(new MeshError('unavailable', 'bye'));
+      connection.close();
+    },
+  };
+  const work = () => {
+    if (!agent.works) return;
+    agent.acknowledge();
+    for (const { id, desired } of agent.assignment!.tasks) {
+      const wanted = desired === 'running' ? 'running' : 'shutdown';
+      if (!states.has(id) || (wanted === 'shutdown' && states.get(id) === 'running')) agent.report(id, wanted);
+    }
+  };
+  const beat = () => {
+    if (stream.closed.aborted) return;
+    if (agent.heartbeats) send({ $case: 'heartbeat', value: {} });
+    if (agent.assignment !== undefined && agent.works) agent.acknowledge();
+    clock.after(1_000, beat);
+  };
+  const run = async () => {
+    send({
+      $case: 'hello',
+      value: {
+        name: '',
+        nodeId: '',
+        underlay: '',
+        labels: {},
+        version: 'test',
+        kernelRelease: '6.1',
+        role: 'worker',
+        tasks: [],
+        ...hello,
+      },
+    });
+    clock.after(1_000, beat);
+    for await (const { message } of stream.received) {
+      if (message?.$case === 'welcome') agent.nodeId = message.value.nodeId;
+      else if (message?.$case === 'snapshot') {
+        agent.assignment = assignmentFromWire(message.value);
+        agent.snapshots += 1;
+        work();
+      } else if (message?.$case === 'delta') {
+        const after = applyAssignmentDelta(agent.assignment!, deltaFromWire(message.value));
+        if (!after.ok) throw after.error;
+        agent.assignment = after.value;
+        agent.deltas += 1;
+        work();
+      } else if (message?.$case === 'probe') {
+        agent.probes.push(assignmentFromWire(message.value.assignment!));
+        const value = { nodeId: '', nodeName: '', steps: ['ip link add'], error: '', revision: 1 };
+        if (agent.answersProbes) send({ $case: 'plan', value }, message.value.probeId);
+      }
+    }
+  };
+  agent.over = run().then(
+    () => undefined,
+    (thrown) => thrown,
+  );
+  return { agent };
+}
