@@ -1,0 +1,37 @@
+# meshd: the real daemons of dist/, manager and agent on node1, agents on node2 and node3; one service by meshctl apply
+# with its task on node3.
+# shellcheck shell=bash disable=SC2034
+meshctl() { on node1 node "$ROOT/dist/meshctl.mjs" "$@"; }
+
+daemon() { # NUMBER OPTION…
+  local node=node$1
+  shift
+  setsid nsenter -t "$(< "$NODES/$node.pid")" -m -n -u -- node "$ROOT/dist/meshd.mjs" --name "$node" --advertise "${ADDRESS[$node]}" \
+    --insecure-dev "$@" </dev/null > "/run/bench/meshd-$node.log" 2>&1 &
+  echo $! > "$NODES/meshd-$node.pid"
+  disown
+}
+
+daemons_up() {
+  local verb i
+  if ! unshare --net iptables -t raw -A PREROUTING -j CT --zone-orig mark 2>/dev/null; then
+    for verb in {iptables,ip6tables}-{save,restore}; do ln -sfn "$BENCH/systems/iptables-without-zones" "/usr/sbin/$verb"; done
+  fi
+  daemon 1 --role manager,agent --listen 0.0.0.0:2377
+  for i in 2 3; do daemon "$i" --role agent --join "${ADDRESS[node1]}:2377"; done
+  wait_for 120 ready_nodes 3 || die "the nodes did not become ready: $(tail -n 5 /run/bench/meshd-node*.log; meshctl node ls)"
+}
+
+ready_nodes() { [[ $(meshctl node ls --format json | grep -oE '"status": *"ready"' | wc -l) -ge $1 ]]; }
+
+system_up() {
+  daemons_up
+  {
+    printf 'services:\n  bench:\n    command: ["%s"]\n    deploy: {placement: {constraints: [node.hostname == node3]}}\n' "$WORK/bin/serve"
+    printf '    x-mesh: {runtime: process}\n    ports:\n'
+    printf '%s\n' "${PORTS[@]}" | while IFS=: read -r protocol published port; do echo "      - \"$published:$port/$protocol\""; done
+  } > /run/bench/service.yaml
+  meshctl apply /run/bench/service.yaml || die "the service was not applied: $(tail -n 5 /run/bench/meshd-node*.log)"
+  TASK_PID[remote]=$(pgrep -x serve | grep -vx "$BARE_PID" | head -n 1)
+  TASK_PID[local]=${TASK_PID[remote]}
+}
