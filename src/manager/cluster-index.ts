@@ -23,7 +23,8 @@ export interface ClusterIndex extends AssignView {
   nodeByName(name: string): Node | undefined;
   /** Services, without ghosts, that have a port of this number and protocol. */
   servicesWithPort(key: string): Iterable<Service>;
-  ghost(id: string): Service | undefined;
+  /** A service, or what is left of it. */
+  declared(id: string): Service | undefined;
   /** Ids of services, removed ones too, that have tasks. */
   servicesWithTasks(): Iterable<string>;
   counts(serviceId: string): { running: number; draining: number; waiting: number };
@@ -61,6 +62,7 @@ export function createClusterIndex(store: Store): ClusterIndex {
       if (after === undefined && ofService.has(before.id)) ghosts.set(before.id, before);
     }
     if (after === undefined) return;
+    ghosts.delete(after.id);
     services.set(after.id, after);
     names.set(after.name, after);
     if (after.spec.mode === 'global') globals.add(after.id);
@@ -130,7 +132,7 @@ export function createClusterIndex(store: Store): ClusterIndex {
     *servicesWithPort(key) {
       for (const id of ports.get(key) ?? []) yield services.get(id)!;
     },
-    ghost: (id) => ghosts.get(id),
+    declared: (id) => services.get(id) ?? ghosts.get(id),
     servicesWithTasks: () => ofService.keys(),
     counts: (id) => ofService.get(id) ?? NO_COUNTS,
     draining: () => draining,

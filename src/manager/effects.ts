@@ -48,8 +48,8 @@ export function effectsOf(changes: readonly Change[], index: ClusterIndex, table
     (a, b) => Number(index.service(a) !== undefined) - Number(index.service(b) !== undefined),
   );
   for (const id of ordered) {
-    const living = index.service(id);
-    for (const key of table.refresh(id, living ?? index.ghost(id), living === undefined)) effects.ports.add(key);
+    const ghost = index.service(id) === undefined;
+    for (const key of table.refresh(id, index.declared(id), ghost)) effects.ports.add(key);
   }
   return effects;
 }
@@ -64,7 +64,7 @@ function ofTask(
   const { id, serviceId } = (after ?? before)!;
   services.add(serviceId);
   if (after?.desired === 'drain' && before?.desired !== 'drain') effects.acknowledge = true;
-  const service = index.service(serviceId);
+  const service = index.declared(serviceId);
   const [old, now] = [before && nodeTask(before, service), after && nodeTask(after, service)];
   if (sameValue(old, now)) return;
   for (const nodeId of new Set([before?.nodeId, after?.nodeId]))
@@ -84,7 +84,7 @@ function ofService(
   before: Service | undefined,
   after: Service | undefined,
 ): void {
-  if (before === undefined || after === undefined || sameValue(before.spec.ports, after.spec.ports)) return;
+  if (after === undefined || sameValue(before?.spec.ports, after.spec.ports)) return;
   for (const task of index.tasksOfService(after.id))
     if (task.nodeId !== undefined) touchTask(effects, task.nodeId, task.id);
 }

@@ -31,7 +31,7 @@ export function forecast(
     nodes: () => index.nodes(),
     node: (id) => index.node(id),
     services: () => [],
-    service: (id) => services.get(id) ?? index.service(id),
+    service: (id) => services.get(id) ?? index.declared(id),
     tasksOfService: draft.tasksOfService,
     tasksOnNode: draft.tasksOnNode,
   };

@@ -135,6 +135,7 @@ export interface FakeAgent {
   probes: Assignment[];
   answersProbes: boolean;
   report(taskId: string, state: TaskState): void;
+  conditions(...texts: string[]): void;
   acknowledge(): void;
   close(): void;
 }
@@ -262,6 +263,7 @@ function fakeAgent(address: string, clock: Clock, hello: Partial<Hello>): { agen
       };
       send({ $case: 'tasks', value: { tasks: [{ taskId, status }] } });
     },
+    conditions: (...conditions) => send({ $case: 'conditions', value: { conditions } }),
     acknowledge() {
       const { revision, ports } = agent.assignment!;
       send({ $case: 'ack', value: { revision, failures: [] } });

@@ -366,7 +366,8 @@ describe('nodes', () => {
 
   test('what a node says is wrong can be seen', async () => {
     const one = await cluster.agent('node1');
-    expect((await nodes())[0]).toMatchObject({ conditions: [] });
+    one.conditions('no ip_vs_mh');
+    await cluster.until(async () => (await nodes())[0]!.conditions.includes('no ip_vs_mh'));
     expect(one.assignment?.self).toMatchObject({ name: 'node1', number: 1, underlay: '192.0.2.1' });
     await cluster.until(async () => (await nodes())[0]!.acknowledgedRevision === one.assignment!.revision);
   });

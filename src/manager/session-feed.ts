@@ -25,7 +25,8 @@ export interface SessionFeed {
 /** The whole assignment of a node as it is now. */
 export function wholeAssignment(node: Node, index: ClusterIndex, table: PortTable): Assignment {
   // The ports come from the table: it knows who owns one that changes hands.
-  return { ...assignment(node, { ...index, services: () => [] }), ports: table.all() };
+  const view = { ...index, services: () => [], service: index.declared };
+  return { ...assignment(node, view), ports: table.all() };
 }
 
 export function createSessionFeed(
@@ -80,7 +81,7 @@ export function createSessionFeed(
     }
     for (const id of tasks) {
       const task = index.task(id);
-      const wanted = task?.nodeId === nodeId ? nodeTask(task, index.service(task.serviceId)) : undefined;
+      const wanted = task?.nodeId === nodeId ? nodeTask(task, index.declared(task.serviceId)) : undefined;
       if (wanted === undefined) value.removedTasks.push(id);
       else value.tasks.push(wanted);
     }

@@ -1,0 +1,260 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { assignment } from '../decide/assign.ts';
+import type { Assignment } from '../model/assignment.ts';
+import { applyAssignmentDelta } from '../model/assignment-delta.ts';
+import type { Network, Node, Service, Stored, Task } from '../model/cluster.ts';
+import { assignmentFromWire, deltaFromWire } from '../rpc/convert-assignment.ts';
+import type { AgentMessage, ManagerMessage } from '../rpc/gen/mesh.ts';
+import type { Duplex } from '../rpc/stream.ts';
+import type { Collection, Store, Write } from '../store/store.ts';
+import { createClusterIndex } from './cluster-index.ts';
+import { effectsOf } from './effects.ts';
+import { fakeClock, memoryStore, spec } from './manager.test-data.ts';
+import { createPortTable } from './port-table.ts';
+import { createSessionFeed } from './session-feed.ts';
+import { put, remove } from './writer.ts';
+
+const stored = { version: 0, createdAt: 1, updatedAt: 1 };
+const network: Network = {
+  ...stored,
+  id: 'ingress',
+  name: 'ingress',
+  vni: 4096,
+  subnets: [{ family: 'inet', cidr: '10.252.0.0/14', blockPrefix: 24 }],
+};
+
+function node(number: number, more: Partial<Node> = {}): Node {
+  const base = { ...stored, id: `n${number}`, name: `node${number}`, number, role: 'worker' as const, labels: {} };
+  const about = { underlay: `192.0.2.${number}`, stateSince: 0, agentVersion: '', kernelRelease: '' };
+  return { ...base, ...about, availability: 'active', state: 'ready', ...more };
+}
+
+function task(id: string, serviceId: string, nodeId: string | undefined, more: Partial<Task>): Task {
+  const number = nodeId?.slice(1) ?? '0';
+  return {
+    ...stored,
+    id,
+    serviceId,
+    serviceName: serviceId,
+    slot: 1,
+    ...(nodeId === undefined ? {} : { nodeId }),
+    generation: 1,
+    spec: spec(serviceId),
+    addresses:
+      nodeId === undefined ? [] : [{ networkId: 'ingress', address: `10.252.${number}.${10 + Number(id.slice(1))}` }],
+    desired: 'running',
+    status: { state: 'running', message: '', error: '', since: 1 },
+    restarts: 0,
+    ...more,
+  };
+}
+
+/** Puts an object whatever its version, or removes it when it is there. */
+function write(store: Store, collection: Collection, object: Stored | string): Write[] {
+  const id = typeof object === 'string' ? object : object.id;
+  const before = store.get(collection, id);
+  if (typeof object === 'string') return before === undefined ? [] : [remove(collection, before)];
+  return [put(collection, { ...object, version: before?.version ?? 0 })];
+}
+
+const port = fc.record({
+  protocol: fc.constantFrom('tcp' as const, 'udp' as const),
+  published: fc.constantFrom(80, 81, 82),
+  target: fc.constantFrom(8000, 8001),
+  mode: fc.constantFrom('ingress' as const, 'host' as const),
+});
+const serviceId = fc.constantFrom('s1', 's2', 's3');
+const nodeId = fc.constantFrom('n1', 'n2', 'n3');
+const event = fc.oneof(
+  fc.record({
+    kind: fc.constant('service' as const),
+    id: serviceId,
+    ports: fc.uniqueArray(port, { maxLength: 2, selector: ({ published, protocol }) => `${published}/${protocol}` }),
+  }),
+  fc.record({ kind: fc.constant('no-service' as const), id: serviceId }),
+  fc.record({
+    kind: fc.constant('task' as const),
+    id: fc.constantFrom('t1', 't2', 't3', 't4'),
+    node: fc.option(nodeId, { nil: undefined }),
+    desired: fc.constantFrom('running' as const, 'drain' as const, 'shutdown' as const),
+    state: fc.constantFrom('assigned' as const, 'starting' as const, 'running' as const, 'failed' as const),
+  }),
+  fc.record({ kind: fc.constant('no-task' as const), id: fc.constantFrom('t1', 't2', 't3', 't4') }),
+  fc.record({
+    kind: fc.constant('node' as const),
+    number: fc.constantFrom(1, 2, 3),
+    state: fc.constantFrom('ready' as const, 'down' as const),
+    underlay: fc.constantFrom('192.0.2.1', '192.0.2.9'),
+  }),
+  fc.record({ kind: fc.constant('no-node' as const), number: fc.constantFrom(2, 3) }),
+  fc.record({ kind: fc.constant('flush' as const) }),
+);
+
+/** Which service each task belongs to: it never changes. */
+const HOME = new Map([
+  ['t1', 's1'],
+  ['t2', 's1'],
+  ['t3', 's2'],
+  ['t4', 's3'],
+]);
+
+/** The same, whatever the order of lists and of what is in them. */
+function normal(value: Assignment) {
+  const by = <T>(items: readonly T[], key: (item: T) => string) =>
+    [...items].sort((a, b) => (key(a) < key(b) ? -1 : 1));
+  return {
+    ...value,
+    peers: by(value.peers, ({ nodeId }) => nodeId),
+    ports: by(value.ports, ({ published, protocol }) => `${published}/${protocol}`),
+    tasks: by(value.tasks, ({ id }) => id),
+  };
+}
+
+test('after any history the deltas add up to the whole assignment, and no port has two owners', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.array(event, { minLength: 1, maxLength: 3 }), { maxLength: 25 }), async (history) => {
+      const store = memoryStore();
+      const clock = fakeClock();
+      await store.transact([put('networks', network), put('nodes', node(1)), put('nodes', node(2))]);
+      const index = createClusterIndex(store);
+      const table = createPortTable(index);
+      let seen: Assignment | undefined;
+      const stream: Duplex<AgentMessage, ManagerMessage> = {
+        received: (async function* () {})(),
+        async send({ message }) {
+          if (message?.$case === 'snapshot') seen = assignmentFromWire(message.value);
+          else if (message?.$case === 'delta') {
+            const after = applyAssignmentDelta(seen!, deltaFromWire(message.value));
+            if (!after.ok) throw after.error;
+            seen = after.value;
+          }
+        },
+        end: () => {},
+        closed: new AbortController().signal,
+        peer: '',
+      };
+      const feed = createSessionFeed('n1', stream, index, table, clock);
+      store.watch((changes) => {
+        index.take(changes);
+        feed.onEffects(effectsOf(changes, index, table));
+      });
+      const flush = async () => {
+        for (let round = 0; round < 3; round += 1) {
+          await new Promise((resolve) => setImmediate(resolve));
+          clock.advance(50);
+        }
+      };
+      for (const events of history) {
+        const writes = new Map<string, Write[]>();
+        for (const what of events) {
+          if (what.kind === 'service') {
+            // As admission would have it: one owner for each port.
+            const taken = store
+              .list<Service>('services')
+              .filter(({ id }) => id !== what.id)
+              .flatMap(({ spec: other }) => other.ports);
+            const ports = what.ports.filter(
+              (one) => !taken.some((other) => other.published === one.published && other.protocol === one.protocol),
+            );
+            if ([...writes.keys()].some((key) => key.startsWith('s'))) continue;
+            const object: Service = {
+              ...stored,
+              id: what.id,
+              name: what.id,
+              taskGeneration: 1,
+              spec: spec(what.id, { ports }),
+            };
+            writes.set(what.id, write(store, 'services', object));
+          } else if (what.kind === 'no-service') {
+            if (![...writes.keys()].some((key) => key.startsWith('s')))
+              writes.set(what.id, write(store, 'services', what.id));
+          } else if (what.kind === 'task') {
+            const home = HOME.get(what.id)!;
+            const status = { state: what.state, message: '', error: '', since: 1 };
+            writes.set(
+              what.id,
+              write(store, 'tasks', task(what.id, home, what.node, { desired: what.desired, status })),
+            );
+          } else if (what.kind === 'no-task') writes.set(what.id, write(store, 'tasks', what.id));
+          else if (what.kind === 'node')
+            writes.set(
+              `n${what.number}`,
+              write(store, 'nodes', node(what.number, { state: what.state, underlay: what.underlay })),
+            );
+          else if (what.kind === 'no-node') writes.set(`n${what.number}`, write(store, 'nodes', `n${what.number}`));
+          else await flush();
+        }
+        await store.transact([...writes.values()].flat());
+      }
+      await flush();
+      const self = index.node('n1')!;
+      const whole = assignment(self, { ...index, service: index.declared });
+      // A ghost's ports are in the plain walk too; where somebody else owns them now, the owner counts.
+      const ports = new Map(
+        whole.ports
+          .filter(({ serviceId: id }) => index.service(id) === undefined)
+          .map((one) => [`${one.published}/${one.protocol}`, one]),
+      );
+      for (const one of whole.ports)
+        if (index.service(one.serviceId) !== undefined) ports.set(`${one.published}/${one.protocol}`, one);
+      const expected = normal({ ...whole, ports: [...ports.values()] });
+      const { revision: _, ...got } = normal(seen!);
+      const { revision: __, ...want } = expected;
+      expect({ ...got, ports: got.ports.filter(({ serviceId: id }) => index.service(id)) }).toEqual({
+        ...want,
+        ports: want.ports.filter(({ serviceId: id }) => index.service(id)),
+      });
+      for (const one of got.ports) {
+        if (index.service(one.serviceId) === undefined)
+          expect(one.endpoints.every(({ weight }) => weight <= 1)).toBe(true);
+      }
+      feed.stop();
+    }),
+    { numRuns: 150 },
+  );
+});
+
+test('a slow node gets one delta for all that happened meanwhile', async () => {
+  const store = memoryStore();
+  const clock = fakeClock();
+  await store.transact([put('networks', network), put('nodes', node(1))]);
+  const index = createClusterIndex(store);
+  const table = createPortTable(index);
+  const sent: ManagerMessage[] = [];
+  let taken: () => void = () => {};
+  const stream: Duplex<AgentMessage, ManagerMessage> = {
+    received: (async function* () {})(),
+    send: (message) => {
+      sent.push(message);
+      return new Promise((resolve) => {
+        taken = resolve;
+      });
+    },
+    end: () => {},
+    closed: new AbortController().signal,
+    peer: '',
+  };
+  const feed = createSessionFeed('n1', stream, index, table, clock);
+  store.watch((changes) => {
+    index.take(changes);
+    feed.onEffects(effectsOf(changes, index, table));
+  });
+  const turn = () => new Promise((resolve) => setImmediate(resolve));
+  await turn();
+  for (let number = 2; number <= 50; number += 1) await store.transact([put('nodes', node(number))]);
+  await store.transact([remove('nodes', index.node('n50')!)]);
+  clock.advance(1_000);
+  await turn();
+  expect(sent.map(({ message }) => message?.$case)).toEqual(['snapshot']);
+  taken();
+  await turn();
+  clock.advance(1_000);
+  await turn();
+  expect(sent).toHaveLength(2);
+  const { message } = sent[1]!;
+  if (message?.$case !== 'delta') throw new Error('no delta');
+  expect(message.value.peers).toHaveLength(48);
+  expect(message.value.removedPeers).toEqual(['n50']);
+  feed.stop();
+});
