@@ -1,6 +1,6 @@
 import type { Cidr } from '../model/address.ts';
 import { addressAt, blockOf, blockSize, slotOf } from '../model/block.ts';
-import type { Network, NetworkSubnet, Node, Task } from '../model/cluster.ts';
+import { isTerminal, type Network, type NetworkSubnet, type Node, type Task } from '../model/cluster.ts';
 import { BLOCK_SLOT } from '../model/names.ts';
 
 /** Automatic published ports, as in Swarm. */
@@ -46,13 +46,14 @@ export function allocateAddresses(
 function freeAddress(block: Cidr, networkId: string, there: readonly Task[]): string | undefined {
   // The last address of an IPv4 block is its broadcast address to people's eyes, if not to the kernel.
   const slots = blockSize(block) - 1 - BLOCK_SLOT.firstTask;
-  const taken = new Set<number>();
+  const live = new Set<number>();
+  const ended = new Set<number>();
   let newest: { createdAt: number; slot: number } | undefined;
   for (const task of there) {
     for (const own of task.addresses) {
       if (own.networkId !== networkId || own.address.includes(':') !== block.includes(':')) continue;
       const slot = slotOf(block, own.address);
-      taken.add(slot);
+      (isTerminal(task.status.state) ? ended : live).add(slot);
       const later =
         newest === undefined ||
         task.createdAt > newest.createdAt ||
@@ -61,11 +62,15 @@ function freeAddress(block: Cidr, networkId: string, there: readonly Task[]): st
     }
   }
   const start = newest === undefined ? 0 : newest.slot + 1 - BLOCK_SLOT.firstTask;
+  let second: number | undefined;
   for (let step = 0; step < slots; step += 1) {
     const slot = BLOCK_SLOT.firstTask + ((start + step) % slots);
-    if (!taken.has(slot)) return addressAt(block, slot);
+    if (live.has(slot)) continue;
+    if (!ended.has(slot)) return addressAt(block, slot);
+    second ??= slot;
   }
-  return undefined;
+  // Better an address that is still in somebody's mind than none: the history of failing tasks may fill a block.
+  return second === undefined ? undefined : addressAt(block, second);
 }
 
 /** The lowest automatic port that is not taken, or undefined when the range is full. */

@@ -116,6 +116,19 @@ describe('allocation', () => {
     expect(allocateAddresses(node(3), [ingress], there)).toBeUndefined();
   });
 
+  test('ended tasks give their addresses up last, but they do', () => {
+    const there: Task[] = [];
+    for (let round = 0; round < 250; round += 1) {
+      const state = round < 249 ? ('failed' as const) : ('running' as const);
+      const status = { state, message: '', error: '', since: 0 };
+      there.push(task(round, 'n3', { status, addresses: allocateAddresses(node(3), [ingress], there)! }));
+    }
+    expect(allocateAddresses(node(3), [ingress], there)).toEqual([{ networkId: 'ingress', address: '10.252.3.5' }]);
+    expect(allocateAddresses(node(3), [ingress], there.slice(10, 11).concat(there.slice(-1)))![0]!.address).toBe(
+      '10.252.3.5',
+    );
+  });
+
   test('node numbers fill gaps and end with the subnet', () => {
     expect(allocateNodeNumber([node(1), node(3)], [ingress])).toBe(2);
     const all = Array.from({ length: 1023 }, (_, index) => node(index + 1));

@@ -33,6 +33,8 @@ import { put, type Writer } from './writer.ts';
 const HEARTBEAT_SECONDS = 2;
 /** Three heartbeats. */
 const SILENCE = 3 * HEARTBEAT_SECONDS * 1_000;
+/** A timer this late, ms, means that this process stood still: what agents sent meanwhile is not read yet. */
+const STALL = 1_000;
 /** After a start agents need a while to notice that the manager is back. */
 const STARTUP_GRACE = 10_000;
 const HELLO_TIMEOUT = 5_000;
@@ -93,10 +95,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   /** One timer a node, which is only set again when it fires: heartbeats cost no timer each. */
   function watchFor(nodeId: string, wait: number): void {
+    const at = clock.monotonic() + wait;
     timers.set(
       nodeId,
       clock.after(Math.max(1, wait), () => {
         timers.delete(nodeId);
+        if (clock.monotonic() - at > STALL) return heard(nodeId);
         const left = (deadlines.get(nodeId) ?? 0) - clock.monotonic();
         if (left > 0) watchFor(nodeId, left);
         else void silent(nodeId);

@@ -50,9 +50,15 @@ export function blockSize(block: Cidr): number {
 
 /** Which number an address has in a block; the opposite of `addressAt`. */
 export function slotOf(block: Cidr, address: IpAddress): number {
-  const [network] = ipaddr.parseCIDR(block);
-  const distance = (bytes: number[]) => bytes.slice(-4).reduce((sum, byte) => sum * 256 + byte, 0);
-  return distance(ipaddr.parse(address).toByteArray()) - distance(network.toByteArray());
+  return lastBits(address) - lastBits(block.slice(0, block.indexOf('/')));
+}
+
+/** The last 32 bits. IPv4 is read by hand: the allocator does this for every task of a node. */
+function lastBits(address: IpAddress): number {
+  const bytes = address.includes(':') ? ipaddr.parse(address).toByteArray().slice(-4) : address.split('.');
+  let bits = 0;
+  for (const byte of bytes) bits = bits * 256 + Number(byte);
+  return bits;
 }
 
 function addressText(value: bigint, bits: number): IpAddress {
