@@ -163,7 +163,7 @@ function classify(task: Task) {
 }
 
 /** Published ports of a service as `8080/tcp`. */
-export function portKeys(service: Pick<Service, 'spec'>): string[] {
+function portKeys(service: Pick<Service, 'spec'>): string[] {
   return service.spec.ports.flatMap(({ published, protocol }) =>
     published === undefined ? [] : [`${published}/${protocol}`],
   );

@@ -118,7 +118,7 @@ export const tcp = (published: number, target = 80) => ({
 });
 
 /** A node for tests: does what it is told as fast as messages come, and says so. */
-export interface FakeAgent {
+interface FakeAgent {
   nodeId: string;
   assignment: Assignment | undefined;
   /** How many snapshots and deltas came. */
@@ -330,4 +330,12 @@ function fakeAgent(address: string, clock: Clock, hello: Partial<Hello>): { agen
     (thrown) => thrown,
   );
   return { agent };
+}
+
+/** What stands behind a published port. */
+export function endpoints(
+  assignment: Assignment | undefined,
+  published: number,
+): Assignment['ports'][number]['endpoints'] {
+  return assignment?.ports.find((port) => port.published === published)?.endpoints ?? [];
 }

@@ -111,14 +111,3 @@ export interface TaskStatus {
 export function isTerminal(state: TaskState): boolean {
   return state === 'complete' || state === 'shutdown' || state === 'failed' || state === 'orphaned';
 }
-
-/** The whole cluster as the deciding functions see it. */
-export interface ClusterView {
-  revision: number;
-  /** Wall clock, ms. */
-  now: number;
-  nodes: readonly Node[];
-  services: readonly Service[];
-  tasks: readonly Task[];
-  networks: readonly Network[];
-}

@@ -27,7 +27,7 @@ type Input<M> = M extends { requestSerialize: (value: infer I) => Buffer } ? I :
 type Output<M> = M extends { responseDeserialize: (value: Buffer) => infer O } ? O : never;
 
 /** A service definition as promise and async-iterable functions. All of them throw MeshError only. */
-export type Calls<S> = {
+type Calls<S> = {
   [K in keyof S as S[K] extends Unary | ServerStream ? K : never]: S[K] extends Unary
     ? (request: Input<S[K]>, settings?: CallSettings) => Promise<Output<S[K]>>
     : (request: Input<S[K]>, settings?: CallSettings) => AsyncIterable<Output<S[K]>>;

@@ -171,7 +171,7 @@ function task(message: wire.AssignedTask, where: string): AssignedTask {
   };
 }
 
-export function networkAddress(message: wire.NetworkAddress, where: string): { networkId: string; address: string } {
+function networkAddress(message: wire.NetworkAddress, where: string): { networkId: string; address: string } {
   return {
     networkId: id(message.networkId, `${where}.network_id`),
     address: address(message.address, `${where}.address`),

@@ -72,7 +72,7 @@ function restart(message: wire.RestartPolicy, where: string): RestartPolicy {
   };
 }
 
-export function portSpecFromWire(message: wire.PortSpec, where: string): PortSpec {
+function portSpecFromWire(message: wire.PortSpec, where: string): PortSpec {
   return {
     protocol: word(message.protocol, `${where}.protocol`, PROTOCOLS),
     target: port(message.target, `${where}.target`),

@@ -21,7 +21,7 @@ import { claimSocket } from './unix-socket.ts';
 /** grpc-js writes failures to standard error that we report ourselves. */
 setLogVerbosity(logVerbosity.NONE);
 
-export interface CallContext {
+interface CallContext {
   /** Aborted when the caller is gone. */
   signal: AbortSignal;
   peer: string;

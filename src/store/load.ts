@@ -13,7 +13,7 @@ export interface Table {
   set(key: string, collection: Collection, object: Stored | undefined): void;
 }
 
-export function createTable(): Table {
+function createTable(): Table {
   const collections = new Map<Collection, Map<string, Stored>>();
   const at = (collection: Collection) => {
     const found = collections.get(collection) ?? new Map<string, Stored>();

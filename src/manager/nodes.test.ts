@@ -1,0 +1,231 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { specToWire } from '../rpc/convert-spec.ts';
+import { endpoints, spec, type TestCluster, tcp, testCluster } from './manager.test-data.ts';
+
+let cluster: TestCluster;
+beforeEach(async () => {
+  cluster = await testCluster();
+});
+afterEach(() => cluster.stop());
+
+const running = async (service: string) =>
+  (await cluster.tasks(service)).filter((task) => task.status?.state === 'running');
+const nodes = async () => (await cluster.control.listNodes({})).nodes;
+
+describe('nodes', () => {
+  test('one that falls silent is down after three heartbeats; its endpoints leave, its tasks run elsewhere', async () => {
+    const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
+    await cluster.apply(spec('web', { replicas: 2, ports: [tcp(80)] }));
+    await cluster.until(() => endpoints(one.assignment, 80).length === 2);
+    two.heartbeats = false;
+    two.works = false;
+    await cluster.pass(5_000);
+    expect((await nodes()).map(({ state }) => state)).toEqual(['ready', 'ready']);
+    await cluster.pass(2_000);
+    expect((await nodes()).map(({ state }) => state)).toEqual(['ready', 'down']);
+    expect(await two.over).toMatchObject({ code: 'unavailable', message: expect.stringMatching(/no heartbeat/) });
+    await cluster.until(() => one.assignment!.tasks.length === 2 && endpoints(one.assignment, 80).length === 2);
+    const back = await cluster.agent('node2', { nodeId: two.nodeId, underlay: '192.0.2.2' });
+    expect(back.nodeId).toBe(two.nodeId);
+    await cluster.until(() => back.assignment!.tasks.length === 0);
+    expect((await nodes()).map(({ state }) => state)).toEqual(['ready', 'ready']);
+    expect(one.assignment!.tasks).toHaveLength(2);
+  });
+
+  test('a broken stream alone is no reason: who is back in time was never away', async () => {
+    const one = await cluster.agent('node1');
+    await cluster.apply(spec('web', { ports: [tcp(80)] }));
+    await cluster.until(() => endpoints(one.assignment, 80).length === 1);
+    const before = await nodes();
+    one.close();
+    await cluster.pass(3_000);
+    const again = await cluster.agent('node1', { nodeId: one.nodeId, underlay: '192.0.2.1' });
+    expect(endpoints(again.assignment, 80)).toHaveLength(1);
+    expect((await nodes())[0]).toMatchObject({ state: 'ready', stateSince: before[0]!.stateSince, number: 1 });
+  });
+
+  test('a second session of a node replaces the first', async () => {
+    const one = await cluster.agent('node1');
+    const two = await cluster.agent('node1', { nodeId: one.nodeId, underlay: '192.0.2.1' });
+    expect(await one.over).toMatchObject({
+      code: 'conflict',
+      message: expect.stringMatching(/another session of node node1/),
+    });
+    await cluster.apply(spec('web'));
+    await cluster.until(() => two.assignment!.tasks.length === 1);
+  });
+
+  test('another machine with the name or the address of a connected one is refused', async () => {
+    await cluster.agent('node1');
+    await expect(cluster.agent('node1', { underlay: '192.0.2.77' })).rejects.toMatchObject({
+      code: 'conflict',
+      message: expect.stringMatching(/--name/),
+    });
+    await expect(cluster.agent('node9', { underlay: '192.0.2.1' })).rejects.toMatchObject({
+      code: 'conflict',
+      message: expect.stringMatching(/--advertise/),
+    });
+  });
+
+  test.each<[string, Record<string, unknown>]>([
+    ['name', { name: '../x' }],
+    ['address', { underlay: '192.0.2' }],
+    ['loopback address', { underlay: '127.0.0.1' }],
+    ['role', { role: 'king' }],
+  ])('a hello with a bad %s is refused', async (_, hello) => {
+    await expect(cluster.agent('node1', hello)).rejects.toMatchObject({ code: 'invalid' });
+    expect(await nodes()).toEqual([]);
+  });
+
+  test('labels: the agent gives its own, people theirs, and neither loses what the other did', async () => {
+    const one = await cluster.agent('node1', { labels: { zone: 'a', disk: 'ssd' } });
+    await cluster.control.updateNode({
+      node: 'node1',
+      setLabels: { zone: 'b', rack: '7' },
+      removeLabels: [],
+      availability: undefined,
+    });
+    await cluster.agent('node1', { nodeId: one.nodeId, underlay: '192.0.2.1', labels: { zone: 'a', cpu: 'fast' } });
+    expect((await nodes())[0]?.labels).toEqual({ zone: 'b', rack: '7', cpu: 'fast' });
+  });
+
+  test('drain moves tasks away, one after the other draining; pause keeps them', async () => {
+    const one = await cluster.agent('node1');
+    await cluster.agent('node2');
+    await cluster.apply(spec('web', { replicas: 2, ports: [tcp(80)] }));
+    await cluster.until(() => endpoints(one.assignment, 80).length === 2);
+    const set = (availability: string) =>
+      cluster.control.updateNode({ node: 'node1', setLabels: {}, removeLabels: [], availability });
+    await set('pause');
+    await cluster.pass(500);
+    expect(one.assignment!.tasks).toHaveLength(1);
+    await set('drain');
+    await cluster.until(async () => one.assignment!.tasks.length === 0 && (await running('web')).length === 2);
+    await expect(set('sleep')).rejects.toMatchObject({ code: 'invalid' });
+  });
+
+  test('removal: only when down or by force; its tasks run elsewhere, its peers forget it', async () => {
+    const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
+    await cluster.apply(spec('web', { replicas: 2 }));
+    await cluster.until(async () => (await running('web')).length === 2);
+    await expect(cluster.control.removeNode({ node: 'node2', force: false })).rejects.toMatchObject({
+      code: 'conflict',
+    });
+    await cluster.control.removeNode({ node: 'node2', force: true });
+    expect(await two.over).toMatchObject({ code: 'conflict', message: expect.stringMatching(/removed/) });
+    await cluster.until(() => one.assignment!.tasks.length === 2 && one.assignment!.peers.length === 0);
+    expect((await nodes()).map(({ name }) => name)).toEqual(['node1']);
+  });
+
+  test('what a node says is wrong can be seen', async () => {
+    const one = await cluster.agent('node1');
+    one.conditions('no ip_vs_mh');
+    await cluster.until(async () => (await nodes())[0]!.conditions.includes('no ip_vs_mh'));
+    expect(one.assignment?.self).toMatchObject({ name: 'node1', number: 1, underlay: '192.0.2.1' });
+    await cluster.until(async () => (await nodes())[0]!.acknowledgedRevision === one.assignment!.revision);
+  });
+});
+
+describe('a manager that starts again', () => {
+  test('knows everything, changes nothing, and gives agents time to come back', async () => {
+    const one = await cluster.agent('node1');
+    await cluster.apply(spec('web', { replicas: 2, ports: [tcp(80)] }));
+    await cluster.until(() => endpoints(one.assignment, 80).length === 2);
+    const revision = cluster.store.revision();
+    const { clusterId } = cluster.manager;
+    await cluster.restart();
+    expect(cluster.manager.clusterId).toBe(clusterId);
+    await cluster.pass(5_000);
+    const again = await cluster.agent('node1', { nodeId: one.nodeId, underlay: '192.0.2.1' });
+    expect(again.assignment!.ports).toEqual(one.assignment!.ports);
+    expect(again.assignment!.tasks).toEqual(one.assignment!.tasks);
+    expect(cluster.store.revision()).toBe(revision);
+  });
+
+  test('counts nodes that stay away as down', async () => {
+    await cluster.agent('node1');
+    await cluster.restart();
+    await cluster.pass(12_000);
+    expect((await nodes())[0]?.state).toBe('down');
+  });
+});
+
+describe('plan', () => {
+  test('asks every node about the state that would come, and changes nothing', async () => {
+    const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
+    await cluster.apply(spec('web', { replicas: 1, ports: [tcp(80)] }));
+    await cluster.until(() => endpoints(two.assignment, 80).length === 1);
+    const revision = cluster.store.revision();
+    const wanted = [spec('web', { replicas: 3, ports: [tcp(80)] }), spec('new', { mode: 'global', ports: [tcp(81)] })];
+    const reply = await cluster.control.plan({ services: wanted.map(specToWire) });
+    expect(reply.services.map(({ action }) => action)).toEqual(['updated', 'created']);
+    expect(reply.nodes).toMatchObject([
+      { nodeName: 'node1', nodeId: one.nodeId, steps: ['ip link add'], error: '' },
+      { nodeName: 'node2', nodeId: two.nodeId, steps: ['ip link add'], error: '' },
+    ]);
+    for (const { probes } of [one, two]) {
+      expect(endpoints(probes[0], 80)).toHaveLength(3);
+      expect(endpoints(probes[0], 81)).toHaveLength(2);
+    }
+    expect(one.probes[0]!.tasks.length + two.probes[0]!.tasks.length).toBe(5);
+    expect(cluster.store.revision()).toBe(revision);
+    const now = await cluster.control.plan({ services: [] });
+    expect(now.services).toEqual([]);
+    expect(one.probes[1]!.ports).toEqual(one.assignment!.ports);
+  });
+
+  test('a node that does not answer or is not there shows why', async () => {
+    const one = await cluster.agent('node1');
+    const two = await cluster.agent('node2');
+    one.answersProbes = false;
+    two.close();
+    await cluster.pass(200);
+    const reply = cluster.control.plan({ services: [] });
+    await cluster.until(() => one.probes.length === 1);
+    await cluster.pass(5_000);
+    expect((await reply).nodes.map(({ error }) => error)).toEqual([
+      'node1 did not answer within 5 s',
+      'node2 is not connected',
+    ]);
+  });
+});
+
+describe('watch', () => {
+  test('tells what is there, that this was all, and every change after', async () => {
+    await cluster.agent('node1');
+    await cluster.apply(spec('a'));
+    await cluster.until(async () => (await running('a')).length === 1);
+    const events: string[] = [];
+    const end = new AbortController();
+    const watching = (async () => {
+      for await (const { action, object } of cluster.control.watch(
+        { services: true, tasks: true, nodes: true },
+        { signal: end.signal },
+      )) {
+        const value = object?.value as { name?: string; serviceName?: string } | undefined;
+        events.push(`${action} ${object?.$case ?? ''} ${value?.name ?? value?.serviceName ?? ''}`.trim());
+      }
+    })();
+    await cluster.until(() => events.includes('ready'));
+    expect(events).toEqual(['current node node1', 'current service a', 'current task a', 'ready']);
+    await cluster.control.scale({ targets: [{ service: 'a', replicas: 0 }] });
+    await cluster.control.removeServices({ services: ['a'] });
+    await cluster.until(() => events.includes('removed task a'));
+    expect(events).toContain('updated service a');
+    expect(events).toContain('removed service a');
+    end.abort();
+    await expect(watching).rejects.toMatchObject({ code: 'unavailable' });
+  });
+});
+
+test('with IPv6 every task has an address of both families', async () => {
+  const both = await testCluster({ ipv6: true });
+  const one = await both.agent('node1');
+  await both.apply(spec('web', { ports: [tcp(80)] }));
+  await both.until(() => endpoints(one.assignment, 80).length === 2);
+  expect(one.assignment!.tasks[0]!.addresses.map(({ address }) => address)).toEqual([
+    '10.252.1.5',
+    'fd6d:6573:6800:1::5',
+  ]);
+  await both.stop();
+});
