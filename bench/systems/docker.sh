@@ -24,10 +24,21 @@ create() { # ARGUMENT…: docker service create
   on node1 docker service create -d -q --no-resolve-image "$@" $IMAGE >/dev/null
 }
 
-system_up() {
-  local publish=() entry protocol published port id
+cluster_up() {
   dockerds_up
   swarm_up
+}
+service_create() { create --name "$1" --replicas "$2" --publish "$3:80"; } # NAME REPLICAS PORT
+service_scale() { on node1 docker service scale -d "$1=$2" >/dev/null; }
+services_many() { # COUNT FIRST_PORT
+  local i
+  for ((i = 0; i < $1; i++)); do service_create "many$i" 1 $(($2 + i)); done
+}
+DAEMONS='dockerd$|containerd$' SHIMS='containerd-shim|docker-proxy'
+
+system_up() {
+  local publish=() entry protocol published port id
+  cluster_up
   for entry in "${PORTS[@]}"; do
     IFS=: read -r protocol published port <<< "$entry"
     publish+=(--publish "$published:$port/$protocol")

@@ -24,6 +24,23 @@ daemons_up() {
 
 ready_nodes() { [[ $(meshctl node ls --format json | grep -oE '"status": *"ready"' | wc -l) -ge $1 ]]; }
 
+cluster_up() { daemons_up; }
+manifest() { # NAME REPLICAS PORT: one entry of `services:`
+  printf '  %s:\n    command: ["%s"]\n    deploy: {replicas: %s}\n    x-mesh: {runtime: process}\n    ports: ["%s:80"]\n' \
+    "$1" "$WORK/bin/serve" "$2" "$3"
+}
+service_create() { # NAME REPLICAS PORT
+  { echo 'services:'; manifest "$1" "$2" "$3"; } > "/run/bench/$1.yaml"
+  meshctl apply -d "/run/bench/$1.yaml" >/dev/null
+}
+service_scale() { meshctl service scale -d "$1=$2" >/dev/null; }
+services_many() { # COUNT FIRST_PORT: one manifest, as people would
+  local i
+  { echo 'services:'; for ((i = 0; i < $1; i++)); do manifest "many$i" 1 $(($2 + i)); done; } > /run/bench/many.yaml
+  meshctl apply -d /run/bench/many.yaml >/dev/null
+}
+DAEMONS='node$|meshd$' SHIMS='mesh-task'
+
 system_up() {
   daemons_up
   {

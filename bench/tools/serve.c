@@ -1,5 +1,6 @@
 // The task of every system under test, one process on one thread:
-//   tcp/80    HTTP: answers with host name and the address the client was seen with; keep-alive unless asked to close
+//   tcp/80    HTTP: answers with the task's id (meshd's, else the host name, which in a container is its id) and the
+//             address the client was seen with; keep-alive unless asked to close
 //   udp/9000  a sink that never reads: what is measured ends at the socket
 //   udp/9002  echo, in batches, so that system calls weigh little
 //   tcp/5201  reads what comes; tcp/5202 writes as fast as it can (bulk, the two directions)
@@ -79,7 +80,8 @@ int main(int argc, char **argv) {
   usage_unless(argc == 1 && argv[0], "serve   (tcp/80 http, udp/9000 sink, udp/9002 echo, tcp/5201 sink, tcp/5202 source)");
   signal(SIGPIPE, SIG_IGN);
   signal(SIGTERM, _exit); // as process 1 of a container it would be ignored otherwise
-  gethostname(host, sizeof host - 1);
+  if (getenv("MESH_TASK_ID")) snprintf(host, sizeof host, "%s", getenv("MESH_TASK_ID"));
+  else gethostname(host, sizeof host - 1);
   epoll = epoll_create1(0);
   int sink = open_port(SOCK_DGRAM, 9000), small = 4096;
   setsockopt(sink, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
