@@ -17,7 +17,7 @@ export interface ApplyReport {
   firewallRuns: number;
 }
 
-/** Since the driver was opened. */
+/** Since the driver was opened. Sends, messages and bytes are those of applies; looks count as observes. */
 export interface KernelCounters {
   sends: number;
   messages: number;

@@ -26,17 +26,22 @@ import { put, type Writer } from './writer.ts';
  *
  * INVARIANTS
  * - A node has at most one session; a newer one replaces the older.
- * - A node is `down` once nothing was heard of it for SILENCE ms, and not because a stream broke.
+ * - A node is `down` once nothing was heard of it for SILENCE ms, or AGENT_GRACE ms after its session was closed.
  * - What an agent says is only believed about its own node.
  */
 
 const HEARTBEAT_SECONDS = 2;
-/** Three heartbeats. */
+/** Three heartbeats: how long a node with an open session may be silent. */
 const SILENCE = 3 * HEARTBEAT_SECONDS * 1_000;
+/**
+ * A session that was closed says that the node's kernel is alive: its agent is restarted or upgraded, and its ports and
+ * tasks go on without it. So it gets longer, ms, than one that fell silent.
+ */
+const AGENT_GRACE = 15_000;
 /** A timer this late, ms, means that this process stood still: what agents sent meanwhile is not read yet. */
 const STALL = 1_000;
 /** After a start agents need a while to notice that the manager is back. */
-const STARTUP_GRACE = 10_000;
+const STARTUP_GRACE = 30_000;
 const HELLO_TIMEOUT = 5_000;
 const PROBE_TIMEOUT = 5_000;
 /** Streams that are open at a time, said hello or not. */
@@ -110,7 +115,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   async function silent(nodeId: string): Promise<void> {
     if (stopped) return;
-    sessions.get(nodeId)?.stream.end(new MeshError('unavailable', `no heartbeat for ${SILENCE / 1_000} s`));
+    end(nodeId, new MeshError('unavailable', `no heartbeat for ${SILENCE / 1_000} s`));
     try {
       await writer.run(async () => {
         const node = index.node(nodeId);
@@ -134,7 +139,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       }
       return wanted;
     });
-    drop(node.id, `another session of node ${node.name} has replaced this one`);
+    end(node.id, new MeshError('conflict', `another session of node ${node.name} has replaced this one`));
     const session: Session = { nodeId: node.id, stream, feed: { onEffects: () => {}, stop: () => {} } };
     sessions.set(node.id, session);
     heard(node.id);
@@ -148,12 +153,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     return session;
   }
 
-  function drop(nodeId: string, reason: string): void {
+  function end(nodeId: string, error: MeshError): void {
     const session = sessions.get(nodeId);
     if (session === undefined) return;
     sessions.delete(nodeId);
     session.feed.stop();
-    session.stream.end(new MeshError('conflict', reason));
+    session.stream.end(error);
   }
 
   function onMessage(nodeId: string, message: Incoming, probeId: number): void {
@@ -222,7 +227,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       session?.feed.stop();
       if (session !== undefined && sessions.get(session.nodeId) === session) {
         sessions.delete(session.nodeId);
-        if (!stopped) log.warn({ node: index.node(session.nodeId)?.name }, 'agent disconnected');
+        if (!stopped) {
+          heard(session.nodeId, AGENT_GRACE);
+          log.warn({ node: index.node(session.nodeId)?.name }, 'agent disconnected');
+        }
       }
     }
   }
@@ -272,7 +280,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       });
     },
     drop(nodeId, reason) {
-      drop(nodeId, reason);
+      end(nodeId, new MeshError('conflict', reason));
       reports.forget(nodeId);
       deadlines.delete(nodeId);
       timers.get(nodeId)?.();

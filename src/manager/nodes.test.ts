@@ -38,10 +38,19 @@ describe('nodes', () => {
     await cluster.until(() => endpoints(one.assignment, 80).length === 1);
     const before = await nodes();
     one.close();
-    await cluster.pass(3_000);
+    await cluster.pass(12_000);
     const again = await cluster.agent('node1', { nodeId: one.nodeId, underlay: '192.0.2.1' });
     expect(endpoints(again.assignment, 80)).toHaveLength(1);
     expect((await nodes())[0]).toMatchObject({ state: 'ready', stateSince: before[0]!.stateSince, number: 1 });
+  });
+
+  test('one whose session was closed and that does not come back is down after a longer while', async () => {
+    const one = await cluster.agent('node1');
+    one.close();
+    await cluster.pass(12_000);
+    expect((await nodes())[0]?.state).toBe('ready');
+    await cluster.pass(6_000);
+    expect((await nodes())[0]?.state).toBe('down');
   });
 
   test('a second session of a node replaces the first', async () => {
@@ -145,7 +154,7 @@ describe('a manager that starts again', () => {
   test('counts nodes that stay away as down', async () => {
     await cluster.agent('node1');
     await cluster.restart();
-    await cluster.pass(12_000);
+    await cluster.pass(32_000);
     expect((await nodes())[0]?.state).toBe('down');
   });
 });
@@ -154,7 +163,7 @@ describe('plan', () => {
   test('asks every node about the state that would come, and changes nothing', async () => {
     const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
     await cluster.apply(spec('web', { replicas: 1, ports: [tcp(80)] }));
-    await cluster.until(() => endpoints(two.assignment, 80).length === 1);
+    for (const node of [one, two]) await cluster.until(() => endpoints(node.assignment, 80).length === 1);
     const revision = cluster.store.revision();
     const wanted = [spec('web', { replicas: 3, ports: [tcp(80)] }), spec('new', { mode: 'global', ports: [tcp(81)] })];
     const reply = await cluster.control.plan({ services: wanted.map(specToWire) });

@@ -29,14 +29,23 @@ const cases: [string, string, RegExp][] = [
   ['a key of compose we lack', web((s) => Object.assign(s, { healthcheck: { test: 'true' } })), /healthcheck/],
 ];
 
+/** The store's revision and what is declared: what a refusal must leave alone. */
+async function standing(): Promise<unknown> {
+  const [status] = await rows('status');
+  return [status?.['cluster'], await rows('service', 'ls')];
+}
+
+let before: unknown;
+test('what stands before the refusals', async () => {
+  before = await standing();
+});
+
 for (const [what, manifest, message] of cases) {
   test(`refused: ${what}`, async () => {
-    const before = await rows('service', 'ls');
     const outcome = await applyText(manifest);
     assert.equal(outcome.status, 1, outcome.stdout + outcome.stderr);
     assert.match(outcome.stderr, message);
     assert.doesNotMatch(outcome.stderr, /\n\s+at .*:\d+/, 'a stack trace is no message');
-    assert.deepEqual(await rows('service', 'ls'), before);
   });
 }
 
@@ -52,7 +61,10 @@ test('one bad service keeps the whole file from being applied', async () => {
   const clash = JSON.parse(whoamiManifest({ name: 'clash', replicas: 1, ports: ['8080:80'] }));
   const outcome = await applyText(JSON.stringify({ services: { ...manifest.services, ...clash.services } }));
   assert.equal(outcome.status, 1);
-  assert.ok(!(await rows('service', 'ls')).some((row) => row['name'] === 'good'));
+});
+
+test('no refusal changed anything', async () => {
+  assert.deepEqual(await standing(), before);
 });
 
 test('usage errors are exit status 2 and suggest the nearest word', async () => {
