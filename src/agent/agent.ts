@@ -63,6 +63,7 @@ export interface AgentInfo {
   /** The manager it is connected to. */
   manager: string | undefined;
   kernelObjects: number;
+  /** Of the driver, but sends, messages and firewall runs are those of changes alone: what a change costs, not the looks in between. */
   counters: KernelCounters & { repairs: number };
   conditions: string[];
 }
@@ -313,7 +314,7 @@ export function createAgent(options: AgentOptions): Agent {
       revision: settled.revision,
       manager: session?.manager(),
       kernelObjects: reconciler.have().size,
-      counters: { ...kernel.counters(), repairs: reconciler.repairs() },
+      counters: { ...kernel.counters(), ...reconciler.cost() },
       conditions: conditions.list(),
     }),
     diff: () => stepsTo(() => reconciler.want()),
