@@ -56,7 +56,7 @@ export interface AgentOptions {
   connect(address: string): DispatchConnection;
 }
 
-export interface AgentInfo {
+interface AgentInfo {
   nodeId: string;
   /** Newest assignment the kernel holds; 0 before the first. */
   revision: number;

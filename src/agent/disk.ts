@@ -7,7 +7,7 @@ import type { Log } from '../base/log.ts';
 import type { Assignment } from '../model/assignment.ts';
 
 /** Who this node is, as its cluster told it. */
-export interface Identity {
+interface Identity {
   clusterId: string;
   nodeId: string;
   name: string;

@@ -19,14 +19,14 @@ import { hostResolvConf, taskEnvironment } from './task-environment.ts';
  */
 
 /** A process held by a pidfd. */
-export interface HeldProcess {
+interface HeldProcess {
   /** By number; throws when the process has ended. */
   signal(signal: number): void;
   close(): void;
 }
 
 /** What this driver needs of the operating system; src/kernel/process.ts has it. */
-export interface ProcessSystem {
+interface ProcessSystem {
   taskShimPath(): string;
   /** Throws (ESRCH) when there is no such process, or with `startTime` not that one. */
   watchProcess(pid: number, onExit: () => void, startTime?: number): HeldProcess;

@@ -16,7 +16,7 @@ export interface ProcessId {
   startTime: number;
 }
 
-export interface TaskRecord {
+interface TaskRecord {
   task: AssignedTask;
   /** /proc/sys/kernel/random/boot_id of the boot it was started in. */
   bootId: string;

@@ -3,14 +3,15 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { processStartTime, taskShimPath, watchProcess } from '../../native/index.ts';
 import { systemClock } from '../base/clock.ts';
 import { silentLog } from '../base/log.ts';
+import { processStartTime, taskShimPath, watchProcess } from '../kernel/process.ts';
 import type { AssignedTask } from '../model/assignment.ts';
-import { createProcessRuntime } from './process.ts';
-import type { EndedTask, LiveTask, Runtime, TaskLaunch } from './runtime.ts';
+import { createProcessRuntime } from '../runtime/process.ts';
+import type { EndedTask, LiveTask, Runtime, TaskLaunch } from '../runtime/runtime.ts';
 
-// The real shim, in the netns the tests run in. Every agent of these tests is one runtime; closing it is its crash.
+// The runtime of src/runtime on the real shim (whose doors are in src/kernel, so it meets them only here), in the netns the
+// tests run in. Every agent of these tests is one runtime; closing it is its crash.
 
 let directory: string;
 const runtimes: Runtime[] = [];
