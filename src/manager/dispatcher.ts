@@ -34,14 +34,10 @@ const HEARTBEAT_SECONDS = 2;
 /** Three heartbeats: how long a node with an open session may be silent. */
 const SILENCE = 3 * HEARTBEAT_SECONDS * 1_000;
 /**
- * A session that was closed says that the node's kernel is alive: its agent is restarted or upgraded, and its ports and
- * tasks go on without it. So it gets longer, ms, than one that fell silent.
+ * How long, ms, an agent may be away whose session was closed: its node's kernel is alive and said so, its ports and
+ * tasks go on without it while it is restarted or upgraded. The same after a start of the manager itself.
  */
-const AGENT_GRACE = 15_000;
-/** A timer this late, ms, means that this process stood still: what agents sent meanwhile is not read yet. */
-const STALL = 1_000;
-/** After a start agents need a while to notice that the manager is back. */
-const STARTUP_GRACE = 30_000;
+const AGENT_GRACE = 30_000;
 const HELLO_TIMEOUT = 5_000;
 const PROBE_TIMEOUT = 5_000;
 /** Streams that are open at a time, said hello or not. */
@@ -287,7 +283,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       timers.delete(nodeId);
     },
     start() {
-      for (const node of index.nodes()) if (node.state === 'ready') heard(node.id, STARTUP_GRACE);
+      for (const node of index.nodes()) if (node.state === 'ready') heard(node.id, AGENT_GRACE);
     },
     stop() {
       stopped = true;

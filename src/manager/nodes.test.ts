@@ -47,9 +47,9 @@ describe('nodes', () => {
   test('one whose session was closed and that does not come back is down after a longer while', async () => {
     const one = await cluster.agent('node1');
     one.close();
-    await cluster.pass(12_000);
+    await cluster.pass(25_000);
     expect((await nodes())[0]?.state).toBe('ready');
-    await cluster.pass(6_000);
+    await cluster.pass(7_000);
     expect((await nodes())[0]?.state).toBe('down');
   });
 
