@@ -38,6 +38,8 @@ const SILENCE = 3 * HEARTBEAT_SECONDS * 1_000;
  * tasks go on without it while it is restarted or upgraded. The same after a start of the manager itself.
  */
 const AGENT_GRACE = 30_000;
+/** A timer this late, ms, means that this process stood still: what agents sent meanwhile is not read yet. */
+const STALL = 1_000;
 const HELLO_TIMEOUT = 5_000;
 const PROBE_TIMEOUT = 5_000;
 /** Streams that are open at a time, said hello or not. */
