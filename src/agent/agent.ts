@@ -63,7 +63,6 @@ interface AgentInfo {
   /** The manager it is connected to. */
   manager: string | undefined;
   kernelObjects: number;
-  /** Of the driver, but sends, messages and firewall runs are those of changes alone: what a change costs, not the looks in between. */
   counters: KernelCounters & { repairs: number };
   conditions: string[];
 }
@@ -314,7 +313,7 @@ export function createAgent(options: AgentOptions): Agent {
       revision: settled.revision,
       manager: session?.manager(),
       kernelObjects: reconciler.have().size,
-      counters: { ...kernel.counters(), ...reconciler.cost() },
+      counters: { ...kernel.counters(), repairs: reconciler.repairs() },
       conditions: conditions.list(),
     }),
     diff: () => stepsTo(() => reconciler.want()),

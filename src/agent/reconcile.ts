@@ -36,8 +36,8 @@ export interface Reconciler {
   have(): ReadonlyMap<string, KernelObject>;
   /** Why an object is not as wanted, in words; by its key. */
   failures(): ReadonlyMap<string, string>;
-  /** What changing the kernel has cost so far, looks not counted; `repairs`: steps because somebody else changed something. */
-  cost(): { sends: number; messages: number; firewallRuns: number; repairs: number };
+  /** Steps taken because somebody else changed something. */
+  repairs(): number;
   /** Resolves when the work under way is done; no more is begun. */
   stop(): Promise<void>;
 }
@@ -75,7 +75,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   let revision = 0;
   let held = true;
   let stopped = false;
-  const cost = { sends: 0, messages: 0, firewallRuns: 0, repairs: 0 };
+  let repairs = 0;
   let retries = 0;
   let retryPending = false;
   let running: Promise<void> | undefined;
@@ -189,7 +189,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
 
   function tellOfRepairs(ops: readonly Op[]): void {
     if (ops.length === 0) return;
-    cost.repairs += ops.length;
+    repairs += ops.length;
     const steps = ops.slice(0, SAID).flatMap(renderOp);
     const more = ops.length > 1 ? ` (and ${ops.length - 1} steps more)` : '';
     log.warn(
@@ -244,7 +244,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   /** Takes the steps; `have` is then `goal` among `keys`, but for what the kernel refused. */
   async function carryOut(ops: Op[], keys: readonly string[], goal: ReadonlyMap<string, KernelObject>): Promise<void> {
     for (const op of ops) log.debug({ steps: renderOp(op) }, 'kernel');
-    const refused = ops.length === 0 ? [] : await applied(ops);
+    const refused: ApplyReport['failed'] = ops.length === 0 ? [] : (await kernel.apply(ops)).failed;
     const refusedKeys = new Set(refused.map(({ op }) => keyOf(op.object)));
     for (const key of keys) {
       if (refusedKeys.has(key)) continue;
@@ -262,14 +262,6 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
         options.onNetnsMade(object.netns);
     }
     settleRetries(refused.map(({ op }) => op));
-  }
-
-  async function applied(ops: readonly Op[]): Promise<ApplyReport['failed']> {
-    const report = await kernel.apply(ops);
-    cost.sends += report.sends;
-    cost.messages += report.messages;
-    cost.firewallRuns += report.firewallRuns;
-    return report.failed;
   }
 
   function settleRetries(refused: readonly Op[]): void {
@@ -353,7 +345,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     want: () => want,
     have: () => have,
     failures: () => failed,
-    cost: () => ({ ...cost }),
+    repairs: () => repairs,
     async stop() {
       stopped = true;
       looks.length = 0;
