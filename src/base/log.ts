@@ -4,7 +4,10 @@ export type Log = Logger;
 
 /** JSON lines on standard error; journald and people with `jq` both read them. */
 export function createLog(level: string, bindings: Record<string, unknown> = {}): Log {
-  return pino({ level, base: bindings, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ fd: 2, sync: true }));
+  return pino(
+    { level, base: bindings, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ fd: 2, sync: true }),
+  );
 }
 
 /** A log that says nothing, for tests and short-lived commands. */

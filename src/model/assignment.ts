@@ -16,7 +16,7 @@ export interface AssignedNetwork {
   /** `ingress` is the one that carries published ports. */
   name: string;
   vni: number;
-  subnets: { family: Family; cidr: Cidr; /** This node's own block. */ block: Cidr }[];
+  subnets: { family: Family; cidr: Cidr /** This node's own block. */; block: Cidr }[];
 }
 
 /** Another node as seen from this one. */
