@@ -46,7 +46,13 @@ export const GOALS: readonly Goal[] = [
   cost('converge', 'fifty', 'all_doors', 0.02, '50 services until all 150 doors answer, ms'),
   cost('converge', 'scale-down', 'last_answer', 0.2, 'until the last answer of a removed task, ms'),
   cost('converge', 'killed', 'replaced', 0.1, 'a task is killed until its replacement answers, ms'),
-  cost('footprint', 'fifty-node3', 'daemon_rss', 0.8, 'what one worker node runs, 50 services: dockerd + containerd, meshd; MB'),
+  cost(
+    'footprint',
+    'fifty-node3',
+    'daemon_rss',
+    0.8,
+    'what one worker node runs, 50 services: dockerd + containerd, meshd; MB',
+  ),
   cost('program', 'cold-20000', 'time', 0.2, '20k services × 2 real servers into an empty kernel, ms', {
     rival: 'ipvsadm',
   }),

@@ -76,7 +76,7 @@ function table(bench: string): string[] {
   const here = [...results.values()].filter((result) => result.bench === bench);
   const cases = new Map<string, string>();
   for (const { case: name, metric, unit } of here) {
-    const path = name.replace(/-bare$/, '-remote');
+    const path = name.replace(/-bare(?=-\d|$)/, '-remote');
     if (bench === 'packets' || bench === 'tcp') cases.set(`${path} ${metric}`, unit);
     else cases.set(`${name} ${metric}`, unit);
   }
@@ -85,7 +85,7 @@ function table(bench: string): string[] {
   for (const [id, unit] of cases) {
     const [name = '', metric = ''] = id.split(' ');
     const cells = shown.map((system) => {
-      const place = system === 'bare' ? name.replace(/-(remote|local)$/, '-bare') : name;
+      const place = system === 'bare' ? name.replace(/-(remote|local)(?=-\d|$)/, '-bare') : name;
       const result = results.get(keyOf(bench, place, system, metric));
       const docker = results.get(keyOf(bench, name, 'docker', metric));
       if (result === undefined) return '';

@@ -22,7 +22,7 @@ export function readResults(path: string): Map<string, Result> {
   for (const line of readFileSync(path, 'utf8').split('\n')) {
     if (line === '') continue;
     const result = JSON.parse(line) as Result;
-    const floor = `${result.bench} ${result.case.replace(/(bare|remote|local)$/, '')} ${result.metric}`;
+    const floor = `${result.bench} ${result.case.replace(/(bare|remote|local)(?=-\d|$)/, '')} ${result.metric}`;
     if (result.system === 'bare') bare.set(floor, result.value);
     else {
       const value = bare.get(floor);
