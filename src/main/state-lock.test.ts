@@ -47,6 +47,7 @@ it('is taken over when the number now belongs to another process, or to another 
 it('says what to do when the directory cannot be used', () => {
   writeFileSync(join(stateDir, 'file'), '');
   expect(() => lockStateDir(join(stateDir, 'file'), processStartTime)).toThrow(/give another --state-dir/);
+  expect(() => lockStateDir('/proc/no/such', processStartTime)).toThrow(/give another --state-dir/);
 });
 
 function bootId(): string {

@@ -1,5 +1,5 @@
-import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { MeshError, messageOf } from '../base/errors.ts';
 
 export interface StateLock {
@@ -23,7 +23,7 @@ export function lockStateDir(stateDir: string, startTimeOf: (pid: number) => num
   const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   const self: Holder = { pid: process.pid, startTime: startTimeOf(process.pid) ?? 0, bootId };
   try {
-    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+    makeDirectory(stateDir);
     writeFileSync(mine, JSON.stringify(self), { mode: 0o600 });
   } catch (thrown) {
     const { code } = thrown as NodeJS.ErrnoException;
@@ -49,6 +49,14 @@ export function lockStateDir(stateDir: string, startTimeOf: (pid: number) => num
     rmSync(mine, { force: true });
   }
   throw new MeshError('conflict', `another meshd is just starting on ${stateDir}`);
+}
+
+/** mkdir -p; Node's own recursive one never ends where the kernel answers ENOENT for every name, as in /proc. */
+function makeDirectory(path: string): void {
+  if (existsSync(path)) return;
+  const parent = dirname(path);
+  if (parent !== path) makeDirectory(parent);
+  mkdirSync(path, { mode: 0o700 });
 }
 
 /** link(2) is the step only one can take. */
