@@ -38,17 +38,24 @@ export function processIo(): Io {
     environment: process.env,
     input: process.stdin,
     now: Date.now,
-    sleep: (milliseconds, signal) =>
-      new Promise((resolve) => {
-        const timer = setTimeout(resolve, milliseconds);
-        signal.addEventListener('abort', () => {
-          clearTimeout(timer);
-          resolve();
-        });
-      }),
+    sleep,
     onInterrupt(callback) {
       process.on('SIGINT', callback);
       return () => process.off('SIGINT', callback);
     },
   };
+}
+
+/** The listener goes with the sleep: thousands of short ones may share one signal. */
+function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    const timer = setTimeout(end, milliseconds);
+    if (signal.aborted) end();
+    else signal.addEventListener('abort', end);
+  });
 }
