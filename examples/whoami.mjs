@@ -15,7 +15,10 @@ const server = createServer((request, response) => {
   if (wait > 0) setTimeout(answer, Math.min(wait, 60_000));
   else answer();
 });
-server.keepAliveTimeout = 120_000;
+// An open connection is the client's to close; by default Node would after a minute without a request.
+server.headersTimeout = 0;
+server.requestTimeout = 0;
+server.keepAliveTimeout = 600_000;
 server.listen(Number(process.env.PORT ?? 80), '::');
 
 const { UDP_PORT } = process.env;
