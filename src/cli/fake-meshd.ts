@@ -246,6 +246,7 @@ export function aTask(given: Partial<Task> = {}, state = 'running', error = ''):
     desired: 'running',
     status: { state, message: '', error, since: 1000, ...(state === 'running' ? { pid: 77 } : {}) },
     restarts: 0,
+    generation: 1,
     command: ['node', 'whoami.mjs'],
     ports: [{ protocol: 'tcp', target: 80, published: 8080, mode: 'ingress' }],
     ...given,

@@ -73,6 +73,7 @@ export function taskToWire(task: Task, nodeName: string): wire.Task {
     restarts: task.restarts,
     command: task.spec.command,
     ports: task.spec.ports.map(portSpecToWire),
+    generation: task.generation,
   };
 }
 
