@@ -113,7 +113,8 @@ function late(all: readonly ServiceProgress[], limit: number): string {
   const parts = all
     .filter(({ done }) => !done)
     .map(({ name, running, wanted, leaving, lines }) => {
-      const trouble = lines.find((line) => line.trouble !== '')?.trouble;
+      const reasons = [...lines.map((line) => line.trouble), ...lines.map((line) => line.reason)];
+      const trouble = reasons.find((reason) => reason !== '');
       const rest = leaving === 0 ? '' : `, ${leaving} still leaving`;
       return `${name}: ${running} of ${wanted} tasks run${rest}${trouble === undefined ? '' : ` (${trouble})`}`;
     });

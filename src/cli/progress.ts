@@ -1,6 +1,6 @@
 import type { Node, Service, Task, WatchEvent } from '../rpc/gen/mesh.ts';
 import { clean, truncate } from './table.ts';
-import { hasEnded, taskName, troubleOf } from './task-text.ts';
+import { hasEnded, isOrdinary, taskName, troubleOf } from './task-text.ts';
 
 /** What the watch has told so far. */
 export interface Seen {
@@ -33,12 +33,12 @@ export interface ServiceProgress {
   name: string;
   /** Tasks there should be. */
   wanted: number;
-  /** Tasks that run, or ran to their end as they should. */
+  /** Tasks of the service's generation that run, or ran to their end as they should. */
   running: number;
   /** Tasks that are on their way out of a node that can still say so. */
   leaving: number;
-  /** One line for each wanted task: `1/3: running on node2`. */
-  lines: { text: string; running: boolean; trouble: string }[];
+  /** One line for each wanted task: `1/3: running on node2`. Trouble is what keeps it from running for longer than usual. */
+  lines: { text: string; running: boolean; reason: string; trouble: string }[];
   done: boolean;
   /** Why it will never be done, when that is sure. */
   hopeless?: string;
@@ -53,34 +53,44 @@ export function progressOf(seen: Seen, serviceId: string): ServiceProgress {
   const tasks = [...seen.tasks.values()].filter((task) => task.serviceId === serviceId);
   const condition = service.spec?.restart?.condition ?? 'any';
   const live = tasks.filter((task) => task.desired === 'running' && !hasEnded(task));
-  // A slot without a live task shows its newest dead one: that is where the reason is.
+  const isNew = (task: Task) => task.generation === service.taskGeneration;
+  // Of a slot the task of the new generation is shown while it takes over. A slot without a live task shows its newest
+  // dead one: that is where the reason is.
+  const rank = (task: Task) => Number(live.includes(task)) * 2 + Number(isNew(task));
   const bySlot = new Map<number, Task>();
   for (const task of tasks.filter(({ desired }) => desired !== 'remove')) {
     const shown = bySlot.get(task.slot);
     const better =
       shown === undefined ||
-      (live.includes(task) && !live.includes(shown)) ||
-      (!live.includes(shown) && task.createdAt > shown.createdAt);
+      rank(task) > rank(shown) ||
+      (rank(task) === rank(shown) && task.createdAt > shown.createdAt);
     if (better && (live.includes(task) || hasEnded(task))) bySlot.set(task.slot, task);
   }
   const shown = [...bySlot.values()].sort(
     (a, b) => Number(live.includes(b)) - Number(live.includes(a)) || a.slot - b.slot,
   );
   const global = service.spec?.mode === 'global';
-  const wanted = global ? Math.max(service.desired, live.length) : (service.spec?.replicas ?? 0);
+  const wanted = global ? Math.max(service.desired, new Set(live.map(({ slot }) => slot)).size) : (service.spec?.replicas ?? 0);
   const slots = shown.slice(0, wanted).sort((a, b) => a.slot - b.slot);
-  const finished = slots.filter((task) => task.status?.state === 'complete' && condition !== 'any').length;
-  const running = live.filter((task) => task.status?.state === 'running').length + finished;
+  const finished = slots.filter(
+    (task) => isNew(task) && task.status?.state === 'complete' && condition !== 'any',
+  ).length;
+  const running = live.filter((task) => isNew(task) && task.status?.state === 'running').length + finished;
   const leaving = tasks.filter(
     (task) => task.desired !== 'running' && !hasEnded(task) && seen.nodes.get(task.nodeId ?? '')?.state === 'ready',
   ).length;
-  const failed = condition === 'none' ? slots.find((task) => task.status?.state === 'failed') : undefined;
+  const failed =
+    condition === 'none' ? slots.find((task) => isNew(task) && task.status?.state === 'failed') : undefined;
+  const lines = Array.from({ length: wanted }, (_, index) => {
+    const task = slots[index];
+    return lineOf(task, task === undefined || isNew(task), lastEnd(task, tasks), index + 1, wanted);
+  });
   return {
     name: service.name,
     wanted,
     running,
     leaving,
-    lines: Array.from({ length: wanted }, (_, index) => lineOf(slots[index], index + 1, wanted)),
+    lines,
     done: seen.ready && running === wanted && live.length + finished === wanted && leaving === 0,
     ...(failed === undefined
       ? {}
@@ -90,12 +100,30 @@ export function progressOf(seen: Seen, serviceId: string): ServiceProgress {
   };
 }
 
-function lineOf(task: Task | undefined, index: number, wanted: number): ServiceProgress['lines'][number] {
+/** Why the task before one that waits for its start ended; empty when there is nothing to tell. */
+function lastEnd(task: Task | undefined, tasks: readonly Task[]): string {
+  if (task?.status?.state !== 'new') return '';
+  const ended = tasks
+    .filter(({ slot, generation }) => slot === task.slot && generation === task.generation)
+    .filter(hasEnded)
+    .sort((a, b) => b.createdAt - a.createdAt);
+  return ended[0] === undefined ? '' : clean(troubleOf(ended[0]));
+}
+
+function lineOf(
+  task: Task | undefined,
+  isNew: boolean,
+  lastEnd: string,
+  index: number,
+  wanted: number,
+): ServiceProgress['lines'][number] {
   const state = task?.status?.state ?? 'new';
   const where = task === undefined || task.nodeName === '' ? '' : ` on ${task.nodeName}`;
-  const trouble = task === undefined ? '' : clean(troubleOf(task));
-  const text = `${index}/${wanted}: ${state}${where}${trouble === '' ? '' : `: ${trouble}`}`;
-  return { text, running: state === 'running', trouble };
+  const own = task === undefined ? '' : clean(troubleOf(task));
+  const reason = own === '' ? lastEnd : own;
+  const said = own !== '' ? `: ${own}` : lastEnd === '' ? '' : `, the one before: ${lastEnd}`;
+  const text = `${index}/${wanted}: ${state}${where}${isNew ? '' : ', to be replaced'}${said}`;
+  return { text, running: isNew && state === 'running', reason, trouble: isOrdinary(reason) ? '' : reason };
 }
 
 /** The lines a terminal shows: everything for up to `room` tasks, else those that do not run yet. */

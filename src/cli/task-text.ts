@@ -22,12 +22,18 @@ export function sortTasks(tasks: readonly Task[]): Task[] {
   );
 }
 
+/** States in which a task is on its way, or should have come further; its message says why it is not. */
+const UNFINISHED = new Set(['new', 'pending', 'assigned', 'starting', 'failed']);
+
 /** What is wrong with a task, or why it is not further, in words. */
 export function troubleOf(task: Task): string {
   const { state = '', error = '', message = '' } = task.status ?? {};
   if (error !== '') return error;
-  return state === 'pending' || state === 'failed' ? message : '';
+  return UNFINISHED.has(state) ? message : '';
 }
+
+/** What an agent says of every task that starts, until it has had its time: no trouble yet. */
+export const isOrdinary = (trouble: string): boolean => /^(starting the process|waiting for \d.*)$/.test(trouble);
 
 export function taskRow(task: Task) {
   const { status } = task;
@@ -47,6 +53,7 @@ export function taskRow(task: Task) {
     pid: status?.pid ?? null,
     exitCode: status?.exitCode ?? null,
     restarts: task.restarts,
+    generation: task.generation,
     addresses: task.addresses,
     ports: task.ports,
     createdAt: task.createdAt,

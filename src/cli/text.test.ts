@@ -4,7 +4,7 @@ import { aNode, aService, aSpec, aTask } from './fake-meshd.ts';
 import { nothingSeen, progressLines, progressOf, type Seen } from './progress.ts';
 import { commandText, portsText } from './service-text.ts';
 import { renderDetails, renderTable, truncate } from './table.ts';
-import { sortTasks } from './task-text.ts';
+import { sortTasks, troubleOf } from './task-text.ts';
 
 test('ages', () => {
   const ages = [
@@ -148,9 +148,48 @@ describe('progress', () => {
     ]);
     const again = task('n', 1, { createdAt: 9, nodeName: '' }, 'new');
     expect(progressOf(seenOf(two, dead, again), 's-web').lines.map(({ text }) => text)).toEqual([
-      '1/2: new',
+      '1/2: new, the one before: exit status 3',
       '2/2: new',
     ]);
+  });
+
+  test('a task waiting for its restart keeps the reason of the newest one before it, of the same generation', () => {
+    const dead = task('a', 1, { createdAt: 5 }, 'failed', 'exit status 3');
+    const older = task('o', 1, { createdAt: 2 }, 'failed', 'exit status 2');
+    const again = task('n', 1, { createdAt: 9, nodeName: '' }, 'new');
+    const troubles = (seen: Seen) => progressOf(seen, 's-web').lines.map(({ trouble }) => trouble);
+    expect(troubles(seenOf(two, older, again, dead))).toEqual(['exit status 3', '']);
+    expect(troubles(seenOf({ ...two, taskGeneration: 2 }, dead, { ...again, generation: 2 }))).toEqual(['', '']);
+  });
+
+  test('a task that does not get ready says why; what every start says is no trouble', () => {
+    const starting = (message: string) =>
+      aTask({ status: { state: 'starting', message, error: '', since: 1, pid: 7, exitCode: undefined } });
+    const lines = (message: string) => progressOf(seenOf(two, starting(message)), 's-web').lines[0];
+    const loopback = 'the process runs but 80/tcp is only on 127.0.0.1:80; bind 0.0.0.0';
+    expect(troubleOf(starting(loopback))).toBe(loopback);
+    expect(lines(loopback)).toMatchObject({ text: `1/2: starting on node2: ${loopback}`, trouble: loopback });
+    expect(lines('waiting for 80/tcp')).toMatchObject({
+      text: '1/2: starting on node2: waiting for 80/tcp',
+      reason: 'waiting for 80/tcp',
+      trouble: '',
+    });
+    expect(lines('waiting for its network: ENOMEM')?.trouble).toBe('waiting for its network: ENOMEM');
+  });
+
+  test('tasks of an older generation do not count: they are about to be replaced', () => {
+    const next = { ...two, taskGeneration: 2 };
+    const old = [task('a', 1), task('b', 2)];
+    expect(progressOf(seenOf(next, ...old), 's-web')).toMatchObject({ running: 0, done: false });
+    const half = progressOf(seenOf(next, ...old, task('c', 1, { generation: 2 }, 'starting')), 's-web');
+    expect([half.running, half.done, half.lines.map(({ text }) => text)]).toEqual([
+      0,
+      false,
+      ['1/2: starting on node2', '2/2: running on node2, to be replaced'],
+    ]);
+    const made = [task('c', 1, { generation: 2 }), task('d', 2, { generation: 2 })];
+    expect(progressOf(seenOf(next, ...old, ...made), 's-web')).toMatchObject({ running: 2, done: false });
+    expect(progressOf(seenOf(next, ...made), 's-web')).toMatchObject({ running: 2, done: true });
   });
 
   test('none wanted, global, and tasks that may end', () => {
