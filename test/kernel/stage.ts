@@ -39,6 +39,7 @@ export function sh(command: string): string {
   return execFileSync('sh', ['-c', command], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
+/** What a tool prints with `-j`; it prints nothing at all for an empty list. */
 export function json<T>(command: string): T[] {
   const text = sh(command).trim();
   return text === '' ? [] : (JSON.parse(text) as T[]);
@@ -59,6 +60,7 @@ function kernelVersion(): { major: number; minor: number } {
   return { major, minor };
 }
 
+/** Waits that many ms. */
 export function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

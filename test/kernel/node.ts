@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { silentLog } from '../../src/base/log.ts';
+import { diff } from '../../src/diff/diff.ts';
+import type { ApplyReport, Kernel } from '../../src/kernel/kernel.ts';
+import { openLinuxKernel } from '../../src/kernel/linux.ts';
+import type { Assignment } from '../../src/model/assignment.ts';
+import { type KernelObject, keyOf, stateOf } from '../../src/model/kernel-state.ts';
+import { threeNodes } from '../../src/plan/assignments.test-data.ts';
+import { expected, listed } from './listings.ts';
+import { NETWORK, pause, sh, TASK, wantOf, withoutIpvs } from './stage.ts';
+
+/** The one node that the driver's tests build, one after the other: what it should hold, and the kernel that holds it. */
+
+export const FAMILIES = ['inet', 'inet6'] as const;
+export const assignment: Assignment = threeNodes(FAMILIES);
+/** Options of tests that need IPVS. */
+export const ipvs = { skip: withoutIpvs ? 'left out by MESH_DRIVER_WITHOUT' : false };
+
+let opened: Kernel | undefined;
+
+export const node = {
+  want: wantOf(assignment) as ReadonlyMap<string, KernelObject>,
+  get kernel(): Kernel {
+    assert.ok(opened, 'openNode comes first');
+    return opened;
+  },
+};
+
+/** Opens the node's kernel; everything else here needs it. */
+export async function openNode(): Promise<void> {
+  opened = await openLinuxKernel({ log: silentLog(), wanted: () => node.want });
+}
+
+/** Brings the kernel to a state in one diff and apply, and checks that a fresh look agrees. */
+export async function reach(state: ReadonlyMap<string, KernelObject>): Promise<void> {
+  const { failed } = await node.kernel.apply(diff(await node.kernel.observe(), state));
+  assert.deepEqual(messages(failed), []);
+  const left = diff(await node.kernel.observe(), state);
+  assert.deepEqual(
+    left.map(({ verb, object }) => `${verb} ${keyOf(object)}`),
+    [],
+  );
+}
+
+/** What a change of the assignment costs when only what it changes is diffed. */
+export async function costOf(next: Assignment): Promise<ApplyReport> {
+  const target = wantOf(next);
+  const report = await node.kernel.apply(diff(stateOf(node.want.values()), target));
+  node.want = target;
+  assert.deepEqual(messages(report.failed), []);
+  assert.deepEqual(diff(await node.kernel.observe(), node.want), []);
+  return report;
+}
+
+/** Does a damage, checks that it is seen, and repairs it. */
+export async function repair(command: string): Promise<void> {
+  sh(command);
+  assert.notDeepEqual(diff(await node.kernel.observe(), node.want), [], 'the damage is not seen');
+  // Deleting a netns by hand ends its links later than the command; a repair may need a second go.
+  for (let i = 0; i < 100; i++) {
+    const { failed } = await node.kernel.apply(diff(await node.kernel.observe(), node.want));
+    if (failed.length === 0 && diff(await node.kernel.observe(), node.want).length === 0) break;
+    await pause(50);
+  }
+  await reach(node.want);
+}
+
+/** The real tools list exactly what is wanted, in each of the node's namespaces. */
+export function assertListed(): void {
+  for (const netns of ['host', 'mesh-lb', NETWORK, TASK]) {
+    assert.deepEqual(listed(netns, { ipvs: !withoutIpvs }), expected(netns, node.want.values()), netns);
+  }
+}
+
+/** What the failures of an apply said. */
+export function messages(failed: readonly { error: Error }[]): string[] {
+  return failed.map(({ error }) => error.message);
+}
+
+/** A wanted object of a kind; throws when none fits. */
+export function one<K extends KernelObject['kind']>(
+  kind: K,
+  fits: (object: Extract<KernelObject, { kind: K }>) => boolean = () => true,
+): Extract<KernelObject, { kind: K }> {
+  for (const object of node.want.values()) {
+    if (object.kind !== kind) continue;
+    const candidate = object as Extract<KernelObject, { kind: K }>;
+    if (fits(candidate)) return candidate;
+  }
+  throw new Error(`no ${kind} is wanted`);
+}

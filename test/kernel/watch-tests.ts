@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Scope } from '../../src/kernel/kernel.ts';
+import type { KernelObject } from '../../src/model/kernel-state.ts';
+import { task } from '../../src/plan/assignments.test-data.ts';
+import { assignment, costOf, FAMILIES, node, reach } from './node.ts';
+import { NETWORK, pause, sh, TASK } from './stage.ts';
+
+/** What the driver hears of what others do. */
+export function testWatch(): void {
+  test('hears what others change, where and what; its own work wakes nobody', async () => {
+    const scopes: Scope[] = [];
+    const stop = node.kernel.watch((scope) => scopes.push(scope));
+    const heard = async (what: string, is: (scope: Scope) => boolean) => {
+      for (let i = 0; i < 200 && !scopes.some(is); i++) await pause(50);
+      assert.ok(scopes.some(is), `${what}: ${JSON.stringify(scopes)}`);
+    };
+    const about = (netns: string, kind: KernelObject['kind']) => (scope: Scope) =>
+      (scope.netns?.includes(netns) ?? true) && (scope.kinds?.includes(kind) ?? true);
+    try {
+      // Everything the driver can do, then something foreign: the first that is heard must be the foreign one.
+      const task2 = task('bbbbbbbbbbbb', 1, 2, FAMILIES);
+      await costOf({ ...assignment, tasks: [...assignment.tasks, task2], peers: assignment.peers.slice(1) });
+      await costOf(assignment);
+      sh(`ip -n ${NETWORK} neigh del 10.252.2.0 dev vxlan0`);
+      await heard('a deleted neighbour', about(NETWORK, 'neighbour'));
+      assert.deepEqual(scopes, [{ netns: [NETWORK], kinds: ['neighbour'] }]);
+      await reach(node.want);
+
+      const cases: [string, string, string, KernelObject['kind']][] = [
+        [`ip -n ${TASK} addr flush dev eth0`, 'addresses', TASK, 'address'],
+        [`ip -n ${NETWORK} route del 10.252.2.0/24`, 'a route', NETWORK, 'route'],
+        [`ip -n ${NETWORK} rule del priority 10002`, 'a rule', NETWORK, 'rule'],
+        [`bridge -n ${NETWORK} fdb del 02:6d:65:73:00:02 dev vxlan0`, 'a forwarding entry', NETWORK, 'fdb'],
+        ['ip -n mesh-lb link set host0 mtu 1400', 'the far end of a pair, told for its near end', 'host', 'veth'],
+        [`ip -n ${NETWORK} link del vxlan0`, 'a vxlan device', NETWORK, 'vxlan'],
+        ['ip link del mesh0', "the host's veth", 'host', 'veth'],
+        [`ip netns del ${TASK}`, 'a netns', TASK, 'netns'],
+        ['ip netns add mesh-task-new', 'a new netns', 'mesh-task-new', 'netns'],
+        ['ip -n mesh-lb link set lo down', 'loopback', 'mesh-lb', 'netns'],
+      ];
+      if (sh('iptables -V').includes('nf_tables')) {
+        cases.push(['iptables -t nat -F MESH-OUTPUT', 'a chain', 'host', 'chain']);
+        cases.push(['iptables -t nat -D OUTPUT -j MESH-OUTPUT', 'a jump', 'host', 'jump']);
+      }
+      for (const [command, what, netns, kind] of cases) {
+        scopes.length = 0;
+        sh(command);
+        await heard(what, about(netns, kind));
+        await reach(node.want);
+      }
+    } finally {
+      stop();
+    }
+  });
+}
