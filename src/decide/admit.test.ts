@@ -65,3 +65,19 @@ test('a port twice in one service is refused, the same number in two protocols i
   const both = service({ ports: [port(53), port(53, { protocol: 'udp' })] }).spec;
   expect(admit(both, undefined, []).action).toBe('created');
 });
+
+test.each([
+  [2377, 'tcp', "published port 2377/tcp would take the manager's port on every node; choose another"],
+  [4789, 'udp', "published port 4789/udp would take the mesh's own VXLAN port on every node; choose another"],
+  [22, 'tcp', "published port 22/tcp would take sshd's port on every node; choose another"],
+] as const)('%d/%s belongs to the nodes themselves', (published, protocol, words) => {
+  const wanted = service({ ports: [port(published, { protocol })] });
+  expect(() => admit(wanted.spec, undefined, [])).toThrow(words);
+  expect(() => admit(wanted.spec, service({}), [])).toThrow(words);
+  const otherwise = protocol === 'tcp' ? 'udp' : 'tcp';
+  expect(admit(service({ ports: [port(published, { protocol: otherwise })] }).spec, undefined, []).action).toBe(
+    'created',
+  );
+  // Who had it before it was refused can still be scaled.
+  expect(admit({ ...wanted.spec, replicas: 4 }, wanted, [wanted]).action).toBe('updated');
+});

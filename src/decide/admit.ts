@@ -23,7 +23,12 @@ export interface Admission {
 export function admit(spec: ServiceSpec, current: Service | undefined, others: Iterable<Service>): Admission {
   const owners = portOwners(others, current?.id);
   refuseTwice(spec);
-  for (const port of spec.ports) refuseConflict(port, owners);
+  for (const port of spec.ports) {
+    // A service stored before a port was refused stays as it is; it need not be removed to be scaled.
+    const had = current?.spec.ports.some((old) => old.published === port.published && old.protocol === port.protocol);
+    if (had !== true) refuseReserved(port);
+    refuseConflict(port, owners);
+  }
   if (current !== undefined && current.spec.mode !== spec.mode) {
     throw new MeshError(
       'invalid',
@@ -70,6 +75,24 @@ function refuseTwice(spec: ServiceSpec): void {
     if (seen.has(key)) throw new MeshError('invalid', `service ${spec.name} publishes port ${key} twice: remove one`);
     seen.add(key);
   }
+}
+
+/**
+ * Ports that nodes themselves cannot do without: the mesh takes a published port on every node, before any program that
+ * listens there. 2377 is the manager's default; one that listens elsewhere is not known here.
+ */
+const RESERVED: Readonly<Record<string, string>> = {
+  '2377/tcp': "the manager's port",
+  '4789/udp': "the mesh's own VXLAN port",
+  '22/tcp': "sshd's port",
+};
+
+function refuseReserved({ protocol, published }: PortSpec): void {
+  if (published === undefined) return;
+  const key = portKey({ protocol, published });
+  const what = RESERVED[key];
+  if (what === undefined) return;
+  throw new MeshError('invalid', `published port ${key} would take ${what} on every node; choose another`);
 }
 
 function refuseConflict(port: PortSpec, owners: ReadonlyMap<string, Owner>): void {
