@@ -7,7 +7,7 @@ import type {
   Route,
   Rule,
 } from '../model/kernel-state.ts';
-import { HOST_NETNS, ROUTE_PROTOCOL, RULE_PRIORITY_BASE, TASK_GATEWAY } from '../model/names.ts';
+import { HOST_NETNS, NODE_NUMBER_LIMIT, ROUTE_PROTOCOL, RULE_PRIORITY_BASE, TASK_GATEWAY } from '../model/names.ts';
 import { type AddressEntry, decodeAddress, dumpAddresses } from '../netlink/address.ts';
 import type { Link } from '../netlink/link.ts';
 import type { NetlinkMessage, NetlinkRequest } from '../netlink/message.ts';
@@ -25,8 +25,6 @@ import { refusedWith } from './exchange.ts';
 import { NETLINK_ROUTE, type Transport } from './transport.ts';
 import { each } from './wire.ts';
 
-/** `ip rule` priorities that are ours: the base and this many after it. */
-const RULE_PRIORITIES = 20_000;
 const ANY_MAC = '00:00:00:00:00:00';
 
 /** Name of a link by its ifindex; undefined for links that are not ours. */
@@ -97,18 +95,21 @@ export function addressObject(netns: string, entry: AddressEntry, nameOf: NameOf
   return { kind: 'address', netns, dev, address, prefix };
 }
 
+/** Undefined for entries the kernel learned or that are on links not ours. */
 export function neighbourObject(netns: string, entry: NeighbourEntry, nameOf: NameOf): Neighbour | undefined {
   const dev = nameOf(entry.index);
   if (dev === undefined || !entry.permanent || entry.mac === undefined) return undefined;
   return { kind: 'neighbour', netns, dev, address: entry.address, mac: entry.mac };
 }
 
+/** Undefined for learned entries, the flooding entry (all zeroes) and those without a remote VTEP. */
 export function fdbObject(netns: string, entry: FdbRecord, nameOf: NameOf): FdbEntry | undefined {
   const dev = nameOf(entry.index);
   if (dev === undefined || !entry.permanent || entry.dst === undefined || entry.mac === ANY_MAC) return undefined;
   return { kind: 'fdb', netns, dev, mac: entry.mac, dst: entry.dst };
 }
 
+/** Undefined for routes of other protocols and for clones of the IPv6 routing cache. */
 export function routeObject(netns: string, entry: RouteEntry, nameOf: NameOf): Route | undefined {
   if (entry.protocol !== ROUTE_PROTOCOL || entry.cloned) return undefined;
   const { destination, table, type, scope, onlink, via, source, index } = entry;
@@ -127,9 +128,10 @@ export function routeObject(netns: string, entry: RouteEntry, nameOf: NameOf): R
   };
 }
 
+/** Undefined for rules whose priority is not one of ours. */
 export function ruleObject(netns: string, entry: RuleEntry): Rule | undefined {
   const { family, priority, fwmark, fwmask, action } = entry;
-  if (priority < RULE_PRIORITY_BASE || priority >= RULE_PRIORITY_BASE + RULE_PRIORITIES) return undefined;
+  if (priority < RULE_PRIORITY_BASE || priority > RULE_PRIORITY_BASE + NODE_NUMBER_LIMIT) return undefined;
   // One that selects by more than the mark is not what we make: mask 0 makes it differ from anything wanted.
   const mask = entry.otherSelectors ? 0 : fwmask;
   return { kind: 'rule', netns, family, priority, fwmark, fwmask: mask, action: action === 'other' ? 'nop' : action };

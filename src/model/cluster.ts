@@ -19,7 +19,10 @@ export interface Service extends Stored {
 
 export interface Node extends Stored {
   name: string;
-  /** 1..65535, unique, never reused while the node exists: travels as VXLAN GBP mark with every packet. */
+  /**
+   * 1..NODE_NUMBER_LIMIT (names.ts) and at most the blocks of the ingress subnet, unique, never reused while the node
+   * exists: travels as VXLAN GBP mark with every packet.
+   */
   number: number;
   role: 'manager' | 'worker';
   labels: Record<string, string>;
@@ -70,7 +73,7 @@ export type TaskState =
  * What the manager wants of a task. `drain`: its real servers go to weight 0 everywhere, existing connections live on;
  * `shutdown`: every live node acknowledged the drain, the process may be stopped; `remove`: forget it once it has ended.
  */
-export type DesiredState = 'running' | 'drain' | 'shutdown' | 'remove';
+type DesiredState = 'running' | 'drain' | 'shutdown' | 'remove';
 
 export interface Task extends Stored {
   serviceId: string;

@@ -10,10 +10,12 @@ export const HOST_NETNS = 'host';
 export const LB_NETNS = 'mesh-lb';
 export const NETNS_PREFIX = 'mesh-';
 
+/** The router of an overlay network. */
 export function networkNetns(network: string): string {
   return `mesh-net-${network}`;
 }
 
+/** What a task lives in, alone. */
 export function taskNetns(taskId: string): string {
   return `mesh-task-${taskId}`;
 }
@@ -39,8 +41,10 @@ export const FIRST_VNI = 4096;
 
 /** rtm_protocol of every route of ours; 109 = 'm', unassigned in include/uapi/linux/rtnetlink.h and iproute2's rt_protos. */
 export const ROUTE_PROTOCOL = 109;
-/** `ip rule` priorities of ours in network netns. */
+/** `ip rule` priorities of ours in network netns: this and the node's number, so all of them come before main's 32766. */
 export const RULE_PRIORITY_BASE = 10_000;
+/** Largest number of a node: rules with priorities further up are not ours, and not seen. */
+export const NODE_NUMBER_LIMIT = 20_000;
 /** Routing table of the way back to the node with this number. */
 export function returnTable(nodeNumber: number): number {
   return 100_000 + nodeNumber;

@@ -1,3 +1,4 @@
+import type { Family } from '../model/address.ts';
 import type { Peer } from '../model/assignment.ts';
 import { addressAt, DEFAULT_DESTINATION } from '../model/block.ts';
 import type { KernelObject, Rule } from '../model/kernel-state.ts';
@@ -16,28 +17,26 @@ export function planPeer(context: PlanContext, peer: Peer): KernelObject[] {
       { kind: 'neighbour', netns, dev, address: vtep, mac: peer.mac },
       route(netns, block, dev, { via: vtep }),
       route(netns, DEFAULT_DESTINATION[family], dev, { via: vtep, table: returnTable(peer.number) }),
+      returnRule(netns, family, peer),
     );
   }
-  return [...objects, ...planReturnRules(context, [peer])];
+  return objects;
 }
 
 /**
  * fwmark of the node that brought a flow in → its table. The kernel walks rules in order, which is nothing for tens of
- * peers; hundreds want groups by the high bits of the number and a `goto` into each. That belongs here, and then
- * depends on all peers at once.
+ * peers; hundreds want groups by the high bits of the number and a `goto` into each, which depend on all peers at once.
  */
-export function planReturnRules(context: PlanContext, peers: readonly Peer[]): Rule[] {
-  return peers.flatMap((peer) =>
-    blocksOf(context, peer).map(({ family }) => ({
-      kind: 'rule' as const,
-      netns: networkNetns(context.network.name),
-      family,
-      priority: RULE_PRIORITY_BASE + peer.number,
-      fwmark: peer.number,
-      fwmask: 0xffffffff,
-      action: { lookup: returnTable(peer.number) },
-    })),
-  );
+function returnRule(netns: string, family: Family, peer: Peer): Rule {
+  return {
+    kind: 'rule',
+    netns,
+    family,
+    priority: RULE_PRIORITY_BASE + peer.number,
+    fwmark: peer.number,
+    fwmask: 0xffffffff,
+    action: { lookup: returnTable(peer.number) },
+  };
 }
 
 function blocksOf(context: PlanContext, peer: Peer): Peer['blocks'] {
