@@ -28,6 +28,11 @@ export interface KernelCounters {
   observes: number;
 }
 
+/** Where every driver's counting starts. */
+export function zeroCounters(): KernelCounters {
+  return { sends: 0, messages: 0, bytes: 0, firewallRuns: 0, operations: 0, failed: 0, observes: 0 };
+}
+
 /** A socket that waits for clients in some netns. */
 export interface Listener {
   protocol: Protocol;
@@ -44,7 +49,10 @@ export interface Kernel {
   observe(scope?: Scope): Promise<Map<string, KernelObject>>;
   /** Takes the steps in their order, batched per netns and family; goes on after a failed one and reports it. */
   apply(ops: readonly Op[]): Promise<ApplyReport>;
-  /** Calls back with what may have changed under us (also after lost events); never for what apply itself did and knows of, where that can be told. Returns the way to stop. */
+  /**
+   * Calls back with what may have changed under us (also after lost events); never for what apply itself did and knows
+   * of, where that can be told. Returns the way to stop.
+   */
   watch(onChange: (scope: Scope) => void): () => void;
   /** Sockets bound to a port in a task's netns. */
   listeners(netns: string): Promise<Listener[]>;

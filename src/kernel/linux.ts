@@ -6,7 +6,7 @@ import { type ApplyMeter, type Hands, takeSteps } from './apply.ts';
 import { type Failure, failureOf, isDoubtful } from './failure.ts';
 import { openFirewall } from './firewall.ts';
 import { ipvsFamily } from './ipvs.ts';
-import type { ApplyReport, Kernel, KernelCounters, Scope } from './kernel.ts';
+import { type ApplyReport, type Kernel, type Scope, zeroCounters } from './kernel.ts';
 import { emptyKnown } from './known.ts';
 import { openNamespaces } from './namespaces.ts';
 import { type Eyes, observe } from './observe.ts';
@@ -29,15 +29,7 @@ export interface LinuxKernelOptions {
 export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kernel> {
   const { log, runDir = '/run/netns', wanted = () => new Map<string, KernelObject>() } = options;
   mkdirSync(runDir, { recursive: true });
-  const counters: KernelCounters = {
-    sends: 0,
-    messages: 0,
-    bytes: 0,
-    firewallRuns: 0,
-    operations: 0,
-    failed: 0,
-    observes: 0,
-  };
+  const counters = zeroCounters();
   const namespaces = openNamespaces(runDir);
   const transport = openTransport(namespaces, counters);
   const firewall = openFirewall(namespaces, transport, counters);

@@ -1,7 +1,7 @@
 import { MeshError } from '../base/errors.ts';
 import { type KernelObject, keyOf, type ObjectKind, type Op, stateOf } from '../model/kernel-state.ts';
 import { renderOp } from '../model/render.ts';
-import type { ApplyReport, Kernel, KernelCounters, Listener, Scope } from './kernel.ts';
+import { type ApplyReport, type Kernel, type Listener, type Scope, zeroCounters } from './kernel.ts';
 import { createModelState, type Refusal } from './model-rules.ts';
 
 /** Faults by chance, the same for the same seed. Each is a probability per step or event, 0 when left out. */
@@ -65,15 +65,7 @@ export function createModelKernel(
   const foreign = [...(options.foreign ?? [])];
   const foreignKeys = new Set(foreign.map(keyOf));
   const kernel = createModelState([...foreign, ...(options.objects ?? [])]);
-  const counters: KernelCounters = {
-    sends: 0,
-    messages: 0,
-    bytes: 0,
-    firewallRuns: 0,
-    operations: 0,
-    failed: 0,
-    observes: 0,
-  };
+  const counters = zeroCounters();
   const watchers = new Set<(scope: Scope) => void>();
   const stepCallbacks: ((op: Op, state: ReadonlyMap<string, KernelObject>) => void)[] = [];
   const listeners = new Map<string, Listener[]>();

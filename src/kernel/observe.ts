@@ -1,5 +1,4 @@
-import type { KernelObject, ObjectKind } from '../model/kernel-state.ts';
-import { keyOf } from '../model/kernel-state.ts';
+import { type KernelObject, type ObjectKind, stateOf } from '../model/kernel-state.ts';
 import { HOST_NETNS } from '../model/names.ts';
 import type { Firewall } from './firewall.ts';
 import { firewallObjects } from './firewall-text.ts';
@@ -36,9 +35,7 @@ export async function observe(eyes: Eyes, scope: Scope): Promise<Map<string, Ker
     else wanted.set(object.netns, [object]);
   }
   const lists = await Promise.all(asked.map((netns) => lookInto(eyes, view, netns, wants, wanted.get(netns) ?? [])));
-  const state = new Map<string, KernelObject>();
-  for (const object of lists.flat()) state.set(keyOf(object), object);
-  return state;
+  return stateOf(lists.flat());
 }
 
 async function lookInto(
