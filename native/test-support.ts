@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createNetns, deleteNetns } from './index.ts';
 
-export const addonPath: string = join(dirname(fileURLToPath(import.meta.url)), 'build/Release/mesh.node');
+const addonPath: string = join(dirname(fileURLToPath(import.meta.url)), 'build/Release/mesh.node');
 
 let counter = 0;
 const undo: (() => void)[] = [];

@@ -158,7 +158,7 @@ export interface FirewallJump {
 }
 
 /** Idle times of connections in one netns, seconds (IPVS_CMD_SET_CONFIG). */
-export interface IpvsTimeouts {
+interface IpvsTimeouts {
   kind: 'ipvs-timeouts';
   netns: string;
   tcp: number;

@@ -24,7 +24,7 @@ const DEST_STATS64 = 12;
 /** IP_VS_CONN_F_FWD_MASK; the number of a method is its place in FORWARDING. */
 const FWD_MASK = 7;
 const FORWARDING = ['masquerade', 'local', 'tunnel', 'route', 'bypass'] as const;
-export type Forwarding = (typeof FORWARDING)[number];
+type Forwarding = (typeof FORWARDING)[number];
 
 export interface DestinationKey {
   address: IpAddress;

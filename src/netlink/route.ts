@@ -44,9 +44,9 @@ const TYPES = [
   'prohibit',
   'throw',
 ] as const;
-export type RouteType = (typeof TYPES)[number];
+type RouteType = (typeof TYPES)[number];
 const SCOPES = { global: 0, site: 200, link: 253, host: 254, nowhere: 255 } as const;
-export type RouteScope = keyof typeof SCOPES;
+type RouteScope = keyof typeof SCOPES;
 
 export interface RouteSpec {
   /** `0.0.0.0/0` and `::/0` for default. */

@@ -20,7 +20,7 @@ const FR_ACT_NOP = 3;
 /** sizeof(struct fib_rule_hdr) */
 const FIB_RULE_HDR = 12;
 
-export type RuleAction = { lookup: number } | { goto: number } | 'nop';
+type RuleAction = { lookup: number } | { goto: number } | 'nop';
 
 export interface RuleSpec {
   family: Family;

@@ -27,7 +27,7 @@ const STATES = [
   'closing',
   'new-syn-recv',
 ] as const;
-export type SocketState = (typeof STATES)[number];
+type SocketState = (typeof STATES)[number];
 
 /** `listen` and `close`, as ss asks for: TCP sockets that wait are in the one, UDP sockets in the other. */
 const WAITING = (1 << STATES.indexOf('listen')) | (1 << STATES.indexOf('close'));
