@@ -33,10 +33,12 @@ export function messageOf(thrown: unknown): string {
 /** A value or a typed error, for total functions that must not throw. */
 export type Result<T, E = MeshError> = { ok: true; value: T } | { ok: false; error: E };
 
+/** A Result that holds a value. */
 export function ok<T>(value: T): { ok: true; value: T } {
   return { ok: true, value };
 }
 
+/** A Result that holds an error. */
 export function err<E>(error: E): { ok: false; error: E } {
   return { ok: false, error };
 }

@@ -61,6 +61,7 @@ export interface Dump {
   consistent: boolean;
 }
 
+/** Collects the answers to one dump, up to NLMSG_DONE or an error. */
 export function dumpExchange(sequence: number): Exchange<Dump> {
   const messages: NetlinkMessage[] = [];
   let consistent = true;

@@ -7,6 +7,7 @@ import { refusalOf } from './transport.ts';
 /** Why something was not done: the kernel's answer, or an error of ours that says enough. */
 export type Failure = Refusal | MeshError;
 
+/** What was thrown, as a failure of the step it was thrown in. */
 export function failureFrom(thrown: unknown): Failure {
   return thrown instanceof MeshError ? thrown : refusalOf(thrown);
 }
@@ -61,6 +62,7 @@ function remedyFor(op: Op, code: string): string | undefined {
   return undefined;
 }
 
+/** A link that is not there, in the form of the system error that SIOCGIFINDEX gives, so that it counts as absent. */
 export function noSuchLink(netns: string, name: string): Error {
   return Object.assign(new Error(`${netns} has no link ${name}`), { code: 'ENODEV', syscall: 'ioctl' });
 }

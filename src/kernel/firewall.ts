@@ -33,6 +33,7 @@ const TIME_LIMIT = 120_000;
 const MAX_OUTPUT = 256 * 1024 * 1024;
 const SEARCH_PATH = '/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin';
 
+/** Runs iptables-save and iptables-restore in namespaces; nothing is to be closed. */
 export function openFirewall(namespaces: Namespaces, transport: Transport, total: FirewallMeter): Firewall {
   const recent: number[] = [];
   const remember = (pid: number) => {

@@ -22,6 +22,7 @@ export interface IpvsFamily {
   need(): Promise<number>;
 }
 
+/** Finds the IPVS family through the host netns: generic netlink families are numbered once for the whole kernel. */
 export function ipvsFamily(transport: Transport): IpvsFamily {
   let known: number | undefined;
   async function find(): Promise<number | undefined> {

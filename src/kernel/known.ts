@@ -14,6 +14,7 @@ export interface Known {
   did(ops: readonly Op[]): void;
 }
 
+/** Knows nothing until the first look. */
 export function emptyKnown(): Known {
   const objects = new Map<string, KernelObject>();
 

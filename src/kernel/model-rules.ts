@@ -14,6 +14,7 @@ export interface ModelState {
   step(op: Op): Refusal | undefined;
 }
 
+/** A kernel that holds these objects, taken as they are. */
 export function createModelState(initial: Iterable<KernelObject> = []): ModelState {
   const objects = new Map<string, KernelObject>();
   /** Which objects answer to a name: one for all names, but for an IP address on several links. */

@@ -20,6 +20,7 @@ export interface Namespaces {
   remove(netns: string): void;
 }
 
+/** Namespaces pinned as files in `runDir`, as iproute2 does; throws what node:fs throws but for absence. */
 export function openNamespaces(runDir: string): Namespaces {
   // Not /proc/self: the path is also given to children.
   const hostPath = `/proc/${process.pid}/ns/net`;
@@ -50,6 +51,7 @@ export function openNamespaces(runDir: string): Namespaces {
   };
 }
 
+/** Ours by name (model/names.ts). */
 export function isOurNetns(name: string): boolean {
   return name.startsWith(NETNS_PREFIX);
 }

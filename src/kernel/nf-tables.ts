@@ -18,6 +18,7 @@ export interface FirewallEvents {
   changed(message: NetlinkMessage): boolean;
 }
 
+/** Follows one stream of events: what a transaction touched is told only at its end, by its NEWGEN. */
 export function firewallEvents(isOwnProcess: (pid: number) => boolean): FirewallEvents {
   let touched = false;
   return {
@@ -47,6 +48,7 @@ export function getGeneration(): NetlinkRequest {
   return { type, flags: NLM_F_REQUEST, payload: new Uint8Array(NFGENMSG) };
 }
 
+/** The generation of a netns's rules: it grows with every transaction (NFTA_GEN_ID). */
 export function decodeGeneration({ type, payload }: NetlinkMessage): Result<number> {
   return decoding('nf_tables generation', () => {
     const id = new Attributes(payload, NFGENMSG).be32(NFTA_GEN_ID);

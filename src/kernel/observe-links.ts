@@ -22,6 +22,7 @@ export interface LinkView {
   netnsOf(netns: string): Promise<Netns>;
 }
 
+/** One look's view: each netns is listed at most once, however many ask. */
 export function viewLinks(transport: Transport, namespaces: Namespaces): LinkView {
   const links = new Map<string, Promise<readonly Link[]>>();
   const ids = new Map<string, Promise<Map<number, string>>>();

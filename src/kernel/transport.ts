@@ -59,6 +59,7 @@ const MAX_DUMPS = 10;
 const CLOSED = 'the netlink socket was closed before the kernel answered';
 const SILENT = `the kernel did not answer within ${TIME_LIMIT / 1000} s; it may be tearing down namespaces`;
 
+/** Opens sockets as they are needed, one for each netns and protocol; what it sends is added to `total`. */
 export function openTransport(namespaces: Namespaces, total: Meter): Transport {
   const channels = new Map<string, Channel>();
   let serial = 0;
@@ -136,6 +137,7 @@ export function refusalOf(thrown: unknown): Refusal {
     : { ok: false, code: 'EIO', text, lost: true };
 }
 
+/** Requests by sendmsg, in their order: neither too many bytes nor too many answers at once. */
 export function chunksOf(requests: readonly NetlinkRequest[]): NetlinkRequest[][] {
   const chunks: NetlinkRequest[][] = [];
   let room = 0;

@@ -12,6 +12,7 @@ export type Cidr = string;
 /** Lower-case, colon-separated: `02:6d:65:73:00:01`. */
 export type MacAddress = string;
 
+/** The family of an address or network in text form; only IPv6 has colons. */
 export function familyOf(address: IpAddress | Cidr): Family {
   return address.includes(':') ? 'inet6' : 'inet';
 }

@@ -16,7 +16,8 @@ export interface AssignedNetwork {
   /** `ingress` is the one that carries published ports. */
   name: string;
   vni: number;
-  subnets: { family: Family; cidr: Cidr /** This node's own block. */; block: Cidr }[];
+  /** The whole network, and this node's own block of it, in each family. */
+  subnets: { family: Family; cidr: Cidr; block: Cidr }[];
 }
 
 /** Another node as seen from this one. */

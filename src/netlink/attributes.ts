@@ -40,6 +40,7 @@ export function decoding<T>(what: string, body: () => T): Result<T> {
   }
 }
 
+/** What a decoder throws inside `decoding` at bytes that make no sense. */
 export function malformed(what: string): MeshError {
   return new MeshError('invalid', what);
 }

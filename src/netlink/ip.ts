@@ -12,6 +12,7 @@ export const IPPROTO_TCP = 6;
 export const IPPROTO_UDP = 17;
 export const IPPROTO_SCTP = 132;
 
+/** AF_INET or AF_INET6. */
 export function familyNumber(family: Family): number {
   return family === 'inet' ? AF_INET : AF_INET6;
 }
@@ -125,6 +126,7 @@ export function formatField(field: Uint8Array, family: Family): IpAddress {
   return formatAddress(field.subarray(0, size));
 }
 
+/** The six bytes of an Ethernet address; throws `invalid` for anything else. */
 export function parseMac(mac: MacAddress): Uint8Array {
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac)) throw unencodable(`${JSON.stringify(mac)} is no MAC address`);
   return Uint8Array.from(mac.split(':'), (byte) => Number.parseInt(byte, 16));
@@ -145,6 +147,7 @@ export function parseCidr(cidr: Cidr): { family: Family; bytes: Uint8Array; pref
   return { family: bytes.length === 4 ? 'inet' : 'inet6', bytes, prefix };
 }
 
+/** Throws `invalid` when a prefix is longer than the address. */
 export function checkPrefix(prefix: number, bytes: Uint8Array): void {
   if (!Number.isInteger(prefix) || prefix < 0 || prefix > bytes.length * 8) {
     throw unencodable(`prefix length ${prefix} of ${formatAddress(bytes)}`);

@@ -41,6 +41,7 @@ export function putNet32(writer: AttributeWriter, type: number, value: number): 
   writer.putBe32(type | NLA_F_NET_BYTEORDER, value);
 }
 
+/** As putNet32, 16 bit wide. */
 export function putNet16(writer: AttributeWriter, type: number, value: number): void {
   writer.putBe16(type | NLA_F_NET_BYTEORDER, value);
 }

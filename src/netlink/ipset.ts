@@ -241,6 +241,7 @@ function decodeSetMessage<T>(
   });
 }
 
+/** Reads the answer to a question for a set type: the revisions of it that this kernel has. */
 export function decodeSetType(
   message: NetlinkMessage,
 ): Result<{ type: string; revisionMin: number; revisionMax: number }> {

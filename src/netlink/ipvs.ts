@@ -125,6 +125,7 @@ export function writeServiceKey(writer: AttributeWriter, key: ServiceKey): Attri
   return writer.nested(CMD_ATTR_SERVICE | NLA_F_NESTED, () => writeKey(writer, key));
 }
 
+/** A command of the IPVS family, whose number the kernel gives (getGenlFamily): `genl`. */
 export function ipvsRequest(
   genl: number,
   command: number,
@@ -268,6 +269,7 @@ export function getInfo(genl: number): NetlinkRequest {
   return ipvsRequest(genl, IPVS_CMD.getInfo);
 }
 
+/** Reads the answer to getInfo. */
 export function decodeInfo(message: NetlinkMessage): Result<{ version: string; connectionTableSize: number }> {
   return decodeGenl('IPVS info', undefined, [IPVS_CMD.setInfo], message, (attributes) => {
     const version = attributes.u32(INFO_VERSION) ?? 0;

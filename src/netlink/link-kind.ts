@@ -46,7 +46,7 @@ const VXLAN_COLLECT_METADATA = 25;
 /** Where a link is to be: a namespace by open file descriptor or by a process in it. */
 export type NetnsReference = { fd: number } | { pid: number };
 
-export interface VethConfig {
+interface VethConfig {
   kind: 'veth';
   /**
    * Without it the kernel makes a peer named by itself beside the link. It cannot be made up: the kernel opens it before
@@ -90,6 +90,7 @@ export interface VxlanConfig {
 
 export type LinkConfig = VethConfig | VxlanConfig | { kind: 'dummy' } | { kind: 'bridge' };
 
+/** The netns a link is to be made in or moved to. */
 export function writeNetns(writer: AttributeWriter, netns: NetnsReference): void {
   if ('fd' in netns) writer.putU32(IFLA_NET_NS_FD, netns.fd);
   else writer.putU32(IFLA_NET_NS_PID, netns.pid);
@@ -101,6 +102,7 @@ export function writeKind(writer: AttributeWriter, kind: string): void {
   writer.put(IFLA_INFO_KIND, bytes);
 }
 
+/** IFLA_LINKINFO: the kind of a link and what only this kind has; a veth's holds its far end as a whole link message. */
 export function writeLinkInfo(writer: AttributeWriter, config: LinkConfig): void {
   writer.nested(IFLA_LINKINFO, () => {
     writeKind(writer, config.kind);

@@ -11,10 +11,11 @@ export const FACTS: Facts = { underlayMtu: 1500, kernel: { major: 6, minor: 1 },
 
 const CIDR = { inet: '10.252.0.0/16', inet6: 'fd6d:65:73::/48' } as const;
 
-export function blockOf(number: number, family: Family): string {
+function blockOf(number: number, family: Family): string {
   return family === 'inet' ? `10.252.${number}.0/24` : `fd6d:65:73:${number.toString(16)}::/64`;
 }
 
+/** Node `self` alone: no peers, ports or tasks. */
 export function emptyAssignment(self: number, families: readonly Family[]): Assignment {
   return {
     revision: 1,
@@ -43,6 +44,7 @@ export function peer(number: number, families: readonly Family[]): Peer {
   };
 }
 
+/** A running task in that slot of a node's block, counted from 1. */
 export function task(id: string, node: number, slot: number, families: readonly Family[]): AssignedTask {
   return {
     id,
@@ -57,6 +59,7 @@ export function task(id: string, node: number, slot: number, families: readonly 
   };
 }
 
+/** The task of that node and slot as a real server. */
 export function endpoint(node: number, slot: number, family: Family, port: number, weight = 1): Endpoint {
   const address = addressAt(blockOf(node, family), 4 + slot);
   return { taskId: `t${node}x${slot}`, nodeId: `node${node}`, address, port, weight };
@@ -81,6 +84,7 @@ export function threeNodes(families: readonly Family[]): Assignment {
 /** A node's parts, any of them, over one family or both. */
 export const anyFamilies = fc.constantFrom<Family[]>(['inet'], ['inet6'], ['inet', 'inet6']);
 
+/** Small assignments that share nodes, ports and tasks, so that two of them overlap. */
 export function anyAssignment(families: readonly Family[], self = 1): fc.Arbitrary<Assignment> {
   const weight = fc.constantFrom(0, 1, 1, 5);
   const anyEndpoint = fc

@@ -44,6 +44,7 @@ function hook(netns: string, family: Family, table: Table, from: Builtin, rules:
   return [chain, jump];
 }
 
+/** Every chain of ours in the three kinds of netns, and the jumps into them. */
 export function planFirewall(context: PlanContext): KernelObject[] {
   const perFamily = context.subnets.flatMap(({ family, cidr, block }) => [
     ...hostChains(family, addressAt(block, BLOCK_SLOT.lb)),

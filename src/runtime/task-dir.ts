@@ -91,6 +91,7 @@ export function writeTaskFile(dir: string, name: string, value: unknown): void {
   }
 }
 
+/** Makes the directory and its parents, 0700; throws `exhausted` when it cannot. */
 export async function makeTaskDir(dir: string): Promise<void> {
   await mkdir(dir, { recursive: true, mode: 0o700 }).catch((cause) => {
     throw new MeshError('exhausted', `cannot make ${dir}: ${messageOf(cause)}`, { retry: true, cause });
