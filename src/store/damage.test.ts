@@ -5,8 +5,10 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -156,6 +158,25 @@ test('each file damaged in turn: refused with the reason, or all there; never si
   const log = names.find((name) => /\.log$/.test(name));
   const mustRefuse = [`${log} deleted`, `${log} emptied`, `${log} cut in half`, 'db/CURRENT deleted', 'HEAD emptied'];
   for (const what of mustRefuse) expect([...refused.keys()]).toContain(what);
+});
+
+test('a file that cannot be read is no damaged store: it may be readable again later', async () => {
+  const place = join(directory, 'unreadable');
+  const store = await openEmbeddedStore(place, silentLog());
+  await store.transact([operate(store, 1, 1)]);
+  await store.close();
+  const name = readdirSync(join(place, 'db')).find((each) => each.startsWith('MANIFEST-'))!;
+  const manifest = join(place, 'db', name);
+  renameSync(manifest, `${manifest}.kept`);
+  symlinkSync(name, manifest); // ELOOP, as little a sign of damage as EIO or EMFILE
+  await expect(openEmbeddedStore(place, silentLog())).rejects.toMatchObject({
+    code: 'unavailable',
+    message: expect.stringMatching(/unreadable cannot be read now: .*symbolic links; nothing was changed, see dmesg$/),
+  });
+  renameSync(`${manifest}.kept`, manifest);
+  const again = await openEmbeddedStore(place, silentLog());
+  expect(contentOf(again)).toEqual(contentAt(1));
+  await again.close();
 });
 
 test('a database that is gone, or an older copy of it, is refused, and what lies there is left alone', async () => {

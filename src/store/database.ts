@@ -34,7 +34,7 @@ export function databasePath(directory: string): string {
 /** Where databases are made before they get their name. */
 const FRESH = 'new-';
 
-/** Opens an existing database. Errors: `conflict` when it is in use, `corrupt`, `exhausted`. */
+/** Opens an existing database. Errors: `conflict` when it is in use, `corrupt`, `exhausted`, `permission`, `unavailable`. */
 export async function openDatabase(directory: string): Promise<Database> {
   const path = databasePath(directory);
   chmodSync(path, 0o700);
@@ -56,7 +56,9 @@ export async function openDatabase(directory: string): Promise<Database> {
       const operations = [...batch].map(([key, value]) =>
         value === undefined ? { type: 'del' as const, key } : { type: 'put' as const, key, value },
       );
-      await level.batch(operations, { sync: true }).catch((thrown) => Promise.reject(explain(thrown, directory)));
+      await level
+        .batch(operations, { sync: true })
+        .catch((thrown) => Promise.reject(explain(thrown, directory, 'written')));
     },
     close: async () => {
       stopGuard();
@@ -82,7 +84,7 @@ export async function createDatabase(directory: string): Promise<void> {
     syncDirectory(directory);
   } catch (thrown) {
     // Somebody else was faster; who may use it is decided when it is opened.
-    if (!existsSync(databasePath(directory))) throw explain(thrown, directory);
+    if (!existsSync(databasePath(directory))) throw explain(thrown, directory, 'written');
   } finally {
     rmSync(fresh, { recursive: true, force: true });
   }
@@ -138,7 +140,7 @@ function keepPrivate(path: string): () => void {
   return () => watcher.close();
 }
 
-function explain(thrown: unknown, directory: string): MeshError {
+function explain(thrown: unknown, directory: string, verb: 'read' | 'written' = 'read'): MeshError {
   if (thrown instanceof MeshError) return thrown;
   const { cause } = thrown as { cause?: unknown };
   const reason = cause === undefined ? thrown : cause;
@@ -156,5 +158,14 @@ function explain(thrown: unknown, directory: string): MeshError {
   if (/Permission denied|Read-only file system|EACCES|EROFS/.test(text)) {
     return new MeshError('permission', `no permission to write the store in ${directory}: ${text}`);
   }
-  return new MeshError('corrupt', text, { cause: reason });
+  // EINVAL is what mmap says to a table that lost all its bytes.
+  if (code === 'LEVEL_CORRUPTION' || /No such file or directory|Invalid argument|does not exist/.test(text)) {
+    return new MeshError('corrupt', text, { cause: reason });
+  }
+  // EIO, EMFILE and what else may be over later: no reason to give a good store up.
+  return new MeshError(
+    'unavailable',
+    `the store in ${directory} cannot be ${verb} now: ${text}; nothing was changed, see dmesg`,
+    { cause: reason },
+  );
 }
