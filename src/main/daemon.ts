@@ -1,4 +1,3 @@
-import { chmodSync, mkdirSync } from 'node:fs';
 import { release } from 'node:os';
 import { dirname } from 'node:path';
 import { localHandlers } from '../agent/local-service.ts';
@@ -11,6 +10,7 @@ import { LocalService } from '../rpc/gen/mesh.ts';
 import { type Implementation, implement, type RunningServer, startServer } from '../rpc/server.ts';
 import { advertisedAddress } from './advertise.ts';
 import type { AgentPart } from './agent-part.ts';
+import { makeDirectory } from './make-directory.ts';
 import type { ManagerPart } from './manager-part.ts';
 import { type DaemonOptions, VERSION } from './meshd-options.ts';
 import { lockStateDir } from './state-lock.ts';
@@ -122,7 +122,7 @@ function listenAddress({ listen: wished, insecureDev }: DaemonOptions, log: Log)
 function prepareSocketDir(socket: string): void {
   const directory = dirname(socket);
   try {
-    if (mkdirSync(directory, { recursive: true }) !== undefined) chmodSync(directory, 0o755);
+    makeDirectory(directory, 0o755);
   } catch (thrown) {
     throw new MeshError('permission', `cannot make ${directory}: ${messageOf(thrown)}; give another --socket`, {
       cause: thrown,

@@ -1,6 +1,7 @@
-import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { linkSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { MeshError, messageOf } from '../base/errors.ts';
+import { makeDirectory } from './make-directory.ts';
 
 export interface StateLock {
   release(): void;
@@ -23,7 +24,7 @@ export function lockStateDir(stateDir: string, startTimeOf: (pid: number) => num
   const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   const self: Holder = { pid: process.pid, startTime: startTimeOf(process.pid) ?? 0, bootId };
   try {
-    makeDirectory(stateDir);
+    makeDirectory(stateDir, 0o700);
     writeFileSync(mine, JSON.stringify(self), { mode: 0o600 });
   } catch (thrown) {
     const { code } = thrown as NodeJS.ErrnoException;
@@ -49,14 +50,6 @@ export function lockStateDir(stateDir: string, startTimeOf: (pid: number) => num
     rmSync(mine, { force: true });
   }
   throw new MeshError('conflict', `another meshd is just starting on ${stateDir}`);
-}
-
-/** mkdir -p; Node's own recursive one never ends where the kernel answers ENOENT for every name, as in /proc. */
-function makeDirectory(path: string): void {
-  if (existsSync(path)) return;
-  const parent = dirname(path);
-  if (parent !== path) makeDirectory(parent);
-  mkdirSync(path, { mode: 0o700 });
 }
 
 /** link(2) is the step only one can take. */
