@@ -43,7 +43,7 @@ export interface RestartPolicy {
   delay?: number;
   /** 0 means without limit. */
   maxAttempts: number;
-  /** Attempts are counted within this many milliseconds; 0 means for ever. */
+  /** A task that lived this long, ms, starts the count of attempts anew; 0 means 30 s (src/decide/restart.ts). */
   window: number;
 }
 
