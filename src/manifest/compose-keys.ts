@@ -26,7 +26,7 @@ export const UNSUPPORTED = {
     restart: 'use `deploy.restart_policy`',
     scale: 'use `deploy.replicas`',
   },
-  deploy: PLAIN('endpoint_mode resources rollback_config update_config'),
+  deploy: PLAIN('resources rollback_config update_config'),
   placement: PLAIN('preferences max_replicas_per_node'),
 } as const;
 
@@ -46,6 +46,7 @@ const EXAMPLES: Record<string, string> = {
   entrypoint: 'entrypoint: [/usr/bin/env]',
   replicas: 'replicas: 3',
   mode: 'mode: replicated',
+  endpoint_mode: 'endpoint_mode: vip',
   condition: 'condition: on-failure',
   delay: 'delay: 5s',
   window: 'window: 1m30s',

@@ -83,7 +83,9 @@ function pairs(what: 'environment' | 'labels') {
       if (entry === null || entry === undefined) {
         if (what === 'labels') found.set(key, '');
         else {
-          const remedy = `give it a value, or write \`${shorten(key)}: \${${shorten(key)}}\` to take it from there on purpose`;
+          const name = shorten(key);
+          const there = typeof path[0] === 'number' ? `${name}=\${${name}}` : `${name}: \${${name}}`;
+          const remedy = `give it a value, or write \`${there}\` to take it from there on purpose`;
           fail(ctx, `has no value, and meshd does not hand on the environment of meshctl by itself`, remedy, path);
         }
         return;

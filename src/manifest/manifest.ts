@@ -92,6 +92,11 @@ function checkDocument(document: ManifestDocument, found: Found[], errors: Manif
   }
   const top = fileSchema.safeParse(value);
   for (const issue of top.error?.issues ?? []) errors.push(...explain(issue, [], document, value, FILE_KEYS));
+  if (Object.hasOwn(value, 'x-mesh')) {
+    const remedy =
+      'move it to each service, beside `command`; a home for an anchor needs another name, such as `x-base`';
+    errors.push(document.errorAt(['x-mesh'], '`x-mesh` belongs inside a service', remedy, 'key'));
+  }
   const services: unknown = (value as Record<string, unknown>)['services'];
   if (typeof services !== 'object' || services === null || Array.isArray(services)) return 0;
   for (const [name, entry] of Object.entries(services)) {
@@ -134,10 +139,9 @@ function explain(
         return document.errorAt([...path, key], message, instead, 'key');
       }
       const near = nearest(key, [...keys.known, ...Object.keys(keys.unsupported)]);
-      const remedy =
-        near === undefined
-          ? `use one of ${keys.known.join(', ')}, or an \`x-\` key for a note`
-          : `did you mean \`${near}\`?`;
+      const one = keys.known.length === 1 ? `use \`${keys.known[0]}\`` : `use one of ${keys.known.join(', ')}`;
+      const note = path.at(-1) === 'x-mesh' ? ', or remove it' : ', or an `x-` key for a note';
+      const remedy = near === undefined ? `${one}${note}` : `did you mean \`${near}\`?`;
       return document.errorAt([...path, key], `unknown key \`${shorten(key)}\``, remedy, 'key');
     });
   }

@@ -22,7 +22,20 @@ describe('errors say where, what and what to do', () => {
       'services.a.deploy.placement.preferences: `preferences` is a compose key',
     ],
     [service('zzzzzzzz: 1'), 'services.a.zzzzzzzz: unknown key `zzzzzzzz`; use one of command, entrypoint,'],
-    [`networks: {}\n${service('')}`, 'networks: `networks` is a compose key that meshd does not support yet'],
+    [`networks: {a: {}}\n${service('')}`, 'networks: `networks` is a compose key that meshd does not support yet'],
+    [`networks: []\n${service('')}`, 'networks: `networks` is a compose key that meshd does not support yet'],
+    [
+      `x-mesh: {runtime: process}\n${service('')}`,
+      'x-mesh: `x-mesh` belongs inside a service; move it to each service, beside `command`; a home for an anchor needs',
+    ],
+    [
+      service('deploy: {endpoint_mode: dnsrr}'),
+      'services.a.deploy.endpoint_mode: must be vip, but is the text "dnsrr"; write vip',
+    ],
+    [
+      'services: {a: {command: x, x-mesh: {runtime: process, zzzzzz: 1}}}',
+      'services.a.x-mesh.zzzzzz: unknown key `zzzzzz`; use `runtime`, or remove it',
+    ],
     [
       'services: {a: {command: x}}',
       'services.a: does not say how it is run: images are not supported yet; add `x-mesh: {runtime: process}`',
@@ -94,7 +107,11 @@ describe('errors say where, what and what to do', () => {
       service('environment: {A: }'),
       'services.a.environment.A: has no value, and meshd does not hand on the environment of meshctl',
     ],
-    [service('environment: [A]'), 'services.a.environment[0]: has no value'],
+    [
+      service('environment: [A]'),
+      'services.a.environment[0]: has no value, and meshd does not hand on the environment of meshctl by itself; ' +
+        'give it a value, or write `A=${A}` to take it from there on purpose',
+    ],
     [service('labels: {"a b": c}'), 'services.a.labels["a b"]: "a b" is not a name for that'],
     [
       service(`labels: {a: ${'x'.repeat(LIMITS.value + 1)}}`),
@@ -139,6 +156,10 @@ describe('errors say where, what and what to do', () => {
   test.each(one.map(([text, wanted]) => ({ text, wanted })))('$wanted', ({ text, wanted }) => {
     const [first] = errors(text);
     expect(first?.replace(/^s\.yaml:\d+:\d+: /, '').slice(0, wanted.length)).toBe(wanted);
+  });
+
+  test('what means nothing here but comes with files of other tools is taken', () => {
+    expect(specs(`networks: {}\n${service('deploy: {endpoint_mode: vip}')}`)).toEqual(specs(service('')));
   });
 
   test('several at once, in the order of the lines, each with its own place', () => {

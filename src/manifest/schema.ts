@@ -39,6 +39,7 @@ const deploy = z.strictObject({
     `one service has at most ${LIMITS.replicas} tasks: declare several services`,
   ).optional(),
   labels: labels.optional(),
+  endpoint_mode: oneOf('vip').optional(), // what a mesh is
   placement: extensible(placement).optional(),
   restart_policy: extensible(restartPolicy).optional(),
 });
@@ -58,15 +59,22 @@ const service = z.strictObject({
   'x-mesh': mesh.optional(),
 });
 
-/** The top of a file; `version` and `name` are allowed and mean nothing, as in compose. */
+/** The top of a file; `version` and `name` are allowed and mean nothing, as in compose, nor do networks nobody declares. */
 export const file = z.preprocess(
-  (value) => withoutExtensions(value),
+  (value) => withoutNothing(withoutExtensions(value)),
   z.strictObject({
     version: z.unknown().optional(),
     name: text.optional(),
     services: z.record(z.string(), z.unknown()).optional(),
   }),
 );
+
+/** Without a `networks` that is empty, as tools write it. */
+function withoutNothing(value: unknown): unknown {
+  const { networks, ...rest } = (value ?? {}) as Record<string, unknown>;
+  const isMap = typeof networks === 'object' && networks !== null && !Array.isArray(networks);
+  return isMap && Object.keys(networks).length === 0 ? rest : value;
+}
 
 /** A service, with the entry in `ports` that each port comes from. */
 export interface ParsedService {
