@@ -31,14 +31,15 @@ it('runs both roles with defaults', () => {
 });
 
 it('takes an agent with several managers and labels', () => {
-  const args = '--role agent --join 10.0.0.1:2377,[fd00::1]:2377 --join b:1 --name n1 --label zone=a --label x=a=b';
+  const args =
+    '--role agent --join 10.0.0.1:2377,[fd00::1]:2377 --join b:1 --name n1 --label example.com/zone=a --label x=a=b';
   expect(parseMeshd(args.split(' '))).toMatchObject({
     verb: 'run',
     options: {
       roles: ['agent'],
       join: ['10.0.0.1:2377', '[fd00::1]:2377', 'b:1'],
       name: 'n1',
-      labels: { zone: 'a', x: 'a=b' },
+      labels: { 'example.com/zone': 'a', x: 'a=b' },
     },
   });
 });
@@ -55,7 +56,8 @@ it.each([
   ['--role agent', 'needs --join'],
   ['--join 10.0.0.1:2377', 'say --role agent'],
   ['--role worker', 'manager, agent or manager,agent'],
-  ['--role agent --join 10.0.0.1', 'HOST:PORT'],
+  ['--role agent --join fd00::1', 'HOST:PORT'],
+  ['--role agent --join 10.0.0.1:', 'HOST:PORT'],
   ['--role agent --join 10.0.0.1:70000', 'HOST:PORT'],
   ['--listen fd00::1:2377', 'HOST:PORT'],
   ['--label zone', 'KEY=VALUE'],
@@ -67,9 +69,22 @@ it.each([
 ])('refuses %s with status 2', (args, words) => {
   expect(parseMeshd(args.split(' '))).toEqual({ verb: 'exit', status: 2 });
   expect(told).toContain(words);
+  expect(told).toMatch(/^meshd: (?!error)/);
 });
 
-it('tells its version', () => {
-  expect(parseMeshd(['--version'])).toEqual({ verb: 'exit', status: 0 });
+it.each(['--version', '-v'])('tells its version for %s', (flag) => {
+  expect(parseMeshd([flag])).toEqual({ verb: 'exit', status: 0 });
   expect(told).toBe('0.0.0-test\n');
+});
+
+it('shows defaults in the words of the command line', () => {
+  parseMeshd(['--help']);
+  expect(told).toContain('(default: manager,agent)');
+  expect(told).not.toMatch(/default: [[{]/);
+});
+
+it('takes a manager without its port', () => {
+  expect(parseMeshd(['--role', 'agent', '--join', 'node1, 10.0.0.1,[fd00::1],b:1'])).toMatchObject({
+    options: { join: ['node1:2377', '10.0.0.1:2377', '[fd00::1]:2377', 'b:1'] },
+  });
 });

@@ -43,15 +43,16 @@ export function parseMeshd(argv: readonly string[]): Invocation {
   let invocation: Invocation = { verb: 'exit', status: 0 };
   const program = new Command('meshd')
     .description('The daemon of a routing mesh: declare services once, reach every published port on every node.')
-    .version(VERSION)
-    .option('--role <roles>', 'manager, agent, or both', roles, ['manager', 'agent'])
+    .version(VERSION, '-v, --version', 'print the version of meshd')
+    .configureOutput({ outputError: (text, write) => write(`meshd: ${text.replace(/^error: /, '')}`) })
+    .option('--role <roles>', 'manager, agent, or both (default: manager,agent)', roles)
     .option('--name <name>', 'name of this node', name, hostname().split('.')[0])
     .option('--advertise <address>', 'address of this machine that other nodes send VXLAN to')
     .option('--listen <address:port>', 'where a manager waits for agents', endpoint, '0.0.0.0:2377')
-    .option('--join <host:port,...>', 'managers an agent connects to', endpoints, [])
+    .option('--join <host:port,...>', 'managers an agent connects to; port 2377 when left out', endpoints)
     .option('--state-dir <dir>', 'what must survive a restart', STATE_DIR)
     .option('--socket <path>', 'unix socket for meshctl', '/run/meshd/meshd.sock')
-    .option('--label <key=value>', 'label of this node; may be repeated', label, {})
+    .option('--label <key=value>', 'label of this node; may be repeated', label)
     .option('--insecure-dev', 'let agents of other machines in without any proof of who they are', false)
     .option('--ingress-subnet <cidr>', 'IPv4 network of the ingress mesh, when a cluster is made')
     .option('--ipv6', 'publish ports over IPv6 too, when a cluster is made', false)
@@ -59,17 +60,15 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     .allowExcessArguments(false)
     .exitOverride()
     .action((flags) => {
-      const { role, label: labels, ...rest } = flags;
-      if (!role.includes('manager') && flags.join.length === 0) {
-        program.error('error: --role agent needs --join HOST:PORT of a manager');
+      const { role = ['manager', 'agent'], join = [], label: labels = {}, ...rest } = flags;
+      if (!role.includes('manager') && join.length === 0) {
+        program.error('--role agent needs --join HOST:PORT of a manager');
       }
-      if (role.includes('manager') && flags.join.length > 0) {
-        program.error(
-          'error: --join connects an agent to another manager: say --role agent (this version has one manager)',
-        );
+      if (role.includes('manager') && join.length > 0) {
+        program.error('--join connects an agent to another manager: say --role agent (this version has one manager)');
       }
       const { advertise, ingressSubnet } = rest;
-      invocation = { verb: 'run', options: { ...rest, advertise, ingressSubnet, roles: role, labels } };
+      invocation = { verb: 'run', options: { ...rest, advertise, ingressSubnet, roles: role, join, labels } };
     });
   program
     .command('reset')
@@ -118,14 +117,17 @@ function endpoint(value: string): string {
   return value;
 }
 
-function endpoints(value: string, before: string[]): string[] {
-  return [...before, ...value.split(',').map((one) => endpoint(one.trim()))];
+/** A manager listens on 2377 unless it was told otherwise. */
+function endpoints(value: string, before: string[] = []): string[] {
+  const hosts = value.split(',').map((one) => one.trim());
+  return [...before, ...hosts.map((one) => endpoint(/^(\[[^\]]*\]|[^:\s/]+)$/.test(one) ? `${one}:2377` : one))];
 }
 
-function label(value: string, before: Record<string, string>): Record<string, string> {
+/** Keys as src/rpc/check.ts takes them, `example.com/zone` among them. */
+function label(value: string, before: Record<string, string> = {}): Record<string, string> {
   const [key = '', ...rest] = value.split('=');
   const text = rest.join('=');
-  if (!NAME_PATTERN.test(key) || key.length > LIMIT.name || rest.length === 0 || text.length > LIMIT.value) {
+  if (!/^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}$/.test(key) || rest.length === 0 || text.length > LIMIT.value) {
     throw new InvalidArgumentError('Say KEY=VALUE.');
   }
   return { ...before, [key]: text };
