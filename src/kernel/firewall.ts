@@ -28,6 +28,7 @@ export interface FirewallMeter {
 
 /** Their events arrive within milliseconds. */
 const RECENT = 64;
+/** Of one run, ms: other holders of the xtables lock may keep it waiting. */
 const TIME_LIMIT = 120_000;
 /** What kube-proxy writes on a big node is some tens of megabytes. */
 const MAX_OUTPUT = 256 * 1024 * 1024;

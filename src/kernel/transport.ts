@@ -53,7 +53,7 @@ export interface Transport {
  */
 const MAX_SEND = 64 * 1024;
 const MAX_MESSAGES = 500;
-/** Only a kernel in trouble takes this long; RTNL can be held for seconds while many namespaces are torn down. */
+/** Milliseconds. Only a kernel in trouble takes this long; RTNL can be held for seconds while many namespaces are torn down. */
 const TIME_LIMIT = 30_000;
 const MAX_DUMPS = 10;
 const CLOSED = 'the netlink socket was closed before the kernel answered';

@@ -14,9 +14,9 @@ import { type FirewallEvents, firewallEvents } from './nf-tables.ts';
 import { viewLinks } from './observe-links.ts';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, type Transport } from './transport.ts';
 
-/** Events come in bursts; this long after the first of them they are looked at together. */
+/** Events come in bursts; this long, ms, after the first of them they are looked at together. */
 const GATHER = 20;
-/** `ip netns add` makes the file first and mounts the namespace on it a moment later. */
+/** `ip netns add` makes the file first and mounts the namespace on it a moment later: pause between two looks, ms. */
 const SETTLE = 200;
 const SETTLE_TRIES = 10;
 const NFNLGRP_NFTABLES = 7;

@@ -53,6 +53,7 @@ const SIGTERM = 15;
 const SIGKILL = 9;
 /** How long a shim may take after its task was killed, ms. */
 const SHIM_GRACE = 15_000;
+/** Between two looks at the size of logs, ms. */
 const LOG_PERIOD = 30_000;
 /** As ids are on the wire; no name of a path. */
 const TASK_ID = /^[A-Za-z0-9_-]{1,64}$/;
