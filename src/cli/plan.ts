@@ -10,8 +10,10 @@ export async function plan(context: Context, files: string[]): Promise<number> {
   const services = files.length === 0 ? [] : await readManifests(io, files);
   if (services === undefined) return 1;
   const reply = await (await context.api()).control.plan({ services });
-  if (format === 'json') io.out(renderJson(reply.nodes.map(diffRow)));
-  else {
+  if (format === 'json') {
+    const of = (kind: 'service' | 'node') => (row: object) => ({ kind, ...row });
+    io.out(renderJson([...reply.services.map(of('service')), ...reply.nodes.map(diffRow).map(of('node'))]));
+  } else {
     io.out(reply.services.map((service) => `${appliedText(service, true)}\n`).join(''));
     io.out(renderSteps(reply.nodes));
   }

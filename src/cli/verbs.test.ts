@@ -194,6 +194,11 @@ describe('listings', () => {
     expect((await meshctl(['plan', path])).stdout).toBe(
       'service web would be created\nnode1: 1 step\n  ipset add mesh-pub-tcp 8080\nnode2: nothing to do\n',
     );
+    expect(JSON.parse((await meshctl(['plan', '--format', 'json', path])).stdout)).toMatchObject([
+      { kind: 'service', id: '', name: 'web', action: 'created', changes: [] },
+      { kind: 'node', id: 'n1', name: 'node1', steps: ['ipset add mesh-pub-tcp 8080'] },
+      { kind: 'node', id: 'n2', name: 'node2', steps: [] },
+    ]);
     expect((await meshctl(['diff'])).stdout).toBe('node1: nothing to do\n');
     expect((await meshctl(['diff', 'node2'])).stdout).toBe('node2: nothing to do\n');
     expect(await meshctl(['diff', 'node3'])).toMatchObject({
