@@ -25,6 +25,10 @@ const everyCommand = (command: Command, path: string[] = []): string[][] => [
 describe('arguments', () => {
   test.each([
     [['servce', 'ls'], /^meshctl: unknown command 'servce' \(Did you mean service\?\)\nSee `meshctl --help`\.\n$/],
+    [['ps'], /^meshctl: unknown command 'ps' \(Did you mean `meshctl service ps`\?\)\n/],
+    [['ls'], /Did you mean `meshctl service ls` or `meshctl node ls`\?/],
+    [['service', 'update', 'web'], /Did you mean `meshctl apply FILE` or `meshctl node update`\?/],
+    [['service', 'create'], /Did you mean `meshctl apply FILE`\?/],
     [['service', 'scael', 'a=1'], /Did you mean scale\?/],
     [['service', 'ls', '--quite'], /unknown option '--quite' \(Did you mean --quiet\?\)/],
     [['apply'], /missing required argument 'file'/],

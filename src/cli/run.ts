@@ -1,4 +1,4 @@
-import { CommanderError } from 'commander';
+import { type Command, CommanderError } from 'commander';
 import pc from 'picocolors';
 import { MeshError } from '../base/errors.ts';
 import type { Api } from './api.ts';
@@ -37,7 +37,9 @@ export async function runMeshctl(args: readonly string[], io: Io): Promise<numbe
             .trim()
             .replace(/^error: /, '')
             .split('\n');
-          complain([first, ...rest].join(' '));
+          const unknown = /^unknown command '([^']+)'$/.exec(first)?.[1];
+          const elsewhere = unknown === undefined || rest.length > 0 ? '' : whereElse(program, unknown);
+          complain([first, ...rest].join(' ') + elsewhere);
           io.err('See `meshctl --help`.\n');
         },
         getOutHelpWidth: () => Math.min(io.columns, 110),
@@ -73,4 +75,18 @@ export async function runMeshctl(args: readonly string[], io: Io): Promise<numbe
     );
   }
   return status;
+}
+
+/** Verbs that Docker has and meshd does not need, for services change by their manifest. */
+const BY_MANIFEST = ['create', 'update', 'deploy', 'stack', 'up', 'rollback'];
+
+/** `meshctl ps` is `meshctl service ps`: where a verb may be found that is not where it was looked for. */
+function whereElse(program: Command, verb: string): string {
+  const found = program.commands.flatMap((group) =>
+    group.commands
+      .filter((command) => command.name() === verb || command.aliases().includes(verb))
+      .map((command) => `\`meshctl ${group.name()} ${command.name()}\``),
+  );
+  if (BY_MANIFEST.includes(verb)) found.unshift('`meshctl apply FILE`');
+  return found.length === 0 ? '' : ` (Did you mean ${found.join(' or ')}?)`;
 }
