@@ -65,7 +65,32 @@ describe('apply', () => {
 
   test('json: the services, without progress', async () => {
     const { stdout } = await meshctl(['apply', '--format', 'json', await file('a.yaml', manifest())]);
-    expect(JSON.parse(stdout)).toEqual([{ id: 's-web', name: 'web', action: 'created', changes: [] }]);
+    expect(JSON.parse(stdout)).toEqual([{ id: 's-web', name: 'web', action: 'created', changes: [], converged: true }]);
+    const detached = await meshctl(['apply', '-d', '--format', 'json', await file('a.yaml', manifest())]);
+    expect(JSON.parse(detached.stdout)[0]).not.toHaveProperty('converged');
+  });
+
+  test('json tells when it was not waited for to the end: time limit, Ctrl-C', async () => {
+    meshd.onApply = (spec) => {
+      meshd.services = [aService({ spec, running: 0 })];
+    };
+    const path = await file('a.yaml', manifest());
+    const late = await meshctl(['apply', '--timeout', '5s', '--format', 'json', path]);
+    expect([late.status, JSON.parse(late.stdout)]).toMatchObject([1, [{ name: 'web', converged: false }]]);
+    const io = fakeIo({ environment: { MESHCTL_HOST: meshd.host } });
+    const done = runMeshctl(['apply', '--format', 'json', path], io);
+    await vi.waitUntil(() => {
+      io.interrupt(); // again and again, for nothing is printed by which to know that it waits
+      return io.stderr.includes('continues in background');
+    });
+    expect(await done).toBe(0);
+    expect(JSON.parse(io.stdout)).toMatchObject([{ name: 'web', converged: false }]);
+  });
+
+  test('config and plan: the sum of the errors', async () => {
+    const bad = await file('bad.yaml', 'services: {b: {comand: x}}');
+    expect((await meshctl(['config', bad])).stderr).toMatch(/\nmeshctl: 3 errors\n$/);
+    expect((await meshctl(['plan', bad])).stderr).toMatch(/\nmeshctl: 3 errors; nothing was changed\n$/);
   });
 
   test('an error in any file sends nothing: status 1, one line each, and a sum', async () => {

@@ -31,9 +31,11 @@ export async function report(
   if (format === 'table')
     io.out(services.map((service) => `${appliedText(service, options.dryRun === true)}\n`).join(''));
   const follows = options.dryRun !== true && options.detach !== true && services.length > 0;
-  const status = follows ? await follow(context, services, options.timeout) : 0;
-  if (format === 'json') io.out(renderJson(services));
-  return status;
+  const end = follows ? await follow(context, services, options.timeout) : undefined;
+  if (format === 'json') {
+    io.out(renderJson(services.map((row, index) => (end ? { ...row, converged: end.converged[index] } : row))));
+  }
+  return end?.status ?? 0;
 }
 
 /** `web updated (k3…): replicas 3 → 5` */

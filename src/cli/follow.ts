@@ -13,14 +13,15 @@ const MOST_LINES = 20;
 const RECONNECTS = 30;
 
 /**
- * Shows services on their way until all their tasks run and stay so. Returns the exit status: 1 when the time limit
- * (milliseconds) passed or a task can never run; Ctrl-C leaves the work to the manager and returns 0.
+ * Shows services on their way until all their tasks run and stay so. The exit status is 1 when the time limit
+ * (milliseconds) passed or a task can never run; Ctrl-C leaves the work to the manager, with 0. `converged` tells of
+ * each service, in the same order, whether it was there at the end.
  */
 export async function follow(
   context: Context,
   services: readonly { id: string; name: string }[],
   limit: number | undefined,
-): Promise<number> {
+): Promise<{ status: number; converged: boolean[] }> {
   const { io } = context;
   const view = context.format === 'json' ? undefined : io.terminal ? drawn(io) : told(io);
   const watched = { seen: nothingSeen() };
@@ -76,7 +77,7 @@ export async function follow(
   settle.abort();
   if (say !== '') io.err(`meshctl: ${say}\n`);
   else if (view !== undefined) io.out(services.map(({ name }) => `service ${name} converged\n`).join(''));
-  return status;
+  return { status, converged: look().map(({ done }) => done) };
 }
 
 /** Feeds events into what is seen; begins anew when the manager went away for a while. */

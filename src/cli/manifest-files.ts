@@ -9,9 +9,13 @@ import type { Io } from './io.ts';
 
 /**
  * The services of the files as one transaction, `-` being standard input; undefined after telling what is wrong.
- * No more of a file is read than may be in it. `${NAME}` is taken from the environment of meshctl.
+ * `consequence` ends the sum of the errors. No more of a file is read than may be in it. `${NAME}` is taken from the environment of meshctl.
  */
-export async function readManifests(io: Io, files: readonly string[]): Promise<ServiceSpec[] | undefined> {
+export async function readManifests(
+  io: Io,
+  files: readonly string[],
+  consequence = '; nothing was changed',
+): Promise<ServiceSpec[] | undefined> {
   const sources: { file: string; text: string }[] = [];
   const errors: ManifestError[] = [];
   for (const name of files) {
@@ -34,7 +38,7 @@ export async function readManifests(io: Io, files: readonly string[]): Promise<S
   }
   for (const error of errors) io.err(`${formatManifestError(error)}\n`);
   const count = errors.length === 1 ? '1 error' : `${errors.length} errors`;
-  io.err(`meshctl: ${count}${errors.length >= LIMITS.errors ? ' and perhaps more' : ''}; nothing was changed\n`);
+  io.err(`meshctl: ${count}${errors.length >= LIMITS.errors ? ' and perhaps more' : ''}${consequence}\n`);
   return undefined;
 }
 

@@ -70,7 +70,9 @@ export function progressOf(seen: Seen, serviceId: string): ServiceProgress {
     (a, b) => Number(live.includes(b)) - Number(live.includes(a)) || a.slot - b.slot,
   );
   const global = service.spec?.mode === 'global';
-  const wanted = global ? Math.max(service.desired, new Set(live.map(({ slot }) => slot)).size) : (service.spec?.replicas ?? 0);
+  const wanted = global
+    ? Math.max(service.desired, new Set(live.map(({ slot }) => slot)).size)
+    : (service.spec?.replicas ?? 0);
   const slots = shown.slice(0, wanted).sort((a, b) => a.slot - b.slot);
   const finished = slots.filter(
     (task) => isNew(task) && task.status?.state === 'complete' && condition !== 'any',
