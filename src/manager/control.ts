@@ -119,7 +119,7 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof wire.C
     },
 
     async listNodes() {
-      return { nodes: [...index.nodes()].sort((a, b) => a.number - b.number).map(present.node) };
+      return { nodes: [...index.nodes()].sort(byName).map(present.node) };
     },
 
     updateNode: (request) =>
@@ -163,7 +163,7 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof wire.C
       // Everything is looked at in one moment; only the answers of the nodes take time.
       const wishes = await writer.run(async () => {
         const { applied, services: changed } = admitAll(specs, index, clock.now());
-        const known = [...index.nodes()].sort((a, b) => a.number - b.number);
+        const known = [...index.nodes()].sort(byName);
         const of = specs.length === 0 ? undefined : forecast(changed, index, reports, table, clock.now());
         return {
           applied,

@@ -51,7 +51,10 @@ export function createNodeReports(index: ClusterIndex, served: (task: Task) => b
     },
     conditions(nodeId) {
       const report = reports.get(nodeId);
-      return report === undefined ? [] : [...report.conditions, ...report.failures.map((text) => `kernel: ${text}`)];
+      if (report === undefined) return [];
+      // The first refused step is told by the agent as a condition too.
+      const more = report.failures.filter((text) => !report.conditions.some((condition) => condition.includes(text)));
+      return [...report.conditions, ...more.map((text) => `kernel: ${text}`)];
     },
     onAck(nodeId, revision, failures) {
       const report = of(nodeId);
