@@ -33,10 +33,10 @@ test('one change among 20000 services', async () => {
       changedPorts += effectsOf(changes, index, table).ports.size;
     });
   });
-  const specs = Array.from({ length: SERVICES }, (_, n) => spec(`s${n}`, { ports: [tcp(1_024 + n)] }));
+  const specs = Array.from({ length: SERVICES }, (_, n) => spec(`s${n}`, { ports: [tcp(10_000 + n)] }));
   await store.transact(timed('admit all at once', () => admitAll(specs, index, 1)).writes);
   for (let round = 0; round < 50; round += 1) {
-    const changed = spec(`s${round}`, { replicas: 2 + round, ports: [tcp(1_024 + round), tcp(40_000 + round)] });
+    const changed = spec(`s${round}`, { replicas: 2 + round, ports: [tcp(10_000 + round), tcp(40_000 + round)] });
     const { writes, applied } = timed('admit one', () => admitAll([changed], index, 2));
     expect(applied[0]?.action).toBe('updated');
     await store.transact(writes);
