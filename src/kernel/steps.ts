@@ -1,4 +1,3 @@
-import { MeshError } from '../base/errors.ts';
 import type { KernelObject, Op, VethPair, Vxlan } from '../model/kernel-state.ts';
 import { ROUTE_PROTOCOL } from '../model/names.ts';
 import { deleteAddress, IFA_F_NODAD, newAddress } from '../netlink/address.ts';
@@ -43,6 +42,7 @@ export interface NetlinkStep {
 }
 
 type Verb = Op['verb'];
+type Of<K extends KernelObject['kind']> = Extract<KernelObject, { kind: K }>;
 const LOOPBACK = { index: 1 };
 const ALL_BITS = 0xffff_ffff;
 
@@ -68,7 +68,9 @@ export function stepsOf(op: Op): Step[] {
       return [{ lane: 'firewall', netns: object.netns, op: { verb: op.verb, object } }];
     case 'rule':
       // A rule has no change: two of one priority stand side by side.
-      if (op.verb === 'change') return [routingStep('delete', before), routingStep('create', object)];
+      if (before.kind === 'rule' && op.verb === 'change') {
+        return [routingStep('delete', before), routingStep('create', object)];
+      }
       return [routingStep(op.verb, object)];
     case 'address':
     case 'neighbour':
@@ -150,7 +152,7 @@ function vxlanStep(verb: Verb, vxlan: Vxlan): NetlinkStep {
 }
 
 /** Addresses, neighbours, FDB entries, routes and rules: `change` replaces what has the same key. */
-function routingStep(verb: Verb, object: KernelObject): NetlinkStep {
+function routingStep(verb: Verb, object: Of<'address' | 'neighbour' | 'fdb' | 'route' | 'rule'>): NetlinkStep {
   const mode: CreateMode = verb === 'change' ? 'replace' : 'create';
   const remove = verb === 'delete';
   switch (object.kind) {
@@ -211,25 +213,20 @@ function routingStep(verb: Verb, object: KernelObject): NetlinkStep {
       const spec = { family, priority, fwmark, fwmask, action };
       return route(netns, () => (remove ? deleteRule(spec) : newRule(spec)));
     }
-    default:
-      throw misplaced(object);
   }
 }
 
-function setStep(verb: Verb, object: KernelObject): NetlinkStep {
-  const step = (netns: string, write: NetlinkStep['write']): NetlinkStep => ({
-    lane: 'netlink',
-    netns,
-    protocol: NETLINK_NETFILTER,
-    uses: [],
-    moves: [],
-    write,
-  });
+/** A request that names no link. */
+function linkless(netns: string, protocol: number, write: NetlinkStep['write']): NetlinkStep {
+  return { lane: 'netlink', netns, protocol, uses: [], moves: [], write };
+}
+
+function setStep(verb: Verb, object: Of<'ipset' | 'set-member'>): NetlinkStep {
+  const step = (netns: string, write: NetlinkStep['write']) => linkless(netns, NETLINK_NETFILTER, write);
   if (object.kind === 'ipset') {
     const { netns, name, type, range, skbinfo } = object;
     return step(netns, () => (verb === 'delete' ? destroySet(name) : createSet({ name, type, range, skbinfo })));
   }
-  if (object.kind !== 'set-member') throw misplaced(object);
   const { netns, set, port, mark } = object;
   if (verb === 'delete') return step(netns, () => deleteEntry(set, { port }));
   const entry = mark === undefined ? { port } : { port, skbMark: { mark, mask: ALL_BITS } };
@@ -237,15 +234,9 @@ function setStep(verb: Verb, object: KernelObject): NetlinkStep {
   return step(netns, () => addEntry(set, entry, verb === 'change' ? 'ensure' : 'create'));
 }
 
-function ipvsStep(verb: Verb, object: KernelObject): NetlinkStep {
-  const step = (netns: string, write: (genl: number) => NetlinkRequest): NetlinkStep => ({
-    lane: 'netlink',
-    netns,
-    protocol: NETLINK_GENERIC,
-    uses: [],
-    moves: [],
-    write: ({ genl }) => write(genl),
-  });
+function ipvsStep(verb: Verb, object: Of<'ipvs-timeouts' | 'virtual-service' | 'real-server'>): NetlinkStep {
+  const step = (netns: string, write: (genl: number) => NetlinkRequest) =>
+    linkless(netns, NETLINK_GENERIC, ({ genl }) => write(genl));
   switch (object.kind) {
     case 'ipvs-timeouts': {
       const { netns, tcp, tcpFin, udp } = object;
@@ -265,11 +256,5 @@ function ipvsStep(verb: Verb, object: KernelObject): NetlinkStep {
       const put = verb === 'create' ? newDestination : setDestination;
       return step(netns, (genl) => put(genl, key, { address, port }, { weight, forwarding: 'masquerade' }));
     }
-    default:
-      throw misplaced(object);
   }
-}
-
-function misplaced(object: KernelObject): MeshError {
-  return new MeshError('internal', `no step for ${object.kind} here`);
 }
