@@ -58,7 +58,7 @@ export function progressOf(seen: Seen, serviceId: string): ServiceProgress {
   // dead one: that is where the reason is.
   const rank = (task: Task) => Number(live.includes(task)) * 2 + Number(isNew(task));
   const bySlot = new Map<number, Task>();
-  for (const task of tasks.filter(({ desired }) => desired !== 'remove')) {
+  for (const task of tasks) {
     const shown = bySlot.get(task.slot);
     const better =
       shown === undefined ||

@@ -1,7 +1,7 @@
 import type { Cidr } from '../model/address.ts';
 import { addressAt, blockOf, blockSize, slotOf } from '../model/block.ts';
 import { isTerminal, type Network, type NetworkSubnet, type Node, type Task } from '../model/cluster.ts';
-import { BLOCK_SLOT } from '../model/names.ts';
+import { BLOCK_SLOT, NODE_NUMBER_LIMIT } from '../model/names.ts';
 
 /** Automatic published ports, as in Swarm. */
 export const AUTOMATIC_PORTS = { from: 30_000, to: 32_767 } as const;
@@ -15,7 +15,7 @@ export function nodeBlock(subnet: NetworkSubnet, node: Pick<Node, 'number'>): Ci
 export function allocateNodeNumber(nodes: readonly Node[], networks: readonly Network[]): number | undefined {
   const taken = new Set(nodes.map((node) => node.number));
   const subnets = networks.flatMap((network) => network.subnets);
-  for (let number = 1; number <= 65_535; number += 1) {
+  for (let number = 1; number <= NODE_NUMBER_LIMIT; number += 1) {
     if (subnets.some((subnet) => nodeBlock(subnet, { number }) === undefined)) return undefined;
     if (!taken.has(number)) return number;
   }

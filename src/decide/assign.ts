@@ -106,7 +106,8 @@ export function nodeTask(task: Task, service: Service | undefined): AssignedTask
     serviceId: task.serviceId,
     serviceName: task.serviceName,
     slot: task.slot,
-    desired: task.desired === 'running' || task.desired === 'drain' ? 'running' : 'shutdown',
+    // A missing task goes on until it is decided whether it is still needed.
+    desired: task.desired === 'shutdown' ? 'shutdown' : 'running',
     addresses: task.addresses,
     process: {
       command: spec.command,

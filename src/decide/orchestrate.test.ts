@@ -140,6 +140,36 @@ describe('a replicated service', () => {
     expect(cluster.running().map((task) => task.nodeId)).toEqual(['n1', 'n1']);
   });
 
+  test('a node that returns before its tasks were replaced keeps them; nothing was stopped for nothing', () => {
+    const cluster = new Cluster([node(1), node(2)]);
+    cluster.apply(service({ replicas: 1, constraints: [{ key: 'node.id', operator: '==', value: 'n2' }] }));
+    cluster.settle();
+    const [own] = cluster.running();
+    cluster.nodes = [node(1), node(2, { state: 'down' })];
+    cluster.settle();
+    expect(cluster.tasks.map(({ desired, status }) => [desired, status.state])).toEqual([
+      ['missing', 'running'],
+      ['running', 'pending'],
+    ]);
+    cluster.nodes = [node(1), node(2)];
+    cluster.settle();
+    expect(cluster.running().map((task) => task.id)).toEqual([own!.id]);
+    expect(live(cluster.tasks).map((task) => task.id)).toEqual([own!.id]);
+  });
+
+  test('a missing task of a service that was removed meanwhile is stopped when its node returns', () => {
+    const cluster = new Cluster([node(1)]);
+    cluster.apply(service({ replicas: 1 }));
+    cluster.settle();
+    cluster.nodes = [node(1, { state: 'down' })];
+    cluster.settle();
+    cluster.removeService();
+    cluster.settle();
+    cluster.nodes = [node(1)];
+    cluster.settle();
+    expect(cluster.tasks).toEqual([]);
+  });
+
   test('a removed service drains and leaves nothing behind', () => {
     const cluster = new Cluster([node(1)]);
     cluster.apply(service({ replicas: 2 }));

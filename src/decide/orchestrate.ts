@@ -10,6 +10,7 @@ import { type Slot, wantedSlots } from './slots.ts';
  * INVARIANTS
  * - A slot has at most one task that is wanted to run, but for the moment in which a new generation takes over.
  * - A task leaves a published port before it is stopped, and what replaces it runs before that where the spec changed.
+ * - A task that still runs when its node returns is not stopped for one that does not run yet.
  * - An ended task is never started again; its replacement is a new task in the same slot.
  * - Asked twice with the same input, the second answer is empty.
  */
@@ -33,7 +34,9 @@ export function orchestrate(service: Service | undefined, tasks: readonly Task[]
   const slots = service === undefined ? [] : wantedSlots(service, context.nodes);
   const wanted = new Map(slots.map((slot) => [slot.slot, slot]));
   for (const task of work.all()) {
-    if (task.desired === 'running' && !keeps(task, service, wanted, work.nodes)) retire(work, task);
+    if (task.desired !== 'running' && task.desired !== 'missing') continue;
+    if (!keeps(task, service, wanted, work.nodes)) retire(work, task);
+    else if (isDown(work, task)) miss(work, task);
   }
   if (service !== undefined) {
     fillSlots(work, service, slots);
@@ -111,11 +114,32 @@ function keeps(
   if (isTerminal(task.status.state)) return false;
   if (task.nodeId === undefined) return true;
   const node = nodes.get(task.nodeId)!;
-  return node.state === 'ready' && node.availability !== 'drain' && matches(node, service.spec.constraints);
+  return node.availability !== 'drain' && matches(node, service.spec.constraints);
+}
+
+function isDown(work: Work, task: Task): boolean {
+  return task.nodeId !== undefined && work.nodes.get(task.nodeId)?.state !== 'ready';
+}
+
+/** Its node is down: another is to take its place, but nobody knows that it does not run. */
+function miss(work: Work, task: Task): void {
+  if (task.status.state !== 'running') retire(work, task);
+  else if (task.desired !== 'missing') work.put({ ...task, desired: 'missing' });
+}
+
+/** Missing tasks whose node is back: the slot's own again where nothing runs in it, else no longer wanted. */
+function takeBack(work: Work, tasks: readonly Task[], generation: number): void {
+  for (const task of tasks) {
+    if (task.desired !== 'missing' || isDown(work, task)) continue;
+    const served = tasks.some((other) => other.desired === 'running' && other.status.state === 'running');
+    if (served || task.generation !== generation) retire(work, task);
+    else work.put({ ...task, desired: 'running' });
+  }
 }
 
 /** One running task in each wanted slot; a new generation takes over slot by slot, new before old. */
 function fillSlots(work: Work, service: Service, slots: readonly Slot[]): void {
+  for (const tasks of groupBySlot(work.all()).values()) takeBack(work, tasks, service.taskGeneration);
   const bySlot = groupBySlot(work.all());
   const outdated: { slot: Slot; old: Task[] }[] = [];
   let takingOver = false;

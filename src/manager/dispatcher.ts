@@ -132,16 +132,17 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     const node = await writer.run(async () => {
       const wanted = admitNode(arrival, index, (nodeId) => sessions.has(nodeId), clock.now());
       const before = index.node(wanted.id);
-      if (before === undefined || !sameValue({ ...before, updatedAt: 0 }, { ...wanted, updatedAt: 0 })) {
-        await store.transact([put<Node>('nodes', wanted)]);
-      }
+      const same = before !== undefined && sameValue({ ...before, updatedAt: 0 }, { ...wanted, updatedAt: 0 });
+      // A node never counts as ready with what its tasks were before it was away.
+      const statuses = taskReports.writes(wanted.id, arrival.tasks);
+      const writes = same ? statuses : [put<Node>('nodes', wanted), ...statuses];
+      if (writes.length > 0) await store.transact(writes);
       return wanted;
     });
     end(node.id, new MeshError('conflict', `another session of node ${node.name} has replaced this one`));
     const session: Session = { nodeId: node.id, stream, feed: { onEffects: () => {}, stop: () => {} } };
     sessions.set(node.id, session);
     heard(node.id);
-    taskReports.add(node.id, arrival.tasks);
     await stream.send({
       message: { $case: 'welcome', value: { nodeId: node.id, heartbeatSeconds: HEARTBEAT_SECONDS, clusterId } },
     });

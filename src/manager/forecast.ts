@@ -66,6 +66,6 @@ function live(task: Task, draft: Draft): Task | undefined {
   const node = draft.context.nodes.find(({ id }) => id === task.nodeId);
   if (isTerminal(state) || node?.state !== 'ready') return undefined;
   const to = (next: TaskState): Task => ({ ...task, status: { ...task.status, state: next } });
-  if (task.desired === 'shutdown' || task.desired === 'remove') return to('shutdown');
+  if (task.desired === 'shutdown') return to('shutdown');
   return state === 'running' ? undefined : to('running');
 }

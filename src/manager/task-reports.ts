@@ -3,7 +3,7 @@ import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { isTerminal, type Task, type TaskState, type TaskStatus } from '../model/cluster.ts';
 import { sameValue } from '../model/equality.ts';
-import type { Store } from '../store/store.ts';
+import type { Store, Write } from '../store/store.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 import { put, type Writer } from './writer.ts';
 
@@ -17,6 +17,8 @@ const RETRY = 1_000;
 export interface TaskReports {
   /** Only tasks of that node are taken; a status never goes back. */
   add(nodeId: string, reports: readonly { taskId: string; status: TaskStatus }[]): void;
+  /** The same as writes, for a transaction that must not be seen without them. */
+  writes(nodeId: string, reports: readonly { taskId: string; status: TaskStatus }[]): Write[];
   stop(): void;
 }
 
@@ -42,14 +44,17 @@ export function createTaskReports(options: {
   let cancel: (() => void) | undefined;
   let last = Number.NEGATIVE_INFINITY;
 
-  async function commit(): Promise<void> {
+  function write(task: Task | undefined, reported: TaskStatus): Write[] {
     const now = clock.now();
+    const status = task && nextStatus(task.status, reported, now);
+    return status === undefined ? [] : [put<Task>('tasks', { ...task!, status, updatedAt: now })];
+  }
+
+  async function commit(): Promise<void> {
     const taken = [...pending].slice(0, BATCH);
     const writes = taken.flatMap(([taskId, reported]) => {
       pending.delete(taskId);
-      const task = index.task(taskId);
-      const status = task && nextStatus(task.status, reported, now);
-      return status === undefined ? [] : [put<Task>('tasks', { ...task!, status, updatedAt: now })];
+      return write(index.task(taskId), reported);
     });
     try {
       await store.transact(writes);
@@ -87,6 +92,11 @@ export function createTaskReports(options: {
       }
       schedule(last + GATHER - clock.monotonic());
     },
+    writes: (nodeId, reports) =>
+      reports.flatMap(({ taskId, status }) => {
+        const task = index.task(taskId);
+        return task?.nodeId === nodeId ? write(task, status) : [];
+      }),
     stop: () => cancel?.(),
   };
 }

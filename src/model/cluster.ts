@@ -71,9 +71,10 @@ export type TaskState =
 
 /**
  * What the manager wants of a task. `drain`: its real servers go to weight 0 everywhere, existing connections live on;
- * `shutdown`: every live node acknowledged the drain, the process may be stopped; `remove`: forget it once it has ended.
+ * `shutdown`: every live node acknowledged the drain, the process may be stopped; `missing`: its node is down and it is
+ * replaced elsewhere, but taken back if the node returns before the replacement runs.
  */
-type DesiredState = 'running' | 'drain' | 'shutdown' | 'remove';
+type DesiredState = 'running' | 'drain' | 'shutdown' | 'missing';
 
 export interface Task extends Stored {
   serviceId: string;

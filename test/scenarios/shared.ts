@@ -60,7 +60,7 @@ export async function applyWeb(options: { replicas: number; ports?: string[] }):
 
 export async function runningTasks(service: string): Promise<Record<string, unknown>[]> {
   const tasks = await rows('service', 'ps', service);
-  return tasks.filter((task) => task['state'] === 'running');
+  return tasks.filter((task) => task['state'] === 'running' && task['desired'] === 'running');
 }
 
 export interface Counters {
