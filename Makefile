@@ -12,7 +12,7 @@ help:
 	@echo 'make check           format, types, import rules, unit tests'
 	@echo "make vm CMD='...'    run a command in the test host (no CMD: a shell), e.g. CMD='ipvsadm -Ln'"
 	@echo "make mesh CMD='...'  run a command beside a running mesh (NODES=n, default 3): on NODE COMMAND"
-	@echo 'make bench           measure; results in .cache/out'
+	@echo 'make bench           measure beside Docker Swarm; results in bench/RESULTS.md'
 	@echo 'make build           native addon and dist/'
 	@echo 'make clean           remove what was built or fetched'
 
