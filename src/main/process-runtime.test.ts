@@ -127,6 +127,8 @@ describe('start', () => {
     const results = await Promise.all([runtime.start(once), runtime.start(once)]);
     const again = alive(await runtime.start(once));
     expect(results.map((result) => alive(result).pid)).toEqual([again.pid, again.pid]);
+    // The exec is done when the start is; what the command says comes when it comes.
+    await eventually(() => logOf('a1') !== '');
     expect(logOf('a1')).toBe('started\n');
     expect(shims()).toHaveLength(1);
   });
