@@ -1,4 +1,5 @@
 import { MeshError } from '../base/errors.ts';
+import { zeroCounters } from '../kernel/kernel.ts';
 import type { LocalService } from '../rpc/gen/mesh.ts';
 import type { Handlers } from '../rpc/server.ts';
 import type { Agent } from './agent.ts';
@@ -12,16 +13,7 @@ export interface About {
   startedAt: number;
 }
 
-const NO_COUNTERS = {
-  sends: 0,
-  messages: 0,
-  bytes: 0,
-  firewallRuns: 0,
-  operations: 0,
-  failed: 0,
-  observes: 0,
-  repairs: 0,
-};
+const NO_COUNTERS = { ...zeroCounters(), repairs: 0 };
 
 /** The Local service of this machine; `agent` is undefined on a node that only manages. */
 export function localHandlers(about: About, agent: Agent | undefined): Handlers<typeof LocalService> {

@@ -1,7 +1,7 @@
 import { MeshError } from '../base/errors.ts';
 import type { Service } from '../model/cluster.ts';
 import { sameValue } from '../model/equality.ts';
-import { type PortSpec, portKey, type ServiceSpec } from '../model/spec.ts';
+import { type PortSpec, portKey, publishedKey, type ServiceSpec } from '../model/spec.ts';
 import { AUTOMATIC_PORTS, allocatePort } from './allocate.ts';
 
 /** What storing a spec would mean, decided against the services that are stored now. */
@@ -61,7 +61,8 @@ function portOwners(services: Iterable<Service>, except: string | undefined): Ma
   for (const service of services) {
     if (service.id === except) continue;
     for (const port of service.spec.ports) {
-      if (port.published !== undefined) owners.set(`${port.published}/${port.protocol}`, { service, mode: port.mode });
+      const key = publishedKey(port);
+      if (key !== undefined) owners.set(key, { service, mode: port.mode });
     }
   }
   return owners;
@@ -70,8 +71,8 @@ function portOwners(services: Iterable<Service>, except: string | undefined): Ma
 function refuseTwice(spec: ServiceSpec): void {
   const seen = new Set<string>();
   for (const port of spec.ports) {
-    if (port.published === undefined) continue;
-    const key = portKey({ protocol: port.protocol, published: port.published });
+    const key = publishedKey(port);
+    if (key === undefined) continue;
     if (seen.has(key)) throw new MeshError('invalid', `service ${spec.name} publishes port ${key} twice: remove one`);
     seen.add(key);
   }
@@ -87,22 +88,22 @@ const RESERVED: Readonly<Record<string, string>> = {
   '22/tcp': "sshd's port",
 };
 
-function refuseReserved({ protocol, published }: PortSpec): void {
-  if (published === undefined) return;
-  const key = portKey({ protocol, published });
-  const what = RESERVED[key];
+function refuseReserved(port: PortSpec): void {
+  const key = publishedKey(port);
+  const what = key === undefined ? undefined : RESERVED[key];
   if (what === undefined) return;
   throw new MeshError('invalid', `published port ${key} would take ${what} on every node; choose another`);
 }
 
 function refuseConflict(port: PortSpec, owners: ReadonlyMap<string, Owner>): void {
-  const owner = port.published === undefined ? undefined : owners.get(`${port.published}/${port.protocol}`);
+  const key = publishedKey(port);
+  const owner = key === undefined ? undefined : owners.get(key);
   if (owner === undefined || (owner.mode === 'host' && port.mode === 'host')) return;
   const how = owner.mode === 'ingress' ? 'as an ingress port' : 'as a host-published port';
   const { name, id } = owner.service;
   throw new MeshError(
     'conflict',
-    `port '${port.published}/${port.protocol}' is already in use by service '${name}' (${id}) ${how}; publish another port, or remove that service`,
+    `port '${key}' is already in use by service '${name}' (${id}) ${how}; publish another port, or remove that service`,
   );
 }
 
@@ -114,11 +115,13 @@ function choosePorts(
 ): PortSpec[] {
   const mine = new Set<string>();
   const take = (port: PortSpec, published: number): PortSpec => {
-    mine.add(`${published}/${port.protocol}`);
+    mine.add(portKey({ protocol: port.protocol, published }));
     return { ...port, published };
   };
-  const free = (protocol: PortSpec['protocol'], number: number) =>
-    !owners.has(`${number}/${protocol}`) && !mine.has(`${number}/${protocol}`);
+  const free = (protocol: PortSpec['protocol'], published: number) => {
+    const key = portKey({ protocol, published });
+    return !owners.has(key) && !mine.has(key);
+  };
   // Those with a number first, then those that had one, so that a newcomer takes nobody's.
   const kept = ports.map((port) => {
     if (port.published !== undefined) return take(port, port.published);

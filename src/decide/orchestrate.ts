@@ -35,7 +35,7 @@ export function orchestrate(service: Service | undefined, tasks: readonly Task[]
   const wanted = new Map(slots.map((slot) => [slot.slot, slot]));
   for (const task of work.all()) {
     if (task.desired !== 'running' && task.desired !== 'missing') continue;
-    if (!keeps(task, service, wanted, work.nodes)) retire(work, task);
+    if (!keeps(work, task, service, wanted)) retire(work, task);
     else if (isDown(work, task)) miss(work, task);
   }
   if (service !== undefined) {
@@ -104,16 +104,11 @@ function followUp(work: Work, task: Task): void {
 }
 
 /** Whether a task that is wanted to run may go on. Ended ones stay for `fillSlots` to replace. */
-function keeps(
-  task: Task,
-  service: Service | undefined,
-  wanted: ReadonlyMap<number, Slot>,
-  nodes: ReadonlyMap<string, Node>,
-): boolean {
+function keeps(work: Work, task: Task, service: Service | undefined, wanted: ReadonlyMap<number, Slot>): boolean {
   if (service === undefined || !wanted.has(task.slot)) return false;
   if (isTerminal(task.status.state)) return false;
   if (task.nodeId === undefined) return true;
-  const node = nodes.get(task.nodeId)!;
+  const node = work.nodes.get(task.nodeId)!;
   return node.availability !== 'drain' && matches(node, service.spec.constraints);
 }
 

@@ -1,5 +1,6 @@
 import type { AssignView } from '../decide/assign.ts';
 import { isTerminal, type Network, type Node, type Service, type Task } from '../model/cluster.ts';
+import { publishedKey } from '../model/spec.ts';
 import type { Change, Store } from '../store/store.ts';
 
 /** What is known of one service besides itself; kept up to date with each change, never by a walk. */
@@ -164,9 +165,7 @@ function classify(task: Task) {
 
 /** Published ports of a service as `8080/tcp`. */
 function portKeys(service: Pick<Service, 'spec'>): string[] {
-  return service.spec.ports.flatMap(({ published, protocol }) =>
-    published === undefined ? [] : [`${published}/${protocol}`],
-  );
+  return service.spec.ports.flatMap((port) => publishedKey(port) ?? []);
 }
 
 function at<K, V>(map: Map<K, V>, key: K, make: () => V): V {

@@ -51,3 +51,8 @@ export interface RestartPolicy {
 export function portKey(port: { protocol: Protocol; published: number }): string {
   return `${port.published}/${port.protocol}`;
 }
+
+/** The same of a declared port; undefined while it has no published number. */
+export function publishedKey({ protocol, published }: PortSpec): string | undefined {
+  return published === undefined ? undefined : portKey({ protocol, published });
+}
