@@ -13,7 +13,7 @@ import { plan } from '../plan/plan.ts';
 import type { DispatchConnection } from '../rpc/client.ts';
 import { assignmentFromWire, deltaFromWire } from '../rpc/convert-assignment.ts';
 import { taskReportToWire } from '../rpc/convert-cluster.ts';
-import type { ManagerMessage, NodeDiff, PlanProbe, Welcome } from '../rpc/gen/mesh.ts';
+import type { ManagerMessage, NodeDiff, PlanProbe, Question, Welcome } from '../rpc/gen/mesh.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import { type AssignmentView, changedView, wholeView } from './assignment-view.ts';
 import { startAudit } from './audit.ts';
@@ -21,6 +21,7 @@ import { boundedList, boundedSteps } from './bounds.ts';
 import { createConditions } from './conditions.ts';
 import type { AgentDisk } from './disk.ts';
 import { createDrainWatch } from './drain.ts';
+import { answersOf, type Questions } from './questions.ts';
 import { createReconciler } from './reconcile.ts';
 import { createBatch } from './reports.ts';
 import { openSession, type Session } from './session.ts';
@@ -54,6 +55,8 @@ export interface AgentOptions {
   /** Managers: `host:port`, or the path of a unix socket. */
   managers: readonly string[];
   connect(address: string): DispatchConnection;
+  /** What the node can be asked beside its kernel objects. */
+  questions?: Questions;
 }
 
 interface AgentInfo {
@@ -228,6 +231,9 @@ export function createAgent(options: AgentOptions): Agent {
         break;
       case 'probe':
         void answer(message.value);
+        break;
+      case 'question':
+        void answerQuestion(message.value);
     }
   }
 
@@ -241,6 +247,20 @@ export function createAgent(options: AgentOptions): Agent {
     });
     session?.send({ $case: 'plan', value: reply }, probeId);
   }
+
+  async function answerQuestion({ questionId, kind, argument }: Question): Promise<void> {
+    for (const piece of await answersOf(questions, kind, argument)) {
+      session?.send({ $case: 'answer', value: { questionId, ...piece } });
+    }
+  }
+
+  const questions: Questions = {
+    ...options.questions,
+    kernel: async () => ({
+      revision: settled.revision,
+      objects: [...(await reconciler.look(() => kernel.observe())).values()],
+    }),
+  };
 
   /** The steps from what the kernel holds now to a wish. */
   async function stepsTo(wish: () => ReadonlyMap<string, KernelObject>): Promise<NodeDiff> {

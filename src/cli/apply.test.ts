@@ -65,7 +65,9 @@ describe('apply', () => {
 
   test('json: the services, without progress', async () => {
     const { stdout } = await meshctl(['apply', '--format', 'json', await file('a.yaml', manifest())]);
-    expect(JSON.parse(stdout)).toEqual([{ id: 's-web', name: 'web', action: 'created', changes: [], converged: true }]);
+    expect(JSON.parse(stdout)).toEqual([
+      { id: 's-web', name: 'web', action: 'created', changes: [], warnings: [], converged: true },
+    ]);
     const detached = await meshctl(['apply', '-d', '--format', 'json', await file('a.yaml', manifest())]);
     expect(JSON.parse(detached.stdout)[0]).not.toHaveProperty('converged');
   });
@@ -135,7 +137,13 @@ describe('apply', () => {
   test('a task that cannot be placed: says why, gives up at the time limit with status 1', async () => {
     meshd.onApply = (spec) => {
       meshd.services = [aService({ spec, running: 0 })];
-      const pending = { state: 'pending', message: 'no node fits: node.labels.zone == a', error: '', since: 1 };
+      const pending = {
+        state: 'pending',
+        message: 'no node fits: node.labels.zone == a',
+        error: '',
+        since: 1,
+        ports: [],
+      };
       meshd.tasks = [aTask({ status: pending, nodeName: '' })];
     };
     const { status, stdout, stderr } = await meshctl(['apply', '--timeout', '10s', await file('a.yaml', manifest())]);

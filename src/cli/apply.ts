@@ -1,3 +1,4 @@
+import { specToWire } from '../rpc/convert-spec.ts';
 import type { AppliedService } from '../rpc/gen/mesh.ts';
 import type { Context } from './context.ts';
 import { follow } from './follow.ts';
@@ -17,7 +18,7 @@ export async function apply(context: Context, files: string[], options: ApplyOpt
   const services = await readManifests(context.io, files);
   if (services === undefined) return 1;
   const dryRun = options.dryRun === true;
-  const reply = await (await context.api()).control.apply({ services, dryRun });
+  const reply = await (await context.api()).control.apply({ services: services.map(specToWire), dryRun });
   return report(context, reply.services, options);
 }
 

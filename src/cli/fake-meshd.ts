@@ -8,6 +8,8 @@ import {
   type InfoReply,
   LocalService,
   type Node,
+  type NodeAnswer,
+  type PortSpec,
   type Service,
   type ServiceSpec,
   type Task,
@@ -22,6 +24,8 @@ export interface FakeMeshd {
   services: Service[];
   tasks: Task[];
   nodes: Node[];
+  /** What nodes say when asked. */
+  answers: NodeAnswer[];
   calls: { name: string; request: unknown }[];
   info: InfoReply;
   /** Sends an event to everyone who watches. */
@@ -40,6 +44,7 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
     host: `unix://${directory}/meshd.sock`,
     services: [],
     tasks: [],
+    answers: [],
     nodes: ['node1', 'node2'].map((name, index) => aNode({ id: `n${index + 1}`, name, number: index + 1 })),
     calls: [],
     info: anInfo(options.manager === false ? ['agent'] : ['manager', 'agent']),
@@ -74,6 +79,7 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
           name,
           action: known ? 'updated' : 'created',
           changes: known ? ['replicas 1 → 3'] : [],
+          warnings: [],
         };
       });
       if (!request.dryRun) for (const spec of request.services) fake.onApply(spec);
@@ -91,6 +97,7 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
           name: service,
           action: 'updated',
           changes: [`replicas ${found.spec.replicas} → ${replicas}`],
+          warnings: [],
         };
       });
       return { services, revision: 3 };
@@ -144,10 +151,37 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
       }
       watchers.delete(watcher);
     },
+    async updateService(request) {
+      asked('updateService', request);
+      const found = fake.services.find(({ name }) => name === request.service);
+      if (found === undefined)
+        throw new MeshError('not-found', `there is no service ${request.service}; see meshctl service ls`);
+      return {
+        services: [{ id: found.id, name: found.name, action: 'updated', changes: ['ports changed'], warnings: [] }],
+        revision: 2,
+      };
+    },
+    async listPorts() {
+      return {
+        ports: fake.services.flatMap((service) =>
+          (service.spec?.ports ?? []).map((port) => ({
+            serviceId: service.id,
+            serviceName: service.name,
+            port,
+            degraded: service.degraded,
+            tasks: [],
+          })),
+        ),
+      };
+    },
+    async ask(request) {
+      asked('ask', request);
+      return { nodes: fake.answers };
+    },
     async plan(request) {
       asked('plan', request);
       return {
-        services: request.services.map(({ name }) => ({ id: '', name, action: 'created', changes: [] })),
+        services: request.services.map(({ name }) => ({ id: '', name, action: 'created', changes: [], warnings: [] })),
         nodes: [
           { nodeId: 'n1', nodeName: 'node1', steps: ['ipset add mesh-pub-tcp 8080'], error: '', revision: 2 },
           { nodeId: 'n2', nodeName: 'node2', steps: [], error: '', revision: 2 },
@@ -197,6 +231,11 @@ function anInfo(roles: string[]): InfoReply {
   };
 }
 
+export function aPort(given: Partial<PortSpec> = {}): PortSpec {
+  const defaults = { schedulerFlags: [], nodes: [], addresses: [], allowFrom: [] };
+  return { protocol: 'tcp', target: 80, published: 8080, mode: 'ingress', ...defaults, ...given };
+}
+
 export function aSpec(given: Partial<ServiceSpec> = {}): ServiceSpec {
   return {
     name: 'web',
@@ -210,7 +249,7 @@ export function aSpec(given: Partial<ServiceSpec> = {}): ServiceSpec {
     constraints: [],
     restart: { condition: 'any', maxAttempts: 0, window: 0 },
     stopGracePeriod: 10_000,
-    ports: [{ protocol: 'tcp', target: 80, published: 8080, mode: 'ingress' }],
+    ports: [aPort()],
     ...given,
   };
 }
@@ -226,6 +265,7 @@ export function aService(given: Partial<Service> = {}): Service {
     taskGeneration: 1,
     running: spec.replicas,
     desired: spec.replicas,
+    degraded: [],
     ...given,
     spec,
   };
@@ -244,11 +284,11 @@ export function aTask(given: Partial<Task> = {}, state = 'running', error = ''):
     nodeName: 'node2',
     addresses: [{ networkId: 'ingress', address: '10.255.2.5' }],
     desired: 'running',
-    status: { state, message: '', error, since: 1000, ...(state === 'running' ? { pid: 77 } : {}) },
+    status: { state, message: '', error, since: 1000, ports: [], ...(state === 'running' ? { pid: 77 } : {}) },
     restarts: 0,
     generation: 1,
     command: ['node', 'whoami.mjs'],
-    ports: [{ protocol: 'tcp', target: 80, published: 8080, mode: 'ingress' }],
+    ports: [aPort()],
     ...given,
   };
 }

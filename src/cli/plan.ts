@@ -1,3 +1,4 @@
+import { specToWire } from '../rpc/convert-spec.ts';
 import { appliedText } from './apply.ts';
 import type { Context } from './context.ts';
 import { renderJson } from './json.ts';
@@ -9,7 +10,7 @@ export async function plan(context: Context, files: string[]): Promise<number> {
   const { io, format } = context;
   const services = files.length === 0 ? [] : await readManifests(io, files);
   if (services === undefined) return 1;
-  const reply = await (await context.api()).control.plan({ services });
+  const reply = await (await context.api()).control.plan({ services: services.map(specToWire) });
   if (format === 'json') {
     const of = (kind: 'service' | 'node') => (row: object) => ({ kind, ...row });
     io.out(renderJson([...reply.services.map(of('service')), ...reply.nodes.map(diffRow).map(of('node'))]));

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { ageText } from './age.ts';
-import { aNode, aService, aSpec, aTask } from './fake-meshd.ts';
+import { aNode, aPort, aService, aSpec, aTask } from './fake-meshd.ts';
 import { nothingSeen, progressLines, progressOf, type Seen } from './progress.ts';
 import { commandText, portsText } from './service-text.ts';
 import { renderDetails, renderTable, truncate } from './table.ts';
@@ -40,12 +40,8 @@ test('ages', () => {
 });
 
 test('ports: runs are ranges, an automatic port that is not chosen yet says so', () => {
-  const port = (published: number | undefined, target: number, protocol = 'tcp') => ({
-    protocol,
-    target,
-    published,
-    mode: 'ingress',
-  });
+  const port = (published: number | undefined, target: number, protocol = 'tcp') =>
+    aPort({ protocol, target, published });
   expect(portsText([])).toBe('');
   expect(portsText([port(8081, 81), port(8080, 80), port(53, 53, 'udp'), port(8082, 90), port(undefined, 70)])).toBe(
     '*:(auto)->70/tcp, *:8080-8081->80-81/tcp, *:8082->90/tcp, *:53->53/udp',
@@ -164,7 +160,7 @@ describe('progress', () => {
 
   test('a task that does not get ready says why; what every start says is no trouble', () => {
     const starting = (message: string) =>
-      aTask({ status: { state: 'starting', message, error: '', since: 1, pid: 7, exitCode: undefined } });
+      aTask({ status: { state: 'starting', message, error: '', since: 1, pid: 7, exitCode: undefined, ports: [] } });
     const lines = (message: string) => progressOf(seenOf(two, starting(message)), 's-web').lines[0];
     const loopback = 'the process runs but 80/tcp is only on 127.0.0.1:80; bind 0.0.0.0';
     expect(troubleOf(starting(loopback))).toBe(loopback);

@@ -72,11 +72,19 @@ export function servicePorts(
         mode: port.mode,
         serviceId: service.id,
         serviceName: service.name,
-        scheduler: 'rr',
+        scheduler: port.scheduler ?? 'rr',
+        ...balancing(port),
         endpoints: serving.flatMap((task) => endpoints(task, port, ingress.id)),
       },
     ];
   });
+}
+
+/** How a port is balanced and who may come in, as its node has to know it. */
+function balancing(port: PortSpec): Partial<AssignedPort> {
+  const { schedulerFlags, fallback, persistence, idleTimeout, policy, addresses, allowFrom } = port;
+  const given = { schedulerFlags, fallback, persistence, idleTimeout, policy, addresses, allowFrom };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
 /** Whether a task stands behind its ports: it runs, and the node it runs on is there. */

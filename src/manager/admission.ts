@@ -46,7 +46,7 @@ export function admitAll(specs: readonly ServiceSpec[], index: ClusterIndex, now
     const service: Service = { ...mine, spec: complete, taskGeneration: mine.taskGeneration + Number(newGeneration) };
     staged.set(spec.name, service);
     claim(claims, service);
-    result.applied.push({ id: service.id, name: spec.name, action, changes });
+    result.applied.push({ id: service.id, name: spec.name, action, changes, warnings: [] });
     if (action === 'unchanged') continue;
     result.services.push(service);
     result.writes.push(put('services', service));

@@ -1,11 +1,12 @@
 import type { Clock } from '../base/clock.ts';
 import { MeshError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { updatedSpec } from '../decide/update.ts';
 import { isTerminal, type Node, type Service } from '../model/cluster.ts';
 import { LIMIT } from '../model/limits.ts';
 import type { ServiceSpec } from '../model/spec.ts';
 import { integer, invalid, labelKey, list, record, text, word } from '../rpc/check.ts';
-import { specFromWire } from '../rpc/convert-spec.ts';
+import { portSpecFromWire, portSpecToWire, specFromWire } from '../rpc/convert-spec.ts';
 import type * as wire from '../rpc/gen/mesh.ts';
 import type { Handlers } from '../rpc/server.ts';
 import type { Store } from '../store/store.ts';
@@ -84,6 +85,16 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof wire.C
       );
     },
 
+    async updateService({ service: wanted, force, publishAdd, publishRemove, replicas }) {
+      const update = {
+        force,
+        publishAdd: list(publishAdd, 'publish_add', LIMIT.ports, portSpecFromWire),
+        publishRemove: list(publishRemove, 'publish_remove', LIMIT.ports, portSpecFromWire),
+        ...(replicas === undefined ? {} : { replicas: integer(replicas, 'replicas', 0, LIMIT.replicas) }),
+      };
+      return apply(() => [updatedSpec(findService(index, wanted).spec, update)], false);
+    },
+
     removeServices: ({ services }) =>
       writer.run(async () => {
         const wanted = list(services, 'services', REQUEST, (each) => each);
@@ -95,6 +106,29 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof wire.C
 
     async listServices() {
       return { services: living(index).sort(byName).map(present.service) };
+    },
+
+    async listPorts() {
+      const services = living(index).sort(byName);
+      return {
+        ports: services.flatMap((service) =>
+          service.spec.ports.map((port) => ({
+            serviceId: service.id,
+            serviceName: service.name,
+            port: portSpecToWire(port),
+            degraded: present.degraded(port),
+            tasks: present.picked(service, port),
+          })),
+        ),
+      };
+    },
+
+    async ask({ nodes: wanted, kind, argument }) {
+      text(kind, 'kind', LIMIT.name);
+      text(argument, 'argument', LIMIT.argument);
+      const all = [...index.nodes()].filter(({ state }) => state === 'ready').sort(byName);
+      const asked = wanted.length === 0 ? all : list(wanted, 'nodes', REQUEST, (each) => findNode(index, each));
+      return { nodes: await Promise.all(asked.map((node) => dispatcher.ask(node, kind, argument))) };
     },
 
     async listTasks({ service, node, includeEnded }) {

@@ -7,8 +7,8 @@ import { sameValue } from '../model/equality.ts';
 import { LIMIT } from '../model/limits.ts';
 import { id, integer, list, text } from '../rpc/check.ts';
 import { assignmentToWire } from '../rpc/convert-assignment.ts';
-import { taskReportFromWire } from '../rpc/convert-cluster.ts';
-import type { AgentMessage, DispatchService, ManagerMessage, NodeDiff } from '../rpc/gen/mesh.ts';
+import { listenerFromWire, portConditionFromWire, taskReportFromWire } from '../rpc/convert-cluster.ts';
+import type { AgentMessage, Answer, DispatchService, ManagerMessage, NodeAnswer, NodeDiff } from '../rpc/gen/mesh.ts';
 import type { Handlers } from '../rpc/server.ts';
 import type { Duplex } from '../rpc/stream.ts';
 import type { Store } from '../store/store.ts';
@@ -42,6 +42,12 @@ const AGENT_GRACE = 30_000;
 const STALL = 1_000;
 const HELLO_TIMEOUT = 5_000;
 const PROBE_TIMEOUT = 5_000;
+/** A question may make a node send packets to all others and wait for them. */
+const ANSWER_TIMEOUT = 30_000;
+/** Bytes of one answer. */
+const ANSWER_LIMIT = 32 * 1024 * 1024;
+/** What a node reports of its own listeners and ports at a time. */
+const REPORTED = 4_096;
 /** Streams that are open at a time, said hello or not. */
 const SESSIONS = 4_096;
 
@@ -60,6 +66,8 @@ export interface Dispatcher {
   connected(nodeId: string): boolean;
   /** What the node's kernel would go through to become this; `error` says why it cannot be told. */
   probe(node: Node, wish: Assignment): Promise<NodeDiff>;
+  /** Asks a node's agent; `error` says why there is no answer. */
+  ask(node: Node, kind: string, argument: string): Promise<NodeAnswer>;
   /** Ends a node's session, as when it was removed. */
   drop(nodeId: string, reason: string): void;
   start(): void;
@@ -89,6 +97,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const timers = new Map<string, () => void>();
   const probes = new Map<number, { nodeId: string; answer: (diff: NodeDiff) => void }>();
   let lastProbe = 0;
+  const questions = new Map<number, { nodeId: string; onAnswer(answer: Answer): void }>();
+  let lastQuestion = 0;
   let stopped = false;
 
   function heard(nodeId: string, patience = SILENCE): void {
@@ -193,6 +203,19 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
           ),
         );
         return;
+      case 'listeners':
+        reports.onListeners(nodeId, list(message.value.listeners, 'listeners', REPORTED, listenerFromWire));
+        return;
+      case 'portConditions': {
+        const conditions = list(message.value.conditions, 'port_conditions', REPORTED, portConditionFromWire);
+        reports.onPortConditions(nodeId, conditions);
+        return;
+      }
+      case 'answer': {
+        const asked = questions.get(message.value.questionId);
+        if (asked?.nodeId === nodeId) asked.onAnswer(message.value);
+        return;
+      }
       case 'plan': {
         const waiting = probes.get(probeId);
         if (waiting?.nodeId === nodeId) waiting.answer(message.value);
@@ -276,6 +299,41 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         void session.stream.send({
           message: { $case: 'probe', value: { probeId, assignment: assignmentToWire(wish) } },
         });
+      });
+    },
+    ask(node, kind, argument) {
+      const said = (body: Uint8Array, error: string): NodeAnswer => ({
+        nodeId: node.id,
+        nodeName: node.name,
+        body,
+        error,
+      });
+      const nothing = new Uint8Array();
+      const session = sessions.get(node.id);
+      if (session === undefined) return Promise.resolve(said(nothing, `${node.name} is not connected`));
+      lastQuestion += 1;
+      const questionId = lastQuestion;
+      return new Promise((resolve) => {
+        const pieces: Uint8Array[] = [];
+        let size = 0;
+        const done = (body: Uint8Array, error: string) => {
+          questions.delete(questionId);
+          cancel();
+          resolve(said(body, error));
+        };
+        const cancel = clock.after(ANSWER_TIMEOUT, () =>
+          done(nothing, `${node.name} did not answer within ${ANSWER_TIMEOUT / 1_000} s`),
+        );
+        questions.set(questionId, {
+          nodeId: node.id,
+          onAnswer({ body, last, error }) {
+            size += body.length;
+            pieces.push(body);
+            if (size > ANSWER_LIMIT) done(nothing, `the answer of ${node.name} is longer than ${ANSWER_LIMIT} bytes`);
+            else if (last) done(Buffer.concat(pieces), text(error, 'answer.error', 4 * LIMIT.value));
+          },
+        });
+        void session.stream.send({ message: { $case: 'question', value: { questionId, kind, argument } } });
       });
     },
     drop(nodeId, reason) {

@@ -260,6 +260,7 @@ function fakeAgent(address: string, clock: Clock, hello: Partial<Hello>): { agen
         since: 1,
         pid: 7,
         exitCode: undefined,
+        ports: [],
       };
       send({ $case: 'tasks', value: { tasks: [{ taskId, status }] } });
     },

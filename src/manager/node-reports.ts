@@ -1,4 +1,4 @@
-import type { Task } from '../model/cluster.ts';
+import type { Listener, PortCondition, Task } from '../model/cluster.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 
 /** What nodes last said of themselves; in memory only, for it is said again with each session. */
@@ -9,9 +9,15 @@ export interface NodeReports {
   openConnections(taskId: string): number | undefined;
   /** What is wrong on the node, for people. */
   conditions(nodeId: string): string[];
+  /** Programs that wait on ports of the node, outside the mesh. */
+  listeners(nodeId: string): readonly Listener[];
+  /** Published ports that are not on the node what their services declared. */
+  portConditions(nodeId: string): readonly PortCondition[];
   onAck(nodeId: string, revision: number, failures: readonly string[]): void;
   onConnections(nodeId: string, revision: number, active: ReadonlyMap<string, number>): void;
   onConditions(nodeId: string, conditions: readonly string[]): void;
+  onListeners(nodeId: string, listeners: readonly Listener[]): void;
+  onPortConditions(nodeId: string, conditions: readonly PortCondition[]): void;
   forget(nodeId: string): void;
 }
 
@@ -19,6 +25,8 @@ interface Report {
   acknowledged: number;
   failures: readonly string[];
   conditions: readonly string[];
+  listeners: readonly Listener[];
+  portConditions: readonly PortCondition[];
   connections: { revision: number; active: ReadonlyMap<string, number> };
 }
 
@@ -28,7 +36,8 @@ export function createNodeReports(index: ClusterIndex, served: (task: Task) => b
   const of = (nodeId: string): Report => {
     let report = reports.get(nodeId);
     if (report === undefined) {
-      report = { acknowledged: 0, failures: [], conditions: [], connections: { revision: -1, active: new Map() } };
+      const connections = { revision: -1, active: new Map() };
+      report = { acknowledged: 0, failures: [], conditions: [], listeners: [], portConditions: [], connections };
       reports.set(nodeId, report);
     }
     return report;
@@ -56,6 +65,8 @@ export function createNodeReports(index: ClusterIndex, served: (task: Task) => b
       const more = report.failures.filter((text) => !report.conditions.some((condition) => condition.includes(text)));
       return [...report.conditions, ...more.map((text) => `kernel: ${text}`)];
     },
+    listeners: (nodeId) => reports.get(nodeId)?.listeners ?? [],
+    portConditions: (nodeId) => reports.get(nodeId)?.portConditions ?? [],
     onAck(nodeId, revision, failures) {
       const report = of(nodeId);
       report.acknowledged = revision;
@@ -66,6 +77,12 @@ export function createNodeReports(index: ClusterIndex, served: (task: Task) => b
     },
     onConditions(nodeId, conditions) {
       of(nodeId).conditions = conditions;
+    },
+    onListeners(nodeId, listeners) {
+      of(nodeId).listeners = listeners;
+    },
+    onPortConditions(nodeId, conditions) {
+      of(nodeId).portConditions = conditions;
     },
     forget: (nodeId) => reports.delete(nodeId),
   };

@@ -1,5 +1,6 @@
 import { wantedSlots } from '../decide/slots.ts';
 import type { Node, Service, Task } from '../model/cluster.ts';
+import type { PortSpec } from '../model/spec.ts';
 import { nodeToWire, serviceToWire, taskToWire } from '../rpc/convert-cluster.ts';
 import type * as wire from '../rpc/gen/mesh.ts';
 import type { ClusterIndex } from './cluster-index.ts';
@@ -10,13 +11,42 @@ export interface Presenter {
   service(service: Service): wire.Service;
   task(task: Task): wire.Task;
   node(node: Node): wire.Node;
+  /** Where a published port is not what was declared, and why. */
+  degraded(port: PortSpec): wire.NodePortCondition[];
+  /** Where a host mode port without a number of its own is. */
+  picked(service: Service, port: PortSpec): wire.TaskPort[];
 }
 
 export function createPresenter(index: ClusterIndex, reports: NodeReports): Presenter {
+  const nameOf = (nodeId: string | undefined) => (nodeId === undefined ? '' : (index.node(nodeId)?.name ?? nodeId));
+  const degraded = ({ protocol, published }: PortSpec) =>
+    [...index.nodes()].flatMap((node) =>
+      reports
+        .portConditions(node.id)
+        .filter((one) => one.protocol === protocol && one.published === published)
+        .map(({ kind, message }) => ({ nodeId: node.id, nodeName: node.name, kind, message })),
+    );
   return {
+    degraded,
+    picked: (service, { protocol, target, published, mode }) =>
+      mode !== 'host' || published !== undefined
+        ? []
+        : index
+            .tasksOfService(service.id)
+            .flatMap((task) =>
+              (task.status.ports ?? [])
+                .filter((port) => port.protocol === protocol && port.target === target)
+                .map((port) => ({ taskId: task.id, nodeName: nameOf(task.nodeId), published: port.published })),
+            ),
     service: (service) =>
-      serviceToWire(service, { running: index.counts(service.id).running, desired: desiredTasks(service, index) }),
-    task: (task) => taskToWire(task, task.nodeId === undefined ? '' : (index.node(task.nodeId)?.name ?? task.nodeId)),
+      serviceToWire(service, {
+        running: index.counts(service.id).running,
+        desired: desiredTasks(service, index),
+        degraded: service.spec.ports.flatMap((port) =>
+          degraded(port).map((one) => ({ ...one, message: `${port.published}/${port.protocol}: ${one.message}` })),
+        ),
+      }),
+    task: (task) => taskToWire(task, nameOf(task.nodeId)),
     node: (node) =>
       nodeToWire(node, {
         acknowledgedRevision: reports.acknowledged(node.id),

@@ -1,4 +1,5 @@
 import type { Cidr, Family, IpAddress, MacAddress, Protocol } from './address.ts';
+import type { HealthCheck, Persistence, SchedulerFlag, TrafficPolicy } from './spec.ts';
 
 /** One node's complete view of what it has to be. A snapshot is this; a delta names what changed in it. */
 export interface Assignment {
@@ -33,10 +34,24 @@ export interface Peer {
 export interface AssignedPort {
   protocol: Protocol;
   published: number;
+  /** In host mode only the node of the task has the port, and its endpoint is that task. */
   mode: 'ingress' | 'host';
   serviceId: string;
   serviceName: string;
   scheduler: string;
+  schedulerFlags?: SchedulerFlag[];
+  /** Scheduler of a node whose kernel lacks the other; undefined means rr. */
+  fallback?: string;
+  persistence?: Persistence;
+  /** As in PortSpec, like the four below it. */
+  idleTimeout?: number;
+  policy?: TrafficPolicy;
+  addresses?: Cidr[];
+  allowFrom?: Cidr[];
+  /**
+   * In the order in which they joined, the newest last: what a scheduler with a hash table picks depends on the order
+   * of the real servers, and must be the same on every node.
+   */
   endpoints: Endpoint[];
 }
 
@@ -65,6 +80,9 @@ export interface AssignedTask {
   };
   /** Target ports that must be bound before the task counts as running. */
   targets: { protocol: Protocol; port: number }[];
+  /** Host mode ports without a number: the node picks one for each and reports it in the task's status. */
+  pick?: { protocol: Protocol; port: number }[];
+  health?: HealthCheck;
   /** Milliseconds from SIGTERM to SIGKILL. */
   stopGracePeriod: number;
 }

@@ -1,4 +1,4 @@
-import type { Cidr, Family, IpAddress } from './address.ts';
+import type { Cidr, Family, IpAddress, Protocol } from './address.ts';
 import type { ServiceSpec } from './spec.ts';
 
 /** What every stored object has. `version` grows with each write and guards compare-and-swap. */
@@ -91,6 +91,8 @@ export interface Task extends Stored {
   status: TaskStatus;
   /** Revision of the assignments from which on the task has weight 0; set while draining. */
   drainRevision?: number;
+  /** Revision with which it last began to take connections; orders the endpoints of a port. */
+  joinedRevision?: number;
   /** Wall clock, ms: when the drain ends even with connections open. */
   drainDeadline?: number;
   /** Restarts of this slot so far within the restart window. */
@@ -107,8 +109,36 @@ export interface TaskStatus {
   error: string;
   pid?: number;
   exitCode?: number;
+  /** Only of a task with a healthcheck. */
+  health?: 'starting' | 'healthy' | 'unhealthy';
+  /** Host mode ports whose number the node picked. */
+  ports?: { protocol: Protocol; target: number; published: number }[];
   /** Milliseconds since the epoch. */
   since: number;
+}
+
+/** A program that waits on a port of a node, outside the mesh (sock_diag(7)). */
+export interface Listener {
+  protocol: Protocol;
+  port: number;
+  /** `0.0.0.0` and `::` are every address. */
+  address: IpAddress;
+  pid?: number;
+  /** /proc/PID/comm; undefined when nobody could be found. */
+  process?: string;
+}
+
+/**
+ * Why a published port is not on one node what its service declared. `taken`: a program of the node listens there and
+ * is out of reach now. `withheld`: the node keeps the port to itself, because sshd listens there. `fallback`: the
+ * kernel lacks the declared scheduler.
+ */
+export interface PortCondition {
+  protocol: Protocol;
+  published: number;
+  kind: 'taken' | 'withheld' | 'fallback';
+  /** For people, without the node's name and the port. */
+  message: string;
 }
 
 /** States after which a task never runs again. */

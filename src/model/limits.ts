@@ -10,6 +10,8 @@ export const LIMIT = {
   entries: 16_384,
   constraints: 64,
   ports: 1_024,
+  /** Networks in one list of a port: its clients, its local addresses. */
+  cidrs: 256,
   /** Tasks of one service. */
   replicas: 10_000,
   /** Services in one request, and in the cluster. */

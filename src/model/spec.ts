@@ -1,4 +1,4 @@
-import type { Protocol } from './address.ts';
+import type { Cidr, Protocol } from './address.ts';
 
 /** What a person declared, in canonical form: every default filled in, every port range expanded. */
 export interface ServiceSpec {
@@ -19,6 +19,55 @@ export interface ServiceSpec {
   /** From the first SIGTERM to SIGKILL, and the longest a leaving task waits for its connections; milliseconds. */
   stopGracePeriod: number;
   ports: PortSpec[];
+  /** How a new generation takes over; undefined means UPDATE_DEFAULT. */
+  update?: UpdateConfig;
+  /** A task with one takes connections only while it is healthy; undefined means as soon as it runs. */
+  health?: HealthCheck;
+  /** Share of connections each task gets from schedulers with weights; undefined means 1 for all. */
+  weight?: WeightSpec;
+  /** Grows with every `service update --force`; a manifest never sets it. */
+  forced?: number;
+}
+
+export interface UpdateConfig {
+  /** Slots replaced at a time; 0 means all. */
+  parallelism: number;
+  /** Milliseconds between one batch and the next. */
+  delay: number;
+  order: 'start-first' | 'stop-first';
+}
+
+/** One at a time, new before old; a service with a fixed host port must stop first, for two tasks cannot share it. */
+export const UPDATE_DEFAULT: UpdateConfig = { parallelism: 1, delay: 0, order: 'start-first' };
+
+/** Docker's healthcheck; times in milliseconds. */
+export interface HealthCheck {
+  probe: HealthProbe;
+  interval: number;
+  timeout: number;
+  /** Failures in a row that make a task unhealthy. */
+  retries: number;
+  /** Failures in this time after the start do not count, as long as none has succeeded. */
+  startPeriod: number;
+  /** Between probes during the start period. */
+  startInterval: number;
+}
+
+/** Run or made inside the task's netns. */
+export type HealthProbe =
+  | { kind: 'command'; command: string[] }
+  /** Given to `/bin/sh -c`. */
+  | { kind: 'shell'; command: string }
+  /** Healthy when a connection to 127.0.0.1 is accepted. */
+  | { kind: 'tcp'; port: number }
+  /** Healthy when GET answers 200-399. */
+  | { kind: 'http'; port: number; path: string };
+
+/** The weight of a task: the number its node's label holds, or the default. 1..65535. */
+export interface WeightSpec {
+  /** Name of a node label without `node.labels.`. */
+  label?: string;
+  default: number;
 }
 
 export interface PortSpec {
@@ -28,7 +77,43 @@ export interface PortSpec {
   /** Port on every node; undefined asks the manager for one. */
   published?: number;
   mode: 'ingress' | 'host';
+  /** Undefined means rr. */
+  scheduler?: Scheduler;
+  schedulerFlags?: SchedulerFlag[];
+  /** Taken, and said so in the service's status, on nodes whose kernel lacks the scheduler; undefined means rr. */
+  fallback?: Scheduler;
+  persistence?: Persistence;
+  /** Milliseconds an idle connection lives at least: a kernel has one clock a protocol, and the longest wish wins. */
+  idleTimeout?: number;
+  /** Undefined means cluster. */
+  policy?: TrafficPolicy;
+  /** The port answers only on nodes that fulfil all of these; undefined means on every node. */
+  nodes?: Constraint[];
+  /** The port answers only on local addresses within one of these; undefined means on all. */
+  addresses?: Cidr[];
+  /** Clients whose address is in none of these are refused; undefined lets everybody in. */
+  allowFrom?: Cidr[];
 }
+
+/** What net/netfilter/ipvs has, in the names of `ipvsadm -s`. */
+export const SCHEDULERS = ['rr', 'wrr', 'lc', 'wlc', 'sh', 'mh', 'sed', 'nq'] as const;
+export type Scheduler = (typeof SCHEDULERS)[number];
+export const SCHEDULER_FLAGS = ['sh-fallback', 'sh-port', 'mh-fallback', 'mh-port'] as const;
+export type SchedulerFlag = (typeof SCHEDULER_FLAGS)[number];
+
+/** A client stays with its task: all clients within one prefix as one, until nothing came for `timeout` milliseconds. */
+export interface Persistence {
+  timeout: number;
+  /** Prefix length that makes two clients one: 1..32 and 1..128. */
+  prefix: { inet: number; inet6: number };
+}
+
+/**
+ * `cluster`: every task, wherever it runs. `prefer-local`: tasks of the node itself while it has any, else every task.
+ * `local`: tasks of the node itself or nobody.
+ */
+export const TRAFFIC_POLICIES = ['cluster', 'prefer-local', 'local'] as const;
+export type TrafficPolicy = (typeof TRAFFIC_POLICIES)[number];
 
 /** `node.hostname == node1`, `node.labels.zone != a`; keys as in Swarm, compared without case. */
 export interface Constraint {

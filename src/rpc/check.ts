@@ -128,3 +128,8 @@ function hostBitsZero(base: string, length: number): boolean {
   const bytes = ipaddr.parse(base).toByteArray();
   return bytes.every((byte, index) => (byte & (0xff >> Math.max(0, Math.min(8, length - index * 8)))) === 0);
 }
+
+/** A CIDR of either family. */
+export function network(value: string, where: string): Cidr {
+  return cidr(value, where, value.includes(':') ? 'inet6' : 'inet');
+}

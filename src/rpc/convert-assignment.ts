@@ -23,7 +23,16 @@ import {
   text,
   word,
 } from './check.ts';
-import { directory, PORT_MODES, PROTOCOLS, user } from './convert-spec.ts';
+import {
+  balancingFromWire,
+  directory,
+  healthFromWire,
+  healthToWire,
+  PORT_MODES,
+  PROTOCOLS,
+  persistenceToWire,
+  user,
+} from './convert-spec.ts';
 import type * as wire from './gen/mesh.ts';
 
 /** Entries of one list of an assignment; the message size is the other bound. */
@@ -31,15 +40,26 @@ const MANY = 1_000_000;
 const FAMILIES = ['inet', 'inet6'] as const;
 
 export function assignmentToWire(assignment: Assignment): wire.Assignment {
-  return { ...assignment, tasks: assignment.tasks.map(taskToWire) };
+  return { ...assignment, ports: assignment.ports.map(portToWire), tasks: assignment.tasks.map(taskToWire) };
 }
 
 export function deltaToWire(delta: AssignmentDelta): wire.AssignmentDelta {
-  return { ...delta, tasks: delta.tasks.map(taskToWire) };
+  return { ...delta, ports: delta.ports.map(portToWire), tasks: delta.tasks.map(taskToWire) };
+}
+
+function portToWire(port: AssignedPort): wire.AssignedPort {
+  const { schedulerFlags = [], addresses = [], allowFrom = [] } = port;
+  const persistence = port.persistence && persistenceToWire(port.persistence);
+  return { ...port, schedulerFlags, persistence, addresses, allowFrom };
 }
 
 function taskToWire(task: AssignedTask): wire.AssignedTask {
-  return { ...task, process: { ...task.process, user: task.process.user } };
+  return {
+    ...task,
+    process: { ...task.process },
+    pick: task.pick ?? [],
+    health: task.health && healthToWire(task.health),
+  };
 }
 
 /** An assignment from outside, checked; throws MeshError `invalid` naming the field. */
@@ -125,6 +145,8 @@ function assignedPort(message: wire.AssignedPort, where: string): AssignedPort {
     serviceId: id(message.serviceId, `${where}.service_id`),
     serviceName: name(message.serviceName, `${where}.service_name`),
     scheduler: scheduler(message.scheduler, `${where}.scheduler`),
+    ...(message.fallback === undefined ? {} : { fallback: scheduler(message.fallback, `${where}.fallback`) }),
+    ...balancingFromWire(message, where),
     endpoints: list(message.endpoints, `${where}.endpoints`, MANY, endpoint),
   };
 }
@@ -163,11 +185,17 @@ function task(message: wire.AssignedTask, where: string): AssignedTask {
       ...(process.user === undefined ? {} : { user: user(process.user, `${where}.user`) }),
       environment: record(process.environment, `${where}.environment`, environmentKey, LIMIT.argument),
     },
-    targets: list(message.targets, `${where}.targets`, LIMIT.ports, (target, path) => ({
-      protocol: word(target.protocol, `${path}.protocol`, PROTOCOLS),
-      port: port(target.port, `${path}.port`),
-    })),
+    targets: list(message.targets, `${where}.targets`, LIMIT.ports, target),
+    ...(message.pick.length === 0 ? {} : { pick: list(message.pick, `${where}.pick`, LIMIT.ports, target) }),
+    ...(message.health === undefined ? {} : { health: healthFromWire(message.health, `${where}.health`) }),
     stopGracePeriod: integer(message.stopGracePeriod, `${where}.stop_grace_period`, 0, LIMIT.duration),
+  };
+}
+
+function target(message: wire.Target, where: string): AssignedTask['targets'][number] {
+  return {
+    protocol: word(message.protocol, `${where}.protocol`, PROTOCOLS),
+    port: port(message.port, `${where}.port`),
   };
 }
 

@@ -1,7 +1,7 @@
-import type { Node, Service, Task, TaskState, TaskStatus } from '../model/cluster.ts';
+import type { Listener, Node, PortCondition, Service, Task, TaskState, TaskStatus } from '../model/cluster.ts';
 import { LIMIT } from '../model/limits.ts';
-import { id, integer, invalid, text, word } from './check.ts';
-import { portSpecToWire, specToWire } from './convert-spec.ts';
+import { address, id, integer, invalid, list, port, text, word } from './check.ts';
+import { PROTOCOLS, portSpecToWire, specToWire } from './convert-spec.ts';
 import type * as wire from './gen/mesh.ts';
 
 const STATES: readonly TaskState[] = [
@@ -17,7 +17,7 @@ const STATES: readonly TaskState[] = [
 ];
 
 export function statusToWire(status: TaskStatus): wire.TaskStatus {
-  return { ...status, pid: status.pid, exitCode: status.exitCode };
+  return { ...status, ports: status.ports ?? [] };
 }
 
 /** A task's status as an agent reports it, checked; throws MeshError `invalid`. */
@@ -31,7 +31,40 @@ export function statusFromWire(message: wire.TaskStatus | undefined, where = 'st
     ...(message.exitCode === undefined
       ? {}
       : { exitCode: integer(message.exitCode, `${where}.exit_code`, -255, 65_535) }),
+    ...(message.health === undefined
+      ? {}
+      : { health: word(message.health, `${where}.health`, ['starting', 'healthy', 'unhealthy']) }),
+    ...(message.ports.length === 0
+      ? {}
+      : {
+          ports: list(message.ports, `${where}.ports`, LIMIT.ports, (picked, path) => ({
+            protocol: word(picked.protocol, `${path}.protocol`, PROTOCOLS),
+            target: port(picked.target, `${path}.target`),
+            published: port(picked.published, `${path}.published`),
+          })),
+        }),
     since: integer(message.since, `${where}.since`, 0, Number.MAX_SAFE_INTEGER),
+  };
+}
+
+/** As statusFromWire. */
+export function listenerFromWire(message: wire.Listener, where: string): Listener {
+  return {
+    protocol: word(message.protocol, `${where}.protocol`, PROTOCOLS),
+    port: port(message.port, `${where}.port`),
+    address: address(message.address, `${where}.address`),
+    ...(message.pid === undefined ? {} : { pid: integer(message.pid, `${where}.pid`, 0, 0x7fffffff) }),
+    ...(message.process === undefined ? {} : { process: text(message.process, `${where}.process`, LIMIT.value) }),
+  };
+}
+
+/** As statusFromWire. */
+export function portConditionFromWire(message: wire.PortCondition, where: string): PortCondition {
+  return {
+    protocol: word(message.protocol, `${where}.protocol`, PROTOCOLS),
+    published: port(message.published, `${where}.published`),
+    kind: word(message.kind, `${where}.kind`, ['taken', 'withheld', 'fallback']),
+    message: text(message.message, `${where}.message`, LIMIT.value),
   };
 }
 
@@ -49,13 +82,16 @@ export function taskReportFromWire(message: wire.TaskStatusReport, where = 'repo
   return { taskId: id(message.taskId, `${where}.task_id`), status: statusFromWire(message.status, `${where}.status`) };
 }
 
-export function serviceToWire(service: Service, counts: { running: number; desired: number }): wire.Service {
+export function serviceToWire(
+  service: Service,
+  seen: { running: number; desired: number; degraded: wire.NodePortCondition[] },
+): wire.Service {
   return {
     ...stored(service),
     name: service.name,
     spec: specToWire(service.spec),
     taskGeneration: service.taskGeneration,
-    ...counts,
+    ...seen,
   };
 }
 
