@@ -35,7 +35,7 @@
       "target_name": "mesh-task",
       "type": "executable",
       "product_extension": "",
-      "sources": ["task/mesh-task.c"],
+      "sources": ["task/mesh-task.c", "task/common.c", "task/probe.c"],
       "cflags_c": ["-std=c11"]
     }
   ]

@@ -4,51 +4,32 @@
  * restarted agent finds its tasks running and learns how they ended.
  *
  *   mesh-task --netns PATH --dir STATE_DIR [options] -- command [args...]
+ *   mesh-task --probe ...   runs a health probe beside a task instead (probe.c)
  *
  * STATE_DIR/started  {"pid","startTime","shimPid","shimStartTime"}  once exec has succeeded
  * STATE_DIR/exit     {"code","signal","error","at"}                 at the end; error begins with the failed step
  * Start times are field 22 of /proc/PID/stat (clock ticks since boot), `at` is ms since 1970.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <grp.h>
-#include <pwd.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#ifndef SYS_close_range
-#define SYS_close_range 436
-#endif
-
-#define MAX_GROUPS 256
-/* A process in uninterruptible sleep must not keep the exit from being told. */
-#define LEFTOVER_ROUNDS 500
-#define LEFTOVER_PAUSE_NS 20000000L
+#include "common.h"
 
 static struct {
   const char *netns, *dir, *resolv_conf, *hostname, *user, *cwd, *log;
   int stop_signal;
 } opt = {.stop_signal = SIGTERM};
-
-static struct {
-  uid_t uid;
-  gid_t gid;
-  gid_t groups[MAX_GROUPS];
-  int group_count;
-} user;
 
 static int state_dir = -1;
 /* In the forked child: where to report a failed step instead of the exit file. */
@@ -91,35 +72,11 @@ static void write_exit(const char *code, const char *signal_name, const char *er
   write_state("exit", text);
 }
 
-/* Ends this process with "step: detail: reason" told to whoever waits for it. */
-static _Noreturn void fail(int error, const char *step, const char *detail) {
-  char text[512];
-  snprintf(text, sizeof text, "%s: %s%s%s", step, detail, error != 0 ? ": " : "", error != 0 ? strerror(error) : "");
-  if (report_pipe >= 0) {
-    if (write(report_pipe, text, strlen(text)) < 0) _exit(126);
-    _exit(127);
-  }
+static void report_in_shim(const char *text) {
   if (state_dir >= 0) write_exit("null", NULL, text);
-  dprintf(STDERR_FILENO, "mesh-task: %s\n", text);
-  exit(1);
 }
 
-/* ---- /proc/PID/stat ---- */
-
-/* Reads one numeric field (4 = parent, 22 = start time); -1 when the process is gone. */
-static long long stat_field(pid_t pid, int field) {
-  char path[40], text[1024];
-  snprintf(path, sizeof path, "/proc/%d/stat", pid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return -1;
-  ssize_t length = read(fd, text, sizeof text - 1);
-  close(fd);
-  if (length <= 0) return -1;
-  text[length] = '\0';
-  char *at = strrchr(text, ')'); /* the name before it may hold spaces and brackets */
-  for (int n = 2; at != NULL && n < field; n++) at = strchr(at + 1, ' ');
-  return at == NULL ? -1 : strtoll(at + 1, NULL, 10);
-}
+static void report_in_child(const char *text) { _exit(write(report_pipe, text, strlen(text)) < 0 ? 126 : 127); }
 
 /* ---- set-up, in the shim ---- */
 
@@ -157,49 +114,6 @@ static char **parse_arguments(int argc, char **argv) {
   return argv + optind;
 }
 
-static int parse_id(const char *text, unsigned *id) {
-  char *end;
-  errno = 0;
-  unsigned long value = strtoul(text, &end, 10);
-  if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || value >= 0xffffffffUL) return 0;
-  *id = (unsigned)value;
-  return 1;
-}
-
-/* Before the namespaces are entered: NSS may need the host's network and files. */
-static void resolve_user(void) {
-  char name[256];
-  if ((size_t)snprintf(name, sizeof name, "%s", opt.user) >= sizeof name) fail(0, "user", "the name is too long");
-  char *group = strchr(name, ':');
-  if (group != NULL) *group++ = '\0';
-  struct passwd *entry = parse_id(name, &user.uid) ? getpwuid(user.uid) : getpwnam(name);
-  if (entry != NULL) {
-    user.uid = entry->pw_uid;
-    user.gid = entry->pw_gid;
-  } else if (!parse_id(name, &user.uid)) {
-    fail(0, "user", "there is no user of this name on the node");
-  }
-  if (group != NULL) { /* as Docker: a group given by hand is the only one */
-    struct group *found = parse_id(group, &user.gid) ? NULL : getgrnam(group);
-    if (found != NULL) user.gid = found->gr_gid;
-    else if (!parse_id(group, &user.gid)) fail(0, "user", "there is no group of this name on the node");
-    user.groups[0] = user.gid;
-    user.group_count = 1;
-    return;
-  }
-  if (entry == NULL) fail(0, "user", "this uid has no passwd entry; give UID:GID");
-  user.group_count = MAX_GROUPS;
-  if (getgrouplist(entry->pw_name, user.gid, user.groups, &user.group_count) < 0) user.group_count = MAX_GROUPS;
-}
-
-static void close_inherited(void) {
-  int null;
-  do null = open("/dev/null", O_RDWR);
-  while (null >= 0 && null <= STDERR_FILENO); /* 0-2 exist from here on */
-  if (syscall(SYS_close_range, 3U, ~0U, 0U) == 0) return;
-  for (int fd = 3, last = (int)sysconf(_SC_OPEN_MAX); fd < last; fd++) close(fd); /* Linux < 5.9 */
-}
-
 static void redirect_output(void) {
   int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (null < 0 || dup2(null, STDIN_FILENO) < 0) fail(errno, "stdin", "/dev/null");
@@ -228,25 +142,6 @@ static void enter_namespaces(void) {
 
 /* ---- the task ---- */
 
-static _Noreturn void run_command(pid_t shim, char **command) {
-  setpgid(0, 0);
-  umask(022);
-  if (opt.user != NULL) {
-    if (setgroups((size_t)user.group_count, user.groups) != 0) fail(errno, "user", "setgroups");
-    if (setresgid(user.gid, user.gid, user.gid) != 0) fail(errno, "user", "setgid");
-    if (setresuid(user.uid, user.uid, user.uid) != 0) fail(errno, "user", "setuid");
-  }
-  /* After the change of user, which clears it (kernel/cred.c, commit_creds). */
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) fail(errno, "prctl", "PR_SET_PDEATHSIG");
-  if (getppid() != shim) _exit(126); /* the shim died before that */
-  if (opt.cwd != NULL && chdir(opt.cwd) != 0) fail(errno, "cwd", opt.cwd);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, NULL);
-  execvp(command[0], command);
-  fail(errno, "exec", command[0]);
-}
-
 static pid_t start(char **command) {
   int pipe_fds[2];
   char error[512], text[256];
@@ -255,7 +150,8 @@ static pid_t start(char **command) {
   if (pid < 0) fail(errno, "fork", command[0]);
   if (pid == 0) {
     report_pipe = pipe_fds[1];
-    run_command(shim, command);
+    report_failure = report_in_child;
+    run_command(shim, opt.user, opt.cwd, command);
   }
   close(pipe_fds[1]);
   ssize_t length;
@@ -291,46 +187,27 @@ static siginfo_t wait_for_task(pid_t task, const sigset_t *signals) {
   }
 }
 
-/* Whatever the task started comes to the shim, its subreaper, sooner or later. */
-static void kill_leftovers(pid_t task) {
-  kill(-task, SIGKILL);
-  waitpid(task, NULL, 0);
-  for (int round = 0; round < LEFTOVER_ROUNDS; round++) {
-    pid_t gone;
-    while ((gone = waitpid(-1, NULL, WNOHANG)) > 0) continue;
-    if (gone < 0 && errno == ECHILD) return;
-    DIR *proc = opendir("/proc");
-    for (struct dirent *entry; proc != NULL && (entry = readdir(proc)) != NULL;) {
-      unsigned pid;
-      if (parse_id(entry->d_name, &pid) && stat_field((pid_t)pid, 4) == getpid()) kill((pid_t)pid, SIGKILL);
-    }
-    if (proc != NULL) closedir(proc);
-    nanosleep(&(struct timespec){.tv_nsec = LEFTOVER_PAUSE_NS}, NULL);
-  }
-}
-
 int main(int argc, char **argv) {
   static const int forwarded[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
+  if (argc > 1 && strcmp(argv[1], "--probe") == 0) return probe_main(argc - 1, argv + 1);
   char **command = parse_arguments(argc, argv);
+  report_failure = report_in_shim;
   close_inherited();
   state_dir = open(opt.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (state_dir < 0) fail(errno, "dir", opt.dir);
   unlinkat(state_dir, "started", 0); /* of an earlier run */
   unlinkat(state_dir, "exit", 0);
 
-  /* By system call: libc keeps 32 and 33 to itself, yet ignoring them is inherited as well. */
-  static const unsigned char by_default[64];
-  for (int n = 1; n <= SIGRTMAX; n++) syscall(SYS_rt_sigaction, n, by_default, NULL, 8);
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGCHLD);
   for (size_t i = 0; i < sizeof forwarded / sizeof *forwarded; i++) sigaddset(&signals, forwarded[i]);
-  sigprocmask(SIG_SETMASK, &signals, NULL);
+  take_signals(&signals);
 
   redirect_output();
   if (getsid(0) != getpid() && setsid() < 0) fail(errno, "setsid", "start mesh-task as a child, not as a job of a shell");
   if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) fail(errno, "prctl", "PR_SET_CHILD_SUBREAPER");
-  if (opt.user != NULL) resolve_user();
+  if (opt.user != NULL) resolve_user(opt.user);
   enter_namespaces();
 
   pid_t task = start(command);
@@ -343,9 +220,7 @@ int main(int argc, char **argv) {
     write_exit(number, NULL, NULL);
     return end.si_status;
   }
-  const char *abbreviation = sigabbrev_np(end.si_status);
-  if (abbreviation != NULL) snprintf(name, sizeof name, "SIG%s", abbreviation);
-  else snprintf(name, sizeof name, "SIG%d", end.si_status);
+  signal_name(end.si_status, name, sizeof name);
   write_exit("null", name, NULL);
   return 128 + end.si_status;
 }
