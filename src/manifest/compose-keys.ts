@@ -13,7 +13,7 @@ export const UNSUPPORTED = {
     ...PLAIN(`annotations attach blkio_config cap_add cap_drop cgroup cgroup_parent configs container_name cpu_count
       cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset credential_spec depends_on
       develop device_cgroup_rules devices dns dns_opt dns_search domainname external_links extra_hosts gpus group_add
-      healthcheck hostname init ipc isolation label_file links logging mac_address mem_limit mem_reservation
+      hostname init ipc isolation label_file links logging mac_address mem_limit mem_reservation
       mem_swappiness memswap_limit models network_mode networks oom_kill_disable oom_score_adj pid pids_limit platform
       post_start pre_stop privileged profiles provider pull_policy pull_refresh_after read_only runtime secrets
       security_opt shm_size stdin_open stop_signal storage_opt sysctls tmpfs tty ulimits use_api_socket userns_mode uts
@@ -26,7 +26,8 @@ export const UNSUPPORTED = {
     restart: 'use `deploy.restart_policy`',
     scale: 'use `deploy.replicas`',
   },
-  deploy: PLAIN('resources rollback_config update_config'),
+  deploy: PLAIN('resources rollback_config'),
+  update: PLAIN('failure_action monitor max_failure_ratio'),
   placement: PLAIN('preferences max_replicas_per_node'),
 } as const;
 
@@ -55,6 +56,17 @@ const EXAMPLES: Record<string, string> = {
   target: 'target: 80',
   published: 'published: 8080',
   protocol: 'protocol: tcp',
+  ingress: 'ingress: {nodes: [node.labels.edge == true], addresses: [192.0.2.0/24]}',
+  nodes: 'nodes: [node.labels.edge == true]',
+  addresses: 'addresses: [192.0.2.7, 2001:db8::/32]',
+  allow_from: 'allow_from: [10.0.0.0/8, 2001:db8::/32]',
+  scheduler_flags: 'scheduler_flags: [sh-port]',
+  persistence: 'persistence: 5m',
+  timeout: 'timeout: 5s',
+  update_config: 'update_config: {parallelism: 2, delay: 10s, order: start-first}',
+  healthcheck: 'healthcheck: {test: curl -f http://127.0.0.1/, interval: 10s}',
+  http: 'http: {port: 80, path: /health}',
+  weight: 'weight: node.labels.cpus',
   user: 'user: "1000:1000"',
   working_dir: 'working_dir: /srv',
   name: 'name: demo',

@@ -1,9 +1,8 @@
 import * as z from 'zod';
-import type { Constraint, PortSpec } from '../model/spec.ts';
+import type { Constraint } from '../model/spec.ts';
 import { formatDuration, parseDuration } from './duration.ts';
 import { LIMITS } from './limits.ts';
 import { shorten } from './manifest-error.ts';
-import { comparePorts, type PortProblem, parseLongPort, parseShortPort } from './ports.ts';
 import { splitWords } from './words.ts';
 
 type Context = z.core.$RefinementCtx;
@@ -24,7 +23,7 @@ export function kindOf(value: unknown): string {
 }
 
 /** Text that becomes part of a process: no NUL, and short enough for execve. */
-function processText(ctx: Context, text: string, path: (string | number)[] = []): boolean {
+export function processText(ctx: Context, text: string, path: (string | number)[] = []): boolean {
   if (text.includes('\0')) fail(ctx, 'contains a NUL character', 'remove it: a process cannot be given one', path);
   else if (Buffer.byteLength(text) > LIMITS.argument) {
     fail(ctx, `is longer than ${LIMITS.argument} bytes`, 'put it in a file: the kernel refuses longer arguments', path);
@@ -199,56 +198,6 @@ export const constraints = z.array(constraint).transform((list, ctx) => {
     fail(ctx, `has more than ${LIMITS.constraints} constraints`, 'use a node label instead');
   return list;
 });
-
-const portNumber = z.union([z.string(), z.number()]);
-/** The long form of a port; `name` and `app_protocol` are notes for people. */
-export const longPort = z.strictObject({
-  target: portNumber,
-  published: portNumber.optional(),
-  protocol: z.string().optional(),
-  mode: z.string().optional(),
-  host_ip: z.unknown().optional(),
-  name: z.unknown().optional(),
-  app_protocol: z.unknown().optional(),
-});
-
-/** Ports with the index of the entry they come from, in canonical order. */
-export const ports = z
-  .array(
-    z.unknown().transform((value, ctx): PortSpec[] => {
-      const report = (problem: PortProblem, path: string[] = []): PortSpec[] => {
-        fail(ctx, problem.message, problem.remedy, path);
-        return [];
-      };
-      if (typeof value === 'string' || typeof value === 'number') {
-        const short = parseShortPort(String(value));
-        return short.ok ? short.value : report(short.error);
-      }
-      const entry = longPort.safeParse(withoutExtensions(value));
-      if (!entry.success) {
-        for (const issue of entry.error.issues) ctx.addIssue({ ...issue } as Parameters<typeof ctx.addIssue>[0]);
-        return [];
-      }
-      const { mode, host_ip, ...fields } = entry.data;
-      if (host_ip !== undefined) {
-        const remedy = 'remove it; a later version restricts addresses with `x-mesh.ingress.addresses`';
-        fail(ctx, 'limiting a port to one host address is not supported yet', remedy, ['host_ip']);
-      }
-      if (mode === 'host')
-        fail(ctx, 'mode host is not supported yet', 'use `mode: ingress`, or remove the key', ['mode']);
-      else if (mode !== undefined && mode !== 'ingress')
-        fail(ctx, `mode "${shorten(mode)}" is unknown`, 'use ingress', ['mode']);
-      const long = parseLongPort(fields);
-      return long.ok ? long.value : report(long.error, long.error.key === undefined ? [] : [long.error.key]);
-    }),
-  )
-  .transform((entries, ctx) => {
-    const all = entries.flatMap((list, entry) => list.map((port) => ({ entry, port })));
-    if (all.length > LIMITS.ports) {
-      fail(ctx, `${all.length} ports are more than the ${LIMITS.ports} of one service`, 'publish fewer ports');
-    }
-    return all.sort((a, b) => comparePorts(a.port, b.port));
-  });
 
 /** A map without its `x-` keys, which are everybody's own notes; `keep` are the ones that mean something here. */
 export function withoutExtensions(value: unknown, keep: readonly string[] = []): unknown {

@@ -1,6 +1,6 @@
 import type * as z from 'zod';
 import { err, ok, type Result } from '../base/errors.ts';
-import { portKey, type ServiceSpec } from '../model/spec.ts';
+import { type PortSpec, portKey, type ServiceSpec } from '../model/spec.ts';
 import { exampleFor } from './compose-keys.ts';
 import { type ManifestDocument, readDocuments } from './document.ts';
 import { LIMITS } from './limits.ts';
@@ -78,6 +78,7 @@ const placeOf = (error: ManifestError): string => `${error.file}:${error.line}:$
 /** Fields whose scalars are text, whatever they look like: `FOO: 1.0`, `command: [sleep, 60]`, `user: 1000`. */
 function textual(path: Path): boolean {
   if (path[0] !== 'services') return false;
+  if (path[2] === 'healthcheck') return path[3] === 'test';
   const field = String(path[2] === 'deploy' ? path[3] : path[2]);
   return ['environment', 'labels', 'command', 'entrypoint', 'user', 'working_dir'].includes(field);
 }
@@ -140,7 +141,7 @@ function explain(
       }
       const near = nearest(key, [...keys.known, ...Object.keys(keys.unsupported)]);
       const one = keys.known.length === 1 ? `use \`${keys.known[0]}\`` : `use one of ${keys.known.join(', ')}`;
-      const note = path.at(-1) === 'x-mesh' ? ', or remove it' : ', or an `x-` key for a note';
+      const note = path.includes('x-mesh') ? ', or remove it' : ', or an `x-` key for a note';
       const remedy = near === undefined ? `${one}${note}` : `did you mean \`${near}\`?`;
       return document.errorAt([...path, key], `unknown key \`${shorten(key)}\``, remedy, 'key');
     });
@@ -160,7 +161,7 @@ function explain(
 /** What no service can see alone: names and published ports taken twice, and the limits of the whole. */
 function checkAcross(found: readonly Found[], errors: ManifestError[]): void {
   const names = new Map<string, Found>();
-  const taken = new Map<string, { at: ManifestError; service: string }>();
+  const taken = new Map<string, { at: ManifestError; service: string; mode: PortSpec['mode'] }>();
   let ports = 0;
   for (const { spec, portEntries, document, path } of found) {
     const twin = names.get(spec.name);
@@ -174,12 +175,13 @@ function checkAcross(found: readonly Found[], errors: ManifestError[]): void {
     ports += spec.ports.length;
     spec.ports.forEach((port, index) => {
       const at = document.errorAt([...path, 'ports', portEntries[index]!], '', '');
-      const { published, protocol, target } = port;
+      const { published, protocol, target, mode } = port;
       const key =
-        published === undefined ? `auto ${spec.name} ${target}/${protocol}` : portKey({ published, protocol });
+        published === undefined ? `auto ${mode} ${spec.name} ${target}/${protocol}` : portKey({ published, protocol });
       const other = taken.get(key);
-      if (other === undefined) taken.set(key, { at, service: spec.name });
-      else {
+      if (other === undefined) taken.set(key, { at, service: spec.name, mode });
+      // Tasks of two services with one host port never share a node, as in Swarm.
+      else if (other.service === spec.name || other.mode !== 'host' || mode !== 'host') {
         const what = published === undefined ? `automatic port for ${target}/${protocol}` : `published port ${key}`;
         const message = `${what} is already taken by service ${other.service} at ${placeOf(other.at)}`;
         errors.push({ ...at, message, remedy: 'choose another port, or remove one of them' });

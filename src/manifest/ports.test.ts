@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { errors, service, specOf } from './test-kit.ts';
+import { errors, service, specOf, specs } from './test-kit.ts';
 
 describe('ports', () => {
   const cases: [string, { published?: number; target: number; protocol: string }[]][] = [
@@ -28,15 +28,24 @@ describe('ports', () => {
     ['"80-79"', /80-79/],
     ['"1-3:1-2"', /3 published ports for 2 target ports/],
     ['"8000-8010:80"', /11 published ports for 1 target port/],
-    ['"127.0.0.1:80:80"', /one host address is not supported yet.*x-mesh/],
-    ['"[::1]:80:80"', /one host address is not supported yet/],
+    ['"127.0.0.1:80"', /host address that cannot be told from the ports; write "192.0.2.7:8080:80"/],
+    ['"::1:80:80"', /cannot be told from the ports.*"\[2001:db8::7\]:8080:80"/],
+    ['"localhost:80:80"', /"localhost" is not an address or a network/],
+    ['"10.0.0.256:80:80"', /"10\.0\.0\.256" is not an address/],
+    ['"[fe80::1%eth0]:80:80"', /is not an address/],
+    ['"[::ffff:10.0.0.1]:80:80"', /IPv4 network written as IPv6; write 10\.0\.0\.1$/],
+    ['{target: 80, host_ip: 10.0.0.0/8}', /ports\[0\]\.host_ip: "10\.0\.0\.0\/8" is not an address; .*x-mesh/],
+    ['{target: 80, host_ip: 7}', /host_ip: must be an address, but is the number 7/],
+    [
+      '{target: 80, host_ip: 10.0.0.1, x-mesh: {ingress: {addresses: [10.0.0.2]}}}',
+      /host_ip: is given beside `x-mesh\.ingress\.addresses`; remove one of them/,
+    ],
+    ['{target: 80, mode: hots}', /ports\[0\]\.mode: mode "hots" is unknown; choose ingress or host/],
     ['"80/icmp"', /protocol "icmp" is unknown; choose tcp, udp or sctp/],
     ['"http"', /target port "http" is not a number/],
     ['80.5', /not a number/],
     ['"1-2000:1-2000"', /2000 ports are more than the 1024/],
     ['{published: 80}', /ports\[0\]\.target: is missing; write it like `target: 80`/],
-    ['{target: 80, mode: host}', /ports\[0\]\.mode: mode host is not supported yet/],
-    ['{target: 80, host_ip: 10.0.0.1}', /ports\[0\]\.host_ip: .*not supported yet/],
     ['{target: 80, published: "80-90"}', /ports\[0\]\.published: 11 published ports for 1/],
     ['{target: 80-90}', /target is a range/],
     ['{target: [1]}', /target: must be a number or a text, but is a list/],
@@ -48,6 +57,64 @@ describe('ports', () => {
     const found = errors(service(`ports: [${written}]`));
     expect(found).toHaveLength(1);
     expect(found[0]).toMatch(message);
+  });
+
+  test('host addresses', () => {
+    expect(specOf('ports: ["127.0.0.1:8080:80"]').ports).toEqual([
+      { protocol: 'tcp', target: 80, published: 8080, mode: 'ingress', addresses: ['127.0.0.1/32'] },
+    ]);
+    const [first, second] = specOf('ports: ["[FD00::1]:90-91:80-81/udp"]').ports;
+    expect([first?.published, first?.addresses]).toEqual([90, ['fd00::1/128']]);
+    expect([second?.published, second?.addresses]).toEqual([91, ['fd00::1/128']]);
+    expect(specOf('ports: ["10.0.0.1::80"]').ports[0]).toEqual({
+      protocol: 'tcp',
+      target: 80,
+      mode: 'ingress',
+      addresses: ['10.0.0.1/32'],
+    });
+    expect(specOf('ports: [{target: 80, host_ip: "::"}]').ports[0]?.addresses).toEqual(['::/0']);
+    expect(specOf('ports: ["0.0.0.0:80:80"]').ports[0]?.addresses).toEqual(['0.0.0.0/0']);
+    expect(specOf('ports: [{target: 80, host_ip: ""}]').ports[0]).not.toHaveProperty('addresses');
+  });
+
+  test('one port on several host addresses is one port', () => {
+    const written = '"[::1]:80:80", "127.0.0.1:80:80", {target: 80, published: 80, host_ip: 10.0.0.1}';
+    expect(specOf(`ports: [${written}]`).ports).toEqual([
+      {
+        protocol: 'tcp',
+        target: 80,
+        published: 80,
+        mode: 'ingress',
+        addresses: ['10.0.0.1/32', '127.0.0.1/32', '::1/128'],
+      },
+    ]);
+    for (const other of ['"80:80"', '"10.0.0.1:80:81"', '{target: 80, published: 80, host_ip: 10.0.0.1, mode: host}']) {
+      expect(errors(service(`ports: ["127.0.0.1:80:80", ${other}]`))[0]).toMatch(/80\/tcp is already taken/);
+    }
+  });
+
+  test('mode host', () => {
+    expect(specOf('ports: [{target: 80, published: 8080, mode: host}]').ports).toEqual([
+      { protocol: 'tcp', target: 80, published: 8080, mode: 'host' },
+    ]);
+    for (const none of ['', ', published: 0', ', published: ""']) {
+      const [port] = specOf(`ports: [{target: 80, mode: HOST${none}}]`).ports;
+      expect(port).toEqual({ protocol: 'tcp', target: 80, mode: 'host' });
+    }
+  });
+
+  test('host ports of two services may meet, no others', () => {
+    const two = (first: string, second: string) => `services:
+  a: {command: x, x-mesh: {runtime: process}, ports: [{target: 1, published: 80, mode: ${first}}]}
+  b: {command: x, x-mesh: {runtime: process}, ports: [{target: 2, published: 80, mode: ${second}}]}
+`;
+    expect(specs(two('host', 'host')).map(({ ports }) => ports[0]?.published)).toEqual([80, 80]);
+    expect(errors(two('host', 'ingress'))[0]).toMatch(/80\/tcp is already taken by service a/);
+    expect(errors(two('ingress', 'host'))[0]).toMatch(/80\/tcp is already taken by service a/);
+    const twice = '{target: 1, published: 80, mode: host}, {target: 2, published: 80, mode: host}';
+    expect(errors(service(`ports: [${twice}]`))[0]).toMatch(/80\/tcp is already taken by service a/);
+    const picked = '{target: 1, mode: host}, {target: 1, mode: host}';
+    expect(errors(service(`ports: [${picked}]`))[0]).toMatch(/automatic port for 1\/tcp is already taken/);
   });
 
   test('a port published twice names both places', () => {

@@ -3,12 +3,13 @@ import type { Protocol } from '../model/address.ts';
 import type { PortSpec } from '../model/spec.ts';
 import { LIMITS } from './limits.ts';
 import { shorten } from './manifest-error.ts';
+import { parseHost } from './networks.ts';
 
 /** What is wrong with a port; `key` names the field of the long form it is about. */
 export interface PortProblem {
   message: string;
   remedy: string;
-  key?: 'target' | 'published' | 'protocol';
+  key?: 'target' | 'published' | 'protocol' | 'mode';
 }
 
 interface Range {
@@ -16,35 +17,42 @@ interface Range {
   last: number;
 }
 
-const HOST_ADDRESS: PortProblem = {
-  message: 'limiting a port to one host address is not supported yet',
-  remedy: 'remove the address; a later version restricts addresses with `x-mesh.ingress.addresses`',
-};
-
 /** `[[host:]published:]target[/protocol]`, each side a port or a range; a range gives one port for each number. */
 export function parseShortPort(text: string): Result<PortSpec[], PortProblem> {
   const slash = text.indexOf('/');
   const protocol = parseProtocol(slash < 0 ? 'tcp' : text.slice(slash + 1));
   if (!protocol.ok) return protocol;
-  const parts = (slash < 0 ? text : text.slice(0, slash)).split(':');
-  if (parts.length > 2) return err(HOST_ADDRESS);
-  const [left, right] = parts;
+  const rest = slash < 0 ? text : text.slice(0, slash);
+  const address = /^(?:\[([^\]]*)\]|([^:[\]]*)):(?=[^:]*:[^:]*$)/.exec(rest);
+  if (address === null && /[[\]]|\..*:|:.*:/.test(rest)) return err(ADDRESS_FORM);
+  const [left, right] = rest.slice(address?.[0].length ?? 0).split(':');
   const target = parseRange(right ?? left!, 'target');
   if (!target.ok) return target;
   // `:80` is compose's way to ask for an automatic published port.
-  if (right === undefined || left === '') return combine(protocol.value, target.value, undefined);
-  const published = parseRange(left!, 'published');
-  return published.ok ? combine(protocol.value, target.value, published.value) : published;
+  const published = right === undefined || left === '' ? ok(undefined) : parseRange(left!, 'published');
+  if (!published.ok) return published;
+  const ports = combine(protocol.value, target.value, published.value, 'ingress');
+  if (address === null || !ports.ok) return ports;
+  const network = parseHost(address[1] ?? address[2]!);
+  return network.ok ? ok(ports.value.map((port) => ({ ...port, addresses: [network.value] }))) : network;
 }
+
+const ADDRESS_FORM: PortProblem = {
+  message: 'has a host address that cannot be told from the ports',
+  remedy: 'write "192.0.2.7:8080:80", "192.0.2.7::80" or "[2001:db8::7]:8080:80"',
+};
 
 /** The fields of the long form, as written. */
 export function parseLongPort(fields: {
   target: string | number;
   published?: string | number | undefined;
   protocol?: string | undefined;
+  mode?: string | undefined;
 }): Result<PortSpec[], PortProblem> {
   const protocol = parseProtocol(fields.protocol ?? 'tcp');
   if (!protocol.ok) return protocol;
+  const mode = parseMode(fields.mode ?? 'ingress');
+  if (!mode.ok) return mode;
   const target = parseRange(String(fields.target), 'target');
   if (!target.ok) return target;
   if (target.value.first !== target.value.last) {
@@ -56,10 +64,10 @@ export function parseLongPort(fields: {
   }
   // Docker reads 0 and an empty text as "choose one".
   if (fields.published === undefined || fields.published === '' || Number(fields.published) === 0) {
-    return combine(protocol.value, target.value, undefined);
+    return combine(protocol.value, target.value, undefined, mode.value);
   }
   const published = parseRange(String(fields.published), 'published');
-  return published.ok ? combine(protocol.value, target.value, published.value) : published;
+  return published.ok ? combine(protocol.value, target.value, published.value, mode.value) : published;
 }
 
 function parseProtocol(text: string): Result<Protocol, PortProblem> {
@@ -68,10 +76,15 @@ function parseProtocol(text: string): Result<Protocol, PortProblem> {
   return err({ message: `protocol "${shorten(text)}" is unknown`, remedy: 'choose tcp, udp or sctp', key: 'protocol' });
 }
 
+function parseMode(text: string): Result<PortSpec['mode'], PortProblem> {
+  const mode = text.toLowerCase();
+  if (mode === 'ingress' || mode === 'host') return ok(mode);
+  return err({ message: `mode "${shorten(text)}" is unknown`, remedy: 'choose ingress or host', key: 'mode' });
+}
+
 function parseRange(text: string, key: 'target' | 'published'): Result<Range, PortProblem> {
   const match = /^(\d{1,10})(?:-(\d{1,10}))?$/.exec(text);
   if (match === null) {
-    if (key === 'published' && /[.[\]]/.test(text)) return err(HOST_ADDRESS);
     return err({
       message: `${key} port "${shorten(text)}" is not a number`,
       remedy: 'write ports as 80, "8080:80", "5353:53/udp" or "8000-8009:80-89"',
@@ -91,7 +104,12 @@ function parseRange(text: string, key: 'target' | 'published'): Result<Range, Po
   return ok({ first, last });
 }
 
-function combine(protocol: Protocol, target: Range, published: Range | undefined): Result<PortSpec[], PortProblem> {
+function combine(
+  protocol: Protocol,
+  target: Range,
+  published: Range | undefined,
+  mode: PortSpec['mode'],
+): Result<PortSpec[], PortProblem> {
   const count = target.last - target.first + 1;
   const publishedCount = published === undefined ? count : published.last - published.first + 1;
   if (publishedCount !== count) {
@@ -110,16 +128,19 @@ function combine(protocol: Protocol, target: Range, published: Range | undefined
       protocol,
       target: target.first + index,
       ...(published === undefined ? {} : { published: published.first + index }),
-      mode: 'ingress' as const,
+      mode,
     })),
   );
 }
 
-/** Canonical order: by published port, automatic ones last, then target and protocol. */
+/** Canonical order: by published port, automatic ones last, then target, protocol and mode. */
 export function comparePorts(a: PortSpec, b: PortSpec): number {
   return (
     (a.published ?? 65_536) - (b.published ?? 65_536) ||
     a.target - b.target ||
-    (a.protocol < b.protocol ? -1 : a.protocol > b.protocol ? 1 : 0)
+    compareText(a.protocol, b.protocol) ||
+    compareText(b.mode, a.mode)
   );
 }
+
+const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

@@ -8,15 +8,26 @@ describe('errors say where, what and what to do', () => {
   const one: [string, string][] = [
     [service('helthcheck: {}'), 'services.a.helthcheck: unknown key `helthcheck`; did you mean `healthcheck`?'],
     [
-      service('healthcheck: {}'),
-      'services.a.healthcheck: `healthcheck` is a compose key that meshd does not support yet; ' +
+      service('dns: {}'),
+      'services.a.dns: `dns` is a compose key that meshd does not support yet; ' +
         'remove it, or rename it to an `x-` key to keep it as a note',
     ],
     [
       service('restart: always'),
       'services.a.restart: `restart` is a compose key that meshd does not support yet; use `deploy.restart_policy`',
     ],
-    [service('deploy: {update_config: {}}'), 'services.a.deploy.update_config: `update_config` is a compose key'],
+    [service('deploy: {rollback_config: {}}'), 'services.a.deploy.rollback_config: `rollback_config` is a compose key'],
+    ...['failure_action: pause', 'monitor: 5s', 'max_failure_ratio: 0.1'].map((key): [string, string] => {
+      const name = key.split(':')[0]!;
+      return [
+        service(`deploy: {update_config: {${key}}}`),
+        `services.a.deploy.update_config.${name}: \`${name}\` is a compose key that meshd does not support yet`,
+      ];
+    }),
+    [
+      service('deploy: {update_config: {order: both}}'),
+      'services.a.deploy.update_config.order: must be one of start-first, stop-first, but is the text "both"',
+    ],
     [
       service('deploy: {placement: {preferences: []}}'),
       'services.a.deploy.placement.preferences: `preferences` is a compose key',
@@ -34,7 +45,7 @@ describe('errors say where, what and what to do', () => {
     ],
     [
       'services: {a: {command: x, x-mesh: {runtime: process, zzzzzz: 1}}}',
-      'services.a.x-mesh.zzzzzz: unknown key `zzzzzz`; use `runtime`, or remove it',
+      'services.a.x-mesh.zzzzzz: unknown key `zzzzzz`; use one of runtime, healthcheck, weight, or remove it',
     ],
     [
       'services: {a: {command: x}}',

@@ -1,9 +1,20 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: variables of the compose-spec look like that
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { PortSpec, ServiceSpec } from '../model/spec.ts';
+import { sameValue } from '../model/equality.ts';
+import {
+  type HealthCheck,
+  type PortSpec,
+  SCHEDULER_FLAGS,
+  SCHEDULERS,
+  type ServiceSpec,
+  UPDATE_DEFAULT,
+  type UpdateConfig,
+  type WeightSpec,
+} from '../model/spec.ts';
 import { LIMITS } from './limits.ts';
 import { parseManifest } from './manifest.ts';
+import { sortedNetworks } from './networks.ts';
 import { comparePorts } from './ports.ts';
 import { renderManifest } from './render.ts';
 
@@ -45,16 +56,83 @@ const record = fc.dictionary(
   word,
   { maxKeys: 4 },
 );
-const port: fc.Arbitrary<PortSpec> = fc.record(
-  {
-    protocol: fc.constantFrom('tcp', 'udp', 'sctp'),
-    target: fc.integer({ min: 1, max: 65_535 }),
-    published: fc.integer({ min: 1, max: 65_535 }),
-    mode: fc.constant('ingress'),
-  },
-  { requiredKeys: ['protocol', 'target', 'mode'] },
-);
+const constraint = fc.record({
+  key: fc.constantFrom('node.hostname', 'node.id', 'node.labels.Zone', 'node.labels.a.b/c'),
+  operator: fc.constantFrom('==' as const, '!=' as const),
+  value: fc.constantFrom('node1', 'a b', '$x', '==', '#1'),
+});
 const duration = fc.integer({ min: 0, max: LIMITS.duration });
+const seconds = fc.integer({ min: 1, max: LIMITS.duration / 1000 }).map((count) => count * 1000);
+const networks = fc
+  .subarray(['0.0.0.0/0', '10.0.0.0/8', '192.0.2.7/32', '2001:db8::/33', '::/0', '::1/128'], { minLength: 1 })
+  .map(sortedNetworks);
+const numbers = fc.integer({ min: 1, max: 65_535 });
+const optional = { requiredKeys: [] as [] };
+
+/** Balancing of an ingress port; what is the default anyway is never there. */
+const balancing = fc
+  .record(
+    {
+      nodes: fc.array(constraint, { minLength: 1, maxLength: 3 }),
+      addresses: networks,
+      allowFrom: networks,
+      scheduler: fc.constantFrom(...SCHEDULERS.filter((name) => name !== 'rr')),
+      schedulerFlags: fc.subarray([...SCHEDULER_FLAGS], { minLength: 1 }),
+      fallback: fc.constantFrom(...SCHEDULERS.filter((name) => name !== 'rr')),
+      persistence: fc.record({
+        timeout: seconds,
+        prefix: fc.record({ inet: fc.integer({ min: 1, max: 32 }), inet6: fc.integer({ min: 1, max: 128 }) }),
+      }),
+      idleTimeout: seconds,
+      policy: fc.constantFrom('prefer-local' as const, 'local' as const),
+    },
+    optional,
+  )
+  .map(({ schedulerFlags = [], fallback, ...rest }): Partial<PortSpec> => {
+    const flags = schedulerFlags.filter((flag) => flag.startsWith(`${rest.scheduler}-`));
+    return {
+      ...rest,
+      ...(flags.length === 0 ? {} : { schedulerFlags: flags }),
+      ...(fallback === undefined || fallback === rest.scheduler ? {} : { fallback }),
+    };
+  });
+const restrictions = fc.record({ addresses: networks, allowFrom: networks, idleTimeout: seconds }, optional);
+const port: fc.Arbitrary<PortSpec> = fc
+  .record(
+    { protocol: fc.constantFrom('tcp', 'udp', 'sctp'), target: numbers, published: numbers },
+    { requiredKeys: ['protocol', 'target'] },
+  )
+  .chain((numbered) =>
+    fc.oneof(
+      balancing.map((more): PortSpec => ({ ...numbered, mode: 'ingress', ...more })),
+      restrictions.map((more): PortSpec => ({ ...numbered, mode: 'host', ...more })),
+    ),
+  );
+
+const health: fc.Arbitrary<HealthCheck> = fc.record({
+  probe: fc.oneof(
+    fc.record({ kind: fc.constant('command' as const), command: fc.tuple(fc.constantFrom('$a', '1.0', 'NONE'), word) }),
+    fc.record({ kind: fc.constant('shell' as const), command: word.filter((text) => text.trim() !== '') }),
+    fc.record({ kind: fc.constant('tcp' as const), port: numbers }),
+    fc.record({ kind: fc.constant('http' as const), port: numbers, path: fc.constantFrom('/', '/a?b=$c#', '/%20') }),
+  ),
+  interval: fc.integer({ min: 1, max: LIMITS.duration }),
+  timeout: fc.integer({ min: 1, max: LIMITS.duration }),
+  retries: fc.integer({ min: 1, max: 1_000_000 }),
+  startPeriod: duration,
+  startInterval: fc.integer({ min: 1, max: LIMITS.duration }),
+});
+const weight: fc.Arbitrary<WeightSpec> = fc.oneof(
+  fc.record({ default: fc.integer({ min: 2, max: 65_535 }) }),
+  fc.record({ label: fc.constantFrom('cpus', 'node.labels', 'A/b.c-d'), default: numbers }),
+);
+const update: fc.Arbitrary<UpdateConfig> = fc
+  .record({
+    parallelism: fc.nat(10_000),
+    delay: duration,
+    order: fc.constantFrom('start-first' as const, 'stop-first' as const),
+  })
+  .filter((config) => !sameValue(config, UPDATE_DEFAULT));
 
 const spec: fc.Arbitrary<ServiceSpec> = fc
   .record(
@@ -73,14 +151,7 @@ const spec: fc.Arbitrary<ServiceSpec> = fc
       environment: record,
       mode: fc.constantFrom('replicated' as const, 'global' as const),
       replicas: fc.integer({ min: 0, max: 10_000 }),
-      constraints: fc.array(
-        fc.record({
-          key: fc.constantFrom('node.hostname', 'node.id', 'node.labels.Zone', 'node.labels.a.b/c'),
-          operator: fc.constantFrom('==' as const, '!=' as const),
-          value: fc.constantFrom('node1', 'a b', '$x', '==', '#1'),
-        }),
-        { maxLength: 3 },
-      ),
+      constraints: fc.array(constraint, { maxLength: 3 }),
       restart: fc.record(
         {
           condition: fc.constantFrom('any' as const, 'on-failure' as const, 'none' as const),
@@ -92,6 +163,9 @@ const spec: fc.Arbitrary<ServiceSpec> = fc
       ),
       stopGracePeriod: duration,
       ports: fc.array(port, { maxLength: 5 }),
+      update,
+      health,
+      weight,
     },
     {
       requiredKeys: [
@@ -118,8 +192,8 @@ const cluster = fc.uniqueArray(spec, { selector: ({ name }) => name, minLength: 
   return specs.map((each) => ({
     ...each,
     ports: each.ports
-      .filter(({ published, protocol, target }) => {
-        const key = published === undefined ? `${each.name} ${target} ${protocol}` : `${published} ${protocol}`;
+      .filter(({ published, protocol, target, mode }) => {
+        const key = published === undefined ? `${each.name} ${target} ${protocol} ${mode}` : `${published} ${protocol}`;
         return !taken.has(key) && taken.add(key);
       })
       .sort(comparePorts),
@@ -171,4 +245,68 @@ test('what it looks like', () => {
     x-mesh:
       runtime: process
 `);
+});
+
+test('what optional parts look like', () => {
+  const written = `services:
+  web:
+    command:
+      - x
+    working_dir: /
+    ports:
+      - target: 80
+        published: 8080
+        protocol: tcp
+        mode: ingress
+        x-mesh:
+          ingress:
+            nodes:
+              - node.labels.edge == true
+            addresses:
+              - 192.0.2.7/32
+          allow_from:
+            - 10.0.0.0/8
+            - 2001:db8::/32
+          scheduler: sh
+          scheduler_flags:
+            - sh-port
+          fallback: lc
+          persistence:
+            timeout: 5m
+            mask: /24
+            mask6: /64
+          idle_timeout: 2h
+          policy: prefer-local
+      - target: 53
+        protocol: udp
+        mode: host
+    stop_grace_period: 10s
+    deploy:
+      mode: replicated
+      replicas: 1
+      restart_policy:
+        condition: any
+        max_attempts: 0
+        window: 0s
+      update_config:
+        parallelism: 2
+        delay: 10s
+        order: stop-first
+    x-mesh:
+      runtime: process
+      healthcheck:
+        http:
+          port: 80
+          path: /health
+        interval: 10s
+        timeout: 1s
+        retries: 3
+        start_period: 0s
+        start_interval: 5s
+      weight:
+        label: node.labels.cpus
+        default: 1
+`;
+  const read = parseManifest(written, { file: 'f' });
+  expect(read.ok ? renderManifest(read.value) : read.error).toBe(written);
 });

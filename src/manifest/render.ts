@@ -1,5 +1,5 @@
 import { Document, isScalar, Scalar, visit } from 'yaml';
-import type { PortSpec, ServiceSpec } from '../model/spec.ts';
+import type { Constraint, HealthCheck, PortSpec, ServiceSpec, WeightSpec } from '../model/spec.ts';
 import { formatDuration } from './duration.ts';
 
 /**
@@ -20,6 +20,7 @@ export function renderManifest(specs: readonly ServiceSpec[]): string {
 
 function service(spec: ServiceSpec): Record<string, unknown> {
   const { restart, mode } = spec;
+  const health = spec.health && healthcheck(spec.health);
   return {
     ...unlessEmpty('labels', escapeValues(spec.labels)),
     command: spec.command.map(dollars),
@@ -31,22 +32,57 @@ function service(spec: ServiceSpec): Record<string, unknown> {
     deploy: {
       mode,
       ...(mode === 'global' ? {} : { replicas: spec.replicas }),
-      ...unlessEmpty(
-        'placement',
-        unlessEmpty(
-          'constraints',
-          spec.constraints.map(({ key, operator, value }) => dollars(`${key} ${operator} ${value}`)),
-        ),
-      ),
+      ...unlessEmpty('placement', unlessEmpty('constraints', spec.constraints.map(constraint))),
       restart_policy: {
         condition: restart.condition,
         ...(restart.delay === undefined ? {} : { delay: formatDuration(restart.delay) }),
         max_attempts: restart.maxAttempts,
         window: formatDuration(restart.window),
       },
+      ...(spec.update === undefined
+        ? {}
+        : { update_config: { ...spec.update, delay: formatDuration(spec.update.delay) } }),
     },
-    'x-mesh': { runtime: spec.runtime },
+    ...(health === undefined || 'tcp' in health || 'http' in health ? {} : { healthcheck: health }),
+    'x-mesh': {
+      runtime: spec.runtime,
+      ...(health !== undefined && ('tcp' in health || 'http' in health) ? { healthcheck: health } : {}),
+      ...(spec.weight === undefined ? {} : { weight: weight(spec.weight) }),
+    },
   };
+}
+
+function constraint({ key, operator, value }: Constraint): string {
+  return dollars(`${key} ${operator} ${value}`);
+}
+
+/** As `healthcheck` of compose, or of `x-mesh` where meshd makes the probe itself. */
+function healthcheck({ probe, ...times }: HealthCheck): Record<string, unknown> {
+  return {
+    ...test(probe),
+    interval: formatDuration(times.interval),
+    timeout: formatDuration(times.timeout),
+    retries: times.retries,
+    start_period: formatDuration(times.startPeriod),
+    start_interval: formatDuration(times.startInterval),
+  };
+}
+
+function test(probe: HealthCheck['probe']): Record<string, unknown> {
+  switch (probe.kind) {
+    case 'command':
+      return { test: ['CMD', ...probe.command.map(dollars)] };
+    case 'shell':
+      return { test: ['CMD-SHELL', dollars(probe.command)] };
+    case 'tcp':
+      return { tcp: probe.port };
+    case 'http':
+      return { http: { port: probe.port, path: dollars(probe.path) } };
+  }
+}
+
+function weight({ label, default: otherwise }: WeightSpec): unknown {
+  return label === undefined ? otherwise : { label: `node.labels.${label}`, default: otherwise };
 }
 
 function port(spec: PortSpec): Record<string, unknown> {
@@ -55,6 +91,32 @@ function port(spec: PortSpec): Record<string, unknown> {
     ...(spec.published === undefined ? {} : { published: spec.published }),
     protocol: spec.protocol,
     mode: spec.mode,
+    ...unlessEmpty('x-mesh', balancing(spec)),
+  };
+}
+
+function balancing(spec: PortSpec): Record<string, unknown> {
+  const { persistence } = spec;
+  return {
+    ...unlessEmpty('ingress', {
+      ...unlessEmpty('nodes', (spec.nodes ?? []).map(constraint)),
+      ...unlessEmpty('addresses', spec.addresses ?? []),
+    }),
+    ...unlessEmpty('allow_from', spec.allowFrom ?? []),
+    ...(spec.scheduler === undefined ? {} : { scheduler: spec.scheduler }),
+    ...unlessEmpty('scheduler_flags', spec.schedulerFlags ?? []),
+    ...(spec.fallback === undefined ? {} : { fallback: spec.fallback }),
+    ...(persistence === undefined
+      ? {}
+      : {
+          persistence: {
+            timeout: formatDuration(persistence.timeout),
+            mask: `/${persistence.prefix.inet}`,
+            mask6: `/${persistence.prefix.inet6}`,
+          },
+        }),
+    ...(spec.idleTimeout === undefined ? {} : { idle_timeout: formatDuration(spec.idleTimeout) }),
+    ...(spec.policy === undefined ? {} : { policy: spec.policy }),
   };
 }
 

@@ -1,5 +1,7 @@
 import * as z from 'zod';
-import type { PortSpec, ServiceSpec } from '../model/spec.ts';
+import { sameValue } from '../model/equality.ts';
+import { type PortSpec, type ServiceSpec, UPDATE_DEFAULT, type UpdateConfig, type WeightSpec } from '../model/spec.ts';
+import { BALANCING_KEYS } from './balancing-schema.ts';
 import { UNSUPPORTED } from './compose-keys.ts';
 import {
   commandLine,
@@ -11,15 +13,15 @@ import {
   fail,
   kindOf,
   labels,
-  longPort,
   oneOf,
-  ports,
   text,
   user,
   withoutExtensions,
 } from './fields.ts';
+import { composeHealth, HTTP_KEYS, healthcheck, meshHealth, probe } from './health-schema.ts';
 import { LIMITS } from './limits.ts';
 import { shorten } from './manifest-error.ts';
+import { longPort, ports } from './port-schema.ts';
 
 const extensible = <T extends z.ZodType>(schema: T) => z.preprocess((value) => withoutExtensions(value), schema);
 
@@ -28,6 +30,12 @@ const restartPolicy = z.strictObject({
   delay: duration.optional(),
   max_attempts: count(1_000_000, 'choose fewer attempts, or leave it out for no limit').optional(),
   window: duration.optional(),
+});
+
+const updateConfig = z.strictObject({
+  parallelism: count(LIMITS.replicas, `choose at most ${LIMITS.replicas}; 0 replaces all at once`).optional(),
+  delay: duration.optional(),
+  order: oneOf('start-first', 'stop-first').optional(),
 });
 
 const placement = z.strictObject({ constraints: constraints.optional() });
@@ -42,9 +50,43 @@ const deploy = z.strictObject({
   endpoint_mode: oneOf('vip').optional(), // what a mesh is
   placement: extensible(placement).optional(),
   restart_policy: extensible(restartPolicy).optional(),
+  update_config: extensible(updateConfig).optional(),
 });
 
-const mesh = z.strictObject({ runtime: oneOf('process') });
+const nodeLabel = text.transform((value, ctx): string => {
+  const name = value.replace(/^node\.labels\./i, '');
+  if (!/^\w[\w.\-/]{0,127}$/.test(name)) {
+    fail(ctx, `"${shorten(value)}" is not a label of a node`, 'write it like `node.labels.cpus`');
+  }
+  return name;
+});
+
+const share = count(65_535, 'choose one of 1-65535').transform((value, ctx): number => {
+  if (value === 0) fail(ctx, 'a weight of 0 would leave the tasks without clients', 'choose one of 1-65535');
+  return value;
+});
+
+const weightMap = z.strictObject({ label: nodeLabel.optional(), default: share.optional() });
+
+/** A number for all tasks, `node.labels.NAME`, or `{label, default}`; undefined is what it is without the key. */
+const weight = z.preprocess(
+  (value) => {
+    if (typeof value === 'number') return { default: value };
+    if (typeof value === 'string') return /^-?\d+$/.test(value) ? { default: value } : { label: value };
+    return value;
+  },
+  weightMap.transform(({ label, default: otherwise = 1 }): WeightSpec | undefined =>
+    label === undefined && otherwise === 1
+      ? undefined
+      : { ...(label === undefined ? {} : { label }), default: otherwise },
+  ),
+);
+
+const mesh = z.strictObject({
+  runtime: oneOf('process'),
+  healthcheck: probe.optional(),
+  weight: weight.optional(),
+});
 
 const service = z.strictObject({
   command: commandLine.optional(),
@@ -54,6 +96,7 @@ const service = z.strictObject({
   environment: environment.optional(),
   labels: labels.optional(),
   ports: ports.optional(),
+  healthcheck: extensible(healthcheck).optional(),
   stop_grace_period: duration.optional(),
   deploy: extensible(deploy).nullish(),
   'x-mesh': mesh.optional(),
@@ -109,6 +152,12 @@ export const serviceSchema = z.preprocess(
       fail(ctx, 'replicas do not go together with mode global', remedy, ['deploy', 'replicas']);
     }
     const restart = deploy?.restart_policy;
+    const health = given.healthcheck?.health ?? given['x-mesh']?.healthcheck;
+    if (given.healthcheck !== undefined && given['x-mesh']?.healthcheck !== undefined) {
+      fail(ctx, 'stands beside `healthcheck`: a service has one', 'remove one of them', ['x-mesh', 'healthcheck']);
+    }
+    const update = updateOf(deploy?.update_config);
+    const weight = given['x-mesh']?.weight;
     return {
       spec: {
         labels: sorted({ ...given.labels, ...deploy?.labels }),
@@ -128,20 +177,39 @@ export const serviceSchema = z.preprocess(
         },
         stopGracePeriod: given.stop_grace_period ?? 10_000,
         ports: declared.map(({ port }): PortSpec => port),
+        ...(update === undefined ? {} : { update }),
+        ...(health === undefined ? {} : { health }),
+        ...(weight === undefined ? {} : { weight }),
       },
       portEntries: declared.map(({ entry }) => entry),
     };
   }),
 );
 
+/** Undefined where it says nothing but the default. */
+function updateOf(given: z.output<typeof updateConfig> | undefined): UpdateConfig | undefined {
+  const update: UpdateConfig = {
+    parallelism: given?.parallelism ?? UPDATE_DEFAULT.parallelism,
+    delay: given?.delay ?? UPDATE_DEFAULT.delay,
+    order: given?.order ?? UPDATE_DEFAULT.order,
+  };
+  return sameValue(update, UPDATE_DEFAULT) ? undefined : update;
+}
+
 function sorted(record: Record<string, string>): Record<string, string> {
   return Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
+const PORT_MESH = 'ports.*.x-mesh';
+
 /** The keys meshd knows at a place below a service, and the compose keys there that it does not support yet. */
 export function keysAt(path: readonly PropertyKey[]): { known: string[]; unsupported: Record<string, string> } {
   const none: Record<string, string> = {};
-  switch (path.map((step) => (typeof step === 'number' ? '*' : String(step))).join('.')) {
+  const place = path.map((step) => (typeof step === 'number' ? '*' : String(step))).join('.');
+  if (place.startsWith(PORT_MESH)) {
+    return { known: BALANCING_KEYS[place.slice(PORT_MESH.length + 1)] ?? [], unsupported: none };
+  }
+  switch (place) {
     case '':
       return { known: Object.keys(service.shape), unsupported: UNSUPPORTED.service };
     case 'deploy':
@@ -150,10 +218,20 @@ export function keysAt(path: readonly PropertyKey[]): { known: string[]; unsuppo
       return { known: Object.keys(placement.shape), unsupported: UNSUPPORTED.placement };
     case 'deploy.restart_policy':
       return { known: Object.keys(restartPolicy.shape), unsupported: none };
+    case 'deploy.update_config':
+      return { known: Object.keys(updateConfig.shape), unsupported: UNSUPPORTED.update };
+    case 'healthcheck':
+      return { known: Object.keys(composeHealth.shape), unsupported: none };
     case 'ports.*':
       return { known: Object.keys(longPort.shape), unsupported: none };
     case 'x-mesh':
       return { known: Object.keys(mesh.shape), unsupported: none };
+    case 'x-mesh.healthcheck':
+      return { known: Object.keys(meshHealth.shape), unsupported: none };
+    case 'x-mesh.healthcheck.http':
+      return { known: HTTP_KEYS, unsupported: none };
+    case 'x-mesh.weight':
+      return { known: Object.keys(weightMap.shape), unsupported: none };
     default:
       return { known: [], unsupported: none };
   }

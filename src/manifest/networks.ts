@@ -1,0 +1,71 @@
+import ipaddr from 'ipaddr.js';
+import { err, ok, type Result } from '../base/errors.ts';
+import type { Cidr } from '../model/address.ts';
+import { hostNetwork } from '../model/block.ts';
+import { shorten } from './manifest-error.ts';
+
+/** What is wrong with an address or network as written. */
+export interface NetworkProblem {
+  message: string;
+  remedy: string;
+}
+
+/**
+ * The network a person means, in canonical form: an address alone is a network of one, host bits are cleared. IPv4 in
+ * IPv6's clothes (`::ffff:10.0.0.1`) is refused, for the kernel shows such clients with their IPv4 address.
+ */
+export function parseNetwork(text: string): Result<Cidr, NetworkProblem> {
+  const [base = '', length, ...rest] = text.length > 64 ? [''] : text.trim().split('/');
+  const address = parseAddress(base);
+  const bits = address instanceof ipaddr.IPv6 ? 128 : 32;
+  const prefix = length === undefined ? bits : /^\d{1,3}$/.test(length) ? Number(length) : -1;
+  if (address === undefined || rest.length > 0 || prefix < 0) {
+    return err({
+      message: `"${shorten(text)}" is not an address or a network`,
+      remedy: 'write it like 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32',
+    });
+  }
+  if (prefix > bits) {
+    return err({
+      message: `the prefix length ${prefix} of "${shorten(text)}" is more than ${bits}`,
+      remedy: `choose one of 0-${bits}`,
+    });
+  }
+  if (address instanceof ipaddr.IPv6 && address.isIPv4MappedAddress() && prefix >= 96) {
+    const inner = `${address.toIPv4Address()}${prefix === 128 ? '' : `/${prefix - 96}`}`;
+    return err({ message: `"${shorten(text)}" is an IPv4 network written as IPv6`, remedy: `write ${inner}` });
+  }
+  return ok(networkOf(address, prefix));
+}
+
+/** An address alone, as a network of one; `0.0.0.0` and `::` are every address of their family, as in Docker. */
+export function parseHost(text: string): Result<Cidr, NetworkProblem> {
+  if (text === '0.0.0.0' || text === '::') return ok(`${text}/0`);
+  return text.includes('/')
+    ? err({
+        message: `"${shorten(text)}" is not an address`,
+        remedy: 'write one address here; networks go to `x-mesh.ingress.addresses`',
+      })
+    : parseNetwork(text);
+}
+
+/** Only the four-part decimal form of IPv4: `10.1` and `010.0.0.1` mean different things to different programs. */
+function parseAddress(text: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
+  if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text);
+  return text.includes(':') && !text.includes('%') && ipaddr.IPv6.isValid(text) ? ipaddr.IPv6.parse(text) : undefined;
+}
+
+function networkOf(address: ipaddr.IPv4 | ipaddr.IPv6, prefix: number): Cidr {
+  const bytes = address.toByteArray().map((byte, index) => {
+    const kept = Math.max(0, Math.min(8, prefix - index * 8));
+    return byte & (0xff00 >> kept) & 0xff;
+  });
+  const first = ipaddr.fromByteArray(bytes);
+  const text = first instanceof ipaddr.IPv6 ? first.toRFC5952String() : first.toString();
+  return prefix === bytes.length * 8 ? hostNetwork(text) : `${text}/${prefix}`;
+}
+
+/** Each once, in one order: theirs means nothing. */
+export function sortedNetworks(networks: Iterable<Cidr>): Cidr[] {
+  return [...new Set(networks)].sort((a, b) => Number(a.includes(':')) - Number(b.includes(':')) || (a < b ? -1 : 1));
+}

@@ -1,0 +1,120 @@
+import * as z from 'zod';
+import { sameValue } from '../model/equality.ts';
+import type { PortSpec } from '../model/spec.ts';
+import { balancing } from './balancing-schema.ts';
+import { fail, kindOf, withoutExtensions } from './fields.ts';
+import { LIMITS } from './limits.ts';
+import { parseHost, sortedNetworks } from './networks.ts';
+import { comparePorts, type PortProblem, parseLongPort, parseShortPort } from './ports.ts';
+
+type Context = z.core.$RefinementCtx;
+
+const portNumber = z.union([z.string(), z.number()]);
+/** The long form of a port; `name` and `app_protocol` are notes for people. */
+export const longPort = z.strictObject({
+  target: portNumber,
+  published: portNumber.optional(),
+  protocol: z.string().optional(),
+  mode: z.string().optional(),
+  host_ip: z.unknown().optional(),
+  name: z.unknown().optional(),
+  app_protocol: z.unknown().optional(),
+  'x-mesh': balancing.optional(),
+});
+
+/** A port, and whether it came with a host address: the same port may then be written once for each address. */
+interface Written {
+  port: PortSpec;
+  entry: number;
+  addressed: boolean;
+}
+
+const entry = z.unknown().transform((value, ctx): Omit<Written, 'entry'>[] => {
+  const report = (problem: PortProblem, path: string[] = []): [] => {
+    fail(ctx, problem.message, problem.remedy, path);
+    return [];
+  };
+  if (typeof value === 'string' || typeof value === 'number') {
+    const short = parseShortPort(String(value));
+    if (!short.ok) return report(short.error);
+    return short.value.map((port) => ({ port, addressed: port.addresses !== undefined }));
+  }
+  const long = longPort.safeParse(withoutExtensions(value, ['x-mesh']));
+  if (!long.success) {
+    for (const issue of long.error.issues) ctx.addIssue({ ...issue } as Parameters<typeof ctx.addIssue>[0]);
+    return [];
+  }
+  const { host_ip, mode, 'x-mesh': mesh = {}, ...fields } = long.data;
+  const parsed = parseLongPort({ ...fields, mode });
+  if (!parsed.ok) return report(parsed.error, parsed.error.key === undefined ? [] : [parsed.error.key]);
+  const address = hostAddress(host_ip, mesh, ctx);
+  if (mode === 'host') refuseBalancing(mesh, ctx);
+  return parsed.value.map((port) => ({ port: { ...port, ...mesh, ...address }, addressed: 'addresses' in address }));
+});
+
+function hostAddress(written: unknown, mesh: Partial<PortSpec>, ctx: Context): { addresses?: string[] } {
+  // Docker takes an empty text for no address.
+  if (written === undefined || written === '') return {};
+  const remedy = 'remove one of them';
+  if (mesh.addresses !== undefined) fail(ctx, 'is given beside `x-mesh.ingress.addresses`', remedy, ['host_ip']);
+  const parsed = typeof written === 'string' ? parseHost(written) : undefined;
+  if (parsed?.ok) return { addresses: [parsed.value] };
+  const problem = parsed?.error ?? {
+    message: `must be an address, but is ${kindOf(written)}`,
+    remedy: 'write it like `host_ip: 192.0.2.7`',
+  };
+  fail(ctx, problem.message, problem.remedy, ['host_ip']);
+  return {};
+}
+
+const ONE_TASK = [
+  ['scheduler', 'scheduler'],
+  ['schedulerFlags', 'scheduler_flags'],
+  ['fallback', 'fallback'],
+  ['persistence', 'persistence'],
+  ['policy', 'policy'],
+] as const;
+
+/** One task answers a port in host mode, on its own node. */
+function refuseBalancing(mesh: Partial<PortSpec>, ctx: Context): void {
+  for (const [field, key] of ONE_TASK) {
+    if (mesh[field] === undefined) continue;
+    const message = `\`${key}\` means nothing in mode host: the port leads to the one task of its node`;
+    fail(ctx, message, 'remove it, or use `mode: ingress`', ['x-mesh', key]);
+  }
+  if (mesh.nodes !== undefined) {
+    const remedy = 'remove it, and choose the nodes of the tasks with `deploy.placement.constraints`';
+    fail(ctx, '`nodes` means nothing in mode host: the port is where the task is', remedy, [
+      'x-mesh',
+      'ingress',
+      'nodes',
+    ]);
+  }
+}
+
+/** Whether two entries are one port, as in `127.0.0.1:80:80` and `[::1]:80:80`. */
+function onOtherAddress(a: Written, b: Omit<Written, 'entry'>): boolean {
+  const { addresses: _, ...one } = a.port;
+  const { addresses: __, ...other } = b.port;
+  return a.addressed && one.published !== undefined && sameValue(one, other);
+}
+
+/** Ports with the index of the entry they come from, in canonical order. */
+export const ports = z.array(entry).transform((entries, ctx) => {
+  const all: Written[] = [];
+  for (const [entry, list] of entries.entries()) {
+    for (const written of list) {
+      const twin = written.addressed ? all.find((other) => onOtherAddress(other, written)) : undefined;
+      if (twin === undefined) all.push({ ...written, entry });
+      else
+        twin.port = {
+          ...twin.port,
+          addresses: sortedNetworks([...(twin.port.addresses ?? []), ...(written.port.addresses ?? [])]),
+        };
+    }
+  }
+  if (all.length > LIMITS.ports) {
+    fail(ctx, `${all.length} ports are more than the ${LIMITS.ports} of one service`, 'publish fewer ports');
+  }
+  return all.map(({ port, entry }) => ({ port, entry })).sort((a, b) => comparePorts(a.port, b.port));
+});
