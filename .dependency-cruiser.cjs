@@ -2,7 +2,7 @@
 const layers = [
   ['base'],
   ['model'],
-  ['manifest', 'decide', 'plan', 'netlink'],
+  ['manifest', 'decide', 'plan', 'netlink', 'trace'],
   ['diff'],
   ['store', 'rpc', 'kernel', 'runtime', 'dns'],
   ['manager', 'agent', 'cli'],
@@ -36,7 +36,7 @@ module.exports = {
       name: 'pure-layers-have-no-io',
       comment: 'base/log and base/clock are the two doors',
       severity: 'error',
-      from: { path: '^src/(base|model|manifest|decide|plan|netlink|diff)/', pathNot: '(\\.test\\.ts|^src/base/(log|clock)\\.ts)$' },
+      from: { path: '^src/(base|model|manifest|decide|plan|netlink|trace|diff)/', pathNot: '(\\.test\\.ts|^src/base/(log|clock)\\.ts)$' },
       to: { dependencyTypes: ['core'] },
     },
     {

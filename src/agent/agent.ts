@@ -22,6 +22,7 @@ import { createConditions } from './conditions.ts';
 import type { AgentDisk } from './disk.ts';
 import { createDrainWatch } from './drain.ts';
 import { answersOf, type Questions } from './questions.ts';
+import { concerns, hostAddresses, type KernelAnswer, wantedFrom } from './kernel-question.ts';
 import { createReconciler } from './reconcile.ts';
 import { createBatch } from './reports.ts';
 import { openSession, type Session } from './session.ts';
@@ -256,10 +257,12 @@ export function createAgent(options: AgentOptions): Agent {
 
   const questions: Questions = {
     ...options.questions,
-    kernel: async () => ({
-      revision: settled.revision,
-      objects: [...(await reconciler.look(() => kernel.observe())).values()],
-    }),
+    kernel: async (argument): Promise<KernelAnswer> => {
+      const wanted = wantedFrom(argument);
+      const have = await reconciler.look(() => kernel.observe());
+      const objects = [...have.values()].filter((object) => concerns(object, wanted));
+      return { revision: settled.revision, addresses: hostAddresses(), objects };
+    },
   };
 
   /** The steps from what the kernel holds now to a wish. */

@@ -111,7 +111,7 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
     listServices: async () => ({ services: fake.services }),
     async listTasks(request) {
       asked('listTasks', request);
-      return { tasks: fake.tasks.filter((task) => task.serviceId === request.service) };
+      return { tasks: fake.tasks.filter(({ serviceId }) => request.service === undefined || serviceId === request.service) };
     },
     listNodes: async () => ({ nodes: fake.nodes }),
     async updateNode(request) {

@@ -191,6 +191,18 @@ export function buildProgram(
   );
   example(
     program
+      .command('trace')
+      .description('what becomes of a packet, hop by hop, as the kernels of the nodes are now')
+      .argument('<client>', 'address of the client, a node, or localhost')
+      .argument('<node:port>', 'where it sends to: node1:8080, 192.0.2.1:53/udp')
+      .action((client: string, target: string) =>
+        run(async (context) => (await import('./trace.ts')).traceVerb(context, client, target)),
+      ),
+    'meshctl trace 198.51.100.7 node1:8080',
+    'meshctl trace localhost node2:53/udp',
+  );
+  example(
+    program
       .command('status')
       .description('how this meshd and its cluster are')
       .action(() => run(async (context) => (await import('./status.ts')).status(context))),

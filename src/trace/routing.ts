@@ -1,0 +1,71 @@
+import ipaddr from 'ipaddr.js';
+import { familyOf, type IpAddress } from '../model/address.ts';
+import { type KernelState, keyOf, type Route, type Rule } from '../model/kernel-state.ts';
+import { isWithin } from './within.ts';
+
+/** Number of the table `main` (RT_TABLE_MAIN in include/uapi/linux/rtnetlink.h), and the priority of its rule. */
+const MAIN = { table: 254, priority: 32_766 } as const;
+
+/** The route the kernel picks, with the rule of ours that led to its table if one did. */
+export interface Found {
+  route: Route;
+  rule?: Rule;
+}
+
+/** Walks the rules in the order of their priorities, `goto` included, then looks for the longest prefix. */
+export function findRoute(
+  state: KernelState,
+  packet: { netns: string; destination: IpAddress; mark: number },
+): Found | undefined {
+  const { netns, destination, mark } = packet;
+  const rules = rulesOf(state, netns, destination);
+  const routes = routesOf(state, netns, destination);
+  let from = 0;
+  for (const rule of rules) {
+    if (rule.priority < from || ((mark ^ rule.fwmark) & rule.fwmask) !== 0) continue;
+    if (rule.action === 'nop') continue;
+    if ('goto' in rule.action) {
+      from = rule.action.goto;
+      if (from >= MAIN.priority) break;
+      continue;
+    }
+    const route = longest(routes, rule.action.lookup);
+    if (route !== undefined) return { route, rule };
+  }
+  const route = longest(routes, MAIN.table);
+  return route === undefined ? undefined : { route };
+}
+
+function rulesOf(state: KernelState, netns: string, destination: IpAddress): Rule[] {
+  const family = familyOf(destination);
+  const rules: Rule[] = [];
+  for (const object of state.values()) {
+    if (object.kind === 'rule' && object.netns === netns && object.family === family) rules.push(object);
+  }
+  return rules.sort((a, b) => a.priority - b.priority);
+}
+
+function routesOf(state: KernelState, netns: string, destination: IpAddress): Route[] {
+  const routes: Route[] = [];
+  for (const object of state.values()) {
+    if (object.kind === 'route' && object.netns === netns && isWithin(destination, object.destination)) {
+      routes.push(object);
+    }
+  }
+  return routes;
+}
+
+function longest(routes: readonly Route[], table: number): Route | undefined {
+  const prefix = (route: Route) => ipaddr.parseCIDR(route.destination)[1];
+  return routes
+    .filter((route) => route.table === table)
+    .reduce<Route | undefined>((best, route) => (best && prefix(best) >= prefix(route) ? best : route), undefined);
+}
+
+/** Where a VXLAN device sends what is routed to a VTEP: neighbour, then FDB; undefined parts are missing. */
+export function findTunnel(state: KernelState, netns: string, dev: string, vtep: IpAddress) {
+  const neighbour = state.get(keyOf({ kind: 'neighbour', netns, dev, address: vtep, mac: '' }));
+  if (neighbour?.kind !== 'neighbour') return {};
+  const entry = state.get(keyOf({ kind: 'fdb', netns, dev, mac: neighbour.mac, dst: '' }));
+  return entry?.kind === 'fdb' ? { neighbour, entry } : { neighbour };
+}

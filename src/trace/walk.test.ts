@@ -1,0 +1,132 @@
+import { describe, expect, test } from 'vitest';
+import type { Assignment } from '../model/assignment.ts';
+import type { KernelObject } from '../model/kernel-state.ts';
+import { keyOf } from '../model/kernel-state.ts';
+import { emptyAssignment, FACTS, peer, task } from '../plan/assignments.test-data.ts';
+import { plan } from '../plan/plan.ts';
+import type { NodeState } from './packet.ts';
+import { type Question, trace } from './walk.ts';
+
+const BOTH = ['inet', 'inet6'] as const;
+const TASKS = [task('aaaaaaaaaaaa', 2, 1, BOTH), task('bbbbbbbbbbbb', 3, 1, BOTH), task('cccccccccccc', 1, 1, BOTH)];
+const HOMES = [2, 3, 1];
+
+/** Three nodes with a task each behind 8080/tcp → 80, as their kernels would be. */
+function cluster(change: (assignment: Assignment) => void = () => {}): NodeState[] {
+  return [1, 2, 3].map((number) => {
+    const assignment = emptyAssignment(number, BOTH);
+    assignment.peers = [1, 2, 3].filter((other) => other !== number).map((other) => peer(other, BOTH));
+    assignment.tasks = TASKS.filter((_, index) => HOMES[index] === number);
+    const endpoints = TASKS.flatMap(({ id, addresses }, index) =>
+      addresses.map(({ address }) => ({ taskId: id, nodeId: `node${HOMES[index]}`, address, port: 80, weight: 1 })),
+    );
+    const port = { protocol: 'tcp', published: 8080, mode: 'ingress', serviceId: 's1', serviceName: 'web' } as const;
+    assignment.ports = [{ ...port, scheduler: 'rr', endpoints }];
+    change(assignment);
+    return {
+      nodeId: `node${number}`,
+      name: `node${number}`,
+      revision: 1,
+      state: plan(assignment, FACTS),
+      addresses: [`192.0.2.${number}`, `2001:db8::${number}`, '127.0.0.1', '::1', `10.252.${number}.1`],
+    };
+  });
+}
+
+function ask(nodes: NodeState[], given: Partial<Question> = {}) {
+  const node = nodes[0]!;
+  const question = { client: '198.51.100.7', node, destination: '192.0.2.1', protocol: 'tcp', port: 8080 } as const;
+  return trace({ ...question, ...given }, nodes);
+}
+
+function without(node: NodeState, gone: (object: KernelObject) => boolean): void {
+  const state = new Map(node.state);
+  let count = 0;
+  for (const object of node.state.values()) if (gone(object)) count += Number(state.delete(keyOf(object)));
+  expect(count).toBeGreaterThan(0);
+  node.state = state;
+}
+
+describe('a healthy mesh', () => {
+  test.each([
+    ['an outside client', '198.51.100.7', '192.0.2.1'],
+    ['an outside client, IPv6', '2001:db8::77', '2001:db8::1'],
+    ['the node itself', '192.0.2.1', '192.0.2.1'],
+    ['the node itself by localhost', '127.0.0.1', '127.0.0.1'],
+    ['another node', '192.0.2.3', '192.0.2.1'],
+  ])('%s reaches every task', (_, client, destination) => {
+    const { outcome, reason, paths } = ask(cluster(), { client, destination });
+    expect({ outcome, reason, paths: paths.map((path) => path.outcome) }).toEqual({
+      outcome: 'answered',
+      reason: '',
+      paths: ['answered', 'answered', 'answered'],
+    });
+    expect(paths.map(({ taskId }) => taskId).sort()).toEqual(TASKS.map(({ id }) => id));
+  });
+
+  test('names what the packet meets, node by node', () => {
+    const { hops, paths } = ask(cluster());
+    const lines = [...hops, ...paths[0]!.hops].map(({ node, netns, object, effect }) =>
+      [node, netns, object, effect].join(' | '),
+    );
+    expect(lines.join('\n')).toMatchSnapshot();
+  });
+});
+
+describe('what ends a packet is named', () => {
+  test.each<[string, number, (object: KernelObject) => boolean, 'refused' | 'lost', RegExp]>([
+    ['not published', 0, (o) => o.kind === 'set-member' && o.netns === 'host', 'refused', /does not take 8080\/tcp/],
+    [
+      'no DNAT chain',
+      0,
+      (o) => o.kind === 'jump' && o.table === 'nat' && o.family === 'inet',
+      'lost',
+      /nat MESH-PREROUTING/,
+    ],
+    ['no way to the lb', 0, (o) => o.kind === 'route' && o.netns === 'host', 'lost', /route to 10\.252\.1\.2/],
+    ['no fwmark', 0, (o) => o.kind === 'set-member' && o.netns === 'mesh-lb', 'refused', /no fwmark/],
+    ['no virtual service', 0, (o) => o.kind === 'virtual-service', 'refused', /IPVS has no service/],
+    ['no real server', 0, (o) => o.kind === 'real-server', 'refused', /no real server takes new connections/],
+    ['no router', 0, (o) => o.kind === 'route' && o.netns === 'mesh-lb', 'lost', /route to 10\.252\./],
+    ['no neighbour', 0, (o) => o.kind === 'neighbour', 'lost', /2 of 3 real server.*neighbour|is missing/],
+    ['no FDB entry', 0, (o) => o.kind === 'fdb', 'lost', /2 of 3/],
+    ['no VXLAN at the other end', 1, (o) => o.kind === 'vxlan', 'lost', /1 of 3.*no node that could be asked/],
+    ['no way into the task', 1, (o) => o.kind === 'veth' && o.name.startsWith('t-'), 'lost', /1 of 3.*is missing/],
+    ['no address in the task', 1, (o) => o.kind === 'address' && o.dev === 'eth0', 'lost', /1 of 3/],
+    ['no way back', 1, (o) => o.kind === 'rule', 'lost', /stays on node2: the connection lost the mark of node1/],
+    ['the mark is not kept', 1, (o) => o.kind === 'jump' && o.table === 'mangle', 'lost', /mangle MESH-PREROUTING/],
+  ])('%s', (_, node, gone, outcome, reason) => {
+    const nodes = cluster();
+    without(nodes[node]!, gone);
+    const found = ask(nodes);
+    const said = [found.reason, ...found.hops, ...found.paths.flatMap(({ hops }) => hops)]
+      .map((hop) => (typeof hop === 'string' ? hop : `${hop.object} ${hop.effect}`))
+      .join('\n');
+    expect(found.outcome).toBe(outcome);
+    expect(said).toMatch(reason);
+  });
+
+  test('an address that is not the node’s, IPv6 localhost, a service that drains', () => {
+    expect(ask(cluster(), { destination: '192.0.2.99' })).toMatchObject({ outcome: 'lost' });
+    const localhost = ask(cluster(), { client: '::1', destination: '::1' });
+    expect(localhost).toMatchObject({ outcome: 'refused', reason: 'node1: refused with tcp-reset' });
+    const drained = cluster(({ ports }) => {
+      for (const endpoint of ports[0]!.endpoints) endpoint.weight = 0;
+    });
+    expect(ask(drained).reason).toMatch(/3 with weight 0 keep what they have/);
+  });
+
+  test('whatever one object is missing, it answers', () => {
+    const healthy = cluster();
+    for (const [index, node] of healthy.entries()) {
+      for (const key of node.state.keys()) {
+        const nodes = healthy.map((one) => ({ ...one }));
+        const state = new Map(node.state);
+        state.delete(key);
+        nodes[index] = { ...node, state };
+        const { outcome, reason } = ask(nodes, { node: nodes[0]! });
+        expect(outcome === 'answered').toBe(reason === '');
+      }
+    }
+  });
+});

@@ -1,0 +1,381 @@
+import { familyOf, type IpAddress, type Protocol } from '../model/address.ts';
+import type { FirewallChain, KernelObject, RealServer, Vxlan } from '../model/kernel-state.ts';
+import { keyOf } from '../model/kernel-state.ts';
+import {
+  HOST_LINK,
+  HOST_NETNS,
+  INGRESS_NETWORK,
+  LB_HOST_LINK,
+  LB_NET_LINK,
+  LB_NETNS,
+  NET_LB_LINK,
+  networkNetns,
+  TASK_LINK,
+  taskNetns,
+  VXLAN_LINK,
+} from '../model/names.ts';
+import { renderObject } from '../model/render.ts';
+import { judge } from './firewall.ts';
+import type { Hop, NodeState, Packet } from './packet.ts';
+import { findRoute, findTunnel } from './routing.ts';
+import { isWithin } from './within.ts';
+
+export interface Question {
+  client: IpAddress;
+  /** The node the client sends to, and the address of it. */
+  node: NodeState;
+  destination: IpAddress;
+  protocol: Protocol;
+  port: number;
+}
+
+export type Outcome = 'answered' | 'refused' | 'lost';
+
+/** From the balancer to one real server and back. */
+export interface Path {
+  server: RealServer;
+  /** The task behind it, once the packet got as far as its veth. */
+  taskId?: string;
+  hops: Hop[];
+  outcome: Outcome;
+  reason: string;
+}
+
+export interface Trace {
+  /** Up to the balancer. */
+  hops: Hop[];
+  /** One for each real server that takes new connections. */
+  paths: Path[];
+  /** `answered` when every path is. */
+  outcome: Outcome;
+  /** Why not, and what to do; empty when answered. */
+  reason: string;
+}
+
+const ROUTER = networkNetns(INGRESS_NETWORK);
+const REPAIR = 'meshd puts it back within seconds; if it does not, see `meshctl history` and `meshctl node ls`';
+
+/** A way as it grows; `end` is set where the packet goes no further. */
+interface Way {
+  node: NodeState;
+  hops: Hop[];
+  end?: { outcome: Exclude<Outcome, 'answered'>; reason: string };
+}
+
+/**
+ * The way of the first packet of a connection to everything it may reach, and of the answers back, judged by what the
+ * kernels of `nodes` held when they were dumped. Nodes that could not be asked are missing in it.
+ */
+export function trace(question: Question, nodes: readonly NodeState[]): Trace {
+  const way: Way = { node: question.node, hops: [] };
+  const servers = toBalancer(way, question);
+  if (servers === undefined) return { hops: way.hops, paths: [], ...way.end! };
+  const paths = servers.map((server) => path(server, question, nodes));
+  const failed = paths.filter(({ outcome }) => outcome !== 'answered');
+  if (failed.length === 0) return { hops: way.hops, paths, outcome: 'answered', reason: '' };
+  const share = failed.length === paths.length ? 'every' : `${failed.length} of ${paths.length}`;
+  const [{ outcome, reason }] = failed as [Path];
+  return { hops: way.hops, paths, outcome, reason: `${share} real server is out of reach: ${reason}` };
+}
+
+function pass(way: Way, netns: string, object: string, effect: string): void {
+  way.hops.push({ node: way.node.name, netns, object, effect, verdict: 'pass' });
+}
+
+function stop(way: Way, outcome: 'refused' | 'lost', netns: string, object: string, reason: string): undefined {
+  way.hops.push({ node: way.node.name, netns, object, effect: reason, verdict: outcome });
+  way.end = { outcome, reason: `${way.node.name}: ${reason}` };
+  return undefined;
+}
+
+/** The command that makes an object, without what only a shell needs: `route 10.252.2.5/32 dev t-0a1b2c3d4e5f`. */
+function commandOf(object: KernelObject): string {
+  return (renderObject(object)[0] ?? keyOf(object))
+    .replace(/^(ip netns exec \S+ )?((ip|bridge)( -6)?( -n \S+)? )?/, '')
+    .replace(/^(\S+) add /, '$1 ')
+    .replace(/ (proto \d+|scope global)(?= |$)/g, '');
+}
+
+/** The host and the lb of the node the client sends to; the real servers that take new connections. */
+function toBalancer(way: Way, question: Question): RealServer[] | undefined {
+  const { addresses } = question.node;
+  const isLocal = (address: IpAddress) => addresses.includes(address) || isLoopback(address);
+  const inHost = translate(way, question, isLocal);
+  if (inHost === undefined) return undefined;
+  const towardsLb = forward(way, inHost, isLocal(question.client));
+  if (towardsLb === undefined) return undefined;
+  return balance(way, { ...towardsLb, netns: LB_NETNS, from: LB_HOST_LINK, translated: false });
+}
+
+/** nat: the published port's DNAT, or what becomes of a packet that none is for. */
+function translate(
+  way: Way,
+  { client, destination, protocol, port, node }: Question,
+  isLocal: (address: IpAddress) => boolean,
+): Packet | undefined {
+  const start: Packet = {
+    protocol,
+    source: client,
+    destination,
+    port,
+    netns: HOST_NETNS,
+    mark: 0,
+    connmark: 0,
+    translated: false,
+    answer: false,
+  };
+  const where = `${destination}, port ${port}/${protocol}`;
+  if (!isLocal(destination)) return stop(way, 'lost', HOST_NETNS, where, `is no address of ${node.name}`);
+  const ownProgram = isLocal(client);
+  const from = ownProgram ? 'OUTPUT' : 'PREROUTING';
+  const translated = firewall(way, { table: 'nat', from }, start, isLocal);
+  if (translated === undefined) return undefined;
+  if (translated.translated) return translated;
+  // What no DNAT is for stays in the host.
+  const out = ownProgram ? firewall(way, { table: 'filter', from: 'OUTPUT' }, start, isLocal, 'optional') : start;
+  if (out === undefined || firewall(way, { table: 'filter', from: 'INPUT' }, start, isLocal) === undefined) {
+    return undefined;
+  }
+  const reason = `the mesh does not take ${port}/${protocol} there: programs of ${node.name} itself get the packet. See \`meshctl port ls\``;
+  return stop(way, 'refused', HOST_NETNS, where, reason);
+}
+
+/** The host's route and FORWARD chain. */
+function forward(way: Way, packet: Packet, ownProgram: boolean): Packet | undefined {
+  const { state } = way.node;
+  const sent = routed(way, packet);
+  if (sent === undefined) return undefined;
+  const isLocal = () => false;
+  if (!ownProgram) {
+    const forwarding = familyOf(packet.destination) === 'inet' ? 'net.ipv4.ip_forward' : 'net.ipv6.conf.all.forwarding';
+    const sysctl = state.get(keyOf({ kind: 'sysctl', netns: HOST_NETNS, name: forwarding, value: '' }));
+    if (sysctl?.kind === 'sysctl' && sysctl.value !== '1') {
+      return stop(way, 'lost', HOST_NETNS, commandOf(sysctl), `the host forwards nothing: ${REPAIR}`);
+    }
+    const chain = firewall(way, { table: 'filter', from: 'FORWARD' }, sent, isLocal);
+    if (chain === undefined) return undefined;
+  }
+  return firewall(way, { table: 'nat', from: 'POSTROUTING' }, sent, isLocal, 'optional');
+}
+
+/** lb: fwmark, virtual service, real servers. */
+function balance(way: Way, packet: Packet): RealServer[] | undefined {
+  const { state } = way.node;
+  const marked = firewall(way, { table: 'mangle', from: 'PREROUTING' }, packet, () => false);
+  if (marked === undefined) return undefined;
+  const what = `${packet.port}/${packet.protocol}`;
+  if (marked.mark === 0) {
+    return stop(way, 'refused', LB_NETNS, what, `the port has no fwmark in the lb: ${REPAIR}`);
+  }
+  const family = familyOf(packet.destination);
+  const place = { netns: LB_NETNS, family, fwmark: marked.mark };
+  const service = state.get(keyOf({ kind: 'virtual-service', ...place, scheduler: '' }));
+  if (service?.kind !== 'virtual-service') {
+    return stop(way, 'refused', LB_NETNS, `fwmark ${marked.mark}`, `IPVS has no service for it: ${REPAIR}`);
+  }
+  const servers = [...state.values()].filter(
+    (object): object is RealServer =>
+      object.kind === 'real-server' &&
+      object.netns === LB_NETNS &&
+      object.family === family &&
+      object.fwmark === marked.mark,
+  );
+  const open = servers.filter(({ weight }) => weight > 0);
+  const closed = servers.length - open.length;
+  const draining = closed === 0 ? '' : `, ${closed} with weight 0 keep${closed === 1 ? 's' : ''} what they have`;
+  if (open.length === 0) {
+    const reason = `no real server takes new connections${draining}: no task of the service is ready for this node. See \`meshctl service ps\``;
+    return stop(way, 'refused', LB_NETNS, commandOf(service), reason);
+  }
+  const plural = open.length === 1 ? '' : 's';
+  pass(way, LB_NETNS, commandOf(service), `picks one of ${open.length} real server${plural}${draining}`);
+  return open;
+}
+
+/** From the lb to a real server, and its answer back to the lb. */
+function path(server: RealServer, question: Question, nodes: readonly NodeState[]): Path {
+  const entry: Way = { node: question.node, hops: [] };
+  const packet: Packet = {
+    protocol: question.protocol,
+    source: question.client,
+    destination: server.address,
+    port: server.port,
+    netns: LB_NETNS,
+    mark: 0,
+    connmark: 0,
+    translated: false,
+    answer: false,
+  };
+  pass(entry, LB_NETNS, commandOf(server), `destination becomes ${server.address}, port ${server.port}`);
+  const there = reach(entry, packet, nodes);
+  const hops = [...entry.hops];
+  if (there === undefined) return { server, hops, ...entry.end! };
+  const taskId = there.packet.to?.slice('t-'.length) ?? '';
+  const task: Way = { node: there.node, hops };
+  if (!enterTask(task, taskId, there.packet)) return { server, taskId, hops, ...task.end! };
+  const back = comeBack(task, there.packet, question, nodes);
+  if (!back) return { server, taskId, hops, ...task.end! };
+  return { server, taskId, hops, outcome: 'answered', reason: '' };
+}
+
+/** Through the routers, over the wire where the task is elsewhere; the packet as it leaves for the task's veth. */
+function reach(way: Way, start: Packet, nodes: readonly NodeState[]): { node: NodeState; packet: Packet } | undefined {
+  const inRouter = throughLb(way, start);
+  if (inRouter === undefined) return undefined;
+  const sent = throughRouter(way, inRouter);
+  if (sent === undefined) return undefined;
+  if (sent.to !== VXLAN_LINK) return { node: way.node, packet: sent };
+  const other = overTheWire(way, sent, nodes);
+  if (other === undefined) return undefined;
+  way.node = other;
+  const arrived = throughRouter(way, { ...sent, netns: ROUTER, from: VXLAN_LINK });
+  return arrived === undefined ? undefined : { node: other, packet: arrived };
+}
+
+function throughLb(way: Way, packet: Packet): Packet | undefined {
+  const sent = routed(way, packet);
+  return sent === undefined ? undefined : { ...sent, netns: ROUTER, from: NET_LB_LINK };
+}
+
+/** mangle PREROUTING, route, filter and mangle FORWARD of a router; conntrack keeps what the chains remember. */
+function throughRouter(way: Way, packet: Packet): Packet | undefined {
+  const isLocal = () => false;
+  const marked = firewall(way, { table: 'mangle', from: 'PREROUTING' }, packet, isLocal);
+  if (marked === undefined) return undefined;
+  const sent = routed(way, marked);
+  if (sent === undefined) return undefined;
+  const changed = firewall(way, { table: 'mangle', from: 'FORWARD' }, sent, isLocal);
+  return changed && firewall(way, { table: 'filter', from: 'FORWARD' }, changed, isLocal);
+}
+
+/** Neighbour, FDB entry and the VXLAN device at the other end. */
+function overTheWire(way: Way, packet: Packet, nodes: readonly NodeState[]): NodeState | undefined {
+  const { state } = way.node;
+  const found = findRoute(state, packet);
+  const via = found?.route.via ?? packet.destination;
+  const { neighbour, entry } = findTunnel(state, ROUTER, VXLAN_LINK, via);
+  if (neighbour === undefined) return stop(way, 'lost', ROUTER, `neighbour ${via}`, `is missing: ${REPAIR}`);
+  pass(way, ROUTER, commandOf(neighbour), 'the other router');
+  if (entry === undefined) return stop(way, 'lost', ROUTER, `FDB entry of ${neighbour.mac}`, `is missing: ${REPAIR}`);
+  pass(way, ROUTER, commandOf(entry), `into VXLAN to ${entry.dst}`);
+  const device = vxlanOf(way.node);
+  const other = nodes.find((node) => vxlanOf(node)?.local === entry.dst);
+  const end = other === undefined ? undefined : vxlanOf(other);
+  if (device === undefined || other === undefined || end === undefined) {
+    const reason = `no node that could be asked has this address: it is down, cut off, or its VXLAN device is missing. See \`meshctl node ls\` and \`meshctl doctor\``;
+    return stop(way, 'lost', ROUTER, `VXLAN to ${entry.dst}`, reason);
+  }
+  const from = way.node;
+  way.node = other;
+  if (end.vni !== device.vni || end.port !== device.port || end.mac !== neighbour.mac || !end.up) {
+    const reason = `does not fit the sender's (VNI ${device.vni}, port ${device.port}, MAC ${neighbour.mac}): ${REPAIR}`;
+    return stop(way, 'lost', ROUTER, commandOf(end), reason);
+  }
+  const revisions =
+    from.revision === other.revision
+      ? ''
+      : `; ${from.name} holds revision ${from.revision}, ${other.name} ${other.revision}`;
+  pass(way, ROUTER, commandOf(end), `out of VXLAN with mark 0x${packet.mark.toString(16)}${revisions}`);
+  return other;
+}
+
+function enterTask(way: Way, taskId: string, packet: Packet): boolean {
+  const { state } = way.node;
+  const netns = taskNetns(taskId);
+  const prefix = familyOf(packet.destination) === 'inet' ? 32 : 128;
+  const address = state.get(keyOf({ kind: 'address', netns, dev: TASK_LINK, address: packet.destination, prefix }));
+  if (address === undefined) {
+    stop(way, 'lost', netns, `${packet.destination} on ${TASK_LINK}`, `is missing: ${REPAIR}`);
+    return false;
+  }
+  pass(way, netns, commandOf(address), `the task sees ${packet.source} at its port ${packet.port}`);
+  return true;
+}
+
+/** The answer: through the router of the task's node to the node the client asked, its lb and its host. */
+function comeBack(way: Way, request: Packet, question: Question, nodes: readonly NodeState[]): boolean {
+  const answer: Packet = {
+    ...request,
+    source: request.destination,
+    destination: request.source,
+    from: request.to ?? '',
+    mark: 0,
+    answer: true,
+  };
+  // A program of the ingress node itself comes with the node's overlay address when it used 127.0.0.1.
+  if (isLoopback(answer.destination)) return true;
+  const sent = throughRouter(way, answer);
+  if (sent === undefined) return false;
+  if (sent.to === VXLAN_LINK) {
+    const entry = overTheWire(way, sent, nodes);
+    if (entry === undefined) return false;
+    if (entry !== question.node) {
+      stop(way, 'lost', ROUTER, 'the answer', `goes to ${entry.name} instead of ${question.node.name}: ${REPAIR}`);
+      return false;
+    }
+    if (routed(way, { ...sent, netns: ROUTER, from: VXLAN_LINK }) === undefined) return false;
+  } else if (way.node !== question.node) {
+    const reason = `stays on ${way.node.name}: the connection lost the mark of ${question.node.name}. ${REPAIR}`;
+    stop(way, 'lost', ROUTER, 'the answer', reason);
+    return false;
+  }
+  return routed(way, { ...sent, netns: LB_NETNS, from: LB_NET_LINK, mark: 0 }) !== undefined;
+}
+
+/** Runs a chain of ours; undefined when it ends the packet, or is not there and has to be. */
+function firewall(
+  way: Way,
+  hook: { table: FirewallChain['table']; from: string },
+  packet: Packet,
+  isLocal: (address: IpAddress) => boolean,
+  optional?: 'optional',
+): Packet | undefined {
+  const judged = judge(hook, packet, { state: way.node.state, isLocal });
+  const chain = `-t ${hook.table} MESH-${hook.from}`;
+  if (judged === undefined) {
+    if (optional) return packet;
+    return stop(way, 'lost', packet.netns, chain, `the chain, or the jump into it, is missing: ${REPAIR}`);
+  }
+  const ends = judged.verdict === 'drop' || judged.verdict === 'reject';
+  const passed = ends ? judged.met.slice(0, -1) : judged.met;
+  for (const { rule, effect } of passed) pass(way, packet.netns, `${chain} ${rule}`, effect);
+  if (!ends) return judged.packet;
+  const last = judged.met.at(-1)!;
+  const outcome = judged.verdict === 'drop' ? 'lost' : 'refused';
+  return stop(way, outcome, packet.netns, `${chain} ${last.rule}`, last.effect);
+}
+
+/** The route, and the link it leads to. */
+function routed(way: Way, packet: Packet): Packet | undefined {
+  const found = findRoute(way.node.state, packet);
+  const { netns, destination } = packet;
+  if (found === undefined) return stop(way, 'lost', netns, `route to ${destination}`, `is missing: ${REPAIR}`);
+  if (found.rule !== undefined) pass(way, netns, commandOf(found.rule), `mark 0x${packet.mark.toString(16)}`);
+  pass(way, netns, commandOf(found.route), `leaves by ${found.route.dev}`);
+  const down = linkProblem(way.node, netns, found.route.dev);
+  if (down !== undefined) return stop(way, 'lost', netns, `link ${found.route.dev}`, `${down}: ${REPAIR}`);
+  return { ...packet, to: found.route.dev };
+}
+
+function linkProblem({ state }: NodeState, netns: string, dev: string): string | undefined {
+  for (const object of state.values()) {
+    if (object.kind === 'vxlan' && object.netns === netns && object.name === dev) {
+      return object.up ? undefined : 'is down';
+    }
+    if (object.kind !== 'veth') continue;
+    const mine = object.netns === netns && object.name === dev;
+    if (mine || (object.peer.netns === netns && object.peer.name === dev)) {
+      return object.up && object.peer.up ? undefined : 'is down, or its other end is';
+    }
+  }
+  return dev === HOST_LINK || dev.startsWith('t-') || dev === VXLAN_LINK ? 'is missing' : undefined;
+}
+
+function vxlanOf({ state }: NodeState): Vxlan | undefined {
+  const found = state.get(`link ${ROUTER} ${VXLAN_LINK}`);
+  return found?.kind === 'vxlan' ? found : undefined;
+}
+
+function isLoopback(address: IpAddress): boolean {
+  return isWithin(address, address.includes(':') ? '::1/128' : '127.0.0.0/8');
+}
