@@ -55,6 +55,80 @@ test('only what a task is made of asks for new tasks', () => {
   });
 });
 
+test('a health check is part of the task; ports, weights and how an update goes are not', () => {
+  const stored = service({ ports: [port(8080, { scheduler: 'wlc' })] });
+  const health = {
+    probe: { kind: 'tcp', port: 80 },
+    interval: 1,
+    timeout: 1,
+    retries: 1,
+    startPeriod: 0,
+    startInterval: 1,
+  } as const;
+  expect(admit({ ...stored.spec, health }, stored, [])).toMatchObject({
+    newGeneration: true,
+    changes: ['health check changed'],
+  });
+  const change: PortSpec = {
+    ...port(8080),
+    policy: 'local',
+    scheduler: 'sh',
+    fallback: 'lc',
+    schedulerFlags: ['sh-port'],
+    persistence: { timeout: 1000, prefix: { inet: 24, inet6: 128 } },
+    idleTimeout: 1000,
+    nodes: [{ key: 'node.role', operator: '==', value: 'worker' }],
+    addresses: ['10.0.0.0/8'],
+    allowFrom: ['10.0.0.0/8'],
+  };
+  const update = { parallelism: 2, delay: 0, order: 'stop-first' } as const;
+  expect(admit({ ...stored.spec, ports: [change], update, weight: { default: 5 } }, stored, [])).toMatchObject({
+    action: 'updated',
+    newGeneration: false,
+    changes: [
+      'port 8080:80/tcp: scheduler wlc → sh',
+      'port 8080:80/tcp: fallback rr → lc',
+      'port 8080:80/tcp: policy cluster → local',
+      'port 8080:80/tcp: scheduler_flags changed',
+      'port 8080:80/tcp: persistence changed',
+      'port 8080:80/tcp: idle_timeout changed',
+      'port 8080:80/tcp: ingress.nodes changed',
+      'port 8080:80/tcp: ingress.addresses changed',
+      'port 8080:80/tcp: allow_from changed',
+      'update_config changed',
+      'weight changed',
+    ],
+  });
+  const host = admit({ ...stored.spec, ports: [port(8080, { mode: 'host' })] }, stored, []);
+  expect(host.changes).toEqual(['host port 8080:80/tcp added', 'port 8080:80/tcp removed']);
+});
+
+test('what was forced once stays, and a manifest does not undo it', () => {
+  const stored = service({});
+  const forced = admit({ ...stored.spec, forced: 1 }, stored, []);
+  expect(forced).toMatchObject({ action: 'updated', newGeneration: true, changes: ['all tasks are replaced'] });
+  const now = { ...stored, spec: forced.spec };
+  expect(admit(stored.spec, now, [])).toMatchObject({ action: 'unchanged', newGeneration: false });
+  expect(admit({ ...stored.spec, replicas: 9 }, now, [])).toMatchObject({
+    newGeneration: false,
+    changes: ['replicas 1 → 9'],
+    spec: { forced: 1 },
+  });
+});
+
+test('the order of ports means nothing', () => {
+  const stored = service({ ports: [port(8080), port(80, { protocol: 'udp' }), port(undefined, { mode: 'host' })] });
+  expect(admit({ ...stored.spec, ports: stored.spec.ports.toReversed() }, stored, []).action).toBe('unchanged');
+});
+
+test('one port twice in a service, also of those whose number a node picks', () => {
+  const twice = (...ports: PortSpec[]) => admit(service({ ports }).spec, undefined, []);
+  expect(() => twice(port(8080), port(8080, { target: 81, mode: 'host' }))).toThrow('publishes port 8080/tcp twice');
+  const picked = port(undefined, { mode: 'host' });
+  expect(() => twice(picked, picked)).toThrow('publishes host port ?:80/tcp twice');
+  expect(twice(port(undefined), picked).spec.ports.map(({ published }) => published)).toEqual([30_000, undefined]);
+});
+
 test('the mode of a service stays', () => {
   expect(() => admit(service({ mode: 'global' }).spec, service({}), [])).toThrow('meshctl service rm web');
 });

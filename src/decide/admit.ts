@@ -3,6 +3,7 @@ import type { Service } from '../model/cluster.ts';
 import { sameValue } from '../model/equality.ts';
 import { type PortSpec, portKey, publishedKey, type ServiceSpec } from '../model/spec.ts';
 import { AUTOMATIC_PORTS, allocatePort } from './allocate.ts';
+import { changesOf, portName } from './changes.ts';
 
 /** What storing a spec would mean, decided against the services that are stored now. */
 export interface Admission {
@@ -35,21 +36,35 @@ export function admit(spec: ServiceSpec, current: Service | undefined, others: I
       `service ${spec.name} is ${current.spec.mode}; its mode cannot become ${spec.mode}: remove it first (meshctl service rm ${spec.name})`,
     );
   }
-  const complete = { ...spec, ports: choosePorts(spec.ports, current?.spec.ports ?? [], owners) };
+  // A manifest says nothing of `service update --force`: what was forced once does not happen again.
+  const forced = spec.forced ?? current?.spec.forced;
+  const complete = {
+    ...spec,
+    ports: choosePorts(spec.ports, current?.spec.ports ?? [], owners),
+    ...(forced === undefined ? {} : { forced }),
+  };
   if (current === undefined) return { action: 'created', spec: complete, newGeneration: false, changes: [] };
-  if (sameValue(current.spec, complete)) {
+  if (sameValue(inOrder(current.spec), inOrder(complete))) {
     return { action: 'unchanged', spec: current.spec, newGeneration: false, changes: [] };
   }
   return {
     action: 'updated',
     spec: complete,
     newGeneration: TASK_FIELDS.some((field) => !sameValue(current.spec[field], complete[field])),
-    changes: describe(current.spec, complete),
+    changes: changesOf(current.spec, complete),
   };
 }
 
-/** A change of these needs new tasks. Ports are not among them: they belong to the data path alone. */
-const TASK_FIELDS = ['command', 'environment', 'workingDir', 'user', 'runtime'] as const;
+/**
+ * A change of these needs new tasks. Ports and weights are not among them, they belong to the data path alone; nor is
+ * how an update goes.
+ */
+const TASK_FIELDS = ['command', 'environment', 'workingDir', 'user', 'runtime', 'health', 'forced'] as const;
+
+/** The order of ports means nothing: a manifest sorts them, `--publish-add` puts one at the end. */
+function inOrder(spec: ServiceSpec): ServiceSpec {
+  return { ...spec, ports: [...spec.ports].sort((a, b) => (portName(a) < portName(b) ? -1 : 1)) };
+}
 
 interface Owner {
   service: Service;
@@ -71,9 +86,9 @@ function portOwners(services: Iterable<Service>, except: string | undefined): Ma
 function refuseTwice(spec: ServiceSpec): void {
   const seen = new Set<string>();
   for (const port of spec.ports) {
-    const key = publishedKey(port);
-    if (key === undefined) continue;
-    if (seen.has(key)) throw new MeshError('invalid', `service ${spec.name} publishes port ${key} twice: remove one`);
+    const published = publishedKey(port);
+    const key = published === undefined ? portName(port) : `port ${published}`;
+    if (seen.has(key)) throw new MeshError('invalid', `service ${spec.name} publishes ${key} twice: remove one`);
     seen.add(key);
   }
 }
@@ -146,27 +161,4 @@ function choosePorts(
 
 function isAutomatic(port: number | undefined): boolean {
   return port !== undefined && port >= AUTOMATIC_PORTS.from && port <= AUTOMATIC_PORTS.to;
-}
-
-/** An update in words, a line each. Values of the environment are not shown: they may be secrets. */
-function describe(before: ServiceSpec, after: ServiceSpec): string[] {
-  const lines: string[] = [];
-  if (before.replicas !== after.replicas) lines.push(`replicas ${before.replicas} → ${after.replicas}`);
-  const text = (port: PortSpec) => `${port.published ?? '?'}:${port.target}/${port.protocol}`;
-  const old = new Set(before.ports.map(text));
-  const now = new Set(after.ports.map(text));
-  for (const port of now) if (!old.has(port)) lines.push(`port ${port} added`);
-  for (const port of old) if (!now.has(port)) lines.push(`port ${port} removed`);
-  const fields: [keyof ServiceSpec, string][] = [
-    ['command', 'command'],
-    ['environment', 'environment'],
-    ['workingDir', 'working directory'],
-    ['user', 'user'],
-    ['constraints', 'placement constraints'],
-    ['restart', 'restart policy'],
-    ['stopGracePeriod', 'stop grace period'],
-    ['labels', 'labels'],
-  ];
-  for (const [field, words] of fields) if (!sameValue(before[field], after[field])) lines.push(`${words} changed`);
-  return lines;
 }
