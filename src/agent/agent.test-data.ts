@@ -13,7 +13,7 @@ import { assignmentToWire, deltaToWire } from '../rpc/convert-assignment.ts';
 import { type AgentMessage, DispatchService, type ManagerMessage } from '../rpc/gen/mesh.ts';
 import { implement, type RunningServer, startServer } from '../rpc/server.ts';
 import type { Duplex } from '../rpc/stream.ts';
-import type { EndedTask, LiveTask, Runtime, TaskExit } from '../runtime/runtime.ts';
+import type { EndedTask, LiveTask, ProbeResult, Runtime, TaskExit, TaskNote } from '../runtime/runtime.ts';
 import { type Agent, type AgentOptions, createAgent } from './agent.ts';
 import { openAgentDisk } from './disk.ts';
 
@@ -25,6 +25,11 @@ export interface FakeRuntime {
   started: string[];
   stops: string[];
   removed: string[];
+  /** By task id, what every probe says from now on; `ok` for tasks that are not here. */
+  health: Map<string, ProbeResult>;
+  /** Task ids, one a probe. */
+  probed: string[];
+  notes(taskId: string): TaskNote | undefined;
   live(): string[];
   end(taskId: string, exit: Omit<TaskExit, 'at'>): void;
 }
@@ -36,6 +41,9 @@ export function fakeRuntime(): FakeRuntime {
     started: [],
     stops: [],
     removed: [],
+    health: new Map(),
+    probed: [],
+    notes: (taskId) => processes.get(taskId)?.note,
     live: () => [...processes.values()].filter(({ state }) => state === 'live').map((process) => process.task.id),
     end(taskId, exit) {
       const process = processes.get(taskId);
@@ -51,9 +59,10 @@ export function fakeRuntime(): FakeRuntime {
     },
     runtime: () => ({
       recover: async () => [...processes.values()],
-      async start({ task: started }) {
+      async start({ task: started, note }) {
         fake.started.push(started.id);
-        const live: LiveTask = { state: 'live', task: started, pid: 1000 + fake.started.length, stopping: false };
+        const pid = 1000 + fake.started.length;
+        const live: LiveTask = { state: 'live', task: started, pid, stopping: false, ...(note && { note }) };
         processes.set(started.id, live);
         return live;
       },
@@ -61,6 +70,14 @@ export function fakeRuntime(): FakeRuntime {
         fake.stops.push(taskId);
         const process = processes.get(taskId);
         if (process !== undefined) process.stopping = true;
+      },
+      keep(taskId, note) {
+        const process = processes.get(taskId);
+        if (process !== undefined) process.note = note;
+      },
+      async probe(taskId) {
+        fake.probed.push(taskId);
+        return fake.health.get(taskId) ?? { ok: true, output: '' };
       },
       async remove(taskId) {
         fake.removed.push(taskId);

@@ -9,7 +9,7 @@ import type { Log } from '../base/log.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { openLinuxKernel } from '../kernel/linux.ts';
 import { preflight } from '../kernel/preflight.ts';
-import { processStartTime, taskShimPath, watchProcess } from '../kernel/process.ts';
+import { openSocket, processStartTime, taskShimPath, watchProcess } from '../kernel/process.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
 import { connectDispatch } from '../rpc/client.ts';
 import { createProcessRuntime } from '../runtime/process.ts';
@@ -82,7 +82,7 @@ async function findFit(stateDir: string, log: Log): Promise<void> {
 export function openRuntime(stateDir: string, clock: Clock, log: Log): Runtime {
   return createProcessRuntime({
     directory: join(stateDir, 'tasks'),
-    system: { taskShimPath, watchProcess, processStartTime },
+    system: { taskShimPath, watchProcess, processStartTime, openSocket },
     clock,
     log,
   });

@@ -7,6 +7,8 @@ import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { AssignedTask } from '../model/assignment.ts';
 import { findShim } from './find-shim.ts';
+import { probeTask } from './probe.ts';
+import type { SocketPlace } from './probe-network.ts';
 import type { EndedTask, LiveTask, Runtime, TaskExit, TaskLaunch } from './runtime.ts';
 import { boundLog, makeTaskDir, type ProcessId, readTaskFiles, writeTaskFile } from './task-dir.ts';
 import { hostResolvConf, taskEnvironment } from './task-environment.ts';
@@ -31,6 +33,7 @@ interface ProcessSystem {
   /** Throws (ESRCH) when there is no such process, or with `startTime` not that one. */
   watchProcess(pid: number, onExit: () => void, startTime?: number): HeldProcess;
   processStartTime(pid: number): number | undefined;
+  openSocket: SocketPlace['openSocket'];
 }
 
 export interface ProcessRuntimeOptions {
@@ -45,6 +48,12 @@ interface Watched {
   task: AssignedTask;
   dir: string;
   shim: HeldProcess;
+  /** The same one, for the shim's own programs. */
+  shimId: ProcessId;
+  /** What the command was started with. */
+  environment: Record<string, string>;
+  /** Aborted when the task ends. */
+  over: AbortController;
   stopping: boolean;
   cancelKill: (() => void) | undefined;
 }
@@ -76,7 +85,10 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   function hold(task: AssignedTask, dir: string, shim: ProcessId, stopping: boolean): boolean {
     try {
       const held = system.watchProcess(shim.pid, () => ended(task.id), shim.startTime);
-      watched.set(task.id, { task, dir, shim: held, stopping, cancelKill: undefined });
+      const { record } = readTaskFiles(dir);
+      const environment = taskEnvironment({ task, environment: record?.environment ?? {} });
+      const over = new AbortController();
+      watched.set(task.id, { task, dir, shim: held, shimId: shim, environment, over, stopping, cancelKill: undefined });
       return true;
     } catch {
       return false;
@@ -88,6 +100,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     if (entry === undefined) return;
     watched.delete(taskId);
     entry.cancelKill?.();
+    entry.over.abort();
     const exit = exitOf(entry.dir);
     for (const listener of listeners) listener({ state: 'ended', task: entry.task, exit, stopping: entry.stopping });
   }
@@ -106,13 +119,14 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   function look(task: AssignedTask, dir: string): LiveTask | EndedTask | undefined {
     const files = readTaskFiles(dir);
     const stopping = files.stopRequested !== undefined;
+    const note = files.note === undefined ? {} : { note: files.note };
     const shim =
       files.started?.shim ?? files.shim ?? findShim(dir, system.taskShimPath(), (pid) => system.processStartTime(pid));
     if (files.exit === undefined && shim !== undefined && hold(task, dir, shim, stopping)) {
-      return { state: 'live', task, pid: files.started?.task.pid ?? 0, stopping };
+      return { state: 'live', task, pid: files.started?.task.pid ?? 0, stopping, ...note };
     }
     const everStarted = files.started !== undefined || files.exit !== undefined;
-    return everStarted ? { state: 'ended', task, exit: exitOf(dir), stopping } : undefined;
+    return everStarted ? { state: 'ended', task, exit: exitOf(dir), stopping, ...note } : undefined;
   }
 
   async function startOnce(launch: TaskLaunch): Promise<LiveTask | EndedTask> {
@@ -121,7 +135,8 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     await makeTaskDir(dir);
     const found = look(task, dir);
     if (found !== undefined) return found.state === 'live' ? afterExec(task, dir) : found;
-    writeTaskFile(dir, 'task.json', { task, bootId: bootId() });
+    if (launch.note !== undefined) writeTaskFile(dir, 'note.json', launch.note);
+    writeTaskFile(dir, 'task.json', { task, environment: launch.environment, bootId: bootId() });
     await boundLog(dir);
     const shim = await spawnShim(launch, dir);
     const startTime = system.processStartTime(shim);
@@ -206,7 +221,8 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
         }
         const state = look(record.task, dir);
         if (state === undefined) continue;
-        found.push(state.state === 'live' && state.pid === 0 ? await afterExec(record.task, dir) : state);
+        const late = state.state === 'live' && state.pid === 0;
+        found.push(late ? { ...state, ...(await afterExec(record.task, dir)) } : state);
       }
       return found;
     },
@@ -243,6 +259,16 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       });
     },
 
+    keep: (taskId, note) => writeTaskFile(dirOf(taskId), 'note.json', note),
+
+    async probe(taskId, probe, timeout) {
+      const entry = watched.get(taskId);
+      if (entry === undefined) return { ok: false, output: 'the task does not run' };
+      const { task, shimId, environment, over } = entry;
+      const place = { ...system, shimPath: system.taskShimPath(), shim: shimId, environment };
+      return probeTask(place, task, probe, timeout, over.signal);
+    },
+
     async remove(taskId) {
       if (watched.has(taskId) || starting.has(taskId)) {
         throw new MeshError('conflict', `task ${taskId} still runs: stop it first`);
@@ -256,8 +282,9 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       if (closed) return;
       closed = true;
       cancelLogs?.();
-      for (const { shim, cancelKill } of watched.values()) {
+      for (const { shim, cancelKill, over } of watched.values()) {
         cancelKill?.();
+        over.abort();
         shim.close();
       }
       watched.clear();

@@ -1,4 +1,6 @@
 import type { AssignedTask } from '../model/assignment.ts';
+import type { TaskStatus } from '../model/cluster.ts';
+import type { HealthProbe } from '../model/spec.ts';
 
 /** What a runtime is given to start one task. */
 export interface TaskLaunch {
@@ -7,6 +9,23 @@ export interface TaskLaunch {
   netnsPath: string;
   /** Set on top of the task's own environment. */
   environment: Record<string, string>;
+  /** Kept before anything is started. */
+  note?: TaskNote;
+}
+
+/** What an agent wants to find again with a task after a restart of its own. */
+export interface TaskNote extends Pick<TaskStatus, 'ports' | 'health'> {
+  /** Wall clock, ms: when the task was started. */
+  startedAt: number;
+  /** What the last failed probe said; only while unhealthy. */
+  output?: string;
+}
+
+/** What came of one health probe. */
+export interface ProbeResult {
+  ok: boolean;
+  /** For people, about 4 kB at most: what went wrong and what the probe wrote. */
+  output: string;
 }
 
 /** How a task ended; exactly one of the first three is set. */
@@ -27,6 +46,7 @@ export interface LiveTask {
   pid: number;
   /** Somebody asked for its end. */
   stopping: boolean;
+  note?: TaskNote;
 }
 
 export interface EndedTask {
@@ -34,6 +54,7 @@ export interface EndedTask {
   task: AssignedTask;
   exit: TaskExit;
   stopping: boolean;
+  note?: TaskNote;
 }
 
 /**
@@ -47,6 +68,14 @@ export interface Runtime {
   start(launch: TaskLaunch): Promise<LiveTask | EndedTask>;
   /** Asks a task to end, and makes it end after `grace` ms; its end arrives through `onEnd`. */
   stop(taskId: string, grace: number): void;
+  /** Keeps a note with a task, in place of the one before; throws MeshError `exhausted` when it cannot. */
+  keep(taskId: string, note: TaskNote): void;
+  /**
+   * Probes a running task where it runs: its netns, and for a command its user, environment and directory. Resolves
+   * after `timeout` ms at the latest (a command's end may take a moment more) and never rejects. Given up, with nothing
+   * left of it, when the task ends or the runtime is closed.
+   */
+  probe(taskId: string, probe: HealthProbe, timeout: number): Promise<ProbeResult>;
   /** Forgets an ended task and its files. A live one is refused (`conflict`). */
   remove(taskId: string): Promise<void>;
   /** Called once for each task that ends, be it before `start` resolved or not. */

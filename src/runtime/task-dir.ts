@@ -3,11 +3,11 @@ import { copyFile, mkdir, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { AssignedTask } from '../model/assignment.ts';
-import type { TaskExit } from './runtime.ts';
+import type { TaskExit, TaskNote } from './runtime.ts';
 
 /*
  * Files of one task: `task.json` (what was started, written first), `shim.json` (who watches it), `stop.json` (since
- * when it is asked to end) are the agent's; `started` and `exit` are the shim's (native/task/mesh-task.c).
+ * when it is asked to end), `note.json` (what an agent wants to find again) are the agent's; `started` and `exit` are the shim's (native/task/mesh-task.c).
  */
 
 /** A process by number and by start time (field 22 of /proc/PID/stat), so that a reused number is told apart. */
@@ -18,6 +18,8 @@ export interface ProcessId {
 
 interface TaskRecord {
   task: AssignedTask;
+  /** What it was given on top of its own. */
+  environment: Record<string, string>;
   /** /proc/sys/kernel/random/boot_id of the boot it was started in. */
   bootId: string;
 }
@@ -29,6 +31,7 @@ export interface TaskFiles {
   exit: TaskExit | undefined;
   /** Wall clock, ms. */
   stopRequested: number | undefined;
+  note: TaskNote | undefined;
 }
 
 /** Reads a task's directory; what is missing or cut short by a crash is undefined. */
@@ -37,7 +40,8 @@ export function readTaskFiles(dir: string): TaskFiles {
     record: readJson(dir, 'task.json', (value) => {
       const task = value['task'] as AssignedTask | undefined;
       if (typeof task?.id !== 'string' || !Array.isArray(task.process?.command)) return undefined;
-      return { task, bootId: String(value['bootId']) };
+      const environment = (value['environment'] ?? {}) as Record<string, string>;
+      return { task, environment, bootId: String(value['bootId']) };
     }),
     shim: readJson(dir, 'shim.json', (value) => processId(value['pid'], value['startTime'])),
     started: readJson(dir, 'started', (value) => {
@@ -52,6 +56,9 @@ export function readTaskFiles(dir: string): TaskFiles {
       at: Number.isSafeInteger(value['at']) ? Number(value['at']) : Date.now(),
     })),
     stopRequested: readJson(dir, 'stop.json', (value) => Number(value['at'])),
+    note: readJson(dir, 'note.json', (value) =>
+      typeof value['startedAt'] === 'number' ? (value as unknown as TaskNote) : undefined,
+    ),
   };
 }
 

@@ -4,7 +4,10 @@ import type { TaskLaunch } from './runtime.ts';
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** The whole environment of a task: nothing of meshd's own gets in. */
-export function taskEnvironment({ task, environment }: TaskLaunch): Record<string, string> {
+export function taskEnvironment({
+  task,
+  environment,
+}: Pick<TaskLaunch, 'task' | 'environment'>): Record<string, string> {
   return {
     PATH: DEFAULT_PATH,
     HOME: homeOf(task.process.user),
