@@ -13,7 +13,7 @@ interface Slice {
  */
 const SLICES: readonly Slice[] = [
   { scope: { kinds: ['virtual-service', 'real-server', 'ipvs-timeouts'] }, period: 1_000 },
-  { scope: { kinds: ['ipset', 'set-member'] }, period: 2_000 },
+  { scope: { kinds: ['ipset', 'set-member', 'set-entry'] }, period: 2_000 },
   { scope: { kinds: ['sysctl'] }, period: 5_000 },
   { scope: { kinds: ['chain', 'jump'] }, period: 5_000 },
   { scope: { kinds: ['netns', 'veth', 'vxlan', 'address', 'neighbour', 'fdb', 'route', 'rule'] }, period: 60_000 },

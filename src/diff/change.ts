@@ -15,8 +15,9 @@ const FIXED: { [kind in ObjectKind]: readonly string[] } = {
   fdb: [],
   route: [],
   rule: ['fwmark', 'fwmask', 'action'],
-  ipset: ['type', 'range', 'skbinfo'],
+  ipset: ['type', 'range', 'family', 'skbinfo'],
   'set-member': [],
+  'set-entry': [],
   chain: [],
   jump: [],
   'ipvs-timeouts': [],
@@ -27,6 +28,7 @@ const FIXED: { [kind in ObjectKind]: readonly string[] } = {
 /** How to get from one state of an object to another of the same key. */
 export function transition(before: KernelObject, after: KernelObject): 'none' | 'change' | 'replace' {
   if (sameValue(before, after)) return 'none';
+  if (before.kind === 'chain' && after.kind === 'chain' && before.administrator && after.administrator) return 'none';
   // A veth and a vxlan may have the same name, hence the same key.
   if (before.kind !== after.kind) return 'replace';
   const fixed = FIXED[before.kind].every((path) => sameValue(fieldAt(before, path), fieldAt(after, path)));

@@ -1,6 +1,6 @@
-import { familyOf } from '../model/address.ts';
+import { familyOf, type Protocol } from '../model/address.ts';
 import { type KernelObject, keyOf } from '../model/kernel-state.ts';
-import { HOST_NETNS, publishedSet, serviceSet } from '../model/names.ts';
+import { CHAIN_PREFIX, HOST_NETNS, LB_NETNS, publishedSet, serviceSet } from '../model/names.ts';
 
 /**
  * The kernel's own rules of what needs what, in one table. Everything is said in names of things (`netns mesh-lb`,
@@ -92,11 +92,19 @@ function needsOf(object: KernelObject): Needs {
     }
     case 'set-member':
       return needs([...own, set(object.netns, object.set)], [], memberAfter(object));
-    case 'chain':
-      return needs(
-        own,
-        setsIn(object.rules).map((name) => set(object.netns, name)),
-      );
+    case 'set-entry': {
+      const { protocol, port } = object;
+      const after = port === undefined || typeof protocol !== 'string' ? [] : [markOf(protocol, port)];
+      return needs([...own, set(object.netns, object.set)], [], after);
+    }
+    case 'chain': {
+      // What the administrator's rules refer to is not ours to take out of the way.
+      if (object.administrator === true) return needs(own);
+      const { family, table, rules } = object;
+      const sets = setsIn(rules).map((name) => set(object.netns, name));
+      const chains = chainsIn(rules).map((name) => chain(object.netns, family, table, name));
+      return needs(own, [...sets, ...chains]);
+    }
     case 'jump':
       return needs(own, [chain(object.netns, object.family, object.table, object.chain)]);
     case 'real-server':
@@ -110,7 +118,11 @@ function memberAfter(member: KernelObject & { kind: 'set-member' }): string[] {
     return [service(member.netns, 'inet', member.mark), service(member.netns, 'inet6', member.mark)];
   }
   const protocol = (['tcp', 'udp', 'sctp'] as const).find((candidate) => publishedSet(candidate) === member.set);
-  return protocol === undefined ? [] : [`set-member mesh-lb ${serviceSet(protocol)} ${member.port}`];
+  return protocol === undefined ? [] : [markOf(protocol, member.port)];
+}
+
+function markOf(protocol: Protocol, port: number): string {
+  return keyOf({ kind: 'set-member', netns: LB_NETNS, set: serviceSet(protocol), port });
 }
 
 function needs(inside: string[], holds: string[] = [...NOTHING], after: string[] = [...NOTHING]): Needs {
@@ -151,6 +163,14 @@ function service(inside: string, family: string, fwmark: number): string {
 
 function setsIn(rules: readonly string[]): string[] {
   return rules.flatMap((rule) => [...rule.matchAll(/--(?:match|map|add|del)-set (\S+)/g)].map((match) => match[1]!));
+}
+
+/** Chains of ours a chain leads into. */
+function chainsIn(rules: readonly string[]): string[] {
+  return rules.flatMap((rule) => {
+    const target = / ?-j (\S+)$/.exec(rule)?.[1];
+    return target?.startsWith(CHAIN_PREFIX) ? [target] : [];
+  });
 }
 
 /** `net.ipv4.conf.mesh0.rp_filter` belongs to mesh0; `all` and `default` to the netns. */

@@ -10,7 +10,8 @@ import { rankOf } from './order.ts';
  * - Add before delete: a way that exists before and after exists between any two steps. Only what the kernel cannot
  *   change in place, and what occupies a needed name, is taken away first.
  * - Steps of one kind in one netns are neighbours, so that a driver can send them together.
- * - Sysctls and IPVS timeouts have no absence: they are never deleted.
+ * - Sysctls and IPVS timeouts have no absence: they are never deleted. Nor is the administrator's chain while it holds
+ *   rules.
  */
 
 type Fate =
@@ -56,6 +57,7 @@ function* fates(have: KernelState, want: KernelState): Generator<[Pair, Fate]> {
     if (after === undefined) {
       if (lost || inside.some((name) => late.has(name))) return 'vanish';
       if (before.kind === 'sysctl' || before.kind === 'ipvs-timeouts') return 'keep';
+      if (before.kind === 'chain' && before.administrator && before.rules.length > 0) return 'keep';
       if (holdsOn(before).some((name) => early.has(name))) return 'clear';
       return provides(before).some((name) => claimed.has(name)) ? 'clear' : 'delete';
     }

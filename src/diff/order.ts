@@ -23,6 +23,7 @@ const ORDER: readonly ObjectKind[] = [
   'virtual-service',
   'real-server',
   'set-member',
+  'set-entry',
 ];
 
 /** Room for steps within a kind. */
@@ -39,6 +40,11 @@ export function rankOf(object: KernelObject): number {
       return object.via === undefined ? rank : rank + 1;
     case 'set-member':
       return object.netns === LB_NETNS ? rank : rank + 1;
+    case 'set-entry':
+      // A peer let in is part of the path to it; a client let in is traffic.
+      return object.port === undefined ? RANK.get('ipset')! + 1 : rank;
+    case 'chain':
+      return object.administrator === true ? rank : rank + 1;
     default:
       return rank;
   }

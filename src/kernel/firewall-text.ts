@@ -1,10 +1,8 @@
 import type { Family } from '../model/address.ts';
 import type { FirewallChain, FirewallJump, KernelObject } from '../model/kernel-state.ts';
 import { keyOf } from '../model/kernel-state.ts';
-import { CHAIN_PREFIX } from '../model/names.ts';
+import { CHAIN_PREFIX, HOST_NETNS, USER_CHAIN } from '../model/names.ts';
 
-/** Left to the administrator: neither read nor written. */
-const FOREIGN_CHAIN = 'MESH-USER';
 const TABLES = ['raw', 'mangle', 'nat', 'filter'] as const;
 type Table = FirewallChain['table'];
 
@@ -43,7 +41,7 @@ function jumpOf(rule: string): { match: string; chain: string } | undefined {
 }
 
 function isOurs(chain: string): boolean {
-  return chain.startsWith(CHAIN_PREFIX) && chain !== FOREIGN_CHAIN;
+  return chain.startsWith(CHAIN_PREFIX) && chain !== USER_CHAIN;
 }
 
 function jumpRule(jump: FirewallJump): string {
@@ -65,7 +63,12 @@ export function firewallObjects(
   for (const [table, chains] of text) {
     for (const [chain, rules] of chains) {
       if (isOurs(chain)) objects.push({ kind: 'chain', netns, family, table, chain, rules: [...rules] });
-      else if (chain !== FOREIGN_CHAIN) {
+      else if (chain === USER_CHAIN) {
+        // Anywhere else it is as foreign as any chain.
+        if (netns === HOST_NETNS && table === 'filter') {
+          objects.push({ kind: 'chain', netns, family, table, chain, rules: [...rules], administrator: true });
+        }
+      } else {
         for (const jump of jumpsIn(rules)) {
           const base = { kind: 'jump' as const, netns, family, table, from: chain, ...jump.object };
           const want = wanted(keyOf({ ...base, position: 'first' }));
@@ -118,6 +121,7 @@ function placeOf(jump: FoundJump, asked: FirewallJump['position'] | undefined): 
  * Input of `iptables-restore --noflush` that takes all steps at once (one commit per table). `have` is what the netns
  * holds now: a jump is made single by deleting every copy before it is put in place. Deleted chains are declared
  * (which empties them, or makes one that has gone meanwhile) before they are deleted, so that this never fails on order.
+ * The administrator's chain is never declared: -N and -X are refused where it stands or holds rules meanwhile.
  */
 export function formatRestore(ops: readonly FirewallOp[], have: FirewallText): string {
   const lines: string[] = [];
@@ -127,13 +131,16 @@ export function formatRestore(ops: readonly FirewallOp[], have: FirewallText): s
     const chains = here.flatMap((op) => (op.object.kind === 'chain' ? [{ verb: op.verb, chain: op.object }] : []));
     const jumps = here.flatMap((op) => (op.object.kind === 'jump' ? [{ verb: op.verb, jump: op.object }] : []));
     lines.push(`*${table}`);
-    for (const { chain } of chains) lines.push(`:${chain.chain} - [0:0]`);
+    const own = chains.filter(({ chain }) => !chain.administrator);
+    const left = chains.filter(({ chain }) => chain.administrator);
+    for (const { chain } of own) lines.push(`:${chain.chain} - [0:0]`);
+    for (const { verb, chain } of left) if (verb === 'create') lines.push(`-N ${chain.chain}`);
     for (const { jump } of jumps) {
       for (const rule of have.get(table)?.get(jump.from) ?? []) {
         if (jumpOf(rule)?.chain === jump.chain) lines.push(`-D ${jump.from} ${rule}`);
       }
     }
-    for (const { verb, chain } of chains) {
+    for (const { verb, chain } of own) {
       if (verb !== 'delete') lines.push(...chain.rules.map((rule) => `-A ${chain.chain} ${rule}`));
     }
     const placed = jumps.filter(({ verb }) => verb !== 'delete').map(({ jump }) => jump);

@@ -35,12 +35,21 @@ function damaged(object: KernelObject, how: number): KernelObject {
     case 'rule':
       return how % 2 === 0 ? { ...object, priority: object.priority + 1 } : { ...object, fwmark: 99 };
     case 'ipset':
-      return how % 2 === 0 ? { ...object, skbinfo: !object.skbinfo } : { ...object, range: { from: 0, to: 1023 } };
+      if (how % 2 === 0) return { ...object, skbinfo: !object.skbinfo };
+      return object.type === 'bitmap:port'
+        ? { ...object, range: { from: 0, to: 1023 } }
+        : { ...object, type: object.type === 'hash:ip' ? 'hash:net,port' : 'hash:ip' };
     case 'set-member': {
       const { mark, ...rest } = object;
       return how % 2 === 0 || mark === undefined ? { ...object, port: 4000 + how } : { ...rest, mark: 3 };
     }
+    case 'set-entry':
+      if (how % 3 === 0) return { ...object, exception: true };
+      return how % 3 === 1 && object.port !== undefined
+        ? { ...object, port: 4000 + how }
+        : { ...object, network: STRAY };
     case 'chain':
+      if (object.administrator) return object;
       return how % 2 === 0 ? { ...object, rules: object.rules.slice(1) } : { ...object, chain: 'MESH-STRAY' };
     case 'jump':
       return { ...object, position: 'last' };
@@ -53,6 +62,7 @@ function damaged(object: KernelObject, how: number): KernelObject {
   }
 }
 
+const STRAY = '198.51.100.7/32';
 const VICTIM = fc.record({ keep: fc.nat(5), damage: fc.nat(9), how: fc.nat(50) });
 
 /** What the kernel holds after somebody removed, altered and doubled things in it. */

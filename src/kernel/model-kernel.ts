@@ -51,6 +51,7 @@ const CHANNEL: { [kind in ObjectKind]: string } = {
   rule: 'rtnetlink',
   ipset: 'ipset',
   'set-member': 'ipset',
+  'set-entry': 'ipset',
   chain: 'iptables',
   jump: 'iptables',
   'ipvs-timeouts': 'ipvs',

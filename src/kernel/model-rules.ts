@@ -1,5 +1,6 @@
 import { dependencies, holdsOn, livesIn, provides } from '../diff/dependencies.ts';
-import { type KernelObject, keyOf, type Op } from '../model/kernel-state.ts';
+import { familyOf } from '../model/address.ts';
+import { type IpSet, type KernelObject, keyOf, type Op, type SetEntry } from '../model/kernel-state.ts';
 
 /** Names as errno(3) has them; the real kernel answers the same to the same script. */
 export type Refusal = 'EEXIST' | 'ENOENT' | 'EBUSY' | 'EOPNOTSUPP' | 'EINVAL' | 'ENETUNREACH';
@@ -73,8 +74,13 @@ export function createModelState(initial: Iterable<KernelObject> = []): ModelSta
     if (object.kind === 'set-member') {
       const set = objects.get(`ipset ${object.netns} ${object.set}`);
       if (set?.kind !== 'ipset') return 'ENOENT';
+      if (set.type !== 'bitmap:port') return 'EINVAL';
       if (object.port < set.range.from || object.port > set.range.to) return 'EINVAL';
       if (object.mark !== undefined && !set.skbinfo) return 'EINVAL';
+    }
+    if (object.kind === 'set-entry') {
+      const set = objects.get(`ipset ${object.netns} ${object.set}`);
+      if (set?.kind !== 'ipset' || !suits(set, object)) return 'EINVAL';
     }
     put(object);
     return undefined;
@@ -104,6 +110,7 @@ export function createModelState(initial: Iterable<KernelObject> = []): ModelSta
     }
     if (before.kind === 'sysctl' || before.kind === 'ipvs-timeouts') return 'EOPNOTSUPP';
     if (dependantsOf(before, holdsOn).length > 0) return 'EBUSY';
+    if (before.kind === 'chain' && before.administrator && before.rules.length > 0) return 'EBUSY';
     dropWithChildren(before);
     return undefined;
   };
@@ -116,6 +123,21 @@ function addTo(index: Map<string, Set<string>>, name: string, key: string): void
   const keys = index.get(name);
   if (keys === undefined) index.set(name, new Set([key]));
   else keys.add(key);
+}
+
+/** Whether an element has the fields that its set's type wants, and no other family. */
+function suits(set: IpSet, { network, port, network2 }: SetEntry): boolean {
+  if (set.type === 'bitmap:port' || familyOf(network) !== set.family) return false;
+  if (network.endsWith('/0') || network2?.endsWith('/0')) return false;
+  const whole = network.endsWith(set.family === 'inet' ? '/32' : '/128');
+  switch (set.type) {
+    case 'hash:ip':
+      return whole && port === undefined && network2 === undefined;
+    case 'hash:net,port':
+      return port !== undefined && network2 === undefined;
+    case 'hash:net,port,net':
+      return port !== undefined && network2 !== undefined && familyOf(network2) === set.family;
+  }
 }
 
 /** One IP address may be on several links. */

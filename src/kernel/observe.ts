@@ -93,7 +93,7 @@ async function lookAtServices(
   const ownHere = (...kinds: ObjectKind[]) =>
     kinds.some(wants) && (!isTaskNetns(netns) || wanted.some(({ kind }) => kinds.includes(kind)));
   const objects: KernelObject[] = [];
-  if (ownHere('ipset', 'set-member')) objects.push(...(await observeSets(eyes.transport, netns, wants)));
+  if (ownHere('ipset', 'set-member', 'set-entry')) objects.push(...(await observeSets(eyes.transport, netns, wants)));
   // The host's IPVS is not ours: kube-proxy or keepalived may own it.
   if (netns !== HOST_NETNS && ownHere('virtual-service', 'real-server', 'ipvs-timeouts')) {
     const genl = await eyes.ipvs.find();

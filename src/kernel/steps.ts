@@ -1,7 +1,10 @@
-import type { KernelObject, Op, VethPair, Vxlan } from '../model/kernel-state.ts';
+import { type Cidr, familyOf, type IpAddress } from '../model/address.ts';
+import { hostPrefix } from '../model/block.ts';
+import type { KernelObject, Op, SetEntry, VethPair, Vxlan } from '../model/kernel-state.ts';
 import { ROUTE_PROTOCOL } from '../model/names.ts';
 import { deleteAddress, IFA_F_NODAD, newAddress } from '../netlink/address.ts';
 import { addEntry, createSet, deleteEntry, destroySet } from '../netlink/ipset.ts';
+import type { SetEntry as NetlinkSetEntry } from '../netlink/ipset-entry.ts';
 import { deleteService, newService, setConfig, setService } from '../netlink/ipvs.ts';
 import { deleteDestination, newDestination, setDestination } from '../netlink/ipvs-destination.ts';
 import { deleteLink, newLink, setLink } from '../netlink/link.ts';
@@ -79,6 +82,7 @@ export function stepsOf(op: Op): Step[] {
       return [routingStep(op.verb, object)];
     case 'ipset':
     case 'set-member':
+    case 'set-entry':
       return [setStep(op.verb, object)];
     case 'ipvs-timeouts':
       return op.verb === 'delete' ? [] : [ipvsStep(op.verb, object)];
@@ -221,17 +225,40 @@ function linkless(netns: string, protocol: number, write: NetlinkStep['write']):
   return { lane: 'netlink', netns, protocol, uses: [], moves: [], write };
 }
 
-function setStep(verb: Verb, object: Of<'ipset' | 'set-member'>): NetlinkStep {
+/** Of a hash set; the kernel takes room for elements as they come, and 65536 by default. */
+const MAX_ELEMENTS = 1 << 20;
+
+function setStep(verb: Verb, object: Of<'ipset' | 'set-member' | 'set-entry'>): NetlinkStep {
   const step = (netns: string, write: NetlinkStep['write']) => linkless(netns, NETLINK_NETFILTER, write);
   if (object.kind === 'ipset') {
-    const { netns, name, type, range, skbinfo } = object;
-    return step(netns, () => (verb === 'delete' ? destroySet(name) : createSet({ name, type, range, skbinfo })));
+    const { netns, name, type, skbinfo } = object;
+    const shape =
+      object.type === 'bitmap:port' ? { range: object.range } : { family: object.family, maxElements: MAX_ELEMENTS };
+    return step(netns, () => (verb === 'delete' ? destroySet(name) : createSet({ name, type, skbinfo, ...shape })));
+  }
+  if (object.kind === 'set-entry') {
+    const { netns, set } = object;
+    const entry = entryOf(object);
+    if (verb === 'delete') return step(netns, () => deleteEntry(set, entry));
+    return step(netns, () => addEntry(set, entry, verb === 'change' ? 'ensure' : 'create'));
   }
   const { netns, set, port, mark } = object;
   if (verb === 'delete') return step(netns, () => deleteEntry(set, { port }));
   const entry = mark === undefined ? { port } : { port, skbMark: { mark, mask: ALL_BITS } };
   // Adding again without NLM_F_EXCL updates the mark in place.
   return step(netns, () => addEntry(set, entry, verb === 'change' ? 'ensure' : 'create'));
+}
+
+function entryOf({ network, protocol, port, network2, exception }: SetEntry): NetlinkSetEntry {
+  const [address, prefix] = partsOf(network);
+  const [address2, prefix2] = network2 === undefined ? [] : partsOf(network2);
+  return { address, prefix, protocol, port, address2, prefix2, noMatch: exception };
+}
+
+/** Without its prefix length when that is the full one: types of single addresses take none. */
+function partsOf(network: Cidr): [IpAddress, number?] {
+  const [address = '', prefix = ''] = network.split('/');
+  return Number(prefix) === hostPrefix(familyOf(network)) ? [address] : [address, Number(prefix)];
 }
 
 function ipvsStep(verb: Verb, object: Of<'ipvs-timeouts' | 'virtual-service' | 'real-server'>): NetlinkStep {

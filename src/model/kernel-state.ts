@@ -1,4 +1,5 @@
-import type { Cidr, Family, IpAddress, MacAddress } from './address.ts';
+import type { Cidr, Family, IpAddress, MacAddress, Protocol } from './address.ts';
+import type { SchedulerFlag } from './spec.ts';
 
 /**
  * The kernel as data. `want` (planned) and `have` (observed) are both a KernelState, so they can be compared,
@@ -16,6 +17,7 @@ export type KernelObject =
   | Rule
   | IpSet
   | SetMember
+  | SetEntry
   | FirewallChain
   | FirewallJump
   | IpvsTimeouts
@@ -116,12 +118,24 @@ export interface Rule {
   action: { lookup: number } | { goto: number } | 'nop';
 }
 
-export interface IpSet {
+export type IpSet = PortSet | HashSet;
+
+interface PortSet {
   kind: 'ipset';
   netns: string;
   name: string;
   type: 'bitmap:port';
   range: { from: number; to: number };
+  skbinfo: boolean;
+}
+
+/** Its elements are `set-entry`, those of a bitmap:port `set-member`. */
+export interface HashSet {
+  kind: 'ipset';
+  netns: string;
+  name: string;
+  type: 'hash:ip' | 'hash:net,port' | 'hash:net,port,net';
+  family: Family;
   skbinfo: boolean;
 }
 
@@ -134,6 +148,22 @@ export interface SetMember {
   mark?: number;
 }
 
+/** An element of a hash set; which fields it has depends on the set's type. ipset has no /0: add both halves. */
+export interface SetEntry {
+  kind: 'set-entry';
+  netns: string;
+  set: string;
+  /** One address is a network of full prefix length. */
+  network: Cidr;
+  /** A number is one only somebody else could have put there. */
+  protocol?: Protocol | number;
+  port?: number;
+  /** The last dimension of hash:net,port,net. */
+  network2?: Cidr;
+  /** An exception from wider networks (`nomatch`): never wanted, but somebody may have made one. */
+  exception?: true;
+}
+
 /** A whole chain of ours, rules in the words of iptables-save without `-A CHAIN`. */
 export interface FirewallChain {
   kind: 'chain';
@@ -142,6 +172,8 @@ export interface FirewallChain {
   table: 'raw' | 'mangle' | 'nat' | 'filter';
   chain: string;
   rules: string[];
+  /** Ours is only that it is there: its rules are the administrator's, neither compared nor touched. */
+  administrator?: true;
 }
 
 /** The rule in a built-in chain that leads into a chain of ours. */
@@ -173,6 +205,15 @@ export interface VirtualService {
   family: Family;
   fwmark: number;
   scheduler: string;
+  /** In the order of SCHEDULER_FLAGS; absent when there is none. */
+  flags?: SchedulerFlag[];
+  /** A client stays with its real server, all clients of one prefix length as one, for so many idle seconds. */
+  persistence?: { timeout: number; prefix: number };
+  /**
+   * The keys of its real servers (`serverKey`), from the oldest to the newest; only of schedulers that hash, for what
+   * they pick depends on it (ip_vs_sh_reassign, ip_vs_mh_populate walk `svc->destinations`).
+   */
+  servers?: string[];
 }
 
 /** A real server of a fwmark service, forwarded by masquerading (NAT). */
@@ -184,6 +225,16 @@ export interface RealServer {
   address: IpAddress;
   port: number;
   weight: number;
+}
+
+/** Schedulers whose choice depends on the order of the real servers. */
+export function hashes(scheduler: string): boolean {
+  return scheduler === 'sh' || scheduler === 'mh';
+}
+
+/** A real server within its service. */
+export function serverKey({ address, port }: Pick<RealServer, 'address' | 'port'>): string {
+  return `${address} ${port}`;
 }
 
 /** Objects by identity. Two objects with one key are two states of the same thing. */
@@ -213,6 +264,11 @@ export function keyOf(object: KernelObject): string {
       return `ipset ${object.netns} ${object.name}`;
     case 'set-member':
       return `set-member ${object.netns} ${object.set} ${object.port}`;
+    case 'set-entry': {
+      const { network, protocol, port, network2 } = object;
+      const service = port === undefined ? '' : `,${protocol}:${port}`;
+      return `set-entry ${object.netns} ${object.set} ${network}${service}${network2 === undefined ? '' : `,${network2}`}`;
+    }
     case 'chain':
       return `chain ${object.netns} ${object.family} ${object.table} ${object.chain}`;
     case 'jump':

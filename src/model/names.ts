@@ -1,4 +1,4 @@
-import type { MacAddress, Protocol } from './address.ts';
+import type { Family, MacAddress, Protocol } from './address.ts';
 
 /**
  * Ownership by name: whatever carries one of these names, marks or numbers was made by meshd, and nothing else
@@ -60,7 +60,24 @@ export function serviceSet(protocol: Protocol): string {
   return `mesh-svc-${protocol}`;
 }
 
+const FAMILY_DIGIT: Record<Family, 4 | 6> = { inet: 4, inet6: 6 };
+
+/** Host: who may come in to a restricted port, and where (hash:net,port,net: client, port, local address). */
+export function fromSet(family: Family): string {
+  return `mesh-from-${FAMILY_DIGIT[family]}`;
+}
+/** Host: where a restricted port answers (hash:net,port): who comes there and is not in `fromSet` is refused. */
+export function atSet(family: Family): string {
+  return `mesh-at-${FAMILY_DIGIT[family]}`;
+}
+/** Host: underlay addresses of the other nodes (hash:ip), which may send VXLAN. */
+export function peerSet(family: Family): string {
+  return `mesh-peers-${FAMILY_DIGIT[family]}`;
+}
+
 export const CHAIN_PREFIX = 'MESH-';
+/** Host, filter: the administrator's, for packets on their way to a published port. Made when absent, then left alone. */
+export const USER_CHAIN = 'MESH-USER';
 
 const PROTOCOL_CLASS: Record<Protocol, number> = { tcp: 1, udp: 2, sctp: 3 };
 

@@ -88,17 +88,32 @@ function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): s
     case 'ipset': {
       if (verb === 'delete') return [`${exec(netns)}ipset destroy ${object.name}`];
       const skbinfo = object.skbinfo ? ' skbinfo' : '';
-      return [
-        `${exec(netns)}ipset create ${object.name} ${object.type} range ${object.range.from}-${object.range.to}${skbinfo}`,
-      ];
+      const shape =
+        object.type === 'bitmap:port' ? `range ${object.range.from}-${object.range.to}` : `family ${object.family}`;
+      return [`${exec(netns)}ipset create ${object.name} ${object.type} ${shape}${skbinfo}`];
     }
     case 'set-member': {
       const mark = object.mark === undefined || verb === 'delete' ? '' : ` skbmark ${hex(object.mark)}`;
       const ipset = { create: 'add', change: '-exist add', delete: 'del' }[verb];
       return [`${exec(netns)}ipset ${ipset} ${object.set} ${object.port}${mark}`];
     }
+    case 'set-entry': {
+      const { network, protocol, port, network2 } = object;
+      const element = [
+        network.endsWith(familyOf(network) === 'inet' ? '/32' : '/128')
+          ? network.slice(0, network.indexOf('/'))
+          : network,
+        ...(port === undefined ? [] : [`${protocol}:${port}`]),
+        ...(network2 === undefined ? [] : [network2]),
+      ].join(',');
+      const ipset = { create: 'add', change: '-exist add', delete: 'del' }[verb];
+      const exception = object.exception === true && verb !== 'delete' ? ' nomatch' : '';
+      return [`${exec(netns)}ipset ${ipset} ${object.set} ${element}${exception}`];
+    }
     case 'chain': {
       const table = `${iptables(netns, object.family)} -t ${object.table}`;
+      // A chain with the administrator's rules is never emptied: -X refuses it then.
+      if (object.administrator === true) return [`${table} ${verb === 'delete' ? '-X' : '-N'} ${object.chain}`];
       if (verb === 'delete') return [`${table} -F ${object.chain}`, `${table} -X ${object.chain}`];
       const rules = object.rules.map((rule) => `${table} -A ${object.chain} ${rule}`);
       return [`${table} ${verb === 'create' ? '-N' : '-F'} ${object.chain}`, ...rules];
@@ -117,7 +132,8 @@ function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): s
     case 'virtual-service': {
       const service = `-f ${object.fwmark}${object.family === 'inet6' ? ' -6' : ''}`;
       if (verb === 'delete') return [`${exec(netns)}ipvsadm -D ${service}`];
-      return [`${exec(netns)}ipvsadm ${verb === 'create' ? '-A' : '-E'} ${service} -s ${object.scheduler}`];
+      const verbWord = verb === 'create' ? '-A' : '-E';
+      return [`${exec(netns)}ipvsadm ${verbWord} ${service} -s ${object.scheduler}${balancing(object)}`];
     }
     case 'real-server': {
       const service = `-f ${object.fwmark}${object.family === 'inet6' ? ' -6' : ''}`;
@@ -142,6 +158,20 @@ function vxlan(object: Vxlan, verb: Op['verb']): string[] {
       `${object.up ? ' up' : ''} type vxlan id ${object.vni} local ${object.local} dstport ${object.port}` +
       `${object.learning ? '' : ' nolearning'}${object.gbp ? ' gbp' : ''}`,
   ];
+}
+
+/** ` -b mh-port -p 300 -M 255.255.255.0`; the mask of one address is what ipvsadm takes by itself. */
+function balancing({ family, flags, persistence }: VirtualService): string {
+  const words = flags === undefined ? '' : ` -b ${flags.join(',')}`;
+  if (persistence === undefined) return words;
+  const { timeout, prefix } = persistence;
+  const mask = family === 'inet6' ? `${prefix}` : dottedMask(prefix);
+  return `${words} -p ${timeout}${prefix === hostPrefix(family) ? '' : ` -M ${mask}`}`;
+}
+
+function dottedMask(prefix: number): string {
+  const bits = prefix === 0 ? 0 : (0xffff_ffff << (32 - prefix)) >>> 0;
+  return [24, 16, 8, 0].map((shift) => (bits >>> shift) & 0xff).join('.');
 }
 
 function setLink(end: { netns: string; name: string; mtu: number; up: boolean }): string {

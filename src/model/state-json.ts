@@ -30,6 +30,10 @@ type Check = (value: unknown) => boolean;
 const text: Check = (value) => typeof value === 'string';
 const number: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
 const flag: Check = (value) => typeof value === 'boolean';
+const only =
+  (wanted: unknown): Check =>
+  (value) =>
+    value === wanted;
 const oneOf =
   (...values: string[]): Check =>
   (value) =>
@@ -85,9 +89,29 @@ const FIELDS: { [kind in ObjectKind]: Record<string, Check> } = {
     fwmask: number,
     action: either(oneOf('nop'), shape({ lookup: number }), shape({ goto: number })),
   },
-  ipset: { name: text, type: oneOf('bitmap:port'), range: shape({ from: number, to: number }), skbinfo: flag },
+  ipset: {
+    name: text,
+    type: oneOf('bitmap:port', 'hash:ip', 'hash:net,port', 'hash:net,port,net'),
+    range: optional(shape({ from: number, to: number })),
+    family: optional(family),
+    skbinfo: flag,
+  },
   'set-member': { set: text, port: number, mark: optional(number) },
-  chain: { family, table, chain: text, rules: (value) => Array.isArray(value) && value.every(text) },
+  'set-entry': {
+    set: text,
+    network: text,
+    protocol: optional(either(oneOf('tcp', 'udp', 'sctp'), number)),
+    port: optional(number),
+    network2: optional(text),
+    exception: optional(only(true)),
+  },
+  chain: {
+    family,
+    table,
+    chain: text,
+    rules: (value) => Array.isArray(value) && value.every(text),
+    administrator: optional(only(true)),
+  },
   jump: { family, table, from: text, chain: text, match: text, position: oneOf('first', 'last') },
   'ipvs-timeouts': { tcp: number, tcpFin: number, udp: number },
   'virtual-service': { family, fwmark: number, scheduler: text },

@@ -21,7 +21,7 @@ export interface SetEntry {
   address?: IpAddress | undefined;
   /** Prefix length, in net types; the whole address when not given. */
   prefix?: number | undefined;
-  /** Second half of hash:net,net. */
+  /** Second network of hash:net,net and hash:net,port,net. */
   address2?: IpAddress | undefined;
   prefix2?: number | undefined;
   /** In types with a protocol; a name or the number. */

@@ -56,7 +56,9 @@ const REVISIONS = {
   'hash:ip': 4,
   'hash:net': 6,
   'hash:ip,port': 5,
+  'hash:net,port': 7,
   'hash:net,net': 2,
+  'hash:net,port,net': 2,
 } as const;
 export type SetType = keyof typeof REVISIONS;
 

@@ -3,16 +3,20 @@ import { familyOf } from '../model/address.ts';
 import { addressAt, hostNetwork } from '../model/block.ts';
 import type { FirewallChain, FirewallJump, KernelObject } from '../model/kernel-state.ts';
 import {
+  atSet,
   BLOCK_SLOT,
   CHAIN_PREFIX,
+  fromSet,
   HOST_LINK,
   HOST_NETNS,
   LB_HOST_LINK,
   LB_NETNS,
   NET_LB_LINK,
   networkNetns,
+  peerSet,
   publishedSet,
   serviceSet,
+  USER_CHAIN,
   VXLAN_LINK,
   VXLAN_PORT,
 } from '../model/names.ts';
@@ -28,8 +32,8 @@ export const PROTOCOLS: readonly Protocol[] = ['tcp', 'udp', 'sctp'];
 type Builtin = 'PREROUTING' | 'INPUT' | 'FORWARD' | 'OUTPUT' | 'POSTROUTING';
 type Table = FirewallChain['table'];
 
-/** One chain of ours and the jump into it, ahead of everybody else's rules. */
-function hook(netns: string, family: Family, table: Table, from: Builtin, rules: string[]): KernelObject[] {
+/** One chain of ours and the jump into it, ahead of everybody else's rules; only for packets that match, when given. */
+function hook(netns: string, family: Family, table: Table, from: Builtin, rules: string[], match = ''): KernelObject[] {
   const chain: FirewallChain = { kind: 'chain', netns, family, table, chain: CHAIN_PREFIX + from, rules };
   const jump: FirewallJump = {
     kind: 'jump',
@@ -38,7 +42,7 @@ function hook(netns: string, family: Family, table: Table, from: Builtin, rules:
     table,
     from,
     chain: chain.chain,
-    match: '',
+    match,
     position: 'first',
   };
   return [chain, jump];
@@ -47,50 +51,87 @@ function hook(netns: string, family: Family, table: Table, from: Builtin, rules:
 /** Every chain of ours in the three kinds of netns, and the jumps into them. */
 export function planFirewall(context: PlanContext): KernelObject[] {
   const perFamily = context.subnets.flatMap(({ family, cidr, block }) => [
-    ...hostChains(family, addressAt(block, BLOCK_SLOT.lb)),
+    ...hostChains(context, family, addressAt(block, BLOCK_SLOT.lb)),
     ...lbChains(family),
     ...routerChains(context, family, cidr, block),
   ]);
-  return [...underlayChains(context.self.underlay), ...perFamily];
+  return [...underlayChains(context), ...perFamily];
 }
 
 /**
  * The outer packets between VTEPs need no conntrack entry. Only ours: another VXLAN on another address of this host
- * keeps its own. INPUT stays closed where the administrator closed it: who may reach udp/4789 is the same decision
- * as who may reach the manager, and VXLAN authenticates nobody.
+ * keeps its own.
  */
-function underlayChains(underlay: IpAddress): KernelObject[] {
+function underlayChains({ self: { underlay }, subnets }: PlanContext): KernelObject[] {
   const family = familyOf(underlay);
   const vxlan = `-p udp -m udp --dport ${VXLAN_PORT} -j CT --notrack`;
   return [
     ...hook(HOST_NETNS, family, 'raw', 'PREROUTING', [`-d ${hostNetwork(underlay)} ${vxlan}`]),
     ...hook(HOST_NETNS, family, 'raw', 'OUTPUT', [`-s ${hostNetwork(underlay)} ${vxlan}`]),
+    // With subnets of the underlay's family the rule stands in their INPUT chain.
+    ...(subnets.some((subnet) => subnet.family === family)
+      ? []
+      : hook(HOST_NETNS, family, 'filter', 'INPUT', [peersMaySend(family)])),
   ];
 }
 
-function hostChains(family: Family, lb: IpAddress): KernelObject[] {
+/**
+ * VXLAN authenticates nobody, so INPUT is opened for it to the addresses of the cluster's nodes and stays as closed to
+ * all others as the administrator has it. The first of all rules: it is met by every packet between nodes.
+ */
+function peersMaySend(family: Family): string {
+  return `-p udp -m udp --dport ${VXLAN_PORT} -m set --match-set ${peerSet(family)} src -j ACCEPT`;
+}
+
+function hostChains({ self }: PlanContext, family: Family, lb: IpAddress): KernelObject[] {
   const published = (protocol: Protocol) => `-m set --match-set ${publishedSet(protocol)} dst`;
-  const dnat = (match: string) =>
-    PROTOCOLS.map(
+  const at = `-m set --match-set ${atSet(family)} dst,dst`;
+  const from = `--match-set ${fromSet(family)} src,dst,dst`;
+  const dnat = (match: string) => [
+    ...PROTOCOLS.map(
       (protocol) =>
         `${match}-p ${protocol} -m addrtype --dst-type LOCAL ${published(protocol)} -j DNAT --to-destination ${lb}`,
-    );
+    ),
+    `${match}-m addrtype --dst-type LOCAL -m set ${from} -j DNAT --to-destination ${lb}`,
+  ];
+  const refuse = (match: string) => [
+    `-p tcp ${match} -j REJECT --reject-with ${refusal('tcp', family)}`,
+    `! -p tcp ${match} -j REJECT --reject-with ${refusal('udp', family)}`,
+  ];
   // Only what DNAT sent there may pass the host towards the lb, and only its answers come back: mesh0 is no way
   // around the host's firewall, and route_localnet on it opens nobody's 127.0.0.1 (CVE-2020-8558).
   const forward = [
+    `-o ${HOST_LINK} -j ${USER_CHAIN}`,
     `-o ${HOST_LINK} -m conntrack --ctstate DNAT -j ACCEPT`,
     `-o ${HOST_LINK} -j DROP`,
     `-i ${HOST_LINK} -m conntrack --ctstate DNAT -j ACCEPT`,
     `-i ${HOST_LINK} -j DROP`,
   ];
-  const input = [`-i ${HOST_LINK} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`];
+  const input = (...more: string[]) => [
+    ...(family === familyOf(self.underlay) ? [peersMaySend(family)] : []),
+    `-i ${HOST_LINK} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
+    ...more,
+    `-i ${HOST_LINK} -j DROP`,
+    // Who may not come in to a restricted port got no DNAT, and is refused before anything of the host answers.
+    ...refuse(`-m conntrack --ctstate NEW ${at} -m set ! ${from}`),
+  ];
+  const user: FirewallChain = {
+    kind: 'chain',
+    netns: HOST_NETNS,
+    family,
+    table: 'filter',
+    chain: USER_CHAIN,
+    rules: [],
+    administrator: true,
+  };
   if (family === 'inet') {
     return [
       ...hook(HOST_NETNS, family, 'nat', 'PREROUTING', dnat('')),
       ...hook(HOST_NETNS, family, 'nat', 'OUTPUT', dnat('')),
       // Loopback sources cannot leave the host; they become the node's own overlay address.
       ...hook(HOST_NETNS, family, 'nat', 'POSTROUTING', [`-s 127.0.0.0/8 -o ${HOST_LINK} -j MASQUERADE`]),
-      ...hook(HOST_NETNS, family, 'filter', 'INPUT', [...input, `-i ${HOST_LINK} -j DROP`]),
+      ...hook(HOST_NETNS, family, 'filter', 'INPUT', input()),
+      user,
       ...hook(HOST_NETNS, family, 'filter', 'FORWARD', forward),
     ];
   }
@@ -104,17 +145,17 @@ function hostChains(family: Family, lb: IpAddress): KernelObject[] {
       family,
       'filter',
       'OUTPUT',
-      PROTOCOLS.map(
-        (protocol) =>
-          `-d ::1/128 -p ${protocol} ${published(protocol)} -j REJECT --reject-with ${refusal(protocol, family)}`,
-      ),
+      [
+        ...PROTOCOLS.map(
+          (protocol) => `-p ${protocol} ${published(protocol)} -j REJECT --reject-with ${refusal(protocol, family)}`,
+        ),
+        ...refuse(at),
+      ],
+      '-d ::1/128',
     ),
     // Neighbour discovery is ICMPv6 and never part of a connection.
-    ...hook(HOST_NETNS, family, 'filter', 'INPUT', [
-      ...input,
-      `-i ${HOST_LINK} -p ipv6-icmp -j ACCEPT`,
-      `-i ${HOST_LINK} -j DROP`,
-    ]),
+    ...hook(HOST_NETNS, family, 'filter', 'INPUT', input(`-i ${HOST_LINK} -p ipv6-icmp -j ACCEPT`)),
+    user,
     ...hook(HOST_NETNS, family, 'filter', 'FORWARD', forward),
   ];
 }

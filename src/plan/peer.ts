@@ -1,8 +1,16 @@
-import type { Family } from '../model/address.ts';
+import { type Family, familyOf } from '../model/address.ts';
 import type { Peer } from '../model/assignment.ts';
-import { addressAt, DEFAULT_DESTINATION } from '../model/block.ts';
+import { addressAt, DEFAULT_DESTINATION, hostNetwork } from '../model/block.ts';
 import type { KernelObject, Rule } from '../model/kernel-state.ts';
-import { BLOCK_SLOT, networkNetns, RULE_PRIORITY_BASE, returnTable, VXLAN_LINK } from '../model/names.ts';
+import {
+  BLOCK_SLOT,
+  HOST_NETNS,
+  networkNetns,
+  peerSet,
+  RULE_PRIORITY_BASE,
+  returnTable,
+  VXLAN_LINK,
+} from '../model/names.ts';
 import type { PlanContext } from './context.ts';
 import { route } from './route.ts';
 
@@ -11,6 +19,12 @@ export function planPeer(context: PlanContext, peer: Peer): KernelObject[] {
   const netns = networkNetns(context.network.name);
   const dev = VXLAN_LINK;
   const objects: KernelObject[] = [{ kind: 'fdb', netns, dev, mac: peer.mac, dst: peer.underlay }];
+  const underlay = familyOf(context.self.underlay);
+  // One of the other family cannot send us anything anyway.
+  if (familyOf(peer.underlay) === underlay) {
+    const network = hostNetwork(peer.underlay);
+    objects.push({ kind: 'set-entry', netns: HOST_NETNS, set: peerSet(underlay), network });
+  }
   for (const { family, block } of blocksOf(context, peer)) {
     const vtep = addressAt(block, BLOCK_SLOT.vtep);
     objects.push(

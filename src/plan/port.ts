@@ -1,7 +1,8 @@
 import { familyOf } from '../model/address.ts';
 import type { AssignedPort, Endpoint } from '../model/assignment.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
-import { HOST_NETNS, LB_NETNS, portMark, publishedSet, serviceSet } from '../model/names.ts';
+import { LB_NETNS, portMark, serviceSet } from '../model/names.ts';
+import { planAccess } from './access.ts';
 import type { PlanContext } from './context.ts';
 
 /**
@@ -24,7 +25,7 @@ export function planPort(context: PlanContext, port: AssignedPort): KernelObject
   }
   objects.push(
     { kind: 'set-member', netns: LB_NETNS, set: serviceSet(port.protocol), port: port.published, mark: fwmark },
-    { kind: 'set-member', netns: HOST_NETNS, set: publishedSet(port.protocol), port: port.published },
+    ...planAccess(context, port),
   );
   return objects;
 }

@@ -1,8 +1,10 @@
-import type { Family } from '../model/address.ts';
+import { type Family, familyOf } from '../model/address.ts';
 import { addressAt, DEFAULT_DESTINATION, hostNetwork, hostPrefix } from '../model/block.ts';
-import type { KernelObject } from '../model/kernel-state.ts';
+import type { HashSet, KernelObject } from '../model/kernel-state.ts';
 import {
+  atSet,
   BLOCK_SLOT,
+  fromSet,
   HOST_LINK,
   HOST_NETNS,
   LB_HOST_LINK,
@@ -10,6 +12,7 @@ import {
   LB_NETNS,
   NET_LB_LINK,
   networkNetns,
+  peerSet,
   publishedSet,
   serviceSet,
   VXLAN_LINK,
@@ -68,6 +71,7 @@ export function planSkeleton(context: PlanContext): KernelObject[] {
     },
     ...context.subnets.flatMap(({ family, cidr, block }) => addressing(router, family, cidr, block)),
     ...PROTOCOLS.flatMap(planSets),
+    ...planHashSets(context),
     { kind: 'ipvs-timeouts', netns: LB_NETNS, ...TIMEOUTS },
     ...planFirewall(context),
   ];
@@ -79,6 +83,26 @@ function planSets(protocol: (typeof PROTOCOLS)[number]): KernelObject[] {
   return [
     { kind: 'ipset', netns: HOST_NETNS, name: publishedSet(protocol), type, range, skbinfo: false },
     { kind: 'ipset', netns: LB_NETNS, name: serviceSet(protocol), type, range, skbinfo: true },
+  ];
+}
+
+/** Of the host: clients of restricted ports per family in use, and peers in the one family of the underlay. */
+function planHashSets({ self, subnets }: PlanContext): KernelObject[] {
+  const set = (name: string, type: HashSet['type'], family: Family): HashSet => ({
+    kind: 'ipset',
+    netns: HOST_NETNS,
+    name,
+    type,
+    family,
+    skbinfo: false,
+  });
+  const underlay = familyOf(self.underlay);
+  return [
+    set(peerSet(underlay), 'hash:ip', underlay),
+    ...subnets.flatMap(({ family }) => [
+      set(fromSet(family), 'hash:net,port,net', family),
+      set(atSet(family), 'hash:net,port', family),
+    ]),
   ];
 }
 

@@ -31,9 +31,14 @@ export function expected(netns: string, objects: Iterable<KernelObject>): Record
       .map(({ dev, mac, dst }) => `${dev} ${mac} ${dst}`)
       .sort(),
     sets: [
-      ...of('ipset').map(({ name, type, range, skbinfo }) =>
-        [`create ${name} ${type} range ${range.from}-${range.to}`, ...(skbinfo ? ['skbinfo'] : [])].join(' '),
-      ),
+      ...of('ipset').map((set) => {
+        const shape = set.type === 'bitmap:port' ? `range ${set.range.from}-${set.range.to}` : `family ${set.family}`;
+        return [`create ${set.name} ${set.type} ${shape}`, ...(set.skbinfo ? ['skbinfo'] : [])].join(' ');
+      }),
+      ...of('set-entry').map(({ set, network, protocol, port, network2 }) => {
+        const parts = [network.replace(/\/(32|128)$/, ''), ...(port === undefined ? [] : [`${protocol}:${port}`])];
+        return `add ${set} ${[...parts, ...(network2 === undefined ? [] : [network2])].join(',')}`;
+      }),
       ...of('set-member').map(({ set, port, mark }) =>
         [`add ${set} ${port}`, ...(mark === undefined ? [] : [`skbmark 0x${mark.toString(16)}`])].join(' '),
       ),
@@ -82,6 +87,8 @@ export function listed(netns: string, options: { ipvs: boolean }): Record<string
       .sort(),
     sets: lines(`${exec}ipset save`)
       .filter((line) => line.includes('mesh-'))
+      // Sizes and the seed of hash sets are the kernel's.
+      .map((line) => line.replace(/ hashsize .*$/, ''))
       .sort(),
     ipvs: options.ipvs && !host ? lines(`${exec}ipvsadm -Sn`).map(ipvsWords).sort() : [],
     ...listFirewall(exec),

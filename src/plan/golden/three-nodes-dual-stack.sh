@@ -96,36 +96,52 @@ ip -n mesh-net-ingress rule add priority 10002 fwmark 0x2 lookup 100002
 ip -n mesh-net-ingress rule add priority 10003 fwmark 0x3 lookup 100003
 ip -6 -n mesh-net-ingress rule add priority 10002 fwmark 0x2 lookup 100002
 ip -6 -n mesh-net-ingress rule add priority 10003 fwmark 0x3 lookup 100003
+ipset create mesh-at-4 hash:net,port family inet
+ipset create mesh-at-6 hash:net,port family inet6
+ipset create mesh-from-4 hash:net,port,net family inet
+ipset create mesh-from-6 hash:net,port,net family inet6
+ipset create mesh-peers-4 hash:ip family inet
 ipset create mesh-pub-sctp bitmap:port range 0-65535
 ipset create mesh-pub-tcp bitmap:port range 0-65535
 ipset create mesh-pub-udp bitmap:port range 0-65535
 ip netns exec mesh-lb ipset create mesh-svc-sctp bitmap:port range 0-65535 skbinfo
 ip netns exec mesh-lb ipset create mesh-svc-tcp bitmap:port range 0-65535 skbinfo
 ip netns exec mesh-lb ipset create mesh-svc-udp bitmap:port range 0-65535 skbinfo
+ipset add mesh-peers-4 192.0.2.2
+ipset add mesh-peers-4 192.0.2.3
 ip netns exec mesh-lb ipvsadm --set 10800 120 120
+iptables -t filter -N MESH-USER
+ip6tables -t filter -N MESH-USER
 iptables -t filter -N MESH-FORWARD
+iptables -t filter -A MESH-FORWARD -o mesh0 -j MESH-USER
 iptables -t filter -A MESH-FORWARD -o mesh0 -m conntrack --ctstate DNAT -j ACCEPT
 iptables -t filter -A MESH-FORWARD -o mesh0 -j DROP
 iptables -t filter -A MESH-FORWARD -i mesh0 -m conntrack --ctstate DNAT -j ACCEPT
 iptables -t filter -A MESH-FORWARD -i mesh0 -j DROP
 iptables -t filter -N MESH-INPUT
+iptables -t filter -A MESH-INPUT -p udp -m udp --dport 4789 -m set --match-set mesh-peers-4 src -j ACCEPT
 iptables -t filter -A MESH-INPUT -i mesh0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 iptables -t filter -A MESH-INPUT -i mesh0 -j DROP
+iptables -t filter -A MESH-INPUT -p tcp -m conntrack --ctstate NEW -m set --match-set mesh-at-4 dst,dst -m set ! --match-set mesh-from-4 src,dst,dst -j REJECT --reject-with tcp-reset
+iptables -t filter -A MESH-INPUT ! -p tcp -m conntrack --ctstate NEW -m set --match-set mesh-at-4 dst,dst -m set ! --match-set mesh-from-4 src,dst,dst -j REJECT --reject-with icmp-port-unreachable
 iptables -t nat -N MESH-OUTPUT
 iptables -t nat -A MESH-OUTPUT -p tcp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-tcp dst -j DNAT --to-destination 10.252.1.2
 iptables -t nat -A MESH-OUTPUT -p udp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-udp dst -j DNAT --to-destination 10.252.1.2
 iptables -t nat -A MESH-OUTPUT -p sctp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-sctp dst -j DNAT --to-destination 10.252.1.2
+iptables -t nat -A MESH-OUTPUT -m addrtype --dst-type LOCAL -m set --match-set mesh-from-4 src,dst,dst -j DNAT --to-destination 10.252.1.2
 iptables -t nat -N MESH-POSTROUTING
 iptables -t nat -A MESH-POSTROUTING -s 127.0.0.0/8 -o mesh0 -j MASQUERADE
 iptables -t nat -N MESH-PREROUTING
 iptables -t nat -A MESH-PREROUTING -p tcp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-tcp dst -j DNAT --to-destination 10.252.1.2
 iptables -t nat -A MESH-PREROUTING -p udp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-udp dst -j DNAT --to-destination 10.252.1.2
 iptables -t nat -A MESH-PREROUTING -p sctp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-sctp dst -j DNAT --to-destination 10.252.1.2
+iptables -t nat -A MESH-PREROUTING -m addrtype --dst-type LOCAL -m set --match-set mesh-from-4 src,dst,dst -j DNAT --to-destination 10.252.1.2
 iptables -t raw -N MESH-OUTPUT
 iptables -t raw -A MESH-OUTPUT -s 192.0.2.1/32 -p udp -m udp --dport 4789 -j CT --notrack
 iptables -t raw -N MESH-PREROUTING
 iptables -t raw -A MESH-PREROUTING -d 192.0.2.1/32 -p udp -m udp --dport 4789 -j CT --notrack
 ip6tables -t filter -N MESH-FORWARD
+ip6tables -t filter -A MESH-FORWARD -o mesh0 -j MESH-USER
 ip6tables -t filter -A MESH-FORWARD -o mesh0 -m conntrack --ctstate DNAT -j ACCEPT
 ip6tables -t filter -A MESH-FORWARD -o mesh0 -j DROP
 ip6tables -t filter -A MESH-FORWARD -i mesh0 -m conntrack --ctstate DNAT -j ACCEPT
@@ -134,18 +150,24 @@ ip6tables -t filter -N MESH-INPUT
 ip6tables -t filter -A MESH-INPUT -i mesh0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 ip6tables -t filter -A MESH-INPUT -i mesh0 -p ipv6-icmp -j ACCEPT
 ip6tables -t filter -A MESH-INPUT -i mesh0 -j DROP
+ip6tables -t filter -A MESH-INPUT -p tcp -m conntrack --ctstate NEW -m set --match-set mesh-at-6 dst,dst -m set ! --match-set mesh-from-6 src,dst,dst -j REJECT --reject-with tcp-reset
+ip6tables -t filter -A MESH-INPUT ! -p tcp -m conntrack --ctstate NEW -m set --match-set mesh-at-6 dst,dst -m set ! --match-set mesh-from-6 src,dst,dst -j REJECT --reject-with icmp6-port-unreachable
 ip6tables -t filter -N MESH-OUTPUT
-ip6tables -t filter -A MESH-OUTPUT -d ::1/128 -p tcp -m set --match-set mesh-pub-tcp dst -j REJECT --reject-with tcp-reset
-ip6tables -t filter -A MESH-OUTPUT -d ::1/128 -p udp -m set --match-set mesh-pub-udp dst -j REJECT --reject-with icmp6-port-unreachable
-ip6tables -t filter -A MESH-OUTPUT -d ::1/128 -p sctp -m set --match-set mesh-pub-sctp dst -j REJECT --reject-with icmp6-port-unreachable
+ip6tables -t filter -A MESH-OUTPUT -p tcp -m set --match-set mesh-pub-tcp dst -j REJECT --reject-with tcp-reset
+ip6tables -t filter -A MESH-OUTPUT -p udp -m set --match-set mesh-pub-udp dst -j REJECT --reject-with icmp6-port-unreachable
+ip6tables -t filter -A MESH-OUTPUT -p sctp -m set --match-set mesh-pub-sctp dst -j REJECT --reject-with icmp6-port-unreachable
+ip6tables -t filter -A MESH-OUTPUT -p tcp -m set --match-set mesh-at-6 dst,dst -j REJECT --reject-with tcp-reset
+ip6tables -t filter -A MESH-OUTPUT ! -p tcp -m set --match-set mesh-at-6 dst,dst -j REJECT --reject-with icmp6-port-unreachable
 ip6tables -t nat -N MESH-OUTPUT
 ip6tables -t nat -A MESH-OUTPUT ! -d ::1/128 -p tcp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-tcp dst -j DNAT --to-destination fd6d:65:73:1::2
 ip6tables -t nat -A MESH-OUTPUT ! -d ::1/128 -p udp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-udp dst -j DNAT --to-destination fd6d:65:73:1::2
 ip6tables -t nat -A MESH-OUTPUT ! -d ::1/128 -p sctp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-sctp dst -j DNAT --to-destination fd6d:65:73:1::2
+ip6tables -t nat -A MESH-OUTPUT ! -d ::1/128 -m addrtype --dst-type LOCAL -m set --match-set mesh-from-6 src,dst,dst -j DNAT --to-destination fd6d:65:73:1::2
 ip6tables -t nat -N MESH-PREROUTING
 ip6tables -t nat -A MESH-PREROUTING -p tcp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-tcp dst -j DNAT --to-destination fd6d:65:73:1::2
 ip6tables -t nat -A MESH-PREROUTING -p udp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-udp dst -j DNAT --to-destination fd6d:65:73:1::2
 ip6tables -t nat -A MESH-PREROUTING -p sctp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-sctp dst -j DNAT --to-destination fd6d:65:73:1::2
+ip6tables -t nat -A MESH-PREROUTING -m addrtype --dst-type LOCAL -m set --match-set mesh-from-6 src,dst,dst -j DNAT --to-destination fd6d:65:73:1::2
 ip netns exec mesh-lb iptables -t mangle -N MESH-PREROUTING
 ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -i host0 -p tcp -j SET --map-set mesh-svc-tcp dst --map-mark
 ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -i host0 -p udp -j SET --map-set mesh-svc-udp dst --map-mark
@@ -213,7 +235,7 @@ iptables -t raw -I OUTPUT -j MESH-OUTPUT
 iptables -t raw -I PREROUTING -j MESH-PREROUTING
 ip6tables -t filter -I FORWARD -j MESH-FORWARD
 ip6tables -t filter -I INPUT -j MESH-INPUT
-ip6tables -t filter -I OUTPUT -j MESH-OUTPUT
+ip6tables -t filter -I OUTPUT -d ::1/128 -j MESH-OUTPUT
 ip6tables -t nat -I OUTPUT -j MESH-OUTPUT
 ip6tables -t nat -I PREROUTING -j MESH-PREROUTING
 ip netns exec mesh-lb iptables -t mangle -I PREROUTING -j MESH-PREROUTING

@@ -60,31 +60,43 @@ ip -n mesh-net-ingress route add 10.252.3.0/24 via 10.252.3.0 dev vxlan0 onlink 
 ip -n mesh-task-aaaaaaaaaaaa route add default via 169.254.1.1 dev eth0 onlink scope global proto 109
 ip -n mesh-net-ingress rule add priority 10002 fwmark 0x2 lookup 100002
 ip -n mesh-net-ingress rule add priority 10003 fwmark 0x3 lookup 100003
+ipset create mesh-at-4 hash:net,port family inet
+ipset create mesh-from-4 hash:net,port,net family inet
+ipset create mesh-peers-4 hash:ip family inet
 ipset create mesh-pub-sctp bitmap:port range 0-65535
 ipset create mesh-pub-tcp bitmap:port range 0-65535
 ipset create mesh-pub-udp bitmap:port range 0-65535
 ip netns exec mesh-lb ipset create mesh-svc-sctp bitmap:port range 0-65535 skbinfo
 ip netns exec mesh-lb ipset create mesh-svc-tcp bitmap:port range 0-65535 skbinfo
 ip netns exec mesh-lb ipset create mesh-svc-udp bitmap:port range 0-65535 skbinfo
+ipset add mesh-peers-4 192.0.2.2
+ipset add mesh-peers-4 192.0.2.3
 ip netns exec mesh-lb ipvsadm --set 10800 120 120
+iptables -t filter -N MESH-USER
 iptables -t filter -N MESH-FORWARD
+iptables -t filter -A MESH-FORWARD -o mesh0 -j MESH-USER
 iptables -t filter -A MESH-FORWARD -o mesh0 -m conntrack --ctstate DNAT -j ACCEPT
 iptables -t filter -A MESH-FORWARD -o mesh0 -j DROP
 iptables -t filter -A MESH-FORWARD -i mesh0 -m conntrack --ctstate DNAT -j ACCEPT
 iptables -t filter -A MESH-FORWARD -i mesh0 -j DROP
 iptables -t filter -N MESH-INPUT
+iptables -t filter -A MESH-INPUT -p udp -m udp --dport 4789 -m set --match-set mesh-peers-4 src -j ACCEPT
 iptables -t filter -A MESH-INPUT -i mesh0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 iptables -t filter -A MESH-INPUT -i mesh0 -j DROP
+iptables -t filter -A MESH-INPUT -p tcp -m conntrack --ctstate NEW -m set --match-set mesh-at-4 dst,dst -m set ! --match-set mesh-from-4 src,dst,dst -j REJECT --reject-with tcp-reset
+iptables -t filter -A MESH-INPUT ! -p tcp -m conntrack --ctstate NEW -m set --match-set mesh-at-4 dst,dst -m set ! --match-set mesh-from-4 src,dst,dst -j REJECT --reject-with icmp-port-unreachable
 iptables -t nat -N MESH-OUTPUT
 iptables -t nat -A MESH-OUTPUT -p tcp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-tcp dst -j DNAT --to-destination 10.252.1.2
 iptables -t nat -A MESH-OUTPUT -p udp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-udp dst -j DNAT --to-destination 10.252.1.2
 iptables -t nat -A MESH-OUTPUT -p sctp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-sctp dst -j DNAT --to-destination 10.252.1.2
+iptables -t nat -A MESH-OUTPUT -m addrtype --dst-type LOCAL -m set --match-set mesh-from-4 src,dst,dst -j DNAT --to-destination 10.252.1.2
 iptables -t nat -N MESH-POSTROUTING
 iptables -t nat -A MESH-POSTROUTING -s 127.0.0.0/8 -o mesh0 -j MASQUERADE
 iptables -t nat -N MESH-PREROUTING
 iptables -t nat -A MESH-PREROUTING -p tcp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-tcp dst -j DNAT --to-destination 10.252.1.2
 iptables -t nat -A MESH-PREROUTING -p udp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-udp dst -j DNAT --to-destination 10.252.1.2
 iptables -t nat -A MESH-PREROUTING -p sctp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-sctp dst -j DNAT --to-destination 10.252.1.2
+iptables -t nat -A MESH-PREROUTING -m addrtype --dst-type LOCAL -m set --match-set mesh-from-4 src,dst,dst -j DNAT --to-destination 10.252.1.2
 iptables -t raw -N MESH-OUTPUT
 iptables -t raw -A MESH-OUTPUT -s 192.0.2.1/32 -p udp -m udp --dport 4789 -j CT --notrack
 iptables -t raw -N MESH-PREROUTING

@@ -1,0 +1,36 @@
+import { type Cidr, type Family, familyOf } from '../model/address.ts';
+import type { AssignedPort } from '../model/assignment.ts';
+import { DEFAULT_DESTINATION } from '../model/block.ts';
+import type { KernelObject } from '../model/kernel-state.ts';
+import { atSet, fromSet, HOST_NETNS, publishedSet } from '../model/names.ts';
+import type { PlanContext } from './context.ts';
+
+/** An ipset has no /0, so everything is its two halves. */
+const HALVES: Record<Family, Cidr[]> = { inet: ['0.0.0.0/1', '128.0.0.0/1'], inet6: ['::/1', '8000::/1'] };
+
+/**
+ * What makes the host send a port's packets to the balancer. A port for everybody is one bit; one with `allowFrom` or
+ * `addresses` is every pair of the two, so that while a list changes nobody is let in whom neither the old nor the new
+ * one lets in, and nobody is kept out whom both do.
+ */
+export function planAccess({ subnets }: PlanContext, port: AssignedPort): KernelObject[] {
+  const { protocol, published, allowFrom, addresses } = port;
+  if (allowFrom === undefined && addresses === undefined) {
+    return [{ kind: 'set-member', netns: HOST_NETNS, set: publishedSet(protocol), port: published }];
+  }
+  return subnets.flatMap(({ family }) => {
+    const service = { kind: 'set-entry' as const, netns: HOST_NETNS, protocol, port: published };
+    const clients = networks(allowFrom, family);
+    return networks(addresses, family).flatMap((local): KernelObject[] => [
+      { ...service, set: atSet(family), network: local },
+      ...clients.map((client) => ({ ...service, set: fromSet(family), network: client, network2: local })),
+    ]);
+  });
+}
+
+/** Those of one family; no list at all means everything. */
+function networks(list: readonly Cidr[] | undefined, family: Family): Cidr[] {
+  return (list ?? [DEFAULT_DESTINATION[family]])
+    .filter((network) => familyOf(network) === family)
+    .flatMap((network) => (network === DEFAULT_DESTINATION[family] ? HALVES[family] : [network]));
+}
