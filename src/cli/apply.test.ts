@@ -1,37 +1,11 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: variables of the compose-spec look like that
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { aService, aTask, type FakeMeshd, fakeIo, startFakeMeshd } from './fake-meshd.ts';
-import type { Io } from './io.ts';
+import { describe, expect, test, vi } from 'vitest';
+import { aService, aTask } from './fake-meshd.test-data.ts';
 import { runMeshctl } from './run.ts';
+import { fakeIo, manifest, setUp } from './set-up.test-data.ts';
 
-let meshd: FakeMeshd;
-let directory: string;
-beforeEach(async () => {
-  meshd = await startFakeMeshd();
-  directory = await mkdtemp(join(tmpdir(), 'meshctl-files-'));
-});
-afterEach(async () => {
-  await meshd.stop();
-  await rm(directory, { recursive: true });
-});
-
-async function meshctl(args: string[], given: Partial<Io> = {}) {
-  const io = fakeIo({ environment: { MESHCTL_HOST: meshd.host }, ...given });
-  const status = await runMeshctl(args, io);
-  return { status, stdout: io.stdout, stderr: io.stderr };
-}
-
-const manifest = (name = 'web', more = '') =>
-  `services: {${name}: {command: [node, whoami.mjs], ports: ["8080:80"], deploy: {replicas: 3}, x-mesh: {runtime: process}${more}}}`;
-
-async function file(name: string, text: string | Uint8Array): Promise<string> {
-  const path = join(directory, name);
-  await writeFile(path, text);
-  return path;
-}
+const cli = setUp();
+const { meshctl, file } = cli;
 
 async function* bytes(...texts: string[]): AsyncIterable<Uint8Array> {
   for (const text of texts) yield Buffer.from(text);
@@ -42,7 +16,7 @@ describe('apply', () => {
     const { status, stdout, stderr } = await meshctl(['apply', await file('a.yaml', manifest())]);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     expect(stdout).toBe('service web (s-web) created\noverall progress: 3 out of 3 tasks\nservice web converged\n');
-    expect(meshd.calls[0]).toMatchObject({
+    expect(cli.meshd.calls[0]).toMatchObject({
       name: 'apply',
       request: { dryRun: false, services: [{ name: 'web', replicas: 3 }] },
     });
@@ -54,13 +28,13 @@ describe('apply', () => {
       input: bytes(manifest('b').slice(0, 20), manifest('b').slice(20)),
     });
     expect(status).toBe(0);
-    expect(meshd.calls).toHaveLength(1);
-    expect(meshd.calls[0]!.request).toMatchObject({ services: [{ name: 'a' }, { name: 'b' }] });
+    expect(cli.meshd.calls).toHaveLength(1);
+    expect(cli.meshd.calls[0]!.request).toMatchObject({ services: [{ name: 'a' }, { name: 'b' }] });
   });
 
   test('--dry-run changes nothing and waits for nothing', async () => {
     const { status, stdout } = await meshctl(['apply', '--dry-run', await file('a.yaml', manifest())]);
-    expect([status, stdout, meshd.services]).toEqual([0, 'service web would be created\n', []]);
+    expect([status, stdout, cli.meshd.services]).toEqual([0, 'service web would be created\n', []]);
   });
 
   test('json: the services, without progress', async () => {
@@ -73,13 +47,13 @@ describe('apply', () => {
   });
 
   test('json tells when it was not waited for to the end: time limit, Ctrl-C', async () => {
-    meshd.onApply = (spec) => {
-      meshd.services = [aService({ spec, running: 0 })];
+    cli.meshd.onApply = (spec) => {
+      cli.meshd.services = [aService({ spec, running: 0 })];
     };
     const path = await file('a.yaml', manifest());
     const late = await meshctl(['apply', '--timeout', '5s', '--format', 'json', path]);
     expect([late.status, JSON.parse(late.stdout)]).toMatchObject([1, [{ name: 'web', converged: false }]]);
-    const io = fakeIo({ environment: { MESHCTL_HOST: meshd.host } });
+    const io = fakeIo({ environment: { MESHCTL_HOST: cli.meshd.host } });
     const done = runMeshctl(['apply', '--format', 'json', path], io);
     await vi.waitUntil(() => {
       io.interrupt(); // again and again, for nothing is printed by which to know that it waits
@@ -99,7 +73,7 @@ describe('apply', () => {
     const good = await file('good.yaml', manifest());
     const bad = await file('bad.yaml', 'services: {b: {comand: x}}');
     const { status, stdout, stderr } = await meshctl(['apply', good, bad]);
-    expect([status, stdout, meshd.calls]).toEqual([1, '', []]);
+    expect([status, stdout, cli.meshd.calls]).toEqual([1, '', []]);
     expect(stderr.split('\n')).toEqual([
       expect.stringMatching(/bad\.yaml:1:12: services\.b: does not say how it is run/),
       expect.stringMatching(/bad\.yaml:1:12: services\.b: has no command/),
@@ -119,7 +93,7 @@ describe('apply', () => {
     expect((await meshctl(['apply', '/nowhere.yaml'])).stderr).toMatch(
       /^meshctl: cannot read \/nowhere.yaml: there is no such file/,
     );
-    expect((await meshctl(['apply', directory])).stderr).toMatch(/it is a directory/);
+    expect((await meshctl(['apply', cli.directory])).stderr).toMatch(/it is a directory/);
     const endless = (async function* () {
       for (;;) yield Buffer.alloc(65_536, '#');
     })();
@@ -129,14 +103,14 @@ describe('apply', () => {
 
   test('variables come from the environment of meshctl', async () => {
     const path = await file('a.yaml', manifest('web', ', working_dir: "${WHERE}"'));
-    await meshctl(['apply', '-d', path], { environment: { MESHCTL_HOST: meshd.host, WHERE: '/srv' } });
-    expect(meshd.calls[0]!.request).toMatchObject({ services: [{ workingDir: '/srv' }] });
+    await meshctl(['apply', '-d', path], { environment: { MESHCTL_HOST: cli.meshd.host, WHERE: '/srv' } });
+    expect(cli.meshd.calls[0]!.request).toMatchObject({ services: [{ workingDir: '/srv' }] });
     expect((await meshctl(['apply', '-d', path])).stderr).toMatch(/variable WHERE is not set/);
   });
 
   test('a task that cannot be placed: says why, gives up at the time limit with status 1', async () => {
-    meshd.onApply = (spec) => {
-      meshd.services = [aService({ spec, running: 0 })];
+    cli.meshd.onApply = (spec) => {
+      cli.meshd.services = [aService({ spec, running: 0 })];
       const pending = {
         state: 'pending',
         message: 'no node fits: node.labels.zone == a',
@@ -144,7 +118,7 @@ describe('apply', () => {
         since: 1,
         ports: [],
       };
-      meshd.tasks = [aTask({ status: pending, nodeName: '' })];
+      cli.meshd.tasks = [aTask({ status: pending, nodeName: '' })];
     };
     const { status, stdout, stderr } = await meshctl(['apply', '--timeout', '10s', await file('a.yaml', manifest())]);
     expect(status).toBe(1);
@@ -155,9 +129,9 @@ describe('apply', () => {
   });
 
   test('a task that failed and is not restarted ends it with status 1', async () => {
-    meshd.onApply = (spec) => {
-      meshd.services = [aService({ spec })];
-      meshd.tasks = [aTask({}, 'failed', 'exit status 3')];
+    cli.meshd.onApply = (spec) => {
+      cli.meshd.services = [aService({ spec })];
+      cli.meshd.tasks = [aTask({}, 'failed', 'exit status 3')];
     };
     const path = await file(
       'a.yaml',
@@ -171,13 +145,13 @@ describe('apply', () => {
   });
 
   test('follows events: tasks that start, one that dies and comes back', async () => {
-    meshd.onApply = (spec) => {
-      meshd.services = [aService({ spec: { ...spec, replicas: 1 } })];
+    cli.meshd.onApply = (spec) => {
+      cli.meshd.services = [aService({ spec: { ...spec, replicas: 1 } })];
     };
-    const io = fakeIo({ environment: { MESHCTL_HOST: meshd.host } });
+    const io = fakeIo({ environment: { MESHCTL_HOST: cli.meshd.host } });
     const done = runMeshctl(['apply', await file('a.yaml', manifest())], io);
     const tell = (task: ReturnType<typeof aTask>) =>
-      meshd.tell({ action: 'updated', object: { $case: 'task', value: task }, revision: 3 });
+      cli.meshd.tell({ action: 'updated', object: { $case: 'task', value: task }, revision: 3 });
     await vi.waitUntil(() => io.stdout.includes('0 out of 1'));
     tell(aTask({ id: 'a' }, 'starting'));
     tell(aTask({ id: 'a', desired: 'shutdown' }, 'failed', 'killed by SIGKILL'));
@@ -188,10 +162,10 @@ describe('apply', () => {
   });
 
   test('Ctrl-C leaves the work to the manager', async () => {
-    meshd.onApply = (spec) => {
-      meshd.services = [aService({ spec })];
+    cli.meshd.onApply = (spec) => {
+      cli.meshd.services = [aService({ spec })];
     };
-    const io = fakeIo({ environment: { MESHCTL_HOST: meshd.host } });
+    const io = fakeIo({ environment: { MESHCTL_HOST: cli.meshd.host } });
     const done = runMeshctl(['apply', await file('a.yaml', manifest())], io);
     await vi.waitUntil(() => io.stdout.includes('overall'));
     io.interrupt();
@@ -200,26 +174,26 @@ describe('apply', () => {
   });
 
   test('a service removed by somebody else', async () => {
-    meshd.onApply = (spec) => {
-      meshd.services = [aService({ spec })];
+    cli.meshd.onApply = (spec) => {
+      cli.meshd.services = [aService({ spec })];
     };
-    const io = fakeIo({ environment: { MESHCTL_HOST: meshd.host } });
+    const io = fakeIo({ environment: { MESHCTL_HOST: cli.meshd.host } });
     const done = runMeshctl(['apply', await file('a.yaml', manifest())], io);
     await vi.waitUntil(() => io.stdout.includes('overall'));
-    meshd.tell({ action: 'removed', object: { $case: 'service', value: meshd.services[0]! }, revision: 3 });
+    cli.meshd.tell({ action: 'removed', object: { $case: 'service', value: cli.meshd.services[0]! }, revision: 3 });
     expect(await done).toBe(1);
     expect(io.stderr).toMatch(/web was removed meanwhile/);
   });
 
   test('a manager that restarts meanwhile is waited for', async () => {
-    meshd.onApply = (spec) => {
-      meshd.services = [aService({ spec: { ...spec, replicas: 1 } })];
+    cli.meshd.onApply = (spec) => {
+      cli.meshd.services = [aService({ spec: { ...spec, replicas: 1 } })];
     };
-    const io = fakeIo({ environment: { MESHCTL_HOST: meshd.host } });
+    const io = fakeIo({ environment: { MESHCTL_HOST: cli.meshd.host } });
     const done = runMeshctl(['apply', await file('a.yaml', manifest())], io);
     await vi.waitUntil(() => io.stdout.includes('0 out of 1'));
-    meshd.dropWatches();
-    meshd.tasks = [aTask()];
+    cli.meshd.dropWatches();
+    cli.meshd.tasks = [aTask()];
     expect(await done).toBe(0);
     expect(io.stdout).toMatch(/1 out of 1 tasks\nservice web converged\n$/);
   });

@@ -2,9 +2,9 @@ import { execFileSync } from 'node:child_process';
 import type { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { completion } from './completion.ts';
-import { fakeIo } from './fake-meshd.ts';
 import { buildProgram } from './program.ts';
 import { runMeshctl } from './run.ts';
+import { fakeIo } from './set-up.test-data.ts';
 
 async function meshctl(...args: string[]) {
   const io = fakeIo();

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { ageText } from './age.ts';
-import { aNode, aPort, aService, aSpec, aTask } from './fake-meshd.ts';
+import { aNode, aPort, aService, aSpec, aTask } from './fake-meshd.test-data.ts';
 import { nothingSeen, progressLines, progressOf, type Seen } from './progress.ts';
 import { commandText, portsText } from './service-text.ts';
 import { renderDetails, renderTable, truncate } from './table.ts';

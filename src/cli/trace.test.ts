@@ -2,8 +2,9 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { emptyAssignment, endpoint, FACTS, peer, port, task } from '../plan/assignments.test-data.ts';
 import { plan } from '../plan/plan.ts';
 import type { NodeAnswer } from '../rpc/gen/mesh.ts';
-import { aNode, aTask, type FakeMeshd, fakeIo, startFakeMeshd } from './fake-meshd.ts';
+import { aNode, aTask, type FakeMeshd, startFakeMeshd } from './fake-meshd.test-data.ts';
 import { runMeshctl } from './run.ts';
+import { fakeIo } from './set-up.test-data.ts';
 import { targetOf } from './trace.ts';
 
 let meshd: FakeMeshd;

@@ -1,37 +1,10 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: variables of the compose-spec look like that
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { aNode, aService, aSpec, aTask, type FakeMeshd, fakeIo, startFakeMeshd } from './fake-meshd.ts';
-import type { Io } from './io.ts';
-import { runMeshctl } from './run.ts';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { aNode, aService, aSpec, aTask, startFakeMeshd } from './fake-meshd.test-data.ts';
+import { manifest, setUp } from './set-up.test-data.ts';
 
-let meshd: FakeMeshd;
-let directory: string;
-beforeEach(async () => {
-  meshd = await startFakeMeshd();
-  directory = await mkdtemp(join(tmpdir(), 'meshctl-files-'));
-});
-afterEach(async () => {
-  await meshd.stop();
-  await rm(directory, { recursive: true });
-});
-
-async function meshctl(args: string[], given: Partial<Io> = {}) {
-  const io = fakeIo({ environment: { MESHCTL_HOST: meshd.host }, ...given });
-  const status = await runMeshctl(args, io);
-  return { status, stdout: io.stdout, stderr: io.stderr };
-}
-
-const manifest = (name = 'web', more = '') =>
-  `services: {${name}: {command: [node, whoami.mjs], ports: ["8080:80"], deploy: {replicas: 3}, x-mesh: {runtime: process}${more}}}`;
-
-async function file(name: string, text: string | Uint8Array): Promise<string> {
-  const path = join(directory, name);
-  await writeFile(path, text);
-  return path;
-}
+const cli = setUp();
+const { meshctl, file } = cli;
 
 function lowerCaseKeys(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return true;
@@ -42,11 +15,11 @@ function lowerCaseKeys(value: unknown): boolean {
 
 describe('listings', () => {
   beforeEach(() => {
-    meshd.services = [
+    cli.meshd.services = [
       aService({ running: 2 }),
       aService({ id: 's-api', name: 'api', spec: aSpec({ name: 'api', ports: [] }) }),
     ];
-    meshd.tasks = [
+    cli.meshd.tasks = [
       aTask({ id: 'old', createdAt: 500, desired: 'shutdown' }, 'failed', 'killed by SIGKILL'),
       aTask({ id: 'new' }),
     ];
@@ -72,7 +45,7 @@ describe('listings', () => {
       'new   web.1       node whoami.mjs   node2   Running         Running 1 minute ago                       *:8080->80/tcp',
       'old    \\_ web.1   node whoami.mjs   node2   Shutdown        Failed 1 minute ago    killed by SIGKILL',
     ]);
-    expect(meshd.calls).toMatchObject([{ name: 'listTasks', request: { service: 's-web', includeEnded: true } }]);
+    expect(cli.meshd.calls).toMatchObject([{ name: 'listTasks', request: { service: 's-web', includeEnded: true } }]);
   });
 
   test('json of every listing: arrays, lower-case keys, id and name among them', async () => {
@@ -119,7 +92,7 @@ describe('listings', () => {
   });
 
   test('labels and variables keep their case in json', async () => {
-    meshd.services = [aService({ spec: aSpec({ environment: { Path: '/' }, labels: { Team: 'net' } }) })];
+    cli.meshd.services = [aService({ spec: aSpec({ environment: { Path: '/' }, labels: { Team: 'net' } }) })];
     const [service] = JSON.parse((await meshctl(['service', 'inspect', 'web', '--format', 'json'])).stdout);
     expect(service.spec).toMatchObject({ environment: { Path: '/' }, labels: { Team: 'net' } });
   });
@@ -141,7 +114,7 @@ describe('listings', () => {
 
   test('service rm prints names; scale tells and follows', async () => {
     expect(await meshctl(['service', 'rm', 'api', 'web'])).toMatchObject({ status: 0, stdout: 'web\napi\n' });
-    meshd.services = [aService()];
+    cli.meshd.services = [aService()];
     const { status, stdout } = await meshctl(['service', 'scale', 'web=1']);
     expect([status, stdout]).toEqual([
       0,
@@ -154,7 +127,10 @@ describe('listings', () => {
   });
 
   test('nodes: this one has a star, conditions are told, update and rm', async () => {
-    meshd.nodes = [aNode({ number: 1 }), aNode({ id: 'n2', name: 'node2', state: 'down', conditions: ['no ip_vs'] })];
+    cli.meshd.nodes = [
+      aNode({ number: 1 }),
+      aNode({ id: 'n2', name: 'node2', state: 'down', conditions: ['no ip_vs'] }),
+    ];
     expect((await meshctl(['node', 'ls'])).stdout).toBe(
       [
         'ID     HOSTNAME   STATUS   AVAILABILITY   MANAGER STATUS   VERSION',
@@ -178,7 +154,7 @@ describe('listings', () => {
       'node2',
     ];
     expect(await meshctl(update)).toMatchObject({ status: 0, stdout: 'node2\n' });
-    expect(meshd.calls.at(-1)!.request).toMatchObject({
+    expect(cli.meshd.calls.at(-1)!.request).toMatchObject({
       node: 'n2',
       setLabels: { a: '1', b: '' },
       removeLabels: ['c'],
@@ -186,7 +162,7 @@ describe('listings', () => {
     });
     expect((await meshctl(['node', 'update', 'node2'])).status).toBe(2);
     expect(await meshctl(['node', 'rm', '--force', 'node2'])).toMatchObject({ status: 0, stdout: 'node2\n' });
-    expect(meshd.calls.at(-1)!.request).toEqual({ node: 'n2', force: true });
+    expect(cli.meshd.calls.at(-1)!.request).toEqual({ node: 'n2', force: true });
   });
 
   test('plan and diff in words', async () => {

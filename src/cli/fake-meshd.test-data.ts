@@ -16,7 +16,6 @@ import {
   type WatchEvent,
 } from '../rpc/gen/mesh.ts';
 import { type Handlers, implement, startServer } from '../rpc/server.ts';
-import type { Io } from './io.ts';
 
 /** For tests: a meshd that answers over a real socket out of what the test put into it, and remembers what it was asked. */
 export interface FakeMeshd {
@@ -111,7 +110,9 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
     listServices: async () => ({ services: fake.services }),
     async listTasks(request) {
       asked('listTasks', request);
-      return { tasks: fake.tasks.filter(({ serviceId }) => request.service === undefined || serviceId === request.service) };
+      return {
+        tasks: fake.tasks.filter(({ serviceId }) => request.service === undefined || serviceId === request.service),
+      };
     },
     listNodes: async () => ({ nodes: fake.nodes }),
     async updateNode(request) {
@@ -314,40 +315,4 @@ export function aNode(given: Partial<Node> = {}): Node {
     conditions: [],
     ...given,
   };
-}
-
-/** An Io that keeps what was written; waiting is fifty times faster than the clock. */
-export function fakeIo(given: Partial<Io> = {}): Io & { stdout: string; stderr: string; interrupt(): void } {
-  const interrupts = new Set<() => void>();
-  const io = {
-    stdout: '',
-    stderr: '',
-    out: (text: string) => {
-      io.stdout += text;
-    },
-    err: (text: string) => {
-      io.stderr += text;
-    },
-    terminal: false,
-    columns: 80,
-    rows: 24,
-    colour: false,
-    environment: {},
-    input: (async function* () {})() as AsyncIterable<Uint8Array>,
-    now: () => 61_000,
-    sleep: (milliseconds: number, signal: AbortSignal) =>
-      new Promise<void>((resolve) => {
-        setTimeout(resolve, milliseconds / 50);
-        signal.addEventListener('abort', () => resolve());
-      }),
-    onInterrupt: (callback: () => void) => {
-      interrupts.add(callback);
-      return () => interrupts.delete(callback);
-    },
-    interrupt: () => {
-      for (const callback of interrupts) callback();
-    },
-    ...given,
-  };
-  return io;
 }
