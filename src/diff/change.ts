@@ -14,7 +14,7 @@ const FIXED: { [kind in ObjectKind]: readonly string[] } = {
   neighbour: [],
   fdb: [],
   route: [],
-  rule: ['fwmark', 'fwmask', 'action'],
+  rule: [],
   ipset: ['type', 'range', 'family', 'skbinfo'],
   'set-member': [],
   'set-entry': [],
@@ -29,6 +29,10 @@ const FIXED: { [kind in ObjectKind]: readonly string[] } = {
 export function transition(before: KernelObject, after: KernelObject): 'none' | 'change' | 'replace' {
   if (sameValue(before, after)) return 'none';
   if (before.kind === 'chain' && after.kind === 'chain' && before.administrator && after.administrator) return 'none';
+  // The order of real servers is brought about by making them in that order (./server-order.ts).
+  if (before.kind === 'virtual-service' && after.kind === 'virtual-service') {
+    return sameValue({ ...before, servers: [] }, { ...after, servers: [] }) ? 'none' : 'change';
+  }
   // A veth and a vxlan may have the same name, hence the same key.
   if (before.kind !== after.kind) return 'replace';
   const fixed = FIXED[before.kind].every((path) => sameValue(fieldAt(before, path), fieldAt(after, path)));

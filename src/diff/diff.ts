@@ -2,6 +2,7 @@ import { type KernelObject, type KernelState, keyOf, type Op } from '../model/ke
 import { transition } from './change.ts';
 import { holdsOn, livesIn, provides } from './dependencies.ts';
 import { rankOf } from './order.ts';
+import { type ServerOrder, serverOrder } from './server-order.ts';
 
 /*
  * INVARIANTS
@@ -9,6 +10,8 @@ import { rankOf } from './order.ts';
  * - Every object comes after what it depends on and leaves before it; what dies with its parent is not deleted apart.
  * - Add before delete: a way that exists before and after exists between any two steps. Only what the kernel cannot
  *   change in place, and what occupies a needed name, is taken away first.
+ * - Real servers of a scheduler that hashes are made in their order; one that stands before its place is taken out and
+ *   put back at once.
  * - Steps of one kind in one netns are neighbours, so that a driver can send them together.
  * - Sysctls and IPVS timeouts have no absence: they are never deleted. Nor is the administrator's chain while it holds
  *   rules.
@@ -20,6 +23,8 @@ type Fate =
   | 'change'
   /** Taken away and made anew. */
   | 'replace'
+  /** Taken out and put back at once: only so it comes to its place. */
+  | 'move'
   | 'delete'
   /** Deleted first of all: it occupies a name that something wanted needs, or holds on to something replaced. */
   | 'clear'
@@ -39,11 +44,12 @@ interface Pair {
  */
 export function diff(have: KernelState, want: KernelState): Op[] {
   const steps: Step[] = [];
-  for (const [pair, fate] of fates(have, want)) push(steps, pair, fate);
+  const order = serverOrder(have, want);
+  for (const [pair, fate] of fates(have, want, order.misplaced)) push(steps, pair, fate, order.places);
   return steps.sort(compareSteps).map((step) => step.op);
 }
 
-function* fates(have: KernelState, want: KernelState): Generator<[Pair, Fate]> {
+function* fates(have: KernelState, want: KernelState, misplaced: ReadonlySet<string>): Generator<[Pair, Fate]> {
   const claimed = claimedNames(have, want);
   // Names of things whose present bearer goes before anything is built, goes at the end, or is not there yet.
   const early = new Set<string>();
@@ -65,6 +71,7 @@ function* fates(have: KernelState, want: KernelState): Generator<[Pair, Fate]> {
     if (holdsOn(before).some((name) => early.has(name))) return 'replace';
     // Seen with its far end in a netns that is not there: the name is gone, the pair may still be alive.
     if (before.kind === 'veth' && fresh.has(`netns ${before.peer.netns}`)) return 'replace';
+    if (misplaced.has(keyOf(after))) return 'move';
     const step = transition(before, after);
     return step === 'none' ? 'keep' : step;
   };
@@ -119,11 +126,12 @@ interface Step {
   op: Op;
 }
 
-function push(steps: Step[], { before, after }: Pair, fate: Fate): void {
+function push(steps: Step[], { before, after }: Pair, fate: Fate, places: ServerOrder['places']): void {
   const add = (phase: keyof typeof PHASE, op: Op, turn = 0) => {
     const { object } = op;
-    const rank = phase === 'clear' || phase === 'remove' ? -rankOf(object) : rankOf(object);
-    steps.push({ phase: PHASE[phase], rank, netns: object.netns, key: keyOf(object), turn, op });
+    const down = phase === 'clear' || phase === 'remove';
+    const rank = down ? -rankOf(object) : rankOf(object);
+    steps.push({ phase: PHASE[phase], rank, netns: object.netns, key: sortKey(object, places, down), turn, op });
   };
   switch (fate) {
     case 'create':
@@ -134,8 +142,11 @@ function push(steps: Step[], { before, after }: Pair, fate: Fate): void {
       add(losesWeight(before!, after!) ? 'ease' : 'build', { verb: 'change', object: after!, before: before! });
       break;
     case 'replace':
-      // A rule is missed by nothing else, so its two steps stay together and the gap stays small.
-      add(before!.kind === 'rule' ? 'build' : 'clear', { verb: 'delete', object: before! });
+      add('clear', { verb: 'delete', object: before! });
+      add('build', { verb: 'create', object: after! }, 1);
+      break;
+    case 'move':
+      add('build', { verb: 'delete', object: before! });
       add('build', { verb: 'create', object: after! }, 1);
       break;
     case 'clear':
@@ -146,6 +157,21 @@ function push(steps: Step[], { before, after }: Pair, fate: Fate): void {
     case 'vanish':
       break;
   }
+}
+
+/**
+ * Objects of one rank go by their keys, but for real servers whose order matters, and rules: what a `goto` leads to has
+ * a higher priority number (fib_nl_newrule), so it is there before and after what leads to it.
+ */
+function sortKey(object: KernelObject, places: ServerOrder['places'], down: boolean): string {
+  const key = keyOf(object);
+  if (object.kind === 'rule') {
+    const place = down ? object.priority : RULE_PRIORITY.main - object.priority;
+    return `rule ${object.netns} ${object.family} ${String(place).padStart(5, '0')} ${key}`;
+  }
+  const place = places.get(key);
+  if (place === undefined || object.kind !== 'real-server') return key;
+  return `real-server ${object.netns} ${object.family} ${object.fwmark} ${String(place).padStart(6, '0')}`;
 }
 
 /** A real server that stops taking new connections does so only after others have begun to. */

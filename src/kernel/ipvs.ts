@@ -1,5 +1,5 @@
 import { MeshError } from '../base/errors.ts';
-import type { KernelObject, ObjectKind, VirtualService } from '../model/kernel-state.ts';
+import { hashes, type KernelObject, type ObjectKind, serverKey, type VirtualService } from '../model/kernel-state.ts';
 import { HOST_NETNS, markedPort } from '../model/names.ts';
 import { decodeGenlFamily, getGenlFamily } from '../netlink/genetlink.ts';
 import {
@@ -8,7 +8,10 @@ import {
   dumpServices,
   getConfig,
   IP_VS_SVC_F_HASHED,
+  IP_VS_SVC_F_PERSISTENT,
   IPVS_GENL_NAME,
+  type ServiceEntry,
+  schedulerFlags,
 } from '../netlink/ipvs.ts';
 import { type DestinationEntry, decodeDestination, dumpDestinations } from '../netlink/ipvs-destination.ts';
 import { NETLINK_GENERIC, type Transport } from './transport.ts';
@@ -60,11 +63,14 @@ export async function observeIpvs(
     if (config) objects.push({ kind: 'ipvs-timeouts', netns, ...config });
   }
   if (!wants('virtual-service') && !wants('real-server')) return objects;
-  const services = await listServices(transport, genl, netns);
-  if (wants('virtual-service')) objects.push(...services);
-  if (!wants('real-server')) return objects;
-  for (const { family, fwmark } of services) {
-    for (const server of await listDestinations(transport, genl, netns, { family, fwmark })) {
+  for (const service of await listServices(transport, genl, netns)) {
+    const { family, fwmark } = service;
+    const ordered = hashes(service.scheduler);
+    const servers =
+      ordered || wants('real-server') ? await listDestinations(transport, genl, netns, { family, fwmark }) : [];
+    if (wants('virtual-service')) objects.push(ordered ? { ...service, servers: oldestFirst(servers) } : service);
+    if (!wants('real-server')) continue;
+    for (const server of servers) {
       const { address, port } = server;
       objects.push({ kind: 'real-server', netns, family, fwmark, address, port, weight: weightOf(server) });
     }
@@ -72,22 +78,32 @@ export async function observeIpvs(
   return objects;
 }
 
+/** A dump follows the kernel's own list, and a new real server comes to its head (__ip_vs_update_dest, list_add_rcu). */
+function oldestFirst(servers: readonly DestinationEntry[]): string[] {
+  return servers.map(serverKey).reverse();
+}
+
 async function listServices(transport: Transport, genl: number, netns: string): Promise<VirtualService[]> {
   const services: VirtualService[] = [];
   for (const entry of each(await transport.dump(netns, NETLINK_GENERIC, dumpServices(genl)), decodeService)) {
-    const { key, scheduler, flags } = entry;
+    const { key, family } = entry;
     if (!('fwmark' in key) || markedPort(key.fwmark) === undefined) continue;
-    // Ours are never persistent nor one-packet: with its flags in the name it differs from anything wanted.
-    const plain = (flags & ~IP_VS_SVC_F_HASHED) === 0;
-    services.push({
-      kind: 'virtual-service',
-      netns,
-      family: key.family,
-      fwmark: key.fwmark,
-      scheduler: plain ? scheduler : `${scheduler}+flags:0x${flags.toString(16)}`,
-    });
+    services.push({ kind: 'virtual-service', netns, family, fwmark: key.fwmark, ...balancing(entry) });
   }
   return services;
+}
+
+function balancing(entry: ServiceEntry): Pick<VirtualService, 'scheduler' | 'flags' | 'persistence'> {
+  const persistent = (entry.flags & IP_VS_SVC_F_PERSISTENT) !== 0;
+  const bits = entry.flags & ~(IP_VS_SVC_F_HASHED | IP_VS_SVC_F_PERSISTENT);
+  const { flags, rest } = schedulerFlags(entry.scheduler, bits);
+  // One-packet scheduling and persistence engines are never ours: with them in its name it differs from anything wanted.
+  const foreign = `${rest === 0 ? '' : `+flags:0x${rest.toString(16)}`}${entry.peName ? `+pe:${entry.peName}` : ''}`;
+  return {
+    scheduler: `${entry.scheduler}${foreign}`,
+    ...(flags.length === 0 ? {} : { flags }),
+    ...(persistent ? { persistence: { timeout: entry.timeout, prefix: entry.persistencePrefix } } : {}),
+  };
 }
 
 /** Real servers of a fwmark service, with their connection counts. */

@@ -1,6 +1,16 @@
 import { dependencies, holdsOn, livesIn, provides } from '../diff/dependencies.ts';
 import { familyOf } from '../model/address.ts';
-import { type IpSet, type KernelObject, keyOf, type Op, type SetEntry } from '../model/kernel-state.ts';
+import {
+  hashes,
+  type IpSet,
+  type KernelObject,
+  keyOf,
+  type Op,
+  type RealServer,
+  type SetEntry,
+  serverKey,
+  type VirtualService,
+} from '../model/kernel-state.ts';
 
 /** Names as errno(3) has them; the real kernel answers the same to the same script. */
 export type Refusal = 'EEXIST' | 'ENOENT' | 'EBUSY' | 'EOPNOTSUPP' | 'EINVAL' | 'ENETUNREACH';
@@ -22,17 +32,33 @@ export function createModelState(initial: Iterable<KernelObject> = []): ModelSta
   const bearers = new Map<string, Set<string>>();
   const dependants = new Map<string, Set<string>>();
 
-  const put = (object: KernelObject) => {
+  /** Real servers by service, the newest last, as the kernel keeps them. */
+  const servers = new Map<string, string[]>();
+
+  const put = (given: KernelObject) => {
+    const object = given.kind === 'virtual-service' ? withServers(given) : given;
     const key = keyOf(object);
     objects.set(key, object);
+    if (object.kind === 'real-server') list(object, (known) => [...new Set([...known, serverKey(object)])]);
     for (const name of provides(object)) addTo(bearers, name, key);
     for (const name of dependencies(object)) addTo(dependants, name, key);
   };
-  const drop = (object: KernelObject) => {
+  const drop = (object: KernelObject, returns = false) => {
     const key = keyOf(object);
     objects.delete(key);
+    if (object.kind === 'real-server' && !returns) {
+      list(object, (known) => known.filter((server) => server !== serverKey(object)));
+    }
     for (const name of provides(object)) bearers.get(name)?.delete(key);
     for (const name of dependencies(object)) dependants.get(name)?.delete(key);
+  };
+  const withServers = ({ servers: _, ...service }: VirtualService): VirtualService =>
+    hashes(service.scheduler) ? { ...service, servers: servers.get(keyOf(service)) ?? [] } : service;
+  const list = ({ netns, family, fwmark }: RealServer, changed: (known: string[]) => string[]) => {
+    const key = keyOf({ kind: 'virtual-service', netns, family, fwmark, scheduler: '' });
+    servers.set(key, changed(servers.get(key) ?? []));
+    const service = objects.get(key);
+    if (service?.kind === 'virtual-service') objects.set(key, withServers(service));
   };
   const exists = (name: string) => (bearers.get(name)?.size ?? 0) > 0;
   const dependantsOf = (object: KernelObject, relation: (object: KernelObject) => string[]) =>
@@ -104,7 +130,7 @@ export function createModelState(initial: Iterable<KernelObject> = []): ModelSta
     if (op.verb === 'change') {
       if (!changeable(before, object)) return 'EOPNOTSUPP';
       if (![...livesIn(object), ...holdsOn(object)].every(exists)) return 'ENOENT';
-      drop(before);
+      drop(before, true);
       put(object);
       return undefined;
     }

@@ -5,7 +5,14 @@ import { ROUTE_PROTOCOL } from '../model/names.ts';
 import { deleteAddress, IFA_F_NODAD, newAddress } from '../netlink/address.ts';
 import { addEntry, createSet, deleteEntry, destroySet } from '../netlink/ipset.ts';
 import type { SetEntry as NetlinkSetEntry } from '../netlink/ipset-entry.ts';
-import { deleteService, newService, setConfig, setService } from '../netlink/ipvs.ts';
+import {
+  deleteService,
+  IP_VS_SVC_F_PERSISTENT,
+  newService,
+  schedulerBits,
+  setConfig,
+  setService,
+} from '../netlink/ipvs.ts';
 import { deleteDestination, newDestination, setDestination } from '../netlink/ipvs-destination.ts';
 import { deleteLink, newLink, setLink } from '../netlink/link.ts';
 import type { CreateMode, NetlinkRequest } from '../netlink/message.ts';
@@ -270,11 +277,17 @@ function ipvsStep(verb: Verb, object: Of<'ipvs-timeouts' | 'virtual-service' | '
       return step(netns, (genl) => setConfig(genl, { tcp, tcpFin, udp }));
     }
     case 'virtual-service': {
-      const { netns, family, fwmark, scheduler } = object;
+      const { netns, family, fwmark, scheduler, flags = [], persistence } = object;
       const key = { family, fwmark };
+      const settings = {
+        scheduler,
+        flags: schedulerBits(flags) | (persistence === undefined ? 0 : IP_VS_SVC_F_PERSISTENT),
+        timeout: persistence?.timeout,
+        persistencePrefix: persistence?.prefix,
+      };
       if (verb === 'delete') return step(netns, (genl) => deleteService(genl, key));
       const put = verb === 'create' ? newService : setService;
-      return step(netns, (genl) => put(genl, key, { scheduler }));
+      return step(netns, (genl) => put(genl, key, settings));
     }
     case 'real-server': {
       const { netns, family, fwmark, address, port, weight } = object;

@@ -108,6 +108,7 @@ export interface Route {
   source?: IpAddress;
 }
 
+/** The kernel tells rules apart by all they say, so they are never changed: several may have one priority. */
 export interface Rule {
   kind: 'rule';
   netns: string;
@@ -259,7 +260,7 @@ export function keyOf(object: KernelObject): string {
     case 'route':
       return `route ${object.netns} ${object.table} ${object.destination}`;
     case 'rule':
-      return `rule ${object.netns} ${object.family} ${object.priority}`;
+      return `rule ${object.netns} ${object.family} ${object.priority} ${object.fwmark}/${object.fwmask} ${ruleAction(object.action)}`;
     case 'ipset':
       return `ipset ${object.netns} ${object.name}`;
     case 'set-member':
@@ -278,8 +279,13 @@ export function keyOf(object: KernelObject): string {
     case 'virtual-service':
       return `virtual-service ${object.netns} ${object.family} ${object.fwmark}`;
     case 'real-server':
-      return `real-server ${object.netns} ${object.family} ${object.fwmark} ${object.address} ${object.port}`;
+      return `real-server ${object.netns} ${object.family} ${object.fwmark} ${serverKey(object)}`;
   }
+}
+
+function ruleAction(action: Rule['action']): string {
+  if (action === 'nop') return 'nop';
+  return 'lookup' in action ? `lookup ${action.lookup}` : `goto ${action.goto}`;
 }
 
 /** A state from objects; a later object with the same key replaces an earlier one. */

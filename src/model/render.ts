@@ -1,5 +1,6 @@
 import { familyOf } from './address.ts';
-import type { KernelObject, KernelState, Op, Rule, Vxlan } from './kernel-state.ts';
+import { hostPrefix } from './block.ts';
+import type { KernelObject, KernelState, Op, Rule, VirtualService, Vxlan } from './kernel-state.ts';
 import { HOST_NETNS, ROUTE_PROTOCOL } from './names.ts';
 
 /**

@@ -1,5 +1,6 @@
 import { err, MeshError, ok, type Result } from '../base/errors.ts';
 import { type KernelObject, type KernelState, keyOf, type ObjectKind } from './kernel-state.ts';
+import { SCHEDULER_FLAGS } from './spec.ts';
 
 /** A state as a JSON array, one object a line, ordered by key: equal states give equal text. */
 export function stateToJson(state: KernelState): string {
@@ -114,7 +115,14 @@ const FIELDS: { [kind in ObjectKind]: Record<string, Check> } = {
   },
   jump: { family, table, from: text, chain: text, match: text, position: oneOf('first', 'last') },
   'ipvs-timeouts': { tcp: number, tcpFin: number, udp: number },
-  'virtual-service': { family, fwmark: number, scheduler: text },
+  'virtual-service': {
+    family,
+    fwmark: number,
+    scheduler: text,
+    flags: optional((value) => Array.isArray(value) && value.every(oneOf(...SCHEDULER_FLAGS))),
+    persistence: optional(shape({ timeout: number, prefix: number })),
+    servers: optional((value) => Array.isArray(value) && value.every(text)),
+  },
   'real-server': { family, fwmark: number, address: text, port: number, weight: number },
 };
 

@@ -1,5 +1,6 @@
 import type { Result } from '../base/errors.ts';
 import type { Family, IpAddress, Protocol } from '../model/address.ts';
+import { SCHEDULER_FLAGS, type SchedulerFlag } from '../model/spec.ts';
 import {
   type Attributes,
   type AttributeWriter,
@@ -62,6 +63,26 @@ export const IP_VS_SVC_F_PERSISTENT = 0x1;
 /** Set by the kernel on every service it lists. */
 export const IP_VS_SVC_F_HASHED = 0x2;
 export const IP_VS_SVC_F_ONEPACKET = 0x4;
+/** IP_VS_SVC_F_SCHED1 and 2: what they mean is the scheduler's affair (SCHED_SH_*, SCHED_MH_*). */
+const SCHEDULER_BITS: Record<SchedulerFlag, number> = {
+  'sh-fallback': 0x8,
+  'sh-port': 0x10,
+  'mh-fallback': 0x8,
+  'mh-port': 0x10,
+};
+
+/** Flags of a scheduler as IP_VS_SVC_F_* bits. */
+export function schedulerBits(flags: readonly SchedulerFlag[]): number {
+  return flags.reduce((bits, flag) => bits | SCHEDULER_BITS[flag], 0);
+}
+
+/** The other way round, in the order of SCHEDULER_FLAGS; `rest` are bits that have no name with this scheduler. */
+export function schedulerFlags(scheduler: string, bits: number): { flags: SchedulerFlag[]; rest: number } {
+  const flags = SCHEDULER_FLAGS.filter(
+    (flag) => flag.startsWith(`${scheduler}-`) && (bits & SCHEDULER_BITS[flag]) !== 0,
+  );
+  return { flags, rest: bits & ~schedulerBits(flags) };
+}
 
 /** A service is found by its fwmark, or by protocol, address and port. */
 export type ServiceKey = { family: Family; fwmark: number } | { protocol: Protocol; address: IpAddress; port: number };
