@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { closeSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import { diff } from '../../src/diff/diff.ts';
 import { preflight } from '../../src/kernel/preflight.ts';
 import { bindSocket, openSocket } from '../../src/kernel/process.ts';
 import type { Sysctl } from '../../src/model/kernel-state.ts';
@@ -9,7 +10,7 @@ import { testApply } from './apply-tests.ts';
 import { DAMAGE, IPVS_DAMAGE } from './damage.ts';
 import { foreignListing, makeForeign } from './foreign.ts';
 import { testLegacyFirewall } from './legacy-tests.ts';
-import { assertListed, ipvs, node, openNode, reach, repair } from './node.ts';
+import { assertListed, ipvs, node, one, openNode, reach, repair } from './node.ts';
 import { replayOnBoth } from './replay.ts';
 import { enterStage, NETWORK, sh, TASK } from './stage.ts';
 import { testWatch } from './watch-tests.ts';
@@ -94,6 +95,30 @@ describe('the Linux driver', () => {
     ]);
     server.close();
     closeSync(udp);
+  });
+
+  test("leaves the administrator's chain alone while it holds rules", async () => {
+    sh('iptables -A MESH-USER -s 198.51.100.9/32 -j DROP');
+    const held = () => sh('iptables -S MESH-USER');
+    const before = held();
+    assert.deepEqual(diff(await node.kernel.observe(), node.want), []);
+    const chain = one('chain', ({ administrator, family }) => administrator === true && family === 'inet');
+    // As if it had come between a look and the step.
+    await node.kernel.apply([
+      { verb: 'create', object: chain },
+      { verb: 'delete', object: chain },
+    ]);
+    assert.equal(held(), before);
+    const all = node.want;
+    node.want = new Map();
+    await reach(node.want);
+    assert.equal(held(), before);
+    assert.doesNotMatch(sh('iptables-save'), /-j MESH/);
+    node.want = all;
+    await reach(node.want);
+    assert.equal(held(), before);
+    assert.match(sh('iptables-save'), /-A MESH-FORWARD -o mesh0 -j MESH-USER/);
+    sh('iptables -F MESH-USER');
   });
 
   test('removes everything of its own and nothing else', async () => {

@@ -56,7 +56,9 @@ export function expected(netns: string, objects: Iterable<KernelObject>): Record
       .flatMap(({ family, table, chain, rules }) => rules.map((rule) => `${family} ${table} -A ${chain} ${rule}`))
       .sort(),
     jumps: of('jump')
-      .map(({ family, table, from, chain }) => `${family} ${table} -A ${from} -j ${chain}`)
+      .map(({ family, table, from, match, chain }) =>
+        [family, table, '-A', from, ...(match === '' ? [] : [match]), '-j', chain].join(' '),
+      )
       .sort(),
   };
 }

@@ -5,14 +5,21 @@ import type { ApplyReport, Kernel } from '../../src/kernel/kernel.ts';
 import { openLinuxKernel } from '../../src/kernel/linux.ts';
 import type { Assignment } from '../../src/model/assignment.ts';
 import { type KernelObject, keyOf, stateOf } from '../../src/model/kernel-state.ts';
-import { threeNodes } from '../../src/plan/assignments.test-data.ts';
+import { port, threeNodes } from '../../src/plan/assignments.test-data.ts';
 import { expected, listed } from './listings.ts';
 import { NETWORK, pause, sh, TASK, wantOf, withoutIpvs } from './stage.ts';
 
 /** The one node that the driver's tests build, one after the other: what it should hold, and the kernel that holds it. */
 
 export const FAMILIES = ['inet', 'inet6'] as const;
-export const assignment: Assignment = threeNodes(FAMILIES);
+const plain = threeNodes(FAMILIES);
+export const assignment: Assignment = {
+  ...plain,
+  ports: [
+    ...plain.ports,
+    { ...port('tcp', 8443, []), allowFrom: ['198.51.100.0/24', '2001:db8::/32', '2001:db8:1::7/128'] },
+  ],
+};
 /** Options of tests that need IPVS. */
 export const ipvs = { skip: withoutIpvs ? 'left out by MESH_DRIVER_WITHOUT' : false };
 
