@@ -61,7 +61,7 @@ export function createDrainWatch({ clock, connections, report }: DrainWatchOptio
           if (weight > 0) continue;
           servers.set(familyOf(address) === 'inet6' ? `[${address}]:${target}` : `${address}:${target}`, taskId);
         }
-        if (servers.size === 0 || port.mode !== 'ingress') draining.delete(portKey(port));
+        if (servers.size === 0) draining.delete(portKey(port));
         else draining.set(portKey(port), { fwmark: portMark(port.protocol, port.published), servers });
       }
       schedule();

@@ -3,7 +3,10 @@ import type { Network, Node, Service, Task, TaskState } from '../model/cluster.t
 import { isTerminal } from '../model/cluster.ts';
 import type { ServiceSpec } from '../model/spec.ts';
 import type { Context } from './context.ts';
-import { type Orchestration, orchestrate } from './orchestrate.ts';
+import { givenUp } from './leaving-ports.ts';
+import { orchestrate } from './orchestrate.ts';
+import { joined, takesConnections } from './serve.ts';
+import type { Orchestration } from './work.ts';
 
 const stored = { version: 1, createdAt: 0, updatedAt: 0 };
 
@@ -65,6 +68,12 @@ export class Cluster {
   /** Whether nodes acknowledge what they are told. */
   acknowledgements = true;
   readonly connections = new Map<string, number>();
+  /** Tasks of other services. */
+  readonly others: Task[] = [];
+  /** What the healthcheck of every new task says. */
+  health: 'starting' | 'healthy' | 'unhealthy' = 'healthy';
+  /** Whether new tasks get as far as running. */
+  starts = true;
   #service: Service | undefined;
   #revision = 1;
   #ids = 0;
@@ -74,12 +83,31 @@ export class Cluster {
   }
 
   apply(wanted: Service, newGeneration = false): void {
-    const generation = (this.#service?.taskGeneration ?? 1) + (newGeneration ? 1 : 0);
-    this.#service = { ...wanted, taskGeneration: generation };
+    const before = this.#service;
+    const generation = (before?.taskGeneration ?? 1) + (newGeneration ? 1 : 0);
+    const leaving = before === undefined ? [] : givenUp(before, wanted.spec, this.#revision + 1, this.now);
+    this.#service = { ...wanted, taskGeneration: generation, ...(leaving.length === 0 ? {} : { leaving }) };
+    this.#revision += 1;
   }
 
   removeService(): void {
-    this.#service = undefined;
+    this.#service = { ...this.#service!, removed: true };
+    this.#revision += 1;
+  }
+
+  get service(): Service | undefined {
+    return this.#service;
+  }
+
+  /** Tasks that new connections may come to. */
+  serving(): Task[] {
+    return this.tasks.filter((task) => takesConnections(task, this.#home(task)));
+  }
+
+  report(id: string, status: Partial<Task['status']>): void {
+    this.tasks = this.tasks.map((task) =>
+      task.id === id ? this.#stamped(task, { ...task, status: { ...task.status, ...status } }) : task,
+    );
   }
 
   running(): Task[] {
@@ -98,7 +126,7 @@ export class Cluster {
       nextRevision: this.#revision + 1,
       nodes: this.nodes,
       networks: [ingress],
-      tasksOn: (nodeId) => this.tasks.filter((task) => task.nodeId === nodeId),
+      tasksOn: (nodeId) => [...this.tasks, ...this.others].filter((task) => task.nodeId === nodeId),
       acknowledged: () => (this.acknowledgements ? this.#revision : 0),
       openConnections: (taskId) => this.connections.get(taskId) ?? 0,
       newId: () => {
@@ -111,30 +139,47 @@ export class Cluster {
 
   /** One decision, and one step of every agent. Whether anything changed. */
   step(): boolean {
-    const { put, remove, wakeAt } = this.decide();
+    const { put, remove, wakeAt, service: over } = this.decide();
+    if (over !== undefined) this.#service = 'put' in over ? over.put : undefined;
     this.wakeAt = wakeAt;
     const changed = new Map(put.map((task) => [task.id, { ...task, version: task.version + 1 }]));
     const removed = new Set(remove.map((task) => task.id));
     const kept = this.tasks.filter((task) => !removed.has(task.id) && !changed.has(task.id));
-    this.tasks = [...kept, ...changed.values()];
+    const read = new Map(this.tasks.map((task) => [task.id, task]));
+    const written = [...changed.values()].map((task) => this.#stamped(read.get(task.id), task));
+    this.tasks = [...kept, ...written];
     if (put.length + remove.length > 0) this.#revision += 1;
     const before = this.tasks;
     this.tasks = this.tasks.map((task) => this.#live(task));
-    return put.length + remove.length > 0 || this.tasks.some((task, index) => task !== before[index]);
+    return (
+      over !== undefined || put.length + remove.length > 0 || this.tasks.some((task, index) => task !== before[index])
+    );
   }
 
   settle(): void {
     for (let round = 0; this.step(); round += 1) if (round > 500) throw new Error('does not settle');
   }
 
+  #home(task: Task): Node | undefined {
+    return this.nodes.find((each) => each.id === task.nodeId);
+  }
+
+  /** As the manager stores a task that begins to take connections. */
+  #stamped(before: Task | undefined, after: Task): Task {
+    const home = this.#home(after);
+    const joins = takesConnections(after, home) && !(before !== undefined && takesConnections(before, home));
+    return joins ? joined(after, this.#revision + 1, this.now) : after;
+  }
+
   /** What the agent of a task does next. */
   #live(task: Task): Task {
-    const home = this.nodes.find((each) => each.id === task.nodeId);
+    const home = this.#home(task);
     if (home === undefined || home.state === 'down' || isTerminal(task.status.state)) return task;
-    const to = (state: TaskState): Task => ({ ...task, status: { ...task.status, state, since: this.now } });
+    const to = (state: TaskState, more: Partial<Task['status']> = {}): Task =>
+      this.#stamped(task, { ...task, status: { ...task.status, ...more, state, since: this.now } });
     if (task.desired === 'shutdown') return to('shutdown');
     if (task.status.state === 'assigned') return to('starting');
-    if (task.status.state === 'starting') return to('running');
-    return task;
+    if (task.status.state !== 'starting' || !this.starts) return task;
+    return to('running', task.spec.health === undefined ? {} : { health: this.health });
   }
 }

@@ -1,6 +1,7 @@
 import { MeshError } from '../base/errors.ts';
 import { admit } from '../decide/admit.ts';
 import { AUTOMATIC_PORTS } from '../decide/allocate.ts';
+import { givenUp } from '../decide/leaving-ports.ts';
 import type { Service } from '../model/cluster.ts';
 import { LIMIT } from '../model/limits.ts';
 import { type PortSpec, portKey, type ServiceSpec } from '../model/spec.ts';
@@ -43,7 +44,14 @@ export function admitAll(specs: readonly ServiceSpec[], index: ClusterIndex, now
       newGeneration,
       changes,
     } = admit(spec, current, rivals(spec, staged, claims, index));
-    const service: Service = { ...mine, spec: complete, taskGeneration: mine.taskGeneration + Number(newGeneration) };
+    const { leaving: _, ...rest } = mine;
+    const leaving = current === undefined ? [] : givenUp(current, complete, index.revision + 1, now);
+    const service: Service = {
+      ...rest,
+      spec: complete,
+      taskGeneration: mine.taskGeneration + Number(newGeneration),
+      ...(leaving.length === 0 ? {} : { leaving }),
+    };
     staged.set(spec.name, service);
     claim(claims, service);
     result.applied.push({ id: service.id, name: spec.name, action, changes, warnings: [] });

@@ -14,21 +14,22 @@ interface ServiceTasks {
 }
 
 /**
- * The store's objects with the look-ups the manager needs. A service that was removed while tasks of it still drain is
- * kept as a ghost, so that its ports stay, without new connections, until the last one is gone.
+ * The store's objects with the look-ups the manager needs. A service that was removed stays in the store until its last
+ * task is gone: only `services` and `declared` know it.
  */
 export interface ClusterIndex extends AssignView {
   /** Takes one commit in; the caller does so in order. */
   take(changes: readonly Change[]): void;
   serviceByName(name: string): Service | undefined;
   nodeByName(name: string): Node | undefined;
-  /** Services, without ghosts, that have a port of this number and protocol. */
+  /** Services that have a port of this number and protocol. */
   servicesWithPort(key: string): Iterable<Service>;
-  /** A service, or what is left of it. */
+  /** A service, a removed one too. */
   declared(id: string): Service | undefined;
   /** Ids of services, removed ones too, that have tasks. */
   servicesWithTasks(): Iterable<string>;
   counts(serviceId: string): { running: number; draining: number; waiting: number };
+  /** Ids of services with tasks or ports that wait for connections to end. */
   draining(): Iterable<string>;
   waiting(): Iterable<string>;
   globals(): Iterable<string>;
@@ -43,7 +44,7 @@ export function createClusterIndex(store: Store): ClusterIndex {
   const services = new Map<string, Service>();
   const names = new Map<string, Service>();
   const ports = new Map<string, Set<string>>();
-  const ghosts = new Map<string, Service>();
+  const removed = new Map<string, Service>();
   const globals = new Set<string>();
   const nodes = new Map<string, Node>();
   const nodeNames = new Map<string, Node>();
@@ -51,19 +52,26 @@ export function createClusterIndex(store: Store): ClusterIndex {
   const ofService = new Map<string, ServiceTasks>();
   const onNode = new Map<string, Map<string, Task>>();
   const draining = new Set<string>();
+  const leavingPorts = new Set<string>();
   const waiting = new Set<string>();
   let running = 0;
 
   function takeService(before: Service | undefined, after: Service | undefined): void {
     if (before !== undefined) {
-      names.delete(before.name);
-      globals.delete(before.id);
-      for (const key of portKeys(before)) forget(ports, key, before.id);
-      services.delete(before.id);
-      if (after === undefined && ofService.has(before.id)) ghosts.set(before.id, before);
+      if (services.delete(before.id)) {
+        names.delete(before.name);
+        globals.delete(before.id);
+        for (const key of portKeys(before)) forget(ports, key, before.id);
+      }
+      removed.delete(before.id);
+      leavingPorts.delete(before.id);
     }
     if (after === undefined) return;
-    ghosts.delete(after.id);
+    mark(leavingPorts, after.id, after.leaving !== undefined);
+    if (after.removed) {
+      removed.set(after.id, after);
+      return;
+    }
     services.set(after.id, after);
     names.set(after.name, after);
     if (after.spec.mode === 'global') globals.add(after.id);
@@ -95,10 +103,7 @@ export function createClusterIndex(store: Store): ClusterIndex {
     }
     mark(draining, serviceId, entry.draining > 0);
     mark(waiting, serviceId, entry.waiting > 0);
-    if (entry.tasks.size === 0) {
-      ofService.delete(serviceId);
-      ghosts.delete(serviceId);
-    }
+    if (entry.tasks.size === 0) ofService.delete(serviceId);
   }
 
   function takeNode(before: Node | undefined, after: Node | undefined): void {
@@ -126,17 +131,17 @@ export function createClusterIndex(store: Store): ClusterIndex {
     },
     *services() {
       yield* services.values();
-      yield* ghosts.values();
+      yield* removed.values();
     },
     service: (id) => services.get(id),
     serviceByName: (name) => names.get(name),
     *servicesWithPort(key) {
       for (const id of ports.get(key) ?? []) yield services.get(id)!;
     },
-    declared: (id) => services.get(id) ?? ghosts.get(id),
+    declared: (id) => services.get(id) ?? removed.get(id),
     servicesWithTasks: () => ofService.keys(),
     counts: (id) => ofService.get(id) ?? NO_COUNTS,
-    draining: () => draining,
+    draining: () => new Set([...draining, ...leavingPorts]),
     waiting: () => waiting,
     globals: () => globals,
     nodes: () => nodes.values(),

@@ -2,11 +2,12 @@ import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { orchestrate } from '../decide/orchestrate.ts';
-import type { Node, Service, Stored, Task } from '../model/cluster.ts';
+import { isTerminal, type Node, type Stored, type Task } from '../model/cluster.ts';
 import { sameValue } from '../model/equality.ts';
 import type { Change, Store } from '../store/store.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 import { createDraft } from './draft.ts';
+import { withJoins } from './joins.ts';
 import type { NodeReports } from './node-reports.ts';
 import type { Writer } from './writer.ts';
 
@@ -82,16 +83,16 @@ export function createConductor({ store, index, reports, writer, clock, log }: C
       if (writes >= BATCH) break;
       dirty.delete(serviceId);
       taken.push(serviceId);
-      const decided = orchestrate(index.service(serviceId), draft.tasksOfService(serviceId), draft.context);
+      const decided = orchestrate(index.declared(serviceId), draft.tasksOfService(serviceId), draft.context);
       draft.add(decided);
-      writes += decided.put.length + decided.remove.length;
+      writes += decided.put.length + decided.remove.length + Number(decided.service !== undefined);
       if (decided.wakeAt === undefined) due.delete(serviceId);
       else due.set(serviceId, decided.wakeAt);
     }
     setTimer();
     if (writes === 0) return;
     try {
-      await store.transact(draft.writes());
+      await store.transact(withJoins(draft.writes(), index, clock.now()));
     } catch (thrown) {
       for (const serviceId of taken) dirty.add(serviceId);
       throw thrown;
@@ -126,12 +127,20 @@ export function createConductor({ store, index, reports, writer, clock, log }: C
     for (const ids of [index.waiting(), index.globals(), index.draining()]) for (const id of ids) mark(id);
   }
 
+  /** A host port that is free again may be what a task of any service waits for. */
+  function onTask(before: Task | undefined, after: Task | undefined): void {
+    mark((after ?? before)!.serviceId);
+    const held = before?.hostPorts?.length ?? 0;
+    const holds = after === undefined || isTerminal(after.status.state) ? 0 : (after.hostPorts?.length ?? 0);
+    if (holds < held) for (const id of index.waiting()) mark(id);
+  }
+
   return {
     onCommit(changes) {
       for (const { collection, id, before, after } of changes) {
         const [old, now] = [before, after] as [Stored | undefined, Stored | undefined];
         if (collection === 'services') mark(id);
-        else if (collection === 'tasks') mark(((now ?? old) as Task).serviceId);
+        else if (collection === 'tasks') onTask(old as Task | undefined, now as Task | undefined);
         else if (collection === 'nodes') onNode(old as Node | undefined, now as Node | undefined);
       }
     },
@@ -139,7 +148,7 @@ export function createConductor({ store, index, reports, writer, clock, log }: C
       for (const id of index.draining()) mark(id);
     },
     markAll() {
-      for (const service of index.services() as Iterable<Service>) mark(service.id);
+      for (const service of index.services()) mark(service.id);
       for (const id of index.servicesWithTasks()) mark(id);
     },
     stop() {

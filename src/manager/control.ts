@@ -99,7 +99,10 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof wire.C
       writer.run(async () => {
         const wanted = list(services, 'services', REQUEST, (each) => each);
         const found = [...new Set(wanted.map((each) => findService(index, each)))];
-        if (found.length > 0) await store.transact(found.map((service) => remove('services', service)));
+        const now = clock.now();
+        // They stay, out of sight, until their tasks have left (decide/orchestrate.ts).
+        const writes = found.map((service) => put<Service>('services', { ...service, removed: true, updatedAt: now }));
+        if (writes.length > 0) await store.transact(writes);
         for (const { name } of found) log.info({ service: name }, 'removed');
         return { ids: found.map(({ id }) => id), names: found.map(({ name }) => name), revision: store.revision() };
       }),

@@ -8,12 +8,14 @@ import { LIMIT } from '../model/limits.ts';
 import { id, integer, list, text } from '../rpc/check.ts';
 import { assignmentToWire } from '../rpc/convert-assignment.ts';
 import { listenerFromWire, portConditionFromWire, taskReportFromWire } from '../rpc/convert-cluster.ts';
-import type { AgentMessage, Answer, DispatchService, ManagerMessage, NodeAnswer, NodeDiff } from '../rpc/gen/mesh.ts';
+import type { AgentMessage, DispatchService, ManagerMessage, NodeAnswer, NodeDiff } from '../rpc/gen/mesh.ts';
 import type { Handlers } from '../rpc/server.ts';
 import type { Duplex } from '../rpc/stream.ts';
 import type { Store } from '../store/store.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 import type { Effects } from './effects.ts';
+import { type Asked, createInquiries } from './inquiries.ts';
+import { withJoins } from './joins.ts';
 import { type Arrival, admitNode, arrivalFromWire } from './membership.ts';
 import type { NodeReports } from './node-reports.ts';
 import type { PortTable } from './port-table.ts';
@@ -41,11 +43,6 @@ const AGENT_GRACE = 30_000;
 /** A timer this late, ms, means that this process stood still: what agents sent meanwhile is not read yet. */
 const STALL = 1_000;
 const HELLO_TIMEOUT = 5_000;
-const PROBE_TIMEOUT = 5_000;
-/** A question may make a node send packets to all others and wait for them. */
-const ANSWER_TIMEOUT = 30_000;
-/** Bytes of one answer. */
-const ANSWER_LIMIT = 32 * 1024 * 1024;
 /** What a node reports of its own listeners and ports at a time. */
 const REPORTED = 4_096;
 /** Streams that are open at a time, said hello or not. */
@@ -95,10 +92,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   /** Monotonic ms at which a node that stays silent counts as down. */
   const deadlines = new Map<string, number>();
   const timers = new Map<string, () => void>();
-  const probes = new Map<number, { nodeId: string; answer: (diff: NodeDiff) => void }>();
-  let lastProbe = 0;
-  const questions = new Map<number, { nodeId: string; onAnswer(answer: Answer): void }>();
-  let lastQuestion = 0;
+  const inquiries = createInquiries(clock);
   let stopped = false;
 
   function heard(nodeId: string, patience = SILENCE): void {
@@ -146,7 +140,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       // A node never counts as ready with what its tasks were before it was away.
       const statuses = taskReports.writes(wanted.id, arrival.tasks);
       const writes = same ? statuses : [put<Node>('nodes', wanted), ...statuses];
-      if (writes.length > 0) await store.transact(writes);
+      if (writes.length > 0) await store.transact(withJoins(writes, index, clock.now()));
       return wanted;
     });
     end(node.id, new MeshError('conflict', `another session of node ${node.name} has replaced this one`));
@@ -211,19 +205,20 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         reports.onPortConditions(nodeId, conditions);
         return;
       }
-      case 'answer': {
-        const asked = questions.get(message.value.questionId);
-        if (asked?.nodeId === nodeId) asked.onAnswer(message.value);
+      case 'answer':
+        inquiries.onAnswer(nodeId, message.value);
         return;
-      }
-      case 'plan': {
-        const waiting = probes.get(probeId);
-        if (waiting?.nodeId === nodeId) waiting.answer(message.value);
+      case 'plan':
+        inquiries.onPlan(nodeId, probeId, message.value);
         return;
-      }
       case 'heartbeat':
         return;
     }
+  }
+
+  function asked({ id: nodeId, name }: Node): Asked {
+    const stream = sessions.get(nodeId)?.stream;
+    return { id: nodeId, name, send: stream && ((message) => void stream.send({ message })) };
   }
 
   async function serve(stream: Stream): Promise<void> {
@@ -274,68 +269,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       for (const session of sessions.values()) session.feed.onEffects(effects);
     },
     connected: (nodeId) => sessions.has(nodeId),
-    probe(node, wish) {
-      const failed = (error: string): NodeDiff => ({
-        nodeId: node.id,
-        nodeName: node.name,
-        steps: [],
-        error,
-        revision: 0,
-      });
-      const session = sessions.get(node.id);
-      if (session === undefined) return Promise.resolve(failed(`${node.name} is not connected`));
-      lastProbe += 1;
-      const probeId = lastProbe;
-      return new Promise((resolve) => {
-        const done = (diff: NodeDiff) => {
-          probes.delete(probeId);
-          cancel();
-          resolve({ ...diff, nodeId: node.id, nodeName: node.name });
-        };
-        const cancel = clock.after(PROBE_TIMEOUT, () =>
-          done(failed(`${node.name} did not answer within ${PROBE_TIMEOUT / 1_000} s`)),
-        );
-        probes.set(probeId, { nodeId: node.id, answer: done });
-        void session.stream.send({
-          message: { $case: 'probe', value: { probeId, assignment: assignmentToWire(wish) } },
-        });
-      });
-    },
-    ask(node, kind, argument) {
-      const said = (body: Uint8Array, error: string): NodeAnswer => ({
-        nodeId: node.id,
-        nodeName: node.name,
-        body,
-        error,
-      });
-      const nothing = new Uint8Array();
-      const session = sessions.get(node.id);
-      if (session === undefined) return Promise.resolve(said(nothing, `${node.name} is not connected`));
-      lastQuestion += 1;
-      const questionId = lastQuestion;
-      return new Promise((resolve) => {
-        const pieces: Uint8Array[] = [];
-        let size = 0;
-        const done = (body: Uint8Array, error: string) => {
-          questions.delete(questionId);
-          cancel();
-          resolve(said(body, error));
-        };
-        const cancel = clock.after(ANSWER_TIMEOUT, () =>
-          done(nothing, `${node.name} did not answer within ${ANSWER_TIMEOUT / 1_000} s`),
-        );
-        questions.set(questionId, {
-          nodeId: node.id,
-          onAnswer({ body, last, error }) {
-            size += body.length;
-            pieces.push(body);
-            if (size > ANSWER_LIMIT) done(nothing, `the answer of ${node.name} is longer than ${ANSWER_LIMIT} bytes`);
-            else if (last) done(Buffer.concat(pieces), text(error, 'answer.error', 4 * LIMIT.value));
-          },
-        });
-        void session.stream.send({ message: { $case: 'question', value: { questionId, kind, argument } } });
-      });
-    },
+    probe: (node, wish) => inquiries.probe(asked(node), assignmentToWire(wish)),
+    ask: (node, kind, argument) => inquiries.ask(asked(node), kind, argument),
     drop(nodeId, reason) {
       end(nodeId, new MeshError('conflict', reason));
       reports.forget(nodeId);

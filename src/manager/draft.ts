@@ -1,5 +1,5 @@
 import type { Context } from '../decide/context.ts';
-import type { Orchestration } from '../decide/orchestrate.ts';
+import type { Orchestration } from '../decide/work.ts';
 import type { Task } from '../model/cluster.ts';
 import type { Write } from '../store/store.ts';
 import type { ClusterIndex } from './cluster-index.ts';
@@ -15,13 +15,14 @@ export interface Draft {
   context: Context;
   tasksOfService(serviceId: string): readonly Task[];
   tasksOnNode(nodeId: string): readonly Task[];
-  add(decided: Pick<Orchestration, 'put' | 'remove'>): void;
+  add(decided: Pick<Orchestration, 'put' | 'remove' | 'service'>): void;
   writes(): Write[];
 }
 
 export function createDraft(index: ClusterIndex, reports: NodeReports, now: number): Draft {
   const changed = new Map<string, Task>();
   const removed = new Map<string, Task>();
+  const services: Write[] = [];
 
   const over = (tasks: readonly Task[], belongs: (task: Task) => boolean): readonly Task[] => {
     if (changed.size === 0 && removed.size === 0) return tasks;
@@ -38,7 +39,7 @@ export function createDraft(index: ClusterIndex, reports: NodeReports, now: numb
       networks: index.networks,
       tasksOn: tasksOnNode,
       acknowledged: (nodeId) => reports.acknowledged(nodeId),
-      openConnections: (taskId) => reports.openConnections(taskId),
+      openConnections: (taskId, revision) => reports.openConnections(taskId, revision),
       newId,
     },
     tasksOfService: (serviceId) => over(index.tasksOfService(serviceId), (task) => task.serviceId === serviceId),
@@ -49,8 +50,12 @@ export function createDraft(index: ClusterIndex, reports: NodeReports, now: numb
         changed.delete(task.id);
         removed.set(task.id, task);
       }
+      const { service } = decided;
+      if (service !== undefined)
+        services.push('put' in service ? put('services', service.put) : remove('services', service.remove));
     },
     writes: () => [
+      ...services,
       ...[...changed.values()].map((task) => put('tasks', task)),
       ...[...removed.values()].map((task) => remove('tasks', task)),
     ],

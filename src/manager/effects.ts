@@ -3,15 +3,15 @@ import type { Node, Service, Task } from '../model/cluster.ts';
 import { sameValue } from '../model/equality.ts';
 import type { Change } from '../store/store.ts';
 import type { ClusterIndex } from './cluster-index.ts';
-import type { PortTable } from './port-table.ts';
+import type { Affected, PortTable } from './port-table.ts';
 
 /** What one commit changes in the assignments of nodes, by key: the values are looked up when they are sent. */
 export interface Effects {
   revision: number;
   /** Nodes that other nodes see differently, or no more. */
   peers: Set<string>;
-  /** Keys of published ports. */
-  ports: Set<string>;
+  /** Keys of published ports, and the nodes they changed for. */
+  ports: Map<string, Affected>;
   /** Task ids by node. */
   tasks: Map<string, Set<string>>;
   /** Nodes that need a whole new assignment. */
@@ -25,7 +25,7 @@ export function effectsOf(changes: readonly Change[], index: ClusterIndex, table
   const effects: Effects = {
     revision: index.revision,
     peers: new Set(),
-    ports: new Set(),
+    ports: new Map(),
     tasks: new Map(),
     whole: new Set(),
     acknowledge: false,
@@ -37,19 +37,14 @@ export function effectsOf(changes: readonly Change[], index: ClusterIndex, table
       services.add((after ?? before)!.id);
       ofService(effects, index, before as Service | undefined, after as Service | undefined);
     } else if (collection === 'nodes') {
-      ofNode(effects, services, index, before as Node | undefined, after as Node | undefined);
+      ofNode(effects, services, index, table, before as Node | undefined, after as Node | undefined);
     } else if (collection === 'networks') {
       effects.whole = 'all';
       for (const service of index.services()) services.add(service.id);
     }
   }
-  // Ghosts first, so that a port that changes hands in this commit ends with its new owner.
-  const ordered = [...services].sort(
-    (a, b) => Number(index.service(a) !== undefined) - Number(index.service(b) !== undefined),
-  );
-  for (const id of ordered) {
-    const ghost = index.service(id) === undefined;
-    for (const key of table.refresh(id, index.declared(id), ghost)) effects.ports.add(key);
+  for (const id of services) {
+    for (const [key, nodes] of table.refresh(id, index.declared(id))) touchPort(effects, key, nodes);
   }
   return effects;
 }
@@ -77,6 +72,12 @@ function touchTask(effects: Effects, nodeId: string, taskId: string): void {
   else known.add(taskId);
 }
 
+function touchPort(effects: Effects, key: string, nodes: Affected): void {
+  const known = effects.ports.get(key);
+  const both = known === undefined ? nodes : known === 'all' || nodes === 'all' ? 'all' : new Set([...known, ...nodes]);
+  effects.ports.set(key, both);
+}
+
 /** Tasks are told which ports they have to bind, and that is the service's matter. */
 function ofService(
   effects: Effects,
@@ -84,7 +85,9 @@ function ofService(
   before: Service | undefined,
   after: Service | undefined,
 ): void {
-  if (after === undefined || sameValue(before?.spec.ports, after.spec.ports)) return;
+  if (after?.leaving?.some(({ revision }) => revision === index.revision)) effects.acknowledge = true;
+  const told = (service: Service | undefined) => service && [service.spec.ports, service.leaving];
+  if (after === undefined || sameValue(told(before), told(after))) return;
   for (const task of index.tasksOfService(after.id))
     if (task.nodeId !== undefined) touchTask(effects, task.nodeId, task.id);
 }
@@ -93,6 +96,7 @@ function ofNode(
   effects: Effects,
   services: Set<string>,
   index: ClusterIndex,
+  table: PortTable,
   before: Node | undefined,
   after: Node | undefined,
 ): void {
@@ -102,6 +106,10 @@ function ofNode(
     effects.peers.add(id);
     if (before !== undefined && effects.whole !== 'all') effects.whole.add(id);
   }
-  if (before?.state === after?.state) return;
+  // Constraints and weights speak of these.
+  const about = (node: Node | undefined) => node && [node.name, node.role, node.labels];
+  const changed = !sameValue(about(before), about(after));
+  if (changed) for (const key of table.selective()) touchPort(effects, key, new Set([id]));
+  if (before?.state === after?.state && !changed) return;
   for (const task of index.tasksOnNode(id)) services.add(task.serviceId);
 }

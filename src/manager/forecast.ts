@@ -1,8 +1,9 @@
-import { type AssignView, assignment, servicePorts } from '../decide/assign.ts';
+import { type AssignView, assignment } from '../decide/assign.ts';
+import { byPort, portOffers, portOn } from '../decide/offers.ts';
 import { orchestrate } from '../decide/orchestrate.ts';
+import { joined } from '../decide/serve.ts';
 import type { Assignment } from '../model/assignment.ts';
-import { isTerminal, type Node, type Service, type Task, type TaskState } from '../model/cluster.ts';
-import { portKey } from '../model/spec.ts';
+import { isTerminal, type Node, type Service, type Task } from '../model/cluster.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 import { createDraft, type Draft } from './draft.ts';
 import type { NodeReports } from './node-reports.ts';
@@ -23,8 +24,7 @@ export function forecast(
   now: number,
 ): (node: Node) => Assignment {
   const draft = createDraft(index, reports, now);
-  for (const service of changed) settle(service, draft);
-  const services = new Map(changed.map((service) => [service.id, service]));
+  const services = new Map(changed.map((service) => [service.id, settle(service, draft)]));
   const view: AssignView = {
     revision: index.revision,
     networks: index.networks,
@@ -35,13 +35,14 @@ export function forecast(
     tasksOfService: draft.tasksOfService,
     tasksOnNode: draft.tasksOnNode,
   };
-  const kept = table.all().filter(({ serviceId }) => !services.has(serviceId));
-  const ports = new Map(kept.map((port) => [portKey(port), port]));
-  for (const service of changed) for (const port of servicePorts(service, view)) ports.set(portKey(port), port);
-  return (node) => ({ ...assignment(node, view), ports: [...ports.values()] });
+  const added = [...services.values()].flatMap((service) => portOffers(service, view));
+  const ports = [...byPort([...table.offers(new Set(services.keys())), ...added]).values()];
+  return (node) => ({ ...assignment(node, view), ports: ports.flatMap((offers) => portOn(node, offers) ?? []) });
 }
 
-function settle(service: Service, draft: Draft): void {
+/** Runs the decisions about one service to their end; returns it as it then is. */
+function settle(changed: Service, draft: Draft): Service {
+  let service = changed;
   let { now } = draft.context;
   for (let round = 0; round < ROUNDS; round += 1) {
     const context = {
@@ -51,21 +52,25 @@ function settle(service: Service, draft: Draft): void {
       openConnections: () => 0,
     };
     const decided = orchestrate(service, draft.tasksOfService(service.id), context);
-    draft.add(decided);
-    const moved = draft.tasksOfService(service.id).flatMap((task) => live(task, draft) ?? []);
+    if (decided.service !== undefined && 'put' in decided.service) service = decided.service.put;
+    draft.add({ put: decided.put, remove: decided.remove });
+    const moved = draft.tasksOfService(service.id).flatMap((task) => live(task, draft, now) ?? []);
     draft.add({ put: moved, remove: [] });
     if (decided.put.length + decided.remove.length + moved.length > 0) continue;
-    if (decided.wakeAt === undefined || decided.wakeAt <= now) return;
+    if (decided.wakeAt === undefined || decided.wakeAt <= now) break;
     now = decided.wakeAt;
   }
+  return service;
 }
 
 /** What becomes of a task on a node that does what it is told; undefined when nothing does. */
-function live(task: Task, draft: Draft): Task | undefined {
+function live(task: Task, draft: Draft, now: number): Task | undefined {
   const { state } = task.status;
   const node = draft.context.nodes.find(({ id }) => id === task.nodeId);
   if (isTerminal(state) || node?.state !== 'ready') return undefined;
-  const to = (next: TaskState): Task => ({ ...task, status: { ...task.status, state: next } });
-  if (task.desired === 'shutdown') return to('shutdown');
-  return state === 'running' ? undefined : to('running');
+  if (task.desired === 'shutdown') return { ...task, status: { ...task.status, state: 'shutdown' } };
+  if (state === 'running') return undefined;
+  const health = task.spec.health === undefined ? {} : { health: 'healthy' as const };
+  const running: Task = { ...task, status: { ...task.status, ...health, state: 'running', since: now } };
+  return joined(running, draft.context.nextRevision, now);
 }

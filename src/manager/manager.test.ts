@@ -164,26 +164,33 @@ describe('scale and removal', () => {
     two.acknowledge();
   });
 
-  test('a removed service keeps its port without new connections until its tasks are gone; another may take it over', async () => {
+  test('a removed service keeps its port without new connections until its tasks are gone; a newcomer has it at once', async () => {
     const one = await cluster.agent('node1');
     await cluster.apply(spec('web', { ports: [tcp(8080)], stopGracePeriod: 60_000 }));
     await cluster.until(() => endpoints(one.assignment, 8080).length === 1);
     const [task] = await cluster.tasks('web');
     one.connections.set(task!.id, 3);
     expect(await cluster.control.removeServices({ services: ['web'] })).toMatchObject({ names: ['web'] });
+    expect((await cluster.control.listServices({})).services).toEqual([]);
     await cluster.until(() => endpoints(one.assignment, 8080)[0]?.weight === 0);
     await cluster.apply(spec('other', { ports: [tcp(8080)] }));
-    await cluster.until(
-      () => one.assignment!.ports[0]?.serviceName === 'other' && endpoints(one.assignment, 8080)[0]?.weight === 1,
-    );
+    const behind = () => endpoints(one.assignment, 8080).map(({ taskId, weight }) => [taskId === task!.id, weight]);
+    await cluster.until(() => behind().length === 2);
+    // Who is connected stays so, who comes now meets the newcomer.
+    expect(one.assignment!.ports).toMatchObject([{ serviceName: 'other' }]);
+    expect(behind()).toEqual([
+      [true, 0],
+      [false, 1],
+    ]);
     one.connections.clear();
     await cluster.until(async () => (await cluster.tasks()).every(({ serviceName }) => serviceName === 'other'));
-    expect(one.assignment!.ports).toHaveLength(1);
+    await cluster.until(() => behind().length === 1);
     await cluster.control.removeServices({ services: ['other'] });
     await cluster.until(() => one.assignment!.ports.length === 0 && one.assignment!.tasks.length === 0);
     expect(
       (await cluster.control.listTasks({ service: undefined, node: undefined, includeEnded: true })).tasks,
     ).toEqual([]);
+    await cluster.until(() => cluster.store.list('services').length === 0);
   });
 
   test('services are found by name, id and the beginning of an id', async () => {

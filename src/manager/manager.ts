@@ -44,8 +44,8 @@ export async function createManager(options: ManagerOptions): Promise<Manager> {
   const clusterId = await bootstrap(store, options, clock.now());
   const index = createClusterIndex(store);
   const table = createPortTable(index);
-  for (const service of index.services()) table.refresh(service.id, service, false);
-  const reports = createNodeReports(index, (task) => table.serves(task.serviceId, task.id));
+  for (const service of index.services()) table.refresh(service.id, service);
+  const reports = createNodeReports(index, table.drainsOn);
   const present = createPresenter(index, reports);
   const writer = createWriter();
   const feeds = createWatchFeeds(index, present);

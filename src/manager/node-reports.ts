@@ -1,12 +1,12 @@
-import type { Listener, PortCondition, Task } from '../model/cluster.ts';
+import type { Listener, Node, PortCondition, Task } from '../model/cluster.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 
 /** What nodes last said of themselves; in memory only, for it is said again with each session. */
 export interface NodeReports {
   /** Newest revision that the node's kernel is known to hold; 0 when it has not said. */
   acknowledged(nodeId: string): number;
-  /** Open connections to a draining task over all ready nodes; undefined while one of them has not counted since. */
-  openConnections(taskId: string): number | undefined;
+  /** As in decide/context.ts. */
+  openConnections(taskId: string, revision: number): number | undefined;
   /** What is wrong on the node, for people. */
   conditions(nodeId: string): string[];
   /** Programs that wait on ports of the node, outside the mesh. */
@@ -30,8 +30,8 @@ interface Report {
   connections: { revision: number; active: ReadonlyMap<string, number> };
 }
 
-/** `served` tells whether a task stands behind a port of an assignment, so that nodes count its connections. */
-export function createNodeReports(index: ClusterIndex, served: (task: Task) => boolean): NodeReports {
+/** `counts` tells whether a node counts the connections of a task, for it has it as a real server with weight 0. */
+export function createNodeReports(index: ClusterIndex, counts: (node: Node, task: Task) => boolean): NodeReports {
   const reports = new Map<string, Report>();
   const of = (nodeId: string): Report => {
     let report = reports.get(nodeId);
@@ -44,15 +44,14 @@ export function createNodeReports(index: ClusterIndex, served: (task: Task) => b
   };
   return {
     acknowledged: (nodeId) => reports.get(nodeId)?.acknowledged ?? 0,
-    openConnections(taskId) {
+    openConnections(taskId, revision) {
       const task = index.task(taskId);
-      if (task === undefined || !served(task)) return 0;
+      if (task === undefined) return 0;
       let sum = 0;
       for (const node of index.nodes()) {
-        if (node.state !== 'ready') continue;
+        if (node.state !== 'ready' || !counts(node, task)) continue;
         const counted = reports.get(node.id)?.connections;
-        const active =
-          counted && counted.revision >= (task.drainRevision ?? 0) ? counted.active.get(taskId) : undefined;
+        const active = counted && counted.revision >= revision ? counted.active.get(taskId) : undefined;
         if (active === undefined) return undefined;
         sum += active;
       }

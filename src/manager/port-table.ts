@@ -1,54 +1,83 @@
-import { type AssignView, servicePorts } from '../decide/assign.ts';
+import { byPort, type OffersView, type PortOffer, portOffers, portOn } from '../decide/offers.ts';
 import type { AssignedPort } from '../model/assignment.ts';
-import type { Service } from '../model/cluster.ts';
+import type { Node, Service, Task } from '../model/cluster.ts';
 import { sameValue } from '../model/equality.ts';
-import { portKey } from '../model/spec.ts';
 
-/** The published ports as every node has to know them, kept up to date service by service. */
+/** Nodes that something changed for. */
+export type Affected = 'all' | ReadonlySet<string>;
+
+/** What the services offer under each published port, kept up to date service by service. */
 export interface PortTable {
-  get(key: string): AssignedPort | undefined;
-  all(): AssignedPort[];
-  /** Works out the ports of a service anew; `service` is undefined when it and its ghost are gone. Returns the keys that changed. */
-  refresh(serviceId: string, service: Service | undefined, ghost: boolean): string[];
-  /** Whether a task stands behind a port of its service. */
-  serves(serviceId: string, taskId: string): boolean;
+  /** A port as a node has to know it; undefined when the node does not get it. */
+  on(node: Node, key: string): AssignedPort | undefined;
+  allOn(node: Node): AssignedPort[];
+  /** All offers but those of some services, by the key of their port. */
+  offers(except: ReadonlySet<string>): PortOffer[];
+  /** Works out the offers of a service anew; undefined when nothing is left of it. Returns the keys that changed, and for whom. */
+  refresh(serviceId: string, service: Service | undefined): Map<string, Affected>;
+  /** Keys of ports that not every node gets because of what it is. */
+  selective(): Iterable<string>;
+  /** Whether a node counts the connections of a task: it has it as a real server with weight 0. */
+  drainsOn(node: Node, task: Pick<Task, 'id' | 'serviceId'>): boolean;
 }
 
-export function createPortTable(view: Pick<AssignView, 'networks' | 'node' | 'tasksOfService'>): PortTable {
-  const ports = new Map<string, AssignedPort>();
+export function createPortTable(view: OffersView): PortTable {
+  const byKey = new Map<string, Map<string, PortOffer[]>>();
   const keysOf = new Map<string, Set<string>>();
+
+  const at = (key: string) => [...(byKey.get(key)?.values() ?? [])].flat();
+  const on = (node: Node, key: string) => portOn(node, at(key));
+
+  function set(key: string, serviceId: string, offers: PortOffer[] | undefined): void {
+    const present = byKey.get(key);
+    if (offers !== undefined) {
+      if (present === undefined) byKey.set(key, new Map([[serviceId, offers]]));
+      else present.set(serviceId, offers);
+      return;
+    }
+    present?.delete(serviceId);
+    if (present?.size === 0) byKey.delete(key);
+  }
+
   return {
-    get: (key) => ports.get(key),
-    all: () => [...ports.values()],
-    refresh(serviceId, service, ghost) {
-      const changed: string[] = [];
+    on,
+    allOn: (node) => [...byKey.keys()].flatMap((key) => on(node, key) ?? []),
+    offers: (except) =>
+      [...byKey.values()].flatMap((services) =>
+        [...services].flatMap(([serviceId, offers]) => (except.has(serviceId) ? [] : offers)),
+      ),
+    refresh(serviceId, service) {
+      const changed = new Map<string, Affected>();
       const had = keysOf.get(serviceId) ?? new Set<string>();
-      const has = new Set<string>();
-      for (const port of service === undefined ? [] : servicePorts(service, view)) {
-        const key = portKey(port);
-        const present = ports.get(key);
-        // A removed service holds on to its port only until somebody else publishes it.
-        if (ghost && present !== undefined && present.serviceId !== serviceId) continue;
-        has.add(key);
-        if (present !== undefined && sameValue(present, port)) continue;
-        ports.set(key, port);
-        changed.push(key);
+      const has = byPort(service === undefined ? [] : portOffers(service, view));
+      for (const key of new Set([...had, ...has.keys()])) {
+        const [before, after] = [byKey.get(key)?.get(serviceId), has.get(key)];
+        if (sameValue(before, after)) continue;
+        set(key, serviceId, after);
+        changed.set(key, affected([...(before ?? []), ...(after ?? [])]));
       }
-      for (const key of had) {
-        if (has.has(key) || ports.get(key)?.serviceId !== serviceId) continue;
-        ports.delete(key);
-        changed.push(key);
-      }
-      if (has.size > 0) keysOf.set(serviceId, has);
+      if (has.size > 0) keysOf.set(serviceId, new Set(has.keys()));
       else keysOf.delete(serviceId);
       return changed;
     },
-    serves(serviceId, taskId) {
+    *selective() {
+      for (const key of byKey.keys()) if (at(key).some(({ nodes }) => nodes !== undefined)) yield key;
+    },
+    drainsOn(node, { id, serviceId }) {
       for (const key of keysOf.get(serviceId) ?? []) {
-        const port = ports.get(key);
-        if (port?.serviceId === serviceId && port.endpoints.some((endpoint) => endpoint.taskId === taskId)) return true;
+        const port = on(node, key);
+        if (port?.endpoints.some(({ taskId, weight }) => taskId === id && weight === 0)) return true;
       }
       return false;
     },
   };
+}
+
+function affected(offers: readonly PortOffer[]): Affected {
+  const nodes = new Set<string>();
+  for (const { nodeId } of offers) {
+    if (nodeId === undefined) return 'all';
+    nodes.add(nodeId);
+  }
+  return nodes;
 }

@@ -24,9 +24,8 @@ export interface SessionFeed {
 
 /** The whole assignment of a node as it is now. */
 export function wholeAssignment(node: Node, index: ClusterIndex, table: PortTable): Assignment {
-  // The ports come from the table: it knows who owns one that changes hands.
   const view = { ...index, services: () => [], service: index.declared };
-  return { ...assignment(node, view), ports: table.all() };
+  return { ...assignment(node, view), ports: table.allOn(node) };
 }
 
 export function createSessionFeed(
@@ -59,6 +58,7 @@ export function createSessionFeed(
   }
 
   function delta(): ManagerMessage['message'] {
+    const node = index.node(nodeId);
     const value: AssignmentDelta = {
       base: sent,
       revision: index.revision,
@@ -75,7 +75,7 @@ export function createSessionFeed(
       else if (id !== nodeId) value.peers.push(peer(other, index.networks));
     }
     for (const key of ports) {
-      const port = table.get(key);
+      const port = node && table.on(node, key);
       if (port === undefined) value.removedPorts.push(key);
       else value.ports.push(port);
     }
@@ -122,7 +122,7 @@ export function createSessionFeed(
     onEffects(effects) {
       if (effects.whole === 'all' || effects.whole.has(nodeId)) whole = true;
       for (const id of effects.peers) peers.add(id);
-      for (const key of effects.ports) ports.add(key);
+      for (const [key, nodes] of effects.ports) if (nodes === 'all' || nodes.has(nodeId)) ports.add(key);
       for (const id of effects.tasks.get(nodeId) ?? []) tasks.add(id);
       if (effects.acknowledge) acknowledge = true;
       if (whole || acknowledge || peers.size + ports.size + tasks.size > 0) schedule();

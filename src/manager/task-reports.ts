@@ -5,6 +5,7 @@ import { isTerminal, type Task, type TaskState, type TaskStatus } from '../model
 import { sameValue } from '../model/equality.ts';
 import type { Store, Write } from '../store/store.ts';
 import type { ClusterIndex } from './cluster-index.ts';
+import { withJoins } from './joins.ts';
 import { put, type Writer } from './writer.ts';
 
 /** Statuses are gathered this long, ms, and stored in one transaction; the first of a burst at once. */
@@ -28,8 +29,25 @@ const rank = (state: TaskState) => (isTerminal(state) ? ORDER.length : ORDER.ind
 /** The status to store, or undefined when the report says nothing new. Times are the manager's: clocks of nodes differ. */
 export function nextStatus(current: TaskStatus, reported: TaskStatus, now: number): TaskStatus | undefined {
   if (isTerminal(current.state) || rank(reported.state) < rank(current.state)) return undefined;
-  const next = { ...reported, since: reported.state === current.state ? current.since : now };
+  const health = nextHealth(current, reported);
+  const next = {
+    ...reported,
+    ...(health === undefined ? {} : { health }),
+    since: reported.state === current.state ? current.since : now,
+  };
   return sameValue(next, current) ? undefined : next;
+}
+
+/** A verdict stands until the next one: an agent that starts again has none at first. */
+function nextHealth(current: TaskStatus, reported: TaskStatus): TaskStatus['health'] {
+  if (reported.state !== 'running' || current.health === undefined) return reported.health;
+  return reported.health === undefined || reported.health === 'starting' ? current.health : reported.health;
+}
+
+/** A task that was ended for its own fault has failed, however it went. */
+function asFailed(task: Task, status: TaskStatus): TaskStatus {
+  if (task.failure === undefined || !isTerminal(status.state)) return status;
+  return { ...status, state: 'failed', message: '', error: task.failure.error };
 }
 
 export function createTaskReports(options: {
@@ -47,7 +65,9 @@ export function createTaskReports(options: {
   function write(task: Task | undefined, reported: TaskStatus): Write[] {
     const now = clock.now();
     const status = task && nextStatus(task.status, reported, now);
-    return status === undefined ? [] : [put<Task>('tasks', { ...task!, status, updatedAt: now })];
+    return status === undefined
+      ? []
+      : [put<Task>('tasks', { ...task!, status: asFailed(task!, status), updatedAt: now })];
   }
 
   async function commit(): Promise<void> {
@@ -57,7 +77,7 @@ export function createTaskReports(options: {
       return write(index.task(taskId), reported);
     });
     try {
-      await store.transact(writes);
+      await store.transact(withJoins(writes, index, clock.now()));
     } catch (thrown) {
       for (const [taskId, reported] of taken) if (!pending.has(taskId)) pending.set(taskId, reported);
       throw thrown;

@@ -1,5 +1,5 @@
 import { MeshError } from '../base/errors.ts';
-import type { Node, Service, Task } from '../model/cluster.ts';
+import type { Node, Service, Stored, Task } from '../model/cluster.ts';
 import type { WatchEvent, WatchRequest } from '../rpc/gen/mesh.ts';
 import type { Change } from '../store/store.ts';
 import type { ClusterIndex } from './cluster-index.ts';
@@ -73,7 +73,10 @@ export function createWatchFeeds(index: ClusterIndex, present: Presenter): Watch
       const events: { kind: keyof WatchRequest; event: WatchEvent }[] = [];
       for (const { collection: kind, before, after, revision } of withCounts(changes)) {
         if (kind !== 'services' && kind !== 'tasks' && kind !== 'nodes') continue;
-        const action = before === undefined ? 'created' : after === undefined ? 'removed' : 'updated';
+        // A service that was removed is gone for people, though it may still have tasks.
+        const isGone = (object: Stored | undefined) => object === undefined || (object as Service).removed === true;
+        if (isGone(before) && isGone(after)) continue;
+        const action = before === undefined ? 'created' : isGone(after) ? 'removed' : 'updated';
         events.push({ kind, event: { action, object: wraps[kind]((after ?? before)!), revision } });
       }
       for (const watcher of watchers) {

@@ -1,5 +1,5 @@
 import type { Cidr, Family, IpAddress, Protocol } from './address.ts';
-import type { ServiceSpec } from './spec.ts';
+import type { PortSpec, ServiceSpec } from './spec.ts';
 
 /** What every stored object has. `version` grows with each write and guards compare-and-swap. */
 export interface Stored {
@@ -15,6 +15,19 @@ export interface Service extends Stored {
   spec: ServiceSpec;
   /** Grows when a change of the spec needs new tasks (command, environment …), not when only ports or replicas change. */
   taskGeneration: number;
+  /** Ports it gave up: they take no new connections, and stay while old ones are open; UDP has none. */
+  leaving?: LeavingPort[];
+  /** Somebody removed it: nameless and without new connections it stays until its last task is gone. */
+  removed?: true;
+}
+
+export interface LeavingPort {
+  /** As it was declared. */
+  port: PortSpec;
+  /** Revision of the assignments from which on it takes no new connections. */
+  revision: number;
+  /** Wall clock, ms: when it goes even with connections open. */
+  deadline: number;
 }
 
 export interface Node extends Stored {
@@ -93,6 +106,14 @@ export interface Task extends Stored {
   drainRevision?: number;
   /** Revision with which it last began to take connections; orders the endpoints of a port. */
   joinedRevision?: number;
+  /** Wall clock, ms, of the same moment: the delay of an update counts from there. */
+  joinedAt?: number;
+  /** Fixed host mode ports (`8080/tcp`) it holds on its node, until it has ended: no two tasks of a node hold one. */
+  hostPorts?: string[];
+  /** Made by an update in place of a task that took connections. */
+  takesOver?: true;
+  /** Why it is being ended although it is wanted, and since when (wall clock, ms): its status will say so. */
+  failure?: { error: string; since: number };
   /** Wall clock, ms: when the drain ends even with connections open. */
   drainDeadline?: number;
   /** Restarts of this slot so far within the restart window. */
