@@ -48,6 +48,7 @@ export function openSession(options: SessionOptions): Session {
   const { addresses, clock, log } = options;
   let stopped = false;
   let attempt = 0;
+  let lastReason: string | undefined;
   let current: Stream | undefined;
   let cancelPause: (() => void) | undefined;
 
@@ -55,13 +56,16 @@ export function openSession(options: SessionOptions): Session {
     const address = addresses[attempt % addresses.length]!;
     const stream = openStream(options, address, () => {
       attempt = 0;
+      lastReason = undefined;
     });
     current = stream;
     const reason = await stream.run();
     if (current === stream) current = undefined;
     if (stopped) return;
     attempt += 1;
-    log.warn({ manager: address, attempt }, `no session with the manager: ${reason}`);
+    // An hour without managers is one line of news, not a thousand.
+    log[reason === lastReason ? 'debug' : 'warn']({ manager: address, attempt }, `no session with the manager: ${reason}`);
+    lastReason = reason;
     if (attempt >= addresses.length) options.onUnreachable(`${address}: ${reason}`);
     // One pause for each round through all managers.
     const limit = backoff(Math.floor((attempt - 1) / addresses.length), PAUSE.base, PAUSE.limit);
