@@ -4,27 +4,34 @@ import type { Log } from '../base/log.ts';
 import type { Listener } from '../kernel/kernel.ts';
 import type { AssignedTask } from '../model/assignment.ts';
 import { isTerminal, type TaskState, type TaskStatus } from '../model/cluster.ts';
+import { sameValue } from '../model/equality.ts';
 import { taskNetns } from '../model/names.ts';
-import type { EndedTask, LiveTask, Runtime } from '../runtime/runtime.ts';
-import { boundedText } from './bounds.ts';
+import type { EndedTask, LiveTask, Runtime, TaskNote } from '../runtime/runtime.ts';
+import type { PickedPort } from './pick-ports.ts';
+import { createProber } from './prober.ts';
 import { whyNotReady } from './readiness.ts';
 import { statusOfEnd } from './task-end.ts';
+import { type Entry, isWanted, newEntry, statusOf } from './task-entry.ts';
 
 /*
  * INVARIANTS
  * - A task is started only when its netns and paths are in the kernel, and at most once.
- * - It is `running` only when every target is bound, so no client meets a port nobody listens on.
+ * - It is `running` only when every target is bound, so no client meets a port nobody listens on. Its health is told
+ *   beside that; what follows from it is the manager's business, but for a task that never ran.
  * - Its paths stay while its process lives, whatever the manager says.
  */
 
 export interface TaskKeeperOptions {
   runtime: Runtime;
   clock: Clock;
+  random(): number;
   log: Log;
   /** MESH_NODE of every task. */
   nodeName(): string;
   netnsPath(taskId: string): string;
   listeners(taskId: string): Promise<Listener[]>;
+  /** Numbers for a task's host mode ports that have none; those it has stay. */
+  pick(task: AssignedTask, had: readonly PickedPort[]): Promise<PickedPort[]>;
   /** A status changed. */
   onStatus(taskId: string, status: TaskStatus): void;
   /** A task's paths are needed no more. */
@@ -43,6 +50,8 @@ export interface TaskKeeper {
   /** Tasks whose paths have to be in the kernel. */
   shown(): AssignedTask[];
   shownTask(taskId: string): AssignedTask | undefined;
+  /** Numbers that tasks which are not over have picked. */
+  picked(): PickedPort[];
   /** Starts what waits and is built; `missing` tells why a task's paths are not there yet. */
   advance(missing: (taskId: string) => string | undefined): void;
   /** A task that ran in a netns of this name runs in one that nothing leads to any more. */
@@ -51,18 +60,6 @@ export interface TaskKeeper {
   /** Drops what was told through onForgotten. */
   forget(taskId: string): void;
   close(): void;
-}
-
-interface Entry {
-  task: AssignedTask;
-  assigned: boolean;
-  phase: 'waiting' | 'launching' | 'live' | 'ended';
-  status: TaskStatus;
-  shown: boolean;
-  stopped: boolean;
-  /** Why it is being ended although it is wanted. */
-  broken?: string;
-  cancel?: (() => void) | undefined;
 }
 
 /** First and longest pause between two looks for a task's listeners, ms. */
@@ -77,34 +74,55 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
   const entries = new Map<string, Entry>();
   let closed = false;
 
+  const prober = createProber({
+    clock,
+    random: options.random,
+    probe: (taskId, probe, timeout) => runtime.probe(taskId, probe, timeout),
+    onHealth(taskId, { health, said }) {
+      const entry = entries.get(taskId);
+      if (entry?.phase !== 'live') return;
+      if (health !== entry.note?.health) {
+        const { output: _, ...rest } = entry.note ?? { startedAt: clock.now() };
+        keep(entry, { ...rest, health, ...(said === '' ? {} : { output: said }) });
+      }
+      log.info({ task: taskId, service: entry.task.serviceName, health }, `health: ${said || 'probe succeeded'}`);
+      setStatus(entry, entry.status.state, { message: entry.status.state === 'running' ? said : entry.status.message });
+      // One that runs is drained first, by the manager; this one never took a connection.
+      if (health === 'unhealthy' && entry.status.state === 'starting') end(entry, `unhealthy: ${said}`);
+    },
+  });
+
   const setStatus = (entry: Entry, state: TaskState, rest: Partial<TaskStatus> = {}) => {
-    const { status } = entry;
-    const pid = rest.pid ?? status.pid;
-    const next: TaskStatus = {
-      state,
-      message: boundedText(rest.message ?? ''),
-      error: boundedText(rest.error ?? ''),
-      ...(pid === undefined ? {} : { pid }),
-      ...(rest.exitCode === undefined ? {} : { exitCode: rest.exitCode }),
-      since: state === status.state ? status.since : (rest.since ?? clock.now()),
-    };
-    if (
-      state === status.state &&
-      next.message === status.message &&
-      next.error === status.error &&
-      pid === status.pid
-    ) {
-      return;
-    }
+    const next = statusOf(entry, state, rest, clock.now());
+    if (sameValue(next, entry.status)) return;
     entry.status = next;
     options.onStatus(entry.task.id, next);
   };
 
   function add(task: AssignedTask, assigned: boolean): Entry {
-    const status: TaskStatus = { state: 'assigned', message: '', error: '', since: clock.now() };
-    const entry: Entry = { task, assigned, phase: 'waiting', status, shown: true, stopped: false };
+    const entry = newEntry(task, assigned, clock.now());
     entries.set(task.id, entry);
     return entry;
+  }
+
+  /** What the next agent finds. A disk that is full must not keep this one from what it does. */
+  function keep(entry: Entry, note: TaskNote): void {
+    entry.note = note;
+    try {
+      runtime.keep(entry.task.id, note);
+    } catch (thrown) {
+      log.warn({ task: entry.task.id }, messageOf(thrown));
+    }
+  }
+
+  /** Ends a task that is wanted but broken. */
+  function end(entry: Entry, why: string): void {
+    if (entry.stopped) return;
+    entry.broken = why;
+    entry.stopped = true;
+    entry.cancel?.();
+    prober.stop(entry.task.id);
+    runtime.stop(entry.task.id, entry.task.stopGracePeriod);
   }
 
   function live(entry: Entry, found: LiveTask): void {
@@ -112,7 +130,9 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
     entry.phase = 'live';
     entry.stopped ||= found.stopping;
     log.info({ task: entry.task.id, service: entry.task.serviceName, pid: found.pid }, 'task runs');
+    entry.note = found.note ?? entry.note;
     setStatus(entry, 'starting', { pid: found.pid });
+    if (!entry.stopped) prober.start(entry.task, entry.note);
     follow(entry);
     awaitListeners(entry, clock.monotonic(), POLL.first);
   }
@@ -120,6 +140,7 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
   function ended(entry: Entry, found: EndedTask): void {
     if (entry.phase === 'ended') return;
     entry.cancel?.();
+    prober.stop(entry.task.id);
     entry.phase = 'ended';
     const { state, ...rest } =
       entry.broken === undefined
@@ -143,14 +164,14 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
 
   /** Brings a task to where it is wanted, as far as that needs no look at the kernel. */
   function follow(entry: Entry): void {
-    const wanted = entry.assigned && entry.task.desired === 'running';
-    if (wanted) return;
+    if (isWanted(entry)) return;
     if (entry.phase === 'waiting') {
       entry.phase = 'ended';
       setStatus(entry, 'shutdown', { message: 'ended before it was started' });
       leave(entry, 0);
     } else if (entry.phase === 'live' && !entry.stopped) {
       entry.stopped = true;
+      prober.stop(entry.task.id);
       runtime.stop(entry.task.id, entry.task.stopGracePeriod);
     } else if (entry.phase === 'ended' && !entry.shown && !entry.assigned) {
       options.onForgotten(entry.task.id);
@@ -170,7 +191,8 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
           );
     if (closed || entry.phase !== 'live') return true;
     if (problem === undefined) {
-      setStatus(entry, 'running');
+      setStatus(entry, 'running', { message: entry.note?.output ?? '' });
+      prober.bound(id);
       return true;
     }
     const words = targets.map(({ protocol, port }) => `${port}/${protocol}`).join(', ');
@@ -194,17 +216,52 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
     );
   }
 
-  function launch(entry: Entry): void {
+  async function launch(entry: Entry): Promise<void> {
     const { task } = entry;
     entry.phase = 'launching';
     setStatus(entry, 'starting', { message: 'starting the process' });
-    runtime.start({ task, netnsPath: options.netnsPath(task.id), environment: { MESH_NODE: options.nodeName() } }).then(
-      (found) => (found.state === 'live' ? live(entry, found) : ended(entry, found)),
-      (thrown) => {
-        const exit = { error: messageOf(thrown), at: clock.now() };
-        ended(entry, { state: 'ended', task, exit, stopping: false });
-      },
-    );
+    try {
+      const ports = task.pick === undefined ? [] : await options.pick(task, []);
+      if (closed) return;
+      if (!isWanted(entry)) {
+        entry.phase = 'waiting';
+        follow(entry);
+        return;
+      }
+      entry.note = { startedAt: clock.now(), ports };
+      setStatus(entry, 'starting', { message: 'starting the process' });
+      const found = await runtime.start({
+        task,
+        netnsPath: options.netnsPath(task.id),
+        environment: { MESH_NODE: options.nodeName() },
+        note: entry.note,
+      });
+      if (found.state === 'live') live(entry, found);
+      else ended(entry, found);
+    } catch (thrown) {
+      const exit = { error: messageOf(thrown), at: clock.now() };
+      ended(entry, { state: 'ended', task, exit, stopping: false });
+    }
+  }
+
+  /** Follows a change of a task that runs already, whose process goes on as it is. */
+  async function adapt(entry: Entry, before: AssignedTask): Promise<void> {
+    const { task } = entry;
+    if (entry.phase !== 'live' || entry.stopped) return;
+    if (!sameValue(task.health, before.health)) {
+      prober.start(task, entry.note);
+      if (entry.status.state === 'running') prober.bound(task.id);
+      setStatus(entry, entry.status.state, { message: entry.status.message });
+    }
+    if (sameValue(task.pick, before.pick)) return;
+    try {
+      const ports = await options.pick(task, entry.note?.ports ?? []);
+      if (closed || entry.task !== task || entry.phase !== 'live') return;
+      keep(entry, { startedAt: clock.now(), ...entry.note, ports });
+      setStatus(entry, entry.status.state, { message: entry.status.message });
+    } catch (thrown) {
+      log.error({ task: task.id }, `no host port could be picked: ${messageOf(thrown)}`);
+    }
   }
 
   runtime.onEnd((found) => {
@@ -220,9 +277,11 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
         follow(add(task, true));
         continue;
       }
+      const before = entry.task;
       entry.task = task;
       entry.assigned = true;
       follow(entry);
+      void adapt(entry, before);
     }
     for (const id of removed) {
       const entry = entries.get(id);
@@ -246,7 +305,9 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
           continue;
         }
         entry.phase = 'live';
+        entry.note = process.note;
         setStatus(entry, 'starting', { pid: process.pid });
+        if (!entry.stopped) prober.start(entry.task, entry.note);
         const since = clock.monotonic();
         const first = look(entry, since).catch(() => false);
         looks.push(
@@ -271,22 +332,21 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
       const entry = entries.get(taskId);
       return entry?.shown ? entry.task : undefined;
     },
+    picked: () => [...entries.values()].flatMap(({ phase, note }) => (phase === 'ended' ? [] : (note?.ports ?? []))),
     advance(missing) {
       for (const entry of entries.values()) {
         if (entry.phase !== 'waiting' || !entry.shown || entry.task.desired !== 'running') continue;
         const reason = missing(entry.task.id);
-        if (reason === undefined) launch(entry);
+        if (reason === undefined) void launch(entry);
         else setStatus(entry, 'assigned', { message: `waiting for its network: ${reason}` });
       }
     },
     netnsMade(netns) {
       for (const entry of entries.values()) {
         if (entry.phase !== 'live' || entry.stopped || taskNetns(entry.task.id) !== netns) continue;
-        entry.broken = 'its network namespace was deleted by somebody else';
-        entry.stopped = true;
-        entry.cancel?.();
-        log.error({ task: entry.task.id }, `${entry.broken}: ending the task, the manager makes another`);
-        runtime.stop(entry.task.id, entry.task.stopGracePeriod);
+        const why = 'its network namespace was deleted by somebody else';
+        log.error({ task: entry.task.id }, `${why}: ending the task, the manager makes another`);
+        end(entry, why);
       }
     },
     statuses: () =>
@@ -299,6 +359,7 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
     },
     close() {
       closed = true;
+      prober.close();
       for (const entry of entries.values()) entry.cancel?.();
     },
   };

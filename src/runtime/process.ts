@@ -135,7 +135,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     await makeTaskDir(dir);
     const found = look(task, dir);
     if (found !== undefined) return found.state === 'live' ? afterExec(task, dir) : found;
-    if (launch.note !== undefined) writeTaskFile(dir, 'note.json', launch.note);
+    if (launch.note !== undefined) writeTaskFile(dir, 'note.json', launch.note, { sync: false });
     writeTaskFile(dir, 'task.json', { task, environment: launch.environment, bootId: bootId() });
     await boundLog(dir);
     const shim = await spawnShim(launch, dir);
@@ -259,7 +259,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       });
     },
 
-    keep: (taskId, note) => writeTaskFile(dirOf(taskId), 'note.json', note),
+    keep: (taskId, note) => writeTaskFile(dirOf(taskId), 'note.json', note, { sync: false }),
 
     async probe(taskId, probe, timeout) {
       const entry = watched.get(taskId);

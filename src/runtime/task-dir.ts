@@ -78,14 +78,14 @@ function readJson<T>(
   }
 }
 
-/** Whole or not at all, also after a power cut. */
-export function writeTaskFile(dir: string, name: string, value: unknown): void {
+/** Whole or not at all, also after a power cut, unless `sync` is false: then after the end of this process only. */
+export function writeTaskFile(dir: string, name: string, value: unknown, { sync = true } = {}): void {
   const path = join(dir, name);
   try {
     const fd = openSync(`${path}.new`, 'w', 0o600);
     try {
       writeSync(fd, `${JSON.stringify(value)}\n`);
-      fsyncSync(fd);
+      if (sync) fsyncSync(fd);
     } finally {
       closeSync(fd);
     }
