@@ -22,7 +22,7 @@ export async function apply(context: Context, files: string[], options: ApplyOpt
   return report(context, reply.services, options);
 }
 
-/** Tells what became of services, then follows them; shared with `service scale`. */
+/** Tells what became of services, then follows them; shared with `service scale` and `update`. */
 export async function report(
   context: Context,
   services: readonly AppliedService[],
@@ -31,6 +31,8 @@ export async function report(
   const { io, format } = context;
   if (format === 'table')
     io.out(services.map((service) => `${appliedText(service, options.dryRun === true)}\n`).join(''));
+  for (const { name, warnings } of services)
+    for (const warning of warnings) io.err(clean(`meshctl: warning: service ${name}: ${warning}`).concat('\n'));
   const follows = options.dryRun !== true && options.detach !== true && services.length > 0;
   const end = follows ? await follow(context, services, options.timeout) : undefined;
   if (format === 'json') {

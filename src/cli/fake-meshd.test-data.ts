@@ -13,6 +13,7 @@ import {
   type Service,
   type ServiceSpec,
   type Task,
+  type TaskPort,
   type WatchEvent,
 } from '../rpc/gen/mesh.ts';
 import { type Handlers, implement, startServer } from '../rpc/server.ts';
@@ -27,6 +28,10 @@ export interface FakeMeshd {
   answers: NodeAnswer[];
   calls: { name: string; request: unknown }[];
   info: InfoReply;
+  /** What a person should know of every service that is applied or updated. */
+  warnings: string[];
+  /** Numbers that nodes picked for every host mode port without one. */
+  picked: TaskPort[];
   /** Sends an event to everyone who watches. */
   tell(event: WatchEvent): void;
   /** Breaks every watch, as a manager that restarts does. */
@@ -46,6 +51,8 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
     answers: [],
     nodes: ['node1', 'node2'].map((name, index) => aNode({ id: `n${index + 1}`, name, number: index + 1 })),
     calls: [],
+    warnings: [],
+    picked: [],
     info: anInfo(options.manager === false ? ['agent'] : ['manager', 'agent']),
     tell: (event) => {
       for (const watcher of watchers) watcher(event);
@@ -78,7 +85,7 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
           name,
           action: known ? 'updated' : 'created',
           changes: known ? ['replicas 1 → 3'] : [],
-          warnings: [],
+          warnings: fake.warnings,
         };
       });
       if (!request.dryRun) for (const spec of request.services) fake.onApply(spec);
@@ -96,7 +103,7 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
           name: service,
           action: 'updated',
           changes: [`replicas ${found.spec.replicas} → ${replicas}`],
-          warnings: [],
+          warnings: fake.warnings,
         };
       });
       return { services, revision: 3 };
@@ -157,10 +164,10 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
       const found = fake.services.find(({ name }) => name === request.service);
       if (found === undefined)
         throw new MeshError('not-found', `there is no service ${request.service}; see meshctl service ls`);
-      return {
-        services: [{ id: found.id, name: found.name, action: 'updated', changes: ['ports changed'], warnings: [] }],
-        revision: 2,
-      };
+      if (found.spec !== undefined) fake.onApply({ ...found.spec, replicas: request.replicas ?? found.spec.replicas });
+      const changes = ['ports changed'];
+      const { warnings } = fake;
+      return { services: [{ id: found.id, name: found.name, action: 'updated', changes, warnings }], revision: 2 };
     },
     async listPorts() {
       return {
@@ -170,7 +177,7 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
             serviceName: service.name,
             port,
             degraded: service.degraded,
-            tasks: [],
+            tasks: port.mode === 'host' && port.published === undefined ? fake.picked : [],
           })),
         ),
       };

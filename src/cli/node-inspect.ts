@@ -5,8 +5,9 @@ import { nodeRow } from './node-text.ts';
 import { pickAll } from './pick.ts';
 import { renderDetails } from './table.ts';
 
-export async function nodeInspect(context: Context, names: string[]): Promise<number> {
-  const { io, format } = context;
+/** `meshctl node inspect NODE…`: JSON unless asked for something to read, as in Docker. */
+export async function nodeInspect(context: Context, names: string[], options: { pretty?: boolean }): Promise<number> {
+  const { io, asked } = context;
   const { control, local } = await context.api();
   const [{ nodes }, { nodeId }] = await Promise.all([control.listNodes({}), local.info({})]);
   const { found, status } = pickAll(
@@ -16,7 +17,7 @@ export async function nodeInspect(context: Context, names: string[]): Promise<nu
     names.map((name) => (name === 'self' ? nodeId : name)),
   );
   const rows = found.map((node) => nodeRow(node, nodeId));
-  if (format === 'json') io.out(renderJson(rows));
+  if (options.pretty !== true && asked !== 'table') io.out(renderJson(rows));
   else {
     const texts = rows.map((row) =>
       renderDetails({

@@ -4,6 +4,7 @@ import { DEFAULT_HOST } from './api.ts';
 import type { ApplyOptions } from './apply.ts';
 import type { Context } from './context.ts';
 import type { NodeUpdateOptions } from './node-update.ts';
+import type { ServiceUpdateOptions } from './service-update.ts';
 import { VERSION } from './version.ts';
 
 /** Runs one verb with a context made of the global options; what it returns is the exit status. */
@@ -31,6 +32,7 @@ export function buildProgram(
   example(program, 'meshctl apply service.yaml', 'meshctl service ls', 'meshctl service scale web=5');
 
   const quiet = ['-q, --quiet', 'print ids only'] as const;
+  const pretty = ['--pretty', 'something to read instead of JSON'] as const;
   const detach = ['-d, --detach', 'return at once, do not wait for the tasks'] as const;
   const timeout = [
     '--timeout <duration>',
@@ -62,7 +64,7 @@ export function buildProgram(
   );
 
   const service = example(
-    program.command('service').description('list, look at, scale and remove services'),
+    program.command('service').description('list, look at, update, scale and remove services'),
     'meshctl service ls',
   );
   example(
@@ -88,12 +90,37 @@ export function buildProgram(
   example(
     service
       .command('inspect')
-      .description('show services in full')
+      .description('show services in full, as JSON')
       .argument('<service...>', 'names, ids or starts of ids')
-      .action((names: string[]) =>
-        run(async (context) => (await import('./service-inspect.ts')).serviceInspect(context, names)),
+      .option(...pretty)
+      .action((names: string[], options) =>
+        run(async (context) => (await import('./service-inspect.ts')).serviceInspect(context, names, options)),
       ),
+    'meshctl service inspect --pretty web',
     'meshctl service inspect web',
+  );
+  example(
+    service
+      .command('update')
+      .description('change ports or the number of tasks of a service, or replace its tasks')
+      .argument('<service>', 'name, id or start of an id')
+      .option(
+        '--publish-add <port>',
+        'publish a port, or change one: 8080:80/udp, or target=80,… (repeatable)',
+        several,
+      )
+      .option('--publish-rm <port>', 'no longer publish this port of the tasks: 80, 53/udp (repeatable)', several)
+      .option('--force', 'replace every task, though nothing about them changed')
+      .option('--replicas <n>', 'number of tasks')
+      .option(...detach)
+      .option(...timeout)
+      .action((name: string, options: ServiceUpdateOptions) =>
+        run(async (context) => (await import('./service-update.ts')).serviceUpdate(context, name, options)),
+      ),
+    'meshctl service update --publish-add 8081:80 web',
+    'meshctl service update --publish-add published=53,target=53,protocol=udp,mode=host dns',
+    'meshctl service update --publish-rm 80 web',
+    'meshctl service update --force web',
   );
   example(
     service
@@ -117,6 +144,16 @@ export function buildProgram(
     'meshctl service rm web',
   );
 
+  const port = example(program.command('port').description('list published ports'), 'meshctl port ls');
+  example(
+    port
+      .command('ls')
+      .alias('list')
+      .description('every published port, its service, and the nodes where it is not as declared')
+      .action(() => run(async (context) => (await import('./port-ls.ts')).portLs(context))),
+    'meshctl port ls',
+  );
+
   const node = example(
     program.command('node').description('list, look at, change and remove nodes'),
     'meshctl node ls',
@@ -133,11 +170,13 @@ export function buildProgram(
   example(
     node
       .command('inspect')
-      .description('show nodes in full')
+      .description('show nodes in full, as JSON')
       .argument('<node...>', 'names, ids or starts of ids; self is this one')
-      .action((names: string[]) =>
-        run(async (context) => (await import('./node-inspect.ts')).nodeInspect(context, names)),
+      .option(...pretty)
+      .action((names: string[], options) =>
+        run(async (context) => (await import('./node-inspect.ts')).nodeInspect(context, names, options)),
       ),
+    'meshctl node inspect --pretty self',
     'meshctl node inspect self',
   );
   example(

@@ -1,6 +1,6 @@
 import type { Node, Service, Task, WatchEvent } from '../rpc/gen/mesh.ts';
 import { clean, truncate } from './table.ts';
-import { hasEnded, isOrdinary, taskName, troubleOf } from './task-text.ts';
+import { hasEnded, isOrdinary, stateText, taskName, troubleOf } from './task-text.ts';
 
 /** What the watch has told so far. */
 export interface Seen {
@@ -33,7 +33,7 @@ export interface ServiceProgress {
   name: string;
   /** Tasks there should be. */
   wanted: number;
-  /** Tasks of the service's generation that run, or ran to their end as they should. */
+  /** Tasks of the service's generation that run and are healthy where they are asked, or ran to their end as they should. */
   running: number;
   /** Tasks that are on their way out of a node that can still say so. */
   leaving: number;
@@ -54,6 +54,9 @@ export function progressOf(seen: Seen, serviceId: string): ServiceProgress {
   const condition = service.spec?.restart?.condition ?? 'any';
   const live = tasks.filter((task) => task.desired === 'running' && !hasEnded(task));
   const isNew = (task: Task) => task.generation === service.taskGeneration;
+  // As the manager sees it (src/decide/serve.ts): a task with a healthcheck takes clients when it is healthy.
+  const serves = ({ status }: Task) =>
+    status?.state === 'running' && (service.spec?.health === undefined || status.health === 'healthy');
   // Of a slot the task of the new generation is shown while it takes over. A slot without a live task shows its newest
   // dead one: that is where the reason is.
   const rank = (task: Task) => Number(live.includes(task)) * 2 + Number(isNew(task));
@@ -77,7 +80,7 @@ export function progressOf(seen: Seen, serviceId: string): ServiceProgress {
   const finished = slots.filter(
     (task) => isNew(task) && task.status?.state === 'complete' && condition !== 'any',
   ).length;
-  const running = live.filter((task) => isNew(task) && task.status?.state === 'running').length + finished;
+  const running = live.filter((task) => isNew(task) && serves(task)).length + finished;
   const leaving = tasks.filter(
     (task) => task.desired !== 'running' && !hasEnded(task) && seen.nodes.get(task.nodeId ?? '')?.state === 'ready',
   ).length;
@@ -85,7 +88,8 @@ export function progressOf(seen: Seen, serviceId: string): ServiceProgress {
     condition === 'none' ? slots.find((task) => isNew(task) && task.status?.state === 'failed') : undefined;
   const lines = Array.from({ length: wanted }, (_, index) => {
     const task = slots[index];
-    return lineOf(task, task === undefined || isNew(task), lastEnd(task, tasks), index + 1, wanted);
+    const up = task !== undefined && isNew(task) && serves(task);
+    return lineOf(task, up, task === undefined || isNew(task), lastEnd(task, tasks), `${index + 1}/${wanted}`);
   });
   return {
     name: service.name,
@@ -114,18 +118,18 @@ function lastEnd(task: Task | undefined, tasks: readonly Task[]): string {
 
 function lineOf(
   task: Task | undefined,
+  running: boolean,
   isNew: boolean,
   lastEnd: string,
-  index: number,
-  wanted: number,
+  number: string,
 ): ServiceProgress['lines'][number] {
-  const state = task?.status?.state ?? 'new';
+  const state = task === undefined ? 'new' : stateText(task);
   const where = task === undefined || task.nodeName === '' ? '' : ` on ${task.nodeName}`;
   const own = task === undefined ? '' : clean(troubleOf(task));
   const reason = own === '' ? lastEnd : own;
   const said = own !== '' ? `: ${own}` : lastEnd === '' ? '' : `, the one before: ${lastEnd}`;
-  const text = `${index}/${wanted}: ${state}${where}${isNew ? '' : ', to be replaced'}${said}`;
-  return { text, running: isNew && state === 'running', reason, trouble: isOrdinary(reason) ? '' : reason };
+  const text = `${number}: ${state}${where}${isNew ? '' : ', to be replaced'}${said}`;
+  return { text, running, reason, trouble: isOrdinary(reason) ? '' : reason };
 }
 
 /** The lines a terminal shows: everything for up to `room` tasks, else those that do not run yet. */

@@ -26,8 +26,8 @@ describe('arguments', () => {
   test.each([
     [['servce', 'ls'], /^meshctl: unknown command 'servce' \(Did you mean service\?\)\nSee `meshctl --help`\.\n$/],
     [['ps'], /^meshctl: unknown command 'ps' \(Did you mean `meshctl service ps`\?\)\n/],
-    [['ls'], /Did you mean `meshctl service ls` or `meshctl node ls`\?/],
-    [['service', 'update', 'web'], /Did you mean `meshctl apply FILE` or `meshctl node update`\?/],
+    [['ls'], /Did you mean `meshctl service ls` or `meshctl port ls` or `meshctl node ls`\?/],
+    [['update', 'web'], /Did you mean `meshctl apply FILE` or `meshctl service update` or `meshctl node update`\?/],
     [['service', 'create'], /Did you mean `meshctl apply FILE`\?/],
     [['service', 'scael', 'a=1'], /Did you mean scale\?/],
     [['service', 'ls', '--quite'], /unknown option '--quite' \(Did you mean --quiet\?\)/],
@@ -39,6 +39,27 @@ describe('arguments', () => {
     [['service', 'scale', 'web=-1'], /is not SERVICE=N/],
     [['service', 'scale', 'web=99999'], /more than the 10000/],
     [['service', 'scale', 'web=1', 'web=2'], /web is given twice/],
+    [['service', 'update', 'web'], /nothing to change; give --publish-add PORT, --publish-rm PORT, --force or/],
+    [['service', 'update', '--image', 'nginx', 'web'], /unknown option '--image'/],
+    [['service', 'update', '--replicas', 'many', 'web'], /--replicas "many" is not a number of tasks; choose one of/],
+    [['service', 'update', '--replicas', '10001', 'web'], /choose one of 0-10000/],
+    [
+      ['service', 'update', '--publish-add', '80:', 'web'],
+      /--publish-add "80:": target port "" is not a number; write/,
+    ],
+    [['service', 'update', '--publish-add', 'target=80,mode=hots', 'web'], /mode "hots" is unknown; choose ingress or/],
+    [['service', 'update', '--publish-add', 'published=80', 'web'], /does not say which port inside the task; add/],
+    [
+      ['service', 'update', '--publish-add', 'target=80,policy=local', 'web'],
+      /"policy" is not part of a port; write it/,
+    ],
+    [['service', 'update', '--publish-add', 'target=80,udp', 'web'], /"udp" is not KEY=VALUE/],
+    [
+      ['service', 'update', '--publish-rm', '8080:80', 'web'],
+      /names a published port, but .*; write it like 80, 80\/udp/,
+    ],
+    [['service', 'update', '--publish-rm', 'http', 'web'], /target port "http" is not a number/],
+    [['port', 'ls', 'web'], /too many arguments/],
     [['node', 'update', '--label-add', 'a b=c', 'n'], /"a b=c" is not a label; write it like zone=a/],
     [['node', 'update', '--availability', 'gone', 'n'], /Allowed choices are active, pause, drain/],
     [['apply', '--timeout', 'soon', 'x'], /Write a duration such as 90s or 5m/],
@@ -82,6 +103,8 @@ _meshctl; printf '%s\\n' "\${COMPREPLY[@]}"`;
   test('bash', () => {
     expect(offered('ser')).toEqual(['service']);
     expect(offered('service', 's')).toEqual(['scale']);
+    expect(offered('service', 'update', '--publish')).toEqual(['--publish-add', '--publish-rm']);
+    expect(offered('port', '')).toEqual(['ls', '--help']);
     expect(offered('--format', 'json', 'node', 'up')).toEqual(['update']);
     expect(offered('service', 'ls', '--q')).toEqual(['--quiet']);
     expect(offered('service', 'ls', '--fo')).toEqual(['--format']);
@@ -99,7 +122,7 @@ _meshctl; printf '%s\\n' "\${COMPREPLY[@]}"`;
     }
     expect(completion(program, 'zsh')).toMatch(/^autoload -U \+X bashcompinit/);
     expect(completion(program, 'fish')).toContain(
-      'complete -c meshctl -n "__fish_seen_subcommand_from service; and not __fish_seen_subcommand_from ls ps inspect scale rm" -a "ls ps inspect scale rm"',
+      'complete -c meshctl -n "__fish_seen_subcommand_from service; and not __fish_seen_subcommand_from ls ps inspect update scale rm" -a "ls ps inspect update scale rm"',
     );
   });
 });

@@ -17,9 +17,11 @@ export async function runMeshctl(args: readonly string[], io: Io): Promise<numbe
   const program = buildProgram(
     async (verb) => {
       const { host, format } = program.opts<{ host: string; format: Format }>();
+      const asked = program.getOptionValueSource('format') === 'cli' ? format : undefined;
       const context: Context = {
         io,
         format,
+        asked,
         api() {
           connection ??= import('./api.ts').then(({ connect }) => connect(host));
           return connection;
@@ -38,8 +40,10 @@ export async function runMeshctl(args: readonly string[], io: Io): Promise<numbe
             .replace(/^error: /, '')
             .split('\n');
           const unknown = /^unknown command '([^']+)'$/.exec(first)?.[1];
-          const elsewhere = unknown === undefined || rest.length > 0 ? '' : whereElse(program, unknown);
-          complain([first, ...rest].join(' ') + elsewhere);
+          // What is done with a manifest here is known better than what is spelled alike.
+          const known = unknown !== undefined && BY_MANIFEST.includes(unknown);
+          const elsewhere = unknown === undefined || (rest.length > 0 && !known) ? '' : whereElse(program, unknown);
+          complain((known ? first : [first, ...rest].join(' ')) + elsewhere);
           io.err('See `meshctl --help`.\n');
         },
         getOutHelpWidth: () => Math.min(io.columns, 110),
@@ -77,7 +81,7 @@ export async function runMeshctl(args: readonly string[], io: Io): Promise<numbe
   return status;
 }
 
-/** Verbs that Docker has and meshd does not need, for services change by their manifest. */
+/** Verbs that Docker has and meshd does not need, for services are made and changed by their manifest. */
 const BY_MANIFEST = ['create', 'update', 'deploy', 'stack', 'up', 'rollback'];
 
 /** `meshctl ps` is `meshctl service ps`: where a verb may be found that is not where it was looked for. */

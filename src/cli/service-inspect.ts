@@ -1,39 +1,45 @@
+import { specFromWire } from '../rpc/convert-spec.ts';
+import type { PublishedPort, Service } from '../rpc/gen/mesh.ts';
 import type { Context } from './context.ts';
 import { renderJson } from './json.ts';
 import { pickAll } from './pick.ts';
-import { commandText, portsText } from './service-text.ts';
-import { renderDetails } from './table.ts';
+import { conditionRow } from './port-text.ts';
+import { renderService } from './service-pretty.ts';
 
-export async function serviceInspect(context: Context, names: string[]): Promise<number> {
-  const { io, format } = context;
-  const { services } = await (await context.api()).control.listServices({});
+/** `meshctl service inspect SERVICE…`: JSON unless asked for something to read, as in Docker. */
+export async function serviceInspect(
+  context: Context,
+  names: string[],
+  options: { pretty?: boolean },
+): Promise<number> {
+  const { io, asked } = context;
+  const { control } = await context.api();
+  const [{ services }, { ports }] = await Promise.all([control.listServices({}), control.listPorts({})]);
   const { found, status } = pickAll(io, 'service', services, names);
-  if (format === 'json') {
-    io.out(renderJson(found));
-    return status;
-  }
-  const texts = found.map(({ spec, ...service }) =>
-    renderDetails({
-      id: service.id,
-      name: service.name,
-      mode: spec?.mode,
-      replicas: `${service.running}/${service.desired} running`,
-      command: commandText(spec?.command ?? []),
-      'working dir': spec?.workingDir,
-      user: spec?.user,
-      ports: portsText(spec?.ports ?? []) || undefined,
-      constraints:
-        spec?.constraints.map(({ key, operator, value }) => `${key} ${operator} ${value}`).join(', ') || undefined,
-      restart: spec?.restart?.condition,
-      'stop grace period': `${(spec?.stopGracePeriod ?? 0) / 1000} s`,
-      created: new Date(service.createdAt).toISOString(),
-      updated: new Date(service.updatedAt).toISOString(),
-      version: service.version,
-      'task generation': service.taskGeneration,
-      environment: spec?.environment,
-      labels: spec?.labels,
-    }),
-  );
-  io.out(texts.join('\n'));
+  const whole = found.map((service) => ({
+    service,
+    spec: specFromWire(service.spec!),
+    ports: ports.filter(({ serviceId }) => serviceId === service.id),
+  }));
+  if (options.pretty !== true && asked !== 'table') io.out(renderJson(whole.map(inspectRow)));
+  else io.out(whole.map(({ service, spec, ports }) => renderService(service, spec, ports)).join('\n'));
   return status;
+}
+
+function inspectRow({ service, spec, ports }: { service: Service; spec: object; ports: PublishedPort[] }) {
+  const { degraded, ...rest } = service;
+  return {
+    ...rest,
+    spec,
+    degraded: degraded.map(conditionRow),
+    picked: ports.flatMap(({ port, tasks }) =>
+      tasks.map(({ taskId, nodeName, published }) => ({
+        target: port?.target,
+        protocol: port?.protocol,
+        published,
+        node: nodeName,
+        taskId,
+      })),
+    ),
+  };
 }

@@ -1,30 +1,51 @@
 import type { PortSpec, Service } from '../rpc/gen/mesh.ts';
-import { renderTable, truncate } from './table.ts';
+import { conditionRow } from './port-text.ts';
+import { clean, renderTable, truncate } from './table.ts';
 
-/** `*:8080->80/tcp, *:9000-9009->90-99/udp`, runs of ports as one; a port without number waits for the manager. */
+/**
+ * `*:8080->80/tcp, 10.0.0.1:9000-9009->90-99/udp, *:81->81/tcp (host)`, runs of ports as one; a port without number waits
+ * for the manager, or in mode host for the nodes.
+ */
 export function portsText(ports: readonly PortSpec[]): string {
-  const runs: { published: number | undefined; target: number; protocol: string; length: number }[] = [];
+  const runs: {
+    published: number | undefined;
+    target: number;
+    protocol: string;
+    mode: string;
+    at: string;
+    length: number;
+  }[] = [];
   const sorted = [...ports].sort(
     (a, b) => a.protocol.localeCompare(b.protocol) || (a.published ?? 0) - (b.published ?? 0) || a.target - b.target,
   );
-  for (const { published, target, protocol } of sorted) {
+  for (const { published, target, protocol, mode, addresses } of sorted) {
+    const at = whereText(addresses);
     const run = runs.at(-1);
     const follows =
       run !== undefined &&
       run.protocol === protocol &&
+      run.mode === mode &&
+      run.at === at &&
       run.target + run.length === target &&
       run.published !== undefined &&
       run.published + run.length === published;
     if (follows) run.length++;
-    else runs.push({ published, target, protocol, length: 1 });
+    else runs.push({ published, target, protocol, mode, at, length: 1 });
   }
   const span = (first: number, length: number) => (length === 1 ? `${first}` : `${first}-${first + length - 1}`);
   return runs
-    .map(({ published, target, protocol, length }) => {
+    .map(({ published, target, protocol, mode, at, length }) => {
       const from = published === undefined ? '(auto)' : span(published, length);
-      return `*:${from}->${span(target, length)}/${protocol}`;
+      return `${at}:${from}->${span(target, length)}/${protocol}${mode === 'host' ? ' (host)' : ''}`;
     })
     .join(', ');
+}
+
+/** The local addresses a port answers on, as Docker writes one; of several the first. */
+function whereText([first, ...more]: readonly string[]): string {
+  if (first === undefined) return '*';
+  const address = first.replace(/\/(32|128)$/, '');
+  return `${address.includes(':') ? `[${address}]` : address}${more.length === 0 ? '' : ',…'}`;
 }
 
 /** A command as one would type it. */
@@ -44,15 +65,21 @@ export function serviceRow(service: Service) {
     command: spec?.command ?? [],
     ports: spec?.ports ?? [],
     labels: spec?.labels ?? {},
+    degraded: service.degraded.map(conditionRow),
   };
 }
 
+/** As `docker service ls`; what is not as declared follows below the table. */
 export function renderServices(services: readonly Service[]): string {
-  return renderTable(
+  const table = renderTable(
     ['ID', 'NAME', 'MODE', 'REPLICAS', 'COMMAND', 'PORTS'],
     services.map((service) => {
       const row = serviceRow(service);
       return [row.id, row.name, row.mode, row.replicas, truncate(commandText(row.command), 40), portsText(row.ports)];
     }),
   );
+  const degraded = services.flatMap(({ name, degraded }) =>
+    degraded.map(({ nodeName, message }) => clean(`${name}: degraded on ${nodeName}: ${message}`).concat('\n')),
+  );
+  return table + degraded.join('');
 }

@@ -1,5 +1,6 @@
 import type { InfoReply, StatusReply } from '../rpc/gen/mesh.ts';
 import { ageText } from './age.ts';
+import type { Api } from './api.ts';
 import type { Context } from './context.ts';
 import { renderJson } from './json.ts';
 import { renderDetails } from './table.ts';
@@ -8,17 +9,25 @@ import { renderDetails } from './table.ts';
 export async function status({ io, format, api }: Context): Promise<number> {
   const { control, local } = await api();
   const info = await local.info({});
-  const cluster = info.roles.includes('manager') ? await control.status({}) : undefined;
+  const cluster = info.roles.includes('manager') ? await clusterStatus(control) : undefined;
   io.out(format === 'json' ? renderJson([statusRow(info, cluster)]) : renderStatus(info, cluster, io.now()));
   return 0;
 }
 
-export function statusRow(info: InfoReply, cluster: StatusReply | undefined) {
+/** What the manager says of the cluster, and how many published ports are somewhere not what was declared. */
+type ClusterStatus = StatusReply & { degradedPorts: number };
+
+async function clusterStatus(control: Api['control']): Promise<ClusterStatus> {
+  const [reply, { ports }] = await Promise.all([control.status({}), control.listPorts({})]);
+  return { ...reply, degradedPorts: ports.filter(({ degraded }) => degraded.length > 0).length };
+}
+
+export function statusRow(info: InfoReply, cluster: ClusterStatus | undefined) {
   const { nodeId, nodeName, ...rest } = info;
   return { id: nodeId, name: nodeName, ...rest, ...(cluster === undefined ? {} : { cluster }) };
 }
 
-export function renderStatus(info: InfoReply, cluster: StatusReply | undefined, now: number): string {
+export function renderStatus(info: InfoReply, cluster: ClusterStatus | undefined, now: number): string {
   const { counters } = info;
   const where = info.manager === '' ? '' : ` ${info.manager}`;
   return renderDetails({
@@ -38,6 +47,9 @@ export function renderStatus(info: InfoReply, cluster: StatusReply | undefined, 
         ? undefined
         : `${cluster.clusterId}, revision ${cluster.revision}: ${cluster.services} services, ` +
           `${cluster.tasksRunning}/${cluster.tasksDesired} tasks, ${cluster.nodesReady}/${cluster.nodes} nodes ready`,
+    'published ports': cluster?.degradedPorts
+      ? `${cluster.degradedPorts} degraded; see \`meshctl port ls\``
+      : undefined,
     conditions: info.conditions.length === 0 ? undefined : info.conditions.join('; '),
   });
 }

@@ -1,4 +1,4 @@
-import type { Task } from '../rpc/gen/mesh.ts';
+import type { PortSpec, Task } from '../rpc/gen/mesh.ts';
 import { ageText } from './age.ts';
 import { commandText, portsText } from './service-text.ts';
 import { renderTable, truncate } from './table.ts';
@@ -27,13 +27,31 @@ const UNFINISHED = new Set(['new', 'pending', 'assigned', 'starting', 'failed'])
 
 /** What is wrong with a task, or why it is not further, in words. */
 export function troubleOf(task: Task): string {
-  const { state = '', error = '', message = '' } = task.status ?? {};
+  const { state = '', error = '', message = '', health } = task.status ?? {};
   if (error !== '') return error;
-  return UNFINISHED.has(state) ? message : '';
+  const ailing = state === 'running' && (health === 'starting' || health === 'unhealthy');
+  return ailing || UNFINISHED.has(state) ? message : '';
 }
 
 /** What an agent says of every task that starts, until it has had its time: no trouble yet. */
 export const isOrdinary = (trouble: string): boolean => /^(starting the process|waiting for \d.*)$/.test(trouble);
+
+/** The ports of a task, with the numbers its node picked for those in mode host that have none. */
+function portsOf({ ports, status }: Task): PortSpec[] {
+  return ports.map((port) => {
+    const picked = status?.ports.find(({ protocol, target }) => protocol === port.protocol && target === port.target);
+    return port.mode !== 'host' || port.published !== undefined || picked === undefined
+      ? port
+      : { ...port, published: picked.published };
+  });
+}
+
+/** `running (healthy)` of a task with a healthcheck, in Docker's words. */
+export function stateText({ status }: Task): string {
+  const { state = 'new', health } = status ?? {};
+  if (state !== 'running' || health === undefined) return state;
+  return `${state} (${health === 'starting' ? 'health: starting' : health})`;
+}
 
 export function taskRow(task: Task) {
   const { status } = task;
@@ -47,6 +65,7 @@ export function taskRow(task: Task) {
     command: task.command,
     desired: task.desired,
     state: status?.state ?? 'new',
+    health: status?.health ?? null,
     since: status?.since ?? 0,
     message: status?.message ?? '',
     error: status?.error ?? '',
@@ -55,7 +74,7 @@ export function taskRow(task: Task) {
     restarts: task.restarts,
     generation: task.generation,
     addresses: task.addresses,
-    ports: task.ports,
+    ports: portsOf(task),
     createdAt: task.createdAt,
   };
 }
@@ -67,16 +86,16 @@ export function renderTasks(tasks: readonly Task[], now: number): string {
     const name = taskName(task);
     const shown = name === previous ? ` \\_ ${name}` : name;
     previous = name;
-    const { state = 'new', since = 0 } = task.status ?? {};
+    const { since = 0 } = task.status ?? {};
     return [
       task.id,
       shown,
       truncate(commandText(task.command), 30),
       task.nodeName,
       capital(task.desired),
-      `${capital(state)} ${ageText(now - since)} ago`,
+      `${capital(stateText(task))} ${ageText(now - since)} ago`,
       truncate(troubleOf(task), 80),
-      hasEnded(task) ? '' : portsText(task.ports),
+      hasEnded(task) ? '' : portsText(portsOf(task)),
     ];
   });
   return renderTable(['ID', 'NAME', 'COMMAND', 'NODE', 'DESIRED STATE', 'CURRENT STATE', 'ERROR', 'PORTS'], rows);

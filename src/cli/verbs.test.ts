@@ -98,7 +98,7 @@ describe('listings', () => {
   });
 
   test('by id, by the start of an id, and what is not there', async () => {
-    expect((await meshctl(['service', 'inspect', 's-w'])).stdout).toMatch(/^id: +s-web\nname: +web\n/);
+    expect((await meshctl(['service', 'inspect', '--pretty', 's-w'])).stdout).toMatch(/^ID: +s-web\nName: +web\n/);
     const unclear = await meshctl(['service', 'inspect', 's-']);
     expect([unclear.status, unclear.stderr]).toEqual([
       1,
