@@ -2,7 +2,7 @@ import { MeshError } from '../base/errors.ts';
 import type { Service } from '../model/cluster.ts';
 import { sameValue } from '../model/equality.ts';
 import { type PortSpec, portKey, publishedKey, type ServiceSpec } from '../model/spec.ts';
-import { AUTOMATIC_PORTS, allocatePort } from './allocate.ts';
+import { AUTOMATIC_PORTS, allocatePort, isAutomatic } from './allocate.ts';
 import { changesOf, portName } from './changes.ts';
 
 /** What storing a spec would mean, decided against the services that are stored now. */
@@ -157,8 +157,4 @@ function choosePorts(
       `no automatic ${port.protocol} port is left in ${AUTOMATIC_PORTS.from}-${AUTOMATIC_PORTS.to}; name a published port for target ${port.target}`,
     );
   });
-}
-
-function isAutomatic(port: number | undefined): boolean {
-  return port !== undefined && port >= AUTOMATIC_PORTS.from && port <= AUTOMATIC_PORTS.to;
 }

@@ -6,6 +6,10 @@ import { BLOCK_SLOT, NODE_NUMBER_LIMIT } from '../model/names.ts';
 /** Automatic published ports, as in Swarm. */
 export const AUTOMATIC_PORTS = { from: 30_000, to: 32_767 } as const;
 
+export function isAutomatic(port: number | undefined): boolean {
+  return port !== undefined && port >= AUTOMATIC_PORTS.from && port <= AUTOMATIC_PORTS.to;
+}
+
 /** The block of a node in a subnet; undefined when its number lies past the subnet's end. */
 export function nodeBlock(subnet: NetworkSubnet, node: Pick<Node, 'number'>): Cidr | undefined {
   return blockOf(subnet.cidr, subnet.blockPrefix, node.number);

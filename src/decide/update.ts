@@ -1,5 +1,6 @@
 import { MeshError } from '../base/errors.ts';
 import type { PortSpec, ServiceSpec } from '../model/spec.ts';
+import { isAutomatic } from './allocate.ts';
 
 /** What `service update` can ask for. */
 export interface ServiceUpdate {
@@ -12,9 +13,10 @@ export interface ServiceUpdate {
 }
 
 /**
- * The spec with the update applied: removals first, then additions; a port that is there already is left as it is, one
- * with the same published number, or the same target while neither names a number, is replaced. Throws MeshError
- * `not-found` for a port to remove that the service does not publish, `invalid` for replicas of a global service.
+ * The spec with the update applied: removals first, then additions. An added port takes the place of the one with the
+ * same published number (without a number: of the one with the same target whose number was chosen too) and keeps what
+ * that one was declared with: to name a port again, or to give it another target, opens it to nobody else. Throws MeshError `not-found` for a port
+ * to remove that the service does not publish, `invalid` for replicas of a global service.
  */
 export function updatedSpec(spec: ServiceSpec, update: ServiceUpdate): ServiceSpec {
   if (update.replicas !== undefined && spec.mode === 'global') {
@@ -27,14 +29,14 @@ export function updatedSpec(spec: ServiceSpec, update: ServiceUpdate): ServiceSp
   for (const gone of update.publishRemove) {
     const left = ports.filter((port) => !sameTarget(port, gone));
     if (left.length === ports.length) {
-      throw new MeshError(
-        'not-found',
-        `service ${spec.name} publishes no target port ${gone.target}/${gone.protocol} in mode ${gone.mode}: name the port inside the task, not the published one (meshctl port ls)`,
-      );
+      throw new MeshError('not-found', notPublished(spec, gone));
     }
     ports = left;
   }
-  for (const added of update.publishAdd) ports = [...ports.filter((port) => !replaces(added, port)), added];
+  for (const added of update.publishAdd) {
+    const old = ports.find((port) => replaces(added, port));
+    ports = [...ports.filter((port) => port !== old), old === undefined ? added : inherit(old, added)];
+  }
   return {
     ...spec,
     ports,
@@ -43,9 +45,39 @@ export function updatedSpec(spec: ServiceSpec, update: ServiceUpdate): ServiceSp
   };
 }
 
+function notPublished(spec: ServiceSpec, gone: ServiceUpdate['publishRemove'][number]): string {
+  const what = `service ${spec.name} publishes no target port ${gone.target}/${gone.protocol} in mode ${gone.mode}`;
+  const same = (port: PortSpec) => port.protocol === gone.protocol;
+  const other = spec.ports.find((port) => same(port) && port.target === gone.target);
+  const named = spec.ports.find((port) => same(port) && port.published === gone.target);
+  const found = other ?? named;
+  if (found === undefined) return `${what}; see \`meshctl port ls\``;
+  const mode = found.mode === 'ingress' ? '' : `,mode=${found.mode}`;
+  const word =
+    mode === '' ? `${found.target}/${found.protocol}` : `target=${found.target},protocol=${found.protocol}${mode}`;
+  return `${what}; did you mean ${word}?`;
+}
+
+/** What was declared of a port beside its numbers; balancing means nothing in mode host. */
+function inherit(old: PortSpec, added: PortSpec): PortSpec {
+  const { protocol: _, target: __, published, mode, ...declared } = old;
+  const { addresses, allowFrom, idleTimeout } = declared;
+  const kept =
+    mode === added.mode
+      ? declared
+      : {
+          ...(addresses === undefined ? {} : { addresses }),
+          ...(allowFrom === undefined ? {} : { allowFrom }),
+          ...(idleTimeout === undefined ? {} : { idleTimeout }),
+        };
+  const number = added.published ?? published;
+  return { ...kept, ...added, ...(number === undefined ? {} : { published: number }) };
+}
+
 function replaces(added: PortSpec, port: PortSpec): boolean {
   if (added.protocol !== port.protocol) return false;
-  return added.published === undefined ? sameTarget(added, port) : added.published === port.published;
+  if (added.published !== undefined) return added.published === port.published;
+  return sameTarget(added, port) && (port.published === undefined || isAutomatic(port.published));
 }
 
 function sameTarget(a: Pick<PortSpec, 'target' | 'protocol' | 'mode'>, b: typeof a): boolean {
