@@ -1,4 +1,5 @@
 // A cluster in memory that does what agents do, as fast as the test wants: the other side of the deciding functions.
+import { expect } from 'vitest';
 import type { Network, Node, Service, Task, TaskState } from '../model/cluster.ts';
 import { isTerminal } from '../model/cluster.ts';
 import type { ServiceSpec } from '../model/spec.ts';
@@ -182,4 +183,12 @@ export class Cluster {
     if (task.status.state !== 'starting' || !this.starts) return task;
     return to('running', task.spec.health === undefined ? {} : { health: this.health });
   }
+}
+
+/** No two tasks of a node hold one host port. */
+export function expectHostPortsApart(tasks: readonly Task[]): void {
+  const held = tasks
+    .filter(({ status }) => !isTerminal(status.state))
+    .flatMap(({ nodeId, hostPorts }) => (hostPorts ?? []).map((key) => `${nodeId} ${key}`));
+  expect(held).toEqual([...new Set(held)]);
 }

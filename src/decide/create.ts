@@ -57,5 +57,5 @@ export function newest(history: readonly Task[]): Task | undefined {
 }
 
 function isNewer(task: Task, other: Task): boolean {
-  return task.createdAt > other.createdAt || (task.createdAt === other.createdAt && task.restarts > other.restarts);
+  return (task.createdAt - other.createdAt || task.generation - other.generation || task.restarts - other.restarts) > 0;
 }

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { isTerminal, type Task } from '../model/cluster.ts';
-import { Cluster, node, service } from './cluster.test-data.ts';
+import { isTerminal, type Node, type Task } from '../model/cluster.ts';
+import type { PortSpec, ServiceSpec } from '../model/spec.ts';
+import { Cluster, expectHostPortsApart, node, service } from './cluster.test-data.ts';
 
 const live = (tasks: readonly Task[]) =>
   tasks.filter((task) => task.desired === 'running' && !isTerminal(task.status.state));
@@ -195,48 +196,95 @@ test('a global service has one task on every suitable node', () => {
   expect(cluster.running()).toHaveLength(4);
 });
 
-test('whatever happens, it settles at what is wanted, with no address twice, and then has nothing to do', () => {
+test('whatever happens, it settles at what is wanted, with no address and no host port twice, and then has nothing to do', () => {
+  const PORTS: Record<string, PortSpec> = {
+    ingress: { protocol: 'tcp', target: 80, published: 8080, mode: 'ingress' },
+    retargeted: { protocol: 'tcp', target: 81, published: 8080, mode: 'ingress' },
+    host: { protocol: 'tcp', target: 80, published: 9000, mode: 'host' },
+    picked: { protocol: 'udp', target: 53, mode: 'host' },
+  };
+  const number = fc.integer({ min: 1, max: 3 });
   const event = fc.oneof(
     fc.record({ kind: fc.constant('scale' as const), replicas: fc.integer({ min: 0, max: 6 }) }),
     fc.record({ kind: fc.constant('fail' as const), which: fc.nat(9) }),
-    fc.record({ kind: fc.constant('node' as const), number: fc.integer({ min: 1, max: 3 }), up: fc.boolean() }),
+    fc.record({ kind: fc.constant('sick' as const), which: fc.nat(9) }),
+    fc.record({ kind: fc.constant('talk' as const), which: fc.nat(9), connections: fc.nat(1) }),
+    fc.record({ kind: fc.constant('node' as const), number, up: fc.boolean() }),
+    fc.record({ kind: fc.constant('drain' as const), number, drained: fc.boolean() }),
     fc.record({ kind: fc.constant('command' as const), word: fc.constantFrom('a', 'b', 'c') }),
+    fc.record({ kind: fc.constant('ports' as const), names: fc.subarray(Object.keys(PORTS)) }),
+    fc.record({
+      kind: fc.constant('update' as const),
+      parallelism: fc.nat(2),
+      delay: fc.constantFrom(0, 5_000),
+      order: fc.constantFrom('start-first' as const, 'stop-first' as const),
+    }),
     fc.record({ kind: fc.constant('steps' as const), count: fc.nat(5) }),
+    fc.record({ kind: fc.constant('wait' as const), ms: fc.constantFrom(1_000, 10_000) }),
   );
   fc.assert(
-    fc.property(fc.array(event, { maxLength: 25 }), (events) => {
+    fc.property(fc.array(event, { maxLength: 30 }), fc.boolean(), (events, checked) => {
       const cluster = new Cluster([node(1), node(2), node(3)]);
-      const want = { replicas: 2, command: ['a'] };
-      cluster.apply(service(want));
+      const health = { interval: 1, timeout: 1, retries: 1, startPeriod: 0, startInterval: 1 };
+      const want: Partial<ServiceSpec> & { replicas: number; command: string[]; ports: PortSpec[] } = {
+        replicas: 2,
+        command: ['a'],
+        ports: [PORTS['ingress']!],
+        ...(checked ? { health: { ...health, probe: { kind: 'tcp', port: 80 } } } : {}),
+      };
+      const change = (more: Partial<typeof want>, newGeneration = false) => {
+        Object.assign(want, more);
+        cluster.apply(service(want), newGeneration);
+      };
+      const changeNode = (which: number, more: Partial<Node>) => {
+        cluster.nodes = cluster.nodes.map((each) => (each.number === which ? { ...each, ...more } : each));
+      };
+      change({});
       for (const what of events) {
-        if (what.kind === 'scale') {
-          want.replicas = what.replicas;
-          cluster.apply(service(want));
-        } else if (what.kind === 'command') {
-          const changed = want.command[0] !== what.word;
-          want.command = [what.word];
-          cluster.apply(service(want), changed);
-        } else if (what.kind === 'fail') {
+        if (what.kind === 'scale') change({ replicas: what.replicas });
+        else if (what.kind === 'command') change({ command: [what.word] }, want.command[0] !== what.word);
+        else if (what.kind === 'ports') change({ ports: what.names.map((name) => PORTS[name]!) });
+        else if (what.kind === 'update') {
+          const { kind: _, ...update } = what;
+          change({ update });
+        } else if (what.kind === 'fail' || what.kind === 'sick' || what.kind === 'talk') {
           const victim = cluster.running()[what.which];
-          if (victim) cluster.end(victim.id, 'failed');
-        } else if (what.kind === 'node') {
-          cluster.nodes = cluster.nodes.map((each) =>
-            each.number === what.number ? { ...each, state: what.up ? 'ready' : 'down' } : each,
-          );
-        } else for (let step = 0; step < what.count; step += 1) cluster.step();
+          if (victim === undefined) continue;
+          if (what.kind === 'fail') cluster.end(victim.id, 'failed');
+          else if (what.kind === 'talk') cluster.connections.set(victim.id, what.connections);
+          else if (checked) cluster.report(victim.id, { health: 'unhealthy' });
+        } else if (what.kind === 'node') changeNode(what.number, { state: what.up ? 'ready' : 'down' });
+        else if (what.kind === 'drain') changeNode(what.number, { availability: what.drained ? 'drain' : 'active' });
+        else if (what.kind === 'wait') cluster.now += what.ms;
+        else for (let step = 0; step < what.count; step += 1) cluster.step();
         const addresses = cluster.tasks
           .filter((task) => !isTerminal(task.status.state))
           .flatMap((task) => task.addresses.map((own) => own.address));
         expect(new Set(addresses).size).toBe(addresses.length);
+        expectHostPortsApart(cluster.tasks);
       }
-      cluster.nodes = cluster.nodes.map((each) => ({ ...each, state: 'ready' }));
-      cluster.now += 3_600_000;
-      cluster.settle();
+      cluster.nodes = cluster.nodes.map((each) => ({ ...each, state: 'ready', availability: 'active' }));
+      cluster.connections.clear();
+      for (let round = 0; round < 20; round += 1) {
+        cluster.now += 3_600_000;
+        cluster.settle();
+      }
       const running = cluster.running();
-      expect(running.map((task) => task.slot).sort()).toEqual(Array.from({ length: want.replicas }, (_, i) => i + 1));
+      // With a host port there is room for one task a node.
+      const room = want.ports.includes(PORTS['host']!) ? 3 : 6;
+      expect(running).toHaveLength(Math.min(want.replicas, room));
+      if (want.replicas <= room) {
+        const slots = Array.from({ length: want.replicas }, (_, index) => index + 1);
+        expect(running.map((task) => task.slot).sort()).toEqual(slots);
+      }
       for (const task of running) expect(task.spec.command).toEqual(want.command);
+      expect(cluster.service).not.toHaveProperty('leaving');
       expect(cluster.decide()).toEqual({ put: [], remove: [] });
+      cluster.removeService();
+      cluster.settle();
+      expect(cluster.tasks).toEqual([]);
+      expect(cluster.service).toBeUndefined();
     }),
-    { numRuns: 200 },
+    { numRuns: 300 },
   );
 });

@@ -11,7 +11,9 @@ export function placeTasks(work: Work, service: Service, wanted: ReadonlyMap<num
   const { context } = work;
   const stopFirst = updateOf(service.spec).order === 'stop-first';
   const bySlot = groupBySlot(work.all());
-  for (const task of work.all()) {
+  // What an update took a place from has the first claim on it: otherwise the update would wait for ever.
+  const inTurn = work.all().sort((a, b) => Number(b.takesOver ?? false) - Number(a.takesOver ?? false));
+  for (const task of inTurn) {
     if (task.desired !== 'running' || task.nodeId !== undefined || isTerminal(task.status.state)) continue;
     if (task.notBefore !== undefined && task.notBefore > context.now) {
       work.wake(task.notBefore);

@@ -1,0 +1,293 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { isTerminal, type Task } from '../model/cluster.ts';
+import type { ServiceSpec, UpdateConfig } from '../model/spec.ts';
+import { Cluster, expectHostPortsApart, node, service } from './cluster.test-data.ts';
+
+const HEALTH: NonNullable<ServiceSpec['health']> = {
+  probe: { kind: 'tcp', port: 80 },
+  interval: 1_000,
+  timeout: 1_000,
+  retries: 1,
+  startPeriod: 0,
+  startInterval: 1_000,
+};
+const HOST_PORT = [{ protocol: 'tcp' as const, target: 80, published: 9000, mode: 'host' as const }];
+
+const commands = (tasks: readonly Task[]) => tasks.map(({ spec }) => spec.command[0]).sort();
+
+/** A settled service of the old command, then the new one applied. */
+function updating(spec: Partial<ServiceSpec>, nodes = [node(1), node(2)]): Cluster {
+  const cluster = new Cluster(nodes);
+  cluster.apply(service({ ...spec, command: ['old'] }));
+  cluster.settle();
+  cluster.apply(service({ ...spec, command: ['new'] }), true);
+  return cluster;
+}
+
+/** Steps until nothing changes, telling after each. */
+function watch(cluster: Cluster, look: () => void): void {
+  for (let step = 0; cluster.step(); step += 1) {
+    look();
+    if (step > 500) throw new Error('does not settle');
+  }
+}
+
+describe('an update', () => {
+  test.each([1, 2, 3, 0])('replaces %i at a time, 0 being all, the new ones before the old', (parallelism) => {
+    const cluster = updating({ replicas: 5, update: { parallelism, delay: 0, order: 'start-first' } });
+    let most = 0;
+    watch(cluster, () => {
+      expect(cluster.serving().length).toBeGreaterThanOrEqual(5);
+      const live = cluster.tasks.filter(({ status, desired }) => !isTerminal(status.state) && desired === 'running');
+      most = Math.max(most, live.length - 5);
+    });
+    expect(most).toBe(parallelism === 0 ? 5 : parallelism);
+    expect(commands(cluster.running())).toEqual(Array(5).fill('new'));
+  });
+
+  test('stop-first: the old one has stopped before the new one has a node, one slot after the other', () => {
+    const cluster = updating({ replicas: 3, update: { parallelism: 1, delay: 0, order: 'stop-first' } });
+    cluster.step();
+    const victim = cluster.tasks.find(({ desired }) => desired === 'drain')!;
+    cluster.connections.set(victim.id, 1);
+    cluster.settle();
+    // Its connections live on; its successor waits, and says for what.
+    expect(cluster.tasks.find(({ spec }) => spec.command[0] === 'new')).toMatchObject({
+      slot: victim.slot,
+      status: { state: 'new', message: 'waiting for 1 old task to stop' },
+    });
+    expect(cluster.serving()).toHaveLength(2);
+    cluster.connections.clear();
+    watch(cluster, () => {
+      expect(cluster.serving().length).toBeGreaterThanOrEqual(2);
+      for (const { slot, nodeId, spec } of cluster.tasks) {
+        if (spec.command[0] !== 'new' || nodeId === undefined) continue;
+        const old = cluster.tasks.filter((task) => task.slot === slot && task.spec.command[0] === 'old');
+        expect(old.every(({ status }) => isTerminal(status.state))).toBe(true);
+      }
+    });
+    expect(commands(cluster.running())).toEqual(['new', 'new', 'new']);
+  });
+
+  test('delay: the next begins that long after the last one is up, also for a manager that was started meanwhile', () => {
+    const cluster = updating({ replicas: 3, update: { parallelism: 1, delay: 60_000, order: 'start-first' } });
+    for (const done of [1, 2]) {
+      cluster.settle();
+      expect(commands(cluster.serving())).toEqual([...Array(done).fill('new'), ...Array(3 - done).fill('old')]);
+      expect(cluster.wakeAt).toBe(cluster.now + 60_000);
+      cluster.now += 59_999;
+      expect(cluster.decide().put).toEqual([]);
+      cluster.now += 1;
+    }
+    cluster.settle();
+    expect(commands(cluster.serving())).toEqual(['new', 'new', 'new']);
+    expect(cluster.wakeAt).toBeUndefined();
+  });
+
+  test('a healthcheck decides when the new one is up', () => {
+    const cluster = new Cluster([node(1)]);
+    cluster.apply(service({ health: HEALTH }));
+    cluster.settle();
+    const [old] = cluster.serving();
+    cluster.health = 'starting';
+    cluster.apply(service({ health: HEALTH, forced: 1 }), true);
+    cluster.settle();
+    expect(cluster.running()).toHaveLength(2);
+    expect(cluster.serving().map(({ id }) => id)).toEqual([old!.id]);
+    cluster.report(cluster.running().find(({ id }) => id !== old!.id)!.id, { health: 'healthy' });
+    cluster.settle();
+    expect(cluster.serving().map(({ spec }) => spec.forced)).toEqual([1]);
+    expect(cluster.running()).toHaveLength(1);
+  });
+
+  test('tasks that are not up are replaced at once, whatever the update says', () => {
+    const cluster = new Cluster([node(1)]);
+    cluster.starts = false;
+    const update: UpdateConfig = { parallelism: 1, delay: 3_600_000, order: 'stop-first' };
+    cluster.apply(service({ replicas: 4, command: ['old'], update }));
+    cluster.settle();
+    cluster.starts = true;
+    cluster.apply(service({ replicas: 4, command: ['new'], update }), true);
+    cluster.settle();
+    expect(commands(cluster.running())).toEqual(['new', 'new', 'new', 'new']);
+  });
+
+  test('a fixed host port forces stop-first', () => {
+    const cluster = updating({
+      ports: HOST_PORT,
+      replicas: 2,
+      update: { parallelism: 1, delay: 0, order: 'start-first' },
+    });
+    watch(cluster, () => expectHostPortsApart(cluster.tasks));
+    expect(commands(cluster.running())).toEqual(['new', 'new']);
+  });
+
+  test('of a global service goes node by node', () => {
+    const cluster = updating({ mode: 'global' }, [node(1), node(2), node(3)]);
+    watch(cluster, () => expect(cluster.serving().length).toBeGreaterThanOrEqual(3));
+    expect(cluster.running().map(({ nodeId, spec }) => [nodeId, spec.command[0]])).toEqual([
+      ['n1', 'new'],
+      ['n2', 'new'],
+      ['n3', 'new'],
+    ]);
+  });
+
+  test('a third version takes the slot that the second did not get ready, and then the rest', () => {
+    const cluster = updating({ replicas: 3, update: { parallelism: 1, delay: 0, order: 'stop-first' } });
+    cluster.starts = false;
+    cluster.settle();
+    expect(commands(cluster.serving())).toEqual(['old', 'old']);
+    cluster.apply(
+      service({ replicas: 3, command: ['third'], update: { parallelism: 1, delay: 0, order: 'stop-first' } }),
+      true,
+    );
+    cluster.settle();
+    expect(commands(cluster.serving())).toEqual(['old', 'old']);
+    cluster.starts = true;
+    watch(cluster, () => expect(cluster.serving().length).toBeGreaterThanOrEqual(2));
+    expect(commands(cluster.running())).toEqual(['third', 'third', 'third']);
+  });
+
+  test('a version that has done its work and ended takes the place of one that still runs', () => {
+    const restart = { condition: 'on-failure' as const, maxAttempts: 0, window: 0 };
+    const cluster = updating({ replicas: 2, restart });
+    watch(cluster, () => {
+      for (const task of cluster.running()) if (task.spec.command[0] === 'new') cluster.end(task.id, 'complete');
+    });
+    expect(cluster.running()).toEqual([]);
+    expect(cluster.tasks.filter(({ status }) => status.state === 'complete').map(({ slot }) => slot)).toEqual([1, 2]);
+  });
+
+  test('a version that never comes up takes no more slots than one batch, and none at all when the new come first', () => {
+    const events = fc.array(
+      fc.record({ kind: fc.constantFrom('steps' as const, 'fail' as const, 'wait' as const), n: fc.nat(20) }),
+      { maxLength: 30 },
+    );
+    const config = fc.record({
+      parallelism: fc.integer({ min: 1, max: 3 }),
+      delay: fc.constantFrom(0, 5_000),
+      order: fc.constantFrom('start-first' as const, 'stop-first' as const),
+    });
+    const condition = fc.constantFrom('any' as const, 'none' as const);
+    fc.assert(
+      fc.property(config, condition, events, (update, condition, history) => {
+        const restart = { condition, maxAttempts: 0, window: 0 };
+        const cluster = new Cluster([node(1), node(2)]);
+        cluster.apply(service({ replicas: 5, command: ['old'], update, restart }));
+        cluster.settle();
+        cluster.starts = false;
+        cluster.apply(service({ replicas: 5, command: ['new'], update, restart }), true);
+        for (const { kind, n } of history) {
+          if (kind === 'steps') for (let step = 0; step < n; step += 1) cluster.step();
+          else if (kind === 'wait') cluster.now += n * 1_000;
+          else {
+            const starting = cluster.tasks.filter(({ status }) => status.state === 'starting');
+            if (starting.length > 0) cluster.end(starting[n % starting.length]!.id, 'failed');
+          }
+          const lost = update.order === 'start-first' ? 0 : update.parallelism;
+          expect(cluster.serving().length).toBeGreaterThanOrEqual(5 - lost);
+        }
+      }),
+      { numRuns: 150 },
+    );
+  });
+});
+
+describe('a task that has to leave its node', () => {
+  test('node drain: its successor is up elsewhere before it leaves', () => {
+    const cluster = new Cluster([node(1), node(2)]);
+    cluster.apply(service({ replicas: 4 }));
+    cluster.settle();
+    cluster.nodes = [node(1, { availability: 'drain' }), node(2)];
+    watch(cluster, () => expect(cluster.serving().length).toBeGreaterThanOrEqual(4));
+    expect(cluster.running().map(({ nodeId }) => nodeId)).toEqual(['n2', 'n2', 'n2', 'n2']);
+  });
+
+  test('a successor that does not come up keeps it where it is', () => {
+    const cluster = new Cluster([node(1), node(2)]);
+    cluster.apply(service({ replicas: 2 }));
+    cluster.settle();
+    cluster.starts = false;
+    cluster.nodes = [node(1, { availability: 'drain' }), node(2)];
+    cluster.settle();
+    expect(
+      cluster
+        .serving()
+        .map(({ nodeId }) => nodeId)
+        .sort(),
+    ).toEqual(['n1', 'n2']);
+  });
+
+  test('with nowhere to go it leaves all the same, and its successor waits', () => {
+    const cluster = new Cluster([node(1), node(2, { state: 'down' })]);
+    cluster.apply(service({ replicas: 1 }));
+    cluster.settle();
+    cluster.nodes = [node(1, { availability: 'drain' }), node(2, { state: 'down' })];
+    cluster.settle();
+    expect(cluster.running()).toEqual([]);
+    expect(cluster.tasks.find(({ desired }) => desired === 'running')?.status).toMatchObject({
+      state: 'pending',
+      message: 'no suitable node: of 2, 1 down, 1 paused or drained',
+    });
+    cluster.nodes = [node(1), node(2)];
+    cluster.settle();
+    expect(cluster.serving()).toHaveLength(1);
+  });
+
+  test('a changed constraint moves it, new before old', () => {
+    const cluster = new Cluster([node(1), node(2, { labels: { disk: 'ssd' } })]);
+    cluster.apply(service({ replicas: 2 }));
+    cluster.settle();
+    cluster.apply(service({ replicas: 2, constraints: [{ key: 'node.labels.disk', operator: '==', value: 'ssd' }] }));
+    watch(cluster, () => expect(cluster.serving().length).toBeGreaterThanOrEqual(2));
+    expect(cluster.running().map(({ nodeId }) => nodeId)).toEqual(['n2', 'n2']);
+  });
+
+  test('drained in the middle of an update it is replaced by the new version at once', () => {
+    const cluster = updating({ replicas: 4, update: { parallelism: 1, delay: 3_600_000, order: 'start-first' } });
+    cluster.settle();
+    cluster.nodes = [node(1, { availability: 'drain' }), node(2)];
+    watch(cluster, () => expect(cluster.serving().length).toBeGreaterThanOrEqual(4));
+    expect(new Set(cluster.running().map(({ nodeId }) => nodeId))).toEqual(new Set(['n2']));
+    expect(commands(cluster.running())).toContain('old');
+  });
+});
+
+describe('an unhealthy task', () => {
+  test('leaves with its connections, is replaced at once, and has failed in the end', () => {
+    const cluster = new Cluster([node(1)]);
+    cluster.apply(service({ health: HEALTH }));
+    cluster.settle();
+    const [sick] = cluster.serving();
+    cluster.connections.set(sick!.id, 1);
+    cluster.report(sick!.id, { health: 'unhealthy', message: 'connection refused' });
+    expect(cluster.serving()).toEqual([]);
+    cluster.settle();
+    expect(cluster.tasks.find(({ id }) => id === sick!.id)).toMatchObject({
+      desired: 'drain',
+      failure: { error: 'unhealthy: connection refused', since: cluster.now },
+    });
+    expect(cluster.serving()).toHaveLength(1);
+    cluster.connections.clear();
+    cluster.settle();
+    expect(cluster.running()).toHaveLength(1);
+  });
+
+  test('the restart policy holds for it', () => {
+    const cluster = new Cluster([node(1)]);
+    cluster.health = 'unhealthy';
+    cluster.apply(service({ health: HEALTH, restart: { condition: 'any', maxAttempts: 2, window: 0 } }));
+    for (let round = 0; round < 10; round += 1) {
+      cluster.settle();
+      cluster.now += 10_000;
+    }
+    expect(cluster.tasks.filter(({ failure }) => failure !== undefined)).toHaveLength(3);
+    expect(cluster.running()).toEqual([]);
+    const once = new Cluster([node(1)]);
+    once.health = 'unhealthy';
+    once.apply(service({ health: HEALTH, restart: { condition: 'none', maxAttempts: 0, window: 0 } }));
+    once.settle();
+    expect(once.tasks).toHaveLength(1);
+  });
+});
