@@ -6,8 +6,9 @@ import type { Kernel, KernelCounters } from '../kernel/kernel.ts';
 import type { Assignment, AssignmentDelta } from '../model/assignment.ts';
 import { applyAssignmentDelta } from '../model/assignment-delta.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
-import { LB_NETNS, taskNetns, taskVeth } from '../model/names.ts';
+import { HOST_NETNS, LB_NETNS, taskNetns, taskVeth } from '../model/names.ts';
 import { renderOp } from '../model/render.ts';
+import { portKey } from '../model/spec.ts';
 import type { Facts } from '../plan/context.ts';
 import { plan } from '../plan/plan.ts';
 import type { DispatchConnection } from '../rpc/client.ts';
@@ -21,8 +22,12 @@ import { boundedList, boundedSteps } from './bounds.ts';
 import { createConditions } from './conditions.ts';
 import type { AgentDisk } from './disk.ts';
 import { createDrainWatch } from './drain.ts';
-import { answersOf, type Questions } from './questions.ts';
+import type { History } from './history.ts';
 import { concerns, hostAddresses, type KernelAnswer, wantedFrom } from './kernel-question.ts';
+import { createOwners } from './owners.ts';
+import { createPortPicker } from './port-picker.ts';
+import { createPortWatch } from './port-watch.ts';
+import { answersOf, type Questions } from './questions.ts';
 import { createReconciler } from './reconcile.ts';
 import { createBatch } from './reports.ts';
 import { openSession, type Session } from './session.ts';
@@ -42,6 +47,7 @@ export interface AgentOptions {
   kernel: Kernel;
   runtime: Runtime;
   disk: AgentDisk;
+  history: History;
   clock: Clock;
   log: Log;
   random(): number;
@@ -86,7 +92,8 @@ export interface Agent {
 const MANAGER_PATIENCE = 5_000;
 
 export function createAgent(options: AgentOptions): Agent {
-  const { kernel, runtime, disk, clock, log, facts } = options;
+  const { kernel, runtime, disk, history, clock, log, facts } = options;
+  const owners = createOwners();
   /** The manager's word, or the disk's while there is none. */
   let assigned: Assignment | undefined;
   let view: AssignmentView['assignment'] | undefined;
@@ -113,6 +120,7 @@ export function createAgent(options: AgentOptions): Agent {
       tasks.advance(missingOf);
     },
     onNetnsMade: (netns) => tasks.netnsMade(netns),
+    onChanged: (change, ops) => history.add({ ...change, services: owners.of(ops) }),
   });
 
   const statuses = createBatch(clock, (ids) => {
@@ -124,10 +132,16 @@ export function createAgent(options: AgentOptions): Agent {
   const tasks = createTaskKeeper({
     runtime,
     clock,
+    random: options.random,
     log,
     nodeName: () => options.name,
     netnsPath: (taskId) => kernel.netnsPath(taskNetns(taskId)),
     listeners: (taskId) => reconciler.look(() => kernel.listeners(taskNetns(taskId))),
+    pick: createPortPicker({
+      listeners: () => reconciler.look(() => kernel.listeners(HOST_NETNS)),
+      assigned: () => assigned?.ports ?? [],
+      picked: () => tasks.picked(),
+    }),
     onStatus: (taskId) => statuses.add(taskId),
     onHidden: (taskId) => change({ removedTasks: [taskId] }),
     onForgotten: (taskId) => void forget(taskId),
@@ -140,6 +154,27 @@ export function createAgent(options: AgentOptions): Agent {
       session?.send({ $case: 'connections', value: { revision: settled.revision, endpoints } });
     },
   });
+
+  const portWatch = createPortWatch({
+    clock,
+    log,
+    sockets: () => reconciler.look(() => kernel.listeners(HOST_NETNS)),
+    owners: (inodes) => kernel.socketOwners(inodes),
+    pid: process.pid,
+    ports: () => assigned?.ports ?? [],
+    judges: [],
+    onListeners: () => tellListeners(),
+    onConditions: () => tellPortConditions(),
+    onWithheld: (released, withheld) => change({ ports: released, removedPorts: withheld }),
+  });
+
+  function tellListeners(): void {
+    session?.send({ $case: 'listeners', value: { listeners: portWatch.listeners() } });
+  }
+
+  function tellPortConditions(): void {
+    session?.send({ $case: 'portConditions', value: { conditions: portWatch.conditions() } });
+  }
 
   /** Why a task cannot be started yet. */
   function missingOf(taskId: string): string | undefined {
@@ -165,11 +200,14 @@ export function createAgent(options: AgentOptions): Agent {
 
   function take(assignment: Assignment): void {
     assigned = assignment;
-    const whole = wholeView(assignment, tasks.shown(), facts);
+    owners.learn(assignment.ports, assignment.tasks);
+    const ports = portWatch.offered(assignment.ports);
+    const whole = wholeView({ ...assignment, ports }, tasks.shown(), facts);
     view = whole.assignment;
     reconciler.replace(whole.want, assignment.revision);
     drains.clear();
     drains.update(assignment.ports, []);
+    portWatch.portsChanged();
   }
 
   function change(delta: Partial<AssignmentDelta>): void {
@@ -199,8 +237,12 @@ export function createAgent(options: AgentOptions): Agent {
     const after = applyAssignmentDelta(assigned, delta);
     if (!after.ok) throw after.error;
     assigned = after.value;
+    owners.learn(delta.ports, delta.tasks);
     tasks.assign(delta.tasks, delta.removedTasks);
-    change(delta);
+    const ports = portWatch.offered(delta.ports);
+    const kept = delta.ports.filter((port) => !ports.includes(port)).map(portKey);
+    change({ ...delta, ports, removedPorts: [...delta.removedPorts, ...kept] });
+    if (delta.ports.length + delta.removedPorts.length > 0) portWatch.portsChanged();
     drains.update(delta.ports, delta.removedPorts);
     disk.saveAssignment(assigned);
   }
@@ -220,6 +262,8 @@ export function createAgent(options: AgentOptions): Agent {
     }
     log.info({ clusterId, nodeId }, 'connected to the manager');
     session?.send({ $case: 'conditions', value: { conditions: boundedList(conditions.list()) } });
+    tellListeners();
+    tellPortConditions();
   }
 
   function onMessage(message: Exclude<NonNullable<ManagerMessage['message']>, { $case: 'welcome' }>): void {
@@ -244,7 +288,8 @@ export function createAgent(options: AgentOptions): Agent {
       if (probe.assignment === undefined) throw new MeshError('invalid', 'the probe holds no assignment');
       const assignment = assignmentFromWire(probe.assignment);
       const over = new Set(assigned?.tasks.map(({ id }) => id).filter((id) => tasks.shownTask(id) === undefined));
-      return plan({ ...assignment, tasks: assignment.tasks.filter(({ id }) => !over.has(id)) }, facts);
+      const ports = assignment.ports.filter(portWatch.takes);
+      return plan({ ...assignment, ports, tasks: assignment.tasks.filter(({ id }) => !over.has(id)) }, facts);
     });
     session?.send({ $case: 'plan', value: reply }, probeId);
   }
@@ -257,6 +302,7 @@ export function createAgent(options: AgentOptions): Agent {
 
   const questions: Questions = {
     ...options.questions,
+    history: (argument) => history.answer(argument),
     kernel: async (argument): Promise<KernelAnswer> => {
       const wanted = wantedFrom(argument);
       const have = await reconciler.look(() => kernel.observe());
@@ -291,13 +337,15 @@ export function createAgent(options: AgentOptions): Agent {
       const found = await runtime.recover();
       const kept = disk.assignment();
       await tasks.adopt(found);
+      // Before anything is published: a port that sshd listens on is never taken.
+      await portWatch.start();
       if (kept !== undefined) {
         // The disk may lag behind, so it has no say about tasks it does not know.
         tasks.assign(kept.tasks, []);
         take(kept);
       }
       log.info({ tasks: found.length, revision: kept?.revision ?? 0 }, 'agent adopts what is here');
-      stopWatch = kernel.watch((scope) => reconciler.suspect(scope));
+      stopWatch = kernel.watch((scope, by) => reconciler.suspect(scope, by));
       stopAudit = startAudit(clock, (scope) => reconciler.check(scope)).stop;
       session = openSession({
         addresses: options.managers,
@@ -326,9 +374,11 @@ export function createAgent(options: AgentOptions): Agent {
       stopWatch();
       statuses.stop();
       drains.stop();
+      portWatch.stop();
       tasks.close();
       runtime.close();
       await reconciler.stop();
+      await history.flush();
       if (assigned !== undefined) await disk.flush().catch((thrown) => log.error(messageOf(thrown)));
     },
     info: () => ({

@@ -8,6 +8,12 @@ export interface Scope {
   kinds?: readonly ObjectKind[];
 }
 
+/** Who changed something, as the kernel tells it; the process may have ended meanwhile, and its name with it. */
+export interface Actor {
+  pid: number;
+  name?: string;
+}
+
 export interface ApplyReport {
   done: Op[];
   failed: { op: Op; error: MeshError }[];
@@ -38,6 +44,14 @@ export interface Listener {
   protocol: Protocol;
   port: number;
   address: IpAddress;
+  /** Names the socket, as in /proc/PID/fd; 0 or undefined when no process holds it. */
+  inode?: number;
+}
+
+/** The process that holds a socket, with the name it gave itself (/proc/PID/comm). */
+export interface SocketOwner {
+  pid: number;
+  process: string;
 }
 
 /**
@@ -51,11 +65,13 @@ export interface Kernel {
   apply(ops: readonly Op[]): Promise<ApplyReport>;
   /**
    * Calls back with what may have changed under us (also after lost events); never for what apply itself did and knows
-   * of, where that can be told. Returns the way to stop.
+   * of, where that can be told. `by` is who did it, as far as the kernel tells. Returns the way to stop.
    */
-  watch(onChange: (scope: Scope) => void): () => void;
-  /** Sockets bound to a port in a task's netns. */
+  watch(onChange: (scope: Scope, by: readonly Actor[]) => void): () => void;
+  /** Sockets bound to a port in a netns. */
   listeners(netns: string): Promise<Listener[]>;
+  /** Who holds these sockets, by inode; those whose process cannot be seen are left out. Costs a walk through /proc. */
+  socketOwners(inodes: ReadonlySet<number>): Promise<Map<number, SocketOwner>>;
   /** Open (established) connections per real server of the given fwmarks: key `address:port` (IPv6 in brackets). */
   connections(netns: string, fwmarks: readonly number[]): Promise<Map<string, number>>;
   /** A path that setns(2) takes for this netns. */

@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import type { Log } from '../base/log.ts';
-import { sameValue } from '../model/equality.ts';
+import { transition } from '../diff/change.ts';
 import { type KernelObject, keyOf, type Op } from '../model/kernel-state.ts';
 import { type ApplyMeter, type Hands, takeSteps } from './apply.ts';
 import { type Failure, failureOf, isDoubtful } from './failure.ts';
@@ -10,6 +10,7 @@ import { type ApplyReport, type Kernel, type Scope, zeroCounters } from './kerne
 import { emptyKnown } from './known.ts';
 import { openNamespaces } from './namespaces.ts';
 import { type Eyes, observe } from './observe.ts';
+import { openSocketOwners } from './socket-owners.ts';
 import { listConnections, listListeners } from './sockets.ts';
 import { openTransport } from './transport.ts';
 import { openWatch } from './watch.ts';
@@ -92,7 +93,8 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
     for (const { place, op, key } of doubtful.reverse()) {
       const later = last.get(key) ?? place;
       const found = have.get(key);
-      const there = op.verb === 'delete' ? found === undefined : sameValue(found, op.object);
+      const there =
+        op.verb === 'delete' ? found === undefined : found !== undefined && transition(found, op.object) === 'none';
       // Of what was made anew afterwards, a look no longer tells whether it had gone before; its making does.
       if (later === place ? there : !failures.has(later)) failures.delete(place);
     }
@@ -135,6 +137,7 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
       };
     },
     listeners: (netns) => listListeners(transport, namespaces, netns),
+    socketOwners: openSocketOwners(),
     connections: (netns, fwmarks) => listConnections(transport, ipvs, netns, fwmarks),
     netnsPath: (netns) => namespaces.path(netns),
     counters: () => ({ ...counters }),

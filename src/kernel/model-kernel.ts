@@ -1,7 +1,7 @@
 import { MeshError } from '../base/errors.ts';
 import { type KernelObject, keyOf, type ObjectKind, type Op, stateOf } from '../model/kernel-state.ts';
 import { renderOp } from '../model/render.ts';
-import { type ApplyReport, type Kernel, type Listener, type Scope, zeroCounters } from './kernel.ts';
+import { type Actor, type ApplyReport, type Kernel, type Listener, type Scope, type SocketOwner, zeroCounters } from './kernel.ts';
 import { createModelState, type Refusal } from './model-rules.ts';
 
 /** Faults by chance, the same for the same seed. Each is a probability per step or event, 0 when left out. */
@@ -22,7 +22,7 @@ export type ScriptStep = Op | { corrupt: Op };
 
 export interface ModelKernel extends Kernel {
   /** Somebody else's step: no part of an apply, seen by watchers where the kernel tells of it. */
-  corrupt(op: Op): Refusal | undefined;
+  corrupt(op: Op, by?: readonly Actor[]): Refusal | undefined;
   /** What is there of ours, at once and without counting as an observation. */
   state(): Map<string, KernelObject>;
   /** What was there and not ours; the same objects for ever. */
@@ -30,6 +30,8 @@ export interface ModelKernel extends Kernel {
   /** Called after every single step, with the state in between. */
   onStep(callback: (op: Op, state: ReadonlyMap<string, KernelObject>) => void): void;
   setListeners(netns: string, listeners: Listener[]): void;
+  /** Says whose socket one is. */
+  setOwner(inode: number, owner: SocketOwner): void;
   /** Open connections of a real server, key as in `connections`. */
   setConnections(netns: string, fwmark: number, server: string, open: number): void;
   setFaults(faults: ModelFaults | undefined): void;
@@ -67,9 +69,10 @@ export function createModelKernel(
   const foreignKeys = new Set(foreign.map(keyOf));
   const kernel = createModelState([...foreign, ...(options.objects ?? [])]);
   const counters = zeroCounters();
-  const watchers = new Set<(scope: Scope) => void>();
+  const watchers = new Set<(scope: Scope, by: readonly Actor[]) => void>();
   const stepCallbacks: ((op: Op, state: ReadonlyMap<string, KernelObject>) => void)[] = [];
   const listeners = new Map<string, Listener[]>();
+  const owners = new Map<number, SocketOwner>();
   const connections = new Map<string, Map<number, Map<string, number>>>();
   let faults = options.faults;
   let random = generator(faults?.seed ?? 0);
@@ -85,10 +88,10 @@ export function createModelKernel(
     return refusal;
   };
 
-  const announce = (object: KernelObject) => {
+  const announce = (object: KernelObject, by: readonly Actor[]) => {
     if (!ANNOUNCED.includes(object.kind) || happens(faults?.loseEvent)) return;
     const scope: Scope = happens(faults?.overflow) ? {} : { netns: [object.netns], kinds: [object.kind] };
-    for (const watcher of [...watchers]) queueMicrotask(() => watchers.has(watcher) && watcher(scope));
+    for (const watcher of [...watchers]) queueMicrotask(() => watchers.has(watcher) && watcher(scope, by));
   };
 
   const apply = async (ops: readonly Op[]): Promise<ApplyReport> => {
@@ -130,6 +133,9 @@ export function createModelKernel(
     async listeners(netns) {
       return [...(listeners.get(netns) ?? [])];
     },
+    async socketOwners(inodes) {
+      return new Map([...owners].filter(([inode]) => inodes.has(inode)));
+    },
     async connections(netns, fwmarks) {
       const open = new Map<string, number>();
       for (const fwmark of fwmarks) {
@@ -142,15 +148,16 @@ export function createModelKernel(
     netnsPath: (netns) => (netns === 'host' ? '/proc/self/ns/net' : `/run/netns/${netns}`),
     counters: () => ({ ...counters }),
     close: () => watchers.clear(),
-    corrupt(op) {
+    corrupt(op, by = []) {
       const refusal = take(op);
-      if (refusal === undefined) announce(op.object);
+      if (refusal === undefined) announce(op.object, by);
       return refusal;
     },
     state: () => stateOf(ours()),
     foreign: () => foreign.map((object) => kernel.objects.get(keyOf(object))!),
     onStep: (callback) => void stepCallbacks.push(callback),
     setListeners: (netns, list) => void listeners.set(netns, list),
+    setOwner: (inode, owner) => void owners.set(inode, owner),
     setConnections(netns, fwmark, server, open) {
       const marks = connections.get(netns) ?? new Map<number, Map<string, number>>();
       const servers = marks.get(fwmark) ?? new Map<string, number>();

@@ -24,8 +24,8 @@ ffff8a0c ffff8a0d 2   10  29   7000        0 20735 10.252.1.5 fd6d::5\u0020
 ffff8a0e ffff8a0f 2   7   30   7001        0 20736 10.252.1.5
 `;
     expect(parseSctpEndpoints(text)).toEqual([
-      { protocol: 'sctp', port: 7000, address: '10.252.1.5' },
-      { protocol: 'sctp', port: 7000, address: 'fd6d::5' },
+      { protocol: 'sctp', port: 7000, address: '10.252.1.5', inode: 20_735 },
+      { protocol: 'sctp', port: 7000, address: 'fd6d::5', inode: 20_735 },
     ]);
     expect(parseSctpEndpoints('')).toEqual([]);
   });

@@ -20,7 +20,8 @@ export async function listListeners(transport: Transport, namespaces: Namespaces
         await transport.dump(netns, NETLINK_SOCK_DIAG, dumpListeners(protocol, family)),
         decodeSocket,
       );
-      for (const { port, address } of sockets) if (port !== 0) listeners.push({ protocol, port, address });
+      for (const { port, address, inode } of sockets)
+        if (port !== 0) listeners.push({ protocol, port, address, inode });
     }
   }
   return [...listeners, ...parseSctpEndpoints(readSctpEndpoints(namespaces.path(netns)))];
@@ -45,9 +46,14 @@ export function parseSctpEndpoints(text: string): Listener[] {
     .split('\n')
     .slice(1)
     .flatMap((line) => {
-      const [, , , state, , port, , , ...addresses] = line.trim().split(/\s+/);
+      const [, , , state, , port, , inode, ...addresses] = line.trim().split(/\s+/);
       if (state !== SCTP_LISTENING) return [];
-      return addresses.map((address) => ({ protocol: 'sctp' as const, port: Number(port), address }));
+      return addresses.map((address) => ({
+        protocol: 'sctp' as const,
+        port: Number(port),
+        address,
+        inode: Number(inode),
+      }));
     });
 }
 

@@ -171,8 +171,8 @@ describe('IPVS', () => {
 
 describe('sockets', () => {
   compare('sock-diag', [
-    ['ss -ltn4', dumpListeners('tcp', 'inet')],
-    ['ss -ltn6', dumpListeners('tcp', 'inet6')],
+    ['ss -tn4 state listening', dumpListeners('tcp', 'inet')],
+    ['ss -tn6 state listening', dumpListeners('tcp', 'inet6')],
     ['ss -lun4', dumpListeners('udp', 'inet')],
     ['ss -lun6', dumpListeners('udp', 'inet6')],
   ]);

@@ -338,8 +338,8 @@ describe('IPVS answers', () => {
 
 describe('sockets', () => {
   it.each([
-    ['ss -ltn4', { family: 'inet', state: 'listen', address: '0.0.0.0', port: 80 }],
-    ['ss -ltn6', { family: 'inet6', state: 'listen', address: '::1', port: 8080 }],
+    ['ss -tn4 state listening', { family: 'inet', state: 'listen', address: '0.0.0.0', port: 80 }],
+    ['ss -tn6 state listening', { family: 'inet6', state: 'listen', address: '::1', port: 8080 }],
     ['ss -lun4', { family: 'inet', state: 'close', address: '127.0.0.1', port: 53 }],
     ['ss -lun6', { family: 'inet6', state: 'close', address: '::', port: 5353 }],
   ])('%s', (command, expected) => {

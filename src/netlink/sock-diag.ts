@@ -29,8 +29,13 @@ const STATES = [
 ] as const;
 type SocketState = (typeof STATES)[number];
 
-/** `listen` and `close`, as ss asks for: TCP sockets that wait are in the one, UDP sockets in the other. */
-const WAITING = (1 << STATES.indexOf('listen')) | (1 << STATES.indexOf('close'));
+const bit = (state: SocketState) => 1 << STATES.indexOf(state);
+
+/**
+ * Sockets that wait: of TCP in `listen` alone, for any other state makes the kernel walk every connection there is
+ * (inet_diag_dump_icsk); of UDP in `close`, beside which ss asks for `listen`, which UDP never has.
+ */
+const WAITING = { tcp: bit('listen'), udp: bit('listen') | bit('close') } as const;
 
 /** A socket of the netns the netlink socket is in. */
 export interface SocketEntry {
@@ -44,12 +49,12 @@ export interface SocketEntry {
 }
 
 /**
- * `ss -ltn` and `ss -lun`: sockets that wait for clients (TCP in LISTEN, UDP bound and not connected). One dump is one
+ * `ss -tn state listening` and `ss -lun`: sockets that wait for clients (TCP in LISTEN, UDP bound and not connected). One dump is one
  * protocol and one family; an IPv6 socket on `::` usually takes IPv4 too.
  */
 export function dumpListeners(protocol: 'tcp' | 'udp', family: Family): NetlinkRequest {
   const writer = new AttributeWriter(64).u8(familyNumber(family)).u8(protocol === 'tcp' ? IPPROTO_TCP : IPPROTO_UDP);
-  const payload = writer.zeros(2).u32(WAITING).zeros(SOCKID).finish();
+  const payload = writer.zeros(2).u32(WAITING[protocol]).zeros(SOCKID).finish();
   return { type: SOCK_DIAG_BY_FAMILY, flags: NLM_F_REQUEST | NLM_F_DUMP, payload };
 }
 

@@ -142,6 +142,23 @@ cap ipset flush pub-tcp
 quiet iptables-legacy -t mangle -A PREROUTING -p tcp -j SET --map-set svc-tcp dst --map-mark || true
 cap ipset destroy svc-tcp
 cap ipset destroy hair
+cap ipset create peers hash:ip maxelem 1048576
+cap ipset create at hash:net,port
+cap ipset create from hash:net,port,net
+cap ipset create from6 hash:net,port,net family inet6
+cap ipset add peers 172.30.0.2
+cap ipset add at 172.30.0.0/24,tcp:8080
+cap ipset add from 10.0.0.0/8,tcp:8080,128.0.0.0/1
+cap ipset add from 10.1.2.3,udp:53,172.30.0.1
+cap ipset -exist add from 10.1.2.3,udp:53,172.30.0.1
+cap ipset add from 10.2.0.0/16,udp:53,172.30.0.1 nomatch
+cap ipset add from6 fd00::/8,sctp:9,::/1
+cap ipset add from 0.0.0.0/0,tcp:1,10.0.0.0/8
+cap ipset list from
+cap ipset list from6
+cap ipset list at
+cap ipset del from 10.0.0.0/8,tcp:8080,128.0.0.0/1
+cap ipset create probe hash:net,port,net,net
 save ipset
 
 fresh
@@ -183,8 +200,8 @@ dgram.createSocket('udp4').bind(53,'127.0.0.1');dgram.createSocket({type:'udp6',
 console.log('ready');setTimeout(()=>{},1e6)" > "$work/ready" &
 listener=$!
 until grep -q ready "$work/ready"; do sleep 0.1; done; sleep 1
-cap ss -ltn4
-cap ss -ltn6
+cap ss -tn4 state listening
+cap ss -tn6 state listening
 cap ss -lun4
 cap ss -lun6
 kill $listener
