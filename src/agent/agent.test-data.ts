@@ -16,6 +16,7 @@ import type { Duplex } from '../rpc/stream.ts';
 import type { EndedTask, LiveTask, ProbeResult, Runtime, TaskExit, TaskNote } from '../runtime/runtime.ts';
 import { type Agent, type AgentOptions, createAgent } from './agent.ts';
 import { openAgentDisk } from './disk.ts';
+import { openHistory } from './history.ts';
 
 /** A node for tests: the agent as it is, on a kernel in memory, with tasks that are only said to run. */
 
@@ -207,6 +208,7 @@ export async function startNode(
       kernel,
       runtime: tasks.runtime(),
       disk: openAgentDisk(stateDir, systemClock, log),
+      history: openHistory(stateDir, systemClock, log),
       clock: systemClock,
       log,
       random: () => 0,

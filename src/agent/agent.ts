@@ -6,7 +6,7 @@ import type { Kernel, KernelCounters } from '../kernel/kernel.ts';
 import type { Assignment, AssignmentDelta } from '../model/assignment.ts';
 import { applyAssignmentDelta } from '../model/assignment-delta.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
-import { HOST_NETNS, LB_NETNS, taskNetns, taskVeth } from '../model/names.ts';
+import { HOST_NETNS, LB_NETNS, taskNetns } from '../model/names.ts';
 import { renderOp } from '../model/render.ts';
 import { portKey } from '../model/spec.ts';
 import type { Facts } from '../plan/context.ts';
@@ -22,9 +22,12 @@ import { boundedList, boundedSteps } from './bounds.ts';
 import { createConditions } from './conditions.ts';
 import type { AgentDisk } from './disk.ts';
 import { createDrainWatch } from './drain.ts';
+import { type HealthEndpoint, startHealthEndpoint } from './health-endpoint.ts';
 import type { History } from './history.ts';
 import { concerns, hostAddresses, type KernelAnswer, wantedFrom } from './kernel-question.ts';
+import { missingPaths } from './missing-paths.ts';
 import { createOwners } from './owners.ts';
+import { nodeView } from './port-answer.ts';
 import { createPortPicker } from './port-picker.ts';
 import { createPortWatch } from './port-watch.ts';
 import { answersOf, type Questions } from './questions.ts';
@@ -62,6 +65,8 @@ export interface AgentOptions {
   /** Managers: `host:port`, or the path of a unix socket. */
   managers: readonly string[];
   connect(address: string): DispatchConnection;
+  /** Where balancers ask for this node's health, `ADDRESS:PORT`; undefined for nowhere. */
+  healthListen?: string | undefined;
   /** What the node can be asked beside its kernel objects. */
   questions?: Questions;
 }
@@ -104,6 +109,7 @@ export function createAgent(options: AgentOptions): Agent {
   let startedAt = 0;
   let stopWatch = () => {};
   let stopAudit = () => {};
+  let health: HealthEndpoint | undefined;
 
   const conditions = createConditions(() => {
     session?.send({ $case: 'conditions', value: { conditions: boundedList(conditions.list()) } });
@@ -117,7 +123,7 @@ export function createAgent(options: AgentOptions): Agent {
     onSettled(revision, failures) {
       settled = { revision, failures: boundedList(failures) };
       if (fromManager) session?.send({ $case: 'ack', value: settled });
-      tasks.advance(missingOf);
+      tasks.advance((taskId) => missingPaths(taskId, reconciler));
     },
     onNetnsMade: (netns) => tasks.netnsMade(netns),
     onChanged: (change, ops) => history.add({ ...change, services: owners.of(ops) }),
@@ -174,17 +180,6 @@ export function createAgent(options: AgentOptions): Agent {
 
   function tellPortConditions(): void {
     session?.send({ $case: 'portConditions', value: { conditions: portWatch.conditions() } });
-  }
-
-  /** Why a task cannot be started yet. */
-  function missingOf(taskId: string): string | undefined {
-    const netns = taskNetns(taskId);
-    const veth = taskVeth(taskId);
-    for (const [key, reason] of reconciler.failures()) {
-      if (key.includes(netns) || key.split(' ').includes(veth)) return reason;
-    }
-    if (reconciler.have().has(`netns ${netns}`)) return undefined;
-    return reconciler.want().has(`netns ${netns}`) ? 'it is being built' : 'this node is not in the ingress network';
   }
 
   async function forget(taskId: string): Promise<void> {
@@ -347,6 +342,9 @@ export function createAgent(options: AgentOptions): Agent {
       log.info({ tasks: found.length, revision: kept?.revision ?? 0 }, 'agent adopts what is here');
       stopWatch = kernel.watch((scope, by) => reconciler.suspect(scope, by));
       stopAudit = startAudit(clock, (scope) => reconciler.check(scope)).stop;
+      const view = () => nodeView(assigned, portWatch.takes, settled.revision, conditions.get('kernel'));
+      if (options.healthListen !== undefined)
+        health = startHealthEndpoint({ listen: options.healthListen, view, conditions, clock, log });
       session = openSession({
         addresses: options.managers,
         connect: options.connect,
@@ -370,6 +368,7 @@ export function createAgent(options: AgentOptions): Agent {
     },
     async stop() {
       session?.stop();
+      health?.stop();
       stopAudit();
       stopWatch();
       statuses.stop();

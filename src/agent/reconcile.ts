@@ -2,14 +2,16 @@ import { backoff } from '../base/backoff.ts';
 import type { Clock } from '../base/clock.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { dependencies, provides } from '../diff/dependencies.ts';
 import { diff } from '../diff/diff.ts';
-import type { ApplyReport, Kernel, Scope } from '../kernel/kernel.ts';
+import type { Actor, ApplyReport, Kernel, Scope } from '../kernel/kernel.ts';
+import type { ChangeReason, ChangeRecord } from '../model/change-record.ts';
+import { faultsOf } from '../model/differences.ts';
 import { type KernelObject, keyOf, type Op } from '../model/kernel-state.ts';
 import { renderOp } from '../model/render.ts';
+import { createBlame } from './blame.ts';
 import type { Conditions } from './conditions.ts';
-import { createRepeats } from './repeats.ts';
 import { addScope, cutByKeys, cutByScope, isEverything, scopeOfOps, widened, withRelatives } from './scopes.ts';
+import { createTruce } from './truce.ts';
 
 /*
  * INVARIANTS
@@ -26,8 +28,8 @@ export interface Reconciler {
   replace(want: ReadonlyMap<string, KernelObject>, revision: number): void;
   /** The wish for some objects: those only in `had` are wanted no more. No look is taken. */
   patch(had: readonly KernelObject[], want: readonly KernelObject[], revision: number): void;
-  /** Somebody else may have changed something here. */
-  suspect(scope: Scope): void;
+  /** Somebody else may have changed something here: `by`, as far as is known. */
+  suspect(scope: Scope, by?: readonly Actor[]): void;
   /** As suspect, in the turn of a look: resolves when it was looked at and put right, with the ms that took. */
   check(scope: Scope): Promise<number>;
   /** A look at the kernel, in its turn. */
@@ -51,9 +53,18 @@ export interface ReconcilerOptions {
   onSettled(revision: number, failures: string[]): void;
   /** A netns was made: whatever was in an earlier one of that name is not in this one. */
   onNetnsMade(netns: string): void;
+  /** The kernel was changed, with the steps. */
+  onChanged(change: Omit<ChangeRecord, 'services'>, ops: readonly Op[]): void;
 }
 
-/** Steps that one line of the log spells out. */
+/** Why the kernel is changed, for the history. */
+interface Cause {
+  why: ChangeReason;
+  wrong: string[];
+  by: string[];
+}
+
+/** Steps that one line of the log, or one entry of the history, spells out. */
 const SAID = 50;
 const RETRY = { base: 100, limit: 30_000 };
 
@@ -66,7 +77,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const retryScopes: Scope[] = [];
   const looks: (() => Promise<void>)[] = [];
   const failed = new Map<string, string>();
-  const repeats = createRepeats();
+  const blame = createBlame();
+  const truce = createTruce({ clock, conditions, again: (scope) => suspect(scope) });
   const timers = new Set<() => void>();
   let everything = false;
   let unreported = false;
@@ -74,6 +86,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   let lost = false;
   let revision = 0;
   let held = true;
+  let reason: ChangeReason = 'start';
   let stopped = false;
   let repairs = 0;
   let retries = 0;
@@ -150,7 +163,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
         `the kernel differs from revision ${revision}: ${ops.length} steps`,
       );
     }
-    await carryOut(ops, [...have.keys(), ...goal.keys()], goal);
+    await carryOut(ops, [...have.keys(), ...goal.keys()], goal, { why: reason, wrong: [], by: [] });
+    reason = 'repair';
     report();
   }
 
@@ -158,7 +172,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     const keys = new Set(touched);
     touched.clear();
     const goal = cutByKeys(want, keys);
-    if (keys.size > 0) await carryOut(diff(cutByKeys(have, keys), goal), [...keys], goal);
+    const cause: Cause = { why: 'assignment', wrong: [], by: [] };
+    if (keys.size > 0) await carryOut(diff(cutByKeys(have, keys), goal), [...keys], goal, cause);
     report();
   }
 
@@ -175,27 +190,31 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       addScope(suspects, scope);
       return;
     }
-    const due = postponed(ops);
+    const due = truce.due(ops, (key) => failed.has(key));
     const repaired = due.filter(({ object }) => !failed.has(keyOf(object))); // the others are our own next try
-    tellOfRepairs(repaired);
+    const by = blame.take(scope, ops);
+    const cause: Cause = {
+      why: repaired.length > 0 ? 'repair' : 'retry',
+      wrong: faultsOf(repaired.slice(0, SAID)),
+      by,
+    };
+    tellOfRepairs(repaired, cause);
     const goal = cutByScope(want, scope);
     const left = new Set(ops.filter((op) => !due.includes(op)).map(({ object }) => keyOf(object)));
     const keys = [...cutByScope(have, scope).keys(), ...goal.keys()].filter((key) => !left.has(key));
     const before = [...failed.values()].join();
-    await carryOut(due, keys, goal);
+    await carryOut(due, keys, goal, cause);
     for (const key of failed.keys()) if (!want.has(key) && !have.has(key)) failed.delete(key);
     if ([...failed.values()].join() !== before) report();
   }
 
-  function tellOfRepairs(ops: readonly Op[]): void {
+  function tellOfRepairs(ops: readonly Op[], { wrong, by }: Cause): void {
     if (ops.length === 0) return;
     repairs += ops.length;
     const steps = ops.slice(0, SAID).flatMap(renderOp);
-    const more = ops.length > 1 ? ` (and ${ops.length - 1} steps more)` : '';
-    log.warn(
-      { count: ops.length, steps },
-      `repairing what somebody else changed: ${renderOp(ops[0]!).join(' && ')}${more}`,
-    );
+    const more = wrong.length > 1 ? ` (and ${wrong.length - 1} more)` : '';
+    const whom = by.length > 0 ? `what ${by.join(', ')} changed` : 'what somebody else changed';
+    log.warn({ count: ops.length, wrong, by, steps }, `repairing ${whom}: ${wrong[0]}${more}`);
   }
 
   async function compare(scope: Scope): Promise<Op[]> {
@@ -205,46 +224,25 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     return diff(cutByScope(have, scope), cutByScope(want, scope));
   }
 
-  /** Leaves alone for a while what somebody else changes back again and again, and what depends on it. */
-  function postponed(ops: Op[]): Op[] {
-    const now = clock.monotonic();
-    const missing = new Set<string>();
-    const pauses = new Map<string, number>();
-    for (const { object } of ops) {
-      const key = keyOf(object);
-      if (!pauses.has(key)) pauses.set(key, failed.has(key) ? 0 : repeats.repair(key, now));
-    }
-    const due = ops.filter(({ object }) => {
-      const key = keyOf(object);
-      const pause = pauses.get(key) ?? 0;
-      if (pause === 0 && !dependencies(object).some((name) => missing.has(name))) return true;
-      for (const name of provides(object)) missing.add(name);
-      return false;
-    });
-    const longest = Math.max(0, ...pauses.values());
-    if (longest > 0) later(longest, () => suspect(scopeOfOps(ops)));
-    tellOfFights(now);
-    return due;
-  }
-
-  function tellOfFights(now: number): void {
-    const fights = repeats.fights(now);
-    if (fights.length === 0) {
-      conditions.clear('fight');
-      return;
-    }
-    const words = fights.slice(0, 3).map((key) => `\`${key}\``);
-    const more = fights.length > 3 ? ` and ${fights.length - 3} more` : '';
-    conditions.raise(
-      'fight',
-      `someone else keeps changing ${words.join(', ')}${more}: meshd repairs it ever more slowly; find the program that does it`,
-    );
+  function tellOfChange(ops: readonly Op[], cause: Cause, began: number, refused: ApplyReport['failed']): void {
+    const took = Math.round((clock.monotonic() - began) * 10) / 10;
+    const at = Math.round(clock.now() - took);
+    const failures = refused.slice(0, SAID).map(({ error }) => error.message);
+    const steps = ops.slice(0, SAID).flatMap(renderOp);
+    options.onChanged({ at, took, revision, ...cause, steps, count: ops.length, failures }, ops);
   }
 
   /** Takes the steps; `have` is then `goal` among `keys`, but for what the kernel refused. */
-  async function carryOut(ops: Op[], keys: readonly string[], goal: ReadonlyMap<string, KernelObject>): Promise<void> {
+  async function carryOut(
+    ops: Op[],
+    keys: readonly string[],
+    goal: ReadonlyMap<string, KernelObject>,
+    cause: Cause,
+  ): Promise<void> {
     for (const op of ops) log.debug({ steps: renderOp(op) }, 'kernel');
+    const began = clock.monotonic();
     const refused: ApplyReport['failed'] = ops.length === 0 ? [] : (await kernel.apply(ops)).failed;
+    if (ops.length > 0) tellOfChange(ops, cause, began, refused);
     const refusedKeys = new Set(refused.map(({ op }) => keyOf(op.object)));
     for (const key of keys) {
       if (refusedKeys.has(key)) continue;
@@ -312,6 +310,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       for (const [key, object] of wanted) want.set(key, object);
       revision = newest;
       everything = true;
+      if (reason !== 'start') reason = 'assignment';
       wake();
     },
     patch(had, wanted, newest) {
@@ -329,7 +328,11 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       unreported = true;
       wake();
     },
-    suspect: (scope) => suspect(withRelatives(scope)),
+    suspect(scope, by = []) {
+      blame.heard(scope, by);
+      const wide = withRelatives(scope);
+      if (!truce.putsOff(wide)) suspect(wide);
+    },
     async check(scope) {
       let took = 0;
       const work = async () => {
@@ -349,6 +352,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     async stop() {
       stopped = true;
       looks.length = 0;
+      truce.stop();
       for (const cancel of timers) cancel();
       timers.clear();
       await running;

@@ -3,7 +3,9 @@ import { MeshError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { diff } from '../diff/diff.ts';
 import type { Kernel } from '../kernel/kernel.ts';
+import { renderOp } from '../model/render.ts';
 import type { Runtime } from '../runtime/runtime.ts';
+import type { History } from './history.ts';
 
 /** Rounds of look and take away; a second one is for what only dies with the first. */
 const ROUNDS = 3;
@@ -13,6 +15,7 @@ export interface ResetOptions {
   runtime: Runtime;
   clock: Clock;
   log: Log;
+  history: History;
   /** Kill tasks at once instead of after their grace period. */
   force: boolean;
 }
@@ -26,6 +29,7 @@ export async function resetNode({
   runtime,
   clock,
   log,
+  history,
   force,
 }: ResetOptions): Promise<{ tasks: number; objects: number }> {
   const tasks = await endTasks(runtime, force);
@@ -35,9 +39,23 @@ export async function resetNode({
     if (round > 0) await new Promise<void>((resolve) => void clock.after(200 * round, resolve));
     const steps = diff(await kernel.observe(), new Map());
     if (steps.length === 0) return { tasks, objects };
+    const began = clock.monotonic();
     const { done, failed } = await kernel.apply(steps);
+    const took = Math.round(clock.monotonic() - began);
     objects += done.length;
     failures = failed.map(({ error }) => error.message);
+    history.add({
+      at: clock.now() - took,
+      took,
+      why: 'reset',
+      revision: 0,
+      wrong: [],
+      by: [],
+      services: [],
+      steps: steps.slice(0, 50).flatMap(renderOp),
+      count: steps.length,
+      failures,
+    });
     for (const failure of failures) log.warn(failure);
   }
   const left = diff(await kernel.observe(), new Map());

@@ -2,7 +2,7 @@ import type { Scope } from '../kernel/kernel.ts';
 import type { KernelObject, ObjectKind, Op } from '../model/kernel-state.ts';
 
 /** Whether an object is in what a scope is about. */
-function isIn(scope: Scope, { netns, kind }: KernelObject): boolean {
+export function isIn(scope: Scope, { netns, kind }: KernelObject): boolean {
   return (scope.netns?.includes(netns) ?? true) && (scope.kinds?.includes(kind) ?? true);
 }
 
@@ -39,7 +39,8 @@ export function addScope(list: Scope[], scope: Scope): void {
   list[place] = { ...sameKinds, netns: [...new Set([...sameKinds.netns!, ...scope.netns!])] };
 }
 
-function covers(wide: Scope, narrow: Scope): boolean {
+/** Whether all of one scope is in another. */
+export function covers(wide: Scope, narrow: Scope): boolean {
   return coversList(wide.netns, narrow.netns) && coversList(wide.kinds, narrow.kinds);
 }
 

@@ -3,6 +3,7 @@ import { parseDuration } from '../manifest/duration.ts';
 import { DEFAULT_HOST } from './api.ts';
 import type { ApplyOptions } from './apply.ts';
 import type { Context } from './context.ts';
+import type { HistoryOptions } from './history.ts';
 import type { NodeUpdateOptions } from './node-update.ts';
 import type { ServiceUpdateOptions } from './service-update.ts';
 import { VERSION } from './version.ts';
@@ -242,6 +243,20 @@ export function buildProgram(
   );
   example(
     program
+      .command('history')
+      .description('what was changed in the kernel of nodes, when, why, and how long it took')
+      .argument('[node...]', 'names, ids or starts of ids; all nodes when left out, self is this one')
+      .option('--since <duration>', 'not older than this, such as 10m', durationOption)
+      .option('--service <name>', 'only changes about the ports and tasks of this service')
+      .option('--limit <n>', 'the newest so many', countOption)
+      .action((names: string[], options: HistoryOptions) =>
+        run(async (context) => (await import('./history.ts')).history(context, names, options)),
+      ),
+    'meshctl history --since 10m',
+    'meshctl history node2 --service web',
+  );
+  example(
+    program
       .command('status')
       .description('how this meshd and its cluster are')
       .action(() => run(async (context) => (await import('./status.ts')).status(context))),
@@ -270,6 +285,13 @@ export function buildProgram(
     'meshctl completion fish > ~/.config/fish/completions/meshctl.fish',
   );
   return program;
+}
+
+function countOption(text: string): number {
+  const count = Number(text);
+  if (!/^\d+$/.test(text) || count < 1 || count > 10_000)
+    throw new InvalidArgumentError('Write a number from 1 to 10000.');
+  return count;
 }
 
 const several = (word: string, before: string[] = []): string[] => [...before, word];

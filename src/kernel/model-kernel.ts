@@ -1,7 +1,15 @@
 import { MeshError } from '../base/errors.ts';
 import { type KernelObject, keyOf, type ObjectKind, type Op, stateOf } from '../model/kernel-state.ts';
 import { renderOp } from '../model/render.ts';
-import { type Actor, type ApplyReport, type Kernel, type Listener, type Scope, type SocketOwner, zeroCounters } from './kernel.ts';
+import {
+  type Actor,
+  type ApplyReport,
+  type Kernel,
+  type Listener,
+  type Scope,
+  type SocketOwner,
+  zeroCounters,
+} from './kernel.ts';
 import { createModelState, type Refusal } from './model-rules.ts';
 
 /** Faults by chance, the same for the same seed. Each is a probability per step or event, 0 when left out. */

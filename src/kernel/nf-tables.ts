@@ -2,6 +2,7 @@ import type { Result } from '../base/errors.ts';
 import { CHAIN_PREFIX } from '../model/names.ts';
 import { Attributes, decoding, malformed } from '../netlink/attributes.ts';
 import { type NetlinkMessage, type NetlinkRequest, NLM_F_REQUEST } from '../netlink/message.ts';
+import type { Actor } from './kernel.ts';
 
 /** include/uapi/linux/netfilter/nfnetlink.h and nf_tables.h */
 const NFNL_SUBSYS_NFTABLES = 10;
@@ -9,37 +10,48 @@ const NFT_MSG_NEWGEN = 15;
 const NFT_MSG_GETGEN = 16;
 const NFTA_GEN_ID = 1;
 const NFTA_GEN_PROC_PID = 2;
+const NFTA_GEN_PROC_NAME = 3;
 const NFGENMSG = 4;
 const OURS = Buffer.from(CHAIN_PREFIX, 'latin1');
 
 /** Reads the events of nf_tables, which iptables-nft changes cause and iptables-legacy does not. */
 export interface FirewallEvents {
-  /** True at the end of a transaction that touched chains of ours (or rules that lead into them) and was not ours. */
-  changed(message: NetlinkMessage): boolean;
+  /**
+   * At the end of a transaction that touched chains of ours (or rules that lead into them) and was not ours: who it
+   * was, as far as the kernel says. Undefined at all other times.
+   */
+  foreign(message: NetlinkMessage): { by: Actor | undefined } | undefined;
 }
 
 /** Follows one stream of events: what a transaction touched is told only at its end, by its NEWGEN. */
 export function firewallEvents(isOwnProcess: (pid: number) => boolean): FirewallEvents {
   let touched = false;
   return {
-    changed({ type, payload }) {
-      if (type >> 8 !== NFNL_SUBSYS_NFTABLES) return false;
+    foreign({ type, payload }) {
+      if (type >> 8 !== NFNL_SUBSYS_NFTABLES) return undefined;
       if ((type & 0xff) !== NFT_MSG_NEWGEN) {
         // Names of chains stand as text in rules too, as target of a jump.
         touched ||= Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength).includes(OURS);
-        return false;
+        return undefined;
       }
       const mine = touched;
       touched = false;
-      return mine && !isOwnProcess(processOf(payload));
+      if (!mine) return undefined;
+      const by = processOf(payload);
+      return by !== undefined && isOwnProcess(by.pid) ? undefined : { by };
     },
   };
 }
 
-/** Process whose transaction this was; 0 when the kernel does not say. */
-function processOf(payload: Uint8Array): number {
-  const pid = decoding('nf_tables event', () => new Attributes(payload, NFGENMSG).be32(NFTA_GEN_PROC_PID));
-  return (pid.ok && pid.value) || 0;
+/** Process whose transaction this was (nf_tables_fill_gen_info). */
+function processOf(payload: Uint8Array): Actor | undefined {
+  const actor = decoding('nf_tables event', () => {
+    const attributes = new Attributes(payload, NFGENMSG);
+    const pid = attributes.be32(NFTA_GEN_PROC_PID);
+    const name = attributes.string(NFTA_GEN_PROC_NAME);
+    return pid === undefined ? undefined : { pid, ...(name === undefined ? {} : { name }) };
+  });
+  return actor.ok ? actor.value : undefined;
 }
 
 /** Asks for the number of the last nf_tables transaction in a netns; every change of iptables-nft makes a new one. */

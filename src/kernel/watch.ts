@@ -6,8 +6,9 @@ import { type KernelObject, keyOf, type ObjectKind } from '../model/kernel-state
 import { HOST_NETNS } from '../model/names.ts';
 import { decodeMessages, type NetlinkMessage } from '../netlink/message.ts';
 import { RTNLGRP } from '../netlink/rtnetlink.ts';
+import { readActor } from './actors.ts';
 import { isLinkNews, isNews, knownLinks, readEvent, type Sighting } from './events.ts';
-import type { Scope } from './kernel.ts';
+import type { Actor, Scope } from './kernel.ts';
 import type { Known } from './known.ts';
 import { isTaskNetns, type Namespaces } from './namespaces.ts';
 import { type FirewallEvents, firewallEvents } from './nf-tables.ts';
@@ -48,7 +49,7 @@ export interface Watched {
 }
 
 /** Calls back with what changed in the host and in every netns of ours, and not by us. */
-export function openWatch(watched: Watched, onChange: (scope: Scope) => void): () => void {
+export function openWatch(watched: Watched, onChange: (scope: Scope, by: readonly Actor[]) => void): () => void {
   const { namespaces, transport, known, log } = watched;
   const ears = new Map<string, Ear>();
   let timer: NodeJS.Timeout | undefined;
@@ -64,7 +65,7 @@ export function openWatch(watched: Watched, onChange: (scope: Scope) => void): (
         else tell();
       } catch (thrown) {
         log.warn({ error: messageOf(thrown) }, 'watching the kernel failed, everything counts as changed');
-        onChange({});
+        onChange({}, []);
       }
     }, delay);
     timer.unref();
@@ -115,9 +116,11 @@ export function openWatch(watched: Watched, onChange: (scope: Scope) => void): (
   function tell(): void {
     const own = watched.takeOwnLinks();
     const links = knownLinks(known);
-    const scopes = [...ears].flatMap(([netns, ear]) => scopesOf(netns, ear.take(), known, links, own));
-    scopes.push(...followNamespaces());
-    for (const scope of scopes) onChange(scope);
+    for (const [netns, ear] of ears) {
+      const { scopes, by } = newsIn(netns, ear.take(), known, links, own);
+      for (const scope of scopes) onChange(scope, by);
+    }
+    for (const scope of followNamespaces()) onChange(scope, []);
   }
 
   const directory: FSWatcher = watchDirectory(namespaces.runDir, { persistent: false }, () => {
@@ -151,25 +154,38 @@ interface Heard {
   lost: boolean;
   /** The last word on each object, link or kind. */
   last: Map<string, Sighting>;
+  /** Who had it, by the same keys. */
+  actors: Map<string, Actor>;
   /** Links that were deleted, whatever came after. */
   deleted: Set<string>;
   firewall: boolean;
+  /** Who changed the firewall. */
+  filterers: Actor[];
 }
 
-function scopesOf(
+/** What of it nobody knew, and whose doing that was. */
+interface News {
+  scopes: Scope[];
+  by: Actor[];
+}
+
+function newsIn(
   netns: string,
   heard: Heard,
   known: Known,
   links: ReturnType<typeof knownLinks>,
   own: ReadonlySet<string>,
-): Scope[] {
-  if (heard.lost) return [{ netns: [netns] }];
+): News {
+  if (heard.lost) return { scopes: [{ netns: [netns] }], by: [] };
   const kinds = new Set<ObjectKind>();
   const scopes: Scope[] = [];
-  for (const sight of heard.last.values()) {
+  const by: Actor[] = [];
+  for (const [key, sight] of heard.last) {
+    const actor = heard.actors.get(key);
     if (sight.of === 'kind') kinds.add(sight.kind);
     else if (sight.of === 'object') {
-      if (isNews(known, sight)) kinds.add(sight.key.split(' ', 1)[0] as ObjectKind);
+      if (!isNews(known, sight)) continue;
+      kinds.add(sight.key.split(' ', 1)[0] as ObjectKind);
     } else {
       const name = `${netns} ${sight.name}`;
       const link = links.get(name);
@@ -178,9 +194,11 @@ function scopesOf(
       for (const kind of ON_LINK_CHANGE) kinds.add(kind);
       if (link && link.netns !== netns) scopes.push({ netns: [link.netns], kinds: ON_LINK_CHANGE });
     }
+    if (actor !== undefined) by.push(actor);
   }
   if (heard.firewall) for (const kind of ['chain', 'jump'] as const) kinds.add(kind);
-  return kinds.size === 0 ? scopes : [{ netns: [netns], kinds: [...kinds] }, ...scopes];
+  by.push(...heard.filterers);
+  return { scopes: kinds.size === 0 ? scopes : [{ netns: [netns], kinds: [...kinds] }, ...scopes], by };
 }
 
 interface Ear {
@@ -235,6 +253,8 @@ function openEar(watched: Watched, netns: string, identity: string, wake: () => 
     }
     const key = sight.of === 'link' ? `link ${sight.name}` : sight.of === 'object' ? sight.key : `kind ${sight.kind}`;
     heard.last.set(key, sight);
+    const actor = readActor(message.portId);
+    if (actor !== undefined) heard.actors.set(key, actor);
   }
 
   const sockets = [listen(NETLINK_ROUTE, netns === HOST_NETNS ? HOST_GROUPS : NETNS_GROUPS, hear)];
@@ -242,7 +262,10 @@ function openEar(watched: Watched, netns: string, identity: string, wake: () => 
     const firewall: FirewallEvents = firewallEvents(watched.isOwnProcess);
     sockets.push(
       listen(NETLINK_NETFILTER, [NFNLGRP_NFTABLES], (message) => {
-        if (firewall.changed(message)) heard.firewall = true;
+        const foreign = firewall.foreign(message);
+        if (foreign === undefined) return;
+        heard.firewall = true;
+        if (foreign.by !== undefined) heard.filterers.push(foreign.by);
       }),
     );
   }
@@ -282,5 +305,5 @@ function objectsIn(sightings: ReadonlyMap<string, Sighting>): [string, { object:
 }
 
 function silence(): Heard {
-  return { lost: false, last: new Map(), deleted: new Set(), firewall: false };
+  return { lost: false, last: new Map(), actors: new Map(), deleted: new Set(), firewall: false, filterers: [] };
 }

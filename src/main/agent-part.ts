@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { type Agent, type AgentOptions, createAgent } from '../agent/agent.ts';
 import { openAgentDisk } from '../agent/disk.ts';
 import { measureFacts } from '../agent/facts.ts';
+import { openHistory } from '../agent/history.ts';
 import type { Clock } from '../base/clock.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -10,14 +11,18 @@ import type { Kernel } from '../kernel/kernel.ts';
 import { openLinuxKernel } from '../kernel/linux.ts';
 import { preflight } from '../kernel/preflight.ts';
 import { openSocket, processStartTime, taskShimPath, watchProcess } from '../kernel/process.ts';
+import { probeSchedulers } from '../kernel/schedulers.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
+import { SCHEDULERS } from '../model/spec.ts';
 import { connectDispatch } from '../rpc/client.ts';
 import { createProcessRuntime } from '../runtime/process.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import { VERSION } from './meshd-options.ts';
 
 export interface AgentPart {
-  create(about: Pick<AgentOptions, 'name' | 'role' | 'labels' | 'version' | 'kernelRelease' | 'managers'>): Agent;
+  create(
+    about: Pick<AgentOptions, 'name' | 'role' | 'labels' | 'version' | 'kernelRelease' | 'managers' | 'healthListen'>,
+  ): Agent;
   close(): void;
 }
 
@@ -33,6 +38,7 @@ export async function openAgentPart(options: {
   const disk = openAgentDisk(stateDir, clock, log);
   let wanted = (): ReadonlyMap<string, KernelObject> => new Map();
   const kernel = await openLinuxKernel({ log, wanted: () => wanted() });
+  const schedulers = await findSchedulers(log);
   const runtime = openRuntime(stateDir, clock, log);
   return {
     create(about) {
@@ -41,11 +47,12 @@ export async function openAgentPart(options: {
         kernel,
         runtime,
         disk,
+        history: openHistory(stateDir, clock, log),
         clock,
         log,
         underlay,
         random: Math.random,
-        facts: measureFacts(underlay, log),
+        facts: measureFacts(underlay, schedulers, log),
         connect: connectDispatch,
       });
       wanted = () => agent.want();
@@ -77,6 +84,19 @@ async function findFit(stateDir: string, log: Log): Promise<void> {
   }
   const lines = findings.map(({ message }) => `  ${message}`).join('\n');
   throw new MeshError('unsupported', `this machine cannot carry the mesh yet; nothing was changed:\n${lines}`);
+}
+
+/** A port whose scheduler is missing goes to its fallback; when that cannot be told, nothing is taken from any port. */
+async function findSchedulers(log: Log): Promise<readonly string[]> {
+  try {
+    const found = await probeSchedulers(SCHEDULERS);
+    const missing = SCHEDULERS.filter((name) => !found.includes(name));
+    if (missing.length > 0) log.warn(`the kernel lacks the schedulers ${missing.join(', ')}: ports use their fallback`);
+    return found;
+  } catch (thrown) {
+    log.error(`${messageOf(thrown)}; taking it to have all`);
+    return SCHEDULERS;
+  }
 }
 
 export function openRuntime(stateDir: string, clock: Clock, log: Log): Runtime {

@@ -1,4 +1,5 @@
 import { rmSync } from 'node:fs';
+import { openHistory } from '../agent/history.ts';
 import { resetNode } from '../agent/reset.ts';
 import { systemClock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
@@ -13,7 +14,9 @@ export async function runReset({ stateDir, force, purge }: ResetOptions, log: Lo
   const kernel = await openKernel(log);
   const runtime = openRuntime(stateDir, systemClock, log);
   try {
-    const { tasks, objects } = await resetNode({ kernel, runtime, clock: systemClock, log, force });
+    const history = openHistory(stateDir, systemClock, log);
+    const { tasks, objects } = await resetNode({ kernel, runtime, clock: systemClock, log, history, force });
+    await history.flush();
     if (purge) rmSync(stateDir, { recursive: true, force: true });
     return `ended ${tasks} tasks, removed ${objects} kernel objects${purge ? ` and ${stateDir}` : ''}`;
   } finally {
