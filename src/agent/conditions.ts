@@ -2,6 +2,7 @@
 export interface Conditions {
   raise(key: string, text: string): void;
   clear(key: string): void;
+  get(key: string): string | undefined;
   list(): string[];
 }
 
@@ -16,6 +17,7 @@ export function createConditions(onChange: () => void): Conditions {
     clear(key) {
       if (raised.delete(key)) onChange();
     },
+    get: (key) => raised.get(key),
     list: () => [...raised.values()],
   };
 }

@@ -95,10 +95,11 @@ function refuseTwice(spec: ServiceSpec): void {
 
 /**
  * Ports that nodes themselves cannot do without: the mesh takes a published port on every node, before any program that
- * listens there. 2377 is the manager's default; one that listens elsewhere is not known here.
+ * listens there. 2377 and 2378 are defaults; what listens elsewhere is not known here.
  */
 const RESERVED: Readonly<Record<string, string>> = {
   '2377/tcp': "the manager's port",
+  '2378/tcp': "the nodes' health endpoint's port",
   '4789/udp': "the mesh's own VXLAN port",
   '22/tcp': "sshd's port",
 };

@@ -59,6 +59,7 @@ export async function startDaemon(options: DaemonOptions, log: Log): Promise<Dae
       name,
       role: manager === undefined ? 'worker' : 'manager',
       labels: options.labels,
+      healthListen: options.healthListen,
       version: VERSION,
       kernelRelease: release(),
       managers: manager === undefined ? options.join : [socket],

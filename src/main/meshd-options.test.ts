@@ -19,6 +19,7 @@ it('runs both roles with defaults', () => {
     options: {
       roles: ['manager', 'agent'],
       listen: '0.0.0.0:2377',
+      healthListen: '[::]:2378',
       join: [],
       stateDir: '/var/lib/meshd',
       socket: '/run/meshd/meshd.sock',
@@ -44,6 +45,11 @@ it('takes an agent with several managers and labels', () => {
   });
 });
 
+it('takes another place for the health endpoint, or none', () => {
+  expect(parseMeshd(['--health-listen', '127.0.0.1:80'])).toMatchObject({ options: { healthListen: '127.0.0.1:80' } });
+  expect(parseMeshd(['--health-listen', 'off'])).toMatchObject({ options: { healthListen: undefined } });
+});
+
 it('takes reset, with options before or after it', () => {
   expect(parseMeshd(['reset', '--force', '--state-dir', '/x'])).toMatchObject({
     verb: 'reset',
@@ -56,6 +62,7 @@ it.each([
   ['--role agent', 'needs --join'],
   ['--join 10.0.0.1:2377', 'say --role agent'],
   ['--role worker', 'manager, agent or manager,agent'],
+  ['--health-listen 2378', 'HOST:PORT'],
   ['--role agent --join fd00::1', 'HOST:PORT'],
   ['--role agent --join 10.0.0.1:', 'HOST:PORT'],
   ['--role agent --join 10.0.0.1:70000', 'HOST:PORT'],

@@ -12,6 +12,8 @@ export interface DaemonOptions {
   name: string;
   advertise: string | undefined;
   listen: string;
+  /** Undefined for nowhere. */
+  healthListen: string | undefined;
   join: string[];
   stateDir: string;
   socket: string;
@@ -37,6 +39,8 @@ export type Invocation =
 
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error'];
 const STATE_DIR = '/var/lib/meshd';
+/** Every address of both families. */
+const HEALTH = '[::]:2378';
 
 /** What the command line asks for; help, version and mistakes are told here (exit status 2 for the latter). */
 export function parseMeshd(argv: readonly string[]): Invocation {
@@ -49,6 +53,12 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     .option('--name <name>', 'name of this node', name, hostname().split('.')[0])
     .option('--advertise <address>', 'address of this machine that other nodes send VXLAN to')
     .option('--listen <address:port>', 'where a manager waits for agents', endpoint, '0.0.0.0:2377')
+    .option(
+      '--health-listen <where>',
+      'address:port where balancers ask an agent for its ports, or off',
+      healthEndpoint,
+      HEALTH,
+    )
     .option('--join <host:port,...>', 'managers an agent connects to; port 2377 when left out', endpoints)
     .option('--state-dir <dir>', 'what must survive a restart', STATE_DIR)
     .option('--socket <path>', 'unix socket for meshctl', '/run/meshd/meshd.sock')
@@ -68,7 +78,9 @@ export function parseMeshd(argv: readonly string[]): Invocation {
         program.error('--join connects an agent to another manager: say --role agent (this version has one manager)');
       }
       const { advertise, ingressSubnet } = rest;
-      invocation = { verb: 'run', options: { ...rest, advertise, ingressSubnet, roles: role, join, labels } };
+      const healthListen = rest.healthListen === 'off' ? undefined : rest.healthListen;
+      const options = { ...rest, advertise, ingressSubnet, healthListen, roles: role, join, labels };
+      invocation = { verb: 'run', options };
     });
   program
     .command('reset')
@@ -115,6 +127,10 @@ function endpoint(value: string): string {
   const port = Number(/^(?:\[[0-9a-fA-F:.]+\]|[^:\s/]+):(\d{1,5})$/.exec(value)?.[1] ?? Number.NaN);
   if (!(port >= 0 && port <= 65_535)) throw new InvalidArgumentError('Say HOST:PORT, an IPv6 address in brackets.');
   return value;
+}
+
+function healthEndpoint(value: string): string {
+  return value === 'off' ? value : endpoint(value);
 }
 
 /** A manager listens on 2377 unless it was told otherwise. */
