@@ -1,14 +1,14 @@
+import { portSpecFromWire } from '../rpc/convert-spec.ts';
 import type { NodePortCondition, PublishedPort } from '../rpc/gen/mesh.ts';
 import { renderTable } from './table.ts';
 
 /** One published port for scripts; `id` and `name` are those of its service. */
 export function portRow({ serviceId, serviceName, port, degraded, tasks }: PublishedPort) {
-  const { published, ...rest } = port ?? { published: undefined };
   return {
     id: serviceId,
     name: serviceName,
-    published: published ?? null,
-    ...rest,
+    published: null,
+    ...(port === undefined ? {} : portSpecFromWire(port, `port of ${serviceName}`)),
     degraded: degraded.map(conditionRow),
     tasks: tasks.map(({ taskId, nodeName, published }) => ({ id: taskId, node: nodeName, published })),
   };
