@@ -4,6 +4,7 @@ import { assignment } from '../decide/assign.ts';
 import type { Assignment } from '../model/assignment.ts';
 import { applyAssignmentDelta } from '../model/assignment-delta.ts';
 import type { Network, Node, Service, Stored, Task } from '../model/cluster.ts';
+import type { PortSpec } from '../model/spec.ts';
 import { assignmentFromWire, deltaFromWire } from '../rpc/convert-assignment.ts';
 import type { AgentMessage, ManagerMessage } from '../rpc/gen/mesh.ts';
 import type { Duplex } from '../rpc/stream.ts';
@@ -63,6 +64,7 @@ const port = fc.record({
   published: fc.constantFrom(80, 81, 82),
   target: fc.constantFrom(8000, 8001),
   mode: fc.constantFrom('ingress' as const, 'host' as const),
+  nodes: fc.option(fc.constant([{ key: 'node.labels.zone', operator: '==' as const, value: 'a' }]), { nil: undefined }),
 });
 const serviceId = fc.constantFrom('s1', 's2', 's3');
 const nodeId = fc.constantFrom('n1', 'n2', 'n3');
@@ -71,6 +73,8 @@ const event = fc.oneof(
     kind: fc.constant('service' as const),
     id: serviceId,
     ports: fc.uniqueArray(port, { maxLength: 2, selector: ({ published, protocol }) => `${published}/${protocol}` }),
+    leaving: fc.array(port, { maxLength: 1 }),
+    removed: fc.boolean(),
   }),
   fc.record({ kind: fc.constant('no-service' as const), id: serviceId }),
   fc.record({
@@ -79,6 +83,8 @@ const event = fc.oneof(
     node: fc.option(nodeId, { nil: undefined }),
     desired: fc.constantFrom('running' as const, 'drain' as const, 'shutdown' as const),
     state: fc.constantFrom('assigned' as const, 'starting' as const, 'running' as const, 'failed' as const),
+    hostPorts: fc.subarray(['80/tcp', '81/udp']),
+    picked: fc.option(fc.constantFrom(82, 83), { nil: undefined }),
   }),
   fc.record({ kind: fc.constant('no-task' as const), id: fc.constantFrom('t1', 't2', 't3', 't4') }),
   fc.record({
@@ -86,6 +92,7 @@ const event = fc.oneof(
     number: fc.constantFrom(1, 2, 3),
     state: fc.constantFrom('ready' as const, 'down' as const),
     underlay: fc.constantFrom('192.0.2.1', '192.0.2.9'),
+    zone: fc.constantFrom('a', 'b'),
   }),
   fc.record({ kind: fc.constant('no-node' as const), number: fc.constantFrom(2, 3) }),
   fc.record({ kind: fc.constant('flush' as const) }),
@@ -98,6 +105,14 @@ const HOME = new Map([
   ['t3', 's2'],
   ['t4', 's3'],
 ]);
+
+/** Some host ports without a number of their own. */
+function declared({ published, nodes, ...rest }: typeof port extends fc.Arbitrary<infer T> ? T : never): PortSpec {
+  const spec: PortSpec = { ...rest };
+  if (rest.mode === 'ingress' || published !== 82) spec.published = published;
+  if (nodes !== undefined) spec.nodes = [...nodes];
+  return spec;
+}
 
 /** The same, whatever the order of lists and of what is in them. */
 function normal(value: Assignment) {
@@ -163,7 +178,11 @@ test('after any history the deltas add up to the whole assignment, and no port h
               id: what.id,
               name: what.id,
               taskGeneration: 1,
-              spec: spec(what.id, { ports }),
+              spec: spec(what.id, { ports: ports.map(declared), weight: { label: 'cores', default: 2 } }),
+              ...(what.leaving.length === 0
+                ? {}
+                : { leaving: what.leaving.map((one) => ({ port: declared(one), revision: 1, deadline: 9 })) }),
+              ...(what.removed ? { removed: true as const } : {}),
             };
             writes.set(what.id, write(store, 'services', object));
           } else if (what.kind === 'no-service') {
@@ -171,16 +190,24 @@ test('after any history the deltas add up to the whole assignment, and no port h
               writes.set(what.id, write(store, 'services', what.id));
           } else if (what.kind === 'task') {
             const home = HOME.get(what.id)!;
-            const status = { state: what.state, message: '', error: '', since: 1 };
-            writes.set(
-              what.id,
-              write(store, 'tasks', task(what.id, home, what.node, { desired: what.desired, status })),
-            );
+            const ports =
+              what.picked === undefined ? [] : [{ protocol: 'tcp' as const, target: 8000, published: what.picked }];
+            const status = { state: what.state, message: '', error: '', since: 1, ports };
+            const { desired, hostPorts } = what;
+            writes.set(what.id, write(store, 'tasks', task(what.id, home, what.node, { desired, hostPorts, status })));
           } else if (what.kind === 'no-task') writes.set(what.id, write(store, 'tasks', what.id));
           else if (what.kind === 'node')
             writes.set(
               `n${what.number}`,
-              write(store, 'nodes', node(what.number, { state: what.state, underlay: what.underlay })),
+              write(
+                store,
+                'nodes',
+                node(what.number, {
+                  state: what.state,
+                  underlay: what.underlay,
+                  labels: { zone: what.zone, cores: String(what.number) },
+                }),
+              ),
             );
           else if (what.kind === 'no-node') writes.set(`n${what.number}`, write(store, 'nodes', `n${what.number}`));
           else await flush();
@@ -189,22 +216,9 @@ test('after any history the deltas add up to the whole assignment, and no port h
       }
       await flush();
       const self = index.node('n1')!;
-      const whole = assignment(self, { ...index, service: index.declared });
-      // A ghost's ports are in the plain walk too; where somebody else owns them now, the owner counts.
-      const ports = new Map(
-        whole.ports
-          .filter(({ serviceId: id }) => index.service(id) === undefined)
-          .map((one) => [`${one.published}/${one.protocol}`, one]),
-      );
-      for (const one of whole.ports)
-        if (index.service(one.serviceId) !== undefined) ports.set(`${one.published}/${one.protocol}`, one);
-      const expected = normal({ ...whole, ports: [...ports.values()] });
       const { revision: _, ...got } = normal(seen!);
-      const { revision: __, ...want } = expected;
-      expect({ ...got, ports: got.ports.filter(({ serviceId: id }) => index.service(id)) }).toEqual({
-        ...want,
-        ports: want.ports.filter(({ serviceId: id }) => index.service(id)),
-      });
+      const { revision: __, ...want } = normal(assignment(self, { ...index, service: index.declared }));
+      expect(got).toEqual(want);
       expect(new Set(got.ports.map(({ published, protocol }) => `${published}/${protocol}`)).size).toBe(
         got.ports.length,
       );

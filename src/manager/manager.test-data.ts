@@ -12,7 +12,7 @@ import type { ServiceSpec } from '../model/spec.ts';
 import { type ControlConnection, connectControl, connectDispatch } from '../rpc/client.ts';
 import { assignmentFromWire, deltaFromWire } from '../rpc/convert-assignment.ts';
 import { specToWire } from '../rpc/convert-spec.ts';
-import { ControlService, DispatchService, type Hello, type Task } from '../rpc/gen/mesh.ts';
+import { ControlService, DispatchService, type Hello, type Task, type TaskStatus } from '../rpc/gen/mesh.ts';
 import { implement, startServer } from '../rpc/server.ts';
 import type { Change, Store } from '../store/store.ts';
 import { createManager, type Manager } from './manager.ts';
@@ -134,7 +134,7 @@ interface FakeAgent {
   /** Plans asked for. */
   probes: Assignment[];
   answersProbes: boolean;
-  report(taskId: string, state: TaskState): void;
+  report(taskId: string, state: TaskState, more?: Partial<TaskStatus>): void;
   conditions(...texts: string[]): void;
   acknowledge(): void;
   close(): void;
@@ -145,7 +145,8 @@ export interface TestCluster {
   store: Store & { onTransact: () => void };
   clock: FakeClock;
   control: ControlConnection;
-  agent(name: string, more?: Partial<Hello>): Promise<FakeAgent>;
+  /** `connections` as of FakeAgent, from its first word on. */
+  agent(name: string, more?: Partial<Hello>, connections?: Map<string, number>): Promise<FakeAgent>;
   apply(...specs: ServiceSpec[]): ReturnType<ControlConnection['apply']>;
   tasks(service?: string): Promise<Task[]>;
   /** Lets time and messages flow until this holds. */
@@ -189,12 +190,9 @@ export async function testCluster(more: { ipv6?: boolean } = {}): Promise<TestCl
     },
     store,
     clock,
-    async agent(name, hello = {}) {
-      const made = fakeAgent(opened.server.address, clock, {
-        name,
-        underlay: `192.0.2.${agents.length + 1}`,
-        ...hello,
-      });
+    async agent(name, hello = {}, connections = new Map()) {
+      const underlay = `192.0.2.${agents.length + 1}`;
+      const made = fakeAgent(opened.server.address, clock, { name, underlay, ...hello }, connections);
       agents.push(made.agent);
       closes.push(() => made.agent.close());
       let failed: unknown;
@@ -234,7 +232,12 @@ export async function testCluster(more: { ipv6?: boolean } = {}): Promise<TestCl
   return cluster;
 }
 
-function fakeAgent(address: string, clock: Clock, hello: Partial<Hello>): { agent: FakeAgent } {
+function fakeAgent(
+  address: string,
+  clock: Clock,
+  hello: Partial<Hello>,
+  connections: Map<string, number>,
+): { agent: FakeAgent } {
   const connection = connectDispatch(address);
   const stream = connection.session();
   const states = new Map<string, TaskState>();
@@ -245,13 +248,13 @@ function fakeAgent(address: string, clock: Clock, hello: Partial<Hello>): { agen
     assignment: undefined,
     snapshots: 0,
     deltas: 0,
-    connections: new Map(),
+    connections,
     works: true,
     heartbeats: true,
     probes: [],
     answersProbes: true,
     over: Promise.resolve(),
-    report(taskId, state) {
+    report(taskId, state, more = {}) {
       states.set(taskId, state);
       const status = {
         state,
@@ -261,6 +264,7 @@ function fakeAgent(address: string, clock: Clock, hello: Partial<Hello>): { agen
         pid: 7,
         exitCode: undefined,
         ports: [],
+        ...more,
       };
       send({ $case: 'tasks', value: { tasks: [{ taskId, status }] } });
     },
