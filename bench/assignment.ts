@@ -3,6 +3,7 @@ import type { AssignedPort, Assignment, Peer } from '../src/model/assignment.ts'
 import { addressAt, blockOf } from '../src/model/block.ts';
 import type { KernelObject } from '../src/model/kernel-state.ts';
 import { vtepMac } from '../src/model/names.ts';
+import { SCHEDULERS } from '../src/model/spec.ts';
 import type { Facts } from '../src/plan/context.ts';
 
 /** Assignments as a manager would write them, for benches that leave the manager out. */
@@ -64,7 +65,12 @@ export function node(self: number, nodes: number): Assignment {
 
 export function facts(): Facts {
   const [, major, minor] = /^(\d+)\.(\d+)/.exec(readFileSync('/proc/sys/kernel/osrelease', 'utf8'))!;
-  return { underlayMtu: 1500, kernel: { major: Number(major), minor: Number(minor) }, families: ['inet'] };
+  return {
+    underlayMtu: 1500,
+    kernel: { major: Number(major), minor: Number(minor) },
+    families: ['inet'],
+    schedulers: SCHEDULERS,
+  };
 }
 
 /**

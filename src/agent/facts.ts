@@ -6,14 +6,15 @@ import type { Facts } from '../plan/context.ts';
 
 const ETHERNET_MTU = 1_500;
 
-/** Measures what a plan has to know of this machine. */
-export function measureFacts(underlay: IpAddress, log: Log): Facts {
+/** Measures what a plan has to know of this machine; which schedulers its kernel has, the kernel room tells. */
+export function measureFacts(underlay: IpAddress, schedulers: readonly string[], log: Log): Facts {
   const [, major = '0', minor = '0'] = /^(\d+)\.(\d+)/.exec(release()) ?? [];
   return {
     underlayMtu: mtuTowards(underlay, log),
     kernel: { major: Number(major), minor: Number(minor) },
     // Absent with ipv6.disable=1 and on kernels without IPv6.
     families: existsSync('/proc/net/if_inet6') ? ['inet', 'inet6'] : ['inet'],
+    schedulers,
   };
 }
 

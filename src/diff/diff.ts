@@ -1,6 +1,7 @@
-import { type KernelObject, type KernelState, keyOf, type Op } from '../model/kernel-state.ts';
+import type { KernelObject, KernelState, Op } from '../model/kernel-state.ts';
+import { RULE_PRIORITY } from '../model/names.ts';
 import { transition } from './change.ts';
-import { holdsOn, livesIn, provides } from './dependencies.ts';
+import { holdsOn, isParent, livesIn, provides } from './dependencies.ts';
 import { rankOf } from './order.ts';
 import { type ServerOrder, serverOrder } from './server-order.ts';
 
@@ -34,6 +35,7 @@ type Fate =
   | 'recreate';
 
 interface Pair {
+  key: string;
   before: KernelObject | undefined;
   after: KernelObject | undefined;
 }
@@ -50,13 +52,18 @@ export function diff(have: KernelState, want: KernelState): Op[] {
 }
 
 function* fates(have: KernelState, want: KernelState, misplaced: ReadonlySet<string>): Generator<[Pair, Fate]> {
-  const claimed = claimedNames(have, want);
+  // Asked for only when something leaves: a cold start never does.
+  let names: Set<string> | undefined;
+  const isClaimed = (name: string) => {
+    names ??= claimedNames(have, want);
+    return names.has(name);
+  };
   // Names of things whose present bearer goes before anything is built, goes at the end, or is not there yet.
   const early = new Set<string>();
   const late = new Set<string>();
   const fresh = new Set<string>();
 
-  const decide = ({ before, after }: Pair): Fate => {
+  const decide = ({ key, before, after }: Pair): Fate => {
     if (before === undefined) return 'create';
     const inside = livesIn(before);
     const lost = inside.some((name) => early.has(name) || fresh.has(name));
@@ -65,13 +72,13 @@ function* fates(have: KernelState, want: KernelState, misplaced: ReadonlySet<str
       if (before.kind === 'sysctl' || before.kind === 'ipvs-timeouts') return 'keep';
       if (before.kind === 'chain' && before.administrator && before.rules.length > 0) return 'keep';
       if (holdsOn(before).some((name) => early.has(name))) return 'clear';
-      return provides(before).some((name) => claimed.has(name)) ? 'clear' : 'delete';
+      return isParent(before) && provides(before).some(isClaimed) ? 'clear' : 'delete';
     }
     if (lost) return 'recreate';
     if (holdsOn(before).some((name) => early.has(name))) return 'replace';
     // Seen with its far end in a netns that is not there: the name is gone, the pair may still be alive.
     if (before.kind === 'veth' && fresh.has(`netns ${before.peer.netns}`)) return 'replace';
-    if (misplaced.has(keyOf(after))) return 'move';
+    if (misplaced.has(key)) return 'move';
     const step = transition(before, after);
     return step === 'none' ? 'keep' : step;
   };
@@ -80,11 +87,12 @@ function* fates(have: KernelState, want: KernelState, misplaced: ReadonlySet<str
   for (const pair of inRankOrder(have, want)) {
     const fate = decide(pair);
     const { before, after } = pair;
-    if (before !== undefined && fate !== 'keep' && fate !== 'change') {
+    if (before !== undefined && fate !== 'keep' && fate !== 'change' && isParent(before)) {
       const dying = fate === 'delete' || (fate === 'vanish' && !livesIn(before).some((name) => early.has(name)));
       for (const name of provides(before)) (dying ? late : early).add(name);
     }
-    if (before === undefined && after !== undefined) for (const name of provides(after)) fresh.add(name);
+    if (before === undefined && after !== undefined && isParent(after))
+      for (const name of provides(after)) fresh.add(name);
     yield [pair, fate];
   }
 }
@@ -93,6 +101,7 @@ function* fates(have: KernelState, want: KernelState, misplaced: ReadonlySet<str
 function claimedNames(have: KernelState, want: KernelState): Set<string> {
   const names = new Set<string>();
   for (const [key, after] of want) {
+    if (!isParent(after)) continue;
     const before = have.get(key);
     if (before !== undefined && transition(before, after) !== 'replace') continue;
     for (const name of provides(after)) names.add(name);
@@ -107,8 +116,8 @@ function inRankOrder(have: KernelState, want: KernelState): Pair[] {
     ranks[rank] ??= [];
     ranks[rank].push(pair);
   };
-  for (const [key, before] of have) add(before, { before, after: want.get(key) });
-  for (const [key, after] of want) if (!have.has(key)) add(after, { before: undefined, after });
+  for (const [key, before] of have) add(before, { key, before, after: want.get(key) });
+  for (const [key, after] of want) if (!have.has(key)) add(after, { key, before: undefined, after });
   return ranks.flat();
 }
 
@@ -126,12 +135,12 @@ interface Step {
   op: Op;
 }
 
-function push(steps: Step[], { before, after }: Pair, fate: Fate, places: ServerOrder['places']): void {
+function push(steps: Step[], { key, before, after }: Pair, fate: Fate, places: ServerOrder['places']): void {
   const add = (phase: keyof typeof PHASE, op: Op, turn = 0) => {
     const { object } = op;
     const down = phase === 'clear' || phase === 'remove';
     const rank = down ? -rankOf(object) : rankOf(object);
-    steps.push({ phase: PHASE[phase], rank, netns: object.netns, key: sortKey(object, places, down), turn, op });
+    steps.push({ phase: PHASE[phase], rank, netns: object.netns, key: sortKey(key, object, places, down), turn, op });
   };
   switch (fate) {
     case 'create':
@@ -163,8 +172,7 @@ function push(steps: Step[], { before, after }: Pair, fate: Fate, places: Server
  * Objects of one rank go by their keys, but for real servers whose order matters, and rules: what a `goto` leads to has
  * a higher priority number (fib_nl_newrule), so it is there before and after what leads to it.
  */
-function sortKey(object: KernelObject, places: ServerOrder['places'], down: boolean): string {
-  const key = keyOf(object);
+function sortKey(key: string, object: KernelObject, places: ServerOrder['places'], down: boolean): string {
   if (object.kind === 'rule') {
     const place = down ? object.priority : RULE_PRIORITY.main - object.priority;
     return `rule ${object.netns} ${object.family} ${String(place).padStart(5, '0')} ${key}`;

@@ -35,6 +35,8 @@ export function rankOf(object: KernelObject): number {
   const rank = RANK.get(object.kind)!;
   switch (object.kind) {
     case 'sysctl':
+      // Those of conntrack are there when the first rule that needs it is.
+      if (object.name.startsWith('net.netfilter.')) return RANK.get('jump')! + 1;
       return livesIn(object).some((name) => name.startsWith('link ')) ? RANK.get('veth')! + 1 : rank;
     case 'route':
       return object.via === undefined ? rank : rank + 1;

@@ -26,7 +26,7 @@ export function serverOrder(have: KernelState, want: KernelState): ServerOrder {
     const there = keys.filter((server) => have.has(server) && want.has(server));
     // A scheduler that does not hash was looked at without the order: nothing is known of it.
     if (before.servers === undefined) {
-      if (there.length > 1) for (const server of there) misplaced.add(server);
+      if (there.length > 1 || there[0] !== keys[0]) for (const server of there) misplaced.add(server);
       continue;
     }
     const standing = inPlace(keys, before, new Set(there));

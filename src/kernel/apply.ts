@@ -6,6 +6,7 @@ import type { NetlinkRequest } from '../netlink/message.ts';
 import { type Failure, failureFrom, noSuchLink } from './failure.ts';
 import type { Firewall } from './firewall.ts';
 import type { IpvsFamily } from './ipvs.ts';
+import { isMove, withConnectionsKept } from './move.ts';
 import type { Namespaces } from './namespaces.ts';
 import { type NetlinkStep, type Step, type Surroundings, stepsOf } from './steps.ts';
 import { writeSysctls } from './sysctl.ts';
@@ -42,8 +43,11 @@ export async function takeSteps(hands: Hands, ops: readonly Op[], meter: ApplyMe
   const tasks = ops.flatMap((op, owner) => stepsOf(op).map((step) => ({ step, owner })));
   for (const group of groupsOf(tasks)) {
     const [first] = group;
-    if (first.step.lane === 'netlink') await sendGroup(hands, group, links, meter, fail);
-    else if (first.step.lane === 'firewall') await filterGroup(hands, group, meter, fail);
+    if (first.step.lane === 'netlink') {
+      const send = () => sendGroup(hands, group, links, meter, fail);
+      const moves = group.some(({ owner }) => isMove(ops, owner));
+      await (moves ? withConnectionsKept(hands.namespaces.path(first.step.netns), send) : send());
+    } else if (first.step.lane === 'firewall') await filterGroup(hands, group, meter, fail);
     else if (first.step.lane === 'sysctl') await writeGroup(hands, group, fail);
     else for (const task of group) pin(hands, task, fail);
   }

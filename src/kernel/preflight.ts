@@ -1,4 +1,3 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { MeshError, messageOf } from '../base/errors.ts';
 import { getGenlFamily } from '../netlink/genetlink.ts';
@@ -8,7 +7,7 @@ import { newLink } from '../netlink/link.ts';
 import type { NetlinkRequest } from '../netlink/message.ts';
 import { runIn } from './firewall.ts';
 import { ipvsFamily } from './ipvs.ts';
-import type { Namespaces } from './namespaces.ts';
+import { openScratch, SCRATCH } from './scratch.ts';
 import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE, openTransport, type Transport } from './transport.ts';
 
 /** Something this machine lacks that meshd cannot work without. */
@@ -176,45 +175,8 @@ function missingModule(name: string, problem: string): Finding {
   };
 }
 
-const PLACE = 'scratch';
-
 async function refusal(transport: Transport, protocol: number, request: NetlinkRequest): Promise<string | undefined> {
-  const [outcome] = await transport.transact(PLACE, protocol, [request]);
+  const [outcome] = await transport.transact(SCRATCH, protocol, [request]);
   if (!outcome || outcome.ok) return undefined;
   return outcome.text === undefined ? outcome.code : `${outcome.code} (${outcome.text})`;
-}
-
-/** A netns that lives as long as a process of ours waits in it; not even our crash leaves it behind. */
-async function openScratch(): Promise<{ path: string; namespaces: Namespaces; end(): void }> {
-  const child = await startWaiting();
-  const path = `/proc/${child.pid}/ns/net`;
-  const unused = () => {
-    throw new MeshError('internal', 'the scratch netns is the only one here');
-  };
-  const namespaces: Namespaces = {
-    runDir: '',
-    path: () => path,
-    identity: () => PLACE,
-    list: () => [],
-    unsettled: () => false,
-    create: unused,
-    remove: unused,
-  };
-  return { path, namespaces, end: () => child.stdin?.end() };
-}
-
-/** `unshare --net cat`: it has its own netns from its first answer on, and ends with its standard input. */
-function startWaiting(): Promise<ChildProcess> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('unshare', ['--net', 'cat'], { stdio: ['pipe', 'pipe', 'ignore'] });
-    child.on('error', (error) =>
-      reject(new MeshError('unsupported', `cannot run unshare(1) of util-linux: ${error.message}`)),
-    );
-    child.on('exit', (status) =>
-      reject(new MeshError('kernel', `cannot make a network namespace (unshare ended with ${status})`)),
-    );
-    child.stdout.once('data', () => resolve(child));
-    child.stdin.on('error', () => undefined);
-    child.stdin.write('\n');
-  });
 }

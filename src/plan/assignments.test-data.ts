@@ -3,16 +3,25 @@ import type { Family, Protocol } from '../model/address.ts';
 import type { AssignedPort, AssignedTask, Assignment, Endpoint, Peer } from '../model/assignment.ts';
 import { addressAt } from '../model/block.ts';
 import { vtepMac } from '../model/names.ts';
+import { SCHEDULERS } from '../model/spec.ts';
 import type { Facts } from './context.ts';
 
 /** Assignments for tests of this room and of those above it. */
 
-export const FACTS: Facts = { underlayMtu: 1500, kernel: { major: 6, minor: 1 }, families: ['inet', 'inet6'] };
+export const FACTS: Facts = {
+  underlayMtu: 1500,
+  kernel: { major: 6, minor: 1 },
+  families: ['inet', 'inet6'],
+  schedulers: SCHEDULERS,
+};
 
 const CIDR = { inet: '10.252.0.0/16', inet6: 'fd6d:65:73::/48' } as const;
 
 function blockOf(number: number, family: Family): string {
-  return family === 'inet' ? `10.252.${number}.0/24` : `fd6d:65:73:${number.toString(16)}::/64`;
+  // Numbers past 255 go on in other sixteenths of 10/8, which nobody here looks at.
+  return family === 'inet'
+    ? `10.${(252 + (number >> 8)) & 255}.${number & 255}.0/24`
+    : `fd6d:65:73:${number.toString(16)}::/64`;
 }
 
 /** Node `self` alone: no peers, ports or tasks. */
@@ -38,7 +47,7 @@ export function peer(number: number, families: readonly Family[]): Peer {
   return {
     nodeId: `node${number}`,
     number,
-    underlay: `192.0.2.${number}`,
+    underlay: `192.${number >> 8}.2.${number & 255}`,
     mac: vtepMac(number),
     blocks: families.map((family) => ({ networkId: 'n1', family, block: blockOf(number, family) })),
   };
@@ -84,6 +93,19 @@ export function threeNodes(families: readonly Family[]): Assignment {
 /** A node's parts, any of them, over one family or both. */
 export const anyFamilies = fc.constantFrom<Family[]>(['inet'], ['inet6'], ['inet', 'inet6']);
 
+/** Some that share nothing, a block or a span of return rules. */
+const anyPeerNumber = fc.constantFrom(2, 3, 4, 5, 64, 65, 95, 96, 1_030);
+
+const anyNetworks = fc.uniqueArray(
+  fc.constantFrom('10.0.0.0/8', '10.1.0.0/16', '10.1.2.3/32', '0.0.0.0/0', '2001:db8::/32', '2001:db8::7/128', '::/0'),
+  { minLength: 1, maxLength: 3 },
+);
+/** Who may come in to a port, and where; most often everybody and everywhere. */
+export const anyAccess: fc.Arbitrary<Pick<AssignedPort, 'allowFrom' | 'addresses'>> = fc.oneof(
+  fc.constant({}),
+  fc.record({ allowFrom: anyNetworks, addresses: anyNetworks }, { requiredKeys: [] }),
+);
+
 /** Small assignments that share nodes, ports and tasks, so that two of them overlap. */
 export function anyAssignment(families: readonly Family[], self = 1): fc.Arbitrary<Assignment> {
   const weight = fc.constantFrom(0, 1, 1, 5);
@@ -95,24 +117,20 @@ export function anyAssignment(families: readonly Family[], self = 1): fc.Arbitra
       fc.constantFrom<Protocol>('tcp', 'udp', 'sctp'),
       fc.constantFrom(80, 443, 8080),
       fc.uniqueArray(anyEndpoint, { maxLength: 5, selector: (item) => item.address }),
-      fc.constantFrom('rr', 'wlc'),
+      fc.constantFrom('rr', 'wlc', 'sh', 'mh'),
       fc.constantFrom<'ingress' | 'host'>('ingress', 'ingress', 'ingress', 'host'),
     )
-    .map(([protocol, published, endpoints, scheduler, mode]) => ({
-      ...port(protocol, published, endpoints),
-      scheduler,
-      mode,
-    }));
+    .chain(([protocol, published, endpoints, scheduler, mode]) =>
+      anyAccess.map((access) => ({ ...port(protocol, published, endpoints), scheduler, mode, ...access })),
+    );
   return fc
     .record({
-      peers: fc
-        .uniqueArray(fc.tuple(fc.integer({ min: 2, max: 5 }), fc.boolean()), { selector: ([number]) => number })
-        .map((list) =>
-          list.map(([number, moved]) => ({
-            ...peer(number, families),
-            ...(moved ? { underlay: `192.0.2.${100 + number}` } : {}),
-          })),
-        ),
+      peers: fc.uniqueArray(fc.tuple(anyPeerNumber, fc.boolean()), { selector: ([number]) => number }).map((list) =>
+        list.map(([number, moved]) => ({
+          ...peer(number, families),
+          ...(moved ? { underlay: `192.${number >> 8}.3.${number & 255}` } : {}),
+        })),
+      ),
       ports: fc.uniqueArray(anyPort, { maxLength: 6, selector: (item) => `${item.published}/${item.protocol}` }),
       tasks: fc
         .uniqueArray(fc.integer({ min: 1, max: 4 }))

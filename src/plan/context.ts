@@ -10,6 +10,8 @@ export interface Facts {
   kernel: { major: number; minor: number };
   /** Address families this kernel has; a network's other families are left out. */
   families: readonly Family[];
+  /** Names of IPVS schedulers this kernel has or can load. */
+  schedulers: readonly string[];
 }
 
 /** The part of an assignment that a delta never changes, digested once for every contribution. */
@@ -21,6 +23,7 @@ export interface PlanContext {
   /** Of every link inside the overlay, bytes. */
   mtu: number;
   kernel: Facts['kernel'];
+  schedulers: readonly string[];
 }
 
 /** Outer Ethernet, IP, UDP and VXLAN headers, bytes. */
@@ -39,5 +42,6 @@ export function planContext(assignment: Pick<Assignment, 'self' | 'networks'>, f
     // 68 is the smallest MTU IPv4 allows; below it the kernel would refuse the whole link.
     mtu: Math.max(68, facts.underlayMtu - ENCAPSULATION[familyOf(assignment.self.underlay)]),
     kernel: facts.kernel,
+    schedulers: facts.schedulers,
   };
 }

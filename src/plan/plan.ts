@@ -1,8 +1,10 @@
-import type { AssignedPort, Assignment, AssignmentDelta } from '../model/assignment.ts';
-import { type KernelObject, stateOf } from '../model/kernel-state.ts';
+import type { AssignedPort, Assignment, AssignmentDelta, Peer } from '../model/assignment.ts';
+import { sameValue } from '../model/equality.ts';
+import { type KernelObject, keyOf, stateOf } from '../model/kernel-state.ts';
 import { portKey } from '../model/spec.ts';
 import { type Facts, type PlanContext, planContext } from './context.ts';
-import { planPeer } from './peer.ts';
+import { planIdle } from './idle.ts';
+import { planPeer, planSharedRules } from './peer.ts';
 import { planPort } from './port.ts';
 import { planSkeleton } from './skeleton.ts';
 import { planTask } from './task.ts';
@@ -13,7 +15,9 @@ import { planTask } from './task.ts';
  */
 export function plan(assignment: Assignment, facts: Facts): Map<string, KernelObject> {
   const context = planContext(assignment, facts);
-  return stateOf(context === undefined ? [] : contributions(context, assignment, planSkeleton(context)));
+  if (context === undefined) return new Map();
+  const fixed = [...planSkeleton(context), ...planIdle(context, assignment.ports)];
+  return stateOf(contributions(context, assignment, fixed));
 }
 
 function contributions(
@@ -47,5 +51,33 @@ export function planDelta(
     tasks: tasks.size === 0 ? [] : before.tasks.filter((task) => tasks.has(task.id)),
     ports: ports.size === 0 ? [] : before.ports.filter((port: AssignedPort) => ports.has(portKey(port))),
   };
-  return { have: contributions(context, touched), want: contributions(context, delta) };
+  const have = contributions(context, touched);
+  const want = contributions(context, delta);
+  const shared = sharedWithOthers(
+    context,
+    before.peers.filter((peer) => !peers.has(peer.nodeId)),
+    [...touched.peers, ...delta.peers],
+  );
+  const idle = ports.size === 0 ? { have: [], want: [] } : idleChange(context, before.ports, ports, delta.ports);
+  return { have: [...have, ...shared, ...idle.have], want: [...want, ...shared, ...idle.want] };
+}
+
+/** All ports of a protocol share one clock: a walk over them tells whether the changed ones move it. */
+function idleChange(
+  context: PlanContext,
+  before: readonly AssignedPort[],
+  touched: ReadonlySet<string>,
+  changed: readonly AssignedPort[],
+): { have: KernelObject[]; want: KernelObject[] } {
+  const have = planIdle(context, before);
+  const want = planIdle(context, [...before.filter((port) => !touched.has(portKey(port))), ...changed]);
+  return sameValue(have, want) ? { have: [], want: [] } : { have, want };
+}
+
+/** What some peers share with others: it was there before them, and stays without them. */
+function sharedWithOthers(context: PlanContext, others: readonly Peer[], peers: readonly Peer[]): KernelObject[] {
+  const shared = stateOf(peers.flatMap((peer) => planSharedRules(context, peer)));
+  if (shared.size === 0) return [];
+  const kept = stateOf(others.flatMap((peer) => planSharedRules(context, peer)));
+  return [...shared.values()].filter((object) => kept.has(keyOf(object)));
 }

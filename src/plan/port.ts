@@ -1,33 +1,83 @@
-import { familyOf } from '../model/address.ts';
+import { type Family, familyOf } from '../model/address.ts';
 import type { AssignedPort, Endpoint } from '../model/assignment.ts';
-import type { KernelObject } from '../model/kernel-state.ts';
+import { hashes, type KernelObject, type RealServer, serverKey, type VirtualService } from '../model/kernel-state.ts';
 import { LB_NETNS, portMark, serviceSet } from '../model/names.ts';
+import type { TrafficPolicy } from '../model/spec.ts';
 import { planAccess } from './access.ts';
 import type { PlanContext } from './context.ts';
+import { flagsOf, schedulerOf } from './scheduler.ts';
 
 /**
  * A published port: one fwmark service per family with its tasks as real servers, and the port's entry in both sets.
  * Without tasks it stays published: IPVS answers port unreachable, and the client's connection is refused at once
  * instead of hanging or reaching something else that listens on the host.
- * Host mode binds a port on one node only and is no part of the mesh.
+ * A host mode port goes the same way: the manager tells of it only the node of its task, with that task behind it.
  */
 export function planPort(context: PlanContext, port: AssignedPort): KernelObject[] {
-  if (port.mode !== 'ingress') return [];
   const fwmark = portMark(port.protocol, port.published);
   const objects: KernelObject[] = [];
   for (const { family } of context.subnets) {
-    objects.push({ kind: 'virtual-service', netns: LB_NETNS, family, fwmark, scheduler: port.scheduler });
-    for (const endpoint of port.endpoints) {
-      if (familyOf(endpoint.address) !== family || !keepsConnections(port, endpoint)) continue;
-      const { address, port: target, weight } = endpoint;
-      objects.push({ kind: 'real-server', netns: LB_NETNS, family, fwmark, address, port: target, weight });
-    }
+    objects.push(...planService(context, port, family, fwmark));
   }
   objects.push(
     { kind: 'set-member', netns: LB_NETNS, set: serviceSet(port.protocol), port: port.published, mark: fwmark },
     ...planAccess(context, port),
   );
   return objects;
+}
+
+function planService(context: PlanContext, port: AssignedPort, family: Family, fwmark: number): KernelObject[] {
+  const scheduler = schedulerOf(port, context.schedulers);
+  const endpoints = byPolicy(
+    context.self.nodeId,
+    port.policy,
+    port.endpoints.filter(({ address }) => familyOf(address) === family),
+  );
+  const servers = (scheduler === 'sh' ? withinTable(endpoints) : endpoints)
+    .filter((endpoint) => keepsConnections(port, endpoint))
+    .map(
+      ({ address, port: target, weight }): RealServer => ({
+        kind: 'real-server',
+        netns: LB_NETNS,
+        family,
+        fwmark,
+        address,
+        port: target,
+        weight,
+      }),
+    );
+  const { persistence } = port;
+  const service: VirtualService = {
+    kind: 'virtual-service',
+    netns: LB_NETNS,
+    family,
+    fwmark,
+    scheduler,
+    ...flagsOf(scheduler, port.schedulerFlags),
+    ...(persistence === undefined
+      ? {}
+      : { persistence: { timeout: Math.ceil(persistence.timeout / 1_000), prefix: persistence.prefix[family] } }),
+    ...(hashes(scheduler) ? { servers: [...new Set(servers.map(serverKey))] } : {}),
+  };
+  return [service, ...servers];
+}
+
+/** Whom a policy leaves out gets weight 0: open connections go on, new ones go elsewhere. */
+function byPolicy(nodeId: string, policy: TrafficPolicy = 'cluster', endpoints: Endpoint[]): Endpoint[] {
+  const isLocal = (endpoint: Endpoint) => endpoint.nodeId === nodeId;
+  const onlyLocal =
+    policy === 'local' || (policy === 'prefer-local' && endpoints.some((one) => isLocal(one) && one.weight > 0));
+  return onlyLocal ? endpoints.map((one) => (isLocal(one) ? one : { ...one, weight: 0 })) : endpoints;
+}
+
+/** Buckets of sh, CONFIG_IP_VS_SH_TAB_BITS = 8: it fills them in order by weight, and who comes late gets none. */
+const SH_TABLE = 256;
+
+function withinTable(endpoints: Endpoint[]): Endpoint[] {
+  const sum = endpoints.reduce((total, { weight }) => total + weight, 0);
+  if (sum <= SH_TABLE) return endpoints;
+  const share = (weight: number) => (weight === 0 ? 0 : Math.max(1, Math.floor((weight * SH_TABLE) / sum)));
+  return endpoints.map((endpoint) => ({ ...endpoint, weight: share(endpoint.weight) }));
 }
 
 /**

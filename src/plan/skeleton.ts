@@ -21,15 +21,9 @@ import {
 } from '../model/names.ts';
 import type { PlanContext } from './context.ts';
 import { PROTOCOLS, planFirewall } from './firewall.ts';
+import { unmarkedRule } from './return-rules.ts';
 import { route } from './route.ts';
 import { planSysctls } from './sysctls.ts';
-
-/**
- * Seconds. TCP: beyond Linux's first keepalive (7200 s) and its eleven minutes of probes, so a connection that sends
- * keepalives is never cut, and one that does not lives three hours, not the kernel's 900 s. UDP: as long as conntrack
- * keeps a stream (nf_conntrack_udp_timeout_stream), so balancer and router forget a flow together.
- */
-const TIMEOUTS = { tcp: 10_800, tcpFin: 120, udp: 120 } as const;
 
 /** What a node has before any peer, port or task: host, lb and router, joined by two veth pairs. */
 export function planSkeleton(context: PlanContext): KernelObject[] {
@@ -70,9 +64,9 @@ export function planSkeleton(context: PlanContext): KernelObject[] {
       learning: false,
     },
     ...context.subnets.flatMap(({ family, cidr, block }) => addressing(router, family, cidr, block)),
+    ...context.subnets.map(({ family }) => unmarkedRule(router, family)),
     ...PROTOCOLS.flatMap(planSets),
     ...planHashSets(context),
-    { kind: 'ipvs-timeouts', netns: LB_NETNS, ...TIMEOUTS },
     ...planFirewall(context),
   ];
 }

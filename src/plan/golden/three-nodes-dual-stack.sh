@@ -92,10 +92,12 @@ ip -6 -n mesh-net-ingress route add fd6d:65:73:2::/64 via fd6d:65:73:2:: dev vxl
 ip -6 -n mesh-net-ingress route add fd6d:65:73:3::/64 via fd6d:65:73:3:: dev vxlan0 onlink proto 109
 ip -n mesh-task-aaaaaaaaaaaa route add default via 169.254.1.1 dev eth0 onlink scope global proto 109
 ip -6 -n mesh-task-aaaaaaaaaaaa route add default via fe80::1 dev eth0 onlink proto 109
-ip -n mesh-net-ingress rule add priority 10002 fwmark 0x2 lookup 100002
 ip -n mesh-net-ingress rule add priority 10003 fwmark 0x3 lookup 100003
-ip -6 -n mesh-net-ingress rule add priority 10002 fwmark 0x2 lookup 100002
+ip -n mesh-net-ingress rule add priority 10002 fwmark 0x2 lookup 100002
+ip -n mesh-net-ingress rule add priority 5000 fwmark 0x0 goto 32766
 ip -6 -n mesh-net-ingress rule add priority 10003 fwmark 0x3 lookup 100003
+ip -6 -n mesh-net-ingress rule add priority 10002 fwmark 0x2 lookup 100002
+ip -6 -n mesh-net-ingress rule add priority 5000 fwmark 0x0 goto 32766
 ipset create mesh-at-4 hash:net,port family inet
 ipset create mesh-at-6 hash:net,port family inet6
 ipset create mesh-from-4 hash:net,port,net family inet
@@ -254,6 +256,9 @@ ip netns exec mesh-net-ingress ip6tables -t mangle -I POSTROUTING -j MESH-POSTRO
 ip netns exec mesh-net-ingress ip6tables -t mangle -I PREROUTING -j MESH-PREROUTING
 ip netns exec mesh-net-ingress ip6tables -t nat -I POSTROUTING -j MESH-POSTROUTING
 ip netns exec mesh-net-ingress ip6tables -t raw -I PREROUTING -j MESH-PREROUTING
+ip netns exec mesh-net-ingress sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=432000
+ip netns exec mesh-net-ingress sysctl -qw net.netfilter.nf_conntrack_udp_timeout=30
+ip netns exec mesh-net-ingress sysctl -qw net.netfilter.nf_conntrack_udp_timeout_stream=120
 ip netns exec mesh-lb ipvsadm -A -f 136425 -s rr
 ip netns exec mesh-lb ipvsadm -A -f 73616 -s rr
 ip netns exec mesh-lb ipvsadm -A -f 136425 -6 -s rr

@@ -58,8 +58,9 @@ ip -n mesh-net-ingress route add 10.252.1.1/32 via 10.252.1.3 dev lb0 onlink sco
 ip -n mesh-net-ingress route add 10.252.2.0/24 via 10.252.2.0 dev vxlan0 onlink scope global proto 109
 ip -n mesh-net-ingress route add 10.252.3.0/24 via 10.252.3.0 dev vxlan0 onlink scope global proto 109
 ip -n mesh-task-aaaaaaaaaaaa route add default via 169.254.1.1 dev eth0 onlink scope global proto 109
-ip -n mesh-net-ingress rule add priority 10002 fwmark 0x2 lookup 100002
 ip -n mesh-net-ingress rule add priority 10003 fwmark 0x3 lookup 100003
+ip -n mesh-net-ingress rule add priority 10002 fwmark 0x2 lookup 100002
+ip -n mesh-net-ingress rule add priority 5000 fwmark 0x0 goto 32766
 ipset create mesh-at-4 hash:net,port family inet
 ipset create mesh-from-4 hash:net,port,net family inet
 ipset create mesh-peers-4 hash:ip family inet
@@ -145,6 +146,9 @@ ip netns exec mesh-net-ingress iptables -t mangle -I POSTROUTING -j MESH-POSTROU
 ip netns exec mesh-net-ingress iptables -t mangle -I PREROUTING -j MESH-PREROUTING
 ip netns exec mesh-net-ingress iptables -t nat -I POSTROUTING -j MESH-POSTROUTING
 ip netns exec mesh-net-ingress iptables -t raw -I PREROUTING -j MESH-PREROUTING
+ip netns exec mesh-net-ingress sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=432000
+ip netns exec mesh-net-ingress sysctl -qw net.netfilter.nf_conntrack_udp_timeout=30
+ip netns exec mesh-net-ingress sysctl -qw net.netfilter.nf_conntrack_udp_timeout_stream=120
 ip netns exec mesh-lb ipvsadm -A -f 136425 -s rr
 ip netns exec mesh-lb ipvsadm -A -f 73616 -s rr
 ip netns exec mesh-lb ipvsadm -a -f 136425 -r 10.252.1.5:53 -m -w 1

@@ -1,0 +1,51 @@
+import type { Protocol } from '../model/address.ts';
+import type { AssignedPort } from '../model/assignment.ts';
+import type { KernelObject } from '../model/kernel-state.ts';
+import { LB_NETNS, networkNetns } from '../model/names.ts';
+import type { PlanContext } from './context.ts';
+
+/**
+ * Seconds. TCP: beyond Linux's first keepalive (7200 s) and its eleven minutes of probes, so a connection that sends
+ * keepalives is never cut, and one that does not lives three hours, not the kernel's 900 s. UDP: as long as conntrack
+ * keeps a stream (nf_conntrack_udp_timeout_stream), so balancer and router forget a flow together.
+ */
+const DEFAULT = { tcp: 10_800, udp: 120 } as const;
+/** The kernel's own of a closing connection. */
+const TCP_FIN = 120;
+/** INT_MAX / HZ at HZ=1000: more is EINVAL (ip_vs_set_timeout). */
+const LIMIT = 2_147_483;
+
+/** Seconds of conntrack that the kernel begins with (nf_conntrack_proto_{tcp,udp}.c). */
+const CONNTRACK = { established: 432_000, udp: 30, udpStream: 120 } as const;
+
+/**
+ * How long idle connections are kept: one clock a protocol for the whole lb netns, so the most patient port sets it. A
+ * port that declares nothing asks for the default. The router never forgets a flow before the balancer does; in the
+ * host, whose conntrack belongs to everybody, nothing is changed. SCTP has no clock that could be set.
+ */
+export function planIdle({ network }: PlanContext, ports: readonly AssignedPort[]): KernelObject[] {
+  const tcp = longest(ports, 'tcp', DEFAULT.tcp);
+  const udp = longest(ports, 'udp', DEFAULT.udp);
+  const conntrack = (name: string, seconds: number): KernelObject => ({
+    kind: 'sysctl',
+    netns: networkNetns(network.name),
+    name: `net.netfilter.nf_conntrack_${name}`,
+    value: String(seconds),
+  });
+  return [
+    { kind: 'ipvs-timeouts', netns: LB_NETNS, tcp, tcpFin: TCP_FIN, udp },
+    conntrack('tcp_timeout_established', Math.max(CONNTRACK.established, tcp)),
+    // A datagram nobody has answered is kept longer only where somebody asked for patience: it is most of all DNS.
+    conntrack('udp_timeout', udp > DEFAULT.udp ? udp : CONNTRACK.udp),
+    conntrack('udp_timeout_stream', Math.max(CONNTRACK.udpStream, udp)),
+  ];
+}
+
+function longest(ports: readonly AssignedPort[], protocol: Protocol, otherwise: number): number {
+  let seconds = 0;
+  for (const port of ports) {
+    if (port.protocol !== protocol) continue;
+    seconds = Math.max(seconds, port.idleTimeout === undefined ? otherwise : Math.ceil(port.idleTimeout / 1_000));
+  }
+  return seconds === 0 ? otherwise : Math.min(seconds, LIMIT);
+}
