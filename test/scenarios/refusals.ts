@@ -26,7 +26,7 @@ const cases: [string, string, RegExp][] = [
   ['a port that web has', web((s) => Object.assign(s, { ports: ['8080:80'] })), /8080.*web/s],
   ['10^9 replicas', web((s) => Object.assign(s, { deploy: { replicas: 1e9 } })), /replicas/],
   ['an unknown key', web((s) => Object.assign(s, { comand: ['x'] })), /comand.*command/s],
-  ['a key of compose we lack', web((s) => Object.assign(s, { healthcheck: { test: 'true' } })), /healthcheck/],
+  ['a key of compose we lack', web((s) => Object.assign(s, { volumes: ['/a:/b'] })), /volumes/],
 ];
 
 /** The store's revision and what is declared: what a refusal must leave alone. */
