@@ -2,6 +2,7 @@ import { MeshError } from '../base/errors.ts';
 import { admit } from '../decide/admit.ts';
 import { AUTOMATIC_PORTS } from '../decide/allocate.ts';
 import { givenUp } from '../decide/leaving-ports.ts';
+import { type HostListeners, portWarnings } from '../decide/preflight.ts';
 import type { Service } from '../model/cluster.ts';
 import { LIMIT } from '../model/limits.ts';
 import { type PortSpec, portKey, type ServiceSpec } from '../model/spec.ts';
@@ -21,9 +22,14 @@ export interface Admitted {
 /**
  * What storing these specs means, all of them together: a port may move from one to another in one request. To be
  * called alone (writer.ts), and its writes committed before anybody else decides. Costs what the request names, not
- * what is stored. Errors as in decide/admit.ts; nothing is admitted when one spec is refused.
+ * what is stored. Errors as in decide/admit.ts and decide/preflight.ts; nothing is admitted when one spec is refused.
  */
-export function admitAll(specs: readonly ServiceSpec[], index: ClusterIndex, now: number): Admitted {
+export function admitAll(
+  specs: readonly ServiceSpec[],
+  index: ClusterIndex,
+  now: number,
+  listeners: HostListeners = new Map(),
+): Admitted {
   const staged = new Map<string, Service>();
   for (const spec of specs) {
     if (staged.has(spec.name)) throw new MeshError('invalid', `service ${spec.name} is given twice: merge the two`);
@@ -54,7 +60,8 @@ export function admitAll(specs: readonly ServiceSpec[], index: ClusterIndex, now
     };
     staged.set(spec.name, service);
     claim(claims, service);
-    result.applied.push({ id: service.id, name: spec.name, action, changes, warnings: [] });
+    const warnings = portWarnings(complete, current?.spec, listeners);
+    result.applied.push({ id: service.id, name: spec.name, action, changes, warnings });
     if (action === 'unchanged') continue;
     result.services.push(service);
     result.writes.push(put('services', service));

@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import { MeshError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { hostListeners } from '../decide/preflight.ts';
 import { updatedSpec } from '../decide/update.ts';
 import { isTerminal, type Node, type Service } from '../model/cluster.ts';
 import { LIMIT } from '../model/limits.ts';
@@ -45,10 +46,12 @@ export interface ControlOptions {
 export function controlHandlers(options: ControlOptions): Handlers<typeof wire.ControlService> {
   const { store, index, table, reports, writer, dispatcher, feeds, present, clock, log } = options;
 
+  const listeners = () => hostListeners(index.nodes(), reports.listeners);
+
   /** All of them or none, and nobody else decides in between: two requests never both get a port. */
   function apply(specs: () => ServiceSpec[], dryRun: boolean): Promise<wire.ApplyReply> {
     return writer.run(async () => {
-      const { applied, writes } = admitAll(specs(), index, clock.now());
+      const { applied, writes } = admitAll(specs(), index, clock.now(), listeners());
       if (!dryRun && writes.length > 0) {
         await store.transact(writes);
         for (const { name, action, changes } of applied)
@@ -199,7 +202,7 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof wire.C
       const specs = specsOf(services);
       // Everything is looked at in one moment; only the answers of the nodes take time.
       const wishes = await writer.run(async () => {
-        const { applied, services: changed } = admitAll(specs, index, clock.now());
+        const { applied, services: changed } = admitAll(specs, index, clock.now(), listeners());
         const known = [...index.nodes()].sort(byName);
         const of = specs.length === 0 ? undefined : forecast(changed, index, reports, table, clock.now());
         return {

@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Assignment } from '../model/assignment.ts';
-import type { Node } from '../model/cluster.ts';
+import type { Node, PortCondition } from '../model/cluster.ts';
 import { sameValue } from '../model/equality.ts';
 import { LIMIT } from '../model/limits.ts';
 import { id, integer, list, text } from '../rpc/check.ts';
@@ -81,6 +81,8 @@ export interface DispatcherOptions {
   clock: Clock;
   log: Log;
   clusterId: string;
+  /** A node said where its published ports are not what was declared. */
+  onPortConditions(nodeId: string, conditions: readonly PortCondition[]): void;
   /** Something draining tasks may wait for was said. */
   onDrainProgress(): void;
 }
@@ -202,7 +204,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         return;
       case 'portConditions': {
         const conditions = list(message.value.conditions, 'port_conditions', REPORTED, portConditionFromWire);
-        reports.onPortConditions(nodeId, conditions);
+        options.onPortConditions(nodeId, conditions);
         return;
       }
       case 'answer':

@@ -1,5 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import type { PortCondition } from '../model/cluster.ts';
+import { portKey } from '../model/spec.ts';
 import type { ControlService, DispatchService } from '../rpc/gen/mesh.ts';
 import type { Handlers } from '../rpc/server.ts';
 import type { Store } from '../store/store.ts';
@@ -61,6 +63,17 @@ export async function createManager(options: ManagerOptions): Promise<Manager> {
     clock,
     log,
     clusterId,
+    onPortConditions(nodeId, conditions) {
+      const before = reports.portConditions(nodeId);
+      reports.onPortConditions(nodeId, conditions);
+      const [old, now] = [before, conditions].map((list) => new Set(list.map((one) => JSON.stringify(one))));
+      const touched = [...before, ...conditions].filter((one) => {
+        const text = JSON.stringify(one);
+        return old?.has(text) !== now?.has(text);
+      });
+      const services = touched.flatMap((port) => [...index.servicesWithPort(portKey(port))]);
+      feeds.onServices([...new Set(services)]);
+    },
     onDrainProgress: () => conductor.onDrainProgress(),
   });
   const stopWatch = store.watch((changes) => {

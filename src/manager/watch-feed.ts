@@ -11,6 +11,8 @@ const WATCHERS = 1_000;
 
 export interface WatchFeeds {
   onCommit(changes: readonly Change[]): void;
+  /** Of these services something is new that is not stored, such as where they are degraded. */
+  onServices(services: readonly Service[]): void;
   /** All objects of the kinds asked for, then `ready`, then every change, until the signal aborts. */
   watch(request: WatchRequest, signal: AbortSignal): AsyncGenerator<WatchEvent>;
   stop(): void;
@@ -67,6 +69,19 @@ export function createWatchFeeds(index: ClusterIndex, present: Presenter): Watch
     return [...changes, ...more];
   }
 
+  function tell(events: readonly { kind: keyof WatchRequest; event: WatchEvent }[]): void {
+    for (const watcher of watchers) {
+      for (const { kind, event } of events) if (watcher.request[kind]) watcher.queue.push(event);
+      if (watcher.queue.length > QUEUE) {
+        watcher.queue = [];
+        watcher.end = new MeshError('exhausted', `this watch is more than ${QUEUE} events behind: begin it again`, {
+          retry: true,
+        });
+      }
+      watcher.wake();
+    }
+  }
+
   return {
     onCommit(changes) {
       if (watchers.size === 0) return;
@@ -79,16 +94,16 @@ export function createWatchFeeds(index: ClusterIndex, present: Presenter): Watch
         const action = before === undefined ? 'created' : isGone(after) ? 'removed' : 'updated';
         events.push({ kind, event: { action, object: wraps[kind]((after ?? before)!), revision } });
       }
-      for (const watcher of watchers) {
-        for (const { kind, event } of events) if (watcher.request[kind]) watcher.queue.push(event);
-        if (watcher.queue.length > QUEUE) {
-          watcher.queue = [];
-          watcher.end = new MeshError('exhausted', `this watch is more than ${QUEUE} events behind: begin it again`, {
-            retry: true,
-          });
-        }
-        watcher.wake();
-      }
+      tell(events);
+    },
+    onServices(services) {
+      if (watchers.size === 0) return;
+      const told = (service: Service): WatchEvent => ({
+        action: 'updated',
+        object: wraps.services(service),
+        revision: index.revision,
+      });
+      tell(services.map((service) => ({ kind: 'services', event: told(service) })));
     },
     async *watch(request, signal) {
       if (watchers.size >= WATCHERS)
