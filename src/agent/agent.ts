@@ -11,6 +11,7 @@ import { renderOp } from '../model/render.ts';
 import { portKey } from '../model/spec.ts';
 import type { Facts } from '../plan/context.ts';
 import { plan } from '../plan/plan.ts';
+import { fallbacks } from '../plan/scheduler.ts';
 import type { DispatchConnection } from '../rpc/client.ts';
 import { assignmentFromWire, deltaFromWire } from '../rpc/convert-assignment.ts';
 import { taskReportToWire } from '../rpc/convert-cluster.ts';
@@ -168,7 +169,7 @@ export function createAgent(options: AgentOptions): Agent {
     owners: (inodes) => kernel.socketOwners(inodes),
     pid: process.pid,
     ports: () => assigned?.ports ?? [],
-    judges: [],
+    judges: [(ports) => fallbacks(ports, facts.schedulers)],
     onListeners: () => tellListeners(),
     onConditions: () => tellPortConditions(),
     onWithheld: (released, withheld) => change({ ports: released, removedPorts: withheld }),
