@@ -14,11 +14,11 @@ interface Slice {
 const SLICES: readonly Slice[] = [
   { scope: { kinds: ['virtual-service', 'real-server', 'ipvs-timeouts'] }, period: 1_000 },
   { scope: { kinds: ['ipset', 'set-member', 'set-entry'] }, period: 2_000 },
-  { scope: { kinds: ['sysctl'] }, period: 5_000 },
-  { scope: { kinds: ['chain', 'jump'] }, period: 5_000 },
+  { scope: { kinds: ['sysctl'] }, period: 3_000 },
+  { scope: { kinds: ['chain', 'jump'] }, period: 3_000 },
   { scope: { kinds: ['netns', 'veth', 'vxlan', 'address', 'neighbour', 'fdb', 'route', 'rule'] }, period: 60_000 },
 ];
-const TICK = 500;
+const TICK = 200;
 /** A slice rests for this many times what it took, so that each stays under 5 % of one CPU; but no longer than the limit. */
 const REST = { factor: 20, limit: 60_000 };
 

@@ -19,7 +19,7 @@ const event = ({ payload, type }: NetlinkRequest, as = type): NetlinkMessage => 
   portId: 0,
   payload,
 });
-const read = (message: NetlinkMessage, netns = 'mesh-net-ingress') => readEvent(netns, message, nameOf);
+const read = (message: NetlinkMessage, netns = 'mesh-net-ingress') => readEvent(netns, message, nameOf)[0];
 const address: KernelObject = {
   kind: 'address',
   netns: 'mesh-net-ingress',
@@ -73,7 +73,7 @@ describe('events', () => {
       ],
       [
         event(newRule({ family: 'inet6', priority: 10_002, fwmark: 2, action: { lookup: 9 } })),
-        'rule mesh-net-ingress inet6 10002',
+        'rule mesh-net-ingress inet6 10002 2/0 lookup 9',
       ],
     ];
     for (const [message, key] of cases) expect(read(message)).toMatchObject({ of: 'object', key });
@@ -111,5 +111,28 @@ describe('events', () => {
     const known = knowing(address, { ...address, dev: 'lb0' });
     known.did([{ verb: 'delete', object: vxlan }]);
     expect([...known.values()]).toEqual([{ ...address, dev: 'lb0' }]);
+  });
+
+  it('about switches are news when the switch is one of ours and now another', () => {
+    const turned = (family: number, index: number, ...attributes: [type: number, value: number][]) => {
+      const payload = Buffer.alloc(4 + 8 + 8 * attributes.length);
+      payload.writeUInt8(family, 0);
+      [[1, index] as const, ...attributes].forEach(([type, value], place) => {
+        payload.writeUInt16LE(8, 4 + 8 * place);
+        payload.writeUInt16LE(type, 6 + 8 * place);
+        payload.writeInt32LE(value, 8 + 8 * place);
+      });
+      return readEvent('mesh-lb', { type: 80, flags: 0, sequence: 0, portId: 0, payload }, nameOf);
+    };
+    const ours = (name: string, value: string): KernelObject => ({ kind: 'sysctl', netns: 'mesh-lb', name, value });
+    const known = knowing(ours('net.ipv4.ip_forward', '1'), ours('net.ipv4.conf.vxlan0.rp_filter', '0'));
+    const news = (sights: ReturnType<typeof turned>) =>
+      sights.flatMap((sight) => (sight.of === 'object' && isNews(known, sight) ? [sight.key] : []));
+    expect(news(turned(2, -1, [2, 0]))).toEqual(['sysctl mesh-lb net.ipv4.ip_forward']);
+    expect(news(turned(2, -1, [2, 1]))).toEqual([]);
+    expect(news(turned(2, 7, [3, 2]))).toEqual(['sysctl mesh-lb net.ipv4.conf.vxlan0.rp_filter']);
+    expect(news(turned(2, 7, [2, 0]))).toEqual([]);
+    expect(turned(2, 9, [3, 2])).toEqual([]);
+    expect(turned(10, -2, [2, 0])).toMatchObject([{ key: 'sysctl mesh-lb net.ipv6.conf.default.forwarding' }]);
   });
 });

@@ -5,6 +5,7 @@ import { decodeAddress } from '../netlink/address.ts';
 import { decodeLink, type Link } from '../netlink/link.ts';
 import type { NetlinkMessage } from '../netlink/message.ts';
 import { decodeFdb, decodeNeighbour, isFdb } from '../netlink/neighbour.ts';
+import { decodeNetconf, NETCONFA_IFINDEX_ALL, NETCONFA_IFINDEX_DEFAULT, RTM_NEWNETCONF } from '../netlink/netconf.ts';
 import { decodeRoute } from '../netlink/route.ts';
 import {
   RTM_DELADDR,
@@ -30,8 +31,14 @@ export type Sighting =
   /** Something of this kind changed, we cannot tell what. */
   | { of: 'kind'; kind: ObjectKind };
 
-/** Reads an event of a netns; undefined for what is none of our business. */
-export function readEvent(netns: string, message: NetlinkMessage, nameOf: NameOf): Sighting | undefined {
+/** Reads an event of a netns; nothing for what is none of our business. */
+export function readEvent(netns: string, message: NetlinkMessage, nameOf: NameOf): Sighting[] {
+  if (message.type === RTM_NEWNETCONF) return switches(netns, message, nameOf);
+  const sight = readOne(netns, message, nameOf);
+  return sight === undefined ? [] : [sight];
+}
+
+function readOne(netns: string, message: NetlinkMessage, nameOf: NameOf): Sighting | undefined {
   switch (message.type) {
     case RTM_NEWLINK:
     case RTM_DELLINK: {
@@ -92,6 +99,28 @@ export function readEvent(netns: string, message: NetlinkMessage, nameOf: NameOf
   }
 }
 
+/** The switches an event is about, under every name they go by. */
+function switches(netns: string, message: NetlinkMessage, nameOf: NameOf): Sighting[] {
+  const read = decodeNetconf(message);
+  if (!read.ok) return [];
+  const { family, index, forwarding, rpFilter } = read.value;
+  const version = family === 'inet' ? 'ipv4' : 'ipv6';
+  const dev = index === NETCONFA_IFINDEX_ALL ? 'all' : index === NETCONFA_IFINDEX_DEFAULT ? 'default' : nameOf(index);
+  if (dev === undefined) return [];
+  const found: [string, number | undefined][] = [
+    [`net.${version}.conf.${dev.replaceAll('.', '/')}.forwarding`, forwarding],
+    [`net.${version}.conf.${dev.replaceAll('.', '/')}.rp_filter`, rpFilter],
+    ...(family === 'inet' && dev === 'all'
+      ? [['net.ipv4.ip_forward', forwarding] as [string, number | undefined]]
+      : []),
+  ];
+  return found.flatMap(([name, value]) => {
+    if (value === undefined) return [];
+    const object: KernelObject = { kind: 'sysctl', netns, name, value: String(value) };
+    return [{ of: 'object', key: keyOf(object), object }];
+  });
+}
+
 function sighting(
   netns: string,
   kind: ObjectKind,
@@ -107,7 +136,10 @@ function sighting(
 
 /** Whether an object event tells something that is not known. */
 export function isNews(known: Known, sight: Sighting & { of: 'object' }): boolean {
-  return !sameValue(known.get(sight.key), sight.object);
+  const before = known.get(sight.key);
+  // Of sysctls only those that were looked at are anybody's business.
+  if (sight.object?.kind === 'sysctl' && before === undefined) return false;
+  return !sameValue(before, sight.object);
 }
 
 /** What a link has to be for nobody to be woken: the end of a known pair, a known vxlan, or lo. */

@@ -32,7 +32,15 @@ const ON_LINK_CHANGE: readonly ObjectKind[] = [
   'fdb',
   'route',
 ];
-const HOST_GROUPS = [RTNLGRP.link, RTNLGRP.ipv4Address, RTNLGRP.ipv6Address, RTNLGRP.ipv4Route, RTNLGRP.ipv6Route];
+const HOST_GROUPS = [
+  RTNLGRP.link,
+  RTNLGRP.ipv4Address,
+  RTNLGRP.ipv6Address,
+  RTNLGRP.ipv4Route,
+  RTNLGRP.ipv6Route,
+  RTNLGRP.ipv4Netconf,
+  RTNLGRP.ipv6Netconf,
+];
 const NETNS_GROUPS = [...HOST_GROUPS, RTNLGRP.neighbour, RTNLGRP.ipv4Rule, RTNLGRP.ipv6Rule];
 
 export interface Watched {
@@ -239,8 +247,10 @@ function openEar(watched: Watched, netns: string, identity: string, wake: () => 
       early.push(message);
       return;
     }
-    const sight = readEvent(netns, message, (index) => names.get(index));
-    if (!sight) return;
+    for (const sight of readEvent(netns, message, (index) => names.get(index))) remember(sight, message.portId);
+  }
+
+  function remember(sight: Sighting, portId: number): void {
     if (sight.of === 'link') {
       if (sight.gone) {
         names.delete(sight.link.index);
@@ -253,7 +263,7 @@ function openEar(watched: Watched, netns: string, identity: string, wake: () => 
     }
     const key = sight.of === 'link' ? `link ${sight.name}` : sight.of === 'object' ? sight.key : `kind ${sight.kind}`;
     heard.last.set(key, sight);
-    const actor = readActor(message.portId);
+    const actor = readActor(portId);
     if (actor !== undefined) heard.actors.set(key, actor);
   }
 

@@ -32,6 +32,8 @@ export const RTNLGRP = {
   ipv6Address: 9,
   ipv6Route: 11,
   ipv6Rule: 19,
+  ipv4Netconf: 24,
+  ipv6Netconf: 25,
   netnsId: 28,
 } as const;
 
