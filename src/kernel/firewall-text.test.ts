@@ -81,6 +81,35 @@ describe('iptables-save', () => {
   });
 });
 
+describe("the administrator's chain", () => {
+  const user: FirewallChain = { ...chain('MESH-USER', []), table: 'filter', administrator: true };
+  const text = parseSave('*filter\n:MESH-USER - [0:0]\n-A MESH-USER -s 192.0.2.7/32 -j DROP\nCOMMIT\n');
+  const seen = (netns: string) => firewallObjects(netns, 'inet', text, () => undefined);
+
+  it('is seen with its rules in the filter table of the host, and foreign elsewhere', () => {
+    expect(seen('host')).toEqual([{ ...user, rules: ['-s 192.0.2.7/32 -j DROP'] }]);
+    expect(seen('mesh-lb')).toEqual([]);
+  });
+
+  it('is made and removed by the commands that fail where it stands or holds rules, and never emptied', () => {
+    const forward = { ...chain('MESH-FORWARD', ['-j MESH-USER']), table: 'filter' as const };
+    const lines = (verb: 'create' | 'delete') =>
+      formatRestore(
+        [
+          { verb, object: user },
+          { verb, object: forward },
+        ],
+        text,
+      ).split('\n');
+    expect(lines('create').slice(1, 4)).toEqual([
+      ':MESH-FORWARD - [0:0]',
+      '-N MESH-USER',
+      '-A MESH-FORWARD -j MESH-USER',
+    ]);
+    expect(lines('delete').slice(1, 4)).toEqual([':MESH-FORWARD - [0:0]', '-X MESH-USER', '-X MESH-FORWARD']);
+  });
+});
+
 describe('iptables-restore', () => {
   it('gets tables with chains before rules, one jump instead of many, and deletions last', () => {
     const have = parseSave(
