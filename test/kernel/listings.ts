@@ -36,7 +36,10 @@ export function expected(netns: string, objects: Iterable<KernelObject>): Record
         return [`create ${set.name} ${set.type} ${shape}`, ...(set.skbinfo ? ['skbinfo'] : [])].join(' ');
       }),
       ...of('set-entry').map(({ set, network, protocol, port, network2 }) => {
-        const parts = [network.replace(/\/(32|128)$/, ''), ...(port === undefined ? [] : [`${protocol}:${port}`])];
+        const parts = [
+          network.replace(network.includes(':') ? /\/128$/ : /\/32$/, ''),
+          ...(port === undefined ? [] : [`${protocol}:${port}`]),
+        ];
         return `add ${set} ${[...parts, ...(network2 === undefined ? [] : [network2])].join(',')}`;
       }),
       ...of('set-member').map(({ set, port, mark }) =>
