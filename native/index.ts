@@ -104,6 +104,7 @@ interface Addon {
   inNetns<T>(ref: NetnsRef, fn: () => T): T;
   openSocket(options: SocketOptions): number;
   bindSocket(fd: number, address: string, port: number): void;
+  setSocketOption(fd: number, level: number, name: number, value: number): void;
   watchProcess(pid: number, onExit: () => void): ProcessWatch;
   sendUnixDatagram(path: string, payload: string): void;
 }
@@ -210,6 +211,11 @@ export function openSocket(options: SocketOptions): number {
 export function bindSocket(fd: number, address: string, port: number): void {
   if (!Number.isInteger(port) || port < 0 || port > 65535) throw new RangeError(`${port} is not a port`);
   addon().bindSocket(fd, address, port);
+}
+
+/** setsockopt(2) with an integer value; level and name are the kernel's numbers. */
+export function setSocketOption(fd: number, level: number, name: number, value: number): void {
+  addon().setSocketOption(fd, level, name, value);
 }
 
 /**

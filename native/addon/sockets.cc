@@ -55,6 +55,13 @@ Napi::Value BindSocket(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
+Napi::Value SetSocketOption(const Napi::CallbackInfo& info) {
+  int value = info[3].ToNumber();
+  if (setsockopt(info[0].ToNumber(), info[1].ToNumber(), info[2].ToNumber(), &value, sizeof value) != 0)
+    throw SystemError(info.Env(), errno, "setsockopt");
+  return info.Env().Undefined();
+}
+
 Napi::Value SendUnixDatagram(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   std::string path = info[0].ToString();
@@ -78,6 +85,7 @@ Napi::Value SendUnixDatagram(const Napi::CallbackInfo& info) {
 void RegisterSockets(Napi::Env env, Napi::Object exports) {
   exports.Set("openSocket", Napi::Function::New(env, OpenSocket, "openSocket"));
   exports.Set("bindSocket", Napi::Function::New(env, BindSocket, "bindSocket"));
+  exports.Set("setSocketOption", Napi::Function::New(env, SetSocketOption, "setSocketOption"));
   exports.Set("sendUnixDatagram", Napi::Function::New(env, SendUnixDatagram, "sendUnixDatagram"));
 }
 

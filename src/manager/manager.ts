@@ -1,6 +1,5 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import type { PortCondition } from '../model/cluster.ts';
 import { portKey } from '../model/spec.ts';
 import type { ControlService, DispatchService } from '../rpc/gen/mesh.ts';
 import type { Handlers } from '../rpc/server.ts';
