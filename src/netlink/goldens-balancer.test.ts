@@ -28,6 +28,15 @@ const ipvsDelete = (payload: Payload) =>
 describe('ipset', () => {
   const range = { from: 0, to: 65_535 };
   const svc = { name: 'svc-tcp', type: 'bitmap:port', range, skbinfo: true } as const;
+  const wide = {
+    address: '10.0.0.0',
+    prefix: 8,
+    protocol: 'tcp',
+    port: 8080,
+    address2: '128.0.0.0',
+    prefix2: 1,
+  } as const;
+  const single = { address: '10.1.2.3', protocol: 'udp', port: 53, address2: '172.30.0.1' } as const;
   const full = (mark: number, mask = 0xffff_ffff) => ({ mark, mask });
   compare('ipset', [
     [
@@ -89,6 +98,35 @@ describe('ipset', () => {
     ['ipset list -name', ipset.dumpSetNames()],
     ['ipset flush pub-tcp', ipset.flushSet('pub-tcp')],
     ['ipset destroy hair', ipset.destroySet('hair')],
+    [
+      'ipset create peers hash:ip maxelem 1048576',
+      ipset.createSet({ name: 'peers', type: 'hash:ip', maxElements: 1_048_576 }),
+      revision,
+    ],
+    ['ipset create at hash:net,port', ipset.createSet({ name: 'at', type: 'hash:net,port' }), revision],
+    ['ipset create from hash:net,port,net', ipset.createSet({ name: 'from', type: 'hash:net,port,net' }), revision],
+    [
+      'ipset create from6 hash:net,port,net family inet6',
+      ipset.createSet({ name: 'from6', type: 'hash:net,port,net', family: 'inet6' }),
+      revision,
+    ],
+    ['ipset add peers 172.30.0.2', ipset.addEntry('peers', { address: '172.30.0.2' })],
+    [
+      'ipset add at 172.30.0.0/24,tcp:8080',
+      ipset.addEntry('at', { address: '172.30.0.0', prefix: 24, protocol: 'tcp', port: 8080 }),
+    ],
+    ['ipset add from 10.0.0.0/8,tcp:8080,128.0.0.0/1', ipset.addEntry('from', wide)],
+    ['ipset add from 10.1.2.3,udp:53,172.30.0.1', ipset.addEntry('from', single)],
+    ['ipset -exist add from 10.1.2.3,udp:53,172.30.0.1', ipset.addEntry('from', single, 'ensure')],
+    [
+      'ipset add from 10.2.0.0/16,udp:53,172.30.0.1 nomatch',
+      ipset.addEntry('from', { ...single, address: '10.2.0.0', prefix: 16, noMatch: true }),
+    ],
+    [
+      'ipset add from6 fd00::/8,sctp:9,::/1',
+      ipset.addEntry('from6', { address: 'fd00::', prefix: 8, protocol: 'sctp', port: 9, address2: '::', prefix2: 1 }),
+    ],
+    ['ipset del from 10.0.0.0/8,tcp:8080,128.0.0.0/1', ipset.deleteEntry('from', wide)],
   ]);
 });
 

@@ -253,6 +253,28 @@ describe('ipset listings', () => {
     expect(marks).toEqual(new Array(1500).fill(65_536));
   });
 
+  it('give both networks of an element, its protocol and whether it is an exception', () => {
+    const listed = (name: string) => {
+      const { received } = goldenOf(readGoldens('ipset'), `ipset list ${name}`);
+      const sets = collectSets(received.filter(({ type }) => type === 0x607));
+      if (!sets.ok) throw sets.error;
+      return sets.value[0]!;
+    };
+    const udp = { protocol: 'udp', port: 53, address2: '172.30.0.1', prefix2: 32 };
+    expect(listed('from')).toMatchObject({ type: 'hash:net,port,net', family: 'inet', skbinfo: false });
+    expect(listed('from').entries).toEqual(
+      expect.arrayContaining([
+        { address: '10.0.0.0', prefix: 8, protocol: 'tcp', port: 8080, address2: '128.0.0.0', prefix2: 1 },
+        { address: '10.1.2.3', prefix: 32, ...udp },
+        { address: '10.2.0.0', prefix: 16, ...udp, noMatch: true },
+      ]),
+    );
+    expect(listed('from6').entries).toEqual([
+      { address: 'fd00::', prefix: 8, protocol: 'sctp', port: 9, address2: '::', prefix2: 1 },
+    ]);
+    expect(listed('at').entries).toEqual([{ address: '172.30.0.0', prefix: 24, protocol: 'tcp', port: 8080 }]);
+  });
+
   it('refuse a part whose beginning is missing', () => {
     const sets = collectSets(messages.slice(-1));
     expect(sets.ok).toBe(false);

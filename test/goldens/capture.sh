@@ -158,7 +158,6 @@ cap ipset list from
 cap ipset list from6
 cap ipset list at
 cap ipset del from 10.0.0.0/8,tcp:8080,128.0.0.0/1
-cap ipset create probe hash:net,port,net,net
 save ipset
 
 fresh
