@@ -39,6 +39,21 @@ export function provides(object: KernelObject): string[] {
   }
 }
 
+const PARENTS: ReadonlySet<KernelObject['kind']> = new Set([
+  'netns',
+  'veth',
+  'vxlan',
+  'address',
+  'ipset',
+  'chain',
+  'virtual-service',
+]);
+
+/** Whether other objects can need this one: the many small ones at the end of the order cost no names. */
+export function isParent(object: KernelObject): boolean {
+  return PARENTS.has(object.kind);
+}
+
 /** Everything an object needs, by name of thing; `provides` of other objects answer to these names. */
 export function dependencies(object: KernelObject): string[] {
   const { inside, holds, after } = needsOf(object);
