@@ -89,11 +89,22 @@ async function checkLinks(transport: Transport): Promise<Finding[]> {
   return findings;
 }
 
+const SET_TYPES = [
+  ['bitmap:port', 'ip_set_bitmap_port'],
+  ['hash:ip', 'ip_set_hash_ip'],
+  ['hash:net,port', 'ip_set_hash_netport'],
+  ['hash:net,port,net', 'ip_set_hash_netportnet'],
+] as const;
+
 async function checkSets(transport: Transport): Promise<Finding[]> {
-  const type = await refusal(transport, NETLINK_NETFILTER, getSetType('bitmap:port'));
-  if (type?.includes('FIND_TYPE'))
-    return [missingModule('ip_set_bitmap_port', `ipset has no type bitmap:port: ${type}`)];
-  if (type) return [missingModule('ip_set', `the kernel does not know ipset: ${type}`)];
+  const missing: Finding[] = [];
+  for (const [type, module] of SET_TYPES) {
+    const said = await refusal(transport, NETLINK_NETFILTER, getSetType(type));
+    if (said && !said.includes('FIND_TYPE'))
+      return [missingModule('ip_set', `the kernel does not know ipset: ${said}`)];
+    if (said) missing.push(missingModule(module, `ipset has no type ${type}: ${said}`));
+  }
+  if (missing.length > 0) return missing;
   const set = { name: SET, type: 'bitmap:port', range: { from: 0, to: 65_535 }, skbinfo: true } as const;
   const made = await refusal(transport, NETLINK_NETFILTER, createSet(set));
   return made ? [missingModule('ip_set_bitmap_port', `a set of ports with skbinfo cannot be made: ${made}`)] : [];
