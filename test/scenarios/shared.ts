@@ -23,6 +23,17 @@ export function closeProbes(): void {
   probes.clear();
 }
 
+/** IPv6 addresses of the hosts, as test/host/mesh exports them. */
+export function inet6Of(host: string): string {
+  const address = process.env[`${host.toUpperCase()}_IP6`];
+  assert.ok(address, `${host.toUpperCase()}_IP6 is not set: run this through test/host/mesh`);
+  return address;
+}
+
+export function urlOf(address: string, port: number): string {
+  return `http://${address.includes(':') ? `[${address}]` : address}:${port}/`;
+}
+
 const whoami = resolve('examples/whoami.mjs');
 
 /** A manifest with one whoami service; its tasks run anywhere but on node1. */

@@ -1,0 +1,91 @@
+// Beside the real rule sets of ufw, firewalld and Docker (test/fixtures/firewalls) published ports answer as before,
+// and nothing of theirs changes. ufw closes INPUT and FORWARD (policy DROP), firewalld rejects at the end of its own
+// nf_tables chains, Docker closes FORWARD.
+import assert from 'node:assert/strict';
+import { resolve } from 'node:path';
+import { before, test } from 'node:test';
+import { addressOf, must, nodeNames, on, type Probe, parseAnswer, run, until } from './mesh.ts';
+import { applyWeb, clientProbe, inet6Of, probeIn, urlOf } from './shared.ts';
+
+const fixture = (name: string) => resolve('test/fixtures/firewalls', name);
+
+interface Firewall {
+  name: string;
+  load: string;
+  /** What the kernel holds of it. */
+  listing: string;
+  unload: string;
+}
+
+/** Everybody's rules but ours, without counters. */
+const FOREIGN = `for tool in iptables ip6tables; do $tool-save | grep -v -e MESH -e '^#' | sed 's/\\[.*//'; done`;
+/** As the programs themselves do it: their rules beside those that are there. */
+const loaded = (name: string): string =>
+  `iptables-restore --noflush < ${fixture(`${name}.4`)} && ip6tables-restore --noflush < ${fixture(`${name}.6`)}`;
+const SAVED = '/run/before-firewall';
+const save = `iptables-save > ${SAVED}.4 && ip6tables-save > ${SAVED}.6`;
+const restored = `iptables-restore < ${SAVED}.4 && ip6tables-restore < ${SAVED}.6`;
+
+const FIREWALLS: Firewall[] = [
+  { name: 'ufw', load: `${save} && ${loaded('ufw')}`, listing: FOREIGN, unload: restored },
+  {
+    name: 'firewalld',
+    load: `nft -f ${fixture('firewalld.nft')}`,
+    listing: `${FOREIGN}; nft list table inet firewalld`,
+    unload: 'nft delete table inet firewalld',
+  },
+  { name: 'Docker', load: `${save} && ${loaded('docker')}`, listing: FOREIGN, unload: restored },
+];
+
+let outside: Probe;
+before(async () => {
+  outside = await clientProbe();
+  await applyWeb({ replicas: 2 });
+});
+
+const everywhere = async (command: string): Promise<string[]> =>
+  Promise.all(nodeNames().map((node) => must(on(node, 'sh', '-c', command))));
+
+async function publishedPortsAnswer(): Promise<void> {
+  for (const node of nodeNames()) {
+    for (const [address, client] of [
+      [addressOf(node), addressOf('client')],
+      [inet6Of(node), inet6Of('client')],
+    ] as const) {
+      // Both tasks: one of them is on another node, at the far end of a VXLAN datagram.
+      const tasks = new Set<string>();
+      for (let call = 0; call < 2; call += 1) {
+        const answer = parseAnswer(await outside.http(urlOf(address, 8080)));
+        assert.equal(answer.address, client);
+        tasks.add(answer.task);
+      }
+      assert.equal(tasks.size, 2, `through ${address}`);
+    }
+    parseAnswer(await outside.udp(addressOf(node), 5353).then((text) => text.trim()));
+    parseAnswer(await (await probeIn(node)).http(urlOf('127.0.0.1', 8080)));
+  }
+}
+
+for (const { name, load, listing, unload } of FIREWALLS) {
+  test(`with the rules of ${name} published ports answer through every node, and none of its rules changes`, async () => {
+    await everywhere(load);
+    try {
+      const theirs = await everywhere(listing);
+      await publishedPortsAnswer();
+      // A daemon that starts beside them finds its manager, and all as it should be.
+      await must(run('node-stop', ['3']));
+      await must(run('node-start', ['3']));
+      await until('node3 agrees with its plan', 60_000, async () => {
+        const { status, stdout } = await on('node3', 'meshctl', 'diff', '--format', 'json');
+        return status === 0 && JSON.parse(stdout)[0].steps.length === 0;
+      });
+      await applyWeb({ replicas: 2, ports: ['8080:80', '5353:53/udp', '8081:80'] });
+      parseAnswer(await outside.http(urlOf(addressOf('node3'), 8081)));
+      await applyWeb({ replicas: 2 });
+      await publishedPortsAnswer();
+      assert.deepEqual(await everywhere(listing), theirs);
+    } finally {
+      await everywhere(unload);
+    }
+  });
+}
