@@ -119,9 +119,18 @@ describe('diff', () => {
     expect(
       altered('jump host inet nat PREROUTING MESH-PREROUTING', { position: 'last' }).map(({ verb }) => verb),
     ).toEqual(['change']);
-    expect(altered('rule mesh-net-ingress inet 10002', { fwmark: 5 }).map(({ verb }) => verb)).toEqual([
-      'delete',
-      'create',
+  });
+
+  it('has no other rule for a wrong one: the right one is made first, whatever else has its priority', () => {
+    const want = plan(BASE, FACTS);
+    const right = [...want.values()].find((object) => object.kind === 'rule' && object.priority === 10_002)!;
+    const wrong = { ...right, fwmark: 5 } as KernelObject;
+    const have = new Map(want);
+    have.delete(keyOf(right));
+    have.set(keyOf(wrong), wrong);
+    expect(diff(have, want)).toEqual([
+      { verb: 'create', object: right },
+      { verb: 'delete', object: wrong },
     ]);
   });
 

@@ -7,7 +7,7 @@ import type {
   Route,
   Rule,
 } from '../model/kernel-state.ts';
-import { HOST_NETNS, NODE_NUMBER_LIMIT, ROUTE_PROTOCOL, RULE_PRIORITY_BASE, TASK_GATEWAY } from '../model/names.ts';
+import { HOST_NETNS, ROUTE_PROTOCOL, RULE_PRIORITY, TASK_GATEWAY } from '../model/names.ts';
 import { type AddressEntry, decodeAddress, dumpAddresses } from '../netlink/address.ts';
 import type { Link } from '../netlink/link.ts';
 import type { NetlinkMessage, NetlinkRequest } from '../netlink/message.ts';
@@ -131,8 +131,9 @@ export function routeObject(netns: string, entry: RouteEntry, nameOf: NameOf): R
 /** Undefined for rules whose priority is not one of ours. */
 export function ruleObject(netns: string, entry: RuleEntry): Rule | undefined {
   const { family, priority, fwmark, fwmask, action } = entry;
-  if (priority < RULE_PRIORITY_BASE || priority > RULE_PRIORITY_BASE + NODE_NUMBER_LIMIT) return undefined;
-  // One that selects by more than the mark is not what we make: mask 0 makes it differ from anything wanted.
+  if (priority < RULE_PRIORITY.first || priority > RULE_PRIORITY.last) return undefined;
+  // One that selects by more than the mark is not what we make: mask 0 makes it differ from what is wanted (all but
+  // the one rule for everything, beside which it does nothing).
   const mask = entry.otherSelectors ? 0 : fwmask;
   return { kind: 'rule', netns, family, priority, fwmark, fwmask: mask, action: action === 'other' ? 'nop' : action };
 }

@@ -41,10 +41,26 @@ export const FIRST_VNI = 4096;
 
 /** rtm_protocol of every route of ours; 109 = 'm', unassigned in include/uapi/linux/rtnetlink.h and iproute2's rt_protos. */
 export const ROUTE_PROTOCOL = 109;
-/** `ip rule` priorities of ours in network netns: this and the node's number, so all of them come before main's 32766. */
-export const RULE_PRIORITY_BASE = 10_000;
-/** Largest number of a node: rules with priorities further up are not ours, and not seen. */
+/** Largest number of a node: the return rules of all of them have room before main's 32766. */
 export const NODE_NUMBER_LIMIT = 20_000;
+/**
+ * `ip rule` priorities in the netns of a network: whatever stands between `first` and `last` is ours. What they are for
+ * is in src/plan/return-rules.ts; `base` + number is where every node's rule was in earlier versions.
+ */
+export const RULE_PRIORITY = {
+  first: 10_000,
+  unmarked: 10_000,
+  base: 10_000,
+  spans: 30_100,
+  rest: 30_101,
+  /** Two for each span: its list, and the end of it. */
+  spanLists: 30_200,
+  /** Two for each block of numbers, likewise. */
+  blocks: 31_000,
+  last: 32_700,
+  /** The kernel's own rule for the table `main`. */
+  main: 32_766,
+} as const;
 /** Routing table of the way back to the node with this number. */
 export function returnTable(nodeNumber: number): number {
   return 100_000 + nodeNumber;

@@ -1,17 +1,10 @@
-import { type Family, familyOf } from '../model/address.ts';
+import { familyOf } from '../model/address.ts';
 import type { Peer } from '../model/assignment.ts';
 import { addressAt, DEFAULT_DESTINATION, hostNetwork } from '../model/block.ts';
-import type { KernelObject, Rule } from '../model/kernel-state.ts';
-import {
-  BLOCK_SLOT,
-  HOST_NETNS,
-  networkNetns,
-  peerSet,
-  RULE_PRIORITY_BASE,
-  returnTable,
-  VXLAN_LINK,
-} from '../model/names.ts';
+import type { KernelObject } from '../model/kernel-state.ts';
+import { BLOCK_SLOT, HOST_NETNS, networkNetns, peerSet, returnTable, VXLAN_LINK } from '../model/names.ts';
 import type { PlanContext } from './context.ts';
+import { groupRules, returnRule } from './return-rules.ts';
 import { route } from './route.ts';
 
 /** The way to another node's tasks, and the way back for the flows it brought in. */
@@ -31,26 +24,16 @@ export function planPeer(context: PlanContext, peer: Peer): KernelObject[] {
       { kind: 'neighbour', netns, dev, address: vtep, mac: peer.mac },
       route(netns, block, dev, { via: vtep }),
       route(netns, DEFAULT_DESTINATION[family], dev, { via: vtep, table: returnTable(peer.number) }),
-      returnRule(netns, family, peer),
+      returnRule(netns, family, peer.number),
     );
   }
-  return objects;
+  return [...objects, ...planSharedRules(context, peer)];
 }
 
-/**
- * fwmark of the node that brought a flow in → its table. The kernel walks rules in order, which is nothing for tens of
- * peers; hundreds want groups by the high bits of the number and a `goto` into each, which depend on all peers at once.
- */
-function returnRule(netns: string, family: Family, peer: Peer): Rule {
-  return {
-    kind: 'rule',
-    netns,
-    family,
-    priority: RULE_PRIORITY_BASE + peer.number,
-    fwmark: peer.number,
-    fwmask: 0xffffffff,
-    action: { lookup: returnTable(peer.number) },
-  };
+/** The part of a peer's plan that it may share with others: it stays as long as one of them is there. */
+export function planSharedRules(context: PlanContext, peer: Peer): KernelObject[] {
+  const netns = networkNetns(context.network.name);
+  return blocksOf(context, peer).flatMap(({ family }) => groupRules(netns, family, peer.number));
 }
 
 function blocksOf(context: PlanContext, peer: Peer): Peer['blocks'] {

@@ -1,0 +1,85 @@
+import type { Family } from '../model/address.ts';
+import type { Rule } from '../model/kernel-state.ts';
+import { RULE_PRIORITY, returnTable } from '../model/names.ts';
+
+/*
+ * fwmark of the node that brought a flow in → its table. The kernel walks rules in order, for every packet, so hundreds
+ * of them cost. Where a rule stands follows from its node's number alone, so that a node that comes or goes moves no
+ * other's:
+ *
+ *  10000  fwmark 0                  goto 32766     what a task is asked: through at once
+ *  10007  fwmark 0x7                lookup 100007  numbers below 64: a list, and nothing else in a small cluster
+ *  30100  fwmark 0x400/0xfffffc00   goto 30208     a larger number: its span …
+ *  30101  everything else           goto 32766
+ *  30208  fwmark 0x420/0xffffffe0   goto 31066     … its block …
+ *  30209  fwmark 0x400/0xfffffc00   goto 32766
+ *  31066  fwmark 0x42b              lookup 101067  … its table
+ *  31067  fwmark 0x420/0xffffffe0   goto 32766
+ *
+ * All rules of a list have one priority: a goto leads to the first of them, and the kernel goes over to the next when
+ * that one is deleted (fib_nl_delrule, since 4.13). At most 23 spans, 32 blocks in each, 32 numbers in a block: 156
+ * comparisons for the worst mark, the kernel's own rules included. All of it stands behind the one long list of
+ * earlier versions, so on the way from those to these every mark finds the old rule first, until it goes.
+ */
+
+/** Numbers below have no groups: clusters of this size stay as easy to read as a list. */
+const FLAT = 64;
+const BLOCK = 32;
+/** Largest span; those of small numbers are powers of two, so that none holds flat numbers. */
+const SPAN = 1_024;
+const ALL_BITS = 0xffff_ffff;
+
+/** Flows that no other node brought in. */
+export function unmarkedRule(netns: string, family: Family): Rule {
+  const { unmarked, main } = RULE_PRIORITY;
+  return rule(netns, family, unmarked, { from: 0, size: 1 }, { goto: main });
+}
+
+export function returnRule(netns: string, family: Family, number: number): Rule {
+  const priority = number < FLAT ? RULE_PRIORITY.base + number : blockList(number);
+  return rule(netns, family, priority, { from: number, size: 1 }, { lookup: returnTable(number) });
+}
+
+/** What leads to a node's return rule; shared by all nodes of its block or span. */
+export function groupRules(netns: string, family: Family, number: number): Rule[] {
+  if (number < FLAT) return [];
+  const span = spanOf(number);
+  const block = { from: number - (number % BLOCK), size: BLOCK };
+  const list = RULE_PRIORITY.spanLists + 2 * span.index;
+  const leaves = blockList(number);
+  const main = { goto: RULE_PRIORITY.main };
+  return [
+    rule(netns, family, RULE_PRIORITY.spans, span, { goto: list }),
+    rule(netns, family, RULE_PRIORITY.rest, EVERYTHING, main),
+    rule(netns, family, list, block, { goto: leaves }),
+    rule(netns, family, list + 1, span, main),
+    rule(netns, family, leaves + 1, block, main),
+  ];
+}
+
+/** Numbers that agree in all but their last bits. `size` is a power of two, `from` a multiple of it. */
+interface Range {
+  from: number;
+  size: number;
+}
+
+const EVERYTHING: Range = { from: 0, size: 2 ** 32 };
+
+function spanOf(number: number): Range & { index: number } {
+  if (number >= SPAN) {
+    const index = Math.floor(number / SPAN);
+    // Four spans (64, 128, 256, 512) come before.
+    return { from: index * SPAN, size: SPAN, index: index + 3 };
+  }
+  const bits = 31 - Math.clz32(number);
+  return { from: 2 ** bits, size: 2 ** bits, index: bits - Math.log2(FLAT) };
+}
+
+function blockList(number: number): number {
+  return RULE_PRIORITY.blocks + 2 * Math.floor(number / BLOCK);
+}
+
+function rule(netns: string, family: Family, priority: number, range: Range, action: Rule['action']): Rule {
+  const fwmask = (ALL_BITS - (range.size - 1)) >>> 0;
+  return { kind: 'rule', netns, family, priority, fwmark: range.from, fwmask, action };
+}
