@@ -22,6 +22,7 @@ import { startAudit } from './audit.ts';
 import { boundedList, boundedSteps } from './bounds.ts';
 import { createConditions } from './conditions.ts';
 import type { AgentDisk } from './disk.ts';
+import { createDoctor } from './doctor/doctor.ts';
 import { createDrainWatch } from './drain.ts';
 import { type HealthEndpoint, startHealthEndpoint } from './health-endpoint.ts';
 import type { History } from './history.ts';
@@ -68,6 +69,8 @@ export interface AgentOptions {
   connect(address: string): DispatchConnection;
   /** Where balancers ask for this node's health, `ADDRESS:PORT`; undefined for nowhere. */
   healthListen?: string | undefined;
+  /** Where this meshd keeps its files, for the doctor to look at; undefined for nowhere. */
+  stateDir?: string;
   /** What the node can be asked beside its kernel objects. */
   questions?: Questions;
 }
@@ -298,6 +301,19 @@ export function createAgent(options: AgentOptions): Agent {
 
   const questions: Questions = {
     ...options.questions,
+    doctor: createDoctor({
+      kernel,
+      clock,
+      facts,
+      underlay: options.underlay,
+      version: options.version,
+      stateDir: options.stateDir,
+      assignment: () => assigned,
+      have: () => reconciler.have(),
+      diff: () => stepsTo(() => reconciler.want()),
+      conditions: () => conditions.list(),
+      portConditions: () => portWatch.conditions(),
+    }),
     history: (argument) => history.answer(argument),
     kernel: async (argument): Promise<KernelAnswer> => {
       const wanted = wantedFrom(argument);

@@ -257,6 +257,18 @@ export function buildProgram(
   );
   example(
     program
+      .command('doctor')
+      .description('look for what keeps nodes from their work, each finding with its remedy')
+      .argument('[node...]', 'all nodes when left out; self is this one')
+      .option('--verbose', 'also what is well')
+      .action((names: string[], options) =>
+        run(async (context) => (await import('./doctor.ts')).doctor(context, names, options)),
+      ),
+    'meshctl doctor',
+    'meshctl doctor node2 --verbose',
+  );
+  example(
+    program
       .command('status')
       .description('how this meshd and its cluster are')
       .action(() => run(async (context) => (await import('./status.ts')).status(context))),

@@ -53,6 +53,7 @@ export async function openAgentPart(options: {
         underlay,
         random: Math.random,
         facts: measureFacts(underlay, schedulers, log),
+        stateDir,
         connect: connectDispatch,
       });
       wanted = () => agent.want();
