@@ -5,6 +5,7 @@ import './ingress.ts';
 import './refusals.ts';
 import './resilience.ts';
 import './repair.ts';
+import './health.ts';
 import './trace.ts';
 import './removal.ts';
 
