@@ -1,7 +1,7 @@
 // Tasks with a healthcheck, host mode ports, and the endpoint that tells outside balancers where a port is answered.
 import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { after, before, test } from 'node:test';
+import { before, test } from 'node:test';
 import {
   addressOf,
   applyText,
@@ -53,6 +53,7 @@ const KINDS = {
   'by-http': { 'x-mesh': { healthcheck: { http: { port: 80, path: '/health' }, ...TIMES } } },
 };
 const kinds = Object.keys(KINDS);
+const OTHERS = ['clinic', 'fixed', 'picked', 'near'];
 const portOf = (kind: string) => 8601 + kinds.indexOf(kind);
 
 const service = (more: { 'x-mesh'?: object; deploy?: object; [key: string]: unknown }) => ({
@@ -91,12 +92,6 @@ before(async () => {
   mkdirSync(SIGNS);
   outside = await clientProbe();
 });
-after(async () => {
-  const names = (await rows('service', 'ls')).map(({ name }) => String(name));
-  const mine = names.filter((name) => kinds.includes(name) || ['clinic', 'fixed', 'picked', 'near'].includes(name));
-  if (mine.length > 0) await must(meshctl('service', 'rm', ...mine));
-});
-
 test('a task joins on its first healthy result: by command, shell, tcp and http', async () => {
   const services = kinds.map((kind) => [
     kind,
@@ -239,4 +234,9 @@ test('traffic policy local: the health endpoint tells which nodes answer, and th
   for (const node of nodeNames()) {
     assert.deepEqual(await askEndpoint(node, '/healthz'), { status: 200, body: { status: 'ok' } });
   }
+});
+
+test('the services of these scenarios are removed', async () => {
+  const names = (await rows('service', 'ls')).map(({ name }) => String(name));
+  await must(meshctl('service', 'rm', ...names.filter((name) => [...kinds, ...OTHERS].includes(name))));
 });
