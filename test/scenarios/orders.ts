@@ -13,6 +13,8 @@ export type Answer = { id: number; ok: true; value: unknown } | { id: number; ok
 export interface LoadFigures {
   answered: number;
   failed: number;
+  /** Requests of keep-alive clients that met a connection just closed, and were asked again on a new one. */
+  reconnected: number;
   /** Failures by reason. */
   errors: Record<string, number>;
   /** Answers by task (`web.1`). */

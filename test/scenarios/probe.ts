@@ -12,6 +12,10 @@ interface Load {
 
 const loads = new Map<string, Load>();
 
+/** What a client sees when the server closed a connection that lay idle, at the moment of the next request. */
+const CLOSED = new Set(['ECONNRESET', 'EPIPE']);
+const CLOSED_BEFORE = 'the idle connection was closed';
+
 /** One HTTP request on a connection of its own; resolves with the body, rejects with the reason. */
 function httpOnce(
   url: string,
@@ -28,7 +32,10 @@ function httpOnce(
       options.timeout,
     );
     outgoing.once('close', () => clearTimeout(timer));
-    outgoing.once('error', (error: NodeJS.ErrnoException) => reject(new Error(error.code ?? error.message)));
+    outgoing.once('error', (error: NodeJS.ErrnoException) => {
+      const reason = error.code ?? error.message;
+      reject(new Error(outgoing.reusedSocket && CLOSED.has(reason) ? CLOSED_BEFORE : reason));
+    });
     outgoing.once('response', (response) => {
       let body = '';
       response.on('data', (part) => {
@@ -61,14 +68,20 @@ function udpOnce(host: string, port: number, timeout: number): Promise<string> {
 /** Keeps `parallel` request loops going over the urls in turn until stopped; counts every failure. */
 function startLoad(order: Extract<Order, { op: 'load' }>): Load {
   let running = true;
-  const figures: LoadFigures = { answered: 0, failed: 0, errors: {}, by: {}, slowest: 0 };
+  const figures: LoadFigures = { answered: 0, failed: 0, reconnected: 0, errors: {}, by: {}, slowest: 0 };
   const loops = Array.from({ length: order.parallel }, async (_, index) => {
     const agent = order.keepAlive ? new Agent({ keepAlive: true, maxSockets: 1 }) : undefined;
     for (let turn = index; running; turn += 1) {
       const url = order.urls[turn % order.urls.length]!;
       const started = performance.now();
       try {
-        const body = await httpOnce(url, { timeout: order.timeout, ...(agent ? { agent } : {}) });
+        const options = { timeout: order.timeout, ...(agent ? { agent } : {}) };
+        const body = await httpOnce(url, options).catch((error: Error) => {
+          // Whoever keeps connections open asks again on a new one (RFC 9112, 9.3.1); that one has to be answered.
+          if (error.message !== CLOSED_BEFORE) throw error;
+          figures.reconnected += 1;
+          return httpOnce(url, options);
+        });
         const who = body.split(' ')[0] ?? '';
         figures.answered += 1;
         figures.by[who] = (figures.by[who] ?? 0) + 1;
@@ -115,8 +128,14 @@ function hold(order: Extract<Order, { op: 'hold' }>): Promise<void> {
     held.set(order.name, {
       ask: () =>
         new Promise((resolveAsk, rejectAsk) => {
-          waiting = { resolve: resolveAsk, reject: rejectAsk };
-          setTimeout(() => gone(new Error('no answer on the open connection within 10 s')), 10_000).unref();
+          const timer = setTimeout(() => gone(new Error('no answer on the open connection within 10 s')), 10_000);
+          const done =
+            <T>(then: (value: T) => void) =>
+            (value: T) => {
+              clearTimeout(timer);
+              then(value);
+            };
+          waiting = { resolve: done(resolveAsk), reject: done(rejectAsk) };
           socket.write('GET / HTTP/1.1\r\nHost: task\r\n\r\n');
         }),
       close: () => socket.destroy(),
