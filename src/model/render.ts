@@ -80,7 +80,8 @@ function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): s
     }
     case 'rule': {
       if (verb === 'change' && before?.kind === 'rule') return [...words(before, 'delete'), ...words(object, 'create')];
-      const mask = object.fwmask === 0xffffffff ? '' : `/${hex(object.fwmask)}`;
+      // Without a mask the kernel compares all bits, but for mark 0: then it compares none (fib_nl2rule).
+      const mask = object.fwmask === 0xffffffff && object.fwmark !== 0 ? '' : `/${hex(object.fwmask)}`;
       return [
         `${ip(netns, object.family)} rule ${add} priority ${object.priority}` +
           ` fwmark ${hex(object.fwmark)}${mask} ${action(object)}`,

@@ -100,7 +100,7 @@ describe('return rules', () => {
   it('of up to 64 nodes are a list', () => {
     const words = rulesOf(plan(withPeers([2, 3, 63], ['inet']), FACTS).values(), 'inet').flatMap(renderObject);
     expect(words).toEqual([
-      'ip -n mesh-net-ingress rule add priority 10000 fwmark 0x0 goto 32766',
+      'ip -n mesh-net-ingress rule add priority 10000 fwmark 0x0/0xffffffff goto 32766',
       'ip -n mesh-net-ingress rule add priority 10002 fwmark 0x2 lookup 100002',
       'ip -n mesh-net-ingress rule add priority 10003 fwmark 0x3 lookup 100003',
       'ip -n mesh-net-ingress rule add priority 10063 fwmark 0x3f lookup 100063',
@@ -110,7 +110,7 @@ describe('return rules', () => {
   it('of more nodes stand in groups', () => {
     const words = rulesOf(plan(withPeers([7, 1067], ['inet6']), FACTS).values(), 'inet6').flatMap(renderObject);
     expect(words).toEqual([
-      'ip -6 -n mesh-net-ingress rule add priority 10000 fwmark 0x0 goto 32766',
+      'ip -6 -n mesh-net-ingress rule add priority 10000 fwmark 0x0/0xffffffff goto 32766',
       'ip -6 -n mesh-net-ingress rule add priority 10007 fwmark 0x7 lookup 100007',
       'ip -6 -n mesh-net-ingress rule add priority 30100 fwmark 0x400/0xfffffc00 goto 30208',
       'ip -6 -n mesh-net-ingress rule add priority 30101 fwmark 0x0/0x0 goto 32766',

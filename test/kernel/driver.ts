@@ -7,8 +7,10 @@ import { preflight } from '../../src/kernel/preflight.ts';
 import { bindSocket, openSocket } from '../../src/kernel/process.ts';
 import type { Sysctl } from '../../src/model/kernel-state.ts';
 import { testApply } from './apply-tests.ts';
+import { testBalancing } from './balancing-tests.ts';
 import { DAMAGE, IPVS_DAMAGE } from './damage.ts';
 import { foreignListing, makeForeign } from './foreign.ts';
+import { testGroups } from './groups-tests.ts';
 import { testLegacyFirewall } from './legacy-tests.ts';
 import { assertListed, ipvs, node, one, openNode, reach, repair } from './node.ts';
 import { replayOnBoth } from './replay.ts';
@@ -68,6 +70,8 @@ describe('the Linux driver', () => {
 
   testApply();
 
+  testBalancing();
+
   describe('repairs what was changed by hand', () => {
     for (const [name, command] of DAMAGE) test(name, () => repair(command));
     for (const [name, command] of IPVS_DAMAGE) test(name, ipvs, () => repair(command));
@@ -75,6 +79,8 @@ describe('the Linux driver', () => {
   });
 
   test('the model kernel goes the same way under the same hands', () => replayOnBoth(node.kernel, node.want));
+
+  testGroups();
 
   testLegacyFirewall();
 

@@ -19,9 +19,9 @@ export function expected(netns: string, objects: Iterable<KernelObject>): Record
       .sort(),
     routes: of('route').map(routeWords).sort(),
     rules: of('rule')
-      .map(({ family, priority, fwmark, action }) => {
-        const table = typeof action === 'object' && 'lookup' in action ? action.lookup : '';
-        return `${family} ${priority} 0x${fwmark.toString(16)} ${table}`;
+      .map(({ family, priority, fwmark, fwmask, action }) => {
+        const target = action === 'nop' ? '' : 'lookup' in action ? `table ${action.lookup}` : `goto ${action.goto}`;
+        return `${family} ${priority} ${fwmark}/${fwmask} ${target}`;
       })
       .sort(),
     neighbours: of('neighbour')
@@ -133,11 +133,17 @@ function listRules(ip: string, family: string): string[] {
   interface Listing {
     priority: number;
     fwmark?: string;
+    fwmask?: string;
     table?: string;
+    goto?: number;
   }
   return json<Listing>(`${ip} -j rule show`)
-    .filter(({ priority }) => priority >= 10_000 && priority < 30_000)
-    .map(({ priority, fwmark, table }) => `${family} ${priority} ${fwmark ?? ''} ${table ?? ''}`);
+    .filter(({ priority }) => priority >= 10_000 && priority < 32_766)
+    .map(({ priority, fwmark, fwmask, table, goto }) => {
+      const mask = fwmark === undefined ? 0 : Number(fwmask ?? 0xffffffff);
+      const target = goto === undefined ? `table ${table}` : `goto ${goto}`;
+      return `${family} ${priority} ${Number(fwmark ?? 0)}/${mask} ${target}`;
+    });
 }
 
 function listFirewall(exec: string): { chains: string[]; jumps: string[] } {

@@ -94,10 +94,10 @@ ip -n mesh-task-aaaaaaaaaaaa route add default via 169.254.1.1 dev eth0 onlink s
 ip -6 -n mesh-task-aaaaaaaaaaaa route add default via fe80::1 dev eth0 onlink proto 109
 ip -n mesh-net-ingress rule add priority 10003 fwmark 0x3 lookup 100003
 ip -n mesh-net-ingress rule add priority 10002 fwmark 0x2 lookup 100002
-ip -n mesh-net-ingress rule add priority 10000 fwmark 0x0 goto 32766
+ip -n mesh-net-ingress rule add priority 10000 fwmark 0x0/0xffffffff goto 32766
 ip -6 -n mesh-net-ingress rule add priority 10003 fwmark 0x3 lookup 100003
 ip -6 -n mesh-net-ingress rule add priority 10002 fwmark 0x2 lookup 100002
-ip -6 -n mesh-net-ingress rule add priority 10000 fwmark 0x0 goto 32766
+ip -6 -n mesh-net-ingress rule add priority 10000 fwmark 0x0/0xffffffff goto 32766
 ipset create mesh-at-4 hash:net,port family inet
 ipset create mesh-at-6 hash:net,port family inet6
 ipset create mesh-from-4 hash:net,port,net family inet

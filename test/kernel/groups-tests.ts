@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { returnTable } from '../../src/model/names.ts';
+import { peer } from '../../src/plan/assignments.test-data.ts';
+import { assertListed, assignment, costOf, FAMILIES, node, reach } from './node.ts';
+import { json, NETWORK, sh, wantOf } from './stage.ts';
+
+interface ListedRule {
+  priority: number;
+  fwmark?: string;
+  fwmask?: string;
+  table?: string;
+  goto?: number;
+}
+
+/** How many rules the kernel compares with a mark's packet, and which of ours it takes; read from what `ip` lists. */
+function walked(rules: readonly ListedRule[], mark: number): { table?: string | undefined; compared: number } {
+  let compared = 0;
+  let from = 0;
+  for (const { priority, fwmark, fwmask, table, goto } of rules) {
+    if (priority < from) continue;
+    compared += 1;
+    const mask = fwmark === undefined ? 0 : Number(fwmask ?? 0xffffffff);
+    if (((mark ^ Number(fwmark ?? 0)) & mask) !== 0 || table === 'local') continue;
+    if (goto === undefined) return { table, compared };
+    from = goto;
+  }
+  throw new Error('past the last rule');
+}
+
+/** Hundreds of nodes: what the plan says of its rules is what this kernel does. */
+export function testGroups(): void {
+  test('300 peers: the way back to each, within 200 comparisons', async () => {
+    const before = assignment.peers.map(({ number }) => number);
+    // Some below the groups, a whole span, and some far apart.
+    const numbers = [
+      ...Array.from({ length: 230 }, (_, index) => index + 40),
+      ...Array.from({ length: 70 }, (_, index) => 1_024 + index * 270),
+    ].filter((number) => !before.includes(number));
+    const peers = numbers.map((number) => peer(number, FAMILIES));
+    const many = { ...assignment, peers: [...assignment.peers, ...peers] };
+    await costOf(many);
+    assertListed();
+    for (const [family, ask] of [
+      ['-4', 'ip -4 -n mesh-net-ingress route get 203.0.113.9'],
+      ['-6', 'ip -6 -n mesh-net-ingress route get 2001:db8::9'],
+    ] as const) {
+      const rules = json<ListedRule>(`ip ${family} -n ${NETWORK} -j rule show`);
+      let worst = 0;
+      for (const number of [...before, ...numbers]) {
+        const { table, compared } = walked(rules, number);
+        assert.equal(table, String(returnTable(number)), `${family} ${number}`);
+        worst = Math.max(worst, compared);
+      }
+      for (const mark of [1, 30, 64, 3_000, 20_001, 0x1234567]) {
+        const { table, compared } = walked(rules, mark);
+        if (!numbers.includes(mark)) assert.equal(table, 'main');
+        worst = Math.max(worst, compared);
+      }
+      assert.ok(worst <= 200, `${worst} comparisons`);
+      assert.ok(walked(rules, 0).compared <= 3);
+      // The kernel itself, for every fifth: the route it takes and the table that has it.
+      const asked = numbers.filter((_, index) => index % 5 === 0);
+      const answers = sh(asked.map((number) => `${ask} mark ${number}`).join(' && '));
+      asked.forEach((number) => {
+        const [hop] = peer(number, FAMILIES).blocks.filter(({ family: own }) => (own === 'inet') === (family === '-4'));
+        const via = hop!.block.slice(0, hop!.block.indexOf('/'));
+        assert.match(answers, new RegExp(`via ${via} dev vxlan0 table ${returnTable(number)} `), `${family} ${number}`);
+      });
+      assert.doesNotMatch(sh(`${ask} mark 20001 && ${ask}`), /table 1/);
+    }
+
+    // One leaves a group of others, at the price of one.
+    const without = { ...many, peers: many.peers.filter(({ number }) => number !== 100) };
+    const { done } = await costOf(without);
+    assert.ok(done.length <= 10, `${done.length} steps`);
+    assert.match(sh(`ip -n ${NETWORK} route get 203.0.113.9 mark 101`), /table 100101/);
+    assert.doesNotMatch(sh(`ip -n ${NETWORK} route get 203.0.113.9 mark 100`), /table 1/);
+    await costOf(assignment);
+    assertListed();
+  });
+
+  test('goes over from one long list of rules', async () => {
+    const numbers = Array.from({ length: 100 }, (_, index) => index + 50);
+    const many = { ...assignment, peers: [...assignment.peers, ...numbers.map((number) => peer(number, FAMILIES))] };
+    await costOf(many);
+    for (const family of ['-4', '-6']) {
+      const add = numbers.map(
+        (number) =>
+          `ip ${family} -n ${NETWORK} rule add priority ${10_000 + number} fwmark ${number} lookup ${returnTable(number)}`,
+      );
+      sh([...add.filter((_, index) => index >= 14), `ip ${family} -n ${NETWORK} rule del priority 30100`].join('; '));
+    }
+    await reach(wantOf(many));
+    assert.match(sh(`ip -n ${NETWORK} route get 203.0.113.9 mark 149`), /table 100149/);
+    await costOf(assignment);
+    assertListed();
+    assert.equal(node.want.size, wantOf(assignment).size);
+  });
+}
