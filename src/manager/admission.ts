@@ -1,5 +1,6 @@
 import { MeshError } from '../base/errors.ts';
 import { admit } from '../decide/admit.ts';
+import { adviceOf } from '../decide/advice.ts';
 import { AUTOMATIC_PORTS } from '../decide/allocate.ts';
 import { givenUp } from '../decide/leaving-ports.ts';
 import { type HostListeners, portWarnings } from '../decide/preflight.ts';
@@ -60,7 +61,7 @@ export function admitAll(
     };
     staged.set(spec.name, service);
     claim(claims, service);
-    const warnings = portWarnings(complete, current?.spec, listeners);
+    const warnings = [...portWarnings(complete, current?.spec, listeners), ...adviceOf(complete)];
     result.applied.push({ id: service.id, name: spec.name, action, changes, warnings });
     if (action === 'unchanged') continue;
     result.services.push(service);

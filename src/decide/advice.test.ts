@@ -1,0 +1,22 @@
+import { expect, test } from 'vitest';
+import type { PortSpec, Scheduler } from '../model/spec.ts';
+import { adviceOf } from './advice.ts';
+import { service } from './cluster.test-data.ts';
+
+const port = (scheduler?: Scheduler, mode: PortSpec['mode'] = 'ingress'): PortSpec => ({
+  protocol: 'tcp',
+  target: 80,
+  mode,
+  ...(scheduler === undefined ? {} : { scheduler }),
+});
+const weight = { default: 5 };
+
+test('weights that no scheduler looks at', () => {
+  for (const ports of [[port()], [port('lc'), port()], [port('wrr', 'host')]]) {
+    expect(adviceOf(service({ ports, weight }).spec)).toEqual([expect.stringMatching(/^x-mesh\.weight has no effect/)]);
+  }
+  for (const ports of [[], [port('wrr')], [port(), port('sh')]]) {
+    expect(adviceOf(service({ ports, weight }).spec)).toEqual([]);
+  }
+  expect(adviceOf(service({ ports: [port()] }).spec)).toEqual([]);
+});
