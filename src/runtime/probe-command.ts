@@ -64,7 +64,7 @@ export function probeByCommand(
 }
 
 /** Reads what the prober tells: a line about the end, and the output. */
-export function resultOf(told: string, timeout: number): ProbeResult {
+function resultOf(told: string, timeout: number): ProbeResult {
   const end = told.indexOf('\n');
   const [verdict = '', ...rest] = (end < 0 ? '' : told.slice(0, end)).split(' ');
   const detail = rest.join(' ');
