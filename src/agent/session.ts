@@ -64,7 +64,10 @@ export function openSession(options: SessionOptions): Session {
     if (stopped) return;
     attempt += 1;
     // An hour without managers is one line of news, not a thousand.
-    log[reason === lastReason ? 'debug' : 'warn']({ manager: address, attempt }, `no session with the manager: ${reason}`);
+    log[reason === lastReason ? 'debug' : 'warn'](
+      { manager: address, attempt },
+      `no session with the manager: ${reason}`,
+    );
     lastReason = reason;
     if (attempt >= addresses.length) options.onUnreachable(`${address}: ${reason}`);
     // One pause for each round through all managers.
