@@ -46,6 +46,6 @@ export function pickedText(tasks: PublishedPort['tasks']): string {
 }
 
 /** `node2 (sshd listens there), node3 (…)` */
-export function degradedText(degraded: readonly NodePortCondition[]): string {
+function degradedText(degraded: readonly NodePortCondition[]): string {
   return degraded.map(({ nodeName, message }) => `${nodeName} (${message})`).join(', ');
 }
