@@ -84,8 +84,8 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
       if (health !== entry.note?.health) {
         const { output: _, ...rest } = entry.note ?? { startedAt: clock.now() };
         keep(entry, { ...rest, health, ...(said === '' ? {} : { output: said }) });
+        log.info({ task: taskId, service: entry.task.serviceName }, `${health}${said === '' ? '' : `: ${said}`}`);
       }
-      log.info({ task: taskId, service: entry.task.serviceName, health }, `health: ${said || 'probe succeeded'}`);
       setStatus(entry, entry.status.state, { message: entry.status.state === 'running' ? said : entry.status.message });
       // One that runs is drained first, by the manager; this one never took a connection.
       if (health === 'unhealthy' && entry.status.state === 'starting') end(entry, `unhealthy: ${said}`);
