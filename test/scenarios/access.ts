@@ -46,7 +46,8 @@ let outside: Probe;
 before(async () => {
   outside = await clientProbe();
   await must(on('client', 'ip', 'addr', 'add', `${GUEST.inet}/24`, 'dev', 'eth0'));
-  await must(on('client', 'ip', 'addr', 'add', `${GUEST.inet6}/64`, 'dev', 'eth0', 'nodad'));
+  // Deprecated at once: used when asked for, never chosen by the kernel.
+  await must(on('client', 'ip', 'addr', 'add', `${GUEST.inet6}/64`, 'dev', 'eth0', 'nodad', 'preferred_lft', '0'));
 });
 after(async () => {
   await must(on('client', 'ip', 'addr', 'del', `${GUEST.inet}/24`, 'dev', 'eth0'));
@@ -81,43 +82,39 @@ test('allow_from is literal: the nodes themselves are refused, and localhost is 
 test('clients that stay allowed notice nothing while the lists change, and nobody else slips in', async () => {
   const strangers = await probeIn('node3');
   const door = [urlOf(addressOf('node1'), 8443), urlOf(inet6Of('node1'), 8443)];
-  await outside.startLoad('allowed', door, { parallel: 2, pause: 10 });
-  await strangers.startLoad('strangers', door, { parallel: 2, pause: 10 });
-  for (const allow_from of [
-    [`${addressOf('client')}/32`, '127.0.0.1/32', `${inet6Of('client')}/128`],
-    ['172.30.0.100/31', 'fd30::100/127'],
-  ]) {
-    await applyDoor({ allow_from });
-    await applyDoor({ allow_from, ingress: { addresses: ['172.30.0.0/27', 'fd30::/123'] } });
-  }
+  await outside.startLoad('allowed', door, { parallel: 2, pause: 50 });
+  await strangers.startLoad('strangers', door, { parallel: 2, pause: 50 });
+  await applyDoor({
+    allow_from: ['172.30.0.100/31', 'fd30::100/127', '127.0.0.1/32', '::1/128'],
+    ingress: { addresses: ['172.30.0.0/27', 'fd30::/123', '127.0.0.0/8', '::1/128'] },
+  });
   const allowed = await outside.stopLoad('allowed');
-  // Few clients everywhere, then everybody in few places: never everybody everywhere.
-  await applyDoor({ ingress: { addresses: ['127.0.0.1/32'] } });
-  await applyDoor({ allow_from: ['172.30.0.100/31', 'fd30::100/127'] });
   const slipped = await strangers.stopLoad('strangers');
   assert.deepEqual([allowed.failed, allowed.errors], [0, {}]);
   assert.ok(allowed.answered > 0);
   assert.deepEqual(slipped.errors, { ECONNREFUSED: slipped.failed });
   assert.equal(slipped.answered, 0);
+  for (const family of BOTH) await answers(outside, urlOf(nodeOf('node2', family), 8443), GUEST[family]);
 });
 
 test('127.0.0.1 comes in when it is listed; [::1] is refused at once all the same', async () => {
-  await applyDoor({ allow_from: ['127.0.0.1/32', '::1/128'] });
   const here = await probeIn('node1');
   await answers(here, urlOf('127.0.0.1', 8443));
   await refuses(here, urlOf('::1', 8443));
-  await refuses(outside, urlOf(addressOf('node1'), 8443));
+  await refuses(here, urlOf(addressOf('node1'), 8443));
 });
 
 test('on an address that is not listed the port stays the host’s', async () => {
+  await applyDoor({ ingress: { addresses: nodeNames().map((node) => `${addressOf(node)}/32`) } });
   const second = '172.30.0.201';
   await must(on('node1', 'ip', 'addr', 'add', `${second}/24`, 'dev', 'eth0'));
   const server = `require('node:http').createServer((_, r) => r.end('the host')).listen(8443, '${second}')`;
-  await must(on('node1', 'sh', '-c', `node -e "${server}" >/dev/null 2>&1 & echo $! > /run/host-server.pid`));
+  await must(
+    on('node1', 'sh', '-c', `node -e "${server}" </dev/null >/dev/null 2>&1 & echo $! > /run/host-server.pid`),
+  );
   try {
-    await until('the host’s own server', 10_000, () => outside.http(urlOf(second, 8443)));
-    await applyDoor({ ingress: { addresses: nodeNames().map((node) => `${addressOf(node)}/32`) } });
-    assert.equal(await outside.http(urlOf(second, 8443)), 'the host');
+    const host = await until('the host’s own server', 20_000, () => outside.http(urlOf(second, 8443)));
+    assert.equal(host, 'the host');
     for (const node of nodeNames()) {
       await answers(outside, urlOf(addressOf(node), 8443), GUEST.inet);
       await refuses(outside, urlOf(inet6Of(node), 8443));

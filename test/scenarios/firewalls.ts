@@ -66,7 +66,7 @@ async function publishedPortsAnswer(): Promise<void> {
   }
 }
 
-for (const { name, load, listing, unload } of FIREWALLS) {
+for (const [index, { name, load, listing, unload }] of FIREWALLS.entries()) {
   test(`with the rules of ${name} published ports answer through every node, and none of its rules changes`, async () => {
     await everywhere(load);
     try {
@@ -79,9 +79,10 @@ for (const { name, load, listing, unload } of FIREWALLS) {
         const { status, stdout } = await on('node3', 'meshctl', 'diff', '--format', 'json');
         return status === 0 && JSON.parse(stdout)[0].steps.length === 0;
       });
-      await applyWeb({ replicas: 2, ports: ['8080:80', '5353:53/udp', '8081:80'] });
-      parseAnswer(await outside.http(urlOf(addressOf('node3'), 8081)));
-      await applyWeb({ replicas: 2 });
+      // And one published while they are there.
+      const added = 8100 + index;
+      await applyWeb({ replicas: 2, ports: ['8080:80', '5353:53/udp', `${added}:80`] });
+      for (const node of nodeNames()) parseAnswer(await outside.http(urlOf(addressOf(node), added)));
       await publishedPortsAnswer();
       assert.deepEqual(await everywhere(listing), theirs);
     } finally {
