@@ -21,7 +21,7 @@ export function placeTasks(work: Work, service: Service, wanted: ReadonlyMap<num
     }
     const stopping = stopFirst && task.takesOver ? beforeIt(work, task, bySlot.get(task.slot) ?? []) : [];
     if (stopping.length > 0) {
-      say(work, task, 'new', `waiting for ${stopping.length} old task to stop`);
+      say(work, task, 'new', `waiting for ${stopping.length} old ${stopping.length === 1 ? 'task' : 'tasks'} to stop`);
       continue;
     }
     const node = wanted.get(task.slot)?.node;

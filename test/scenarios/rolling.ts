@@ -48,7 +48,7 @@ async function apply(name: string, options: Options, ...more: string[]): Promise
 
 /** 200 clients that keep their connections and 200 that open one for each call, while `work` is done: none sees a failure. */
 async function unnoticed(name: string, work: () => Promise<unknown>): Promise<void> {
-  const load = { parallel: 200, timeout: 30_000, pause: 2_000 };
+  const load = { parallel: 200, timeout: 30_000, pause: 5_000 };
   await outside.startLoad(`${name} kept`, urls(), { ...load, keepAlive: true });
   await outside.startLoad(`${name} short`, urls(), load);
   try {
