@@ -5,6 +5,7 @@ import { type KernelObject, keyOf, type Op } from '../model/kernel-state.ts';
 import { type ApplyMeter, type Hands, takeSteps } from './apply.ts';
 import { type Failure, failureOf, isDoubtful } from './failure.ts';
 import { openFirewall } from './firewall.ts';
+import { balancerAddresses, endFlows, flowChanges } from './flows.ts';
 import { ipvsFamily } from './ipvs.ts';
 import { type ApplyReport, type Kernel, type Scope, zeroCounters } from './kernel.ts';
 import { emptyKnown } from './known.ts';
@@ -57,7 +58,13 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
   async function applyAll(ops: readonly Op[]): Promise<ApplyReport> {
     const meter: ApplyMeter = { sends: 0, messages: 0, bytes: 0, firewallRuns: 0 };
     for (const { object } of ops) for (const link of linksOf(object)) ownLinks.add(link);
+    const flows = flowChanges(ops);
+    const balancer =
+      flows.length === 0
+        ? new Set<string>()
+        : balancerAddresses([...known.values(), ...ops.map(({ object }) => object)]);
     const failures = await takeSteps(hands, ops, meter);
+    if (flows.length > 0) await endFlows(transport, flows, balancer, log);
     await secondLook(ops, failures);
     const report: ApplyReport = {
       done: [],

@@ -9,6 +9,7 @@ import type { Sysctl } from '../../src/model/kernel-state.ts';
 import { testApply } from './apply-tests.ts';
 import { testBalancing } from './balancing-tests.ts';
 import { DAMAGE, IPVS_DAMAGE } from './damage.ts';
+import { testFlows } from './flows-tests.ts';
 import { foreignListing, makeForeign } from './foreign.ts';
 import { testGroups } from './groups-tests.ts';
 import { testLegacyFirewall } from './legacy-tests.ts';
@@ -81,6 +82,8 @@ describe('the Linux driver', () => {
   test('the model kernel goes the same way under the same hands', () => replayOnBoth(node.kernel, node.want));
 
   testGroups();
+
+  testFlows();
 
   testLegacyFirewall();
 
