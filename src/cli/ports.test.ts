@@ -102,16 +102,17 @@ describe('service ps', () => {
       health,
       ports: [{ protocol: 'udp', target: 53, published: 32_768 }],
     });
-    cli.meshd.services = [aService()];
+    // The service's own ports count: those of a task are from when it was made.
+    cli.meshd.services = [aService({ spec: aSpec({ ports }) })];
     cli.meshd.tasks = [
-      aTask({ id: 'a', slot: 1, ports, status: status('healthy', 'fine') }),
+      aTask({ id: 'a', slot: 1, ports: [], status: status('healthy', 'fine') }),
       aTask({ id: 'b', slot: 2, ports: [], status: status('starting', 'connection refused') }),
       aTask({ id: 'c', slot: 3, ports: [], status: status('unhealthy', 'exit status 1') }),
     ];
     expect((await meshctl(['service', 'ps', 'web'])).stdout.split('\n').slice(1, 4)).toEqual([
       expect.stringMatching(/Running \(healthy\) 1 minute ago {3,}\*:8080->80\/tcp, \*:32768->53\/udp \(host\)$/),
-      expect.stringMatching(/Running \(health: starting\) 1 minute ago +connection refused$/),
-      expect.stringMatching(/Running \(unhealthy\) 1 minute ago +exit status 1$/),
+      expect.stringMatching(/Running \(health: starting\) 1 minute ago +connection refused +\*:8080/),
+      expect.stringMatching(/Running \(unhealthy\) 1 minute ago +exit status 1 /),
     ]);
     const [task] = JSON.parse((await meshctl(['service', 'ps', 'web', '--format', 'json'])).stdout);
     expect(task).toMatchObject({ health: 'healthy', ports: [{ published: 8080 }, { published: 32_768 }] });

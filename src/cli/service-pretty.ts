@@ -1,4 +1,5 @@
 import { formatDuration } from '../manifest/duration.ts';
+import { comparePorts } from '../manifest/ports.ts';
 import {
   type Constraint,
   type HealthCheck,
@@ -71,7 +72,7 @@ export function renderService(service: Service, spec: ServiceSpec, ports: readon
     say(' Start interval', formatDuration(spec.health.startInterval));
   }
   if (spec.ports.length > 0) say('Ports', '');
-  for (const port of spec.ports) {
+  for (const port of [...spec.ports].sort(comparePorts)) {
     const shown = ports.find((other) => isSame(other, port));
     lines.push(...portLines(port, shown).map((line, index) => `${index === 0 ? ' ' : '  '}${clean(line)}`));
   }

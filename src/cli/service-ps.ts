@@ -10,7 +10,10 @@ export async function servicePs(context: Context, names: string[], options: { qu
   const { services } = await control.listServices({});
   const { found, status } = pickAll(io, 'service', services, names);
   const lists = await Promise.all(found.map(({ id }) => control.listTasks({ service: id, includeEnded: true })));
-  const tasks = sortTasks(lists.flatMap((list) => list.tasks));
+  // Ports change while tasks live on: those of now are the service's, not those a task was made with.
+  const tasks = sortTasks(
+    lists.flatMap((list, index) => list.tasks.map((task) => ({ ...task, ports: found[index]?.spec?.ports ?? [] }))),
+  );
   if (format === 'json') io.out(renderJson(tasks.map(taskRow)));
   else if (options.quiet === true) io.out(tasks.map(({ id }) => `${id}\n`).join(''));
   else if (found.length > 0) io.out(renderTasks(tasks, io.now()));
