@@ -92,7 +92,10 @@ export function createModelKernel(
     if (foreignKeys.has(keyOf(op.object))) throw foreignTouched(op);
     const refusal = happens(faults?.refuse) ? 'EBUSY' : kernel.step(op);
     if (foreign.some((object) => !kernel.objects.has(keyOf(object)))) throw foreignTouched(op);
-    if (refusal === undefined) for (const callback of stepCallbacks) callback(op, stateOf(ours()));
+    if (refusal === undefined && stepCallbacks.length > 0) {
+      const state = new Map([...kernel.objects].filter(([key]) => !foreignKeys.has(key)));
+      for (const callback of stepCallbacks) callback(op, state);
+    }
     return refusal;
   };
 

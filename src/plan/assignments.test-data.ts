@@ -121,7 +121,9 @@ export function anyAssignment(families: readonly Family[], self = 1): fc.Arbitra
       fc.constantFrom<'ingress' | 'host'>('ingress', 'ingress', 'ingress', 'host'),
     )
     .chain(([protocol, published, endpoints, scheduler, mode]) =>
-      anyAccess.map((access) => ({ ...port(protocol, published, endpoints), scheduler, mode, ...access })),
+      fc
+        .oneof({ weight: 4, arbitrary: fc.constant({}) }, { weight: 1, arbitrary: anyAccess })
+        .map((access) => ({ ...port(protocol, published, endpoints), scheduler, mode, ...access })),
     );
   return fc
     .record({
