@@ -117,11 +117,11 @@ describe('a port that was given up', () => {
 
   test('is the newcomer’s at once; old connections live on beside it', () => {
     const left = { ...service({ ports: [] }), leaving };
-    const newcomer: Service = { ...service({}), id: 's0', name: 'new' };
-    const tasks = [task(1, 'n1'), task(2, 'n2', { serviceId: 's0' })];
-    expect(seen(one, nodes, tasks, left, newcomer)).toEqual({ by: 's0', behind: ['t1:0', 't2:1'] });
+    const newcomer: Service = { ...service({}), id: 's9', name: 'new' };
+    const tasks = [task(1, 'n1'), task(2, 'n2', { serviceId: 's9' })];
+    expect(seen(one, nodes, tasks, left, newcomer)).toEqual({ by: 's9', behind: ['t1:0', 't2:1'] });
     const removed: Service = { ...service({}), removed: true };
-    expect(seen(one, nodes, tasks, removed, newcomer)).toEqual({ by: 's0', behind: ['t1:0', 't2:1'] });
+    expect(seen(one, nodes, tasks, removed, newcomer)).toEqual({ by: 's9', behind: ['t1:0', 't2:1'] });
   });
 
   test('with another target under the same number, a task is behind it with both', () => {
