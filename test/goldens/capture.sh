@@ -188,6 +188,9 @@ cap ipvsadm -Z
 cap ipvsadm -Z -f 73616
 cap ipvsadm -D -f 73616 -6
 cap ipvsadm -D -f 77
+cap ipvsadm -A -f 73620 -s mh -b mh-fallback,mh-port -p 300 -M 255.255.255.0
+cap ipvsadm -A -f 73620 -6 -s sh -b sh-fallback -p 60 -M 64
+cap ipvsadm -E -f 73620 -s sh -b sh-fallback,sh-port
 cap ipvsadm -C
 save ipvs
 
@@ -206,3 +209,15 @@ cap ss -lun6
 kill $listener
 rm -f "$work/ready"
 save sock-diag
+
+fresh
+quiet iptables -t nat -A PREROUTING -j ACCEPT
+quiet ip6tables -t nat -A PREROUTING -j ACCEPT
+cap conntrack -I -p udp -s 192.0.2.50 -d 192.0.2.1 --sport 1000 --dport 53 --timeout 600
+cap conntrack -I -p udp -s 192.0.2.51 -d 192.0.2.1 --sport 1001 --dport 53 --reply-src 10.252.1.2 --reply-dst 192.0.2.51 --reply-port-src 53 --reply-port-dst 1001 --timeout 600
+cap conntrack -I -p udp -s 192.0.2.52 -d 192.0.2.1 --sport 1002 --dport 53 --zone 7 --timeout 600
+cap conntrack -I -p udp -s fd30::50 -d fd30::1 --sport 1000 --dport 53 --timeout 600
+cap conntrack -L -f ipv4 -p udp
+cap conntrack -L -f ipv6 -p udp
+cap conntrack -D -f ipv4 -p udp -s 192.0.2.50 --orig-port-dst 53
+save conntrack
