@@ -149,6 +149,28 @@ describe('an update', () => {
     expect(commands(cluster.running())).toEqual(['third', 'third', 'third']);
   });
 
+  test('a slot that lost its node holds no later update up', () => {
+    const cluster = updating({ replicas: 3, ports: HOST_PORT }, [node(1), node(2), node(3)]);
+    cluster.settle();
+    expect(commands(cluster.serving())).toEqual(['new', 'new', 'new']);
+    cluster.nodes = [node(1, { state: 'down' }), node(2), node(3)];
+    cluster.settle();
+    cluster.apply(service({ replicas: 3, ports: HOST_PORT, command: ['third'] }), true);
+    cluster.settle();
+    expect(commands(cluster.serving())).toEqual(['third', 'third']);
+  });
+
+  test('a version that dies soon after it came up goes no further while it is dead', () => {
+    const cluster = updating({ replicas: 3, restart: { condition: 'any', delay: 60_000, maxAttempts: 0, window: 0 } });
+    while (commands(cluster.serving()).filter((word) => word === 'new').length === 0) cluster.step();
+    cluster.end(cluster.serving().find(({ spec }) => spec.command[0] === 'new')!.id, 'failed');
+    cluster.settle();
+    expect(commands(cluster.serving()).filter((word) => word === 'old').length).toBeGreaterThanOrEqual(2);
+    cluster.now += 60_000;
+    cluster.settle();
+    expect(commands(cluster.serving())).toEqual(['new', 'new', 'new']);
+  });
+
   test('a version that has done its work and ended takes the place of one that still runs', () => {
     const restart = { condition: 'on-failure' as const, maxAttempts: 0, window: 0 };
     const cluster = updating({ replicas: 2, restart });

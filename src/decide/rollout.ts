@@ -38,6 +38,7 @@ export function fillSlots(work: Work, service: Service, slots: readonly Slot[]):
   for (const tasks of groupBySlot(work.all()).values()) takeBack(work, service, tasks);
   const bySlot = groupBySlot(work.all());
   const update = updateOf(service.spec);
+  const unfinished = work.all().some((task) => task.generation !== service.taskGeneration && isWanted(task));
   const waiting: Holding[] = [];
   const busyUntil: number[] = [];
   for (const slot of slots) {
@@ -49,7 +50,7 @@ export function fillSlots(work: Work, service: Service, slots: readonly Slot[]):
       else waiting.push(holding);
       continue;
     }
-    if (best === undefined) best = create(work, service, slot.slot, all, inherits(service, all));
+    if (best === undefined) best = create(work, service, slot.slot, all, inherits(service, all, unfinished));
     else if (isUp(best)) for (const task of others) retire(work, service, task);
     // Begun the other way round, or the old one is back from a node that was down: it is this slot's turn already.
     else if (update.order === 'stop-first') retireOutdated(work, service, others);
@@ -75,6 +76,10 @@ function sortOut(work: Work, service: Service, slot: Slot, all: readonly Task[])
   return { slot, all, best, others: rest.filter(isUp) };
 }
 
+function isWanted(task: Task): boolean {
+  return task.desired === 'running' && isUp(task);
+}
+
 /** Whether a task has to leave its node: drained, no longer suitable, or the service's host port is another's there. */
 function moves(work: Work, service: Service, task: Task): boolean {
   const node = task.nodeId === undefined ? undefined : work.nodes.get(task.nodeId);
@@ -97,16 +102,22 @@ function byMerit(a: Task, b: Task): number {
 function takeBack(work: Work, service: Service, tasks: readonly Task[]): void {
   for (const task of tasks) {
     if (task.desired !== 'missing' || work.nodes.get(task.nodeId!)?.state !== 'ready') continue;
-    const served = tasks.some((other) => other.desired === 'running' && isUp(other));
+    const served = tasks.some(isWanted);
     if (served) retire(work, service, task);
     else work.put({ ...task, desired: 'running' });
   }
 }
 
-/** Whether the successor of a slot's last task is still part of the update that made that one. */
-function inherits(service: Service, all: readonly Task[]): boolean {
+/**
+ * Whether the successor of a slot's last task is still part of an update: the last one was made by it and never took
+ * connections, or it did but ended by itself before the update had reached every slot.
+ */
+function inherits(service: Service, all: readonly Task[], unfinished: boolean): boolean {
   const last = newest(all);
-  return last?.takesOver === true && (last.generation === service.taskGeneration || last.joinedAt === undefined);
+  if (last?.takesOver !== true) return false;
+  if (last.joinedAt === undefined) return true;
+  const failed = last.status.state === 'failed' || last.failure !== undefined;
+  return unfinished && failed && last.generation === service.taskGeneration;
 }
 
 /** Until when (wall clock, ms) a slot counts as being updated; 0 when it does not. */
