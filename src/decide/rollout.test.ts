@@ -153,8 +153,10 @@ describe('an update', () => {
     const cluster = updating({ replicas: 3, ports: HOST_PORT }, [node(1), node(2), node(3)]);
     cluster.settle();
     expect(commands(cluster.serving())).toEqual(['new', 'new', 'new']);
+    cluster.now += 1_000;
     cluster.nodes = [node(1, { state: 'down' }), node(2), node(3)];
     cluster.settle();
+    cluster.now += 1_000;
     cluster.apply(service({ replicas: 3, ports: HOST_PORT, command: ['third'] }), true);
     cluster.settle();
     expect(commands(cluster.serving())).toEqual(['third', 'third']);
