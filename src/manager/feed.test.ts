@@ -186,8 +186,12 @@ test('after any history the deltas add up to the whole assignment, and no port h
             };
             writes.set(what.id, write(store, 'services', object));
           } else if (what.kind === 'no-service') {
-            if (![...writes.keys()].some((key) => key.startsWith('s')))
-              writes.set(what.id, write(store, 'services', what.id));
+            if ([...writes.keys()].some((key) => key.startsWith('s'))) continue;
+            // As the manager does it: out of sight at once, out of the store with the last task.
+            const service = store.get<Service>('services', what.id);
+            const hasTasks = [...HOME].some(([taskId, home]) => home === what.id && index.task(taskId) !== undefined);
+            const removed = hasTasks && service !== undefined ? { ...service, removed: true as const } : what.id;
+            writes.set(what.id, write(store, 'services', removed));
           } else if (what.kind === 'task') {
             const home = HOME.get(what.id)!;
             const ports =
