@@ -2,6 +2,7 @@ import { specToWire } from '../rpc/convert-spec.ts';
 import type { AppliedService } from '../rpc/gen/mesh.ts';
 import type { Context } from './context.ts';
 import { follow } from './follow.ts';
+import type { Io } from './io.ts';
 import { renderJson } from './json.ts';
 import { readManifests } from './manifest-files.ts';
 import { clean } from './table.ts';
@@ -31,8 +32,7 @@ export async function report(
   const { io, format } = context;
   if (format === 'table')
     io.out(services.map((service) => `${appliedText(service, options.dryRun === true)}\n`).join(''));
-  for (const { name, warnings } of services)
-    for (const warning of warnings) io.err(clean(`meshctl: warning: service ${name}: ${warning}`).concat('\n'));
+  tellWarnings(io, services);
   const follows = options.dryRun !== true && options.detach !== true && services.length > 0;
   const end = follows ? await follow(context, services, options.timeout) : undefined;
   if (format === 'json') {
@@ -46,4 +46,11 @@ export function appliedText({ name, id, action, changes }: AppliedService, dryRu
   const verb = dryRun ? (action === 'unchanged' ? 'would stay unchanged' : `would be ${action}`) : action;
   const which = dryRun || id === '' ? name : `${name} (${id})`;
   return clean(`service ${which} ${verb}${changes.length === 0 ? '' : `: ${changes.join(', ')}`}`);
+}
+
+/** What a person should know before it hurts; on standard error, whatever the format. */
+export function tellWarnings(io: Io, services: readonly AppliedService[]): void {
+  for (const { name, warnings } of services) {
+    for (const warning of warnings) io.err(`meshctl: warning: ${clean(`service ${name}: ${warning}`)}\n`);
+  }
 }

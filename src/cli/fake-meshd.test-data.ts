@@ -189,7 +189,9 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
     async plan(request) {
       asked('plan', request);
       return {
-        services: request.services.map(({ name }) => ({ id: '', name, action: 'created', changes: [], warnings: [] })),
+        services: request.services.map(({ name }) => {
+          return { id: '', name, action: 'created', changes: [], warnings: fake.warnings };
+        }),
         nodes: [
           { nodeId: 'n1', nodeName: 'node1', steps: ['ipset add mesh-pub-tcp 8080'], error: '', revision: 2 },
           { nodeId: 'n2', nodeName: 'node2', steps: [], error: '', revision: 2 },

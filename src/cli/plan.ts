@@ -1,5 +1,5 @@
 import { specToWire } from '../rpc/convert-spec.ts';
-import { appliedText } from './apply.ts';
+import { appliedText, tellWarnings } from './apply.ts';
 import type { Context } from './context.ts';
 import { renderJson } from './json.ts';
 import { readManifests } from './manifest-files.ts';
@@ -11,6 +11,7 @@ export async function plan(context: Context, files: string[]): Promise<number> {
   const services = files.length === 0 ? [] : await readManifests(io, files);
   if (services === undefined) return 1;
   const reply = await (await context.api()).control.plan({ services: services.map(specToWire) });
+  tellWarnings(io, reply.services);
   if (format === 'json') {
     const of = (kind: 'service' | 'node') => (row: object) => ({ kind, ...row });
     io.out(renderJson([...reply.services.map(of('service')), ...reply.nodes.map(diffRow).map(of('node'))]));

@@ -346,4 +346,5 @@ test('warnings go to standard error, whatever the format', async () => {
     expect(await meshctl(['apply', '--dry-run', ...format, path])).toMatchObject({ status: 0, stderr: wanted });
   }
   expect((await meshctl(['service', 'update', '--force', 'web'])).stderr).toBe(wanted);
+  expect((await meshctl(['plan', path])).stderr).toBe(wanted);
 });
