@@ -1,6 +1,7 @@
 import { createSocket } from 'node:dgram';
-import { isIP } from 'node:net';
+import { isIP, isIPv6 } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import ipaddr from 'ipaddr.js';
 import { MeshError } from '../base/errors.ts';
 import { HOST_LINK } from '../model/names.ts';
 
@@ -12,14 +13,19 @@ interface Candidate {
 
 /**
  * The address of this machine that other nodes send VXLAN to: the one given, else the one that packets to the first
- * manager leave from, else the only one there is. Throws MeshError `invalid` that lists what there is to choose from.
+ * manager leave from, else the one a manager listens on, else the only one there is (IPv4 before IPv6). Throws MeshError `invalid` that lists what there is to choose from.
  */
-export async function advertisedAddress(given: string | undefined, managers: readonly string[]): Promise<string> {
+export async function advertisedAddress(
+  given: string | undefined,
+  managers: readonly string[],
+  listen?: string,
+): Promise<string> {
   const candidates = globalAddresses();
   if (given !== undefined) {
     if (isIP(given) === 0)
       throw new MeshError('invalid', `--advertise ${given} is not an IP address${listed(candidates)}`);
-    if (candidates.some(({ address }) => address === given)) return given;
+    const own = candidates.find(({ address }) => sameAddress(address, given));
+    if (own !== undefined) return own.address;
     throw new MeshError(
       'invalid',
       `--advertise ${given}: this machine does not have that address${listed(candidates)}`,
@@ -29,6 +35,8 @@ export async function advertisedAddress(given: string | undefined, managers: rea
     const source = await sourceTowards(manager);
     if (candidates.some(({ address }) => address === source)) return source!;
   }
+  const heard = candidates.find(({ address }) => sameAddress(address, hostOf(listen ?? '')));
+  if (heard !== undefined) return heard.address;
   const inet = candidates.filter(({ family }) => family === 'IPv4');
   const usable = inet.length > 0 ? inet : candidates;
   if (usable.length === 1) return usable[0]!.address;
@@ -55,8 +63,8 @@ function listed(candidates: readonly Candidate[]): string {
 
 /** The kernel's own choice of a source; connecting a UDP socket sends nothing. */
 function sourceTowards(manager: string): Promise<string | undefined> {
-  const [, host = '', port = ''] = /^(.*):(\d+)$/.exec(manager) ?? [];
-  const name = host.replace(/^\[|\]$/g, '');
+  const name = hostOf(manager);
+  const port = manager.slice(manager.lastIndexOf(':') + 1);
   return new Promise((resolve) => {
     const socket = createSocket(isIP(name) === 6 ? 'udp6' : 'udp4');
     const done = (address: string | undefined) => {
@@ -66,4 +74,14 @@ function sourceTowards(manager: string): Promise<string | undefined> {
     socket.once('error', () => done(undefined));
     socket.connect(Number(port) || 2377, name, () => done(socket.address().address));
   });
+}
+
+/** `[fd30::1]:2377` → `fd30::1` */
+function hostOf(endpoint: string): string {
+  return endpoint.slice(0, Math.max(0, endpoint.lastIndexOf(':'))).replace(/^\[|\]$/g, '');
+}
+
+/** IPv6 has many spellings of one address. */
+function sameAddress(a: string, b: string): boolean {
+  return a === b || (isIPv6(a) && isIPv6(b) && ipaddr.parse(a).toString() === ipaddr.parse(b).toString());
 }

@@ -6,6 +6,7 @@ import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { processStartTime } from '../kernel/process.ts';
 import { sdNotify } from '../kernel/systemd.ts';
+import { familyOf } from '../model/address.ts';
 import { LocalService } from '../rpc/gen/mesh.ts';
 import { type Implementation, implement, type RunningServer, startServer } from '../rpc/server.ts';
 import { advertisedAddress } from './advertise.ts';
@@ -38,7 +39,7 @@ export async function startDaemon(options: DaemonOptions, log: Log): Promise<Dae
     await Promise.race([all, new Promise((resolve) => setTimeout(resolve, STOP_LIMIT).unref())]);
   };
 
-  const underlay = await advertisedAddress(options.advertise, options.join);
+  const underlay = await advertisedAddress(options.advertise, options.join, options.listen);
   const lock = lockStateDir(stateDir, processStartTime);
   stops.push(() => lock.release());
   try {
@@ -66,7 +67,8 @@ export async function startDaemon(options: DaemonOptions, log: Log): Promise<Dae
     });
 
     const local = implement(LocalService, localHandlers({ name, roles, version: VERSION, startedAt }, agent), log);
-    const servers = await listen(options, local, manager, log);
+    const wished = options.listen ?? (familyOf(underlay) === 'inet6' ? '[::]:2377' : '0.0.0.0:2377');
+    const servers = await listen({ ...options, listen: wished }, local, manager, log);
     // Together: a server waits for its streams, and the manager's sessions end with the manager.
     stops.push(() => Promise.all([manager?.stop(), ...servers.map((server) => server.stop())]));
     manager?.start();
@@ -84,7 +86,7 @@ export async function startDaemon(options: DaemonOptions, log: Log): Promise<Dae
 
 /** Control and Local on the unix socket only; agents come over TCP, this machine's own through the socket. */
 async function listen(
-  options: DaemonOptions,
+  options: DaemonOptions & { listen: string },
   local: Implementation,
   manager: ManagerPart | undefined,
   log: Log,
@@ -105,7 +107,7 @@ async function listen(
 }
 
 /** Without node identity whoever reaches the port is believed; so by default only this machine reaches it. */
-function listenAddress({ listen: wished, insecureDev }: DaemonOptions, log: Log): string {
+function listenAddress({ listen: wished, insecureDev }: DaemonOptions & { listen: string }, log: Log): string {
   const port = wished.slice(wished.lastIndexOf(':') + 1);
   const host = wished.slice(0, -port.length - 1).replace(/^\[|\]$/g, '');
   const loopback = host === 'localhost' || host === '::1' || /^127\./.test(host);

@@ -18,7 +18,7 @@ export interface ManagerPart {
 
 /** The manager on its store. Errors: those of the store (`corrupt`, `conflict`, `exhausted` …) and of the cluster's options. */
 export async function openManagerPart(options: DaemonOptions, clock: Clock, log: Log): Promise<ManagerPart> {
-  const { stateDir, ingressSubnet, ipv6 } = options;
+  const { stateDir, ingressSubnet, families } = options;
   const store = await openEmbeddedStore(join(stateDir, 'store'), log);
   try {
     const manager = await createManager({
@@ -26,7 +26,7 @@ export async function openManagerPart(options: DaemonOptions, clock: Clock, log:
       clock,
       log,
       version: VERSION,
-      ipv6,
+      ...(families === undefined ? {} : { families }),
       ...(ingressSubnet === undefined ? {} : { ingressSubnet }),
     });
     let stopping: Promise<void> | undefined;

@@ -18,18 +18,37 @@ it('runs both roles with defaults', () => {
     verb: 'run',
     options: {
       roles: ['manager', 'agent'],
-      listen: '0.0.0.0:2377',
+      listen: undefined,
       healthListen: '[::]:2378',
       join: [],
       stateDir: '/var/lib/meshd',
       socket: '/run/meshd/meshd.sock',
       labels: {},
       insecureDev: false,
-      ipv6: false,
+      families: undefined,
       logLevel: 'info',
     },
   });
 });
+
+it.each([
+  ['--families ipv4', ['inet']],
+  ['--families ipv6', ['inet6']],
+  ['--families ipv6,ipv4', ['inet', 'inet6']],
+  ['--ipv6', ['inet', 'inet6']],
+  ['--ipv6 --families ipv4,ipv6', ['inet', 'inet6']],
+  ['--families ipv4 --ingress-subnet 10.9.0.0/16', ['inet']],
+])('takes the families of a cluster: %s', (line, wanted) => {
+  expect(parseMeshd(line.split(' '))).toMatchObject({ verb: 'run', options: { families: wanted } });
+});
+
+it.each(['--families ipv5', '--families ', '--families ipv6 --ingress-subnet 10.9.0.0/16', '--ipv6 --families ipv6'])(
+  'refuses %s',
+  (line) => {
+    expect(parseMeshd(line.split(' '))).toEqual({ verb: 'exit', status: 2 });
+    expect(told).not.toBe('');
+  },
+);
 
 it('takes an agent with several managers and labels', () => {
   const args =

@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import type { Family } from '../model/address.ts';
 import { LIMIT, NAME_PATTERN } from '../model/limits.ts';
 
 /** Put in by the bundler. */
@@ -11,7 +12,8 @@ export interface DaemonOptions {
   roles: ('manager' | 'agent')[];
   name: string;
   advertise: string | undefined;
-  listen: string;
+  /** Undefined: every address of the families this machine is reached by. */
+  listen: string | undefined;
   /** Undefined for nowhere. */
   healthListen: string | undefined;
   join: string[];
@@ -20,7 +22,8 @@ export interface DaemonOptions {
   labels: Record<string, string>;
   insecureDev: boolean;
   ingressSubnet: string | undefined;
-  ipv6: boolean;
+  /** Of the cluster; undefined: IPv4 in a new cluster, whatever it has in an old one. */
+  families: Family[] | undefined;
   logLevel: string;
 }
 
@@ -52,7 +55,7 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     .option('--role <roles>', 'manager, agent, or both (default: manager,agent)', roles)
     .option('--name <name>', 'name of this node', name, hostname().split('.')[0])
     .option('--advertise <address>', 'address of this machine that other nodes send VXLAN to')
-    .option('--listen <address:port>', 'where a manager waits for agents', endpoint, '0.0.0.0:2377')
+    .option('--listen <address:port>', 'where a manager waits for agents (default: port 2377)', endpoint)
     .option(
       '--health-listen <where>',
       'address:port where balancers ask an agent for its ports, or off',
@@ -65,7 +68,8 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     .option('--label <key=value>', 'label of this node; may be repeated', label)
     .option('--insecure-dev', 'let agents of other machines in without any proof of who they are', false)
     .option('--ingress-subnet <cidr>', 'IPv4 network of the ingress mesh, when a cluster is made')
-    .option('--ipv6', 'publish ports over IPv6 too, when a cluster is made', false)
+    .option('--families <families>', 'ipv4, ipv6 or both, when a cluster is made (default: ipv4)', families)
+    .option('--ipv6', 'the same as --families ipv4,ipv6')
     .option('--log-level <level>', LEVELS.join(', '), level, 'info')
     .allowExcessArguments(false)
     .exitOverride()
@@ -77,9 +81,26 @@ export function parseMeshd(argv: readonly string[]): Invocation {
       if (role.includes('manager') && join.length > 0) {
         program.error('--join connects an agent to another manager: say --role agent (this version has one manager)');
       }
-      const { advertise, ingressSubnet } = rest;
+      const { advertise, ingressSubnet, listen, ipv6, families: named, ...others } = rest;
+      if (ipv6 && named !== undefined && named.length < 2) {
+        program.error('--ipv6 means --families ipv4,ipv6: give one of the two');
+      }
+      const families: Family[] | undefined = ipv6 ? ['inet', 'inet6'] : named;
+      if (ingressSubnet !== undefined && families !== undefined && !families.includes('inet')) {
+        program.error('--ingress-subnet is the IPv4 network of the mesh, and --families leaves IPv4 out');
+      }
       const healthListen = rest.healthListen === 'off' ? undefined : rest.healthListen;
-      const options = { ...rest, advertise, ingressSubnet, healthListen, roles: role, join, labels };
+      const options = {
+        ...others,
+        advertise,
+        ingressSubnet,
+        listen,
+        families,
+        healthListen,
+        roles: role,
+        join,
+        labels,
+      };
       invocation = { verb: 'run', options };
     });
   program
@@ -114,6 +135,16 @@ function roles(value: string): string[] {
     throw new InvalidArgumentError('Say manager, agent or manager,agent.');
   }
   return given;
+}
+
+/** In one order, whatever was typed. */
+function families(value: string): Family[] {
+  const given = new Set(value.split(',').map((word) => word.trim()));
+  const known = { ipv4: 'inet', ipv6: 'inet6' } as const;
+  if ([...given].some((word) => !Object.hasOwn(known, word))) {
+    throw new InvalidArgumentError('Say ipv4, ipv6 or ipv4,ipv6.');
+  }
+  return (['ipv4', 'ipv6'] as const).filter((word) => given.has(word)).map((word) => known[word]);
 }
 
 function name(value: string): string {

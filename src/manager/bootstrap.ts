@@ -1,5 +1,6 @@
 import { MeshError } from '../base/errors.ts';
 import { nodeBlock } from '../decide/allocate.ts';
+import type { Family } from '../model/address.ts';
 import type { Network, NetworkSubnet, Stored } from '../model/cluster.ts';
 import { sameValue } from '../model/equality.ts';
 import { FIRST_VNI, INGRESS_NETWORK } from '../model/names.ts';
@@ -11,8 +12,8 @@ import { put } from './writer.ts';
 export interface ClusterOptions {
   /** Where the addresses of the ingress network come from; each node gets a /24. Only for a new cluster. */
   ingressSubnet?: string;
-  /** Tasks get an IPv6 address too. Only for a new cluster. */
-  ipv6?: boolean;
+  /** Which addresses tasks get, one at least; IPv4 when left out. Only for a new cluster. */
+  families?: readonly Family[];
 }
 
 /** 1023 nodes with 250 tasks each, in a part of 10.0.0.0/8 that few use. */
@@ -40,28 +41,37 @@ export async function bootstrap(store: Store, options: ClusterOptions, now: numb
         subnets: wanted,
       }),
     );
-  } else if ((options.ingressSubnet !== undefined || options.ipv6) && !sameValue(ingress.subnets, wanted)) {
+  } else if (!fits(ingress.subnets, options)) {
     const has = ingress.subnets.map((subnet) => subnet.cidr).join(' and ');
     throw new MeshError(
       'invalid',
-      `the ingress network of this cluster is ${has} and cannot be changed: start the manager without --ingress-subnet and --ipv6`,
+      `the ingress network of this cluster is ${has} and cannot be changed: start the manager without --ingress-subnet, --families and --ipv6`,
     );
   }
   if (writes.length > 0) await store.transact(writes);
   return clusterId;
 }
 
-function subnets({ ingressSubnet, ipv6 }: ClusterOptions): NetworkSubnet[] {
-  const subnet: NetworkSubnet = {
-    family: 'inet',
-    cidr: cidr(ingressSubnet ?? DEFAULT_SUBNET, 'ingress subnet', 'inet'),
-    blockPrefix: BLOCK,
-  };
-  if (nodeBlock(subnet, { number: 1 }) === undefined) {
+/** Whether a cluster is as the options say; what they leave out may be anything. */
+function fits(has: readonly NetworkSubnet[], options: ClusterOptions): boolean {
+  const { ingressSubnet, families = has.map(({ family }) => family) } = options;
+  if (ingressSubnet === undefined && options.families === undefined) return true;
+  const own = has.find(({ family }) => family === 'inet')?.cidr;
+  return sameValue(has, subnets({ families, ...(own === undefined ? {} : { ingressSubnet: ingressSubnet ?? own }) }));
+}
+
+function subnets({ ingressSubnet, families = ['inet'] }: ClusterOptions): NetworkSubnet[] {
+  const all: NetworkSubnet[] = [
+    { family: 'inet', cidr: cidr(ingressSubnet ?? DEFAULT_SUBNET, 'ingress subnet', 'inet'), blockPrefix: BLOCK },
+    IPV6_SUBNET,
+  ];
+  const chosen = all.filter(({ family }) => families.includes(family));
+  const [small] = chosen.filter((subnet) => nodeBlock(subnet, { number: 1 }) === undefined);
+  if (small !== undefined) {
     throw new MeshError(
       'invalid',
-      `ingress subnet ${subnet.cidr} has no room: each node takes a /${BLOCK}, so give at least a /${BLOCK - 1}, a /16 for 255 nodes`,
+      `ingress subnet ${small.cidr} has no room: each node takes a /${BLOCK}, so give at least a /${BLOCK - 1}, a /16 for 255 nodes`,
     );
   }
-  return ipv6 ? [subnet, IPV6_SUBNET] : [subnet];
+  return chosen;
 }

@@ -15,7 +15,7 @@ import { specToWire } from '../rpc/convert-spec.ts';
 import { ControlService, DispatchService, type Hello, type Task, type TaskStatus } from '../rpc/gen/mesh.ts';
 import { implement, startServer } from '../rpc/server.ts';
 import type { Change, Store } from '../store/store.ts';
-import { createManager, type Manager } from './manager.ts';
+import { createManager, type Manager, type ManagerOptions } from './manager.ts';
 
 /** Time that only moves when a test says so; timers run in their order. */
 export interface FakeClock extends Clock {
@@ -160,7 +160,7 @@ export interface TestCluster {
 
 const breath = () => new Promise((resolve) => setTimeout(resolve, 1));
 
-export async function testCluster(more: { ipv6?: boolean } = {}): Promise<TestCluster> {
+export async function testCluster(more: Partial<Pick<ManagerOptions, 'families'>> = {}): Promise<TestCluster> {
   const directory = mkdtempSync(join(tmpdir(), 'manager-'));
   const clock = fakeClock();
   const store = memoryStore();

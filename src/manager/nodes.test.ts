@@ -228,7 +228,7 @@ describe('watch', () => {
 });
 
 test('with IPv6 every task has an address of both families', async () => {
-  const both = await testCluster({ ipv6: true });
+  const both = await testCluster({ families: ['inet', 'inet6'] });
   const one = await both.agent('node1');
   await both.apply(spec('web', { ports: [tcp(80)] }));
   await both.until(() => endpoints(one.assignment, 80).length === 2);
@@ -237,4 +237,16 @@ test('with IPv6 every task has an address of both families', async () => {
     'fd6d:6573:6800:1::5',
   ]);
   await both.stop();
+});
+
+test('a cluster of IPv6 alone has no other addresses', async () => {
+  const six = await testCluster({ families: ['inet6'] });
+  const one = await six.agent('node1', { underlay: 'fd30::1' });
+  await six.apply(spec('web', { ports: [tcp(80)] }));
+  await six.until(() => endpoints(one.assignment, 80).length === 1);
+  expect(one.assignment!.networks[0]!.subnets).toEqual([
+    { family: 'inet6', cidr: 'fd6d:6573:6800::/48', block: 'fd6d:6573:6800:1::/64' },
+  ]);
+  expect(one.assignment!.tasks[0]!.addresses.map(({ address }) => address)).toEqual(['fd6d:6573:6800:1::5']);
+  await six.stop();
 });

@@ -9,7 +9,10 @@ topology_up() {
   names+=(client:100)
 
   { printf '127.0.0.1 localhost\n::1 localhost ip6-localhost\n'
-    for name in "${names[@]}"; do printf '172.30.0.%s %s\nfd30::%s %s\n' "${name#*:}" "${name%:*}" "${name#*:}" "${name%:*}"; done
+    for name in "${names[@]}"; do
+      [[ $MESH_WIRE == ipv6 ]] || printf '172.30.0.%s %s\n' "${name#*:}" "${name%:*}"
+      printf 'fd30::%s %s\n' "${name#*:}" "${name%:*}"
+    done
   } > /run/testhost/hosts
 
   # mcast_snooping off: neighbour discovery must not depend on a querier.
