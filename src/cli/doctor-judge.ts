@@ -34,6 +34,7 @@ export function judgeCluster(
       return { id, name, findings: [error('node', why, remedy)], paths: [] };
     }
     const { checkup, sent, received } = answer;
+    const echoes = [...checkup.echoes].sort((a, b) => (nameOf(a, all) < nameOf(b, all) ? -1 : 1));
     return {
       id,
       name,
@@ -42,9 +43,9 @@ export function judgeCluster(
         judgeClock(checkup, sent, received),
         judgeVersion(checkup, version),
         ...judgeMtu(checkup, mtus),
-        ...checkup.echoes.flatMap((echo) => judgeEcho(echo, underlay, checkup, all)),
+        ...echoes.flatMap((echo) => judgeEcho(echo, underlay, checkup, all)),
       ],
-      paths: checkup.echoes.map((echo) => ({
+      paths: echoes.map((echo) => ({
         node: nameOf(echo, all),
         address: echo.underlay,
         small: rounded(echo.small),

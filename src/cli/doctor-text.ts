@@ -25,7 +25,7 @@ export function renderDoctor(rows: readonly DoctorRow[], verbose: boolean): stri
 /** From the node on the left to the one on top: ms of a small packet and of a full one. */
 function matrix(rows: readonly DoctorRow[], verbose: boolean): string {
   const from = rows.filter(({ paths }) => paths.length > 0);
-  const names = [...new Set(from.flatMap(({ paths }) => paths.map(({ node }) => node)))];
+  const names = [...new Set(from.flatMap(({ paths }) => paths.map(({ node }) => node)))].sort();
   if (from.length === 0 || (!verbose && names.length > MATRIX)) return '';
   const body = from.map(({ name, paths }) => [
     name,

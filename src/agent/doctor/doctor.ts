@@ -59,7 +59,7 @@ async function examine(options: DoctorOptions): Promise<NodeCheckup> {
   const link = await measureUnderlay(kernel, underlay);
   const findings = await Promise.all([
     attempt('module', () => modules(facts)),
-    attempt('sysctl', async () => judgeSysctls(measureSysctls(kernel, facts.families.includes('inet6')))),
+    attempt('sysctl', async () => judgeSysctls(measureSysctls(kernel, hasInet6(options)))),
     attempt('underlay', async () => judgeUnderlay({ ...link, ...(overlayMtu === undefined ? {} : { overlayMtu }) })),
     attempt('firewall', async () => {
       if (silent.length === 0) return [];
@@ -79,6 +79,13 @@ async function examine(options: DoctorOptions): Promise<NodeCheckup> {
     echoes: reached,
     ...(overlayMtu === undefined ? {} : { overlayMtu }),
   };
+}
+
+/** Whether the overlay has IPv6 on this node: without, nothing of IPv6 is forwarded and nothing has to be. */
+function hasInet6({ facts, assignment }: DoctorOptions): boolean {
+  const network = assignment()?.networks.find(({ name }) => name === INGRESS_NETWORK);
+  const wanted = network?.subnets.some(({ family }) => family === 'inet6') ?? false;
+  return wanted && facts.families.includes('inet6');
 }
 
 async function attempt(check: string, judge: () => Promise<Finding[]>): Promise<Finding[]> {
@@ -121,9 +128,10 @@ async function modules({ schedulers }: Facts): Promise<Finding[]> {
   return [
     ...(missing.length === 0
       ? [ok('module', 'the kernel has all modules, set types and iptables extensions that meshd uses')]
-      : missing.map(({ what, name, message }) =>
-          error('module', message, what === 'module' ? `modprobe ${name}` : 'see what it says'),
-        )),
+      : missing.map(({ message }) => {
+          const [problem = message, remedy = problem] = message.split(/\. Try |: run |; on Debian and Ubuntu: /);
+          return error('module', problem, remedy);
+        })),
     ...(lacking.length === 0
       ? [ok('module', `the kernel has all schedulers: ${SCHEDULERS.join(', ')}`)]
       : lacking.map((name) =>

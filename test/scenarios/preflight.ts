@@ -1,0 +1,237 @@
+// Programs of the nodes on published ports, and what meshctl doctor finds: each trouble with the command that ends it.
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { resolve } from 'node:path';
+import { after, test } from 'node:test';
+import { addressOf, applyText, meshctl, must, on, parseAnswer, rows, run, until } from './mesh.ts';
+import { clientProbe, whoamiManifest } from './shared.ts';
+
+interface Program {
+  pid: number;
+  end(): void;
+}
+
+const programs = new Set<Program>();
+after(() => {
+  for (const program of programs) program.end();
+});
+
+/** A program of this name (/proc/PID/comm) that listens on every address of a node and answers HTTP with its name. */
+async function listenOn(host: string, name: string, port: number): Promise<Program> {
+  const code = `process.title = '${name}';
+    require('node:http').createServer((q, r) => r.end('${name} itself')).listen(${port}, () => console.log(process.pid))`;
+  const child: ChildProcess = spawn('on', [host, 'node', '-e', code], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const pid = await new Promise<number>((done, failed) => {
+    child.stdout!.once('data', (text) => done(Number(text)));
+    child.once('exit', (status) => failed(new Error(`${name} ended with ${status} before it listened`)));
+  });
+  const program = {
+    pid,
+    end() {
+      if (programs.delete(program)) process.kill(pid);
+    },
+  };
+  programs.add(program);
+  return program;
+}
+
+interface Degraded {
+  node: string;
+  kind: string;
+  message: string;
+}
+
+/** What `service inspect` and `port ls` say of where a service is degraded: the same. */
+async function degraded(service: string): Promise<Degraded[]> {
+  const [inspected] = await rows('service', 'inspect', service);
+  const ports = (await rows('port', 'ls')).filter((port) => port['name'] === service);
+  const listed = ports.flatMap((port) => port['degraded'] as Degraded[]);
+  const found = inspected?.['degraded'] as Degraded[];
+  assert.equal(listed.length, found.length);
+  return found;
+}
+
+const fetchFrom = async (host: string, port: number) =>
+  (await clientProbe()).http(`http://${addressOf(host)}:${port}/`, { timeout: 2_000 });
+
+test('a program that listens on a port is told of before and after it is published, until it ends', async () => {
+  const nginx = await listenOn('node2', 'nginx', 8086);
+  const manifest = whoamiManifest({ name: 'early', replicas: 1, ports: ['8086:80'] });
+  const warning = `port 8086/tcp: on node2 nginx (pid ${nginx.pid}) listens; clients of node2 will reach service early instead`;
+  await until('a dry run warns', 30_000, async () => {
+    const { status, stderr } = await applyText(manifest, '--dry-run');
+    return status === 0 && stderr.includes(warning);
+  });
+  const applied = await applyText(manifest);
+  assert.equal(applied.status, 0, applied.stderr);
+  assert.ok(applied.stderr.includes(warning), applied.stderr);
+  parseAnswer(await fetchFrom('node2', 8086));
+  const [taken] = await until('it is degraded', 30_000, async () => {
+    const found = await degraded('early');
+    return found.length > 0 && found;
+  });
+  assert.equal(`${taken?.node} ${taken?.kind}`, 'node2 taken');
+  assert.ok(taken?.message.includes(`nginx (pid ${nginx.pid}) listens on `), taken?.message);
+  nginx.end();
+  await until('it is well', 30_000, async () => (await degraded('early')).length === 0);
+  parseAnswer(await fetchFrom('node2', 8086));
+  await must(meshctl('service', 'rm', 'early'));
+});
+
+test('a port of sshd is refused, with what to do instead; done, the other nodes have it', async () => {
+  const sshd = await listenOn('node3', 'sshd', 2222);
+  const refusal = await until('it is refused', 30_000, async () => {
+    const manifest = whoamiManifest({ name: 'remote', replicas: 1, ports: ['2222:80'] });
+    const { status, stderr } = await applyText(manifest, '--dry-run');
+    return status === 1 && stderr;
+  });
+  assert.ok(refusal.includes(`port 2222/tcp: on node3 sshd (pid ${sshd.pid}) listens`), refusal);
+  const nodes = /x-mesh: \{ingress: \{nodes: \["([^"]+)"\]\}\}/.exec(refusal)?.[1];
+  assert.equal(nodes, 'node.hostname != node3');
+  const service = {
+    command: ['node', resolve('examples/whoami.mjs')],
+    environment: { PORT: '80' },
+    ports: [{ target: 80, published: 2222, 'x-mesh': { ingress: { nodes: [nodes] } } }],
+    'x-mesh': { runtime: 'process' },
+  };
+  await must(applyText(JSON.stringify({ services: { remote: service } })));
+  parseAnswer(await fetchFrom('node1', 2222));
+  assert.equal(await fetchFrom('node3', 2222), 'sshd itself');
+  await must(meshctl('service', 'rm', 'remote'));
+  sshd.end();
+});
+
+test('sshd that comes later gets its port back on its node, and only there, until it ends', async () => {
+  await must(applyText(whoamiManifest({ name: 'late', replicas: 1, ports: ['2223:80'] })));
+  parseAnswer(await fetchFrom('node2', 2223));
+  const sshd = await listenOn('node2', 'sshd', 2223);
+  await until('sshd answers', 30_000, async () => (await fetchFrom('node2', 2223)) === 'sshd itself');
+  parseAnswer(await fetchFrom('node1', 2223));
+  const [withheld] = await until('it is degraded', 30_000, async () => {
+    const found = await degraded('late');
+    return found.length > 0 && found;
+  });
+  assert.equal(`${withheld?.node} ${withheld?.kind}`, 'node2 withheld');
+  // What it has already is warned of, not refused.
+  const again = await applyText(whoamiManifest({ name: 'late', replicas: 1, ports: ['2223:80'] }));
+  assert.equal(again.status, 0, again.stderr);
+  assert.ok(again.stderr.includes(`port 2223/tcp: on node2 sshd (pid ${sshd.pid}) listens and keeps the port`));
+  sshd.end();
+  await until('the service answers', 30_000, async () => parseAnswer(await fetchFrom('node2', 2223)));
+  await until('it is well', 30_000, async () => (await degraded('late')).length === 0);
+  await must(meshctl('service', 'rm', 'late'));
+});
+
+interface Finding {
+  node: string;
+  level: string;
+  check: string;
+  what: string;
+  remedy: string;
+}
+
+/** What doctor finds wrong. */
+async function trouble(): Promise<Finding[]> {
+  const { status, stdout, stderr } = await meshctl('doctor', '--format', 'json');
+  const found = (JSON.parse(stdout) as { name: string; findings: Omit<Finding, 'node'>[] }[]).flatMap((row) =>
+    row.findings.filter(({ level }) => level !== 'ok').map((finding) => ({ ...finding, node: row.name })),
+  );
+  assert.equal(status, found.some(({ level }) => level === 'error') ? 1 : 0, stderr);
+  return found;
+}
+
+const said = (found: readonly Finding[]) =>
+  found.map(({ node, check, what }) => `${node} ${check}: ${what}`).join('\n');
+
+/** Types the remedy in on its node; of several ways the first. */
+async function heal(finding: Finding): Promise<void> {
+  await must(on(finding.node, 'sh', '-c', finding.remedy.split(', or ')[0]!));
+}
+
+const wellAgain = () =>
+  until('all is well', 60_000, async () => {
+    const found = await trouble();
+    if (found.length > 0) throw new Error(said(found));
+    return true;
+  });
+
+test('doctor finds all well', async () => {
+  await wellAgain();
+  const { status, stdout } = await meshctl('doctor');
+  assert.equal(status, 0, stdout);
+  assert.match(stdout, /^\d+ checks on 3 nodes: all well\n$/);
+  const verbose = await must(meshctl('doctor', 'node1', '--verbose'));
+  assert.match(verbose, /node2 answers through VXLAN, small packets and full ones/);
+  assert.match(verbose, /^FROM \\ TO +node2 +node3$/m);
+});
+
+test('doctor finds VXLAN dropped one way, with the rule and the command that takes it out', async () => {
+  const rule = [
+    'PREROUTING',
+    '-s',
+    `${addressOf('node1')}/32`,
+    '-p',
+    'udp',
+    '-m',
+    'udp',
+    '--dport',
+    '4789',
+    '-j',
+    'DROP',
+  ];
+  await must(on('node2', 'iptables', '-t', 'mangle', '-I', ...rule));
+  const found = await trouble();
+  const paths = found.filter(({ check }) => check === 'path');
+  assert.deepEqual(paths.map(({ node, what }) => `${node} ${what.slice(0, 20)}`).sort(), [
+    'node1 no answer from node2',
+    'node2 no answer from node1',
+  ]);
+  const cause = found.find(({ check }) => check === 'firewall');
+  assert.equal(cause?.node, 'node2', said(found));
+  assert.equal(cause?.remedy, `iptables -t mangle -D ${rule.join(' ')}`);
+  assert.match((await meshctl('doctor')).stdout, /^node1 +.*lost\/lost/m);
+  await heal(cause!);
+  await wellAgain();
+});
+
+test('doctor finds an underlay link that takes less than the overlay makes', async () => {
+  await must(on('node2', 'ip', 'link', 'set', 'eth0', 'mtu', '1400'));
+  const found = await trouble();
+  const cause = found.find(({ check }) => check === 'mtu');
+  assert.equal(cause?.node, 'node2', said(found));
+  assert.match(cause!.remedy, /^ip link set dev eth0 mtu 1500, or /);
+  const full = found.filter(({ check, what }) => check === 'path' && what.startsWith('packets of full size'));
+  assert.ok(
+    full.some(({ node, what }) => node === 'node1' && what.includes('node2')),
+    said(found),
+  );
+  assert.ok(!full.some(({ node, what }) => node === 'node1' && what.includes('node3')), said(found));
+  await heal(cause!);
+  await wellAgain();
+});
+
+test('doctor finds strict rp_filter on a link of ours while somebody keeps setting it', async () => {
+  const turn = 'while :; do sysctl -qw net.ipv4.conf.vxlan0.rp_filter=1; sleep 0.2; done';
+  const command = ['node3', 'ip', 'netns', 'exec', 'mesh-net-ingress', 'sh', '-c', `echo $$; ${turn}`];
+  const child = spawn('on', command, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const pid = await new Promise<number>((done) => child.stdout!.once('data', (text) => done(Number(text))));
+  const cause = await until('it is found', 60_000, async () =>
+    (await trouble()).find(({ what }) => what.startsWith('rp_filter of vxlan0')),
+  );
+  process.kill(pid);
+  assert.equal(cause.node, 'node3');
+  assert.equal(cause.remedy, 'ip netns exec mesh-net-ingress sysctl -w net.ipv4.conf.vxlan0.rp_filter=0');
+  await heal(cause);
+  await wellAgain();
+});
+
+test('doctor tells of a node that does not answer, and goes on with the others', async () => {
+  await must(run('node-stop', ['3']));
+  const found = await until('node3 is missed', 60_000, async () => {
+    const now = await trouble();
+    return now.some(({ node }) => node === 'node3') && now;
+  });
+  assert.match(found.find(({ node }) => node === 'node3')!.what, /^node3 (is down|could not be asked: )/);
+  await must(run('node-start', ['3']));
+  await wellAgain();
+});
