@@ -63,8 +63,8 @@ describe('assignment', () => {
 
   test('only running tasks on nodes that are there stand behind a port', () => {
     const starting = task(1, 'n1', { status: { state: 'starting', message: '', error: '', since: 0 } });
-    const stopping = task(2, 'n1', { desired: 'shutdown' });
-    expect(endpointsOf([starting, stopping])).toEqual([[]]);
+    const ended = task(2, 'n1', { status: { state: 'shutdown', message: '', error: '', since: 0 } });
+    expect(endpointsOf([starting, ended])).toEqual([[]]);
     expect(endpointsOf([task(1, 'n2')], undefined, [node(1), node(2, { state: 'down' })])).toEqual([[]]);
   });
 
@@ -78,6 +78,8 @@ describe('assignment', () => {
     const [tcp, udp] = endpointsOf([task(1, 'n1', { desired: 'drain' })], both);
     expect(tcp).toMatchObject([{ weight: 0, port: 80 }]);
     expect(udp).toEqual([]);
+    // What it has to say while it is being stopped finds its way too.
+    expect(endpointsOf([task(1, 'n1', { desired: 'shutdown' })], both)).toMatchObject([[{ weight: 0 }], []]);
   });
 
   test('a draining task still runs for its agent, one that ended is none of its business', () => {

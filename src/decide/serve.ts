@@ -10,11 +10,14 @@ export function takesConnections(task: Task, node: Node | undefined): boolean {
   return task.desired === 'running' && isUp(task) && node?.state === 'ready';
 }
 
-/** Whether a task is on its way out of the balancers: no new connections, those it has live on. */
+/**
+ * Whether a task is on its way out of the balancers: no new connections, those it has live on. Also while it is being
+ * stopped, so that what it still has to say, were it only goodbye, finds its way until it has ended.
+ */
 export function isDraining(task: Task, node: Node | undefined): boolean {
   if (task.status.state !== 'running' || node?.state !== 'ready') return false;
   // An unhealthy one is out before the decision about it is stored.
-  return task.desired === 'drain' || (task.desired === 'running' && task.status.health === 'unhealthy');
+  return task.desired === 'running' ? task.status.health === 'unhealthy' : task.desired !== 'missing';
 }
 
 /** The order of the tasks behind a port: as they joined, the newest last, the same for everybody. */
