@@ -1,5 +1,5 @@
 import { familyOf, type Protocol } from '../model/address.ts';
-import { type KernelObject, keyOf } from '../model/kernel-state.ts';
+import { type KernelObject, keyOf, serviceKey } from '../model/kernel-state.ts';
 import { CHAIN_PREFIX, HOST_NETNS, LB_NETNS, publishedSet, serviceSet } from '../model/names.ts';
 
 /**
@@ -33,7 +33,7 @@ export function provides(object: KernelObject): string[] {
     case 'chain':
       return [chain(object.netns, object.family, object.table, object.chain)];
     case 'virtual-service':
-      return [service(object.netns, object.family, object.fwmark)];
+      return [`virtual-service ${serviceKey(object)}`];
     default:
       return [keyOf(object)];
   }
@@ -123,7 +123,7 @@ function needsOf(object: KernelObject): Needs {
     case 'jump':
       return needs(own, [chain(object.netns, object.family, object.table, object.chain)]);
     case 'real-server':
-      return needs([...own, service(object.netns, object.family, object.fwmark)]);
+      return needs([...own, `virtual-service ${serviceKey(object)}`]);
   }
 }
 

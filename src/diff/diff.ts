@@ -1,4 +1,4 @@
-import type { KernelObject, KernelState, Op } from '../model/kernel-state.ts';
+import { type KernelObject, type KernelState, type Op, serviceKey } from '../model/kernel-state.ts';
 import { RULE_PRIORITY } from '../model/names.ts';
 import { transition } from './change.ts';
 import { holdsOn, isParent, livesIn, provides } from './dependencies.ts';
@@ -179,7 +179,7 @@ function sortKey(key: string, object: KernelObject, places: ServerOrder['places'
   }
   const place = places.get(key);
   if (place === undefined || object.kind !== 'real-server') return key;
-  return `real-server ${object.netns} ${object.family} ${object.fwmark} ${String(place).padStart(6, '0')}`;
+  return `real-server ${serviceKey(object)} ${String(place).padStart(6, '0')}`;
 }
 
 /** A real server that stops taking new connections does so only after others have begun to. */

@@ -1,4 +1,4 @@
-import { type KernelState, keyOf, type VirtualService } from '../model/kernel-state.ts';
+import { type KernelState, keyOf, serviceName, type VirtualService } from '../model/kernel-state.ts';
 
 /*
  * What sh and mh pick for a client depends on the order of the real servers, so all nodes must have the same. The kernel
@@ -47,8 +47,7 @@ function inPlace(wanted: readonly string[], { servers = [], ...service }: Virtua
   return wanted.length;
 }
 
-function keyOfServer(service: Pick<VirtualService, 'netns' | 'family' | 'fwmark'>, server: string): string {
+function keyOfServer(service: Omit<VirtualService, 'servers'>, server: string): string {
   const [address = '', port = ''] = server.split(' ');
-  const { netns, family, fwmark } = service;
-  return keyOf({ kind: 'real-server', netns, family, fwmark, address, port: Number(port), weight: 0 });
+  return keyOf({ kind: 'real-server', ...serviceName(service), address, port: Number(port), weight: 0 });
 }

@@ -1,6 +1,14 @@
 import { MeshError } from '../base/errors.ts';
-import { hashes, type KernelObject, type ObjectKind, serverKey, type VirtualService } from '../model/kernel-state.ts';
-import { HOST_NETNS, markedPort } from '../model/names.ts';
+import type { IpAddress } from '../model/address.ts';
+import {
+  hashes,
+  type KernelObject,
+  type ObjectKind,
+  serverKey,
+  serviceName,
+  type VirtualService,
+} from '../model/kernel-state.ts';
+import { HOST_NETNS, markedPort, portMark } from '../model/names.ts';
 import { decodeGenlFamily, getGenlFamily } from '../netlink/genetlink.ts';
 import {
   decodeConfig,
@@ -11,6 +19,7 @@ import {
   IP_VS_SVC_F_PERSISTENT,
   IPVS_GENL_NAME,
   type ServiceEntry,
+  type ServiceKey,
   schedulerFlags,
 } from '../netlink/ipvs.ts';
 import { type DestinationEntry, decodeDestination, dumpDestinations } from '../netlink/ipvs-destination.ts';
@@ -48,13 +57,24 @@ export function ipvsFamily(transport: Transport): IpvsFamily {
   };
 }
 
-/** Our fwmark services and their real servers in one netns, and its timeouts when `timeouts`. */
+/** How the kernel finds a service of ours. */
+export function ipvsKey({ family, fwmark, at }: Pick<VirtualService, 'family' | 'fwmark' | 'at'>): ServiceKey {
+  const port = markedPort(fwmark);
+  if (at === undefined || port === undefined) return { family, fwmark };
+  return { protocol: port.protocol, address: at, port: port.published };
+}
+
+/**
+ * Our services and their real servers in one netns, and its timeouts when `timeouts`. Ours are those with a mark of ours
+ * or one of the addresses `own`.
+ */
 export async function observeIpvs(
   transport: Transport,
   genl: number,
   netns: string,
   wants: (kind: ObjectKind) => boolean,
   timeouts: boolean,
+  own: ReadonlySet<IpAddress>,
 ): Promise<KernelObject[]> {
   const objects: KernelObject[] = [];
   if (timeouts && wants('ipvs-timeouts')) {
@@ -63,16 +83,15 @@ export async function observeIpvs(
     if (config) objects.push({ kind: 'ipvs-timeouts', netns, ...config });
   }
   if (!wants('virtual-service') && !wants('real-server')) return objects;
-  for (const service of await listServices(transport, genl, netns)) {
-    const { family, fwmark } = service;
+  for (const service of await listServices(transport, genl, netns, own)) {
     const ordered = hashes(service.scheduler);
     const servers =
-      ordered || wants('real-server') ? await listDestinations(transport, genl, netns, { family, fwmark }) : [];
+      ordered || wants('real-server') ? await listDestinations(transport, genl, netns, ipvsKey(service)) : [];
     if (wants('virtual-service')) objects.push(ordered ? { ...service, servers: oldestFirst(servers) } : service);
     if (!wants('real-server')) continue;
     for (const server of servers) {
       const { address, port } = server;
-      objects.push({ kind: 'real-server', netns, family, fwmark, address, port, weight: weightOf(server) });
+      objects.push({ kind: 'real-server', ...serviceName(service), address, port, weight: weightOf(server) });
     }
   }
   return objects;
@@ -83,14 +102,26 @@ function oldestFirst(servers: readonly DestinationEntry[]): string[] {
   return servers.map(serverKey).reverse();
 }
 
-async function listServices(transport: Transport, genl: number, netns: string): Promise<VirtualService[]> {
+/** Services with a mark of ours, or with an address out of `own`, any when not given. */
+export async function listServices(
+  transport: Transport,
+  genl: number,
+  netns: string,
+  own?: ReadonlySet<IpAddress>,
+): Promise<VirtualService[]> {
   const services: VirtualService[] = [];
   for (const entry of each(await transport.dump(netns, NETLINK_GENERIC, dumpServices(genl)), decodeService)) {
     const { key, family } = entry;
-    if (!('fwmark' in key) || markedPort(key.fwmark) === undefined) continue;
-    services.push({ kind: 'virtual-service', netns, family, fwmark: key.fwmark, ...balancing(entry) });
+    const { fwmark, at } = 'fwmark' in key ? { ...key, at: undefined } : addressed(key);
+    if (markedPort(fwmark) === undefined || (at !== undefined && own?.has(at) === false)) continue;
+    const name = { netns, family, fwmark, ...(at === undefined ? {} : { at }) };
+    services.push({ kind: 'virtual-service', ...name, ...balancing(entry) });
   }
   return services;
+}
+
+function addressed({ protocol, address, port }: Extract<ServiceKey, { port: number }>) {
+  return { fwmark: portMark(protocol, port), at: address };
 }
 
 function balancing(entry: ServiceEntry): Pick<VirtualService, 'scheduler' | 'flags' | 'persistence'> {
@@ -106,12 +137,12 @@ function balancing(entry: ServiceEntry): Pick<VirtualService, 'scheduler' | 'fla
   };
 }
 
-/** Real servers of a fwmark service, with their connection counts. */
+/** Real servers of a service, with their connection counts. */
 export async function listDestinations(
   transport: Transport,
   genl: number,
   netns: string,
-  service: { family: VirtualService['family']; fwmark: number },
+  service: ServiceKey,
 ): Promise<DestinationEntry[]> {
   return each(await transport.dump(netns, NETLINK_GENERIC, dumpDestinations(genl, service)), decodeDestination);
 }

@@ -9,6 +9,7 @@ import {
   type RealServer,
   type SetEntry,
   serverKey,
+  serviceKey,
   type VirtualService,
 } from '../model/kernel-state.ts';
 
@@ -54,8 +55,8 @@ export function createModelState(initial: Iterable<KernelObject> = []): ModelSta
   };
   const withServers = ({ servers: _, ...service }: VirtualService): VirtualService =>
     hashes(service.scheduler) ? { ...service, servers: servers.get(keyOf(service)) ?? [] } : service;
-  const list = ({ netns, family, fwmark }: RealServer, changed: (known: string[]) => string[]) => {
-    const key = keyOf({ kind: 'virtual-service', netns, family, fwmark, scheduler: '' });
+  const list = (server: RealServer, changed: (known: string[]) => string[]) => {
+    const key = `virtual-service ${serviceKey(server)}`;
     servers.set(key, changed(servers.get(key) ?? []));
     const service = objects.get(key);
     if (service?.kind === 'virtual-service') objects.set(key, withServers(service));

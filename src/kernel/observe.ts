@@ -98,7 +98,8 @@ async function lookAtServices(
   if (netns !== HOST_NETNS && ownHere('virtual-service', 'real-server', 'ipvs-timeouts')) {
     const genl = await eyes.ipvs.find();
     const timeouts = wanted.some(({ kind }) => kind === 'ipvs-timeouts');
-    if (genl !== undefined) objects.push(...(await observeIpvs(eyes.transport, genl, netns, wants, timeouts)));
+    const own = new Set(wanted.flatMap((object) => (object.kind === 'address' ? [object.address] : [])));
+    if (genl !== undefined) objects.push(...(await observeIpvs(eyes.transport, genl, netns, wants, timeouts, own)));
   }
   if (ownHere('chain', 'jump')) {
     for (const family of ['inet', 'inet6'] as const) {

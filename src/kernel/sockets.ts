@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { inNetns } from '../../native/index.ts';
 import { decodeSocket, dumpListeners } from '../netlink/sock-diag.ts';
-import { type IpvsFamily, listDestinations } from './ipvs.ts';
+import { type IpvsFamily, ipvsKey, listDestinations, listServices } from './ipvs.ts';
 import type { Listener } from './kernel.ts';
 import type { Namespaces } from './namespaces.ts';
 import { NETLINK_SOCK_DIAG, type Transport } from './transport.ts';
@@ -66,12 +66,12 @@ export async function listConnections(
 ): Promise<Map<string, number>> {
   const genl = await ipvs.need();
   const counts = new Map<string, number>();
-  for (const fwmark of fwmarks) {
-    for (const family of FAMILIES) {
-      for (const { address, port, active } of await listDestinations(transport, genl, netns, { family, fwmark })) {
-        const key = family === 'inet6' ? `[${address}]:${port}` : `${address}:${port}`;
-        counts.set(key, (counts.get(key) ?? 0) + active);
-      }
+  const asked = new Set(fwmarks);
+  for (const service of asked.size === 0 ? [] : await listServices(transport, genl, netns)) {
+    if (!asked.has(service.fwmark)) continue;
+    for (const { address, port, active } of await listDestinations(transport, genl, netns, ipvsKey(service))) {
+      const key = service.family === 'inet6' ? `[${address}]:${port}` : `${address}:${port}`;
+      counts.set(key, (counts.get(key) ?? 0) + active);
     }
   }
   return counts;

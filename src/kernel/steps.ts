@@ -20,6 +20,7 @@ import { deleteFdb, deleteNeighbour, newFdb, newNeighbour } from '../netlink/nei
 import { deleteRoute, newRoute } from '../netlink/route.ts';
 import { deleteRule, newRule } from '../netlink/rule.ts';
 import type { FirewallOp } from './firewall-text.ts';
+import { ipvsKey } from './ipvs.ts';
 import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE } from './transport.ts';
 
 /** What a request needs to know of the kernel when it is written. */
@@ -277,8 +278,8 @@ function ipvsStep(verb: Verb, object: Of<'ipvs-timeouts' | 'virtual-service' | '
       return step(netns, (genl) => setConfig(genl, { tcp, tcpFin, udp }));
     }
     case 'virtual-service': {
-      const { netns, family, fwmark, scheduler, flags = [], persistence } = object;
-      const key = { family, fwmark };
+      const { netns, scheduler, flags = [], persistence } = object;
+      const key = ipvsKey(object);
       const settings = {
         scheduler,
         flags: schedulerBits(flags) | (persistence === undefined ? 0 : IP_VS_SVC_F_PERSISTENT),
@@ -290,8 +291,8 @@ function ipvsStep(verb: Verb, object: Of<'ipvs-timeouts' | 'virtual-service' | '
       return step(netns, (genl) => put(genl, key, settings));
     }
     case 'real-server': {
-      const { netns, family, fwmark, address, port, weight } = object;
-      const key = { family, fwmark };
+      const { netns, address, port, weight } = object;
+      const key = ipvsKey(object);
       if (verb === 'delete') return step(netns, (genl) => deleteDestination(genl, key, { address, port }));
       const put = verb === 'create' ? newDestination : setDestination;
       return step(netns, (genl) => put(genl, key, { address, port }, { weight, forwarding: 'masquerade' }));

@@ -199,12 +199,21 @@ interface IpvsTimeouts {
   udp: number;
 }
 
-/** An IPVS service by fwmark. */
-export interface VirtualService {
-  kind: 'virtual-service';
+/** Which IPVS service: the one of a fwmark, or the one of an address with the protocol and port the mark stands for. */
+interface ServiceName {
   netns: string;
   family: Family;
   fwmark: number;
+  /**
+   * Of persistent services: found by mark, they would send clients to the port they asked for, whatever the real
+   * server's port is (ip_vs_sched_persist).
+   */
+  at?: IpAddress;
+}
+
+/** An IPVS service. */
+export interface VirtualService extends ServiceName {
+  kind: 'virtual-service';
   scheduler: string;
   /** In the order of SCHEDULER_FLAGS; absent when there is none. */
   flags?: SchedulerFlag[];
@@ -217,12 +226,9 @@ export interface VirtualService {
   servers?: string[];
 }
 
-/** A real server of a fwmark service, forwarded by masquerading (NAT). */
-export interface RealServer {
+/** A real server of such a service, forwarded by masquerading (NAT). */
+export interface RealServer extends ServiceName {
   kind: 'real-server';
-  netns: string;
-  family: Family;
-  fwmark: number;
   address: IpAddress;
   port: number;
   weight: number;
@@ -231,6 +237,16 @@ export interface RealServer {
 /** Schedulers whose choice depends on the order of the real servers. */
 export function hashes(scheduler: string): boolean {
   return scheduler === 'sh' || scheduler === 'mh';
+}
+
+/** A service among all. */
+export function serviceKey({ netns, family, fwmark, at }: ServiceName): string {
+  return `${netns} ${family} ${fwmark}${at === undefined ? '' : ` at ${at}`}`;
+}
+
+/** What names a service, out of what belongs to it. */
+export function serviceName({ netns, family, fwmark, at }: ServiceName): ServiceName {
+  return { netns, family, fwmark, ...(at === undefined ? {} : { at }) };
 }
 
 /** A real server within its service. */
@@ -277,9 +293,9 @@ export function keyOf(object: KernelObject): string {
     case 'ipvs-timeouts':
       return `ipvs-timeouts ${object.netns}`;
     case 'virtual-service':
-      return `virtual-service ${object.netns} ${object.family} ${object.fwmark}`;
+      return `virtual-service ${serviceKey(object)}`;
     case 'real-server':
-      return `real-server ${object.netns} ${object.family} ${object.fwmark} ${serverKey(object)}`;
+      return `real-server ${serviceKey(object)} ${serverKey(object)}`;
   }
 }
 

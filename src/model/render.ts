@@ -1,7 +1,7 @@
 import { familyOf } from './address.ts';
 import { hostPrefix } from './block.ts';
-import type { KernelObject, KernelState, Op, Rule, VirtualService, Vxlan } from './kernel-state.ts';
-import { HOST_NETNS, ROUTE_PROTOCOL } from './names.ts';
+import type { KernelObject, KernelState, Op, RealServer, Rule, VirtualService, Vxlan } from './kernel-state.ts';
+import { HOST_NETNS, markedPort, ROUTE_PROTOCOL } from './names.ts';
 
 /**
  * The one renderer: kernel objects in the words a person would type into a root shell. Every line is a valid command of
@@ -132,13 +132,13 @@ function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): s
     case 'ipvs-timeouts':
       return verb === 'delete' ? [] : [`${exec(netns)}ipvsadm --set ${object.tcp} ${object.tcpFin} ${object.udp}`];
     case 'virtual-service': {
-      const service = `-f ${object.fwmark}${object.family === 'inet6' ? ' -6' : ''}`;
+      const service = serviceWords(object);
       if (verb === 'delete') return [`${exec(netns)}ipvsadm -D ${service}`];
       const verbWord = verb === 'create' ? '-A' : '-E';
       return [`${exec(netns)}ipvsadm ${verbWord} ${service} -s ${object.scheduler}${balancing(object)}`];
     }
     case 'real-server': {
-      const service = `-f ${object.fwmark}${object.family === 'inet6' ? ' -6' : ''}`;
+      const service = serviceWords(object);
       const server =
         object.family === 'inet6' ? `[${object.address}]:${object.port}` : `${object.address}:${object.port}`;
       if (verb === 'delete') return [`${exec(netns)}ipvsadm -d ${service} -r ${server}`];
@@ -160,6 +160,14 @@ function vxlan(object: Vxlan, verb: Op['verb']): string[] {
       `${object.up ? ' up' : ''} type vxlan id ${object.vni} local ${object.local} dstport ${object.port}` +
       `${object.learning ? '' : ' nolearning'}${object.gbp ? ' gbp' : ''}`,
   ];
+}
+
+/** `-f 73616 -6`, or `-t 10.252.1.2:8080` of a service found by its address. */
+function serviceWords({ family, fwmark, at }: VirtualService | RealServer): string {
+  const named = at === undefined ? undefined : markedPort(fwmark);
+  if (named === undefined) return `-f ${fwmark}${family === 'inet6' ? ' -6' : ''}`;
+  const option = { tcp: '-t', udp: '-u', sctp: '--sctp-service' }[named.protocol];
+  return `${option} ${family === 'inet6' ? `[${at}]` : at}:${named.published}`;
 }
 
 /** ` -b mh-port -p 300 -M 255.255.255.0`; the mask of one address is what ipvsadm takes by itself. */

@@ -118,12 +118,13 @@ const FIELDS: { [kind in ObjectKind]: Record<string, Check> } = {
   'virtual-service': {
     family,
     fwmark: number,
+    at: optional(text),
     scheduler: text,
     flags: optional((value) => Array.isArray(value) && value.every(oneOf(...SCHEDULER_FLAGS))),
     persistence: optional(shape({ timeout: number, prefix: number })),
     servers: optional((value) => Array.isArray(value) && value.every(text)),
   },
-  'real-server': { family, fwmark: number, address: text, port: number, weight: number },
+  'real-server': { family, fwmark: number, at: optional(text), address: text, port: number, weight: number },
 };
 
 function faultOf(item: unknown): string | undefined {

@@ -133,6 +133,7 @@ describe('ipset', () => {
 describe('IPVS', () => {
   const genl = readGoldens('ipvs')[0]!.sent.at(-1)!.type;
   const mark = { family: 'inet', fwmark: 73_616 } as const;
+  const hashed = { family: 'inet', fwmark: 73_620 } as const;
   const mark6 = { family: 'inet6', fwmark: 73_616 } as const;
   const web = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
   const first = { address: '10.255.2.5', port: 80 };
@@ -163,6 +164,32 @@ describe('IPVS', () => {
       ipvs.newService(genl, { protocol: 'tcp', address: 'fd77::1', port: 443 }, { scheduler: 'mh' }),
     ],
     ['ipvsadm -E -f 73616 -s wrr', ipvs.setService(genl, mark, { scheduler: 'wrr' })],
+    [
+      'ipvsadm -A -f 73620 -s mh -b mh-fallback,mh-port -p 300 -M 255.255.255.0',
+      ipvs.newService(genl, hashed, {
+        scheduler: 'mh',
+        flags: ipvs.schedulerBits(['mh-fallback', 'mh-port']) | ipvs.IP_VS_SVC_F_PERSISTENT,
+        timeout: 300,
+        persistencePrefix: 24,
+      }),
+    ],
+    [
+      'ipvsadm -A -f 73620 -6 -s sh -b sh-fallback -p 60 -M 64',
+      ipvs.newService(
+        genl,
+        { ...hashed, family: 'inet6' },
+        {
+          scheduler: 'sh',
+          flags: ipvs.schedulerBits(['sh-fallback']) | ipvs.IP_VS_SVC_F_PERSISTENT,
+          timeout: 60,
+          persistencePrefix: 64,
+        },
+      ),
+    ],
+    [
+      'ipvsadm -E -f 73620 -s sh -b sh-fallback,sh-port',
+      ipvs.setService(genl, hashed, { scheduler: 'sh', flags: ipvs.schedulerBits(['sh-fallback', 'sh-port']) }),
+    ],
     ['ipvsadm -D -f 73616 -6', ipvs.deleteService(genl, mark6), ipvsKeyOnly],
     ['ipvsadm -L -n -f 73616', ipvs.getService(genl, mark), ipvsKeyOnly],
     ['ipvsadm -a -f 73616 -r 10.255.2.5:80 -m -w 1', newDestination(genl, mark, first, { weight: 1 }), ipvsKeyOnly],
@@ -204,6 +231,13 @@ describe('IPVS', () => {
       (message) => message.payload[0] === ipvs.IPVS_CMD.getService,
     );
     expectSame(services, ipvs.dumpServices(genl));
+  });
+
+  it('scheduler flags are read as they are written, and what else is set stays over', () => {
+    expect(ipvs.schedulerFlags('mh', 0x18)).toEqual({ flags: ['mh-fallback', 'mh-port'], rest: 0 });
+    expect(ipvs.schedulerFlags('sh', 0x10)).toEqual({ flags: ['sh-port'], rest: 0 });
+    expect(ipvs.schedulerFlags('rr', 0x8)).toEqual({ flags: [], rest: 0x8 });
+    expect(ipvs.schedulerFlags('sh', 0x28)).toEqual({ flags: ['sh-fallback'], rest: 0x20 });
   });
 });
 

@@ -67,6 +67,9 @@ describe('a port in IPVS', () => {
   it('has its affinity in seconds, with the prefix length of its family', () => {
     const persistence = { timeout: 90_500, prefix: { inet: 24, inet6: 64 } };
     expect(service({ persistence }).persistence).toEqual({ timeout: 91, prefix: 24 });
+    // By mark it would know no port mapping.
+    expect(service({ persistence }).at).toBe('10.252.1.2');
+    expect(service({})).not.toHaveProperty('at');
   });
 
   it('has its real servers in the order of their joining where the scheduler hashes, and else says nothing of it', () => {

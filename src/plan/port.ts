@@ -1,7 +1,8 @@
 import { type Family, familyOf } from '../model/address.ts';
 import type { AssignedPort, Endpoint } from '../model/assignment.ts';
+import { addressAt } from '../model/block.ts';
 import { hashes, type KernelObject, type RealServer, serverKey, type VirtualService } from '../model/kernel-state.ts';
-import { LB_NETNS, portMark, serviceSet } from '../model/names.ts';
+import { BLOCK_SLOT, LB_NETNS, portMark, serviceSet } from '../model/names.ts';
 import type { TrafficPolicy } from '../model/spec.ts';
 import { planAccess } from './access.ts';
 import type { PlanContext } from './context.ts';
@@ -10,7 +11,8 @@ import { flagsOf, schedulerOf } from './scheduler.ts';
 /**
  * A published port: one fwmark service per family with its tasks as real servers, and the port's entry in both sets.
  * Without tasks it stays published: IPVS answers port unreachable, and the client's connection is refused at once
- * instead of hanging or reaching something else that listens on the host.
+ * instead of hanging or reaching something else that listens on the host. SCTP clients go on after port unreachable
+ * (sctp_v4_err): without tasks their port has no mark, and the lb itself refuses with ABORT or protocol unreachable.
  * A host mode port goes the same way: the manager tells of it only the node of its task, with that task behind it.
  */
 export function planPort(context: PlanContext, port: AssignedPort): KernelObject[] {
@@ -19,10 +21,16 @@ export function planPort(context: PlanContext, port: AssignedPort): KernelObject
   for (const { family } of context.subnets) {
     objects.push(...planService(context, port, family, fwmark));
   }
-  objects.push(
-    { kind: 'set-member', netns: LB_NETNS, set: serviceSet(port.protocol), port: port.published, mark: fwmark },
-    ...planAccess(context, port),
-  );
+  if (port.protocol !== 'sctp' || port.endpoints.length > 0) {
+    objects.push({
+      kind: 'set-member',
+      netns: LB_NETNS,
+      set: serviceSet(port.protocol),
+      port: port.published,
+      mark: fwmark,
+    });
+  }
+  objects.push(...planAccess(context, port));
   return objects;
 }
 
@@ -33,6 +41,10 @@ function planService(context: PlanContext, port: AssignedPort, family: Family, f
     port.policy,
     port.endpoints.filter(({ address }) => familyOf(address) === family),
   );
+  const { persistence } = port;
+  const block = context.subnets.find((subnet) => subnet.family === family)?.block;
+  // Where the host's DNAT sends clients: a persistent service is found by that address.
+  const at = persistence && block !== undefined ? { at: addressAt(block, BLOCK_SLOT.lb) } : {};
   const servers = (scheduler === 'sh' ? withinTable(endpoints) : endpoints)
     .filter((endpoint) => keepsConnections(port, endpoint))
     .map(
@@ -41,17 +53,18 @@ function planService(context: PlanContext, port: AssignedPort, family: Family, f
         netns: LB_NETNS,
         family,
         fwmark,
+        ...at,
         address,
         port: target,
         weight,
       }),
     );
-  const { persistence } = port;
   const service: VirtualService = {
     kind: 'virtual-service',
     netns: LB_NETNS,
     family,
     fwmark,
+    ...at,
     scheduler,
     ...flagsOf(scheduler, port.schedulerFlags),
     ...(persistence === undefined

@@ -169,7 +169,10 @@ function balance(way: Way, packet: Packet): RealServer[] | undefined {
   }
   const family = familyOf(packet.destination);
   const place = { netns: LB_NETNS, family, fwmark: marked.mark };
-  const service = state.get(keyOf({ kind: 'virtual-service', ...place, scheduler: '' }));
+  // Found by mark first; a persistent one is found by the address it came to.
+  const service =
+    state.get(keyOf({ kind: 'virtual-service', ...place, scheduler: '' })) ??
+    state.get(keyOf({ kind: 'virtual-service', ...place, at: packet.destination, scheduler: '' }));
   if (service?.kind !== 'virtual-service') {
     return stop(way, 'refused', LB_NETNS, `fwmark ${marked.mark}`, `IPVS has no service for it: ${REPAIR}`);
   }
