@@ -40,6 +40,13 @@ export function pickPorts(
   return picked;
 }
 
+/** Whether these are just the ports that are asked for. */
+export function hasPicked(asked: readonly { protocol: Protocol; port: number }[], had: readonly PickedPort[]): boolean {
+  const matches = (one: { protocol: Protocol; port: number }) =>
+    had.some(({ protocol, target }) => protocol === one.protocol && target === one.port);
+  return asked.length === had.length && asked.every(matches);
+}
+
 /** The first free one from a place that the seed decides, outside the local range if there is one at all. */
 function freeNumber(seed: string, protocol: Protocol, used: ReadonlySet<string>, local: PortRange): number | undefined {
   const outside: number[] = [];

@@ -179,6 +179,12 @@ describe('host mode ports without a number', () => {
     manager.delta({ tasks: [more] });
     const both = await eventually(() => statuses().find((one) => one.ports?.length === 2));
     expect(both.ports).toContainEqual(first);
+    // What it was started with is asked for again while its agent is away: the other number goes.
+    manager.assignment = withTask({ pick });
+    manager.assignment.revision = 9;
+    await node.restart();
+    await eventually(() => statuses().at(-1)?.ports?.length === 1);
+    expect(statuses().at(-1)!.ports).toEqual([first]);
     manager.delta({ tasks: [{ ...task!, pick: [] }] });
     await eventually(() => statuses().at(-1)?.ports === undefined);
     expect(node.kernel.state().has(`netns ${taskNetns(TASK)}`)).toBe(true);

@@ -7,7 +7,7 @@ import { isTerminal, type TaskState, type TaskStatus } from '../model/cluster.ts
 import { sameValue } from '../model/equality.ts';
 import { taskNetns } from '../model/names.ts';
 import type { EndedTask, LiveTask, Runtime, TaskNote } from '../runtime/runtime.ts';
-import type { PickedPort } from './pick-ports.ts';
+import { hasPicked, type PickedPort } from './pick-ports.ts';
 import { createProber } from './prober.ts';
 import { whyNotReady } from './readiness.ts';
 import { statusOfEnd } from './task-end.ts';
@@ -134,6 +134,7 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
     setStatus(entry, 'starting', { pid: found.pid });
     if (!entry.stopped) prober.start(entry.task, entry.note);
     follow(entry);
+    void pickAnew(entry);
     awaitListeners(entry, clock.monotonic(), POLL.first);
   }
 
@@ -245,7 +246,7 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
   }
 
   /** Follows a change of a task that runs already, whose process goes on as it is. */
-  async function adapt(entry: Entry, before: AssignedTask): Promise<void> {
+  function adapt(entry: Entry, before: AssignedTask): void {
     const { task } = entry;
     if (entry.phase !== 'live' || entry.stopped) return;
     if (!sameValue(task.health, before.health)) {
@@ -253,9 +254,16 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
       if (entry.status.state === 'running') prober.bound(task.id);
       setStatus(entry, entry.status.state, { message: entry.status.message });
     }
-    if (sameValue(task.pick, before.pick)) return;
+    void pickAnew(entry);
+  }
+
+  /** Picks ports that a task lacks, and gives up those it is not asked for any more. */
+  async function pickAnew(entry: Entry): Promise<void> {
+    const { task } = entry;
+    const had = entry.note?.ports ?? [];
+    if (hasPicked(task.pick ?? [], had)) return;
     try {
-      const ports = await options.pick(task, entry.note?.ports ?? []);
+      const ports = await options.pick(task, had);
       if (closed || entry.task !== task || entry.phase !== 'live') return;
       keep(entry, { startedAt: clock.now(), ...entry.note, ports });
       setStatus(entry, entry.status.state, { message: entry.status.message });
@@ -281,7 +289,7 @@ export function createTaskKeeper(options: TaskKeeperOptions): TaskKeeper {
       entry.task = task;
       entry.assigned = true;
       follow(entry);
-      void adapt(entry, before);
+      adapt(entry, before);
     }
     for (const id of removed) {
       const entry = entries.get(id);
