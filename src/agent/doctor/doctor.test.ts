@@ -1,0 +1,193 @@
+import { describe, expect, it } from 'vitest';
+import { type FilterFacts, judgeFilters } from './firewall.ts';
+import { judgeUnderlay, type UnderlayFacts } from './link.ts';
+import { advertisedLinks } from './measure.ts';
+import { judgePlace } from './place.ts';
+import { judgeSysctls, namesToRead, type SysctlFacts } from './sysctls.ts';
+
+const bad = (findings: ReturnType<typeof judgePlace>) => findings.filter(({ level }) => level !== 'ok');
+
+/** Every sysctl as it should be, but for these: `netns name=value`. */
+function sysctls(...changes: string[]): SysctlFacts {
+  const good: Record<string, string> = {
+    'net.ipv4.ip_forward': '1',
+    'net.ipv6.conf.all.forwarding': '1',
+    'net.ipv4.conf.mesh0.route_localnet': '1',
+    'net.ipv6.conf.eth0.accept_ra': '2',
+    'net.netfilter.nf_conntrack_count': '100',
+    'net.netfilter.nf_conntrack_max': '1000',
+  };
+  const values = new Map(
+    [...namesToRead(['eth0'])].map(([netns, names]) => [
+      netns,
+      new Map(names.map((name) => [name, good[name] ?? '0'])),
+    ]),
+  );
+  for (const change of changes) {
+    const [, netns = '', name = '', value = ''] = /^(\S+) (.+)=(.+)$/.exec(change) ?? [];
+    values.get(netns)!.set(name, value);
+  }
+  return { values, inet6: true, advertised: ['eth0'] };
+}
+
+describe('sysctls', () => {
+  it('are well as meshd sets them', () => {
+    expect(bad(judgeSysctls(sysctls()))).toEqual([]);
+  });
+
+  it.each([
+    ['host net.ipv4.ip_forward=0', 'error', 'sysctl -w net.ipv4.ip_forward=1'],
+    [
+      'mesh-net-ingress net.ipv4.conf.vxlan0.rp_filter=1',
+      'error',
+      'ip netns exec mesh-net-ingress sysctl -w net.ipv4.conf.vxlan0.rp_filter=0',
+    ],
+    ['host net.ipv4.conf.mesh0.route_localnet=0', 'error', 'sysctl -w net.ipv4.conf.mesh0.route_localnet=1'],
+    ['host net.ipv6.conf.eth0.accept_ra=1', 'warning', 'sysctl -w net.ipv6.conf.eth0.accept_ra=2'],
+    ['host net.netfilter.nf_conntrack_count=800', 'warning', 'sysctl -w net.netfilter.nf_conntrack_max=4000'],
+    ['host net.netfilter.nf_conntrack_count=990', 'error', 'sysctl -w net.netfilter.nf_conntrack_max=4000'],
+  ])('%s', (change, level, remedy) => {
+    expect(bad(judgeSysctls(sysctls(change))).map((one) => [one.level, one.remedy])).toEqual([[level, remedy]]);
+  });
+
+  it('count by the greater of all and the link: what is loose on the link beats strict for all', () => {
+    const all = 'mesh-lb net.ipv4.conf.all.rp_filter=1';
+    expect(bad(judgeSysctls(sysctls(all))).map(({ remedy }) => remedy)).toEqual([
+      'ip netns exec mesh-lb sysctl -w net.ipv4.conf.all.rp_filter=0',
+      'ip netns exec mesh-lb sysctl -w net.ipv4.conf.all.rp_filter=0',
+    ]);
+    const loose = ['host0', 'net0'].map((link) => `mesh-lb net.ipv4.conf.${link}.rp_filter=2`);
+    expect(bad(judgeSysctls(sysctls(all, ...loose)))).toEqual([]);
+  });
+
+  it('know the links whose default route came by router advertisement', () => {
+    const zeros = '0'.repeat(32);
+    const line = (flags: string, link: string, destination = `${zeros} 00`) =>
+      `${destination} ${zeros} 00 fe800000000000000000000000000001 00000400 00000002 00000000 ${flags}     ${link}`;
+    const routes = [
+      line('00450003', 'eth0'),
+      line('00000003', 'eth1'),
+      line('00440001', 'eth2', `20010db8${'0'.repeat(24)} 40`),
+    ];
+    expect(advertisedLinks(`${routes.join('\n')}\n`)).toEqual(['eth0']);
+  });
+});
+
+describe('the underlay link', () => {
+  const link = { name: 'eth0', mtu: 1_500, strict: false };
+  const facts: UnderlayFacts = { address: '172.30.0.1', link, overlayMtu: 1_450, overhead: 50, features: undefined };
+  const remedies = (change: Partial<UnderlayFacts>) =>
+    bad(judgeUnderlay({ ...facts, ...change })).map(({ level, remedy }) => `${level}: ${remedy}`);
+
+  it('takes what the overlay makes', () => {
+    expect(remedies({})).toEqual([]);
+    expect(remedies({ link: { ...link, mtu: 1_400 } })[0]).toMatch(/^error: ip link set dev eth0 mtu 1500, or /);
+    expect(remedies({ link: { ...link, mtu: 9_000 } })[0]).toMatch(/^warning: systemctl restart meshd/);
+  });
+
+  it('may spoil checksums, unless that was switched off', () => {
+    const vmxnet3 = { ...link, driver: 'vmxnet3' };
+    expect(remedies({ link: vmxnet3 })).toEqual([
+      'warning: ethtool -K eth0 tx-udp_tnl-segmentation off tx-udp_tnl-csum-segmentation off',
+    ]);
+    expect(remedies({ link: vmxnet3, features: new Set(['tx-udp_tnl-segmentation']) })).toEqual([
+      'warning: ethtool -K eth0 tx-udp_tnl-segmentation off',
+    ]);
+    expect(remedies({ link: vmxnet3, features: new Set(['rx-gro']) })).toEqual([]);
+    expect(remedies({ link: { ...link, driver: 'virtio_net' } })).toEqual([]);
+  });
+
+  it('has to be there', () => {
+    const { link: _, ...without } = facts;
+    expect(bad(judgeUnderlay(without))).toHaveLength(1);
+  });
+});
+
+describe('packet filters', () => {
+  const facts: FilterFacts = {
+    rules: undefined,
+    command: 'iptables',
+    ruleset: '',
+    underlay: '172.30.0.2',
+    link: undefined,
+    silent: ['172.30.0.1'],
+  };
+  const remedies = (change: Partial<FilterFacts>) => judgeFilters({ ...facts, ...change }).map(({ remedy }) => remedy);
+  const filter = (...lines: string[]) => `*filter\n:INPUT ACCEPT [0:0]\n${lines.join('\n')}\nCOMMIT\n`;
+
+  it('are suspected only when a node does not answer', () => {
+    const rules = filter('-A INPUT -p udp -m udp --dport 4789 -j DROP');
+    expect(remedies({ rules })).toEqual(['iptables -t filter -D INPUT -p udp -m udp --dport 4789 -j DROP']);
+    expect(remedies({ rules, silent: [] })).toEqual([]);
+  });
+
+  it.each([
+    ['-A INPUT -p udp -m multiport --dports 53,4000:5000 -j REJECT', true],
+    ['-A INPUT -p udp -m multiport --dports 53,5000:6000 -j REJECT', false],
+    ['-A INPUT -p tcp -m tcp --dport 4789 -j DROP', false],
+    ['-A INPUT -s 172.30.0.1/32 -j DROP', true],
+    ['-A INPUT -s 172.30.0.10/32 -j DROP', false],
+    ['-A INPUT -s 172.30.0.1/32 -p tcp -m tcp --dport 22 -j DROP', false],
+    ['-A MESH-INPUT -p udp -m udp --dport 4789 -j DROP', false],
+  ])('%s: %s', (line, guilty) => {
+    expect(remedies({ rules: filter(line) })).toHaveLength(guilty ? 1 : 0);
+  });
+
+  it('that are closed unless opened are named with the way to open them, in the words of who made them', () => {
+    expect(remedies({ rules: '*filter\n:INPUT DROP [0:0]\nCOMMIT\n' })).toEqual([
+      'iptables -I INPUT -p udp --dport 4789 -j ACCEPT',
+    ]);
+    expect(remedies({ rules: '*filter\n:INPUT DROP [0:0]\n-A ufw-before-input -i lo -j ACCEPT\nCOMMIT\n' })).toEqual([
+      'ufw allow 4789/udp',
+    ]);
+    expect(remedies({ rules: filter('-A INPUT -j REJECT --reject-with icmp-port-unreachable') })).toHaveLength(1);
+  });
+
+  it('of nftables itself are read too', () => {
+    const table = (name: string, ...rules: string[]) =>
+      `table inet ${name} {\n\tchain in {\n\t\ttype filter hook input priority filter; policy accept;\n${rules
+        .map((rule) => `\t\t${rule}\n`)
+        .join('')}\t}\n}\n`;
+    expect(
+      remedies({ ruleset: table('firewalld', 'iifname "lo" accept', 'reject with icmpx admin-prohibited') }),
+    ).toEqual(['firewall-cmd --permanent --add-port=4789/udp && firewall-cmd --reload']);
+    expect(remedies({ ruleset: table('mine', 'udp dport { 53, 4789 } drop') })).toEqual([
+      'nft insert rule inet mine in udp dport 4789 accept',
+    ]);
+    expect(remedies({ ruleset: table('mine', 'udp dport 53 drop') })).toEqual([]);
+    expect(remedies({ ruleset: table('filter', 'udp dport 4789 drop') })).toEqual([]);
+  });
+
+  it('include strict rp_filter, which is right for a host with one way out', () => {
+    expect(remedies({ link: { name: 'eth0.5', strict: true } })).toEqual([
+      'sysctl -w net.ipv4.conf.eth0/5.rp_filter=2',
+    ]);
+  });
+});
+
+describe('the node itself', () => {
+  const well = {
+    stateDir: '/var/lib/meshd',
+    disk: { free: 2 ** 34, size: 2 ** 36 },
+    steps: [],
+    stepsError: '',
+    conditions: [],
+    degraded: [],
+  };
+  const levels = (change: Partial<Parameters<typeof judgePlace>[0]>) =>
+    bad(judgePlace({ ...well, ...change })).map(({ level, check }) => `${level} ${check}`);
+
+  it.each<[Partial<Parameters<typeof judgePlace>[0]>, string[]]>([
+    [{}, []],
+    [{ disk: { free: 2 ** 25, size: 2 ** 36 } }, ['error disk']],
+    [{ disk: { free: 2 ** 28, size: 2 ** 36 } }, ['warning disk']],
+    // A small disk may be as full as it likes while there is room for what we write.
+    [{ disk: { free: 2 ** 28, size: 2 ** 29 } }, []],
+    [{ steps: ['ip link set x up'] }, ['warning kernel']],
+    [{ stepsError: 'gone' }, ['error kernel']],
+    [{ conditions: ['no manager answers'] }, ['error condition']],
+    [{ degraded: ['8080/tcp: nginx'] }, ['warning port']],
+  ])('%j', (change, expected) => {
+    expect(levels(change)).toEqual(expected);
+  });
+});
