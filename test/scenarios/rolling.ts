@@ -113,7 +113,7 @@ describe('tasks and ports come and go', () => {
 
   test('ports come and go without a task noticing; an automatic one stays what it is', async () => {
     const pids = await pidsOf('roll');
-    await apply('roll', { ports: ['8300:80', '8301:80', 80] });
+    await apply('roll', { ports: ['8300:80', '8301:80', '80'] });
     const automatic = async () =>
       (await rows('port', 'ls'))
         .filter(({ name }) => name === 'roll')
@@ -122,7 +122,7 @@ describe('tasks and ports come and go', () => {
     const [chosen] = await automatic();
     parseAnswer(await outside.http(`http://${addressOf('node1')}:${chosen}/`));
     for (const url of urls()) parseAnswer(await outside.http(url.replace('8300', '8301')));
-    await apply('roll', { ports: ['8302:80', '8300:80', '8301:80', 80], grace: '60s' });
+    await apply('roll', { ports: ['8302:80', '8300:80', '8301:80', '80'], grace: '60s' });
     assert.deepEqual(await automatic(), [chosen]);
     assert.deepEqual(await pidsOf('roll'), pids);
   });
