@@ -106,6 +106,8 @@ export const anyAccess: fc.Arbitrary<Pick<AssignedPort, 'allowFrom' | 'addresses
   fc.record({ allowFrom: anyNetworks, addresses: anyNetworks }, { requiredKeys: [] }),
 );
 
+const STICKY = { persistence: { timeout: 300_000, prefix: { inet: 24, inet6: 64 } } };
+
 /** Small assignments that share nodes, ports and tasks, so that two of them overlap. */
 export function anyAssignment(families: readonly Family[], self = 1): fc.Arbitrary<Assignment> {
   const weight = fc.constantFrom(0, 1, 1, 5);
@@ -119,11 +121,12 @@ export function anyAssignment(families: readonly Family[], self = 1): fc.Arbitra
       fc.uniqueArray(anyEndpoint, { maxLength: 5, selector: (item) => item.address }),
       fc.constantFrom('rr', 'wlc', 'sh', 'mh'),
       fc.constantFrom<'ingress' | 'host'>('ingress', 'ingress', 'ingress', 'host'),
+      fc.constantFrom<Partial<AssignedPort>>({}, { policy: 'prefer-local' }, { idleTimeout: 60_000 }, STICKY),
     )
-    .chain(([protocol, published, endpoints, scheduler, mode]) =>
+    .chain(([protocol, published, endpoints, scheduler, mode, balancing]) =>
       fc
         .oneof({ weight: 4, arbitrary: fc.constant({}) }, { weight: 1, arbitrary: anyAccess })
-        .map((access) => ({ ...port(protocol, published, endpoints), scheduler, mode, ...access })),
+        .map((access) => ({ ...port(protocol, published, endpoints), scheduler, mode, ...balancing, ...access })),
     );
   return fc
     .record({
