@@ -1,0 +1,168 @@
+// Clients that never stop sending: a UDP flow of one address and port, before, while and after a port is published and
+// its tasks come and go; and SCTP, whose associations are as stubborn. Times are told, not asserted: under emulation a
+// second is no measure. What is asserted is that the client is answered again at all.
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { after, test } from 'node:test';
+import { addressOf, applyText, meshctl, must, nodeNames, on, until } from './mesh.ts';
+import { clientProbe, runningTasks, whoamiManifest } from './shared.ts';
+
+/** Generous: what hangs, hangs for ever here, for the client keeps its flow alive. */
+const RECOVERY = 60_000;
+
+interface Stream {
+  /** Answers from that moment (Date.now) on. */
+  since(moment: number): { at: number; who: string }[];
+  stop(): void;
+}
+
+const children = new Set<ChildProcess>();
+after(() => {
+  for (const child of children) child.kill();
+});
+
+/** Sends a datagram every 20 ms over one connected socket, refused or not. */
+function stream(host: string, port: number): Stream {
+  const script = `
+    const socket = require('node:dgram').createSocket('udp4');
+    socket.on('error', () => {});
+    socket.on('message', (text) => console.log(Date.now() + ' ' + text.toString().trim()));
+    socket.connect(${port}, '${host}', () => setInterval(() => socket.send('who', () => {}), 20));`;
+  const child = spawn('on', ['client', 'node', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  children.add(child);
+  const answers: { at: number; who: string }[] = [];
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    const [at = '', who = ''] = line.split(' ');
+    answers.push({ at: Number(at), who });
+  });
+  return {
+    since: (moment) => answers.filter(({ at }) => at >= moment),
+    stop: () => {
+      children.delete(child);
+      child.kill();
+    },
+  };
+}
+
+const manifest = (ports: string[], replicas = 2) => whoamiManifest({ name: 'flows', replicas, ports });
+
+async function apply(text: string): Promise<void> {
+  const { status, stderr, stdout } = await applyText(text);
+  assert.equal(status, 0, stderr || stdout);
+}
+
+/** When a client that begins now gets its first answer. */
+async function firstAnswer(port: number): Promise<number> {
+  const fresh = await clientProbe();
+  await until('a new client is answered', RECOVERY, () => fresh.udp(addressOf('node1'), port, 500));
+  return Date.now();
+}
+
+/** Waits for the stream's first answer after a moment, and tells how long it took from when others were answered. */
+async function recovers(what: string, flow: Stream, moment: number, served: number): Promise<void> {
+  const [first] = await until(`${what}: the one that never stopped is answered`, RECOVERY, async () => {
+    const answers = flow.since(moment);
+    return answers.length > 0 && answers;
+  });
+  console.log(`# ${what}: answered ${Math.max(0, first!.at - served)} ms after the first new client`);
+}
+
+test('a UDP client that never stops sending meets a port published after its first packet, and published again', async () => {
+  const port = 7100;
+  await apply(manifest(['7101:53/udp']));
+  const flow = stream(addressOf('node1'), port);
+  try {
+    await until('it sends', 20_000, async () => {
+      const listed = await must(on('node1', 'conntrack', '-L', '-p', 'udp', '--orig-port-dst', String(port)));
+      return listed.includes(`dport=${port}`);
+    });
+    let moment = Date.now();
+    await apply(manifest([`${port}:53/udp`]));
+    await recovers('published', flow, moment, await firstAnswer(port));
+
+    await apply(manifest(['7101:53/udp']));
+    moment = Date.now();
+    const entry = await must(on('node1', 'conntrack', '-L', '-p', 'udp', '--orig-port-dst', String(port)));
+    assert.doesNotMatch(entry, /src=10\.252\.\d+\.2 /, 'still sent to the balancer');
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    assert.deepEqual(flow.since(moment + 250), [], 'answered though nothing is published');
+
+    moment = Date.now();
+    await apply(manifest([`${port}:53/udp`]));
+    await recovers('published again', flow, moment, await firstAnswer(port));
+  } finally {
+    flow.stop();
+  }
+});
+
+test('a UDP client that never stops sending leaves a removed task, and finds a service that went to zero and back', async () => {
+  const port = 7100;
+  await apply(manifest([`${port}:53/udp`], 2));
+  const flows = [stream(addressOf('node1'), port), stream(addressOf('node1'), port)];
+  try {
+    let moment = Date.now();
+    for (const flow of flows) await recovers('at first', flow, moment, moment);
+    moment = Date.now();
+    assert.equal((await meshctl('service', 'scale', 'flows=1')).status, 0);
+    const [left] = await until('one task is left', RECOVERY, async () => {
+      const tasks = await runningTasks('flows');
+      return tasks.length === 1 && tasks;
+    });
+    const name = String(left!['name']);
+    for (const flow of flows) {
+      const answers = await until(`it is with ${name}`, RECOVERY, async () => {
+        const all = flow.since(moment);
+        return all.at(-1)?.who === name && all;
+      });
+      const gaps = answers.map(({ at }, index) => at - (answers[index - 1]?.at ?? at));
+      console.log(`# removed task: longest silence of a client ${Math.max(...gaps)} ms`);
+    }
+
+    assert.equal((await meshctl('service', 'scale', 'flows=0')).status, 0);
+    await until('nobody answers', RECOVERY, async () =>
+      flows.every((flow) => flow.since(Date.now() - 1_000).length === 0),
+    );
+    moment = Date.now();
+    assert.equal((await meshctl('service', 'scale', 'flows=1')).status, 0);
+    const served = await firstAnswer(port);
+    for (const flow of flows) await recovers('zero and back', flow, moment, served);
+  } finally {
+    for (const flow of flows) flow.stop();
+  }
+});
+
+test('sctp: a task is reached through every node and sees the client; without a task it is refused at once', async () => {
+  const sctp = (replicas: number) =>
+    JSON.stringify({
+      services: {
+        assoc: {
+          command: [
+            'socat',
+            'SCTP4-LISTEN:132,fork,reuseaddr',
+            'SYSTEM:echo "$$MESH_SERVICE.$$MESH_TASK_SLOT sees $$SOCAT_PEERADDR"',
+          ],
+          ports: ['7132:132/sctp'],
+          deploy: { replicas, placement: { constraints: ['node.hostname != node1'] } },
+          'x-mesh': { runtime: 'process' },
+        },
+      },
+    });
+  await apply(sctp(1));
+  const ask = (node: string) => on('client', 'timeout', '30', 'socat', '-T10', '-', `SCTP4:${addressOf(node)}:7132`);
+  for (const node of nodeNames()) {
+    const { stdout, stderr } = await until(`an answer through ${node}`, RECOVERY, async () => {
+      const outcome = await ask(node);
+      return outcome.stdout !== '' && outcome;
+    });
+    assert.equal(stdout.trim(), `assoc.1 sees ${addressOf('client')}`, stderr);
+  }
+  await apply(sctp(0));
+  for (const node of nodeNames()) {
+    const begun = Date.now();
+    const { status, stderr } = await ask(node);
+    console.log(`# sctp without a task on ${node}: ${Date.now() - begun} ms`);
+    assert.match(stderr, /refused/i, `status ${status}`);
+  }
+  assert.equal((await meshctl('service', 'rm', 'assoc', 'flows')).status, 0);
+});
