@@ -7,6 +7,8 @@ import './resilience.ts';
 import './repair.ts';
 import './health.ts';
 import './trace.ts';
+import './rolling.ts';
+import './flows.ts';
 import './removal.ts';
 
 after(closeProbes);
