@@ -16,6 +16,7 @@ import { testLegacyFirewall } from './legacy-tests.ts';
 import { assertListed, ipvs, node, one, openNode, reach, repair } from './node.ts';
 import { replayOnBoth } from './replay.ts';
 import { enterStage, NETWORK, sh, TASK } from './stage.ts';
+import { testUnderlay } from './underlay-tests.ts';
 import { testWatch } from './watch-tests.ts';
 
 /**
@@ -84,6 +85,8 @@ describe('the Linux driver', () => {
   testGroups();
 
   testFlows();
+
+  testUnderlay();
 
   testLegacyFirewall();
 
