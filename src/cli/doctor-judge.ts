@@ -99,7 +99,7 @@ function judgeEcho(echo: EchoResult, from: string, checkup: NodeCheckup, all: re
       error(
         'path',
         `no answer from ${to} (${echo.underlay}) through VXLAN: udp/4789 is dropped on the way there or back`,
-        `on both: tcpdump -ni any udp port 4789; open it: iptables -I INPUT -p udp --dport 4789 -j ACCEPT (or firewall-cmd --add-port=4789/udp, ufw allow 4789/udp)`,
+        `tcpdump -ni any udp port 4789 on both shows how far they come; then open udp/4789 between ${from} and ${echo.underlay}`,
       ),
     ];
   }

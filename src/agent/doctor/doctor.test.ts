@@ -135,12 +135,23 @@ describe('packet filters', () => {
 
   it('that are closed unless opened are named with the way to open them, in the words of who made them', () => {
     expect(remedies({ rules: '*filter\n:INPUT DROP [0:0]\nCOMMIT\n' })).toEqual([
-      'iptables -I INPUT -p udp --dport 4789 -j ACCEPT',
+      'iptables -I INPUT -s 172.30.0.1 -p udp --dport 4789 -j ACCEPT',
     ]);
     expect(remedies({ rules: '*filter\n:INPUT DROP [0:0]\n-A ufw-before-input -i lo -j ACCEPT\nCOMMIT\n' })).toEqual([
-      'ufw allow 4789/udp',
+      'ufw allow from 172.30.0.1 to any port 4789 proto udp',
     ]);
     expect(remedies({ rules: filter('-A INPUT -j REJECT --reject-with icmp-port-unreachable') })).toHaveLength(1);
+  });
+
+  it('of INPUT are no suspects where meshd has opened them', () => {
+    const ours =
+      '-A INPUT -j MESH-INPUT\n-A MESH-INPUT -p udp -m udp --dport 4789 -m set --match-set mesh-peers-4 src -j ACCEPT\n';
+    expect(remedies({ rules: `*filter\n:INPUT DROP [0:0]\n${ours}COMMIT\n` })).toEqual([]);
+    expect(
+      remedies({ rules: `*filter\n:OUTPUT DROP [0:0]\n${ours}COMMIT\n`, silent: ['10.0.0.1', '10.0.0.2'] }),
+    ).toEqual([
+      'iptables -I OUTPUT -d 10.0.0.1 -p udp --dport 4789 -j ACCEPT && iptables -I OUTPUT -d 10.0.0.2 -p udp --dport 4789 -j ACCEPT',
+    ]);
   });
 
   it('of nftables itself are read too', () => {
@@ -150,9 +161,11 @@ describe('packet filters', () => {
         .join('')}\t}\n}\n`;
     expect(
       remedies({ ruleset: table('firewalld', 'iifname "lo" accept', 'reject with icmpx admin-prohibited') }),
-    ).toEqual(['firewall-cmd --permanent --add-port=4789/udp && firewall-cmd --reload']);
+    ).toEqual([
+      "firewall-cmd --add-rich-rule='rule family=ipv4 source address=172.30.0.1 port port=4789 protocol=udp accept'",
+    ]);
     expect(remedies({ ruleset: table('mine', 'udp dport { 53, 4789 } drop') })).toEqual([
-      'nft insert rule inet mine in udp dport 4789 accept',
+      'nft insert rule inet mine in ip saddr 172.30.0.1 udp dport 4789 accept',
     ]);
     expect(remedies({ ruleset: table('mine', 'udp dport 53 drop') })).toEqual([]);
     expect(remedies({ ruleset: table('filter', 'udp dport 4789 drop') })).toEqual([]);

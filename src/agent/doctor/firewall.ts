@@ -14,6 +14,8 @@ export interface FilterFacts {
   silent: readonly IpAddress[];
 }
 
+/** Nodes that a remedy names. */
+const NAMED = 5;
 const CHAINS = ['PREROUTING', 'INPUT', 'OUTPUT', 'POSTROUTING'];
 const DROPS = /-j (DROP|REJECT)\b/;
 
@@ -56,46 +58,58 @@ function namesNode(rule: string, silent: readonly IpAddress[]): boolean {
 }
 
 /** Closed unless opened: a policy, or a last rule that drops the rest. */
-function suspectPolicy({ rules = '', command }: FilterFacts): Finding[] {
+function suspectPolicy(facts: FilterFacts): Finding[] {
+  const { rules = '', command } = facts;
   const filter = /(?:^|\n)\*filter\n([\s\S]*?)\nCOMMIT/.exec(rules)?.[1] ?? '';
   return CHAINS.flatMap((chain) => {
     const own = filter.split('\n').filter((line) => line.startsWith(`-A ${chain} `));
-    const closed =
-      new RegExp(`^:${chain} DROP`, 'm').test(filter) || own.some((line) => /^-A \S+ -j (DROP|REJECT)/.test(line));
-    if (!closed) return [];
+    const policy = new RegExp(`^:${chain} DROP`, 'm').test(filter);
+    if (!policy && !own.some((line) => /^-A \S+ -j (DROP|REJECT)/.test(line))) return [];
+    if (chain === 'INPUT' && opensItself(filter)) return [];
     const ufw = filter.includes('-A ufw-');
-    const remedy = ufw
-      ? `ufw allow ${VXLAN_PORT}/udp`
-      : `${command} -I ${chain} -p udp --dport ${VXLAN_PORT} -j ACCEPT`;
-    return [
-      warning(
-        'firewall',
-        `${chain} of this node drops what no rule accepts${ufw ? ' (ufw)' : ''}; VXLAN is udp/${VXLAN_PORT}`,
-        remedy,
-      ),
-    ];
+    const remedy = eachSilent(facts, (address) =>
+      ufw
+        ? `ufw allow from ${address} to any port ${VXLAN_PORT} proto udp`
+        : `${command} -I ${chain} ${chain === 'OUTPUT' ? '-d' : '-s'} ${address} -p udp --dport ${VXLAN_PORT} -j ACCEPT`,
+    );
+    const what = `${chain} of this node drops what no rule accepts${ufw ? ' (ufw)' : ''}; VXLAN is udp/${VXLAN_PORT}`;
+    return [warning('firewall', what, remedy)];
   });
 }
 
+/** meshd opens INPUT for the VXLAN of its peers, ahead of everybody's rules. */
+function opensItself(filter: string): boolean {
+  const chain = `${CHAIN_PREFIX}INPUT`;
+  const jump = new RegExp(`^-A INPUT .*-j ${chain}$`, 'm').test(filter);
+  return jump && new RegExp(`^-A ${chain} .*--dport ${VXLAN_PORT} .*-j ACCEPT$`, 'm').test(filter);
+}
+
+/** One command for each silent node: VXLAN authenticates nobody, so it is opened to nodes alone. */
+function eachSilent({ silent }: FilterFacts, command: (address: IpAddress) => string): string {
+  const commands = silent.slice(0, NAMED).map(command);
+  return commands.join(' && ') + (silent.length > NAMED ? ` (and so on, ${silent.length} nodes)` : '');
+}
+
 /** Tables of nftables itself, such as firewalld's: an accept of iptables does not overrule their drop. */
-function suspectTables({ ruleset }: FilterFacts): Finding[] {
+function suspectTables(facts: FilterFacts): Finding[] {
   const findings: Finding[] = [];
-  for (const [, family, table, body = ''] of ruleset.matchAll(/^table (\S+) (\S+) \{\n([\s\S]*?)^\}/gm)) {
+  for (const [, family, table, body = ''] of facts.ruleset.matchAll(/^table (\S+) (\S+) \{\n([\s\S]*?)^\}/gm)) {
     // Those are iptables' own, in another's words.
-    if (body.includes('xt target') || /^(filter|nat|mangle|raw|security)$/.test(table ?? '')) continue;
+    if (/^(filter|nat|mangle|raw|security)$/.test(table ?? '')) continue;
     for (const [, chain, rules = ''] of body.matchAll(/^\tchain (\S+) \{\n([\s\S]*?)^\t\}/gm)) {
       const hooked = /hook (input|prerouting|output|ingress)/.test(rules);
       const closed = /policy drop/.test(rules) || /^\t\t(reject|drop)\b/m.test(rules);
       const named = new RegExp(`udp dport (\\{[^}]*\\b)?${VXLAN_PORT}\\b.*\\b(drop|reject)`).test(rules);
       if (!named && !(hooked && closed)) continue;
-      const firewalld = table === 'firewalld';
-      const remedy = firewalld
-        ? `firewall-cmd --permanent --add-port=${VXLAN_PORT}/udp && firewall-cmd --reload`
-        : `nft insert rule ${family} ${table} ${chain} udp dport ${VXLAN_PORT} accept`;
-      const what = named ? 'drops VXLAN' : `drops what no rule accepts; VXLAN is udp/${VXLAN_PORT}`;
-      findings.push(
-        (named ? error : warning)('firewall', `chain ${chain} of nftables table ${family} ${table} ${what}`, remedy),
+      const ip = facts.command === 'iptables' ? { rule: 'ipv4', match: 'ip' } : { rule: 'ipv6', match: 'ip6' };
+      const remedy = eachSilent(facts, (address) =>
+        table === 'firewalld'
+          ? `firewall-cmd --add-rich-rule='rule family=${ip.rule} source address=${address} port port=${VXLAN_PORT} protocol=udp accept'`
+          : `nft insert rule ${family} ${table} ${chain} ${ip.match} saddr ${address} udp dport ${VXLAN_PORT} accept`,
       );
+      const what = named ? 'drops VXLAN' : `drops what no rule accepts; VXLAN is udp/${VXLAN_PORT}`;
+      const level = named ? error : warning;
+      findings.push(level('firewall', `chain ${chain} of nftables table ${family} ${table} ${what}`, remedy));
     }
   }
   return findings;
