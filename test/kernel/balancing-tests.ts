@@ -10,14 +10,20 @@ import { endpoint } from '../../src/plan/assignments.test-data.ts';
 import { assignment, costOf, ipvs, node, repair } from './node.ts';
 import { sh } from './stage.ts';
 
-/** The node with its first port, 8080/tcp, balanced in another way. */
-const withPort = (fields: Partial<AssignedPort>) => ({
-  ...assignment,
-  ports: assignment.ports.map((port, index) => (index === 0 ? { ...port, ...fields } : port)),
-});
+/** The node with its first port, 8080/tcp, balanced in another way; the idle time is that of all its ports. */
+const withPort = (fields: Partial<AssignedPort>) => {
+  const { idleTimeout } = fields;
+  const idle = idleTimeout === undefined ? {} : { idleTimeout };
+  return {
+    ...assignment,
+    ports: assignment.ports.map((port, index) => ({ ...port, ...(index === 0 ? fields : idle) })),
+  };
+};
 const lb = (command: string) => sh(`ip netns exec mesh-lb ${command}`).replace(/ +/g, ' ');
 /** Real servers of 8080/tcp over IPv4, newest first as the kernel lists them. */
 const servers = () => [...lb('ipvsadm -Ln --nosort -f 73616').matchAll(/-> (\S+):80 /g)].map((match) => match[1]);
+const UDP_CLOCK = 'net.netfilter.nf_conntrack_udp_timeout';
+const settingOf = (words: string) => / sysctl -qw (.*)=/.exec(words)?.[1] ?? words;
 const verbs = ({ done }: ApplyReport) =>
   done.flatMap(renderOp).map((words) => / ipvsadm (\S+)/.exec(words)?.[1] ?? words);
 
@@ -39,9 +45,15 @@ export function testBalancing(): void {
     assert.match(listing, /^TCP 10\.252\.1\.2:8080 mh \(mh-fallback,mh-port\) persistent 300 mask 255\.255\.255\.0$/m);
     assert.match(listing, /^TCP \[fd6d:65:73:1::2\]:8080 mh \(mh-fallback,mh-port\) persistent 300 mask 64$/m);
     const patient = { persistence: { ...persistence, timeout: 60_000 }, scheduler: 'sh', idleTimeout: 900_000 };
-    assert.deepEqual(verbs(await costOf(withPort(patient))), ['--set', '-E', '-E']);
+    assert.deepEqual(verbs(await costOf(withPort(patient))).map(settingOf), [
+      '--set',
+      '-E',
+      '-E',
+      UDP_CLOCK,
+      `${UDP_CLOCK}_stream`,
+    ]);
     assert.match(lb('ipvsadm -Ln'), /^TCP 10\.252\.1\.2:8080 sh \(sh-fallback\) persistent 60 mask 255\.255\.255\.0$/m);
-    assert.match(lb('ipvsadm -Ln --timeout'), /: 900 120 120\s*$/);
+    assert.match(lb('ipvsadm -Ln --timeout'), /: 900 120 900\s*$/);
     const counts = await node.kernel.connections('mesh-lb', [73_616]);
     assert.equal(counts.size, 4);
     await repair('ip netns exec mesh-lb ipvsadm -E -t 10.252.1.2:8080 -s sh -p 77');

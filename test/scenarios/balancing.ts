@@ -1,7 +1,7 @@
 // How a published port is balanced: schedulers, weights, affinity, idle times, traffic policies, reused client ports.
 import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import {
   addressOf,
   applyText,
@@ -16,7 +16,7 @@ import {
   sleep,
   until,
 } from './mesh.ts';
-import { clientProbe, runningTasks, urlOf } from './shared.ts';
+import { applyWeb, clientProbe, runningTasks, urlOf } from './shared.ts';
 
 const whoami = resolve('examples/whoami.mjs');
 const SCHEDULERS = ['rr', 'wrr', 'lc', 'wlc', 'sh', 'mh', 'sed', 'nq'];
@@ -87,337 +87,347 @@ function count(nodes: readonly string[]): number[] {
   return nodeNames().map((name) => nodes.filter((node) => node === name).length);
 }
 
-before(async () => {
-  outside = await clientProbe();
-  for (const address of CLIENTS) await must(on('client', 'ip', 'addr', 'add', `${address}/24`, 'dev', 'eth0'));
-  for (const [index, node] of nodeNames().entries()) {
-    await must(meshctl('node', 'update', '--label-add', `power=${WEIGHTS[index]}`, node));
+let others: string[] = [];
+
+describe('balancing', () => {
+  before(async () => {
+    outside = await clientProbe();
+    // Idle times are the longest of all ports: nobody else may have one.
+    others = (await rows('service', 'ls')).map(({ name }) => String(name));
+    for (const name of others) await must(meshctl('service', 'rm', name));
+    for (const address of CLIENTS) await must(on('client', 'ip', 'addr', 'add', `${address}/24`, 'dev', 'eth0'));
+    for (const [index, node] of nodeNames().entries()) {
+      await must(meshctl('node', 'update', '--label-add', `power=${WEIGHTS[index]}`, node));
+    }
+    const idle_timeout = '2s';
+    await applyService(
+      'bal',
+      { mode: 'global' },
+      [
+        ...SCHEDULERS.map((scheduler) =>
+          port(PORT[scheduler]!, { scheduler, ...(scheduler === 'nq' ? { fallback: 'wlc' } : {}) }),
+        ),
+        port(9009, { scheduler: 'mh', scheduler_flags: ['mh-port'] }),
+        port(MOVED.persistent, { persistence: { timeout: '300s', mask: '/24' } }),
+        port(MOVED.udp, { scheduler: 'wrr', idle_timeout }, 'udp'),
+        port(MOVED.udpPersistent, { persistence: { timeout: '3s', mask: '255.255.255.0' }, idle_timeout }, 'udp'),
+      ],
+      { weight: 'node.labels.power' },
+    );
+  });
+
+  after(async () => {
+    for (const name of ['bal', 'hash', 'pol', 'calm']) await meshctl('service', 'rm', name);
+    for (const node of nodeNames()) await meshctl('node', 'update', '--label-rm', 'power', node);
+    for (const address of CLIENTS) await on('client', 'ip', 'addr', 'del', `${address}/24`, 'dev', 'eth0');
+    if (others.includes('web')) await applyWeb({ replicas: 2 });
+  });
+
+  for (const scheduler of SCHEDULERS) {
+    test(`${scheduler} answers through every node, and ipvsadm shows it`, async () => {
+      const flags: Record<string, string> = { sh: ' (sh-fallback)', mh: ' (mh-fallback)' };
+      for (const node of nodeNames()) {
+        const lines = await until(`${scheduler} on ${node}`, 10_000, async () => {
+          const found = await listed(node, PORT[scheduler]!);
+          return found.length === 4 && found;
+        });
+        assert.equal(lines[0], `FWM ${0x10000 + PORT[scheduler]!} ${scheduler}${flags[scheduler] ?? ''}`);
+        // Weights are those of the labels.
+        assert.deepEqual(
+          lines
+            .slice(1)
+            .map((line) => Number(line.split(' ')[3]))
+            .sort(),
+          WEIGHTS,
+        );
+        parseAnswer(await outside.http(urlOf(addressOf(node), PORT[scheduler]!)));
+      }
+    });
   }
-  const idle_timeout = '2s';
-  await applyService(
-    'bal',
-    { mode: 'global' },
-    [
-      ...SCHEDULERS.map((scheduler) =>
-        port(PORT[scheduler]!, { scheduler, ...(scheduler === 'nq' ? { fallback: 'wlc' } : {}) }),
-      ),
-      port(9009, { scheduler: 'mh', scheduler_flags: ['mh-port'] }),
-      port(MOVED.persistent, { persistence: { timeout: '300s', mask: '/24' } }),
-      port(MOVED.udp, { scheduler: 'wrr', idle_timeout }, 'udp'),
-      port(MOVED.udpPersistent, { persistence: { timeout: '3s', mask: '255.255.255.0' }, idle_timeout }, 'udp'),
-    ],
-    { weight: 'node.labels.power' },
-  );
-});
 
-after(async () => {
-  for (const name of ['bal', 'hash', 'pol', 'calm']) await meshctl('service', 'rm', name);
-  for (const node of nodeNames()) await meshctl('node', 'update', '--label-rm', 'power', node);
-  for (const address of CLIENTS) await on('client', 'ip', 'addr', 'del', `${address}/24`, 'dev', 'eth0');
-});
+  test('mh with the client port: one client reaches several tasks', async () => {
+    assert.match((await listed('node1', 9009))[0]!, / mh \(mh-fallback,mh-port\)$/);
+    const seen = new Set<string>();
+    for (let call = 0; call < 30; call += 1) {
+      seen.add(parseAnswer(await outside.http(urlOf(addressOf('node1'), 9009))).node);
+    }
+    assert.ok(seen.size > 1);
+  });
 
-for (const scheduler of SCHEDULERS) {
-  test(`${scheduler} answers through every node, and ipvsadm shows it`, async () => {
-    const flags: Record<string, string> = { sh: ' (sh-fallback)', mh: ' (mh-fallback)' };
-    for (const node of nodeNames()) {
-      const lines = await until(`${scheduler} on ${node}`, 10_000, async () => {
-        const found = await listed(node, PORT[scheduler]!);
-        return found.length === 4 && found;
-      });
-      assert.equal(lines[0], `FWM ${0x10000 + PORT[scheduler]!} ${scheduler}${flags[scheduler] ?? ''}`);
-      // Weights are those of the labels.
-      assert.deepEqual(
-        lines
-          .slice(1)
-          .map((line) => Number(line.split(' ')[3]))
-          .sort(),
-        WEIGHTS,
-      );
-      parseAnswer(await outside.http(urlOf(addressOf(node), PORT[scheduler]!)));
+  test('wrr gives each task its share of connections, rr the same to all', async () => {
+    const answers = async (published: number, calls: number) => {
+      const nodes: string[] = [];
+      for (let call = 0; call < calls; call += 1) {
+        nodes.push(parseAnswer(await outside.http(urlOf(addressOf('node2'), published))).node);
+      }
+      return count(nodes);
+    };
+    assert.deepEqual(await answers(PORT['wrr']!, 28), [4, 8, 16]);
+    assert.deepEqual(await answers(PORT['rr']!, 12), [4, 4, 4]);
+  });
+
+  test('wlc gives open connections by weight', async () => {
+    const names = Array.from({ length: 21 }, (_, index) => `wlc${index}`);
+    for (const name of names) await outside.hold(name, addressOf('node1'), PORT['wlc']!);
+    const nodes: string[] = [];
+    for (const name of names) nodes.push(/ on (\S+) sees/.exec(await outside.ask(name))![1]!);
+    for (const name of names) await outside.release(name);
+    const shares = count(nodes);
+    for (const [index, share] of [3, 6, 12].entries()) {
+      assert.ok(Math.abs(shares[index]! - share) <= 1, `${shares} instead of about 3,6,12`);
     }
   });
-}
 
-test('mh with the client port: one client reaches several tasks', async () => {
-  assert.match((await listed('node1', 9009))[0]!, / mh \(mh-fallback,mh-port\)$/);
-  const seen = new Set<string>();
-  for (let call = 0; call < 30; call += 1) {
-    seen.add(parseAnswer(await outside.http(urlOf(addressOf('node1'), 9009))).node);
-  }
-  assert.ok(seen.size > 1);
-});
-
-test('wrr gives each task its share of connections, rr the same to all', async () => {
-  const answers = async (published: number, calls: number) => {
+  test('UDP follows weights', async () => {
     const nodes: string[] = [];
-    for (let call = 0; call < calls; call += 1) {
-      nodes.push(parseAnswer(await outside.http(urlOf(addressOf('node2'), published))).node);
+    for (let call = 0; call < 28; call += 1) {
+      nodes.push(parseAnswer(await outside.udp(addressOf('node3'), MOVED.udp)).node);
     }
-    return count(nodes);
-  };
-  assert.deepEqual(await answers(PORT['wrr']!, 28), [4, 8, 16]);
-  assert.deepEqual(await answers(PORT['rr']!, 12), [4, 4, 4]);
-});
+    assert.deepEqual(count(nodes), [4, 8, 16]);
+    assert.match(await ipvs('node3', '-Ln --timeout'), /: 10800 120 2\s*$/);
+  });
 
-test('wlc gives open connections by weight', async () => {
-  const names = Array.from({ length: 21 }, (_, index) => `wlc${index}`);
-  for (const name of names) await outside.hold(name, addressOf('node1'), PORT['wlc']!);
-  const nodes: string[] = [];
-  for (const name of names) nodes.push(/ on (\S+) sees/.exec(await outside.ask(name))![1]!);
-  for (const name of names) await outside.release(name);
-  const shares = count(nodes);
-  for (const [index, share] of [3, 6, 12].entries()) {
-    assert.ok(Math.abs(shares[index]! - share) <= 1, `${shares} instead of about 3,6,12`);
-  }
-});
-
-test('UDP follows weights', async () => {
-  const nodes: string[] = [];
-  for (let call = 0; call < 28; call += 1) {
-    nodes.push(parseAnswer(await outside.udp(addressOf('node3'), MOVED.udp)).node);
-  }
-  assert.deepEqual(count(nodes), [4, 8, 16]);
-  assert.match(await ipvs('node3', '-Ln --timeout'), /: 10800 120 2\s*$/);
-});
-
-test('persistence: clients of one mask stay with one task, over many connections', async () => {
-  const [service] = await listed('node1', MOVED.persistent);
-  assert.match(service!, / rr persistent 300 mask 255\.255\.255\.0$/);
-  const seen = new Set<string>();
-  for (const localAddress of CLIENTS) {
-    for (let call = 0; call < 2; call += 1) {
-      const url = urlOf(addressOf('node1'), MOVED.persistent);
-      seen.add(parseAnswer(await outside.http(url, { localAddress })).id);
+  test('persistence: clients of one mask stay with one task, over many connections', async () => {
+    const [service] = await listed('node1', MOVED.persistent);
+    assert.match(service!, / rr persistent 300 mask 255\.255\.255\.0$/);
+    const seen = new Set<string>();
+    for (const localAddress of CLIENTS) {
+      for (let call = 0; call < 2; call += 1) {
+        const url = urlOf(addressOf('node1'), MOVED.persistent);
+        seen.add(parseAnswer(await outside.http(url, { localAddress })).id);
+      }
     }
-  }
-  assert.equal(seen.size, 1);
-});
+    assert.equal(seen.size, 1);
+  });
 
-test('persistence ends with its timeout: then comes another task', async () => {
-  assert.match((await listed('node1', MOVED.udpPersistent, 2))[0]!, / rr persistent 3 mask 255\.255\.255\.0$/);
-  const ask = async () => parseAnswer(await outside.udp(addressOf('node1'), MOVED.udpPersistent)).id;
-  const first = await ask();
-  for (let call = 0; call < 5; call += 1) assert.equal(await ask(), first);
-  // The flows end after 2 s, the affinity after 3 more at most.
-  await sleep(7_000);
-  assert.notEqual(await ask(), first);
-});
+  test('persistence ends with its timeout: then comes another task', async () => {
+    assert.match((await listed('node1', MOVED.udpPersistent, 2))[0]!, / rr persistent 3 mask 255\.255\.255\.0$/);
+    const ask = async () => parseAnswer(await outside.udp(addressOf('node1'), MOVED.udpPersistent)).id;
+    const first = await ask();
+    for (let call = 0; call < 5; call += 1) assert.equal(await ask(), first);
+    // The flows end after 2 s, the affinity after 3 more at most.
+    await sleep(7_000);
+    assert.notEqual(await ask(), first);
+  });
 
-test('a client that reuses its port right after closing loses no packet', async () => {
-  const repeated = async () => {
-    const text = await must(on('client', 'cat', '/proc/net/netstat'));
-    const [names, values] = text.split('\n').filter((line) => line.startsWith('TcpExt:'));
-    return Number(values!.split(' ')[names!.split(' ').indexOf('TCPSynRetrans')]);
-  };
-  for (const name of ['rr', 'wlc', 'mh']) {
-    const before = await repeated();
-    for (let call = 0; call < 25; call += 1) {
-      parseAnswer(await outside.http(urlOf(addressOf('node2'), PORT[name]!), { localPort: 45_679 }));
+  test('a client that reuses its port right after closing loses no packet', async () => {
+    const repeated = async () => {
+      const text = await must(on('client', 'cat', '/proc/net/netstat'));
+      const [names, values] = text.split('\n').filter((line) => line.startsWith('TcpExt:'));
+      return Number(values!.split(' ')[names!.split(' ').indexOf('TCPSynRetrans')]);
+    };
+    for (const name of ['rr', 'wlc', 'mh']) {
+      const before = await repeated();
+      for (let call = 0; call < 25; call += 1) {
+        parseAnswer(await outside.http(urlOf(addressOf('node2'), PORT[name]!), { localPort: 45_679 }));
+      }
+      assert.equal(await repeated(), before, `${name}: a SYN had to be sent again`);
     }
-    assert.equal(await repeated(), before, `${name}: a SYN had to be sent again`);
-  }
-  for (const node of nodeNames()) {
-    const mode = await must(on(node, 'ip', 'netns', 'exec', 'mesh-lb', 'sysctl', '-n', 'net.ipv4.vs.conn_reuse_mode'));
-    assert.equal(mode.trim(), '1');
-  }
-});
+    for (const node of nodeNames()) {
+      const mode = await must(
+        on(node, 'ip', 'netns', 'exec', 'mesh-lb', 'sysctl', '-n', 'net.ipv4.vs.conn_reuse_mode'),
+      );
+      assert.equal(mode.trim(), '1');
+    }
+  });
 
-test('a kernel without the scheduler: the declared fallback balances, and the port says so', async (context) => {
-  const block = '/etc/modprobe.d/mesh-test.conf';
-  const outOfUse = ['lsmod | grep -q ip_vs_nq && rmmod ip_vs_nq', `echo "install ip_vs_nq /bin/false" > ${block}`];
-  const probing =
-    'ip netns add nonq; ip netns exec nonq ipvsadm -A -f 1 -s nq; there=$?; ip netns del nonq; exit $there';
-  const conditions = async () => {
-    const [row] = (await rows('port', 'ls')).filter(({ published }) => published === PORT['nq']);
-    return row?.['degraded'] as { node: string; kind: string; message: string }[];
-  };
-  const restart = async (node: string) => {
-    await must(run('node-stop', [node]));
-    await must(run('node-start', [node]));
-  };
-  const scheduled = async (node: string, scheduler: string) =>
-    (await listed(node, PORT['nq']!))[0] === `FWM ${0x10000 + PORT['nq']!} ${scheduler}`;
-  // Nothing may use the module while it goes.
-  await applyService('bal', { mode: 'global' }, [port(PORT['nq']!)]);
-  await until('nobody uses nq', 20_000, async () =>
-    /^ip_vs_nq \d+ 0/m.test(await must(run('lsmod', []).then(squeezed))),
-  );
-  await must(run('sh', ['-c', outOfUse.join(' && ')]));
-  try {
-    if ((await run('sh', ['-c', probing])).status === 0) {
-      context.skip('this kernel loads its modules from elsewhere');
-      return;
+  test('a kernel without the scheduler: the declared fallback balances, and the port says so', async (context) => {
+    const block = '/etc/modprobe.d/mesh-test.conf';
+    const outOfUse = ['lsmod | grep -q ip_vs_nq && rmmod ip_vs_nq', `echo "install ip_vs_nq /bin/false" > ${block}`];
+    const probing =
+      'ip netns add nonq; ip netns exec nonq ipvsadm -A -f 1 -s nq; there=$?; ip netns del nonq; exit $there';
+    const conditions = async () => {
+      const [row] = (await rows('port', 'ls')).filter(({ published }) => published === PORT['nq']);
+      return row?.['degraded'] as { node: string; kind: string; message: string }[];
+    };
+    const restart = async (node: string) => {
+      await must(run('node-stop', [node]));
+      await must(run('node-start', [node]));
+    };
+    const scheduled = async (node: string, scheduler: string) =>
+      (await listed(node, PORT['nq']!))[0] === `FWM ${0x10000 + PORT['nq']!} ${scheduler}`;
+    // Nothing may use the module while it goes.
+    await applyService('bal', { mode: 'global' }, [port(PORT['nq']!)]);
+    await until('nobody uses nq', 20_000, async () =>
+      /^ip_vs_nq \d+ 0/m.test(await must(run('lsmod', []).then(squeezed))),
+    );
+    await must(run('sh', ['-c', outOfUse.join(' && ')]));
+    try {
+      if ((await run('sh', ['-c', probing])).status === 0) {
+        context.skip('this kernel loads its modules from elsewhere');
+        return;
+      }
+      await restart('node3');
+      await applyNq();
+      await until('the fallback on node3', 30_000, () => scheduled('node3', 'wlc'));
+      parseAnswer(await outside.http(urlOf(addressOf('node3'), PORT['nq']!)));
+      const told = await until('node3 tells', 30_000, async () => {
+        const list = await conditions();
+        return list.some(({ node }) => node === 'node3') && list;
+      });
+      const [about] = told.filter(({ node }) => node === 'node3');
+      assert.equal(about?.kind, 'fallback');
+      assert.match(about?.message ?? '', /no scheduler nq, wlc balances here/);
+    } finally {
+      await run('rm', ['-f', block]);
     }
     await restart('node3');
-    await applyNq();
-    await until('the fallback on node3', 30_000, () => scheduled('node3', 'wlc'));
-    parseAnswer(await outside.http(urlOf(addressOf('node3'), PORT['nq']!)));
-    const told = await until('node3 tells', 30_000, async () => {
-      const list = await conditions();
-      return list.some(({ node }) => node === 'node3') && list;
-    });
-    const [about] = told.filter(({ node }) => node === 'node3');
-    assert.equal(about?.kind, 'fallback');
-    assert.match(about?.message ?? '', /no scheduler nq, wlc balances here/);
-  } finally {
-    await run('rm', ['-f', block]);
+    await until('nq again', 30_000, () => scheduled('node3', 'nq'));
+    await until('all as declared', 30_000, async () => (await conditions()).length === 0);
+  });
+
+  const squeezed = <T extends { stdout: string }>(outcome: T): T => ({
+    ...outcome,
+    stdout: outcome.stdout.replace(/ +/g, ' '),
+  });
+
+  async function applyNq(): Promise<void> {
+    await applyService('bal', { mode: 'global' }, [port(PORT['nq']!, { scheduler: 'nq', fallback: 'wlc' })]);
   }
-  await restart('node3');
-  await until('nq again', 30_000, () => scheduled('node3', 'nq'));
-  await until('all as declared', 30_000, async () => (await conditions()).length === 0);
-});
 
-const squeezed = <T extends { stdout: string }>(outcome: T): T => ({
-  ...outcome,
-  stdout: outcome.stdout.replace(/ +/g, ' '),
-});
-
-async function applyNq(): Promise<void> {
-  await applyService('bal', { mode: 'global' }, [port(PORT['nq']!, { scheduler: 'nq', fallback: 'wlc' })]);
-}
-
-test('sh and mh: a client has the same task through every node, whatever the nodes have been through', async () => {
-  const scale = (replicas: number) =>
-    applyService('hash', { replicas }, [
-      port(MOVED.hashed, { scheduler: 'sh' }),
-      port(MOVED.consistent, { scheduler: 'mh' }),
-    ]);
-  const check = async () => [await sameEverywhere(MOVED.hashed), await sameEverywhere(MOVED.consistent)];
-  await scale(5);
-  const [byHash, byMaglev] = await check();
-  assert.ok(new Set(byHash!.split(' ')).size > 1);
-  assert.ok(new Set(byMaglev!.split(' ')).size > 1);
-  await scale(3);
-  await check();
-  // Lists of real servers that grew one by one, on one node, meet one that is made at once, on another.
-  await must(run('node-stop', ['node2']));
-  await must(on('node2', 'ip', 'netns', 'exec', 'mesh-lb', 'ipvsadm', '-C'));
-  await must(run('node-start', ['node2']));
-  await scale(6);
-  await until('node2 has all again', 30_000, async () => (await listed('node2', MOVED.consistent)).length === 7);
-  const grown = await check();
-  const order = async (node: string, published: number) =>
-    (await listed(node, published)).slice(1).map((line) => line.split(' ')[1]!);
-  for (const published of [MOVED.hashed, MOVED.consistent]) {
-    const wanted = await order('node1', published);
-    assert.equal(wanted.length, 6);
-    for (const node of nodeNames()) assert.deepEqual(await order(node, published), wanted);
-    // The oldest real server taken away by hand comes back at its place, the others behind it; their connections go on.
-    await outside.hold('kept', addressOf('node3'), published);
-    const task = await outside.ask('kept');
-    // Forward, weight, open connections: its real server is the only one with one.
-    const busy = (await listed('node3', published)).find((line) => /^-> \S+ Masq 1 [1-9]/.test(line))?.split(' ')[1];
-    const victim = wanted.at(-1) === busy ? wanted.at(-2) : wanted.at(-1);
-    await ipvs('node3', `-d -f ${0x10000 + published} -r ${victim}`);
-    await until('the order is right again', 15_000, async () => `${await order('node3', published)}` === `${wanted}`);
-    assert.equal(/^(\S+ \S+) on/m.exec(await outside.ask('kept'))?.[1], /^(\S+ \S+) on/m.exec(task)?.[1]);
-    await outside.release('kept');
-    // Made anew in another order: the same.
-    await ipvs('node3', `-d -f ${0x10000 + published} -r ${wanted.at(-2)}`);
-    await ipvs('node3', `-a -f ${0x10000 + published} -r ${wanted.at(-2)} -m -w 1`);
-    await until('the order is right again', 15_000, async () => `${await order('node3', published)}` === `${wanted}`);
-  }
-  assert.deepEqual(await check(), grown);
-});
-
-test('mh: nobody is refused while tasks drain', async () => {
-  const load = urlOf(addressOf('node1'), MOVED.consistent);
-  await outside.startLoad('drain', [load], { parallel: 8, timeout: 30_000, pause: 50 });
-  await applyService('hash', { replicas: 2 }, [port(MOVED.consistent, { scheduler: 'mh' })]);
-  const figures = await outside.stopLoad('drain');
-  assert.deepEqual(figures.errors, {});
-  assert.ok(figures.answered > 0);
-});
-
-test('policies: local tasks first, or nobody else; a change cuts no open connection', async () => {
-  const policy = async (name: string) => {
-    await applyService('pol', { replicas: 2, placement: { constraints: ['node.hostname != node1'] } }, [
-      port(MOVED.policy, { policy: name }),
-    ]);
-    await until(`${name} everywhere`, 15_000, async () => {
-      const weights = async (node: string) =>
-        (await listed(node, MOVED.policy))
-          .slice(1)
-          .map((line) => Number(line.split(' ')[3]))
-          .sort()
-          .join();
-      const seen = await Promise.all(nodeNames().map(weights));
-      const wanted = {
-        cluster: ['1,1', '1,1', '1,1'],
-        'prefer-local': ['1,1', '0,1', '0,1'],
-        local: ['0,0', '0,1', '0,1'],
-      };
-      return `${seen}` === `${wanted[name as keyof typeof wanted]}`;
-    });
-  };
-  const seenBy = async (node: string) => {
-    const seen = new Set<string>();
-    for (let call = 0; call < 8; call += 1) {
-      seen.add(parseAnswer(await outside.http(urlOf(addressOf(node), MOVED.policy))).node);
+  test('sh and mh: a client has the same task through every node, whatever the nodes have been through', async () => {
+    const scale = (replicas: number) =>
+      applyService('hash', { replicas }, [
+        port(MOVED.hashed, { scheduler: 'sh' }),
+        port(MOVED.consistent, { scheduler: 'mh' }),
+      ]);
+    const check = async () => [await sameEverywhere(MOVED.hashed), await sameEverywhere(MOVED.consistent)];
+    await scale(5);
+    const [byHash, byMaglev] = await check();
+    assert.ok(new Set(byHash!.split(' ')).size > 1);
+    assert.ok(new Set(byMaglev!.split(' ')).size > 1);
+    await scale(3);
+    await check();
+    // Lists of real servers that grew one by one, on one node, meet one that is made at once, on another.
+    await must(run('node-stop', ['node2']));
+    await must(on('node2', 'ip', 'netns', 'exec', 'mesh-lb', 'ipvsadm', '-C'));
+    await must(run('node-start', ['node2']));
+    await scale(6);
+    await until('node2 has all again', 30_000, async () => (await listed('node2', MOVED.consistent)).length === 7);
+    const grown = await check();
+    const order = async (node: string, published: number) =>
+      (await listed(node, published)).slice(1).map((line) => line.split(' ')[1]!);
+    for (const published of [MOVED.hashed, MOVED.consistent]) {
+      const wanted = await order('node1', published);
+      assert.equal(wanted.length, 6);
+      for (const node of nodeNames()) assert.deepEqual(await order(node, published), wanted);
+      // The oldest real server taken away by hand comes back at its place, the others behind it; their connections go on.
+      await outside.hold('kept', addressOf('node3'), published);
+      const task = await outside.ask('kept');
+      // Forward, weight, open connections: its real server is the only one with one.
+      const busy = (await listed('node3', published)).find((line) => /^-> \S+ Masq 1 [1-9]/.test(line))?.split(' ')[1];
+      const victim = wanted.at(-1) === busy ? wanted.at(-2) : wanted.at(-1);
+      await ipvs('node3', `-d -f ${0x10000 + published} -r ${victim}`);
+      await until('the order is right again', 15_000, async () => `${await order('node3', published)}` === `${wanted}`);
+      assert.equal(/^(\S+ \S+) on/m.exec(await outside.ask('kept'))?.[1], /^(\S+ \S+) on/m.exec(task)?.[1]);
+      await outside.release('kept');
+      // Made anew in another order: the same.
+      await ipvs('node3', `-d -f ${0x10000 + published} -r ${wanted.at(-2)}`);
+      await ipvs('node3', `-a -f ${0x10000 + published} -r ${wanted.at(-2)} -m -w 1`);
+      await until('the order is right again', 15_000, async () => `${await order('node3', published)}` === `${wanted}`);
     }
-    return [...seen].sort();
-  };
-  await policy('cluster');
-  const tasks = (await runningTasks('pol')).map(({ node }) => node).sort();
-  assert.deepEqual(tasks, ['node2', 'node3']);
-  const held = ['node1', 'node1', 'node2', 'node2', 'node3', 'node3'].map((node, index) => ({
-    node,
-    name: `pol${index}`,
-  }));
-  for (const { node, name } of held) await outside.hold(name, addressOf(node), MOVED.policy);
-  const askAll = () =>
-    Promise.all(
-      held.map(async ({ node, name }) => {
-        const answer = await outside.ask(name).catch((error: Error) => error.message);
-        return `${node} → ${/ on (\S+) /.exec(answer)?.[1] ?? answer}`;
-      }),
-    );
-  const before = await askAll();
-  assert.deepEqual(await seenBy('node2'), ['node2', 'node3']);
-  await policy('prefer-local');
-  assert.deepEqual(await seenBy('node1'), ['node2', 'node3']);
-  assert.deepEqual(await seenBy('node2'), ['node2']);
-  assert.deepEqual(await askAll(), before);
-  await policy('local');
-  assert.deepEqual(await seenBy('node3'), ['node3']);
-  await assert.rejects(outside.http(urlOf(addressOf('node1'), MOVED.policy), { timeout: 5_000 }), /ECONNREFUSED/);
-  assert.deepEqual(await askAll(), before);
-  await policy('cluster');
-  assert.deepEqual(await seenBy('node1'), ['node2', 'node3']);
-  assert.deepEqual(await askAll(), before);
-  for (const { name } of held) await outside.release(name);
-});
+    assert.deepEqual(await check(), grown);
+  });
 
-test('the declared idle time governs: the longest of a protocol, and the default where nothing is declared', async () => {
-  const timeouts = async () => (await ipvs('node1', '-Ln --timeout')).trim();
-  const isSet = (text: string) => until(text, 15_000, async () => (await timeouts()).endsWith(`: ${text}`));
-  for (const name of ['bal', 'hash', 'pol']) await must(meshctl('service', 'rm', name));
-  const calm = (...ports: unknown[]) => applyService('calm', { replicas: 1 }, ports);
-  await calm(port(9300, { idle_timeout: '3s' }));
-  await isSet('3 120 120');
-  const silent = async (name: string) => {
-    await outside.hold(name, addressOf('node1'), 9300);
-    parseAnswer(
-      (await outside.ask(name))
-        .split('\r\n\r\n')[1]!
-        .split('\n')
-        .find((line) => line.includes(' on '))!,
-    );
-    await sleep(8_000);
-    return outside.ask(name);
-  };
-  await assert.rejects(silent('short'), /ECONNRESET|closed/);
-  await calm(port(9300, { idle_timeout: '3s' }), port(9301, { idle_timeout: '2m' }));
-  await isSet('120 120 120');
-  assert.match(await silent('long'), / on node\d sees /);
-  await outside.release('long');
-  await calm(port(9300));
-  await isSet('10800 120 120');
-  await calm(port(9300), port(9302, { idle_timeout: '10m' }, 'udp'));
-  await isSet('10800 120 600');
-  await until('the router keeps UDP as long', 15_000, async () => {
-    const exec = ['ip', 'netns', 'exec', 'mesh-net-ingress', 'sysctl', '-n'];
-    const names = ['net.netfilter.nf_conntrack_udp_timeout', 'net.netfilter.nf_conntrack_udp_timeout_stream'];
-    return (await must(on('node1', ...exec, ...names))).trim() === '600\n600';
+  test('mh: nobody is refused while tasks drain', async () => {
+    const load = urlOf(addressOf('node1'), MOVED.consistent);
+    await outside.startLoad('drain', [load], { parallel: 8, timeout: 30_000, pause: 50 });
+    await applyService('hash', { replicas: 2 }, [port(MOVED.consistent, { scheduler: 'mh' })]);
+    const figures = await outside.stopLoad('drain');
+    assert.deepEqual(figures.errors, {});
+    assert.ok(figures.answered > 0);
+  });
+
+  test('policies: local tasks first, or nobody else; a change cuts no open connection', async () => {
+    const policy = async (name: string) => {
+      await applyService('pol', { replicas: 2, placement: { constraints: ['node.hostname != node1'] } }, [
+        port(MOVED.policy, { policy: name }),
+      ]);
+      await until(`${name} everywhere`, 15_000, async () => {
+        const weights = async (node: string) =>
+          (await listed(node, MOVED.policy))
+            .slice(1)
+            .map((line) => Number(line.split(' ')[3]))
+            .sort()
+            .join();
+        const seen = await Promise.all(nodeNames().map(weights));
+        const wanted = {
+          cluster: ['1,1', '1,1', '1,1'],
+          'prefer-local': ['1,1', '0,1', '0,1'],
+          local: ['0,0', '0,1', '0,1'],
+        };
+        return `${seen}` === `${wanted[name as keyof typeof wanted]}`;
+      });
+    };
+    const seenBy = async (node: string) => {
+      const seen = new Set<string>();
+      for (let call = 0; call < 8; call += 1) {
+        seen.add(parseAnswer(await outside.http(urlOf(addressOf(node), MOVED.policy))).node);
+      }
+      return [...seen].sort();
+    };
+    await policy('cluster');
+    const tasks = (await runningTasks('pol')).map(({ node }) => node).sort();
+    assert.deepEqual(tasks, ['node2', 'node3']);
+    const held = ['node1', 'node1', 'node2', 'node2', 'node3', 'node3'].map((node, index) => ({
+      node,
+      name: `pol${index}`,
+    }));
+    for (const { node, name } of held) await outside.hold(name, addressOf(node), MOVED.policy);
+    const askAll = () =>
+      Promise.all(
+        held.map(async ({ node, name }) => {
+          const answer = await outside.ask(name).catch((error: Error) => error.message);
+          return `${node} → ${/ on (\S+) /.exec(answer)?.[1] ?? answer}`;
+        }),
+      );
+    const before = await askAll();
+    assert.deepEqual(await seenBy('node2'), ['node2', 'node3']);
+    await policy('prefer-local');
+    assert.deepEqual(await seenBy('node1'), ['node2', 'node3']);
+    assert.deepEqual(await seenBy('node2'), ['node2']);
+    assert.deepEqual(await askAll(), before);
+    await policy('local');
+    assert.deepEqual(await seenBy('node3'), ['node3']);
+    await assert.rejects(outside.http(urlOf(addressOf('node1'), MOVED.policy), { timeout: 5_000 }), /ECONNREFUSED/);
+    assert.deepEqual(await askAll(), before);
+    await policy('cluster');
+    assert.deepEqual(await seenBy('node1'), ['node2', 'node3']);
+    assert.deepEqual(await askAll(), before);
+    for (const { name } of held) await outside.release(name);
+  });
+
+  test('the declared idle time governs: the longest of a protocol, and the default where nothing is declared', async () => {
+    const timeouts = async () => (await ipvs('node1', '-Ln --timeout')).trim();
+    const isSet = (text: string) => until(text, 15_000, async () => (await timeouts()).endsWith(`: ${text}`));
+    for (const name of ['bal', 'hash', 'pol']) await must(meshctl('service', 'rm', name));
+    const calm = (...ports: unknown[]) => applyService('calm', { replicas: 1 }, ports);
+    await calm(port(9300, { idle_timeout: '3s' }));
+    await isSet('3 120 120');
+    const silent = async (name: string) => {
+      await outside.hold(name, addressOf('node1'), 9300);
+      parseAnswer(
+        (await outside.ask(name))
+          .split('\r\n\r\n')[1]!
+          .split('\n')
+          .find((line) => line.includes(' on '))!,
+      );
+      await sleep(8_000);
+      return outside.ask(name);
+    };
+    await assert.rejects(silent('short'), /ECONNRESET|closed/);
+    await calm(port(9300, { idle_timeout: '3s' }), port(9301, { idle_timeout: '2m' }));
+    await isSet('120 120 120');
+    assert.match(await silent('long'), / on node\d sees /);
+    await outside.release('long');
+    await calm(port(9300));
+    await isSet('10800 120 120');
+    await calm(port(9300), port(9302, { idle_timeout: '10m' }, 'udp'));
+    await isSet('10800 120 600');
+    await until('the router keeps UDP as long', 15_000, async () => {
+      const exec = ['ip', 'netns', 'exec', 'mesh-net-ingress', 'sysctl', '-n'];
+      const names = ['net.netfilter.nf_conntrack_udp_timeout', 'net.netfilter.nf_conntrack_udp_timeout_stream'];
+      return (await must(on('node1', ...exec, ...names))).trim() === '600\n600';
+    });
   });
 });
