@@ -47,10 +47,10 @@ export function testBalancing(): void {
     const patient = { persistence: { ...persistence, timeout: 60_000 }, scheduler: 'sh', idleTimeout: 900_000 };
     assert.deepEqual(verbs(await costOf(withPort(patient))).map(settingOf), [
       '--set',
-      '-E',
-      '-E',
       UDP_CLOCK,
       `${UDP_CLOCK}_stream`,
+      '-E',
+      '-E',
     ]);
     assert.match(lb('ipvsadm -Ln'), /^TCP 10\.252\.1\.2:8080 sh \(sh-fallback\) persistent 60 mask 255\.255\.255\.0$/m);
     assert.match(lb('ipvsadm -Ln --timeout'), /: 900 120 900\s*$/);
