@@ -19,6 +19,8 @@ export interface LinkView {
   linksOf(netns: string): Promise<readonly Link[]>;
   /** Veth pairs that belong to this netns and its vxlan devices. */
   devicesOf(netns: string): Promise<(VethPair | Vxlan)[]>;
+  /** Links of kinds we never make, under names that are ours; as a vxlan of nothing they differ from anything wanted. */
+  strangersOf(netns: string, names: ReadonlySet<string>): Promise<Vxlan[]>;
   netnsOf(netns: string): Promise<Netns>;
 }
 
@@ -92,6 +94,12 @@ export function viewLinks(transport: Transport, namespaces: Namespaces): LinkVie
         if (device) devices.push(device);
       }
       return devices;
+    },
+    async strangersOf(netns, names) {
+      const links = (await linksOf(netns)).filter(
+        ({ kind, name }) => kind !== 'veth' && kind !== 'vxlan' && names.has(name),
+      );
+      return Promise.all(links.map((link) => vxlanOf(netns, link)));
     },
     async netnsOf(netns) {
       const loopback = (await linksOf(netns)).find(({ index }) => index === 1);

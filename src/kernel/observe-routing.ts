@@ -1,11 +1,12 @@
-import type {
-  AddressObject,
-  FdbEntry,
-  KernelObject,
-  Neighbour,
-  ObjectKind,
-  Route,
-  Rule,
+import {
+  type AddressObject,
+  type FdbEntry,
+  type KernelObject,
+  keyOf,
+  type Neighbour,
+  type ObjectKind,
+  type Route,
+  type Rule,
 } from '../model/kernel-state.ts';
 import { HOST_NETNS, ROUTE_PROTOCOL, RULE_PRIORITY, TASK_GATEWAY } from '../model/names.ts';
 import { type AddressEntry, decodeAddress, dumpAddresses } from '../netlink/address.ts';
@@ -22,9 +23,12 @@ import {
 import { decodeRoute, dumpRoutes, type RouteEntry } from '../netlink/route.ts';
 import { decodeRule, dumpRules, type RuleEntry } from '../netlink/rule.ts';
 import { refusedWith } from './exchange.ts';
+import { NO_DEVICE, severalRoutes } from './odd-routes.ts';
 import { NETLINK_ROUTE, type Transport } from './transport.ts';
 import { each } from './wire.ts';
 
+/** Metric of an IPv6 route when nobody says (include/net/ip6_fib.h). */
+const IP6_RT_PRIO_USER = 1024;
 const ANY_MAC = '00:00:00:00:00:00';
 
 /** Name of a link by its ifindex; undefined for links that are not ours. */
@@ -74,9 +78,8 @@ export async function observeRouting(
   if (wants('route')) {
     for (const family of ['inet', 'inet6'] as const) {
       const entries = each(await dump(dumpRoutes({ family, protocol: ROUTE_PROTOCOL })), decodeRoute);
-      objects.push(
-        ...entries.filter((entry) => entry.family === family).map((entry) => routeObject(netns, entry, nameOf)),
-      );
+      const here = entries.filter((entry) => entry.family === family).map((entry) => routeObject(netns, entry, nameOf));
+      objects.push(...together(here));
     }
   }
   if (wants('rule') && !host) {
@@ -102,25 +105,45 @@ export function neighbourObject(netns: string, entry: NeighbourEntry, nameOf: Na
   return { kind: 'neighbour', netns, dev, address: entry.address, mac: entry.mac };
 }
 
+/** Routes to one destination that differ in their metric, as one that differs from anything wanted. */
+function together(routes: readonly (Route | undefined)[]): Route[] {
+  const byKey = new Map<string, Route[]>();
+  for (const route of routes) {
+    if (route === undefined) continue;
+    const key = keyOf(route);
+    const twins = byKey.get(key);
+    if (twins === undefined) byKey.set(key, [route]);
+    else twins.push(route);
+  }
+  return [...byKey.values()].map((some) =>
+    some.length === 1 ? some[0]! : { ...some[0]!, dev: severalRoutes(some.length) },
+  );
+}
+
 /** Undefined for learned entries, the flooding entry (all zeroes) and those without a remote VTEP. */
 export function fdbObject(netns: string, entry: FdbRecord, nameOf: NameOf): FdbEntry | undefined {
   const dev = nameOf(entry.index);
   if (dev === undefined || !entry.permanent || entry.dst === undefined || entry.mac === ANY_MAC) return undefined;
-  return { kind: 'fdb', netns, dev, mac: entry.mac, dst: entry.dst };
+  const { mac, dst, port, vni } = entry;
+  // To another port or VNI than the device's is none of ours: so it differs from anything wanted.
+  const aside = `${port === undefined ? '' : ` port ${port}`}${vni === undefined ? '' : ` vni ${vni}`}`;
+  return { kind: 'fdb', netns, dev, mac, dst: `${dst}${aside}` };
 }
 
 /** Undefined for routes of other protocols and for clones of the IPv6 routing cache. */
 export function routeObject(netns: string, entry: RouteEntry, nameOf: NameOf): Route | undefined {
   if (entry.protocol !== ROUTE_PROTOCOL || entry.cloned) return undefined;
-  const { destination, table, type, scope, onlink, via, source, index } = entry;
+  const { destination, table, type, scope, onlink, via, source, index, priority, nextHops } = entry;
+  const usual = entry.family === 'inet' ? undefined : IP6_RT_PRIO_USER;
+  const odd = (type !== 'local' && type !== 'unicast') || priority !== usual || nextHops > 1;
   return {
     kind: 'route',
     netns,
-    // Other types are never ours by intention; as unicast without a device they differ from anything wanted.
     type: type === 'local' ? 'local' : 'unicast',
     destination,
     table,
-    dev: index === undefined ? 'none' : (nameOf(index) ?? `if${index}`),
+    // Other types, metrics and several ways are never ours: without a device they differ from anything wanted.
+    dev: index === undefined || odd ? NO_DEVICE : (nameOf(index) ?? `if${index}`),
     ...(via === undefined ? {} : { via }),
     onlink,
     scope: scope === 'link' || scope === 'host' ? scope : 'global',

@@ -70,11 +70,23 @@ async function lookAtLinks(
   if (wants('netns') && isOurNetns(netns)) objects.push(await view.netnsOf(netns));
   if (wants('veth') || wants('vxlan')) {
     objects.push(...(await view.devicesOf(netns)).filter(({ kind }) => wants(kind)));
+    objects.push(...(await view.strangersOf(netns, takenNames(eyes.wanted(), netns))));
   }
   if (ON_LINKS.some(wants)) {
     objects.push(...(await observeRouting(eyes.transport, netns, await view.linksOf(netns), wants)));
   }
   return objects;
+}
+
+/** Names that links of ours have in a netns. */
+function takenNames(wanted: ReadonlyMap<string, KernelObject>, netns: string): Set<string> {
+  const names = new Set<string>();
+  for (const object of wanted.values()) {
+    if (object.kind !== 'veth' && object.kind !== 'vxlan') continue;
+    if (object.netns === netns) names.add(object.name);
+    if (object.kind === 'veth' && object.peer.netns === netns) names.add(object.peer.name);
+  }
+  return names;
 }
 
 function lookAtSysctls(eyes: Eyes, netns: string, wanted: readonly KernelObject[]): KernelObject[] {

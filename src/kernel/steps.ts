@@ -21,6 +21,7 @@ import { deleteRoute, newRoute } from '../netlink/route.ts';
 import { deleteRule, newRule } from '../netlink/rule.ts';
 import type { FirewallOp } from './firewall-text.ts';
 import { ipvsKey } from './ipvs.ts';
+import { oddRoutes } from './odd-routes.ts';
 import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE } from './transport.ts';
 
 /** What a request needs to know of the kernel when it is written. */
@@ -83,10 +84,11 @@ export function stepsOf(op: Op): Step[] {
         return [routingStep('delete', before), routingStep('create', object)];
       }
       return [routingStep(op.verb, object)];
+    case 'route':
+      return routeSteps(op.verb, object, before.kind === 'route' ? before : object);
     case 'address':
     case 'neighbour':
     case 'fdb':
-    case 'route':
       return [routingStep(op.verb, object)];
     case 'ipset':
     case 'set-member':
@@ -161,6 +163,16 @@ function vxlanStep(verb: Verb, vxlan: Vxlan): NetlinkStep {
     [],
     moves,
   );
+}
+
+/** Somebody else's routes in the place of ours go by what they have in common with it, one by one. */
+function routeSteps(verb: Verb, object: Of<'route'>, before: Of<'route'>): Step[] {
+  const count = verb === 'create' ? 0 : oddRoutes(before.dev);
+  if (count === 0) return [routingStep(verb, object)];
+  const { netns, destination, table } = before;
+  const away = route(netns, () => deleteRoute({ destination, table, protocol: ROUTE_PROTOCOL }));
+  const gone: Step[] = Array.from({ length: count }, () => away);
+  return verb === 'delete' ? gone : [...gone, routingStep('create', object)];
 }
 
 /** Addresses, neighbours, FDB entries, routes and rules: `change` replaces what has the same key. */

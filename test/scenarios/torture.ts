@@ -1,8 +1,8 @@
 // Damage by chance, seeded, to every kind of object, while traffic flows: each round ends as if nothing had been.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { torture } from '../torture/rounds.ts';
-import { applyWeb } from './shared.ts';
+import { applyWeb, closeProbes } from './shared.ts';
 
 const seed = Number(process.env['TEST_SEED'] ?? 1);
 const rounds = Number(process.env['TEST_ROUNDS'] ?? 12);
@@ -14,3 +14,5 @@ test(`torture: ${rounds} rounds of seed ${seed}`, async () => {
   console.log(`# torture: median round ${at(0.5).ms} ms, slowest ${at(1).ms} ms: ${at(1).what}`);
   assert.ok(answered > 0);
 });
+
+after(closeProbes);

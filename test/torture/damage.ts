@@ -47,7 +47,6 @@ export function damagesOf(object: KernelObject, random: Random): string[] {
       return [
         `${bridge(netns)} fdb del ${mac} dev ${dev}`,
         `${bridge(netns)} fdb replace ${mac} dev ${dev} dst ${alien}`,
-        `${bridge(netns)} fdb append ${mac} dev ${dev} dst ${alien}`,
         `${bridge(netns)} fdb add ${ALIEN_MAC} dev ${dev} dst ${alien}`,
         `${bridge(netns)} fdb del ${mac} dev ${dev}; ${bridge(netns)} fdb add ${mac} dev ${dev} dst ${dst} port 4999`,
       ];
