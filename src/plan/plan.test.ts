@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { diff } from '../diff/diff.ts';
+import type { Endpoint } from '../model/assignment.ts';
 import { applyAssignmentDelta, assignmentDelta } from '../model/assignment-delta.ts';
 import { addressAt } from '../model/block.ts';
 import { type KernelObject, stateOf } from '../model/kernel-state.ts';
@@ -98,6 +99,16 @@ describe('plan', () => {
     expect(kinds(objects.values(), 'virtual-service')).toHaveLength(2);
     expect(kinds(objects.values(), 'real-server')).toHaveLength(0);
     expect(kinds(objects.values(), 'set-member')).toHaveLength(2);
+  });
+
+  it('leaves an SCTP port without tasks unmarked, for the lb to refuse', () => {
+    const members = (endpoints: Endpoint[]) =>
+      kinds(
+        plan({ ...emptyAssignment(1, ['inet', 'inet6']), ports: [port('sctp', 53, endpoints)] }, FACTS).values(),
+        'set-member',
+      ).map(({ netns }) => netns);
+    expect(members([])).toEqual(['host']);
+    expect(members([endpoint(2, 1, 'inet', 53)]).sort()).toEqual(['host', 'mesh-lb']);
   });
 
   it('drains TCP by weight 0 and lets UDP go at once; host mode goes the same way', () => {
