@@ -64,6 +64,15 @@ describe('a healthy mesh', () => {
     expect(paths.map(({ taskId }) => taskId).sort()).toEqual(TASKS.map(({ id }) => id));
   });
 
+  test('a port with affinity, whose service is found by the address of the lb', () => {
+    const nodes = cluster(({ ports }) => {
+      ports[0]!.persistence = { timeout: 60_000, prefix: { inet: 32, inet6: 128 } };
+    });
+    const { outcome, hops } = ask(nodes);
+    expect(outcome).toBe('answered');
+    expect(hops.map(({ object }) => object).join('\n')).toMatch(/ipvsadm -A -t 10\.252\.\d\.2:8080 -s rr -p 60/);
+  });
+
   test('names what the packet meets, node by node', () => {
     const { hops, paths } = ask(cluster());
     const lines = [...hops, ...paths[0]!.hops].map(({ node, netns, object, effect }) =>
