@@ -24,7 +24,7 @@ const stored = () => cluster.store.list<Task>('tasks');
 describe('a manager that starts in the middle', () => {
   test('of a drain goes on with it: the same deadline, and open connections are waited for', async () => {
     const one = await cluster.agent('node1');
-    await cluster.apply(spec('web', { ports: [tcp(80)], stopGracePeriod: 60_000 }));
+    await cluster.apply(spec('web', { ports: [tcp(80)], stopGracePeriod: 30_000 }));
     await cluster.until(() => weights(one, 80).length === 1);
     const [task] = await cluster.tasks('web');
     one.connections.set(task!.id, 1);
@@ -36,6 +36,7 @@ describe('a manager that starts in the middle', () => {
     expect(weights(again, 80)).toEqual([0]);
     await cluster.pass(20_000);
     expect(stored()).toMatchObject([{ desired: 'drain', drainDeadline, drainRevision }]);
+    await cluster.pass(8_000);
     await cluster.until(() => stored().every(({ desired }) => desired === 'shutdown'));
     expect(cluster.clock.now()).toBeGreaterThanOrEqual(drainDeadline!);
   });
@@ -61,6 +62,47 @@ describe('a manager that starts in the middle', () => {
     await cluster.until(() => again.assignment!.ports.length === 0);
     await cluster.until(() => cluster.store.list<Service>('services').every(({ leaving }) => leaving === undefined));
   });
+});
+
+describe('service update --force', () => {
+  const force = () =>
+    cluster.control.updateService({
+      service: 'web',
+      force: true,
+      publishAdd: [],
+      publishRemove: [],
+      replicas: undefined,
+    });
+
+  test.each([
+    ['start-first', 3],
+    ['stop-first', 2],
+  ] as const)(
+    '%s: every task is replaced, and no node ever sees fewer than %i to send clients to',
+    async (order, least) => {
+      const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
+      const update = { parallelism: 1, delay: 1_000, order };
+      await cluster.apply(spec('web', { replicas: 3, ports: [tcp(80)], update }));
+      const open = (agent: typeof one) => weights(agent, 80).filter((weight) => weight > 0).length;
+      await cluster.until(() => open(one) === 3 && open(two) === 3);
+      const before = (await running('web')).map(({ id }) => id);
+      const begun = cluster.clock.now();
+      expect((await force()).services).toMatchObject([{ action: 'updated' }]);
+      let fewest = 3;
+      await cluster.until(async () => {
+        fewest = Math.min(fewest, open(one), open(two));
+        const now = await cluster.tasks('web');
+        return now.length === 3 && now.every(({ id, status }) => !before.includes(id) && status?.state === 'running');
+      });
+      expect(fewest).toBe(least);
+      // Two delays lie between three tasks.
+      expect(cluster.clock.now() - begun).toBeGreaterThanOrEqual(2_000);
+      // A manifest that says nothing of it is no reason to do it all again.
+      expect((await cluster.apply(spec('web', { replicas: 3, ports: [tcp(80)], update }))).services).toMatchObject([
+        { action: 'unchanged' },
+      ]);
+    },
+  );
 });
 
 describe('a port that a living service gives up', () => {
@@ -157,6 +199,7 @@ describe('nodes and weights', () => {
     const away = first === one.nodeId ? one : two;
     // A node that is away for longer than its task is left in the balancers, and comes back with it.
     away.close();
+    await cluster.pass(31_000);
     const seen = away === one ? two : one;
     await cluster.until(() => endpoints(seen.assignment, 80).length === 1);
     const address = away === one ? '192.0.2.1' : '192.0.2.2';
