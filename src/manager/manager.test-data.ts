@@ -7,7 +7,7 @@ import { MeshError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import type { Assignment } from '../model/assignment.ts';
 import { applyAssignmentDelta } from '../model/assignment-delta.ts';
-import type { Stored, TaskState } from '../model/cluster.ts';
+import type { Listener, PortCondition, Stored, TaskState } from '../model/cluster.ts';
 import type { ServiceSpec } from '../model/spec.ts';
 import { type ControlConnection, connectControl, connectDispatch } from '../rpc/client.ts';
 import { assignmentFromWire, deltaFromWire } from '../rpc/convert-assignment.ts';
@@ -136,6 +136,8 @@ interface FakeAgent {
   answersProbes: boolean;
   report(taskId: string, state: TaskState, more?: Partial<TaskStatus>): void;
   conditions(...texts: string[]): void;
+  listeners(...listeners: Listener[]): void;
+  portConditions(...conditions: PortCondition[]): void;
   acknowledge(): void;
   close(): void;
 }
@@ -268,6 +270,8 @@ function fakeAgent(
       };
       send({ $case: 'tasks', value: { tasks: [{ taskId, status }] } });
     },
+    listeners: (...listeners) => send({ $case: 'listeners', value: { listeners } }),
+    portConditions: (...conditions) => send({ $case: 'portConditions', value: { conditions } }),
     conditions: (...conditions) => send({ $case: 'conditions', value: { conditions } }),
     acknowledge() {
       const { revision, ports } = agent.assignment!;

@@ -2,6 +2,7 @@
 import { after } from 'node:test';
 import { closeProbes } from './shared.ts';
 import './ingress.ts';
+import './preflight.ts';
 import './refusals.ts';
 import './resilience.ts';
 import './repair.ts';
