@@ -36,7 +36,7 @@ const PROTOCOLS = { udp: IPPROTO_UDP, sctp: IPPROTO_SCTP } as const;
 /** Protocols whose entries outlive what they were made for, as long as somebody sends. */
 export type FlowProtocol = keyof typeof PROTOCOLS;
 
-export interface Tuple {
+interface Tuple {
   source: IpAddress;
   destination: IpAddress;
   sourcePort: number;
