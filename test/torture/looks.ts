@@ -39,9 +39,7 @@ export async function stepsOf(node: string): Promise<string[]> {
   return steps;
 }
 
-export async function conditionsOf(node: string): Promise<string[]> {
-  return (await askLocal(node, (local) => local.info({}))).conditions;
-}
+export const conditionsOf = async (node: string) => (await infoOf(node)).conditions;
 
 /** Answers of all nodes to one question, by the names of the nodes. */
 async function answersTo<T>(kind: string, argument: object | undefined): Promise<Map<string, T>> {
@@ -54,6 +52,9 @@ async function answersTo<T>(kind: string, argument: object | undefined): Promise
     }),
   );
 }
+
+/** What one node tells of its own: version, revision, counters, conditions. */
+export const infoOf = (node: string) => askLocal(node, (local) => local.info({}));
 
 /** Everything of ours in the kernels of all nodes. */
 export async function objectsOfAll(): Promise<Map<string, KernelObject[]>> {

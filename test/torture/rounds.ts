@@ -8,7 +8,7 @@ import { changesOfAll, conditionsOf, objectsOfAll, runningCount, stepsOf } from 
 import { type Random, seeded } from './random.ts';
 
 /** How long a round may take to end well, ms. Generous: the machine is emulated, and busy. */
-const PATIENCE = 60_000;
+const PATIENCE = 120_000;
 const REPLICAS = 3;
 /** Damage that takes what others have in our namespaces along. */
 const TAKES_ALONG = /netns del|umount|ipvsadm -C|link (del|set)|addr (flush|del)|route flush|-F;/;

@@ -1,0 +1,115 @@
+// meshd replaced by another version and back under load, and managers away for long while agents restart.
+import assert from 'node:assert/strict';
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { test } from 'node:test';
+import { infoOf } from '../torture/looks.ts';
+import { addressOf, must, nodeNames, on, parseAnswer, run, sleep, until } from './mesh.ts';
+import { applyWeb, clientProbe } from './shared.ts';
+
+const OTHER = '99.9.9';
+
+/** A copy of the programs that calls itself another version. */
+function anotherVersion(): string {
+  // In the checkout, so that it finds the same packages; the test host forgets what is written there.
+  const copy = resolve('.cache/other-version');
+  cpSync(resolve('dist'), join(copy, 'dist'), { recursive: true });
+  const version = JSON.parse(readFileSync('package.json', 'utf8')).version as string;
+  const chunks = [join(copy, 'dist/meshd.mjs'), ...list(join(copy, 'dist/chunks'))];
+  for (const file of chunks) {
+    const text = readFileSync(file, 'utf8');
+    const changed = text.replaceAll(`"${version}"`, `"${OTHER}"`);
+    if (changed !== text) writeFileSync(file, changed);
+  }
+  // The native parts are found beside the bundle.
+  return `node ${join(copy, 'dist/meshd.mjs')}`;
+}
+
+const list = (directory: string) => readdirSync(directory).map((name) => join(directory, name));
+
+/** Kills the meshd of a node and starts another program in its place. */
+async function swap(node: string, program: string | undefined): Promise<void> {
+  await must(run('node-stop', [node, 'KILL']));
+  await must(
+    program === undefined ? run('node-start', [node]) : run('env', [`MESHD_CMD=${program}`, 'node-start', node]),
+  );
+  await until(`${node} is connected again`, 60_000, async () => Number((await infoOf(node)).assignmentRevision) > 0);
+}
+
+/** The kernel of a node in the words of its own tools; counters and ages left out. */
+async function picture(node: string): Promise<string> {
+  const script = `
+    ip -d -o link show mesh0; ip -n mesh-lb -o addr; ip -n mesh-net-ingress route show table all; ip -n mesh-net-ingress rule
+    bridge -n mesh-net-ingress fdb show dev vxlan0; ip -n mesh-net-ingress neigh show nud permanent
+    ipset save; ip netns exec mesh-lb ipset save; ip netns exec mesh-lb ipvsadm -Sn; ip netns exec mesh-lb ipvsadm -L --timeout
+    for n in '' 'ip netns exec mesh-lb' 'ip netns exec mesh-net-ingress'; do $n iptables-save; done; ls /run/netns`;
+  const text = await must(on(node, 'sh', '-c', script));
+  return text
+    .split('\n')
+    .filter((line) => !line.startsWith('#'))
+    .map((line) => line.replace(/\[\d+:\d+\]/g, ''))
+    .join('\n');
+}
+
+test('upgrade and rollback of every meshd under load: no connection breaks, no kernel operation', async () => {
+  await applyWeb({ replicas: 3 });
+  const program = anotherVersion();
+  const before = new Map<string, string>();
+  for (const node of nodeNames()) before.set(node, await picture(node));
+  const client = await clientProbe();
+  for (const node of nodeNames()) await client.hold(`up-${node}`, addressOf(node), 8080);
+  const urls = nodeNames().map((node) => `http://${addressOf(node)}:8080/`);
+  await client.startLoad('upgrade', urls, { parallel: 2, pause: 300 });
+  for (const [version, command] of [
+    [OTHER, program],
+    [undefined, undefined],
+  ] as const) {
+    for (const node of nodeNames()) await swap(node, command);
+    for (const node of nodeNames()) {
+      const { version: now, counters } = await infoOf(node);
+      if (version === undefined) assert.notEqual(now, OTHER);
+      else assert.equal(now, version);
+      assert.equal(Number(counters!.operations), 0, `${node} changed its kernel although nothing had changed`);
+    }
+  }
+  const { errors, answered } = await client.stopLoad('upgrade');
+  assert.deepEqual(errors, {});
+  assert.ok(answered > 0);
+  for (const node of nodeNames()) {
+    assert.match(await client.ask(`up-${node}`), /sees 172\.30\.0\.100/);
+    await client.release(`up-${node}`);
+    assert.equal(await picture(node), before.get(node));
+  }
+});
+
+test('all managers gone for long, agents restarted meanwhile: the kernels stay byte for byte, ports answer', async () => {
+  const agents = nodeNames().filter((node) => node !== 'node1');
+  const before = new Map<string, string>();
+  for (const node of agents) before.set(node, await picture(node));
+  const client = await clientProbe();
+  await must(run('node-stop', ['node1', 'KILL']));
+  const gone = performance.now();
+  try {
+    for (const node of agents) {
+      await must(run('node-stop', [node, 'KILL']));
+      await must(run('node-start', [node]));
+    }
+    // Longer than every patience of ours: 5 s for the disk's assignment, 30 s for a node to be down.
+    while (performance.now() - gone < 45_000) {
+      for (const node of nodeNames()) parseAnswer(await client.http(`http://${addressOf(node)}:8080/`));
+      await sleep(1_000);
+    }
+    for (const node of agents) {
+      assert.equal(await picture(node), before.get(node));
+      assert.equal(Number((await infoOf(node)).counters!.operations), 0);
+      assert.match((await infoOf(node)).conditions.join(), /no manager answers/);
+    }
+  } finally {
+    await must(run('node-start', ['node1']));
+  }
+  await until('the conditions are gone', 60_000, async () => {
+    for (const node of agents) if ((await infoOf(node)).conditions.length > 0) return false;
+    return true;
+  });
+  for (const node of agents) assert.equal(await picture(node), before.get(node));
+});
