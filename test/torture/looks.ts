@@ -14,7 +14,7 @@ function socketOf(node: string): string {
 }
 
 /** A fresh connection each time: the daemon may be another than the last time. */
-export async function askManager<T>(ask: (control: ReturnType<typeof connectControl>) => Promise<T>): Promise<T> {
+async function askManager<T>(ask: (control: ReturnType<typeof connectControl>) => Promise<T>): Promise<T> {
   const control = connectControl(socketOf('node1'));
   try {
     return await ask(control);
