@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { resolve } from 'node:path';
-import { after, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { addressOf, applyText, meshctl, must, on, parseAnswer, rows, run, until } from './mesh.ts';
 import { clientProbe, whoamiManifest } from './shared.ts';
 
@@ -11,13 +11,8 @@ interface Program {
   end(): void;
 }
 
-const programs = new Set<Program>();
-after(() => {
-  for (const program of programs) program.end();
-});
-
 /** A program of this name (/proc/PID/comm) that listens on every address of a node and answers HTTP with its name. */
-async function listenOn(host: string, name: string, port: number): Promise<Program> {
+async function listenOn(t: TestContext, host: string, name: string, port: number): Promise<Program> {
   const code = `process.title = '${name}';
     require('node:http').createServer((q, r) => r.end('${name} itself')).listen(${port}, () => console.log(process.pid))`;
   const child: ChildProcess = spawn('on', [host, 'node', '-e', code], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -25,13 +20,15 @@ async function listenOn(host: string, name: string, port: number): Promise<Progr
     child.stdout!.once('data', (text) => done(Number(text)));
     child.once('exit', (status) => failed(new Error(`${name} ended with ${status} before it listened`)));
   });
+  let running = true;
   const program = {
     pid,
     end() {
-      if (programs.delete(program)) process.kill(pid);
+      if (running) process.kill(pid);
+      running = false;
     },
   };
-  programs.add(program);
+  t.after(program.end);
   return program;
 }
 
@@ -54,8 +51,9 @@ async function degraded(service: string): Promise<Degraded[]> {
 const fetchFrom = async (host: string, port: number) =>
   (await clientProbe()).http(`http://${addressOf(host)}:${port}/`, { timeout: 2_000 });
 
-test('a program that listens on a port is told of before and after it is published, until it ends', async () => {
-  const nginx = await listenOn('node2', 'nginx', 8086);
+test('a program that listens on a port is told of before and after it is published, until it ends', async (t) => {
+  t.after(() => meshctl('service', 'rm', 'early'));
+  const nginx = await listenOn(t, 'node2', 'nginx', 8086);
   const manifest = whoamiManifest({ name: 'early', replicas: 1, ports: ['8086:80'] });
   const warning = `port 8086/tcp: on node2 nginx (pid ${nginx.pid}) listens; clients of node2 will reach service early instead`;
   await until('a dry run warns', 30_000, async () => {
@@ -75,11 +73,11 @@ test('a program that listens on a port is told of before and after it is publish
   nginx.end();
   await until('it is well', 30_000, async () => (await degraded('early')).length === 0);
   parseAnswer(await fetchFrom('node2', 8086));
-  await must(meshctl('service', 'rm', 'early'));
 });
 
-test('a port of sshd is refused, with what to do instead; done, the other nodes have it', async () => {
-  const sshd = await listenOn('node3', 'sshd', 2222);
+test('a port of sshd is refused, with what to do instead; done, the other nodes have it', async (t) => {
+  t.after(() => meshctl('service', 'rm', 'remote'));
+  const sshd = await listenOn(t, 'node3', 'sshd', 2222);
   const refusal = await until('it is refused', 30_000, async () => {
     const manifest = whoamiManifest({ name: 'remote', replicas: 1, ports: ['2222:80'] });
     const { status, stderr } = await applyText(manifest, '--dry-run');
@@ -97,14 +95,14 @@ test('a port of sshd is refused, with what to do instead; done, the other nodes 
   await must(applyText(JSON.stringify({ services: { remote: service } })));
   parseAnswer(await fetchFrom('node1', 2222));
   assert.equal(await fetchFrom('node3', 2222), 'sshd itself');
-  await must(meshctl('service', 'rm', 'remote'));
   sshd.end();
 });
 
-test('sshd that comes later gets its port back on its node, and only there, until it ends', async () => {
+test('sshd that comes later gets its port back on its node, and only there, until it ends', async (t) => {
+  t.after(() => meshctl('service', 'rm', 'late'));
   await must(applyText(whoamiManifest({ name: 'late', replicas: 1, ports: ['2223:80'] })));
   parseAnswer(await fetchFrom('node2', 2223));
-  const sshd = await listenOn('node2', 'sshd', 2223);
+  const sshd = await listenOn(t, 'node2', 'sshd', 2223);
   await until('sshd answers', 30_000, async () => (await fetchFrom('node2', 2223)) === 'sshd itself');
   parseAnswer(await fetchFrom('node1', 2223));
   const [withheld] = await until('it is degraded', 30_000, async () => {
@@ -119,7 +117,6 @@ test('sshd that comes later gets its port back on its node, and only there, unti
   sshd.end();
   await until('the service answers', 30_000, async () => parseAnswer(await fetchFrom('node2', 2223)));
   await until('it is well', 30_000, async () => (await degraded('late')).length === 0);
-  await must(meshctl('service', 'rm', 'late'));
 });
 
 interface Finding {
@@ -165,7 +162,7 @@ test('doctor finds all well', async () => {
   assert.match(verbose, /^FROM \\ TO +node2 +node3$/m);
 });
 
-test('doctor finds VXLAN dropped one way, with the rule and the command that takes it out', async () => {
+test('doctor finds VXLAN dropped one way, with the rule and the command that takes it out', async (t) => {
   const rule = [
     'PREROUTING',
     '-s',
@@ -179,6 +176,7 @@ test('doctor finds VXLAN dropped one way, with the rule and the command that tak
     '-j',
     'DROP',
   ];
+  t.after(() => on('node2', 'iptables', '-t', 'mangle', '-D', ...rule));
   await must(on('node2', 'iptables', '-t', 'mangle', '-I', ...rule));
   const found = await trouble();
   const paths = found.filter(({ check }) => check === 'path');
@@ -194,7 +192,8 @@ test('doctor finds VXLAN dropped one way, with the rule and the command that tak
   await wellAgain();
 });
 
-test('doctor finds an underlay link that takes less than the overlay makes', async () => {
+test('doctor finds an underlay link that takes less than the overlay makes', async (t) => {
+  t.after(() => on('node2', 'ip', 'link', 'set', 'eth0', 'mtu', '1500'));
   await must(on('node2', 'ip', 'link', 'set', 'eth0', 'mtu', '1400'));
   const found = await trouble();
   const cause = found.find(({ check }) => check === 'mtu');
@@ -210,22 +209,29 @@ test('doctor finds an underlay link that takes less than the overlay makes', asy
   await wellAgain();
 });
 
-test('doctor finds strict rp_filter on a link of ours while somebody keeps setting it', async () => {
+test('doctor finds strict rp_filter on a link of ours while somebody keeps setting it', async (t) => {
   const turn = 'while :; do sysctl -qw net.ipv4.conf.vxlan0.rp_filter=1; sleep 0.2; done';
   const command = ['node3', 'ip', 'netns', 'exec', 'mesh-net-ingress', 'sh', '-c', `echo $$; ${turn}`];
   const child = spawn('on', command, { stdio: ['ignore', 'pipe', 'inherit'] });
   const pid = await new Promise<number>((done) => child.stdout!.once('data', (text) => done(Number(text))));
+  let turning = true;
+  const stop = () => {
+    if (turning) process.kill(pid);
+    turning = false;
+  };
+  t.after(stop);
   const cause = await until('it is found', 60_000, async () =>
     (await trouble()).find(({ what }) => what.startsWith('rp_filter of vxlan0')),
   );
-  process.kill(pid);
+  stop();
   assert.equal(cause.node, 'node3');
   assert.equal(cause.remedy, 'ip netns exec mesh-net-ingress sysctl -w net.ipv4.conf.vxlan0.rp_filter=0');
   await heal(cause);
   await wellAgain();
 });
 
-test('doctor tells of a node that does not answer, and goes on with the others', async () => {
+test('doctor tells of a node that does not answer, and goes on with the others', async (t) => {
+  t.after(() => run('node-start', ['3'])); // says so and does nothing when it runs
   await must(run('node-stop', ['3']));
   const found = await until('node3 is missed', 60_000, async () => {
     const now = await trouble();

@@ -11,7 +11,7 @@ import {
 } from '../../model/names.ts';
 
 /** Sysctls of one netns by dotted name; what this kernel lacks is not in it. */
-export type Sysctls = ReadonlyMap<string, string>;
+type Sysctls = ReadonlyMap<string, string>;
 
 export interface SysctlFacts {
   /** By netns. */
