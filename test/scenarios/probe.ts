@@ -71,6 +71,8 @@ function startLoad(order: Extract<Order, { op: 'load' }>): Load {
   const figures: LoadFigures = { answered: 0, failed: 0, reconnected: 0, errors: {}, by: {}, slowest: 0 };
   const loops = Array.from({ length: order.parallel }, async (_, index) => {
     const agent = order.keepAlive ? new Agent({ keepAlive: true, maxSockets: 1 }) : undefined;
+    // A crowd does not come in step.
+    if (order.pause > 0) await new Promise((resume) => setTimeout(resume, (order.pause * index) / order.parallel));
     for (let turn = index; running; turn += 1) {
       const url = order.urls[turn % order.urls.length]!;
       const started = performance.now();
