@@ -13,6 +13,7 @@ import './health.ts';
 import './trace.ts';
 import './rolling.ts';
 import './flows.ts';
+import './publish.ts';
 import './removal.ts';
 
 after(closeProbes);
