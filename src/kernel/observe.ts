@@ -34,7 +34,10 @@ export async function observe(eyes: Eyes, scope: Scope): Promise<Map<string, Ker
     if (list) list.push(object);
     else wanted.set(object.netns, [object]);
   }
-  const lists = await Promise.all(asked.map((netns) => lookInto(eyes, view, netns, wants, wanted.get(netns) ?? [])));
+  const names = wants('veth') || wants('vxlan') ? linkNames(eyes.wanted().values()) : new Map<string, Set<string>>();
+  const lists = await Promise.all(
+    asked.map((netns) => lookInto(eyes, view, netns, wants, wanted.get(netns) ?? [], names.get(netns) ?? new Set())),
+  );
   return stateOf(lists.flat());
 }
 
@@ -44,11 +47,12 @@ async function lookInto(
   netns: string,
   wants: (kind: ObjectKind) => boolean,
   wanted: readonly KernelObject[],
+  names: ReadonlySet<string>,
 ): Promise<KernelObject[]> {
   const identity = eyes.namespaces.identity(netns);
   try {
     const parts = await Promise.all([
-      lookAtLinks(eyes, view, netns, wants),
+      lookAtLinks(eyes, view, netns, wants, names),
       wants('sysctl') ? lookAtSysctls(eyes, netns, wanted) : [],
       lookAtServices(eyes, netns, wants, wanted),
     ]);
@@ -65,12 +69,13 @@ async function lookAtLinks(
   view: LinkView,
   netns: string,
   wants: (kind: ObjectKind) => boolean,
+  names: ReadonlySet<string>,
 ): Promise<KernelObject[]> {
   const objects: KernelObject[] = [];
   if (wants('netns') && isOurNetns(netns)) objects.push(await view.netnsOf(netns));
   if (wants('veth') || wants('vxlan')) {
     objects.push(...(await view.devicesOf(netns)).filter(({ kind }) => wants(kind)));
-    objects.push(...(await view.strangersOf(netns, takenNames(eyes.wanted(), netns))));
+    objects.push(...(await view.strangersOf(netns, names)));
   }
   if (ON_LINKS.some(wants)) {
     objects.push(...(await observeRouting(eyes.transport, netns, await view.linksOf(netns), wants)));
@@ -78,13 +83,17 @@ async function lookAtLinks(
   return objects;
 }
 
-/** Names that links of ours have in a netns. */
-function takenNames(wanted: ReadonlyMap<string, KernelObject>, netns: string): Set<string> {
-  const names = new Set<string>();
-  for (const object of wanted.values()) {
-    if (object.kind !== 'veth' && object.kind !== 'vxlan') continue;
-    if (object.netns === netns) names.add(object.name);
-    if (object.kind === 'veth' && object.peer.netns === netns) names.add(object.peer.name);
+/** Names that links of ours have, by netns. */
+function linkNames(wanted: Iterable<KernelObject>): Map<string, Set<string>> {
+  const names = new Map<string, Set<string>>();
+  const add = ({ netns, name }: { netns: string; name: string }) => {
+    const known = names.get(netns);
+    if (known) known.add(name);
+    else names.set(netns, new Set([name]));
+  };
+  for (const object of wanted) {
+    if (object.kind === 'veth' || object.kind === 'vxlan') add(object);
+    if (object.kind === 'veth') add(object.peer);
   }
   return names;
 }

@@ -1,19 +1,14 @@
-// Every scenario of the mesh in one boot of the test host; the order matters only for speed.
+// What a mesh is for, and what it survives: the scenarios of one boot; the order matters only for speed.
 import { after } from 'node:test';
 import { closeProbes } from './shared.ts';
 import './ingress.ts';
-import './preflight.ts';
 import './refusals.ts';
 import './resilience.ts';
 import './repair.ts';
+import './trace.ts';
 import './repair-times.ts';
 import './torture.ts';
 import './upgrade.ts';
-import './health.ts';
-import './trace.ts';
-import './rolling.ts';
-import './flows.ts';
-import './publish.ts';
 import './removal.ts';
 
 after(closeProbes);

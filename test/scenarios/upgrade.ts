@@ -36,12 +36,12 @@ async function swap(node: string, program: string | undefined): Promise<void> {
   await until(`${node} is connected again`, 60_000, async () => Number((await infoOf(node)).assignmentRevision) > 0);
 }
 
-/** The kernel of a node in the words of its own tools; counters and ages left out. */
+/** The kernel of a node in the words of its own tools; hash tables sorted, counters left out. */
 async function picture(node: string): Promise<string> {
   const script = `
     ip -d -o link show mesh0; ip -n mesh-lb -o addr; ip -n mesh-net-ingress route show table all; ip -n mesh-net-ingress rule
-    bridge -n mesh-net-ingress fdb show dev vxlan0; ip -n mesh-net-ingress neigh show nud permanent
-    ipset save; ip netns exec mesh-lb ipset save; ip netns exec mesh-lb ipvsadm -Sn; ip netns exec mesh-lb ipvsadm -L --timeout
+    bridge -n mesh-net-ingress fdb show dev vxlan0 | sort; ip -n mesh-net-ingress neigh show nud permanent | sort
+    ipset save | sort; ip netns exec mesh-lb ipset save | sort; ip netns exec mesh-lb ipvsadm -Sn; ip netns exec mesh-lb ipvsadm -L --timeout
     for n in '' 'ip netns exec mesh-lb' 'ip netns exec mesh-net-ingress'; do $n iptables-save; done; ls /run/netns`;
   const text = await must(on(node, 'sh', '-c', script));
   return text
