@@ -1,0 +1,10 @@
+// Published ports and what is behind them: the scenarios of a second boot.
+import { after } from 'node:test';
+import { closeProbes } from './shared.ts';
+import './preflight.ts';
+import './publish.ts';
+import './balancing.ts';
+import './flows.ts';
+import './health.ts';
+
+after(closeProbes);
