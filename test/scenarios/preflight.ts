@@ -60,7 +60,7 @@ test('a program that listens on a port is told of before and after it is publish
     const { status, stderr } = await applyText(manifest, '--dry-run');
     return status === 0 && stderr.includes(warning);
   });
-  const applied = await applyText(manifest);
+  const applied = await applyText(manifest, '--timeout', '60s');
   assert.equal(applied.status, 0, applied.stderr);
   assert.ok(applied.stderr.includes(warning), applied.stderr);
   parseAnswer(await fetchFrom('node2', 8086));
@@ -92,7 +92,7 @@ test('a port of sshd is refused, with what to do instead; done, the other nodes 
     ports: [{ target: 80, published: 2222, 'x-mesh': { ingress: { nodes: [nodes] } } }],
     'x-mesh': { runtime: 'process' },
   };
-  await must(applyText(JSON.stringify({ services: { remote: service } })));
+  await must(applyText(JSON.stringify({ services: { remote: service } }), '--timeout', '60s'));
   parseAnswer(await fetchFrom('node1', 2222));
   assert.equal(await fetchFrom('node3', 2222), 'sshd itself');
   sshd.end();
@@ -100,7 +100,7 @@ test('a port of sshd is refused, with what to do instead; done, the other nodes 
 
 test('sshd that comes later gets its port back on its node, and only there, until it ends', async (t) => {
   t.after(() => meshctl('service', 'rm', 'late'));
-  await must(applyText(whoamiManifest({ name: 'late', replicas: 1, ports: ['2223:80'] })));
+  await must(applyText(whoamiManifest({ name: 'late', replicas: 1, ports: ['2223:80'] }), '--timeout', '60s'));
   parseAnswer(await fetchFrom('node2', 2223));
   const sshd = await listenOn(t, 'node2', 'sshd', 2223);
   await until('sshd answers', 30_000, async () => (await fetchFrom('node2', 2223)) === 'sshd itself');
@@ -111,7 +111,7 @@ test('sshd that comes later gets its port back on its node, and only there, unti
   });
   assert.equal(`${withheld?.node} ${withheld?.kind}`, 'node2 withheld');
   // What it has already is warned of, not refused.
-  const again = await applyText(whoamiManifest({ name: 'late', replicas: 1, ports: ['2223:80'] }));
+  const again = await applyText(whoamiManifest({ name: 'late', replicas: 1, ports: ['2223:80'] }), '--timeout', '60s');
   assert.equal(again.status, 0, again.stderr);
   assert.ok(again.stderr.includes(`port 2223/tcp: on node2 sshd (pid ${sshd.pid}) listens and keeps the port`));
   sshd.end();
