@@ -29,7 +29,7 @@ export interface Question {
   port: number;
 }
 
-export type Outcome = 'answered' | 'refused' | 'lost';
+type Outcome = 'answered' | 'refused' | 'lost';
 
 /** From the balancer to one real server and back. */
 export interface Path {
