@@ -19,8 +19,16 @@ const SLICES: readonly Slice[] = [
   { scope: { kinds: ['netns', 'veth', 'vxlan', 'address', 'neighbour', 'fdb', 'route', 'rule'] }, period: 60_000 },
 ];
 const TICK = 200;
-/** A slice rests for this many times what it took, so that each stays under 5 % of one CPU; but no longer than the limit. */
-const REST = { factor: 20, limit: 60_000 };
+/**
+ * A slice rests for `thrift` times what it took, which keeps it under 5 % of one CPU, but no longer than `latest` ms, so
+ * that damage lives less than five seconds; only where looking itself takes long, still `least` times that.
+ */
+const REST = { thrift: 20, latest: 3_000, least: 4, limit: 60_000 };
+
+function rest(took: number, period: number): number {
+  const thrifty = Math.min(took * REST.thrift, REST.latest);
+  return Math.min(REST.limit, Math.max(period, thrifty, took * REST.least));
+}
 
 export interface Audit {
   stop(): void;
@@ -57,7 +65,7 @@ export function startAudit(clock: Clock, check: (scope: Scope) => Promise<number
     }
     const { scope, period } = SLICES[index]!;
     const next = (took: number) => {
-      due[index] = clock.monotonic() + Math.max(period, Math.min(took * REST.factor, REST.limit));
+      due[index] = clock.monotonic() + rest(took, period);
       again();
     };
     check(scope).then(next, () => next(0));
