@@ -43,9 +43,11 @@ export interface PortWatch {
   stop(): void;
 }
 
-/** Milliseconds between two looks, or as many times what the last one took. */
-const PERIOD = 3_000;
-const REST = 20;
+/**
+ * Milliseconds between two looks, or as many times what the last one took; no longer than the limit, for one look may
+ * have waited for others' turns in the kernel.
+ */
+const REST = { period: 3_000, factor: 20, limit: 6_000 };
 /** Changes of ports are judged together after this long, ms; a look at the sockets follows. */
 const GATHER = 50;
 /** What is reported at a time. */
@@ -85,7 +87,9 @@ export function createPortWatch(options: PortWatchOptions): PortWatch {
     }
     looking = false;
     if (stopped) return;
-    const rest = again ? GATHER : Math.max(PERIOD, (clock.monotonic() - begin) * REST);
+    const rest = again
+      ? GATHER
+      : Math.min(REST.limit, Math.max(REST.period, (clock.monotonic() - begin) * REST.factor));
     again = false;
     cancelLook = clock.after(rest, () => void look());
   }
