@@ -6,6 +6,7 @@ import {
   addressOf,
   applyText,
   meshctl,
+  meshctlOn,
   must,
   nodeNames,
   on,
@@ -198,7 +199,7 @@ test('kill -9 and restart of agents: healthy tasks stay, picked numbers too, pro
     await must(run('node-stop', [node, 'KILL']));
     await must(run('node-start', [node]));
     await until(`${node} is connected again`, 60_000, async () => {
-      const [status] = JSON.parse(await must(on(node, 'meshctl', 'status', '--format', 'json')));
+      const [status] = JSON.parse(await must(meshctlOn(node, ['status', '--format', 'json'])));
       return Number(status.assignmentrevision) > 0;
     });
   }

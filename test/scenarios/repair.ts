@@ -1,7 +1,7 @@
 // Hands in the kernel: ours is made whole again, what is not ours stays byte for byte.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { addressOf, must, nodeNames, on, parseAnswer, until } from './mesh.ts';
+import { addressOf, meshctlOn, must, nodeNames, on, parseAnswer, until } from './mesh.ts';
 import { applyWeb, clientProbe } from './shared.ts';
 
 const inNetns = (netns: string, ...command: string[]) => on('node1', 'ip', 'netns', 'exec', netns, ...command);
@@ -21,7 +21,7 @@ async function whole(): Promise<true | false> {
 
 /** `meshctl diff` on node1 finds nothing to do. */
 async function agrees(): Promise<boolean> {
-  const [diff] = JSON.parse(await must(on('node1', 'meshctl', 'diff', '--format', 'json')));
+  const [diff] = JSON.parse(await must(meshctlOn('node1', ['diff', '--format', 'json'])));
   const steps = (diff?.steps ?? []) as string[];
   return steps.length === 0;
 }
@@ -132,7 +132,7 @@ test('foreign objects survive changes, repairs and a restart byte for byte', asy
 test('meshctl diff agrees with the kernel on every node at the end', async () => {
   for (const node of nodeNames()) {
     await until(`${node} agrees`, 30_000, async () => {
-      const [diff] = JSON.parse(await must(on(node, 'meshctl', 'diff', '--format', 'json')));
+      const [diff] = JSON.parse(await must(meshctlOn(node, ['diff', '--format', 'json'])));
       return ((diff?.steps ?? []) as string[]).length === 0;
     });
   }

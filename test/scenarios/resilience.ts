@@ -1,7 +1,7 @@
 // What breaks on purpose: tasks, agents, the manager, nodes.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { addressOf, must, nodeNames, on, parseAnswer, rows, run, until } from './mesh.ts';
+import { addressOf, meshctlOn, must, nodeNames, on, parseAnswer, rows, run, until } from './mesh.ts';
 import { applyWeb, clientProbe, countOf, runningTasks } from './shared.ts';
 
 const urls = () => nodeNames().map((node) => `http://${addressOf(node)}:8080/`);
@@ -13,7 +13,7 @@ async function crash(node: string): Promise<void> {
 }
 
 async function revisionOf(node: string): Promise<number> {
-  const [status] = JSON.parse(await must(on(node, 'meshctl', 'status', '--format', 'json')));
+  const [status] = JSON.parse(await must(meshctlOn(node, ['status', '--format', 'json'])));
   return Number(status.assignmentrevision);
 }
 

@@ -1,7 +1,7 @@
 // What the scenario files share: probes (one a host, started once), the `web` service, and small looks at the mesh.
 import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
-import { applyText, must, on, type Probe, probe, rows } from './mesh.ts';
+import { applyText, meshctlOn, must, type Probe, probe, rows } from './mesh.ts';
 
 const probes = new Map<string, Probe>();
 // Everything in the test host runs with the checkout as its working directory.
@@ -84,7 +84,7 @@ export interface Counters {
 
 /** What the agent of a node has sent to its kernel since it started. */
 export async function countOf(node: string): Promise<Counters> {
-  const [status] = JSON.parse(await must(on(node, 'meshctl', 'status', '--format', 'json')));
+  const [status] = JSON.parse(await must(meshctlOn(node, ['status', '--format', 'json'])));
   const counters = status?.counters;
   assert.ok(counters, `no counters in the status of ${node}`);
   return {

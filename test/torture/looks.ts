@@ -8,7 +8,7 @@ import { connectControl, connectLocal } from '../../src/rpc/client.ts';
 const PATIENCE = 40_000;
 
 /** The socket of a node's meshd, seen from outside its mount namespace. */
-function socketOf(node: string): string {
+export function socketOf(node: string): string {
   const holder = readFileSync(`/run/testhost/nodes/${node}/pid`, 'utf8').trim();
   return `/proc/${holder}/root/run/meshd/meshd.sock`;
 }
