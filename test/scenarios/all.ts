@@ -7,7 +7,6 @@ import './resilience.ts';
 import './repair.ts';
 import './trace.ts';
 import './repair-times.ts';
-import './torture.ts';
 import './upgrade.ts';
 import './removal.ts';
 
