@@ -52,8 +52,12 @@ export async function must(outcome: Promise<Outcome>): Promise<string> {
 export async function meshctlOn(host: string, args: readonly string[], input = ''): Promise<Outcome> {
   const outcome = { status: 0, stdout: '', stderr: '' };
   const io: Io = {
-    out: (text) => void (outcome.stdout += text),
-    err: (text) => void (outcome.stderr += text),
+    out(text) {
+      outcome.stdout += text;
+    },
+    err(text) {
+      outcome.stderr += text;
+    },
     terminal: false,
     columns: 80,
     rows: 24,
