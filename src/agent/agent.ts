@@ -26,7 +26,7 @@ import { createDoctor } from './doctor/doctor.ts';
 import { createDrainWatch } from './drain.ts';
 import { type HealthEndpoint, startHealthEndpoint } from './health-endpoint.ts';
 import type { History } from './history.ts';
-import { concerns, hostAddresses, type KernelAnswer, wantedFrom } from './kernel-question.ts';
+import { kernelAnswer } from './kernel-question.ts';
 import { missingPaths } from './missing-paths.ts';
 import { createOwners } from './owners.ts';
 import { nodeView } from './port-answer.ts';
@@ -178,13 +178,9 @@ export function createAgent(options: AgentOptions): Agent {
     onWithheld: (released, withheld) => change({ ports: released, removedPorts: withheld }),
   });
 
-  function tellListeners(): void {
-    session?.send({ $case: 'listeners', value: { listeners: portWatch.listeners() } });
-  }
-
-  function tellPortConditions(): void {
+  const tellListeners = () => session?.send({ $case: 'listeners', value: { listeners: portWatch.listeners() } });
+  const tellPortConditions = () =>
     session?.send({ $case: 'portConditions', value: { conditions: portWatch.conditions() } });
-  }
 
   async function forget(taskId: string): Promise<void> {
     try {
@@ -315,12 +311,7 @@ export function createAgent(options: AgentOptions): Agent {
       portConditions: () => portWatch.conditions(),
     }),
     history: (argument) => history.answer(argument),
-    kernel: async (argument): Promise<KernelAnswer> => {
-      const wanted = wantedFrom(argument);
-      const have = await reconciler.look(() => kernel.observe());
-      const objects = [...have.values()].filter((object) => concerns(object, wanted));
-      return { revision: settled.revision, addresses: hostAddresses(), objects };
-    },
+    kernel: (argument) => kernelAnswer(argument, settled.revision, () => reconciler.look(() => kernel.observe())),
   };
 
   /** The steps from what the kernel holds now to a wish. */

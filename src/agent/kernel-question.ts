@@ -1,11 +1,11 @@
 import { networkInterfaces } from 'node:os';
 import { MeshError } from '../base/errors.ts';
 import type { Protocol } from '../model/address.ts';
-import type { KernelObject } from '../model/kernel-state.ts';
+import type { KernelObject, KernelState } from '../model/kernel-state.ts';
 import { portMark } from '../model/names.ts';
 
 /** What a node answers when it is asked for its kernel objects. */
-export interface KernelAnswer {
+interface KernelAnswer {
   /** Revision of the assignment the kernel holds. */
   revision: number;
   /** Every address of the host netns. */
@@ -19,8 +19,18 @@ interface Wanted {
   published: number;
 }
 
-/** Checks a question's argument; throws MeshError `invalid`. */
-export function wantedFrom(argument: unknown): Wanted | undefined {
+/** The answer from a fresh look; throws MeshError `invalid` for an argument that makes no sense. */
+export async function kernelAnswer(
+  argument: unknown,
+  revision: number,
+  observe: () => Promise<KernelState>,
+): Promise<KernelAnswer> {
+  const wanted = wantedFrom(argument);
+  const objects = [...(await observe()).values()].filter((object) => concerns(object, wanted));
+  return { revision, addresses: hostAddresses(), objects };
+}
+
+function wantedFrom(argument: unknown): Wanted | undefined {
   if (argument === undefined) return undefined;
   const { protocol, published } = (argument ?? {}) as Record<string, unknown>;
   const known = protocol === 'tcp' || protocol === 'udp' || protocol === 'sctp';
@@ -31,7 +41,7 @@ export function wantedFrom(argument: unknown): Wanted | undefined {
 }
 
 /** Whether an object may touch a packet to that port: all but what other ports alone have. */
-export function concerns(object: KernelObject, wanted: Wanted | undefined): boolean {
+function concerns(object: KernelObject, wanted: Wanted | undefined): boolean {
   if (wanted === undefined) return true;
   switch (object.kind) {
     case 'set-member':
@@ -45,6 +55,6 @@ export function concerns(object: KernelObject, wanted: Wanted | undefined): bool
   }
 }
 
-export function hostAddresses(): string[] {
+function hostAddresses(): string[] {
   return Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map(({ address }) => address));
 }

@@ -11,11 +11,12 @@ const HALVES: Record<Family, Cidr[]> = { inet: ['0.0.0.0/1', '128.0.0.0/1'], ine
 /**
  * What makes the host send a port's packets to the balancer. A port for everybody is one bit; one with `allowFrom` or
  * `addresses` is every pair of the two, so that while a list changes nobody is let in whom neither the old nor the new
- * one lets in, and nobody is kept out whom both do.
+ * one lets in, and nobody is kept out whom both do. So is every SCTP port: a bitmap:port knows TCP and UDP alone
+ * (ip_set_get_ip_port in net/netfilter/ipset/ip_set_getport.c).
  */
 export function planAccess({ subnets }: PlanContext, port: AssignedPort): KernelObject[] {
   const { protocol, published, allowFrom, addresses } = port;
-  if (allowFrom === undefined && addresses === undefined) {
+  if (allowFrom === undefined && addresses === undefined && protocol !== 'sctp') {
     return [{ kind: 'set-member', netns: HOST_NETNS, set: publishedSet(protocol), port: published }];
   }
   return subnets.flatMap(({ family }) => {

@@ -101,14 +101,15 @@ describe('plan', () => {
     expect(kinds(objects.values(), 'set-member')).toHaveLength(2);
   });
 
-  it('leaves an SCTP port without tasks unmarked, for the lb to refuse', () => {
-    const members = (endpoints: Endpoint[]) =>
-      kinds(
-        plan({ ...emptyAssignment(1, ['inet', 'inet6']), ports: [port('sctp', 53, endpoints)] }, FACTS).values(),
-        'set-member',
-      ).map(({ netns }) => netns);
-    expect(members([])).toEqual(['host']);
-    expect(members([endpoint(2, 1, 'inet', 53)]).sort()).toEqual(['host', 'mesh-lb']);
+  it('finds SCTP ports by address, and leaves one without tasks to the lb to refuse', () => {
+    const planned = (endpoints: Endpoint[]) => {
+      const want = plan({ ...emptyAssignment(1, ['inet']), ports: [port('sctp', 53, endpoints)] }, FACTS);
+      expect(kinds(want.values(), 'set-member')).toEqual([]); // bitmap:port knows TCP and UDP alone
+      expect(kinds(want.values(), 'set-entry').map((entry) => 'set' in entry && entry.set)).toContain('mesh-from-4');
+      return kinds(want.values(), 'virtual-service').map((service) => 'at' in service && service.at);
+    };
+    expect(planned([])).toEqual([]);
+    expect(planned([endpoint(2, 1, 'inet', 53)])).toEqual(['10.252.1.2']);
   });
 
   it('drains TCP by weight 0 and lets UDP go at once; host mode goes the same way', () => {

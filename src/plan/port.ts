@@ -12,23 +12,18 @@ import { flagsOf, schedulerOf } from './scheduler.ts';
  * A published port: one fwmark service per family with its tasks as real servers, and the port's entry in both sets.
  * Without tasks it stays published: IPVS answers port unreachable, and the client's connection is refused at once
  * instead of hanging or reaching something else that listens on the host. SCTP clients go on after port unreachable
- * (sctp_v4_err): without tasks their port has no mark, and the lb itself refuses with ABORT or protocol unreachable.
+ * (sctp_v4_err): without tasks their port has no service, and the lb itself refuses with ABORT or protocol unreachable.
  * A host mode port goes the same way: the manager tells of it only the node of its task, with that task behind it.
  */
 export function planPort(context: PlanContext, port: AssignedPort): KernelObject[] {
   const fwmark = portMark(port.protocol, port.published);
   const objects: KernelObject[] = [];
-  for (const { family } of context.subnets) {
-    objects.push(...planService(context, port, family, fwmark));
-  }
   if (port.protocol !== 'sctp' || port.endpoints.length > 0) {
-    objects.push({
-      kind: 'set-member',
-      netns: LB_NETNS,
-      set: serviceSet(port.protocol),
-      port: port.published,
-      mark: fwmark,
-    });
+    for (const { family } of context.subnets) objects.push(...planService(context, port, family, fwmark));
+  }
+  if (port.protocol !== 'sctp') {
+    const set = serviceSet(port.protocol);
+    objects.push({ kind: 'set-member', netns: LB_NETNS, set, port: port.published, mark: fwmark });
   }
   objects.push(...planAccess(context, port));
   return objects;
@@ -43,8 +38,7 @@ function planService(context: PlanContext, port: AssignedPort, family: Family, f
   );
   const { persistence } = port;
   const block = context.subnets.find((subnet) => subnet.family === family)?.block;
-  // Where the host's DNAT sends clients: a persistent service is found by that address.
-  const at = persistence && block !== undefined ? { at: addressAt(block, BLOCK_SLOT.lb) } : {};
+  const at = isFoundByAddress(port) && block !== undefined ? { at: addressAt(block, BLOCK_SLOT.lb) } : {};
   const servers = (scheduler === 'sh' ? withinTable(endpoints) : endpoints)
     .filter((endpoint) => keepsConnections(port, endpoint))
     .map(
@@ -73,6 +67,14 @@ function planService(context: PlanContext, port: AssignedPort, family: Family, f
     ...(hashes(scheduler) ? { servers: [...new Set(servers.map(serverKey))] } : {}),
   };
   return [service, ...servers];
+}
+
+/**
+ * Whether IPVS finds a port's service by the address to which the host's DNAT sends clients, not by mark: persistent
+ * ones, for a mark's template forgets the port of the task; SCTP's, for no set gives its packets a mark.
+ */
+function isFoundByAddress({ protocol, persistence }: AssignedPort): boolean {
+  return persistence !== undefined || protocol === 'sctp';
 }
 
 /** Whom a policy leaves out gets weight 0: open connections go on, new ones go elsewhere. */

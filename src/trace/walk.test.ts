@@ -94,7 +94,7 @@ describe('what ends a packet is named', () => {
     ],
     ['no way to the lb', 0, (o) => o.kind === 'route' && o.netns === 'host', 'lost', /route to 10\.252\.1\.2/],
     ['no fwmark', 0, (o) => o.kind === 'set-member' && o.netns === 'mesh-lb', 'refused', /no fwmark/],
-    ['no virtual service', 0, (o) => o.kind === 'virtual-service', 'refused', /IPVS has no service/],
+    ['no virtual service', 0, (o) => o.kind === 'virtual-service', 'refused', /IPVS has no service for its fwmark/],
     ['no real server', 0, (o) => o.kind === 'real-server', 'refused', /no real server takes new connections/],
     ['no router', 0, (o) => o.kind === 'route' && o.netns === 'mesh-lb', 'lost', /route to 10\.252\./],
     ['no neighbour', 0, (o) => o.kind === 'neighbour', 'lost', /2 of 3 real server.*neighbour|is missing/],

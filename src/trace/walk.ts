@@ -10,6 +10,7 @@ import {
   LB_NETNS,
   NET_LB_LINK,
   networkNetns,
+  portMark,
   TASK_LINK,
   taskNetns,
   VXLAN_LINK,
@@ -164,24 +165,29 @@ function balance(way: Way, packet: Packet): RealServer[] | undefined {
   const marked = firewall(way, { table: 'mangle', from: 'PREROUTING' }, packet, () => false);
   if (marked === undefined) return undefined;
   const what = `${packet.port}/${packet.protocol}`;
-  if (marked.mark === 0) {
-    return stop(way, 'refused', LB_NETNS, what, `the port has no fwmark in the lb: ${REPAIR}`);
-  }
   const family = familyOf(packet.destination);
-  const place = { netns: LB_NETNS, family, fwmark: marked.mark };
-  // Found by mark first; a persistent one is found by the address it came to.
+  const fwmark = portMark(packet.protocol, packet.port);
+  const place = { netns: LB_NETNS, family, fwmark };
+  // Found by mark first; a persistent one, and SCTP's, by the address it came to.
+  const byMark =
+    marked.mark === 0
+      ? undefined
+      : state.get(keyOf({ kind: 'virtual-service', ...place, fwmark: marked.mark, scheduler: '' }));
   const service =
-    state.get(keyOf({ kind: 'virtual-service', ...place, scheduler: '' })) ??
-    state.get(keyOf({ kind: 'virtual-service', ...place, at: packet.destination, scheduler: '' }));
+    byMark ?? state.get(keyOf({ kind: 'virtual-service', ...place, at: packet.destination, scheduler: '' }));
   if (service?.kind !== 'virtual-service') {
-    return stop(way, 'refused', LB_NETNS, `fwmark ${marked.mark}`, `IPVS has no service for it: ${REPAIR}`);
+    if (packet.protocol === 'sctp') {
+      return stop(way, 'refused', LB_NETNS, what, 'no task of the service is ready. See `meshctl service ps`');
+    }
+    const problem = marked.mark === 0 ? 'the port has no fwmark in the lb' : 'IPVS has no service for its fwmark';
+    return stop(way, 'refused', LB_NETNS, what, `${problem}: ${REPAIR}`);
   }
   const servers = [...state.values()].filter(
     (object): object is RealServer =>
       object.kind === 'real-server' &&
       object.netns === LB_NETNS &&
       object.family === family &&
-      object.fwmark === marked.mark,
+      object.fwmark === service.fwmark,
   );
   const open = servers.filter(({ weight }) => weight > 0);
   const closed = servers.length - open.length;

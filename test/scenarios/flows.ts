@@ -148,11 +148,14 @@ test('sctp: a task is reached through every node and sees the client; without a 
       },
     });
   await apply(sctp(1));
-  const ask = (node: string) => on('client', 'timeout', '30', 'socat', '-T10', '-', `SCTP4:${addressOf(node)}:7132`);
+  // One way: at the end of its input socat would shut the association down, and SCTP has no half-closed state.
+  const ask = (node: string) =>
+    on('client', 'timeout', '30', 'socat', '-T10', '-u', `SCTP4:${addressOf(node)}:7132`, '-');
   for (const node of nodeNames()) {
     const { stdout, stderr } = await until(`an answer through ${node}`, RECOVERY, async () => {
       const outcome = await ask(node);
-      return outcome.stdout !== '' && outcome;
+      if (outcome.stdout === '') throw new Error(outcome.stderr);
+      return outcome;
     });
     assert.equal(stdout.trim(), `assoc.1 sees ${addressOf('client')}`, stderr);
   }
