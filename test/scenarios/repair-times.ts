@@ -36,7 +36,8 @@ const KINDS: [Kind, (object: KernelObject) => boolean, 'told' | 'audited'][] = [
 /** When the damage was done and the repair that followed it. */
 async function repairOf(command: string): Promise<{ ms: number; change: ChangeRecord }> {
   // The time before the damage: the repair may be over before another program has started.
-  const began = Number((await sh(`date +%s%3N; ${command}`)).split('\n')[0]);
+  // A chain that something jumps to is emptied, and stays: its command ends with an error.
+  const began = Number((await sh(`date +%s%3N; ${command}; true`)).split('\n')[0]);
   const change = await until(`a repair after ${command}`, 60_000, async () =>
     (await changesOfAll(60_000)).get(NODE)!.find(({ at, why, count }) => why === 'repair' && count > 0 && at >= began),
   );
