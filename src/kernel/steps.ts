@@ -199,7 +199,9 @@ function routingStep(verb: Verb, object: Of<'address' | 'neighbour' | 'fdb' | 'r
         ({ index }) =>
           remove
             ? deleteNeighbour({ index: index(dev), address })
-            : newNeighbour({ index: index(dev), address, mac }, mode),
+            : // Always in place of what is there: the kernel may have begun to look for it by itself (NUD_INCOMPLETE,
+              // NUD_FAILED), and such entries are nobody's.
+              newNeighbour({ index: index(dev), address, mac }, 'replace'),
         [dev],
       );
     }

@@ -27,6 +27,11 @@ export const DAMAGE: [string, string][] = [
     `ip -n ${NETWORK} rule del priority 10003; ip -n ${NETWORK} rule add priority 10003 fwmark 3 lookup 7`,
   ],
   ['a neighbour', `ip -n ${NETWORK} neigh replace 10.252.2.0 lladdr 02:00:00:00:00:08 dev vxlan0 nud permanent`],
+  // Traffic meanwhile makes the kernel ask for it, and a dynamic entry stands where ours is to be.
+  [
+    'a neighbour that the kernel looks for by itself',
+    `ip -n ${NETWORK} neigh replace 10.252.2.0 lladdr 02:00:00:00:00:08 dev vxlan0 nud stale`,
+  ],
   [
     'forwarding entries',
     `bridge -n ${NETWORK} fdb replace 02:6d:65:73:00:02 dev vxlan0 dst 192.0.2.77; bridge -n ${NETWORK} fdb add 02:00:00:00:00:11 dev vxlan0 dst 192.0.2.9`,
