@@ -1,3 +1,4 @@
+import { isParent } from '../diff/dependencies.ts';
 import type { Scope } from '../kernel/kernel.ts';
 import type { KernelObject, ObjectKind, Op } from '../model/kernel-state.ts';
 
@@ -72,23 +73,12 @@ export function withRelatives(scope: Scope): Scope {
   return { ...scope, kinds: [...new Set([...NETWORKING, ...scope.kinds])] };
 }
 
-/** Kinds that other objects live in: where one of them was missing, what it held is missing too. */
-const PARENTS: ReadonlySet<ObjectKind> = new Set([
-  'netns',
-  'veth',
-  'vxlan',
-  'address',
-  'ipset',
-  'chain',
-  'virtual-service',
-]);
-
 /**
  * The scope to look at again because these steps make parents anew; undefined when the first look saw all of it. A
  * netns takes the links that end in it along, from whatever namespace they come.
  */
 export function widened(scope: Scope, ops: readonly Op[], want: ReadonlyMap<string, KernelObject>): Scope | undefined {
-  const rebuilt = ops.filter(({ verb, object }) => verb !== 'change' && PARENTS.has(object.kind));
+  const rebuilt = ops.filter(({ verb, object }) => verb !== 'change' && isParent(object));
   if (rebuilt.length === 0) return undefined;
   const lost = new Set(rebuilt.filter(({ object }) => object.kind === 'netns').map(({ object }) => object.netns));
   const links =

@@ -49,7 +49,10 @@ const PARENTS: ReadonlySet<KernelObject['kind']> = new Set([
   'virtual-service',
 ]);
 
-/** Whether other objects can need this one: the many small ones at the end of the order cost no names. */
+/**
+ * Whether other objects can live in this one or need it: where it was missing, they may be missing too. The many small
+ * ones at the end of the order cost no names.
+ */
 export function isParent(object: KernelObject): boolean {
   return PARENTS.has(object.kind);
 }

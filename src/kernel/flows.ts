@@ -1,8 +1,8 @@
-import ipaddr from 'ipaddr.js';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import type { Cidr, Family, IpAddress } from '../model/address.ts';
+import type { Cidr, IpAddress } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
+import { isWithin } from '../model/block.ts';
 import type { KernelObject, Op } from '../model/kernel-state.ts';
 import { atSet, fromSet, HOST_NETNS, LB_HOST_LINK, LB_NETNS, publishedSet } from '../model/names.ts';
 import { decodeAddress, dumpAddresses } from '../netlink/address.ts';
@@ -130,8 +130,8 @@ export function concerns(
   balancer: ReadonlySet<IpAddress>,
 ): boolean {
   if (zoned || original.destinationPort !== port) return false;
-  if (client !== undefined && !isIn(original.source, client)) return false;
-  if (at !== undefined && !isIn(original.destination, at)) return false;
+  if (client !== undefined && !isWithin(original.source, client)) return false;
+  if (at !== undefined && !isWithin(original.destination, at)) return false;
   if (!came) return balancer.has(reply.source);
   const untouched = reply.source === original.destination && reply.sourcePort === original.destinationPort;
   return untouched && local(original.destination);
@@ -141,10 +141,4 @@ async function localAddresses(transport: Transport): Promise<(address: IpAddress
   const entries = each(await transport.dump(HOST_NETNS, NETLINK_ROUTE, dumpAddresses()), decodeAddress);
   const own = new Set(entries.map(({ address }) => address));
   return (address) => own.has(address) || address.startsWith('127.');
-}
-
-function isIn(address: IpAddress, network: Cidr): boolean {
-  const family: Family = familyOf(address);
-  if (familyOf(network) !== family) return false;
-  return ipaddr.parse(address).match(ipaddr.parseCIDR(network));
 }

@@ -66,3 +66,11 @@ function addressText(value: bigint, bits: number): IpAddress {
   const address = ipaddr.fromByteArray(hex.match(/../g)!.map((pair) => Number.parseInt(pair, 16)));
   return address instanceof ipaddr.IPv6 ? address.toRFC5952String() : address.toString();
 }
+
+/** Whether an address is in a network, or is the address. */
+export function isWithin(address: IpAddress, network: Cidr | IpAddress): boolean {
+  if (familyOf(address) !== familyOf(network)) return false;
+  const parsed = ipaddr.parse(address);
+  if (!network.includes('/')) return parsed.toString() === ipaddr.parse(network).toString();
+  return parsed.match(ipaddr.parseCIDR(network));
+}

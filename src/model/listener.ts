@@ -1,5 +1,6 @@
 import ipaddr from 'ipaddr.js';
 import type { Cidr, IpAddress } from './address.ts';
+import { isWithin } from './block.ts';
 import type { Listener } from './cluster.ts';
 import { VXLAN_PORT } from './names.ts';
 
@@ -37,11 +38,8 @@ export function socketText(address: IpAddress, port: number): string {
 /** Whether a port published on these local networks (undefined: everywhere) takes connections from this address. */
 export function takesFrom(address: IpAddress, networks: readonly Cidr[] | undefined): boolean {
   if (networks === undefined || isEverywhere(address)) return true;
-  const parsed = ipaddr.process(address);
-  return networks.some((network) => {
-    const [base, prefix] = ipaddr.parseCIDR(network);
-    return base.kind() === parsed.kind() && parsed.match(base, prefix);
-  });
+  const plain = ipaddr.process(address).toString();
+  return networks.some((network) => isWithin(plain, network));
 }
 
 function isEverywhere(address: IpAddress): boolean {

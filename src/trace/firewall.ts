@@ -1,8 +1,8 @@
 import { familyOf, type IpAddress } from '../model/address.ts';
+import { isWithin } from '../model/block.ts';
 import { type FirewallChain, type KernelState, keyOf } from '../model/kernel-state.ts';
 import type { Packet } from './packet.ts';
 import { isInSet, markFromSet } from './sets.ts';
-import { isWithin } from './within.ts';
 
 /** A chain of ours, judged for one packet: only words that our own chains use (src/plan/firewall.ts) are known. */
 export interface Judgement {

@@ -1,7 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import { familyOf, type IpAddress } from '../model/address.ts';
+import { isWithin } from '../model/block.ts';
 import { type KernelState, keyOf, type Route, type Rule } from '../model/kernel-state.ts';
-import { isWithin } from './within.ts';
 
 /** Number of the table `main` (RT_TABLE_MAIN in include/uapi/linux/rtnetlink.h), and the priority of its rule. */
 const MAIN = { table: 254, priority: 32_766 } as const;

@@ -1,7 +1,7 @@
 import { familyOf } from '../model/address.ts';
+import { isWithin } from '../model/block.ts';
 import { type KernelState, keyOf } from '../model/kernel-state.ts';
 import type { Packet } from './packet.ts';
-import { isWithin } from './within.ts';
 
 /** Whether a set holds the packet; `sides` as in `--match-set NAME sides`, one for each dimension of the set. */
 export function isInSet(state: KernelState, set: string, sides: string, packet: Packet): boolean {

@@ -1,4 +1,5 @@
 import { familyOf, type IpAddress, type Protocol } from '../model/address.ts';
+import { isWithin } from '../model/block.ts';
 import type { FirewallChain, KernelObject, RealServer, Vxlan } from '../model/kernel-state.ts';
 import { keyOf } from '../model/kernel-state.ts';
 import {
@@ -19,7 +20,6 @@ import { renderObject } from '../model/render.ts';
 import { judge } from './firewall.ts';
 import type { Hop, NodeState, Packet } from './packet.ts';
 import { findRoute, findTunnel } from './routing.ts';
-import { isWithin } from './within.ts';
 
 export interface Question {
   client: IpAddress;
