@@ -86,7 +86,9 @@ describe('diff', () => {
     const ops = altered('link mesh-net-ingress vxlan0', { vni: 77 });
     expect(ops[0]).toMatchObject({ verb: 'delete', object: { kind: 'vxlan', vni: 77 } });
     expect(ops.slice(1).every(({ verb }) => verb === 'create')).toBe(true);
-    const onVxlan = [...plan(BASE, FACTS).values()].filter((object) => 'dev' in object && object.dev === 'vxlan0');
+    const onVxlan = [...plan(BASE, FACTS).values()].filter(
+      (object) => 'dev' in object && object.dev === 'vxlan0' && object.netns === 'mesh-net-ingress',
+    );
     const made = new Set(ops.slice(1).map(({ object }) => keyOf(object)));
     for (const object of onVxlan) expect(made).toContain(keyOf(object));
     expect(made).toContain('sysctl mesh-net-ingress net.ipv4.conf.vxlan0.rp_filter');

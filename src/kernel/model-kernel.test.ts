@@ -300,7 +300,9 @@ describe('the model kernel', () => {
     const kernel = createModelKernel({ objects: objects().values() });
     expect(kernel.corrupt({ verb: 'delete', object: of('link mesh-net-ingress vxlan0') })).toBeUndefined();
     const left = [...kernel.state().values()];
-    expect(left.filter((object) => 'dev' in object && object.dev === 'vxlan0')).toEqual([]);
+    expect(
+      left.filter((object) => 'dev' in object && object.dev === 'vxlan0' && object.netns === 'mesh-net-ingress'),
+    ).toEqual([]);
     expect(left.some((object) => object.kind === 'rule')).toBe(true);
     expect(kernel.corrupt({ verb: 'delete', object: of('netns mesh-task-aaaaaaaaaaaa') })).toBeUndefined();
     expect(kernel.state().has('link mesh-net-ingress t-aaaaaaaaaaaa')).toBe(false);

@@ -125,9 +125,9 @@ export function fdbObject(netns: string, entry: FdbRecord, nameOf: NameOf): FdbE
   const dev = nameOf(entry.index);
   if (dev === undefined || !entry.permanent || entry.dst === undefined || entry.mac === ANY_MAC) return undefined;
   const { mac, dst, port, vni } = entry;
-  // To another port or VNI than the device's is none of ours: so it differs from anything wanted.
-  const aside = `${port === undefined ? '' : ` port ${port}`}${vni === undefined ? '' : ` vni ${vni}`}`;
-  return { kind: 'fdb', netns, dev, mac, dst: `${dst}${aside}` };
+  // To another port than the device's is none of ours: so it differs from anything wanted.
+  const aside = port === undefined ? '' : ` port ${port}`;
+  return { kind: 'fdb', netns, dev, mac, dst: `${dst}${aside}`, ...(vni === undefined ? {} : { vni }) };
 }
 
 /** Undefined for routes of other protocols and for clones of the IPv6 routing cache. */
@@ -153,10 +153,18 @@ export function routeObject(netns: string, entry: RouteEntry, nameOf: NameOf): R
 
 /** Undefined for rules whose priority is not one of ours. */
 export function ruleObject(netns: string, entry: RuleEntry): Rule | undefined {
-  const { family, priority, fwmark, fwmask, action } = entry;
+  const { family, priority, fwmark, fwmask, iif, action } = entry;
   if (priority < RULE_PRIORITY.first || priority > RULE_PRIORITY.last) return undefined;
-  // One that selects by more than the mark is not what we make: mask 0 makes it differ from what is wanted (all but
+  // One that selects by more than we do is not what we make: mask 0 makes it differ from what is wanted (all but
   // the one rule for everything, beside which it does nothing).
-  const mask = entry.otherSelectors ? 0 : fwmask;
-  return { kind: 'rule', netns, family, priority, fwmark, fwmask: mask, action: action === 'other' ? 'nop' : action };
+  return {
+    kind: 'rule',
+    netns,
+    family,
+    priority,
+    fwmark,
+    fwmask: entry.otherSelectors ? 0 : fwmask,
+    ...(iif === undefined ? {} : { iif }),
+    action: action === 'other' ? 'nop' : action,
+  };
 }

@@ -206,10 +206,11 @@ function routingStep(verb: Verb, object: Of<'address' | 'neighbour' | 'fdb' | 'r
       );
     }
     case 'fdb': {
-      const { netns, dev, mac, dst } = object;
+      const { netns, dev, mac, dst, vni } = object;
       return route(
         netns,
-        ({ index }) => (remove ? deleteFdb({ index: index(dev), mac }) : newFdb({ index: index(dev), mac, dst }, mode)),
+        ({ index }) =>
+          remove ? deleteFdb({ index: index(dev), mac }) : newFdb({ index: index(dev), mac, dst, vni }, mode),
         [dev],
       );
     }
@@ -235,8 +236,9 @@ function routingStep(verb: Verb, object: Of<'address' | 'neighbour' | 'fdb' | 'r
       );
     }
     case 'rule': {
-      const { netns, family, priority, fwmark, fwmask, action } = object;
-      const spec = { family, priority, fwmark, fwmask, action };
+      const { netns, family, priority, fwmark, fwmask, iif, action } = object;
+      // A rule by link alone has no mark in it: the kernel would compare with mask 0, and show that.
+      const spec = { family, priority, action, ...(iif === undefined ? { fwmark, fwmask } : { iif }) };
       return route(netns, () => (remove ? deleteRule(spec) : newRule(spec)));
     }
   }

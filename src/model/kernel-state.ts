@@ -84,13 +84,14 @@ export interface Neighbour {
   mac: MacAddress;
 }
 
-/** Where a VXLAN device sends frames for a MAC address. */
+/** Where a VXLAN device sends frames for a MAC address, and with which VNI: always said, the device's own is no case of ours. */
 export interface FdbEntry {
   kind: 'fdb';
   netns: string;
   dev: string;
   mac: MacAddress;
   dst: IpAddress;
+  vni?: number;
 }
 
 export interface Route {
@@ -115,7 +116,10 @@ export interface Rule {
   family: Family;
   priority: number;
   fwmark: number;
+  /** 0: the mark is not looked at. */
   fwmask: number;
+  /** Only packets that came in by this link. */
+  iif?: string;
   action: { lookup: number } | { goto: number } | 'nop';
 }
 
@@ -275,8 +279,11 @@ export function keyOf(object: KernelObject): string {
       return `fdb ${object.netns} ${object.dev} ${object.mac}`;
     case 'route':
       return `route ${object.netns} ${object.table} ${object.destination}`;
-    case 'rule':
-      return `rule ${object.netns} ${object.family} ${object.priority} ${object.fwmark}/${object.fwmask} ${ruleAction(object.action)}`;
+    case 'rule': {
+      const { netns, family, priority, iif, fwmark, fwmask, action } = object;
+      const from = iif === undefined ? '' : `iif ${iif} `;
+      return `rule ${netns} ${family} ${priority} ${from}${fwmark}/${fwmask} ${ruleAction(action)}`;
+    }
     case 'ipset':
       return `ipset ${object.netns} ${object.name}`;
     case 'set-member':

@@ -26,6 +26,7 @@ export const LB_HOST_LINK = 'host0';
 /** Veth between lb (`net0`) and the ingress router (`lb0`). */
 export const LB_NET_LINK = 'net0';
 export const NET_LB_LINK = 'lb0';
+/** In the router, and in the lb: each speaks to the other one of every node. */
 export const VXLAN_LINK = 'vxlan0';
 export const TASK_LINK = 'eth0';
 
@@ -36,8 +37,10 @@ export function taskVeth(taskId: string): string {
 
 export const VXLAN_PORT = 4789;
 export const INGRESS_NETWORK = 'ingress';
-/** First VNI handed out, as in Swarm. */
+/** First VNI handed out to a network, as in Swarm. */
 export const FIRST_VNI = 4096;
+/** Of the lbs: frames with it are for the lb of a node, those with a network's VNI for its router. */
+export const LB_VNI = FIRST_VNI - 1;
 
 /** rtm_protocol of every route of ours; 109 = 'm', unassigned in include/uapi/linux/rtnetlink.h and iproute2's rt_protos. */
 export const ROUTE_PROTOCOL = 109;
@@ -49,6 +52,8 @@ export const NODE_NUMBER_LIMIT = 20_000;
  */
 export const RULE_PRIORITY = {
   first: 10_000,
+  /** In the lb. */
+  fromHost: 10_000,
   unmarked: 10_000,
   base: 10_000,
   spans: 30_100,
@@ -61,6 +66,8 @@ export const RULE_PRIORITY = {
   /** The kernel's own rule for the table `main`. */
   main: 32_766,
 } as const;
+/** Routing table of the lb in which every address is its own: what comes from the host is for IPVS. */
+export const LB_LOCAL_TABLE = 100;
 /** Routing table of the way back to the node with this number. */
 export function returnTable(nodeNumber: number): number {
   return 100_000 + nodeNumber;

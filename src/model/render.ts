@@ -60,7 +60,9 @@ function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): s
       return [`${ip(netns)} neigh ${add} ${object.address}${target} dev ${object.dev}${permanent}`];
     }
     case 'fdb':
-      return [`${bridge(netns)} fdb ${add} ${object.mac} dev ${object.dev} dst ${object.dst}`];
+      return [
+        `${bridge(netns)} fdb ${add} ${object.mac} dev ${object.dev} dst ${object.dst}${object.vni === undefined ? '' : ` vni ${object.vni}`}`,
+      ];
     case 'route': {
       const { destination, via, source, table } = object;
       const family = familyOf(destination);
@@ -82,10 +84,8 @@ function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): s
       if (verb === 'change' && before?.kind === 'rule') return [...words(before, 'delete'), ...words(object, 'create')];
       // Without a mask the kernel compares all bits, but for mark 0: then it compares none (fib_nl2rule).
       const mask = object.fwmask === 0xffffffff && object.fwmark !== 0 ? '' : `/${hex(object.fwmask)}`;
-      return [
-        `${ip(netns, object.family)} rule ${add} priority ${object.priority}` +
-          ` fwmark ${hex(object.fwmark)}${mask} ${action(object)}`,
-      ];
+      const selector = object.iif === undefined ? `fwmark ${hex(object.fwmark)}${mask}` : `iif ${object.iif}`;
+      return [`${ip(netns, object.family)} rule ${add} priority ${object.priority} ${selector} ${action(object)}`];
     }
     case 'ipset': {
       if (verb === 'delete') return [`${exec(netns)}ipset destroy ${object.name}`];

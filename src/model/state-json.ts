@@ -72,7 +72,7 @@ const FIELDS: { [kind in ObjectKind]: Record<string, Check> } = {
   sysctl: { name: text, value: text },
   address: { dev: text, address: text, prefix: number },
   neighbour: { dev: text, address: text, mac: text },
-  fdb: { dev: text, mac: text, dst: text },
+  fdb: { dev: text, mac: text, dst: text, vni: optional(number) },
   route: {
     type: oneOf('unicast', 'local'),
     destination: text,
@@ -88,6 +88,7 @@ const FIELDS: { [kind in ObjectKind]: Record<string, Check> } = {
     priority: number,
     fwmark: number,
     fwmask: number,
+    iif: optional(text),
     action: either(oneOf('nop'), shape({ lookup: number }), shape({ goto: number })),
   },
   ipset: {

@@ -60,6 +60,8 @@ export interface FdbSpec {
   mac: MacAddress;
   /** VTEP the frames go to. */
   dst: IpAddress;
+  /** When it is not the device's own. */
+  vni?: number | undefined;
 }
 
 export interface FdbRecord {
@@ -126,8 +128,9 @@ export function isFdb(message: NetlinkMessage): boolean {
 /** `bridge fdb add|replace|append … dst …` (self permanent). A second `append` adds a destination, `replace` keeps one. */
 export function newFdb(entry: FdbSpec, mode: CreateMode = 'create'): NetlinkRequest {
   const writer = writeNdmsg(AF_BRIDGE, entry.index, NUD_PERMANENT | NUD_NOARP, NTF_SELF);
-  const payload = writer.put(NDA_LLADDR, parseMac(entry.mac)).put(NDA_DST, parseAddress(entry.dst)).finish();
-  return { type: RTM_NEWNEIGH, flags: createFlags(mode), payload };
+  writer.put(NDA_LLADDR, parseMac(entry.mac)).put(NDA_DST, parseAddress(entry.dst));
+  if (entry.vni !== undefined) writer.putU32(NDA_VNI, entry.vni);
+  return { type: RTM_NEWNEIGH, flags: createFlags(mode), payload: writer.finish() };
 }
 
 /** `bridge fdb del`; without `dst` all destinations of the MAC address go. */

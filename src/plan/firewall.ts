@@ -52,7 +52,7 @@ function hook(netns: string, family: Family, table: Table, from: Builtin, rules:
 export function planFirewall(context: PlanContext): KernelObject[] {
   const perFamily = context.subnets.flatMap(({ family, cidr, block }) => [
     ...hostChains(context, family, addressAt(block, BLOCK_SLOT.lb)),
-    ...lbChains(family),
+    ...lbChains(context, family),
     ...routerChains(context, family, cidr, block),
   ]);
   return [...underlayChains(context), ...perFamily];
@@ -161,17 +161,22 @@ function hostChains({ self }: PlanContext, family: Family, lb: IpAddress): Kerne
 }
 
 /** Published port → fwmark. What gets no mark is for the lb itself, which listens to nothing: refused at once. */
-function lbChains(family: Family): KernelObject[] {
-  return hook(
-    LB_NETNS,
-    family,
-    'mangle',
-    'PREROUTING',
-    PROTOCOLS.map(
-      (protocol) => `-i ${LB_HOST_LINK} -p ${protocol} -j SET --map-set ${serviceSet(protocol)} dst --map-mark`,
-    ),
+function lbChains({ self }: PlanContext, family: Family): KernelObject[] {
+  const toMark = PROTOCOLS.map(
+    (protocol) => `-i ${LB_HOST_LINK} -p ${protocol} -j SET --map-set ${serviceSet(protocol)} dst --map-mark`,
   );
+  return [
+    ...hook(LB_NETNS, family, 'mangle', 'PREROUTING', toMark),
+    // In the place of the service's mark the one that goes over the wire: who brought the flow in.
+    ...hook(LB_NETNS, family, 'mangle', 'POSTROUTING', [
+      `-o ${VXLAN_LINK} -j MARK --set-xmark 0x${self.number.toString(16)}/0xffffffff`,
+      CLAMP,
+    ]),
+  ];
 }
+
+/** Nobody has to find the smaller MTU of the overlay by losing packets. */
+const CLAMP = `-o ${VXLAN_LINK} -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu`;
 
 /**
  * The router remembers which node brought a flow to a local task, and sends the answers back through that node.
@@ -182,16 +187,9 @@ function routerChains(context: PlanContext, family: Family, cidr: Cidr, block: C
   // The only addresses of the overlay that lie behind the lb: loopback clients of this node, and the lb itself.
   const behindLb = [BLOCK_SLOT.host, BLOCK_SLOT.lbNet].map((slot) => hostNetwork(addressAt(block, slot)));
   const admin = family === 'inet' ? 'icmp-admin-prohibited' : 'icmp6-adm-prohibited';
-  const number = `0x${context.self.number.toString(16)}`;
   return [
-    ...hook(netns, family, 'raw', 'PREROUTING', [
-      `! -d ${block} -i ${NET_LB_LINK} -j CT --notrack`,
-      `! -d ${block} -i ${VXLAN_LINK} -j CT --notrack`,
-      // Inside the block, yet not for a task.
-      ...behindLb.map((address) => `-d ${address} -i ${VXLAN_LINK} -j CT --notrack`),
-      // The same client address and port may come in through several nodes at once; the zone keeps them apart.
-      `-i ${VXLAN_LINK} -j CT --zone-orig mark`,
-    ]),
+    // The same client address and port may come in through several nodes at once; the zone keeps them apart.
+    ...hook(netns, family, 'raw', 'PREROUTING', [`-i ${VXLAN_LINK} -j CT --zone-orig mark`]),
     ...hook(netns, family, 'mangle', 'PREROUTING', [
       `-i ${VXLAN_LINK} -m mark ! --mark 0x0 -j CONNMARK --save-mark ${ALL_BITS}`,
       // Left on, the mark would route the request straight back to where it came from.
@@ -200,13 +198,7 @@ function routerChains(context: PlanContext, family: Family, cidr: Cidr, block: C
     ]),
     // What the router itself answers for a task (reset, unreachable) goes the way of the task's answers.
     ...hook(netns, family, 'mangle', 'OUTPUT', [`-m connmark ! --mark 0x0 -j CONNMARK --restore-mark ${ALL_BITS}`]),
-    // Crossing a veth scrubs the mark, so it is set here, on the last step before the wire.
-    ...hook(netns, family, 'mangle', 'FORWARD', [
-      `-i ${NET_LB_LINK} -o ${VXLAN_LINK} -j MARK --set-xmark ${number}/0xffffffff`,
-    ]),
-    ...hook(netns, family, 'mangle', 'POSTROUTING', [
-      `-o ${VXLAN_LINK} -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu`,
-    ]),
+    ...hook(netns, family, 'mangle', 'POSTROUTING', [CLAMP]),
     ...hook(netns, family, 'filter', 'FORWARD', [
       // Tasks answer; they open no connections of their own over this network.
       '-i t-+ -m conntrack --ctstate INVALID -j DROP',

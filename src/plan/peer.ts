@@ -2,16 +2,29 @@ import { familyOf } from '../model/address.ts';
 import type { Peer } from '../model/assignment.ts';
 import { addressAt, DEFAULT_DESTINATION, hostNetwork } from '../model/block.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
-import { BLOCK_SLOT, HOST_NETNS, networkNetns, peerSet, returnTable, VXLAN_LINK } from '../model/names.ts';
+import {
+  BLOCK_SLOT,
+  HOST_NETNS,
+  LB_NETNS,
+  LB_VNI,
+  networkNetns,
+  peerSet,
+  returnTable,
+  VXLAN_LINK,
+} from '../model/names.ts';
 import type { PlanContext } from './context.ts';
 import { groupRules, returnRule } from './return-rules.ts';
 import { route } from './route.ts';
 
-/** The way to another node's tasks, and the way back for the flows it brought in. */
+/** The lb's way to another node's tasks, and the router's way back to the lb that brought a flow in. */
 export function planPeer(context: PlanContext, peer: Peer): KernelObject[] {
-  const netns = networkNetns(context.network.name);
+  const router = networkNetns(context.network.name);
   const dev = VXLAN_LINK;
-  const objects: KernelObject[] = [{ kind: 'fdb', netns, dev, mac: peer.mac, dst: peer.underlay }];
+  const frames = { kind: 'fdb', dev, mac: peer.mac, dst: peer.underlay } as const;
+  const objects: KernelObject[] = [
+    { ...frames, netns: LB_NETNS, vni: context.network.vni },
+    { ...frames, netns: router, vni: LB_VNI },
+  ];
   const underlay = familyOf(context.self.underlay);
   // One of the other family cannot send us anything anyway.
   if (familyOf(peer.underlay) === underlay) {
@@ -20,11 +33,15 @@ export function planPeer(context: PlanContext, peer: Peer): KernelObject[] {
   }
   for (const { family, block } of blocksOf(context, peer)) {
     const vtep = addressAt(block, BLOCK_SLOT.vtep);
+    for (const netns of [LB_NETNS, router]) {
+      objects.push(
+        { kind: 'neighbour', netns, dev, address: vtep, mac: peer.mac },
+        route(netns, block, dev, { via: vtep }),
+      );
+    }
     objects.push(
-      { kind: 'neighbour', netns, dev, address: vtep, mac: peer.mac },
-      route(netns, block, dev, { via: vtep }),
-      route(netns, DEFAULT_DESTINATION[family], dev, { via: vtep, table: returnTable(peer.number) }),
-      returnRule(netns, family, peer.number),
+      route(router, DEFAULT_DESTINATION[family], dev, { via: vtep, table: returnTable(peer.number) }),
+      returnRule(router, family, peer.number),
     );
   }
   return [...objects, ...planSharedRules(context, peer)];

@@ -219,8 +219,8 @@ describe('peers that come and go', () => {
       const delta = { ...assignmentDelta(before, before)!, revision: 2, removedPeers: [`node${number}`] };
       const gone = planDelta(before, delta, FACTS);
       const steps = diff(stateOf(gone.have), stateOf(gone.want));
-      // FDB entry and peer set; neighbour, two routes and a rule a family.
-      expect(steps).toHaveLength(2 + 4 * families.length);
+      // Two FDB entries and peer set; two neighbours, three routes and a rule a family.
+      expect(steps).toHaveLength(3 + 6 * families.length);
       const without = applyAssignmentDelta(before, delta);
       if (!without.ok) throw without.error;
       const back = planDelta(
@@ -228,7 +228,7 @@ describe('peers that come and go', () => {
         { ...delta, base: 2, revision: 3, removedPeers: [], peers: [peer(number, families)] },
         FACTS,
       );
-      expect(diff(stateOf(back.have), stateOf(back.want))).toHaveLength(2 + 4 * families.length);
+      expect(diff(stateOf(back.have), stateOf(back.want))).toHaveLength(3 + 6 * families.length);
     }
   });
 

@@ -1,6 +1,6 @@
 import { type Family, familyOf } from '../model/address.ts';
 import { addressAt, DEFAULT_DESTINATION, hostNetwork, hostPrefix } from '../model/block.ts';
-import type { HashSet, KernelObject } from '../model/kernel-state.ts';
+import type { HashSet, KernelObject, Vxlan } from '../model/kernel-state.ts';
 import {
   atSet,
   BLOCK_SLOT,
@@ -10,6 +10,7 @@ import {
   LB_HOST_LINK,
   LB_NET_LINK,
   LB_NETNS,
+  LB_VNI,
   NET_LB_LINK,
   networkNetns,
   peerSet,
@@ -25,7 +26,10 @@ import { unmarkedRule } from './return-rules.ts';
 import { route } from './route.ts';
 import { planSysctls } from './sysctls.ts';
 
-/** What a node has before any peer, port or task: host, lb and router, joined by two veth pairs. */
+/**
+ * What a node has before any peer, port or task: host, lb and router, joined by two veth pairs, and two ways to other
+ * nodes: the lb asks their routers, the router answers their lbs.
+ */
 export function planSkeleton(context: PlanContext): KernelObject[] {
   const { mtu } = context;
   const router = networkNetns(context.network.name);
@@ -49,26 +53,32 @@ export function planSkeleton(context: PlanContext): KernelObject[] {
       up: true,
       peer: { netns: router, name: NET_LB_LINK, mtu, up: true },
     },
-    {
-      kind: 'vxlan',
-      netns: router,
-      name: VXLAN_LINK,
-      underlayNetns: HOST_NETNS,
-      vni: context.network.vni,
-      local: context.self.underlay,
-      port: VXLAN_PORT,
-      mac: vtepMac(context.self.number),
-      mtu,
-      up: true,
-      gbp: true,
-      learning: false,
-    },
+    vxlan(context, router, context.network.vni),
+    vxlan(context, LB_NETNS, LB_VNI),
     ...context.subnets.flatMap(({ family, cidr, block }) => addressing(router, family, cidr, block)),
     ...context.subnets.map(({ family }) => unmarkedRule(router, family)),
     ...PROTOCOLS.flatMap(planSets),
     ...planHashSets(context),
     ...planFirewall(context),
   ];
+}
+
+/** Both have one address: no frame is ever for the other, as their VNIs differ. */
+function vxlan({ self, mtu }: PlanContext, netns: string, vni: number): Vxlan {
+  return {
+    kind: 'vxlan',
+    netns,
+    name: VXLAN_LINK,
+    underlayNetns: HOST_NETNS,
+    vni,
+    local: self.underlay,
+    port: VXLAN_PORT,
+    mac: vtepMac(self.number),
+    mtu,
+    up: true,
+    gbp: true,
+    learning: false,
+  };
 }
 
 function planSets(protocol: (typeof PROTOCOLS)[number]): KernelObject[] {

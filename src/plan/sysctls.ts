@@ -32,7 +32,7 @@ export function planSysctls(context: PlanContext): Sysctl[] {
       : []),
     ...settings(LB_NETNS, [...forwarding(inet6), ...ipvs(context), ...refusals(inet6)]),
     ...settings(router, forwarding(inet6)),
-    ...[LB_HOST_LINK, LB_NET_LINK].flatMap((link) => settings(LB_NETNS, onLink(link, inet6))),
+    ...[LB_HOST_LINK, LB_NET_LINK, VXLAN_LINK].flatMap((link) => settings(LB_NETNS, onLink(link, inet6))),
     ...[NET_LB_LINK, VXLAN_LINK].flatMap((link) => settings(router, onLink(link, inet6))),
   ];
 }

@@ -227,64 +227,60 @@ function path(server: RealServer, question: Question, nodes: readonly NodeState[
   return { server, taskId, hops, outcome: 'answered', reason: '' };
 }
 
-/** Through the routers, over the wire where the task is elsewhere; the packet as it leaves for the task's veth. */
+/** To the router of the task's node, over the wire where that is another; the packet as it leaves for the task's veth. */
 function reach(way: Way, start: Packet, nodes: readonly NodeState[]): { node: NodeState; packet: Packet } | undefined {
-  const inRouter = throughLb(way, start);
-  if (inRouter === undefined) return undefined;
-  const sent = throughRouter(way, inRouter);
+  const sent = routed(way, start);
   if (sent === undefined) return undefined;
-  if (sent.to !== VXLAN_LINK) return { node: way.node, packet: sent };
-  const other = overTheWire(way, sent, nodes);
-  if (other === undefined) return undefined;
-  way.node = other;
-  const arrived = throughRouter(way, { ...sent, netns: ROUTER, from: VXLAN_LINK });
-  return arrived === undefined ? undefined : { node: other, packet: arrived };
+  let inRouter: Packet = { ...sent, netns: ROUTER, from: NET_LB_LINK };
+  if (sent.to === VXLAN_LINK) {
+    const marked = firewall(way, { table: 'mangle', from: 'POSTROUTING' }, sent, () => false);
+    if (marked === undefined || overTheWire(way, marked, ROUTER, nodes) === undefined) return undefined;
+    inRouter = { ...marked, netns: ROUTER, from: VXLAN_LINK };
+  }
+  const arrived = throughRouter(way, inRouter);
+  return arrived === undefined ? undefined : { node: way.node, packet: arrived };
 }
 
-function throughLb(way: Way, packet: Packet): Packet | undefined {
-  const sent = routed(way, packet);
-  return sent === undefined ? undefined : { ...sent, netns: ROUTER, from: NET_LB_LINK };
-}
-
-/** mangle PREROUTING, route, filter and mangle FORWARD of a router; conntrack keeps what the chains remember. */
+/** mangle PREROUTING, route and filter FORWARD of a router; conntrack keeps what the chains remember. */
 function throughRouter(way: Way, packet: Packet): Packet | undefined {
   const isLocal = () => false;
   const marked = firewall(way, { table: 'mangle', from: 'PREROUTING' }, packet, isLocal);
   if (marked === undefined) return undefined;
   const sent = routed(way, marked);
   if (sent === undefined) return undefined;
-  const changed = firewall(way, { table: 'mangle', from: 'FORWARD' }, sent, isLocal);
-  return changed && firewall(way, { table: 'filter', from: 'FORWARD' }, changed, isLocal);
+  return firewall(way, { table: 'filter', from: 'FORWARD' }, sent, isLocal);
 }
 
-/** Neighbour, FDB entry and the VXLAN device at the other end. */
-function overTheWire(way: Way, packet: Packet, nodes: readonly NodeState[]): NodeState | undefined {
+/** Neighbour, FDB entry and the VXLAN device at the other end, which is in the netns `arrives`. */
+function overTheWire(way: Way, packet: Packet, arrives: string, nodes: readonly NodeState[]): NodeState | undefined {
   const { state } = way.node;
+  const { netns } = packet;
   const found = findRoute(state, packet);
   const via = found?.route.via ?? packet.destination;
-  const { neighbour, entry } = findTunnel(state, ROUTER, VXLAN_LINK, via);
-  if (neighbour === undefined) return stop(way, 'lost', ROUTER, `neighbour ${via}`, `is missing: ${REPAIR}`);
-  pass(way, ROUTER, commandOf(neighbour), 'the other router');
-  if (entry === undefined) return stop(way, 'lost', ROUTER, `FDB entry of ${neighbour.mac}`, `is missing: ${REPAIR}`);
-  pass(way, ROUTER, commandOf(entry), `into VXLAN to ${entry.dst}`);
-  const device = vxlanOf(way.node);
-  const other = nodes.find((node) => vxlanOf(node)?.local === entry.dst);
-  const end = other === undefined ? undefined : vxlanOf(other);
+  const { neighbour, entry } = findTunnel(state, netns, VXLAN_LINK, via);
+  if (neighbour === undefined) return stop(way, 'lost', netns, `neighbour ${via}`, `is missing: ${REPAIR}`);
+  pass(way, netns, commandOf(neighbour), arrives === ROUTER ? 'the other router' : 'the other lb');
+  if (entry === undefined) return stop(way, 'lost', netns, `FDB entry of ${neighbour.mac}`, `is missing: ${REPAIR}`);
+  pass(way, netns, commandOf(entry), `into VXLAN to ${entry.dst}`);
+  const device = vxlanOf(way.node, netns);
+  const other = nodes.find((node) => vxlanOf(node, arrives)?.local === entry.dst);
+  const end = other === undefined ? undefined : vxlanOf(other, arrives);
   if (device === undefined || other === undefined || end === undefined) {
     const reason = `no node that could be asked has this address: it is down, cut off, or its VXLAN device is missing. See \`meshctl node ls\` and \`meshctl doctor\``;
-    return stop(way, 'lost', ROUTER, `VXLAN to ${entry.dst}`, reason);
+    return stop(way, 'lost', netns, `VXLAN to ${entry.dst}`, reason);
   }
   const from = way.node;
   way.node = other;
-  if (end.vni !== device.vni || end.port !== device.port || end.mac !== neighbour.mac || !end.up) {
-    const reason = `does not fit the sender's (VNI ${device.vni}, port ${device.port}, MAC ${neighbour.mac}): ${REPAIR}`;
-    return stop(way, 'lost', ROUTER, commandOf(end), reason);
+  const vni = entry.vni ?? device.vni;
+  if (end.vni !== vni || end.port !== device.port || end.mac !== neighbour.mac || !end.up) {
+    const reason = `does not fit the sender's (VNI ${vni}, port ${device.port}, MAC ${neighbour.mac}): ${REPAIR}`;
+    return stop(way, 'lost', arrives, commandOf(end), reason);
   }
   const revisions =
     from.revision === other.revision
       ? ''
       : `; ${from.name} holds revision ${from.revision}, ${other.name} ${other.revision}`;
-  pass(way, ROUTER, commandOf(end), `out of VXLAN with mark 0x${packet.mark.toString(16)}${revisions}`);
+  pass(way, arrives, commandOf(end), `out of VXLAN with mark 0x${packet.mark.toString(16)}${revisions}`);
   return other;
 }
 
@@ -301,7 +297,7 @@ function enterTask(way: Way, taskId: string, packet: Packet): boolean {
   return true;
 }
 
-/** The answer: through the router of the task's node to the node the client asked, its lb and its host. */
+/** The answer: through the router of the task's node to the lb of the node the client asked, and its host. */
 function comeBack(way: Way, request: Packet, question: Question, nodes: readonly NodeState[]): boolean {
   const answer: Packet = {
     ...request,
@@ -315,20 +311,21 @@ function comeBack(way: Way, request: Packet, question: Question, nodes: readonly
   if (isLoopback(answer.destination)) return true;
   const sent = throughRouter(way, answer);
   if (sent === undefined) return false;
+  let from = LB_NET_LINK;
   if (sent.to === VXLAN_LINK) {
-    const entry = overTheWire(way, sent, nodes);
+    const entry = overTheWire(way, sent, LB_NETNS, nodes);
     if (entry === undefined) return false;
     if (entry !== question.node) {
-      stop(way, 'lost', ROUTER, 'the answer', `goes to ${entry.name} instead of ${question.node.name}: ${REPAIR}`);
+      stop(way, 'lost', LB_NETNS, 'the answer', `goes to ${entry.name} instead of ${question.node.name}: ${REPAIR}`);
       return false;
     }
-    if (routed(way, { ...sent, netns: ROUTER, from: VXLAN_LINK }) === undefined) return false;
+    from = VXLAN_LINK;
   } else if (way.node !== question.node) {
     const reason = `stays on ${way.node.name}: the connection lost the mark of ${question.node.name}. ${REPAIR}`;
     stop(way, 'lost', ROUTER, 'the answer', reason);
     return false;
   }
-  return routed(way, { ...sent, netns: LB_NETNS, from: LB_NET_LINK, mark: 0 }) !== undefined;
+  return routed(way, { ...sent, netns: LB_NETNS, from, mark: 0 }) !== undefined;
 }
 
 /** Runs a chain of ours; undefined when it ends the packet, or is not there and has to be. */
@@ -380,8 +377,8 @@ function linkProblem({ state }: NodeState, netns: string, dev: string): string |
   return dev === HOST_LINK || dev.startsWith('t-') || dev === VXLAN_LINK ? 'is missing' : undefined;
 }
 
-function vxlanOf({ state }: NodeState): Vxlan | undefined {
-  const found = state.get(`link ${ROUTER} ${VXLAN_LINK}`);
+function vxlanOf({ state }: NodeState, netns: string): Vxlan | undefined {
+  const found = state.get(`link ${netns} ${VXLAN_LINK}`);
   return found?.kind === 'vxlan' ? found : undefined;
 }
 

@@ -17,7 +17,7 @@ export function testLegacyFirewall(): void {
       match: '',
       position: 'first',
     };
-    const rules = ['-i lb0 -o vxlan0 -j MARK --set-xmark 0x1/0xffffffff', '-j RETURN'];
+    const rules = ['-o vxlan0 -j MARK --set-xmark 0x1/0xffffffff', '-j RETURN'];
     const chain: FirewallChain = { kind: 'chain', ...place, chain: 'MESH-T', rules };
     const ops: FirewallOp[] = [
       { verb: 'create', object: chain },

@@ -55,8 +55,9 @@ describe('sysctls', () => {
     expect(bad(judgeSysctls(sysctls(all))).map(({ remedy }) => remedy)).toEqual([
       'ip netns exec mesh-lb sysctl -w net.ipv4.conf.all.rp_filter=0',
       'ip netns exec mesh-lb sysctl -w net.ipv4.conf.all.rp_filter=0',
+      'ip netns exec mesh-lb sysctl -w net.ipv4.conf.all.rp_filter=0',
     ]);
-    const loose = ['host0', 'net0'].map((link) => `mesh-lb net.ipv4.conf.${link}.rp_filter=2`);
+    const loose = ['host0', 'net0', 'vxlan0'].map((link) => `mesh-lb net.ipv4.conf.${link}.rp_filter=2`);
     expect(bad(judgeSysctls(sysctls(all, ...loose)))).toEqual([]);
   });
 

@@ -8,7 +8,7 @@ import { addressAt } from '../../model/block.ts';
 import type { PortCondition } from '../../model/cluster.ts';
 import { type EchoResult, error, type Finding, type NodeCheckup, ok, warning } from '../../model/doctor.ts';
 import type { KernelObject } from '../../model/kernel-state.ts';
-import { BLOCK_SLOT, INGRESS_NETWORK, networkNetns } from '../../model/names.ts';
+import { BLOCK_SLOT, INGRESS_NETWORK, LB_NETNS, networkNetns } from '../../model/names.ts';
 import { portKey, SCHEDULERS } from '../../model/spec.ts';
 import type { Facts } from '../../plan/context.ts';
 import { judgeFilters } from './firewall.ts';
@@ -106,7 +106,8 @@ async function pingPeers({ kernel, assignment }: DoctorOptions, mtu: number | un
     return own === undefined ? [] : [{ nodeId, underlay, vtep: addressAt(own.block, BLOCK_SLOT.vtep) }];
   });
   const times = await echo(
-    kernel.netnsPath(ROUTER),
+    // From the lb, as every client's packets: the other node's router answers this node's lb.
+    kernel.netnsPath(LB_NETNS),
     peers.map(({ vtep }) => vtep),
     [SMALL, mtu],
   );

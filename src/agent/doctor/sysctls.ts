@@ -26,6 +26,7 @@ const ROUTER = networkNetns('ingress');
 const OUR_LINKS: readonly [netns: string, link: string][] = [
   [LB_NETNS, LB_HOST_LINK],
   [LB_NETNS, LB_NET_LINK],
+  [LB_NETNS, VXLAN_LINK],
   [ROUTER, NET_LB_LINK],
   [ROUTER, VXLAN_LINK],
 ];

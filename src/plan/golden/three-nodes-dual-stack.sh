@@ -23,6 +23,7 @@ ip netns exec mesh-net-ingress sysctl -qw net.ipv4.ip_forward=1
 ip netns exec mesh-net-ingress sysctl -qw net.ipv6.conf.all.forwarding=1
 ip netns exec mesh-net-ingress sysctl -qw net.ipv6.conf.default.accept_dad=0
 ip netns exec mesh-task-aaaaaaaaaaaa sysctl -qw net.ipv4.ip_unprivileged_port_start=0
+ip link add vxlan0 netns mesh-lb address 02:6d:65:73:00:01 mtu 1450 up type vxlan id 4095 local 192.0.2.1 dstport 4789 nolearning gbp
 ip link add vxlan0 netns mesh-net-ingress address 02:6d:65:73:00:01 mtu 1450 up type vxlan id 4096 local 192.0.2.1 dstport 4789 nolearning gbp
 ip link add mesh0 mtu 1450 type veth peer name host0 mtu 1450 netns mesh-lb
 ip link set mesh0 up
@@ -37,8 +38,10 @@ sysctl -qw net.ipv4.conf.mesh0.route_localnet=1
 sysctl -qw net.ipv6.conf.mesh0.accept_dad=0
 ip netns exec mesh-lb sysctl -qw net.ipv4.conf.host0.rp_filter=0
 ip netns exec mesh-lb sysctl -qw net.ipv4.conf.net0.rp_filter=0
+ip netns exec mesh-lb sysctl -qw net.ipv4.conf.vxlan0.rp_filter=0
 ip netns exec mesh-lb sysctl -qw net.ipv6.conf.host0.accept_dad=0
 ip netns exec mesh-lb sysctl -qw net.ipv6.conf.net0.accept_dad=0
+ip netns exec mesh-lb sysctl -qw net.ipv6.conf.vxlan0.accept_dad=0
 ip netns exec mesh-net-ingress sysctl -qw net.ipv4.conf.lb0.rp_filter=0
 ip netns exec mesh-net-ingress sysctl -qw net.ipv4.conf.vxlan0.rp_filter=0
 ip netns exec mesh-net-ingress sysctl -qw net.ipv6.conf.lb0.accept_dad=0
@@ -57,12 +60,18 @@ ip -n mesh-net-ingress addr add 10.252.1.0/32 dev vxlan0
 ip -n mesh-net-ingress addr add fd6d:65:73:1::/128 dev vxlan0 nodad
 ip -n mesh-task-aaaaaaaaaaaa addr add 10.252.1.5/32 dev eth0
 ip -n mesh-task-aaaaaaaaaaaa addr add fd6d:65:73:1::5/128 dev eth0 nodad
+ip -n mesh-lb neigh add 10.252.2.0 lladdr 02:6d:65:73:00:02 dev vxlan0 nud permanent
+ip -n mesh-lb neigh add 10.252.3.0 lladdr 02:6d:65:73:00:03 dev vxlan0 nud permanent
+ip -n mesh-lb neigh add fd6d:65:73:2:: lladdr 02:6d:65:73:00:02 dev vxlan0 nud permanent
+ip -n mesh-lb neigh add fd6d:65:73:3:: lladdr 02:6d:65:73:00:03 dev vxlan0 nud permanent
 ip -n mesh-net-ingress neigh add 10.252.2.0 lladdr 02:6d:65:73:00:02 dev vxlan0 nud permanent
 ip -n mesh-net-ingress neigh add 10.252.3.0 lladdr 02:6d:65:73:00:03 dev vxlan0 nud permanent
 ip -n mesh-net-ingress neigh add fd6d:65:73:2:: lladdr 02:6d:65:73:00:02 dev vxlan0 nud permanent
 ip -n mesh-net-ingress neigh add fd6d:65:73:3:: lladdr 02:6d:65:73:00:03 dev vxlan0 nud permanent
-bridge -n mesh-net-ingress fdb add 02:6d:65:73:00:02 dev vxlan0 dst 192.0.2.2
-bridge -n mesh-net-ingress fdb add 02:6d:65:73:00:03 dev vxlan0 dst 192.0.2.3
+bridge -n mesh-lb fdb add 02:6d:65:73:00:02 dev vxlan0 dst 192.0.2.2 vni 4096
+bridge -n mesh-lb fdb add 02:6d:65:73:00:03 dev vxlan0 dst 192.0.2.3 vni 4096
+bridge -n mesh-net-ingress fdb add 02:6d:65:73:00:02 dev vxlan0 dst 192.0.2.2 vni 4095
+bridge -n mesh-net-ingress fdb add 02:6d:65:73:00:03 dev vxlan0 dst 192.0.2.3 vni 4095
 ip route add 10.252.1.2/32 dev mesh0 src 10.252.1.1 scope link proto 109
 ip -6 route add fd6d:65:73:1::2/128 dev mesh0 src fd6d:65:73:1::1 proto 109
 ip -n mesh-lb route add 10.252.1.1/32 dev host0 scope link proto 109
@@ -76,7 +85,11 @@ ip -6 -n mesh-net-ingress route add fd6d:65:73:1::5/128 dev t-aaaaaaaaaaaa proto
 ip -n mesh-task-aaaaaaaaaaaa route add 169.254.1.1/32 dev eth0 scope link proto 109
 ip -n mesh-lb route add default via 10.252.1.1 dev host0 onlink scope global proto 109
 ip -n mesh-lb route add 10.252.0.0/16 via 10.252.1.4 dev net0 onlink scope global proto 109
+ip -n mesh-lb route add 10.252.2.0/24 via 10.252.2.0 dev vxlan0 onlink scope global proto 109
+ip -n mesh-lb route add 10.252.3.0/24 via 10.252.3.0 dev vxlan0 onlink scope global proto 109
 ip -6 -n mesh-lb route add default via fd6d:65:73:1::1 dev host0 onlink proto 109
+ip -6 -n mesh-lb route add fd6d:65:73:2::/64 via fd6d:65:73:2:: dev vxlan0 onlink proto 109
+ip -6 -n mesh-lb route add fd6d:65:73:3::/64 via fd6d:65:73:3:: dev vxlan0 onlink proto 109
 ip -6 -n mesh-lb route add fd6d:65:73::/48 via fd6d:65:73:1::4 dev net0 onlink proto 109
 ip -n mesh-net-ingress route add default via 10.252.2.0 dev vxlan0 onlink table 100002 scope global proto 109
 ip -6 -n mesh-net-ingress route add default via fd6d:65:73:2:: dev vxlan0 onlink table 100002 proto 109
@@ -170,10 +183,16 @@ ip6tables -t nat -A MESH-PREROUTING -p tcp -m addrtype --dst-type LOCAL -m set -
 ip6tables -t nat -A MESH-PREROUTING -p udp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-udp dst -j DNAT --to-destination fd6d:65:73:1::2
 ip6tables -t nat -A MESH-PREROUTING -p sctp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-sctp dst -j DNAT --to-destination fd6d:65:73:1::2
 ip6tables -t nat -A MESH-PREROUTING -m addrtype --dst-type LOCAL -m set --match-set mesh-from-6 src,dst,dst -j DNAT --to-destination fd6d:65:73:1::2
+ip netns exec mesh-lb iptables -t mangle -N MESH-POSTROUTING
+ip netns exec mesh-lb iptables -t mangle -A MESH-POSTROUTING -o vxlan0 -j MARK --set-xmark 0x1/0xffffffff
+ip netns exec mesh-lb iptables -t mangle -A MESH-POSTROUTING -o vxlan0 -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
 ip netns exec mesh-lb iptables -t mangle -N MESH-PREROUTING
 ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -i host0 -p tcp -j SET --map-set mesh-svc-tcp dst --map-mark
 ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -i host0 -p udp -j SET --map-set mesh-svc-udp dst --map-mark
 ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -i host0 -p sctp -j SET --map-set mesh-svc-sctp dst --map-mark
+ip netns exec mesh-lb ip6tables -t mangle -N MESH-POSTROUTING
+ip netns exec mesh-lb ip6tables -t mangle -A MESH-POSTROUTING -o vxlan0 -j MARK --set-xmark 0x1/0xffffffff
+ip netns exec mesh-lb ip6tables -t mangle -A MESH-POSTROUTING -o vxlan0 -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
 ip netns exec mesh-lb ip6tables -t mangle -N MESH-PREROUTING
 ip netns exec mesh-lb ip6tables -t mangle -A MESH-PREROUTING -i host0 -p tcp -j SET --map-set mesh-svc-tcp dst --map-mark
 ip netns exec mesh-lb ip6tables -t mangle -A MESH-PREROUTING -i host0 -p udp -j SET --map-set mesh-svc-udp dst --map-mark
@@ -185,8 +204,6 @@ ip netns exec mesh-net-ingress iptables -t filter -A MESH-FORWARD -d 10.252.1.1/
 ip netns exec mesh-net-ingress iptables -t filter -A MESH-FORWARD -d 10.252.1.3/32 -o lb0 -j RETURN
 ip netns exec mesh-net-ingress iptables -t filter -A MESH-FORWARD -d 10.252.0.0/16 -o lb0 -p tcp -j REJECT --reject-with tcp-reset
 ip netns exec mesh-net-ingress iptables -t filter -A MESH-FORWARD -d 10.252.0.0/16 -o lb0 -j REJECT --reject-with icmp-port-unreachable
-ip netns exec mesh-net-ingress iptables -t mangle -N MESH-FORWARD
-ip netns exec mesh-net-ingress iptables -t mangle -A MESH-FORWARD -i lb0 -o vxlan0 -j MARK --set-xmark 0x1/0xffffffff
 ip netns exec mesh-net-ingress iptables -t mangle -N MESH-OUTPUT
 ip netns exec mesh-net-ingress iptables -t mangle -A MESH-OUTPUT -m connmark ! --mark 0x0 -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff
 ip netns exec mesh-net-ingress iptables -t mangle -N MESH-POSTROUTING
@@ -198,10 +215,6 @@ ip netns exec mesh-net-ingress iptables -t mangle -A MESH-PREROUTING -i t-+ -m c
 ip netns exec mesh-net-ingress iptables -t nat -N MESH-POSTROUTING
 ip netns exec mesh-net-ingress iptables -t nat -A MESH-POSTROUTING -j RETURN
 ip netns exec mesh-net-ingress iptables -t raw -N MESH-PREROUTING
-ip netns exec mesh-net-ingress iptables -t raw -A MESH-PREROUTING ! -d 10.252.1.0/24 -i lb0 -j CT --notrack
-ip netns exec mesh-net-ingress iptables -t raw -A MESH-PREROUTING ! -d 10.252.1.0/24 -i vxlan0 -j CT --notrack
-ip netns exec mesh-net-ingress iptables -t raw -A MESH-PREROUTING -d 10.252.1.1/32 -i vxlan0 -j CT --notrack
-ip netns exec mesh-net-ingress iptables -t raw -A MESH-PREROUTING -d 10.252.1.3/32 -i vxlan0 -j CT --notrack
 ip netns exec mesh-net-ingress iptables -t raw -A MESH-PREROUTING -i vxlan0 -j CT --zone-orig mark
 ip netns exec mesh-net-ingress ip6tables -t filter -N MESH-FORWARD
 ip netns exec mesh-net-ingress ip6tables -t filter -A MESH-FORWARD -i t-+ -m conntrack --ctstate INVALID -j DROP
@@ -210,8 +223,6 @@ ip netns exec mesh-net-ingress ip6tables -t filter -A MESH-FORWARD -d fd6d:65:73
 ip netns exec mesh-net-ingress ip6tables -t filter -A MESH-FORWARD -d fd6d:65:73:1::3/128 -o lb0 -j RETURN
 ip netns exec mesh-net-ingress ip6tables -t filter -A MESH-FORWARD -d fd6d:65:73::/48 -o lb0 -p tcp -j REJECT --reject-with tcp-reset
 ip netns exec mesh-net-ingress ip6tables -t filter -A MESH-FORWARD -d fd6d:65:73::/48 -o lb0 -j REJECT --reject-with icmp6-port-unreachable
-ip netns exec mesh-net-ingress ip6tables -t mangle -N MESH-FORWARD
-ip netns exec mesh-net-ingress ip6tables -t mangle -A MESH-FORWARD -i lb0 -o vxlan0 -j MARK --set-xmark 0x1/0xffffffff
 ip netns exec mesh-net-ingress ip6tables -t mangle -N MESH-OUTPUT
 ip netns exec mesh-net-ingress ip6tables -t mangle -A MESH-OUTPUT -m connmark ! --mark 0x0 -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff
 ip netns exec mesh-net-ingress ip6tables -t mangle -N MESH-POSTROUTING
@@ -223,10 +234,6 @@ ip netns exec mesh-net-ingress ip6tables -t mangle -A MESH-PREROUTING -i t-+ -m 
 ip netns exec mesh-net-ingress ip6tables -t nat -N MESH-POSTROUTING
 ip netns exec mesh-net-ingress ip6tables -t nat -A MESH-POSTROUTING -j RETURN
 ip netns exec mesh-net-ingress ip6tables -t raw -N MESH-PREROUTING
-ip netns exec mesh-net-ingress ip6tables -t raw -A MESH-PREROUTING ! -d fd6d:65:73:1::/64 -i lb0 -j CT --notrack
-ip netns exec mesh-net-ingress ip6tables -t raw -A MESH-PREROUTING ! -d fd6d:65:73:1::/64 -i vxlan0 -j CT --notrack
-ip netns exec mesh-net-ingress ip6tables -t raw -A MESH-PREROUTING -d fd6d:65:73:1::1/128 -i vxlan0 -j CT --notrack
-ip netns exec mesh-net-ingress ip6tables -t raw -A MESH-PREROUTING -d fd6d:65:73:1::3/128 -i vxlan0 -j CT --notrack
 ip netns exec mesh-net-ingress ip6tables -t raw -A MESH-PREROUTING -i vxlan0 -j CT --zone-orig mark
 iptables -t filter -I FORWARD -j MESH-FORWARD
 iptables -t filter -I INPUT -j MESH-INPUT
@@ -240,17 +247,17 @@ ip6tables -t filter -I INPUT -j MESH-INPUT
 ip6tables -t filter -I OUTPUT -d ::1/128 -j MESH-OUTPUT
 ip6tables -t nat -I OUTPUT -j MESH-OUTPUT
 ip6tables -t nat -I PREROUTING -j MESH-PREROUTING
+ip netns exec mesh-lb iptables -t mangle -I POSTROUTING -j MESH-POSTROUTING
 ip netns exec mesh-lb iptables -t mangle -I PREROUTING -j MESH-PREROUTING
+ip netns exec mesh-lb ip6tables -t mangle -I POSTROUTING -j MESH-POSTROUTING
 ip netns exec mesh-lb ip6tables -t mangle -I PREROUTING -j MESH-PREROUTING
 ip netns exec mesh-net-ingress iptables -t filter -I FORWARD -j MESH-FORWARD
-ip netns exec mesh-net-ingress iptables -t mangle -I FORWARD -j MESH-FORWARD
 ip netns exec mesh-net-ingress iptables -t mangle -I OUTPUT -j MESH-OUTPUT
 ip netns exec mesh-net-ingress iptables -t mangle -I POSTROUTING -j MESH-POSTROUTING
 ip netns exec mesh-net-ingress iptables -t mangle -I PREROUTING -j MESH-PREROUTING
 ip netns exec mesh-net-ingress iptables -t nat -I POSTROUTING -j MESH-POSTROUTING
 ip netns exec mesh-net-ingress iptables -t raw -I PREROUTING -j MESH-PREROUTING
 ip netns exec mesh-net-ingress ip6tables -t filter -I FORWARD -j MESH-FORWARD
-ip netns exec mesh-net-ingress ip6tables -t mangle -I FORWARD -j MESH-FORWARD
 ip netns exec mesh-net-ingress ip6tables -t mangle -I OUTPUT -j MESH-OUTPUT
 ip netns exec mesh-net-ingress ip6tables -t mangle -I POSTROUTING -j MESH-POSTROUTING
 ip netns exec mesh-net-ingress ip6tables -t mangle -I PREROUTING -j MESH-PREROUTING
