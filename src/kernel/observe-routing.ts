@@ -153,18 +153,10 @@ export function routeObject(netns: string, entry: RouteEntry, nameOf: NameOf): R
 
 /** Undefined for rules whose priority is not one of ours. */
 export function ruleObject(netns: string, entry: RuleEntry): Rule | undefined {
-  const { family, priority, fwmark, fwmask, iif, action } = entry;
+  const { family, priority, fwmark, fwmask, action } = entry;
   if (priority < RULE_PRIORITY.first || priority > RULE_PRIORITY.last) return undefined;
-  // One that selects by more than we do is not what we make: mask 0 makes it differ from what is wanted (all but
+  // One that selects by more than the mark is not what we make: mask 0 makes it differ from what is wanted (all but
   // the one rule for everything, beside which it does nothing).
-  return {
-    kind: 'rule',
-    netns,
-    family,
-    priority,
-    fwmark,
-    fwmask: entry.otherSelectors ? 0 : fwmask,
-    ...(iif === undefined ? {} : { iif }),
-    action: action === 'other' ? 'nop' : action,
-  };
+  const mask = entry.otherSelectors ? 0 : fwmask;
+  return { kind: 'rule', netns, family, priority, fwmark, fwmask: mask, action: action === 'other' ? 'nop' : action };
 }

@@ -236,9 +236,8 @@ function routingStep(verb: Verb, object: Of<'address' | 'neighbour' | 'fdb' | 'r
       );
     }
     case 'rule': {
-      const { netns, family, priority, fwmark, fwmask, iif, action } = object;
-      // A rule by link alone has no mark in it: the kernel would compare with mask 0, and show that.
-      const spec = { family, priority, action, ...(iif === undefined ? { fwmark, fwmask } : { iif }) };
+      const { netns, family, priority, fwmark, fwmask, action } = object;
+      const spec = { family, priority, fwmark, fwmask, action };
       return route(netns, () => (remove ? deleteRule(spec) : newRule(spec)));
     }
   }

@@ -116,10 +116,7 @@ export interface Rule {
   family: Family;
   priority: number;
   fwmark: number;
-  /** 0: the mark is not looked at. */
   fwmask: number;
-  /** Only packets that came in by this link. */
-  iif?: string;
   action: { lookup: number } | { goto: number } | 'nop';
 }
 
@@ -279,11 +276,8 @@ export function keyOf(object: KernelObject): string {
       return `fdb ${object.netns} ${object.dev} ${object.mac}`;
     case 'route':
       return `route ${object.netns} ${object.table} ${object.destination}`;
-    case 'rule': {
-      const { netns, family, priority, iif, fwmark, fwmask, action } = object;
-      const from = iif === undefined ? '' : `iif ${iif} `;
-      return `rule ${netns} ${family} ${priority} ${from}${fwmark}/${fwmask} ${ruleAction(action)}`;
-    }
+    case 'rule':
+      return `rule ${object.netns} ${object.family} ${object.priority} ${object.fwmark}/${object.fwmask} ${ruleAction(object.action)}`;
     case 'ipset':
       return `ipset ${object.netns} ${object.name}`;
     case 'set-member':

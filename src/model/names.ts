@@ -52,8 +52,6 @@ export const NODE_NUMBER_LIMIT = 20_000;
  */
 export const RULE_PRIORITY = {
   first: 10_000,
-  /** In the lb. */
-  fromHost: 10_000,
   unmarked: 10_000,
   base: 10_000,
   spans: 30_100,
@@ -66,8 +64,6 @@ export const RULE_PRIORITY = {
   /** The kernel's own rule for the table `main`. */
   main: 32_766,
 } as const;
-/** Routing table of the lb in which every address is its own: what comes from the host is for IPVS. */
-export const LB_LOCAL_TABLE = 100;
 /** Routing table of the way back to the node with this number. */
 export function returnTable(nodeNumber: number): number {
   return 100_000 + nodeNumber;

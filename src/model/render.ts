@@ -84,8 +84,10 @@ function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): s
       if (verb === 'change' && before?.kind === 'rule') return [...words(before, 'delete'), ...words(object, 'create')];
       // Without a mask the kernel compares all bits, but for mark 0: then it compares none (fib_nl2rule).
       const mask = object.fwmask === 0xffffffff && object.fwmark !== 0 ? '' : `/${hex(object.fwmask)}`;
-      const selector = object.iif === undefined ? `fwmark ${hex(object.fwmark)}${mask}` : `iif ${object.iif}`;
-      return [`${ip(netns, object.family)} rule ${add} priority ${object.priority} ${selector} ${action(object)}`];
+      return [
+        `${ip(netns, object.family)} rule ${add} priority ${object.priority}` +
+          ` fwmark ${hex(object.fwmark)}${mask} ${action(object)}`,
+      ];
     }
     case 'ipset': {
       if (verb === 'delete') return [`${exec(netns)}ipset destroy ${object.name}`];

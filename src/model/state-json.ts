@@ -88,7 +88,6 @@ const FIELDS: { [kind in ObjectKind]: Record<string, Check> } = {
     priority: number,
     fwmark: number,
     fwmask: number,
-    iif: optional(text),
     action: either(oneOf('nop'), shape({ lookup: number }), shape({ goto: number })),
   },
   ipset: {

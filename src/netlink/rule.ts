@@ -3,18 +3,17 @@ import type { Family } from '../model/address.ts';
 import { Attributes, AttributeWriter } from './attributes.ts';
 import { AF_UNSPEC, familyName, familyNumber } from './ip.ts';
 import { createFlags, type NetlinkMessage, type NetlinkRequest, NLM_F_DUMP, NLM_F_REQUEST } from './message.ts';
-import { decodeOf, IFNAMSIZ, RTM_DELRULE, RTM_GETRULE, RTM_NEWRULE } from './rtnetlink.ts';
+import { decodeOf, RTM_DELRULE, RTM_GETRULE, RTM_NEWRULE } from './rtnetlink.ts';
 
 // include/uapi/linux/fib_rules.h
-const FRA_IIFNAME = 3;
 const FRA_GOTO = 4;
 const FRA_PRIORITY = 6;
 const FRA_FWMARK = 10;
 const FRA_TABLE = 15;
 const FRA_FWMASK = 16;
 const FRA_PROTOCOL = 21;
-/** Attributes whose presence means the rule asks for more than an incoming link and a fwmark: DST, SRC, FLOW, TUN_ID, OIFNAME, L3MDEV, UID_RANGE, IP_PROTO, SPORT, DPORT, DSCP. */
-const FRA_OTHER_SELECTORS = [1, 2, 11, 12, 17, 19, 20, 22, 23, 24, 25];
+/** Attributes whose presence means the rule asks for more than a fwmark: DST, SRC, IIFNAME, FLOW, TUN_ID, OIFNAME, L3MDEV, UID_RANGE, IP_PROTO, SPORT, DPORT, DSCP. */
+const FRA_OTHER_SELECTORS = [1, 2, 3, 11, 12, 17, 19, 20, 22, 23, 24, 25];
 const FR_ACT_TO_TBL = 1;
 const FR_ACT_GOTO = 2;
 const FR_ACT_NOP = 3;
@@ -29,8 +28,6 @@ export interface RuleSpec {
   fwmark?: number | undefined;
   /** Without it the kernel compares all 32 bits. */
   fwmask?: number | undefined;
-  /** Name of the link a packet came in by. */
-  iif?: string | undefined;
   action: RuleAction;
   /** Who made the rule, numbers as for routes. */
   protocol?: number | undefined;
@@ -42,11 +39,10 @@ export interface RuleEntry {
   fwmark: number;
   /** 0 when the rule does not look at the mark. */
   fwmask: number;
-  iif: string | undefined;
   /** `other` for blackhole, unreachable, prohibit. */
   action: RuleAction | 'other';
   protocol: number;
-  /** Looks at more than the incoming link and the fwmark (addresses, devices, ports …). */
+  /** Looks at more than the fwmark (addresses, devices, ports …). */
   otherSelectors: boolean;
 }
 
@@ -61,7 +57,6 @@ function writeRule(rule: RuleSpec): AttributeWriter {
     .zeros(2)
     .u8(code)
     .u32(0);
-  if (rule.iif !== undefined) writer.putString(FRA_IIFNAME, rule.iif, IFNAMSIZ);
   if (rule.fwmark !== undefined) writer.putU32(FRA_FWMARK, rule.fwmark);
   if (rule.fwmask !== undefined) writer.putU32(FRA_FWMASK, rule.fwmask);
   if (table > 255) writer.putU32(FRA_TABLE, table);
@@ -100,7 +95,6 @@ export function decodeRule(message: NetlinkMessage): Result<RuleEntry> {
       priority: attributes.u32(FRA_PRIORITY) ?? 0,
       fwmark: attributes.u32(FRA_FWMARK) ?? 0,
       fwmask: attributes.u32(FRA_FWMASK) ?? 0,
-      iif: attributes.string(FRA_IIFNAME),
       action: readAction(code, attributes.u32(FRA_TABLE) ?? view.getUint8(4), attributes.u32(FRA_GOTO) ?? 0),
       protocol: attributes.u8(FRA_PROTOCOL) ?? 0,
       otherSelectors: hasAddress || FRA_OTHER_SELECTORS.some((type) => attributes.has(type)),

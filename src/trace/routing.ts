@@ -15,15 +15,15 @@ export interface Found {
 /** Walks the rules in the order of their priorities, `goto` included, then looks for the longest prefix. */
 export function findRoute(
   state: KernelState,
-  packet: { netns: string; destination: IpAddress; mark: number; from?: string },
+  packet: { netns: string; destination: IpAddress; mark: number },
 ): Found | undefined {
-  const { netns, destination, mark, from: iif } = packet;
+  const { netns, destination, mark } = packet;
   const rules = rulesOf(state, netns, destination);
   const routes = routesOf(state, netns, destination);
   let from = 0;
   for (const rule of rules) {
     if (rule.priority < from || ((mark ^ rule.fwmark) & rule.fwmask) !== 0) continue;
-    if (rule.action === 'nop' || (rule.iif !== undefined && rule.iif !== iif)) continue;
+    if (rule.action === 'nop') continue;
     if ('goto' in rule.action) {
       from = rule.action.goto;
       if (from >= MAIN.priority) break;
