@@ -6,7 +6,7 @@ import { isRate, keyOf, type Result, readResults, spread } from './results.ts';
 
 const [path = '', about = ''] = process.argv.slice(2);
 const results = readResults(path);
-const systems = ['bare', 'routed', 'ipvs', 'mesh-path', 'meshd', 'docker', 'ipvsadm'].filter((system) =>
+const systems = ['bare', 'routed', 'ipvs', 'mesh-path', 'meshd-plain', 'meshd', 'docker', 'ipvsadm'].filter((system) =>
   [...results.values()].some((result) => result.system === system),
 );
 

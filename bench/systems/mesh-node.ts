@@ -40,7 +40,7 @@ assignment.ports = [
 ];
 assignment.tasks = number === TASK_NODE ? [task] : [];
 
-const want = withoutZones(plan(assignment, facts()));
+const want = withoutZones(plan(assignment, { ...facts(), shortcut: { link: 'eth0' } }));
 const kernel = await openLinuxKernel({ log: silentLog(), wanted: () => want });
 const { failed } = await kernel.apply(diff(await kernel.observe(), want));
 for (const { error } of failed) process.stderr.write(`mesh-node: ${error.message}\n`);

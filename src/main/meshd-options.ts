@@ -1,7 +1,8 @@
 import { hostname } from 'node:os';
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { Family } from '../model/address.ts';
 import { LIMIT, NAME_PATTERN } from '../model/limits.ts';
+import { SHORTCUTS, type ShortcutMode } from '../agent/facts.ts';
 
 /** Put in by the bundler. */
 declare const MESHD_VERSION: string;
@@ -21,6 +22,7 @@ export interface DaemonOptions {
   socket: string;
   labels: Record<string, string>;
   insecureDev: boolean;
+  shortcut: ShortcutMode;
   ingressSubnet: string | undefined;
   /** Of the cluster; undefined: IPv4 in a new cluster, whatever it has in an old one. */
   families: Family[] | undefined;
@@ -70,6 +72,11 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     .option('--ingress-subnet <cidr>', 'IPv4 network of the ingress mesh, when a cluster is made')
     .option('--families <families>', 'ipv4, ipv6 or both, when a cluster is made (default: ipv4)', families)
     .option('--ipv6', 'the same as --families ipv4,ipv6')
+    .addOption(
+      new Option('--shortcut <how>', 'BPF programs that carry IPv4 packets past netfilter and routing: docs/data-path.md')
+        .choices(SHORTCUTS)
+        .default('off'),
+    )
     .option('--log-level <level>', LEVELS.join(', '), level, 'info')
     .allowExcessArguments(false)
     .exitOverride()

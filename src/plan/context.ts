@@ -12,6 +12,13 @@ export interface Facts {
   families: readonly Family[];
   /** Names of IPVS schedulers this kernel has or can load. */
   schedulers: readonly string[];
+  /** Which packets take the shortcut; undefined: none, as the kernel cannot or nobody asked for it. */
+  shortcut?: Shortcut | undefined;
+}
+
+/** `link`: the host's link that has the underlay address; without, the shortcut begins inside our own namespaces. */
+export interface Shortcut {
+  link?: string;
 }
 
 /** The part of an assignment that a delta never changes, digested once for every contribution. */
@@ -24,6 +31,7 @@ export interface PlanContext {
   mtu: number;
   kernel: Facts['kernel'];
   schedulers: readonly string[];
+  shortcut?: Shortcut | undefined;
 }
 
 /** Outer Ethernet, IP, UDP and VXLAN headers, bytes. */
@@ -43,5 +51,6 @@ export function planContext(assignment: Pick<Assignment, 'self' | 'networks'>, f
     mtu: Math.max(68, facts.underlayMtu - ENCAPSULATION[familyOf(assignment.self.underlay)]),
     kernel: facts.kernel,
     schedulers: facts.schedulers,
+    shortcut: facts.shortcut,
   };
 }

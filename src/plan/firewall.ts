@@ -21,6 +21,7 @@ import {
   VXLAN_PORT,
 } from '../model/names.ts';
 import type { PlanContext } from './context.ts';
+import { isHostShort } from './shortcut.ts';
 
 /**
  * The static firewall of a node. No rule here names a service, a task or a peer, so none is ever rewritten while the
@@ -83,7 +84,8 @@ function peersMaySend(family: Family): string {
   return `-p udp -m udp --dport ${VXLAN_PORT} -m set --match-set ${peerSet(family)} src -j ACCEPT`;
 }
 
-function hostChains({ self }: PlanContext, family: Family, lb: IpAddress): KernelObject[] {
+function hostChains(context: PlanContext, family: Family, lb: IpAddress): KernelObject[] {
+  const { self } = context;
   const published = (protocol: Protocol) => `-m set --match-set ${publishedSet(protocol)} dst`;
   const at = `-m set --match-set ${atSet(family)} dst,dst`;
   const from = `--match-set ${fromSet(family)} src,dst,dst`;
@@ -128,8 +130,12 @@ function hostChains({ self }: PlanContext, family: Family, lb: IpAddress): Kerne
     return [
       ...hook(HOST_NETNS, family, 'nat', 'PREROUTING', dnat('')),
       ...hook(HOST_NETNS, family, 'nat', 'OUTPUT', dnat('')),
-      // Loopback sources cannot leave the host; they become the node's own overlay address.
-      ...hook(HOST_NETNS, family, 'nat', 'POSTROUTING', [`-s 127.0.0.0/8 -o ${HOST_LINK} -j MASQUERADE`]),
+      // Loopback sources cannot leave the host; they become the node's own overlay address. So does the underlay
+      // address where the lb answers in its name.
+      ...hook(HOST_NETNS, family, 'nat', 'POSTROUTING', [
+        `-s 127.0.0.0/8 -o ${HOST_LINK} -j MASQUERADE`,
+        ...(isHostShort(context) ? [`-s ${hostNetwork(self.underlay)} -o ${HOST_LINK} -j MASQUERADE`] : []),
+      ]),
       ...hook(HOST_NETNS, family, 'filter', 'INPUT', input()),
       user,
       ...hook(HOST_NETNS, family, 'filter', 'FORWARD', forward),

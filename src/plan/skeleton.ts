@@ -24,6 +24,7 @@ import type { PlanContext } from './context.ts';
 import { PROTOCOLS, planFirewall } from './firewall.ts';
 import { unmarkedRule } from './return-rules.ts';
 import { route } from './route.ts';
+import { planShortcut } from './shortcut.ts';
 import { planSysctls } from './sysctls.ts';
 
 /**
@@ -60,6 +61,7 @@ export function planSkeleton(context: PlanContext): KernelObject[] {
     ...PROTOCOLS.flatMap(planSets),
     ...planHashSets(context),
     ...planFirewall(context),
+    ...planShortcut(context),
   ];
 }
 

@@ -5,6 +5,7 @@ import type { KernelObject } from '../model/kernel-state.ts';
 import { networkNetns, TASK_GATEWAY, TASK_LINK, taskNetns, taskVeth } from '../model/names.ts';
 import type { PlanContext } from './context.ts';
 import { route } from './route.ts';
+import { planShortTask } from './shortcut.ts';
 import { planTaskSysctls } from './sysctls.ts';
 
 /** A task's own netns, one veth away from the router. It stays as long as the task is assigned, running or not. */
@@ -38,5 +39,6 @@ export function planTask(context: PlanContext, task: AssignedTask): KernelObject
     );
     if (family === 'inet') objects.push(route(netns, hostNetwork(gateway), TASK_LINK));
   }
+  objects.push(...planShortTask(context, task));
   return objects;
 }

@@ -1,0 +1,117 @@
+import { familyOf } from '../model/address.ts';
+import type { AssignedPort, AssignedTask } from '../model/assignment.ts';
+import { hostNetwork } from '../model/block.ts';
+import type { KernelObject } from '../model/kernel-state.ts';
+import {
+  HOST_LINK,
+  HOST_NETNS,
+  LB_HOST_LINK,
+  LB_NET_LINK,
+  LB_NETNS,
+  NET_LB_LINK,
+  networkNetns,
+  portMark,
+  taskVeth,
+  VXLAN_LINK,
+} from '../model/names.ts';
+import type { PlanContext } from './context.ts';
+
+/*
+ * The shortcut: small programs at the ingress of a few links that hand IPv4 packets on where the plain path would have
+ * brought them, past the netfilter tables and routing in between. Whatever a program does not know goes the plain path,
+ * so everything of that stays in place beside it. docs/data-path.md says what is left out, and why.
+ */
+
+/** RT_TABLE_LOCAL, include/uapi/linux/rtnetlink.h */
+const LOCAL_TABLE = 255;
+
+/**
+ * Above are the ports the kernel gives to programs that call out (net.ipv4.ip_local_port_range): an answer to one of
+ * them must not be taken for a client.
+ */
+const PORT_LIMIT = 32_768;
+
+/** Whether clients come to the lb without the host's netfilter; only for the node's own underlay address. */
+export function isHostShort({ shortcut, self }: PlanContext): boolean {
+  return shortcut?.link !== undefined && familyOf(self.underlay) === 'inet';
+}
+
+/** The static part: programs on the links of the skeleton, and what the lb needs to answer in the host's name. */
+export function planShortcut(context: PlanContext): KernelObject[] {
+  const { shortcut, subnets, network, self } = context;
+  if (shortcut === undefined || !subnets.some(({ family }) => family === 'inet')) return [];
+  const router = networkNetns(network.name);
+  const inside: KernelObject[] = [
+    ...[VXLAN_LINK, NET_LB_LINK].map(
+      (link): KernelObject => ({ kind: 'shortcut', netns: router, link, program: { type: 'router-in' } }),
+    ),
+    // Conntrack sees beginnings and ends of connections only: nothing in between can tell it which numbers are due.
+    { kind: 'sysctl', netns: router, name: 'net.netfilter.nf_conntrack_tcp_be_liberal', value: '1' },
+  ];
+  if (shortcut.link === undefined || !isHostShort(context)) return inside;
+  return [
+    ...inside,
+    {
+      kind: 'shortcut',
+      netns: HOST_NETNS,
+      link: shortcut.link,
+      program: { type: 'host-in', address: self.underlay, to: HOST_LINK },
+    },
+    { kind: 'shortcut', netns: HOST_NETNS, link: HOST_LINK, program: { type: 'host-out', address: self.underlay } },
+    // Nobody translated the node's address, so it is an address of the lb: IPVS looks at local packets only, and
+    // refusals need a source (__ip_dev_find). Its own ARP must not tell the host about that.
+    {
+      kind: 'route',
+      netns: LB_NETNS,
+      type: 'local',
+      destination: hostNetwork(self.underlay),
+      table: LOCAL_TABLE,
+      dev: 'lo',
+      onlink: false,
+      scope: 'host',
+    },
+    { kind: 'sysctl', netns: LB_NETNS, name: `net.ipv4.conf.${LB_HOST_LINK}.arp_announce`, value: '2' },
+    // Saves looking up every source in reverse, which custom local routes switch on (fib_validate_source).
+    ...[LB_HOST_LINK, LB_NET_LINK, VXLAN_LINK].map(
+      (link): KernelObject => ({
+        kind: 'sysctl',
+        netns: LB_NETNS,
+        name: `net.ipv4.conf.${link}.accept_local`,
+        value: '1',
+      }),
+    ),
+    // Answers leave by one link whatever their source: no second look for a route (ip_vs_route_me_harder).
+    { kind: 'sysctl', netns: LB_NETNS, name: 'net.ipv4.vs.snat_reroute', value: '0' },
+  ];
+}
+
+/** A task's way in, and the program on its way out. */
+export function planShortTask(context: PlanContext, task: AssignedTask): KernelObject[] {
+  const { shortcut, network, self, subnets } = context;
+  if (shortcut === undefined || !subnets.some(({ family }) => family === 'inet')) return [];
+  const router = networkNetns(network.name);
+  const link = taskVeth(task.id);
+  return task.addresses
+    .filter(({ networkId, address }) => networkId === network.id && familyOf(address) === 'inet')
+    .flatMap(({ address }): KernelObject[] => [
+      {
+        kind: 'shortcut',
+        netns: router,
+        link,
+        program: { type: 'task-out', vxlan: VXLAN_LINK, lb: NET_LB_LINK, number: self.number },
+      },
+      { kind: 'shortcut-task', netns: router, address, link },
+    ]);
+}
+
+/**
+ * A port that everybody may reach everywhere, found by its mark, and with somebody behind it: a refusal comes in the
+ * plain path's words.
+ */
+export function planShortPort(context: PlanContext, port: AssignedPort): KernelObject[] {
+  const { protocol, published, allowFrom, addresses, persistence, endpoints } = port;
+  const open = allowFrom === undefined && addresses === undefined && persistence === undefined;
+  const reached = protocol !== 'sctp' && published < PORT_LIMIT && endpoints.length > 0;
+  if (!isHostShort(context) || !open || !reached) return [];
+  return [{ kind: 'shortcut-port', netns: HOST_NETNS, mark: portMark(protocol, published) }];
+}
