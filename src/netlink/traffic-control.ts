@@ -76,6 +76,11 @@ export interface Filter extends FilterPlace {
   bpf?: { name: string; id: number | undefined; tag: string | undefined; directAction: boolean } | undefined;
 }
 
+/** Whether filters for what comes in can be on it; the older `ingress` takes them at the same place (ingress_tcf_block). */
+export function isIngress({ kind }: Qdisc): boolean {
+  return kind === 'clsact' || kind === 'ingress';
+}
+
 /** struct tcmsg, include/uapi/linux/rtnetlink.h */
 function writeTcmsg(index: number, handle: number, parent: number, info: number): AttributeWriter {
   return new AttributeWriter(96).zeros(4).u32(index).u32(handle).u32(parent).u32(info);
