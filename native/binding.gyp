@@ -8,6 +8,7 @@
       "target_name": "mesh",
       "sources": [
         "addon/addon.cc",
+        "addon/bpf.cc",
         "addon/errors.cc",
         "addon/netlink-socket.cc",
         "addon/netns.cc",

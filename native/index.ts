@@ -94,6 +94,51 @@ export interface ProcessWatch {
   close(): void;
 }
 
+/** A BPF map or program. Closed when collected, if not before; what the kernel still uses lives on. */
+export interface BpfHandle {
+  /** For netlink requests; throws EBADF when closed. */
+  readonly fd: number;
+  /** Closing twice is fine. */
+  close(): void;
+}
+
+export interface BpfMapOptions {
+  /** At most 15 letters, digits, dots and underscores. */
+  readonly name: string;
+  /** enum bpf_map_type (linux/bpf.h). */
+  readonly type: number;
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly maxEntries: number;
+}
+
+export interface BpfMapInfo extends BpfMapOptions {
+  readonly id: number;
+}
+
+export interface BpfProgramInfo {
+  readonly id: number;
+  readonly name: string;
+  /** 16 hex digits. */
+  readonly tag: string;
+  readonly mapIds: readonly number[];
+}
+
+/** Entries of a map, one behind the other. */
+export interface BpfMapEntries {
+  readonly count: number;
+  readonly keys: Buffer;
+  readonly values: Buffer;
+}
+
+/** What a program made of a packet. */
+export interface BpfTestResult {
+  /** TC_ACT_* (linux/pkt_cls.h). */
+  readonly action: number;
+  readonly mark: number;
+  readonly packet: Buffer;
+}
+
 interface Addon {
   openNetlink(options: NetlinkOptions, onEvent: (event: NetlinkEvent) => void): NetlinkSocket;
   createNetns(path: string): void;
@@ -107,6 +152,17 @@ interface Addon {
   setSocketOption(fd: number, level: number, name: number, value: number): void;
   watchProcess(pid: number, onExit: () => void): ProcessWatch;
   sendUnixDatagram(path: string, payload: string): void;
+  createBpfMap(options: BpfMapOptions): BpfHandle;
+  loadBpfProgram(name: string, code: Uint8Array): BpfHandle;
+  bpfProgramById(id: number): BpfHandle | undefined;
+  bpfMapById(id: number): BpfHandle | undefined;
+  bpfProgramInfo(program: BpfHandle): BpfProgramInfo;
+  bpfMapInfo(map: BpfHandle): BpfMapInfo;
+  lookUpBpfMap(map: BpfHandle, key: Uint8Array): Buffer | undefined;
+  updateBpfMap(map: BpfHandle, key: Uint8Array, value: Uint8Array): void;
+  deleteFromBpfMap(map: BpfHandle, key: Uint8Array): boolean;
+  bpfMapEntries(map: BpfHandle): BpfMapEntries;
+  testBpfProgram(program: BpfHandle, packet: Uint8Array, mark: number): BpfTestResult;
 }
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -262,4 +318,60 @@ export function sdNotify(state: string): boolean {
   if (!socket) return false;
   addon().sendUnixDatagram(socket, state);
   return true;
+}
+
+/** EPERM without CAP_BPF or CAP_SYS_ADMIN, and before Linux 5.11 also when RLIMIT_MEMLOCK is too low. */
+export function createBpfMap(options: BpfMapOptions): BpfHandle {
+  return addon().createBpfMap(options);
+}
+
+/**
+ * Loads a tc program (BPF_PROG_TYPE_SCHED_CLS, licence GPL). When the kernel refuses it, the end of what the verifier
+ * said is in the error's `log`.
+ */
+export function loadBpfProgram(name: string, code: Uint8Array): BpfHandle {
+  return addon().loadBpfProgram(name, code);
+}
+
+/** Undefined when no program has this number. */
+export function bpfProgramById(id: number): BpfHandle | undefined {
+  return addon().bpfProgramById(id);
+}
+
+/** Undefined when no map has this number. */
+export function bpfMapById(id: number): BpfHandle | undefined {
+  return addon().bpfMapById(id);
+}
+
+export function bpfProgramInfo(program: BpfHandle): BpfProgramInfo {
+  return addon().bpfProgramInfo(program);
+}
+
+export function bpfMapInfo(map: BpfHandle): BpfMapInfo {
+  return addon().bpfMapInfo(map);
+}
+
+/** The value, or undefined when there is no such entry. */
+export function lookUpBpfMap(map: BpfHandle, key: Uint8Array): Buffer | undefined {
+  return addon().lookUpBpfMap(map, key);
+}
+
+/** Makes or overwrites an entry; E2BIG when the map is full. */
+export function updateBpfMap(map: BpfHandle, key: Uint8Array, value: Uint8Array): void {
+  addon().updateBpfMap(map, key, value);
+}
+
+/** Whether the entry was there. EINVAL for arrays, whose entries cannot go. */
+export function deleteFromBpfMap(map: BpfHandle, key: Uint8Array): boolean {
+  return addon().deleteFromBpfMap(map, key);
+}
+
+/** All entries; those that come or go meanwhile may be missing. */
+export function bpfMapEntries(map: BpfHandle): BpfMapEntries {
+  return addon().bpfMapEntries(map);
+}
+
+/** Runs a program on one Ethernet frame (BPF_PROG_TEST_RUN), which goes nowhere. */
+export function testBpfProgram(program: BpfHandle, packet: Uint8Array, mark = 0): BpfTestResult {
+  return addon().testBpfProgram(program, packet, mark);
 }

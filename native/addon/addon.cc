@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include "bpf.h"
 #include "netlink-socket.h"
 #include "netns.h"
 #include "process-watch.h"
@@ -39,6 +40,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ProcessWatch::Register(env, exports);
   RegisterNetns(env, exports);
   RegisterSockets(env, exports);
+  RegisterBpf(env, exports);
   return exports;
 }
 

@@ -16,6 +16,7 @@ struct AddonData {
   Napi::AsyncContext async;
   Napi::FunctionReference netlinkSocket;
   Napi::FunctionReference processWatch;
+  Napi::FunctionReference bpfHandle;
   /// Receive area shared by all netlink sockets of the thread; made at first use.
   uint8_t* receiveArea = nullptr;
   bool threadPoolStarted = false;

@@ -16,6 +16,7 @@ const SLICES: readonly Slice[] = [
   { scope: { kinds: ['ipset', 'set-member', 'set-entry'] }, period: 2_000 },
   { scope: { kinds: ['sysctl'] }, period: 3_000 },
   { scope: { kinds: ['chain', 'jump'] }, period: 3_000 },
+  { scope: { kinds: ['shortcut', 'shortcut-task', 'shortcut-port'] }, period: 3_000 },
   { scope: { kinds: ['netns', 'veth', 'vxlan', 'address', 'neighbour', 'fdb', 'route', 'rule'] }, period: 60_000 },
 ];
 const TICK = 200;

@@ -62,7 +62,18 @@ function netnsOf(object: KernelObject): string[] {
   return object.kind === 'veth' ? [object.netns, object.peer.netns] : [object.netns];
 }
 
-const NETWORKING: readonly ObjectKind[] = ['netns', 'veth', 'vxlan', 'address', 'neighbour', 'fdb', 'route', 'rule'];
+const NETWORKING: readonly ObjectKind[] = [
+  'netns',
+  'veth',
+  'vxlan',
+  'address',
+  'neighbour',
+  'fdb',
+  'route',
+  'rule',
+  'shortcut',
+  'shortcut-task',
+];
 
 /**
  * What is to be looked at when the kernel tells of one thing: a link that goes takes its addresses, neighbours and

@@ -23,6 +23,9 @@ const FIXED: { [kind in ObjectKind]: readonly string[] } = {
   'ipvs-timeouts': [],
   'virtual-service': [],
   'real-server': [],
+  shortcut: [],
+  'shortcut-task': [],
+  'shortcut-port': [],
 };
 
 /** How to get from one state of an object to another of the same key. */

@@ -1,6 +1,6 @@
 import { familyOf, type Protocol } from '../model/address.ts';
-import { type KernelObject, keyOf, serviceKey } from '../model/kernel-state.ts';
-import { CHAIN_PREFIX, HOST_NETNS, LB_NETNS, publishedSet, serviceSet } from '../model/names.ts';
+import { type KernelObject, keyOf, type Shortcut, serviceKey } from '../model/kernel-state.ts';
+import { CHAIN_PREFIX, HOST_LINK, HOST_NETNS, LB_NETNS, publishedSet, serviceSet } from '../model/names.ts';
 
 /**
  * The kernel's own rules of what needs what, in one table. Everything is said in names of things (`netns mesh-lb`,
@@ -127,6 +127,29 @@ function needsOf(object: KernelObject): Needs {
       return needs(own, [chain(object.netns, object.family, object.table, object.chain)]);
     case 'real-server':
       return needs([...own, `virtual-service ${serviceKey(object)}`]);
+    case 'shortcut':
+      return shortcutNeeds(object, own);
+    case 'shortcut-task':
+      // The entry has the link's number, and outlives it.
+      return needs(own, [link(object.netns, object.link)], [`shortcut ${object.netns} ${object.link}`]);
+    case 'shortcut-port':
+      return needs(own, [], [service(LB_NETNS, 'inet', object.mark)]);
+  }
+}
+
+/** Filters end with their link; what their programs name by number they outlive, to lead nowhere or elsewhere. */
+function shortcutNeeds({ netns: name, link: dev, program }: Shortcut, own: string[]): Needs {
+  // The host's underlay link is nobody's object.
+  const inside = name === HOST_NETNS && dev !== HOST_LINK ? own : [...own, link(name, dev)];
+  switch (program.type) {
+    case 'host-in':
+      return needs(inside, [link(name, program.to)], [`shortcut ${name} ${program.to}`]);
+    case 'task-out':
+      return needs(inside, [link(name, program.vxlan), link(name, program.lb)]);
+    case 'host-out':
+    case 'router-in':
+    case 'foreign':
+      return needs(inside);
   }
 }
 

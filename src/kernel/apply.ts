@@ -8,6 +8,7 @@ import type { Firewall } from './firewall.ts';
 import type { IpvsFamily } from './ipvs.ts';
 import { isMove, withConnectionsKept } from './move.ts';
 import type { Namespaces } from './namespaces.ts';
+import type { Shortcuts } from './shortcuts.ts';
 import { type NetlinkStep, type Step, type Surroundings, stepsOf } from './steps.ts';
 import { writeSysctls } from './sysctl.ts';
 import { type Meter, NETLINK_GENERIC, NETLINK_ROUTE, type Transport } from './transport.ts';
@@ -18,6 +19,7 @@ export interface Hands {
   namespaces: Namespaces;
   firewall: Firewall;
   ipvs: IpvsFamily;
+  shortcuts: Shortcuts;
 }
 
 export interface ApplyMeter extends Meter {
@@ -49,6 +51,7 @@ export async function takeSteps(hands: Hands, ops: readonly Op[], meter: ApplyMe
       await (moves ? withConnectionsKept(hands.namespaces.path(first.step.netns), send) : send());
     } else if (first.step.lane === 'firewall') await filterGroup(hands, group, meter, fail);
     else if (first.step.lane === 'sysctl') await writeGroup(hands, group, fail);
+    else if (first.step.lane === 'shortcut') await shortcutGroup(hands, group, meter, fail);
     else for (const task of group) pin(hands, task, fail);
   }
   return failures;
@@ -153,6 +156,15 @@ async function numberLinks(
 async function filterGroup(hands: Hands, group: Group, meter: ApplyMeter, fail: Fail): Promise<void> {
   const ops = group.flatMap(({ step }) => (step.lane === 'firewall' ? [step.op] : []));
   const errors = await hands.firewall.apply(group[0].step.netns, ops, meter);
+  group.forEach((task, place) => {
+    const error = errors[place];
+    if (error) fail(task, error);
+  });
+}
+
+async function shortcutGroup(hands: Hands, group: Group, meter: Meter, fail: Fail): Promise<void> {
+  const ops = group.flatMap(({ step }) => (step.lane === 'shortcut' ? [step.op] : []));
+  const errors = await hands.shortcuts.apply(ops, meter);
   group.forEach((task, place) => {
     const error = errors[place];
     if (error) fail(task, error);

@@ -1,6 +1,6 @@
 import { sameValue } from '../model/equality.ts';
 import { type KernelObject, keyOf, type ObjectKind } from '../model/kernel-state.ts';
-import { HOST_LINK, HOST_NETNS } from '../model/names.ts';
+import { HOST_LINK, HOST_NETNS, SHORTCUT_PREFERENCE } from '../model/names.ts';
 import { decodeAddress } from '../netlink/address.ts';
 import { decodeLink, type Link } from '../netlink/link.ts';
 import type { NetlinkMessage } from '../netlink/message.ts';
@@ -11,15 +11,19 @@ import {
   RTM_DELADDR,
   RTM_DELLINK,
   RTM_DELNEIGH,
+  RTM_DELQDISC,
   RTM_DELROUTE,
   RTM_DELRULE,
+  RTM_DELTFILTER,
   RTM_NEWADDR,
   RTM_NEWLINK,
   RTM_NEWNEIGH,
   RTM_NEWROUTE,
   RTM_NEWRULE,
+  RTM_NEWTFILTER,
 } from '../netlink/rtnetlink.ts';
 import { decodeRule } from '../netlink/rule.ts';
+import { decodeFilter, decodeQdisc, isIngress } from '../netlink/traffic-control.ts';
 import type { Known } from './known.ts';
 import { addressObject, fdbObject, type NameOf, neighbourObject, routeObject, ruleObject } from './observe-routing.ts';
 
@@ -94,9 +98,25 @@ function readOne(netns: string, message: NetlinkMessage, nameOf: NameOf): Sighti
       const object = ruleObject(netns, entry.value);
       return object && { of: 'object', key: keyOf(object), object: message.type === RTM_DELRULE ? undefined : object };
     }
+    case RTM_NEWTFILTER:
+    case RTM_DELTFILTER: {
+      const filter = decodeFilter(message);
+      // All filters of a link may go at once: the event names none then.
+      const ours = filter.ok && [0, SHORTCUT_PREFERENCE].includes(filter.value.preference);
+      return ours ? { of: 'kind', kind: 'shortcut' } : undefined;
+    }
+    case RTM_DELQDISC: {
+      const qdisc = decodeQdisc(message);
+      return qdisc.ok && isIngress(qdisc.value) ? { of: 'kind', kind: 'shortcut' } : undefined;
+    }
     default:
       return undefined;
   }
+}
+
+/** Whether an event is about filters or what they are on. */
+export function isTrafficControl({ type }: NetlinkMessage): boolean {
+  return [RTM_NEWTFILTER, RTM_DELTFILTER, RTM_DELQDISC].includes(type);
 }
 
 /** The switches an event is about, under every name they go by. */

@@ -11,6 +11,7 @@ import { type ApplyReport, type Kernel, type Scope, zeroCounters } from './kerne
 import { emptyKnown } from './known.ts';
 import { openNamespaces } from './namespaces.ts';
 import { type Eyes, observe } from './observe.ts';
+import { openShortcuts } from './shortcuts.ts';
 import { openSocketOwners } from './socket-owners.ts';
 import { listConnections, listListeners } from './sockets.ts';
 import { openTransport } from './transport.ts';
@@ -36,8 +37,9 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
   const transport = openTransport(namespaces, counters);
   const firewall = openFirewall(namespaces, transport, counters);
   const ipvs = ipvsFamily(transport);
-  const eyes: Eyes = { transport, namespaces, firewall, ipvs, wanted };
-  const hands: Hands = { transport, namespaces, firewall, ipvs };
+  const shortcuts = openShortcuts(transport, namespaces);
+  const eyes: Eyes = { transport, namespaces, firewall, ipvs, shortcuts, wanted };
+  const hands: Hands = { transport, namespaces, firewall, ipvs, shortcuts };
   const known = emptyKnown();
   const stops = new Set<() => void>();
   let ownLinks = new Set<string>();
@@ -151,6 +153,7 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
     close() {
       for (const stop of stops) stop();
       stops.clear();
+      shortcuts.close();
       transport.close();
     },
   };

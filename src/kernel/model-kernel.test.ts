@@ -59,6 +59,12 @@ function damaged(object: KernelObject, how: number): KernelObject {
       return how % 2 === 0 ? { ...object, scheduler: 'sh' } : { ...object, fwmark: 9 };
     case 'real-server':
       return how % 2 === 0 ? { ...object, weight: 17 } : { ...object, port: 9999 };
+    case 'shortcut':
+      return { ...object, program: { type: 'foreign' } };
+    case 'shortcut-task':
+      return how % 2 === 0 ? { ...object, link: 'unknown' } : { ...object, address: '10.252.1.99' };
+    case 'shortcut-port':
+      return how % 2 === 0 ? { ...object, instead: 7 } : { ...object, mark: 0x1_0009 };
   }
 }
 

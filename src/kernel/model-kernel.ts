@@ -45,8 +45,18 @@ export interface ModelKernel extends Kernel {
   setFaults(faults: ModelFaults | undefined): void;
 }
 
-/** Kinds whose changes the kernel announces. IPVS, ipset and sysctl are silent: only an audit sees those. */
-const ANNOUNCED: readonly ObjectKind[] = ['netns', 'veth', 'vxlan', 'address', 'neighbour', 'fdb', 'route', 'rule'];
+/** Kinds whose changes the kernel announces. IPVS, ipset, sysctl and BPF maps are silent: only an audit sees those. */
+const ANNOUNCED: readonly ObjectKind[] = [
+  'netns',
+  'veth',
+  'vxlan',
+  'address',
+  'neighbour',
+  'fdb',
+  'route',
+  'rule',
+  'shortcut',
+];
 
 /** What a driver sends in one go: same netns and same socket. */
 const CHANNEL: { [kind in ObjectKind]: string } = {
@@ -67,6 +77,9 @@ const CHANNEL: { [kind in ObjectKind]: string } = {
   'ipvs-timeouts': 'ipvs',
   'virtual-service': 'ipvs',
   'real-server': 'ipvs',
+  shortcut: 'bpf',
+  'shortcut-task': 'bpf',
+  'shortcut-port': 'bpf',
 };
 
 /** A kernel in memory, for tests. */

@@ -8,6 +8,8 @@ import {
   type Op,
   type RealServer,
   type SetEntry,
+  type Shortcut,
+  type ShortcutTask,
   serverKey,
   serviceKey,
   type VirtualService,
@@ -78,7 +80,13 @@ export function createModelState(initial: Iterable<KernelObject> = []): ModelSta
         ? dependantsOf(object, (child) => (child.kind === 'veth' ? dependencies(child) : []))
         : [];
     for (const child of [...children, ...pairs]) dropWithChildren(child);
+    const outdated = dependantsOf(object, holdsOn).filter(namesByNumber);
     drop(object);
+    for (const left of outdated) {
+      if (!objects.has(keyOf(left))) continue;
+      drop(left);
+      put(outlived(left));
+    }
   };
 
   const create = (object: KernelObject): Refusal | undefined => {
@@ -136,7 +144,7 @@ export function createModelState(initial: Iterable<KernelObject> = []): ModelSta
       return undefined;
     }
     if (before.kind === 'sysctl' || before.kind === 'ipvs-timeouts') return 'EOPNOTSUPP';
-    if (dependantsOf(before, holdsOn).length > 0) return 'EBUSY';
+    if (dependantsOf(before, holdsOn).some((holder) => !namesByNumber(holder))) return 'EBUSY';
     if (before.kind === 'chain' && before.administrator && before.rules.length > 0) return 'EBUSY';
     dropWithChildren(before);
     return undefined;
@@ -165,6 +173,15 @@ function suits(set: IpSet, { network, port, network2 }: SetEntry): boolean {
     case 'hash:net,port,net':
       return port !== undefined && network2 !== undefined && familyOf(network2) === set.family;
   }
+}
+
+/** Has the number of a link, which keeps no link from going away: it merely leads nowhere afterwards. */
+function namesByNumber(object: KernelObject): object is Shortcut | ShortcutTask {
+  return object.kind === 'shortcut' || object.kind === 'shortcut-task';
+}
+
+function outlived(object: Shortcut | ShortcutTask): KernelObject {
+  return object.kind === 'shortcut' ? { ...object, program: { type: 'foreign' } } : { ...object, link: 'unknown' };
 }
 
 /** One IP address may be on several links. */

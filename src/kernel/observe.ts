@@ -8,6 +8,7 @@ import { isOurNetns, isTaskNetns, type Namespaces } from './namespaces.ts';
 import { type LinkView, viewLinks } from './observe-links.ts';
 import { observeRouting } from './observe-routing.ts';
 import { observeSets } from './observe-sets.ts';
+import type { Shortcuts } from './shortcuts.ts';
 import { readSysctls } from './sysctl.ts';
 import type { Transport } from './transport.ts';
 
@@ -17,9 +18,11 @@ export interface Eyes {
   namespaces: Namespaces;
   firewall: Firewall;
   ipvs: IpvsFamily;
+  shortcuts: Shortcuts;
   wanted(): ReadonlyMap<string, KernelObject>;
 }
 
+const SHORTCUTS: readonly ObjectKind[] = ['shortcut', 'shortcut-task', 'shortcut-port'];
 const ON_LINKS: readonly ObjectKind[] = ['address', 'neighbour', 'fdb', 'route', 'rule'];
 
 /** Everything of ours in the scope. A netns that goes away meanwhile is not there. */
@@ -55,6 +58,7 @@ async function lookInto(
       lookAtLinks(eyes, view, netns, wants, names),
       wants('sysctl') ? lookAtSysctls(eyes, netns, wanted) : [],
       lookAtServices(eyes, netns, wants, wanted),
+      lookAtShortcuts(eyes, view, netns, wants, wanted),
     ]);
     return parts.flat();
   } catch (thrown) {
@@ -102,6 +106,21 @@ function lookAtSysctls(eyes: Eyes, netns: string, wanted: readonly KernelObject[
   const names = wanted.flatMap((object) => (object.kind === 'sysctl' ? [object.name] : []));
   const values = readSysctls(eyes.namespaces.path(netns), names);
   return [...values].map(([name, value]) => ({ kind: 'sysctl', netns, name, value }));
+}
+
+/** What is attached in a task's netns is the task's own. */
+async function lookAtShortcuts(
+  { shortcuts }: Eyes,
+  view: LinkView,
+  netns: string,
+  wants: (kind: ObjectKind) => boolean,
+  wanted: readonly KernelObject[],
+): Promise<KernelObject[]> {
+  if (isTaskNetns(netns) || !SHORTCUTS.some(wants)) return [];
+  // Which maps are the node's is told by what is attached, so that is looked at even when only they are asked for.
+  const attached = await shortcuts.attached(netns, wanted);
+  const entries = wants('shortcut-task') || wants('shortcut-port') ? await shortcuts.entries(netns, view) : [];
+  return [...attached, ...entries].filter(({ kind }) => wants(kind));
 }
 
 /** Sets, firewall and IPVS. In a task's netns they are the task's own, unless something there is wanted. */

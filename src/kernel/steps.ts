@@ -22,6 +22,7 @@ import { deleteRule, newRule } from '../netlink/rule.ts';
 import type { FirewallOp } from './firewall-text.ts';
 import { ipvsKey } from './ipvs.ts';
 import { oddRoutes } from './odd-routes.ts';
+import type { ShortcutOp } from './shortcuts.ts';
 import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE } from './transport.ts';
 
 /** What a request needs to know of the kernel when it is written. */
@@ -39,7 +40,8 @@ export type Step =
   | NetlinkStep
   | { lane: 'namespace'; netns: string; act: 'create' | 'remove' }
   | { lane: 'sysctl'; netns: string; name: string; value: string }
-  | { lane: 'firewall'; netns: string; op: FirewallOp };
+  | { lane: 'firewall'; netns: string; op: FirewallOp }
+  | { lane: 'shortcut'; netns: string; op: ShortcutOp };
 
 export interface NetlinkStep {
   lane: 'netlink';
@@ -99,6 +101,10 @@ export function stepsOf(op: Op): Step[] {
     case 'virtual-service':
     case 'real-server':
       return [ipvsStep(op.verb, object)];
+    case 'shortcut':
+    case 'shortcut-task':
+    case 'shortcut-port':
+      return [{ lane: 'shortcut', netns: object.netns, op: { verb: op.verb, object } }];
   }
 }
 

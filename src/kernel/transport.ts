@@ -40,6 +40,8 @@ export interface Transport {
    * the kernel gives that of a dead namespace to the next one, but not while a socket of ours holds it.
    */
   serial(netns: string, protocol: number): number | undefined;
+  /** Whether this is the number of our socket: the nlmsg_pid of events about what we asked for. */
+  isOwn(netns: string, protocol: number, portId: number): boolean;
   /** Lets go of a netns; a socket keeps a namespace alive that nobody can name any more. */
   forget(netns: string): void;
   /** Lets go of every netns that was deleted or replaced behind our back. */
@@ -91,6 +93,7 @@ export function openTransport(namespaces: Namespaces, total: Meter): Transport {
       return opened.dump(request);
     },
     serial: (netns, protocol) => channel(netns, protocol)?.serial,
+    isOwn: (netns, protocol, portId) => channels.get(`${netns} ${protocol}`)?.portId === portId,
     forget(netns) {
       for (const [key, opened] of channels) {
         if (!key.startsWith(`${netns} `)) continue;
@@ -164,6 +167,7 @@ interface Label {
 
 interface Channel extends Label {
   readonly closed: boolean;
+  readonly portId: number;
   transact(requests: readonly NetlinkRequest[], meter: Meter | undefined): Promise<Outcome[]>;
   dump(request: NetlinkRequest): Promise<NetlinkMessage[]>;
   close(): void;
@@ -240,6 +244,7 @@ function openChannel(label: Label, path: string, protocol: number, total: Meter)
     get closed() {
       return closed;
     },
+    portId: socket.portId,
     transact: (requests, meter) => converse(() => batchExchange(send(requests, 'last', meter), requests.length)),
     async dump(request) {
       const asked = { ...request, flags: request.flags | NLM_F_REQUEST | NLM_F_DUMP };

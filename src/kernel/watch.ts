@@ -7,7 +7,7 @@ import { HOST_NETNS } from '../model/names.ts';
 import { decodeMessages, type NetlinkMessage } from '../netlink/message.ts';
 import { RTNLGRP } from '../netlink/rtnetlink.ts';
 import { readActor } from './actors.ts';
-import { isLinkNews, isNews, knownLinks, readEvent, type Sighting } from './events.ts';
+import { isLinkNews, isNews, isTrafficControl, knownLinks, readEvent, type Sighting } from './events.ts';
 import type { Actor, Scope } from './kernel.ts';
 import type { Known } from './known.ts';
 import { isTaskNetns, type Namespaces } from './namespaces.ts';
@@ -31,6 +31,8 @@ const ON_LINK_CHANGE: readonly ObjectKind[] = [
   'neighbour',
   'fdb',
   'route',
+  'shortcut',
+  'shortcut-task',
 ];
 const HOST_GROUPS = [
   RTNLGRP.link,
@@ -40,6 +42,7 @@ const HOST_GROUPS = [
   RTNLGRP.ipv6Route,
   RTNLGRP.ipv4Netconf,
   RTNLGRP.ipv6Netconf,
+  RTNLGRP.trafficControl,
 ];
 const NETNS_GROUPS = [...HOST_GROUPS, RTNLGRP.neighbour, RTNLGRP.ipv4Rule, RTNLGRP.ipv6Rule];
 
@@ -247,6 +250,8 @@ function openEar(watched: Watched, netns: string, identity: string, wake: () => 
       early.push(message);
       return;
     }
+    // Filters are not compared with what is known: told of our own doing, we would look at it again.
+    if (isTrafficControl(message) && watched.transport.isOwn(netns, NETLINK_ROUTE, message.portId)) return;
     for (const sight of readEvent(netns, message, (index) => names.get(index))) remember(sight, message.portId);
   }
 

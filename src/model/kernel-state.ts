@@ -22,7 +22,10 @@ export type KernelObject =
   | FirewallJump
   | IpvsTimeouts
   | VirtualService
-  | RealServer;
+  | RealServer
+  | Shortcut
+  | ShortcutTask
+  | ShortcutPort;
 
 export type ObjectKind = KernelObject['kind'];
 
@@ -235,6 +238,47 @@ export interface RealServer extends ServiceName {
   weight: number;
 }
 
+/** One of src/bpf's programs, with the links it names by their names; the driver knows their numbers. */
+export type ShortcutProgram =
+  /** Underlay → lb, for published ports of `address`; `to` is the host's end of the veth to the lb. */
+  | { type: 'host-in'; address: IpAddress; to: string }
+  /** lb → wherever the host's routes say, for what carries `address`. */
+  | { type: 'host-out'; address: IpAddress }
+  /** lb or vxlan → tasks. */
+  | { type: 'router-in' }
+  /** Task → lb or vxlan; `number` is this node's. */
+  | { type: 'task-out'; vxlan: string; lb: string; number: number }
+  /** Something else where one of ours would be, under a name of ours: differs from anything wanted. */
+  | { type: 'foreign' };
+
+/** A tc filter of ours at the ingress of a link. */
+export interface Shortcut {
+  kind: 'shortcut';
+  netns: string;
+  link: string;
+  program: ShortcutProgram;
+}
+
+/** A task that packets take the shortcut to: an entry of mesh_tasks (src/bpf/maps.ts). */
+export interface ShortcutTask {
+  kind: 'shortcut-task';
+  /** The router's. */
+  netns: string;
+  address: IpAddress;
+  /** The router's end of its veth. */
+  link: string;
+}
+
+/** A published port that packets take the shortcut to: an entry of mesh_ports. */
+export interface ShortcutPort {
+  kind: 'shortcut-port';
+  netns: string;
+  /** Stands for protocol and port (names.ts). */
+  mark: number;
+  /** The mark that packets get, where somebody else has put another one: never wanted. */
+  instead?: number;
+}
+
 /** Schedulers whose choice depends on the order of the real servers. */
 export function hashes(scheduler: string): boolean {
   return scheduler === 'sh' || scheduler === 'mh';
@@ -297,6 +341,12 @@ export function keyOf(object: KernelObject): string {
       return `virtual-service ${serviceKey(object)}`;
     case 'real-server':
       return `real-server ${serviceKey(object)} ${serverKey(object)}`;
+    case 'shortcut':
+      return `shortcut ${object.netns} ${object.link}`;
+    case 'shortcut-task':
+      return `shortcut-task ${object.netns} ${object.address}`;
+    case 'shortcut-port':
+      return `shortcut-port ${object.netns} ${object.mark}`;
   }
 }
 

@@ -261,6 +261,45 @@ const CASES: [KernelObject, string[], string[], string[]][] = [
     ['ip netns exec mesh-lb ipvsadm -e -f 73616 -6 -r [fd6d::5]:80 -m -w 1'],
     ['ip netns exec mesh-lb ipvsadm -d -f 73616 -6 -r [fd6d::5]:80'],
   ],
+  [
+    { kind: 'shortcut', netns: 'host', link: 'eth0', program: { type: 'host-in', address: '192.0.2.1', to: 'mesh0' } },
+    [
+      'tc qdisc add dev eth0 clsact',
+      'tc filter add dev eth0 ingress pref 4096 handle 1 bpf direct-action object mesh-host-in # address 192.0.2.1, to mesh0',
+    ],
+    [
+      'tc filter replace dev eth0 ingress pref 4096 handle 1 bpf direct-action object mesh-host-in # address 192.0.2.1, to mesh0',
+    ],
+    ['tc filter del dev eth0 ingress pref 4096'],
+  ],
+  [
+    {
+      kind: 'shortcut',
+      netns: 'mesh-net-a',
+      link: 't-aaaaaaaaaaaa',
+      program: { type: 'task-out', vxlan: 'vxlan0', lb: 'lb0', number: 3 },
+    },
+    [
+      'tc -n mesh-net-a qdisc add dev t-aaaaaaaaaaaa clsact',
+      'tc -n mesh-net-a filter add dev t-aaaaaaaaaaaa ingress pref 4096 handle 1 bpf direct-action object mesh-task-out # vxlan vxlan0, lb lb0, number 3',
+    ],
+    [
+      'tc -n mesh-net-a filter replace dev t-aaaaaaaaaaaa ingress pref 4096 handle 1 bpf direct-action object mesh-task-out # vxlan vxlan0, lb lb0, number 3',
+    ],
+    ['tc -n mesh-net-a filter del dev t-aaaaaaaaaaaa ingress pref 4096'],
+  ],
+  [
+    { kind: 'shortcut-task', netns: 'mesh-net-a', address: '10.252.1.5', link: 't-aaaaaaaaaaaa' },
+    ['ip netns exec mesh-net-a bpftool map update name mesh_tasks key 10 252 1 5 value t-aaaaaaaaaaaa'],
+    ['ip netns exec mesh-net-a bpftool map update name mesh_tasks key 10 252 1 5 value t-aaaaaaaaaaaa'],
+    ['ip netns exec mesh-net-a bpftool map delete name mesh_tasks key 10 252 1 5'],
+  ],
+  [
+    { kind: 'shortcut-port', netns: 'host', mark: 0x20035 },
+    ['bpftool map update name mesh_ports key 53 0 1 0 value 53 0 2 0'],
+    ['bpftool map update name mesh_ports key 53 0 1 0 value 53 0 2 0'],
+    ['bpftool map update name mesh_ports key 53 0 1 0 value 0 0 0 0'],
+  ],
 ];
 
 describe('render', () => {

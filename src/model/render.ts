@@ -2,10 +2,12 @@ import { familyOf } from './address.ts';
 import { hostPrefix } from './block.ts';
 import type { KernelObject, KernelState, Op, RealServer, Rule, VirtualService, Vxlan } from './kernel-state.ts';
 import { HOST_NETNS, markedPort, ROUTE_PROTOCOL } from './names.ts';
+import { shortcutPortWords, shortcutTaskWords, shortcutWords } from './render-shortcut.ts';
 
 /**
  * The one renderer: kernel objects in the words a person would type into a root shell. Every line is a valid command of
- * iproute2, ipset, ipvsadm, iptables or sysctl, run in the host's netns.
+ * iproute2, ipset, ipvsadm, iptables or sysctl, run in the host's netns; those of the shortcut (./render-shortcut.ts)
+ * only look like it.
  */
 
 /** The commands that make an object where there is none. */
@@ -139,6 +141,12 @@ function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): s
       const verbWord = verb === 'create' ? '-A' : '-E';
       return [`${exec(netns)}ipvsadm ${verbWord} ${service} -s ${object.scheduler}${balancing(object)}`];
     }
+    case 'shortcut':
+      return shortcutWords(object, verb);
+    case 'shortcut-task':
+      return shortcutTaskWords(object, verb);
+    case 'shortcut-port':
+      return shortcutPortWords(object, verb);
     case 'real-server': {
       const service = serviceWords(object);
       const server =

@@ -125,6 +125,17 @@ const FIELDS: { [kind in ObjectKind]: Record<string, Check> } = {
     servers: optional((value) => Array.isArray(value) && value.every(text)),
   },
   'real-server': { family, fwmark: number, at: optional(text), address: text, port: number, weight: number },
+  shortcut: {
+    link: text,
+    program: either(
+      shape({ type: oneOf('host-in'), address: text, to: text }),
+      shape({ type: oneOf('host-out'), address: text }),
+      shape({ type: oneOf('router-in', 'foreign') }),
+      shape({ type: oneOf('task-out'), vxlan: text, lb: text, number }),
+    ),
+  },
+  'shortcut-task': { address: text, link: text },
+  'shortcut-port': { mark: number, instead: optional(number) },
 };
 
 function faultOf(item: unknown): string | undefined {

@@ -18,6 +18,12 @@ export const RTM_GETNEIGH = 30;
 export const RTM_NEWRULE = 32;
 export const RTM_DELRULE = 33;
 export const RTM_GETRULE = 34;
+export const RTM_NEWQDISC = 36;
+export const RTM_DELQDISC = 37;
+export const RTM_GETQDISC = 38;
+export const RTM_NEWTFILTER = 44;
+export const RTM_DELTFILTER = 45;
+export const RTM_GETTFILTER = 46;
 export const RTM_NEWNSID = 88;
 export const RTM_DELNSID = 89;
 export const RTM_GETNSID = 90;
@@ -26,6 +32,7 @@ export const RTM_GETNSID = 90;
 export const RTNLGRP = {
   link: 1,
   neighbour: 3,
+  trafficControl: 4,
   ipv4Address: 5,
   ipv4Route: 7,
   ipv4Rule: 8,

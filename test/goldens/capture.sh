@@ -221,3 +221,38 @@ cap conntrack -L -f ipv4 -p udp
 cap conntrack -L -f ipv6 -p udp
 cap conntrack -D -f ipv4 -p udp -s 192.0.2.50 --orig-port-dst 53
 save conntrack
+
+# A program of two instructions (r0 = 0; exit), pinned for `object-pinned`; needs llvm-mc and bpftool.
+pin=/sys/fs/bpf/mesh-golden
+fresh
+if printf '%s\n' '.section classifier,"ax",@progbits' '.globl golden' '.type golden,@function' golden: 'r0 = 0' exit '.size golden, .-golden' |
+  llvm-mc -triple bpfel -filetype=obj -o "$work/golden.o" && (mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf) &&
+  rm -f $pin && bpftool prog load "$work/golden.o" $pin type classifier; then
+  rm -f "$work/golden.o"
+  quiet ip link add name tc0 type veth peer name tc1
+  # `ip netns exec` mounts a new /sys, without what is pinned in this one.
+  cap() {
+    count=$((count + 1))
+    local log; log=$(printf '%s/%04d' "$work" $count)
+    echo "$*" > "$log.cmd"
+    nsenter --net=/run/netns/golden0 strace -qq -o "$log.trace" -s 0 -e trace=sendmsg,sendto,recvmsg,recvfrom -e write=all -e read=all "$@" > /dev/null 2> "$log.err" || true
+  }
+  cap tc qdisc add dev tc0 clsact
+  cap tc qdisc add dev tc0 clsact
+  cap tc filter add dev tc0 ingress protocol all pref 4096 handle 1 bpf direct-action object-pinned $pin
+  cap tc filter add dev tc0 ingress protocol all pref 4096 handle 1 bpf direct-action object-pinned $pin
+  cap tc filter replace dev tc0 ingress protocol all pref 4096 handle 1 bpf direct-action object-pinned $pin
+  cap tc filter add dev tc0 ingress protocol ip pref 7 matchall action pass
+  cap tc qdisc show
+  cap tc filter show dev tc0 ingress
+  cap tc filter show dev tc0 ingress pref 4096
+  cap tc filter show dev tc0 egress
+  cap tc filter del dev tc0 ingress protocol all pref 4096 handle 1 bpf
+  cap tc filter del dev tc0 ingress protocol all pref 4096 handle 1 bpf
+  cap tc qdisc del dev tc0 clsact
+  cap tc qdisc del dev tc0 clsact
+  rm -f $pin
+  save traffic-control
+else
+  echo 'traffic-control is left as it is: llvm-mc, llvm-objcopy or bpftool are missing or do not work' >&2
+fi

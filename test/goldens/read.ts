@@ -11,7 +11,9 @@ export interface Golden {
 }
 
 /** Reads `NAME.txt` beside this file (see capture.sh for the format). */
-export function readGoldens(name: 'rtnetlink' | 'ipset' | 'ipvs' | 'sock-diag' | 'conntrack'): Golden[] {
+export function readGoldens(
+  name: 'rtnetlink' | 'ipset' | 'ipvs' | 'sock-diag' | 'conntrack' | 'traffic-control',
+): Golden[] {
   const goldens: Golden[] = [];
   for (const line of readFileSync(new URL(`${name}.txt`, import.meta.url), 'utf8').split('\n')) {
     if (line.startsWith('$ ')) goldens.push({ command: line.slice(2), sent: [], received: [], datagrams: [] });

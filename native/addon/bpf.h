@@ -1,0 +1,29 @@
+#pragma once
+#include <napi.h>
+
+#include "unique-fd.h"
+
+namespace mesh {
+
+/// A BPF map or program, held by its descriptor until closed or collected.
+/// Knows nothing of what is in it.
+class BpfHandle : public Napi::ObjectWrap<BpfHandle> {
+ public:
+  static void Register(Napi::Env env, Napi::Object exports);
+  static Napi::Value Wrap(Napi::Env env, UniqueFd fd);
+  explicit BpfHandle(const Napi::CallbackInfo& info);
+
+  /// The descriptor; throws when closed.
+  int Descriptor();
+
+ private:
+  Napi::Value Fd(const Napi::CallbackInfo& info);
+  Napi::Value Close(const Napi::CallbackInfo& info);
+
+  UniqueFd fd_;
+};
+
+/// createBpfMap, loadBpfProgram and the rest of bpf(2).
+void RegisterBpf(Napi::Env env, Napi::Object exports);
+
+}  // namespace mesh

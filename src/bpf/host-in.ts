@@ -1,0 +1,84 @@
+import type { IpAddress } from '../model/address.ts';
+import {
+  add,
+  assemble,
+  call,
+  exit,
+  jump,
+  jumpIf,
+  jumpIf64,
+  label,
+  load,
+  loadMap,
+  mov,
+  type Program,
+  store,
+  swap16,
+} from './assembler.ts';
+import { addressWord, UDP_PORTS } from './maps.ts';
+import { IP, IP_WITHOUT_OPTIONS, IPPROTO, L4, parseIpv4, pass, SKB, swapped16, within } from './packet.ts';
+
+/** include/uapi/linux/icmp.h: those that quote the packet they are about. */
+const ICMP_ERRORS = { unreachable: 3, timeExceeded: 11, parameterProblem: 12 } as const;
+const ICMP_HEADER = 8;
+/** IP_OFFSET: later fragments have no ports. */
+const FRAGMENT_OFFSET = 0x1fff;
+/** How far behind the fields of the outer IP header those of the quoted one are. */
+const QUOTED = IP.end + ICMP_HEADER - IP.start;
+
+/**
+ * On the host's underlay link: packets to published ports of the node's address go straight into the lb, with the mark
+ * that the host's DNAT and the lb's ipset would have given them; so do ICMP errors about what these ports sent, which
+ * IPVS hands on. `link` is the ifindex of mesh0.
+ */
+export function hostIn({ address, link }: { address: IpAddress; link: number }): Program {
+  const own = addressWord(address);
+  const key = -4;
+  return assemble('mesh_host_in', [
+    ...parseIpv4(),
+    load('u32', 'r2', ['r7', IP.destination]),
+    jumpIf('r2', '!=', own, 'pass'),
+    load('u8', 'r3', ['r7', IP.protocol]),
+    jumpIf('r3', '==', IPPROTO.icmp, 'icmp'),
+    load('u16', 'r4', ['r7', L4.destinationPort]),
+    jump('port'),
+
+    label('icmp'),
+    load('u8', 'r2', ['r7', IP.end]),
+    jumpIf('r2', '==', ICMP_ERRORS.unreachable, 'quoted'),
+    jumpIf('r2', '==', ICMP_ERRORS.timeExceeded, 'quoted'),
+    jumpIf('r2', '!=', ICMP_ERRORS.parameterProblem, 'pass'),
+    label('quoted'),
+    // RFC 792: eight bytes of the quoted packet's payload at least, the ports among them.
+    ...within(IP.end + QUOTED + 8),
+    load('u8', 'r2', ['r7', QUOTED + IP.start]),
+    jumpIf('r2', '!=', IP_WITHOUT_OPTIONS, 'pass'),
+    load('u16', 'r2', ['r7', QUOTED + IP.fragment]),
+    jumpIf('r2', '&', swapped16(FRAGMENT_OFFSET), 'pass'),
+    load('u32', 'r2', ['r7', QUOTED + IP.source]),
+    jumpIf('r2', '!=', own, 'pass'),
+    load('u8', 'r3', ['r7', QUOTED + IP.protocol]),
+    load('u16', 'r4', ['r7', QUOTED + L4.sourcePort]),
+
+    label('port'),
+    swap16('r4'),
+    jumpIf('r3', '==', IPPROTO.tcp, 'look-up'),
+    jumpIf('r3', '!=', IPPROTO.udp, 'pass'),
+    add('r4', UDP_PORTS),
+    label('look-up'),
+    store('u32', ['r10', key], 'r4'),
+    loadMap('r1', 'mesh_ports'),
+    mov('r2', 'r10'),
+    add('r2', key),
+    call('map_lookup_elem'),
+    jumpIf64('r0', '==', 0, 'pass'),
+    load('u32', 'r2', ['r0', 0]),
+    jumpIf('r2', '==', 0, 'pass'),
+    store('u32', ['r6', SKB.mark], 'r2'),
+    mov('r1', link),
+    mov('r2', 0),
+    call('redirect_peer'),
+    exit(),
+    ...pass(),
+  ]);
+}

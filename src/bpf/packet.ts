@@ -1,0 +1,89 @@
+import { add, exit, jumpIf, jumpIf64, type Line, label, load, mov } from './assembler.ts';
+
+/*
+ * What all programs share: where things are in a packet, and how one begins and ends. r6 is the skb, r7 the start of
+ * the Ethernet frame, r8 the end of what can be read directly.
+ */
+
+/** struct __sk_buff, include/uapi/linux/bpf.h */
+export const SKB = { mark: 8, protocol: 16, ingressIfindex: 36, data: 76, dataEnd: 80 } as const;
+
+const ETHERNET = 14;
+/** From the start of the frame to the fields of an IPv4 header without options. */
+export const IP = {
+  start: ETHERNET,
+  tos: ETHERNET + 1,
+  fragment: ETHERNET + 6,
+  protocol: ETHERNET + 9,
+  source: ETHERNET + 12,
+  destination: ETHERNET + 16,
+  end: ETHERNET + 20,
+} as const;
+/** TCP and UDP have their ports at the same place. */
+export const L4 = { sourcePort: IP.end, destinationPort: IP.end + 2, tcpFlags: IP.end + 13 } as const;
+
+/** include/uapi/linux/in.h */
+export const IPPROTO = { icmp: 1, tcp: 6, udp: 17 } as const;
+/** Version 4, header of five words. */
+export const IP_WITHOUT_OPTIONS = 0x45;
+/** FIN, SYN and RST: where a connection begins or ends. */
+const TCP_TURNS = 0x07;
+
+const ETH_P_IP = 0x0800;
+/** IP_MF | IP_OFFSET, include/net/ip.h */
+const FRAGMENT = 0x3fff;
+/** Ports and the rest of a UDP header; all programs look at IP packets with at least as much behind the header. */
+const L4_LEAST = 8;
+
+/**
+ * TC_ACT_UNSPEC, include/uapi/linux/pkt_cls.h: the packet is none of ours and takes the plain path. Unlike TC_ACT_OK it
+ * lets filters behind ours have their say (cls_bpf_classify), so that what is not shortened meets all that it met before.
+ */
+export const TC_ACT_UNSPEC = -1;
+
+/** A number as a program reads it out of two bytes of a packet (machine order, so little-endian). */
+export function swapped16(value: number): number {
+  return ((value & 0xff) << 8) | (value >> 8);
+}
+
+/** Goes on with a whole IPv4 packet without options, else to `pass`. Uses r2. */
+export function parseIpv4(): Line[] {
+  return [
+    mov('r6', 'r1'),
+    load('u32', 'r2', ['r6', SKB.protocol]),
+    jumpIf('r2', '!=', swapped16(ETH_P_IP), 'pass'),
+    load('u32', 'r7', ['r6', SKB.data]),
+    load('u32', 'r8', ['r6', SKB.dataEnd]),
+    ...within(IP.end + L4_LEAST),
+    load('u8', 'r2', ['r7', IP.start]),
+    jumpIf('r2', '!=', IP_WITHOUT_OPTIONS, 'pass'),
+    load('u16', 'r2', ['r7', IP.fragment]),
+    jumpIf('r2', '&', swapped16(FRAGMENT), 'pass'),
+  ];
+}
+
+/** Goes to `pass` unless so many bytes of the frame can be read. Uses r2. */
+export function within(bytes: number): Line[] {
+  return [mov('r2', 'r7'), add('r2', bytes), jumpIf64('r2', '>', 'r8', 'pass')];
+}
+
+/**
+ * The protocol into r3: goes on for UDP and for TCP in the middle of a connection, else to `pass`. Beginnings and ends
+ * take the plain path, so that conntrack sees them. Uses r2.
+ */
+export function onlyUdpAndOngoingTcp(): Line[] {
+  return [
+    load('u8', 'r3', ['r7', IP.protocol]),
+    jumpIf('r3', '==', IPPROTO.udp, 'known'),
+    jumpIf('r3', '!=', IPPROTO.tcp, 'pass'),
+    ...within(L4.tcpFlags + 1),
+    load('u8', 'r2', ['r7', L4.tcpFlags]),
+    jumpIf('r2', '&', TCP_TURNS, 'pass'),
+    label('known'),
+  ];
+}
+
+/** The end of every program. */
+export function pass(): Line[] {
+  return [label('pass'), mov('r0', TC_ACT_UNSPEC), exit()];
+}

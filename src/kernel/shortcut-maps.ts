@@ -1,0 +1,138 @@
+import {
+  type BpfHandle,
+  bpfMapById,
+  bpfMapEntries,
+  bpfMapInfo,
+  bpfProgramById,
+  bpfProgramInfo,
+  createBpfMap,
+  deleteFromBpfMap,
+  updateBpfMap,
+} from '../../native/index.ts';
+import { MeshError } from '../base/errors.ts';
+import { addressBytes, addressOf, indexOfMark, MAPS, type MapName, markAtIndex } from '../bpf/maps.ts';
+import type { IpAddress } from '../model/address.ts';
+
+/** The maps of this node's programs, kept open: they outlive a filter that somebody deletes. */
+export interface ShortcutMaps {
+  /** Takes the maps of an attached program for the node's, where it has none of that name yet. */
+  adopt(programId: number): void;
+  /** Whether all maps of a program are the node's. */
+  isOurs(programId: number): boolean;
+  has(map: MapName): boolean;
+  /** Made where there is none. */
+  descriptor(map: MapName): number;
+  /** Marks by the port they belong to, given as its own mark. */
+  ports(): { mark: number; value: number }[];
+  setPort(mark: number, value: number): void;
+  /** Links' numbers. */
+  tasks(): { address: IpAddress; index: number }[];
+  setTask(address: IpAddress, index: number): void;
+  /** Whether it was there. */
+  deleteTask(address: IpAddress): boolean;
+  close(): void;
+}
+
+/** None are open yet. */
+export function openShortcutMaps(): ShortcutMaps {
+  const held = new Map<MapName, { handle: BpfHandle; id: number }>();
+  /** A program's maps never change, and its number is not given to another until the kernel has used up all. */
+  const mapsOf = new Map<number, { name: string; id: number }[]>();
+
+  function hold(map: MapName, handle: BpfHandle): void {
+    held.set(map, { handle, id: bpfMapInfo(handle).id });
+  }
+
+  function need(map: MapName): BpfHandle {
+    const known = held.get(map);
+    if (known !== undefined) return known.handle;
+    const made = make(map);
+    hold(map, made);
+    return made;
+  }
+
+  function read(programId: number): { name: string; id: number }[] {
+    const known = mapsOf.get(programId);
+    if (known !== undefined) return known;
+    const program = bpfProgramById(programId);
+    if (program === undefined) return [];
+    const maps = bpfProgramInfo(program).mapIds.flatMap((id) => {
+      const map = bpfMapById(id);
+      if (map === undefined) return [];
+      const { name, ...shape } = bpfMapInfo(map);
+      if (isOne(name, shape) && !held.has(name)) hold(name, map);
+      else map.close();
+      return [{ name, id }];
+    });
+    program.close();
+    mapsOf.set(programId, maps);
+    return maps;
+  }
+
+  return {
+    adopt: (programId) => void read(programId),
+    isOurs: (programId) => read(programId).every(({ name, id }) => held.get(name as MapName)?.id === id),
+    has: (map) => held.has(map),
+    descriptor: (map) => need(map).fd,
+    ports() {
+      const ports = held.get('mesh_ports');
+      if (ports === undefined) return [];
+      const { count, keys, values } = bpfMapEntries(ports.handle);
+      const found: { mark: number; value: number }[] = [];
+      for (let entry = 0; entry < count; entry++) {
+        const value = values.readUInt32LE(entry * 4);
+        if (value !== 0) found.push({ mark: markAtIndex(keys.readUInt32LE(entry * 4)), value });
+      }
+      return found;
+    },
+    setPort(mark, value) {
+      const index = indexOfMark(mark);
+      if (index === undefined) throw new MeshError('invalid', `mark ${mark} is no port of TCP or UDP`);
+      updateBpfMap(need('mesh_ports'), word(index), word(value));
+    },
+    tasks() {
+      const tasks = held.get('mesh_tasks');
+      if (tasks === undefined) return [];
+      const { count, keys, values } = bpfMapEntries(tasks.handle);
+      return Array.from({ length: count }, (_, entry) => ({
+        address: addressOf(keys.subarray(entry * 4, entry * 4 + 4)),
+        index: values.readUInt32LE(entry * 4),
+      }));
+    },
+    setTask: (address, index) => updateBpfMap(need('mesh_tasks'), addressBytes(address), word(index)),
+    deleteTask(address) {
+      const tasks = held.get('mesh_tasks');
+      return tasks !== undefined && deleteFromBpfMap(tasks.handle, addressBytes(address));
+    },
+    close() {
+      for (const { handle } of held.values()) handle.close();
+      held.clear();
+    },
+  };
+}
+
+function make(name: MapName): BpfHandle {
+  try {
+    return createBpfMap({ name, ...MAPS[name] });
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== 'EPERM') throw thrown;
+    // Locked memory is counted up to 5.10 (RLIMIT_MEMLOCK, kernel commit 97306be45fbe).
+    const what = `the kernel lets meshd make no BPF map ${name}: run it as root, and before Linux 5.11 with LimitMEMLOCK=infinity`;
+    throw new MeshError('kernel', what, { cause: thrown });
+  }
+}
+
+/** A map of another meshd, with another shape, would be read wrongly. */
+function isOne(name: string, shape: Omit<ReturnType<typeof bpfMapInfo>, 'name'>): name is MapName {
+  if (!Object.hasOwn(MAPS, name)) return false;
+  const { type, keySize, valueSize, maxEntries } = MAPS[name as MapName];
+  return (
+    shape.type === type && shape.keySize === keySize && shape.valueSize === valueSize && shape.maxEntries === maxEntries
+  );
+}
+
+function word(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
+  return bytes;
+}

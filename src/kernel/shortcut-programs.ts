@@ -1,0 +1,63 @@
+import { MeshError } from '../base/errors.ts';
+import type { Program } from '../bpf/assembler.ts';
+import { hostIn } from '../bpf/host-in.ts';
+import { hostOut } from '../bpf/host-out.ts';
+import { routerIn } from '../bpf/router-in.ts';
+import { tags } from '../bpf/tag.ts';
+import { taskOut } from '../bpf/task-out.ts';
+import type { ShortcutProgram } from '../model/kernel-state.ts';
+import { SHORTCUT_PREFERENCE, SHORTCUT_PREFIX } from '../model/names.ts';
+import type { Filter } from '../netlink/traffic-control.ts';
+
+/** Of every filter of ours; somebody who adds one beside it gets another. */
+export const HANDLE = 1;
+
+/** What `tc filter show` calls it. */
+export function filterName({ type }: ShortcutProgram): string {
+  return `${SHORTCUT_PREFIX}${type}`;
+}
+
+/** Links that a program has by number. */
+export function linksIn(program: ShortcutProgram): string[] {
+  if (program.type === 'host-in') return [program.to];
+  return program.type === 'task-out' ? [program.vxlan, program.lb] : [];
+}
+
+/** The instructions; `index` gives a link's number, or throws. */
+export function programOf(program: ShortcutProgram, index: (link: string) => number): Program {
+  switch (program.type) {
+    case 'host-in':
+      return hostIn({ address: program.address, link: index(program.to) });
+    case 'host-out':
+      return hostOut({ address: program.address });
+    case 'router-in':
+      return routerIn();
+    case 'task-out':
+      return taskOut({ vxlan: index(program.vxlan), lb: index(program.lb), number: program.number });
+    case 'foreign':
+      throw new MeshError('internal', 'a foreign program is never wanted');
+  }
+}
+
+/** Whether a filter is ours; the rest, also at our preference, is somebody else's. */
+export function isOurs({ kind, preference, handle, bpf }: Filter): boolean {
+  // With handle 0 the kernel lists the classifier, which has no program.
+  return (
+    kind === 'bpf' &&
+    preference === SHORTCUT_PREFERENCE &&
+    handle !== 0 &&
+    (bpf?.name.startsWith(SHORTCUT_PREFIX) ?? false)
+  );
+}
+
+/** Whether a filter is what was wanted there, down to the last instruction. */
+export function runs(
+  { handle, bpf }: Filter,
+  wanted: ShortcutProgram,
+  index: (link: string) => number | undefined,
+): boolean {
+  if (bpf?.tag === undefined || !bpf.directAction || handle !== HANDLE || bpf.name !== filterName(wanted)) return false;
+  const numbers = linksIn(wanted).map(index);
+  if (wanted.type === 'foreign' || numbers.includes(undefined)) return false;
+  return tags(programOf(wanted, (link) => index(link)!)).includes(bpf.tag);
+}

@@ -1,0 +1,44 @@
+import type { Op, Shortcut, ShortcutPort, ShortcutProgram, ShortcutTask } from './kernel-state.ts';
+import { HOST_NETNS, markedPort, SHORTCUT_PREFERENCE, SHORTCUT_PREFIX } from './names.ts';
+
+/*
+ * The shortcut in words of tc and bpftool. The programs are in meshd and in no file, so where tc takes a file these lines
+ * have the program's name, with what is baked into it behind `#`; and where bpftool takes a link's number, the link.
+ */
+
+type Verb = Op['verb'];
+
+export function shortcutWords({ netns, link, program }: Shortcut, verb: Verb): string[] {
+  const tc = netns === HOST_NETNS ? 'tc' : `tc -n ${netns}`;
+  const place = `dev ${link} ingress pref ${SHORTCUT_PREFERENCE}`;
+  if (verb === 'delete') return [`${tc} filter del ${place}`];
+  const qdisc = verb === 'create' ? [`${tc} qdisc add dev ${link} clsact`] : [];
+  const add = verb === 'create' ? 'add' : 'replace';
+  const object = `${SHORTCUT_PREFIX}${program.type}${parameters(program)}`;
+  return [...qdisc, `${tc} filter ${add} ${place} handle 1 bpf direct-action object ${object}`];
+}
+
+export function shortcutTaskWords({ netns, address, link }: ShortcutTask, verb: Verb): string[] {
+  const key = address.split('.').join(' ');
+  const bpftool = `${netns === HOST_NETNS ? '' : `ip netns exec ${netns} `}bpftool map`;
+  return verb === 'delete'
+    ? [`${bpftool} delete name mesh_tasks key ${key}`]
+    : [`${bpftool} update name mesh_tasks key ${key} value ${link}`];
+}
+
+/** The places of mesh_ports are for ever: one that is empty has the mark 0. */
+export function shortcutPortWords({ mark, instead = mark }: ShortcutPort, verb: Verb): string[] {
+  const port = markedPort(mark);
+  const index = (port?.protocol === 'udp' ? 0x1_0000 : 0) + (port?.published ?? 0);
+  return [`bpftool map update name mesh_ports key ${word(index)} value ${word(verb === 'delete' ? 0 : instead)}`];
+}
+
+function parameters({ type: _, ...rest }: ShortcutProgram): string {
+  const words = Object.entries(rest).map(([name, value]) => `${name} ${value}`);
+  return words.length === 0 ? '' : ` # ${words.join(', ')}`;
+}
+
+/** Four bytes as bpftool takes them, the lowest first. */
+function word(value: number): string {
+  return [0, 8, 16, 24].map((shift) => (value >>> shift) & 0xff).join(' ');
+}
