@@ -2,7 +2,7 @@ import { existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Agent, type AgentOptions, createAgent } from '../agent/agent.ts';
 import { openAgentDisk } from '../agent/disk.ts';
-import { measureFacts } from '../agent/facts.ts';
+import { measureFacts, type ShortcutMode } from '../agent/facts.ts';
 import { openHistory } from '../agent/history.ts';
 import type { Clock } from '../base/clock.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
@@ -12,6 +12,7 @@ import { openLinuxKernel } from '../kernel/linux.ts';
 import { preflight } from '../kernel/preflight.ts';
 import { openSocket, processStartTime, taskShimPath, watchProcess } from '../kernel/process.ts';
 import { probeSchedulers } from '../kernel/schedulers.ts';
+import { probeShortcut } from '../kernel/shortcut-probe.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
 import { SCHEDULERS } from '../model/spec.ts';
 import { connectDispatch } from '../rpc/client.ts';
@@ -32,6 +33,7 @@ export async function openAgentPart(options: {
   clock: Clock;
   stateDir: string;
   underlay: string;
+  shortcut: ShortcutMode;
 }): Promise<AgentPart> {
   const { log, clock, stateDir, underlay } = options;
   await findFit(stateDir, log);
@@ -39,6 +41,7 @@ export async function openAgentPart(options: {
   let wanted = (): ReadonlyMap<string, KernelObject> => new Map();
   const kernel = await openLinuxKernel({ log, wanted: () => wanted() });
   const schedulers = await findSchedulers(log);
+  const shortcut = await findShortcut(options.shortcut, log);
   const runtime = openRuntime(stateDir, clock, log);
   return {
     create(about) {
@@ -52,7 +55,7 @@ export async function openAgentPart(options: {
         log,
         underlay,
         random: Math.random,
-        facts: measureFacts(underlay, schedulers, log),
+        facts: measureFacts(underlay, schedulers, shortcut, log),
         stateDir,
         connect: connectDispatch,
       });
@@ -98,6 +101,15 @@ async function findSchedulers(log: Log): Promise<readonly string[]> {
     log.error(`${messageOf(thrown)}; taking it to have all`);
     return SCHEDULERS;
   }
+}
+
+/** The plain path does all that the shortcut does, so a kernel that cannot is no reason to fail. */
+async function findShortcut(asked: ShortcutMode, log: Log): Promise<ShortcutMode> {
+  if (asked === 'off') return asked;
+  const { possible, reason } = await probeShortcut();
+  if (possible) return asked;
+  log.warn(`--shortcut ${asked} is not to be had here, packets take the plain path: ${reason}`);
+  return 'off';
 }
 
 export function openRuntime(stateDir: string, clock: Clock, log: Log): Runtime {

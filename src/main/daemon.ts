@@ -48,7 +48,7 @@ export async function startDaemon(options: DaemonOptions, log: Log): Promise<Dae
     let agentPart: AgentPart | undefined;
     if (roles.includes('agent')) {
       const { openAgentPart } = await import('./agent-part.ts');
-      agentPart = await openAgentPart({ log, clock: systemClock, stateDir, underlay });
+      agentPart = await openAgentPart({ log, clock: systemClock, stateDir, underlay, shortcut: options.shortcut });
       stops.push(() => agentPart?.close());
     }
     if (roles.includes('manager')) {

@@ -1,8 +1,8 @@
 import { hostname } from 'node:os';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { SHORTCUTS, type ShortcutMode } from '../agent/facts.ts';
 import type { Family } from '../model/address.ts';
 import { LIMIT, NAME_PATTERN } from '../model/limits.ts';
-import { SHORTCUTS, type ShortcutMode } from '../agent/facts.ts';
 
 /** Put in by the bundler. */
 declare const MESHD_VERSION: string;
@@ -73,7 +73,10 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     .option('--families <families>', 'ipv4, ipv6 or both, when a cluster is made (default: ipv4)', families)
     .option('--ipv6', 'the same as --families ipv4,ipv6')
     .addOption(
-      new Option('--shortcut <how>', 'BPF programs that carry IPv4 packets past netfilter and routing: docs/data-path.md')
+      new Option(
+        '--shortcut <how>',
+        'BPF programs that carry IPv4 packets past netfilter and routing: docs/data-path.md',
+      )
         .choices(SHORTCUTS)
         .default('off'),
     )

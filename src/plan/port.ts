@@ -7,6 +7,7 @@ import type { TrafficPolicy } from '../model/spec.ts';
 import { planAccess } from './access.ts';
 import type { PlanContext } from './context.ts';
 import { flagsOf, schedulerOf } from './scheduler.ts';
+import { planShortPort } from './shortcut.ts';
 
 /**
  * A published port: one fwmark service per family with its tasks as real servers, and the port's entry in both sets.
@@ -25,7 +26,7 @@ export function planPort(context: PlanContext, port: AssignedPort): KernelObject
     const set = serviceSet(port.protocol);
     objects.push({ kind: 'set-member', netns: LB_NETNS, set, port: port.published, mark: fwmark });
   }
-  objects.push(...planAccess(context, port));
+  objects.push(...planAccess(context, port), ...planShortPort(context, port));
   return objects;
 }
 

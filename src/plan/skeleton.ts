@@ -56,7 +56,7 @@ export function planSkeleton(context: PlanContext): KernelObject[] {
     },
     vxlan(context, router, context.network.vni),
     vxlan(context, LB_NETNS, LB_VNI),
-    ...context.subnets.flatMap(({ family, cidr, block }) => addressing(router, family, cidr, block)),
+    ...context.subnets.flatMap(({ family, block }) => addressing(router, family, block)),
     ...context.subnets.map(({ family }) => unmarkedRule(router, family)),
     ...PROTOCOLS.flatMap(planSets),
     ...planHashSets(context),
@@ -112,7 +112,7 @@ function planHashSets({ self, subnets }: PlanContext): KernelObject[] {
   ];
 }
 
-function addressing(router: string, family: Family, cidr: string, block: string): KernelObject[] {
+function addressing(router: string, family: Family, block: string): KernelObject[] {
   const at = (slot: keyof typeof BLOCK_SLOT) => addressAt(block, BLOCK_SLOT[slot]);
   const prefix = hostPrefix(family);
   const own = (netns: string, dev: string, address: string): KernelObject => ({
@@ -137,7 +137,8 @@ function addressing(router: string, family: Family, cidr: string, block: string)
     route(LB_NETNS, hostNetwork(host), LB_HOST_LINK),
     route(LB_NETNS, everywhere, LB_HOST_LINK, { via: host }),
     route(LB_NETNS, hostNetwork(gateway), LB_NET_LINK),
-    route(LB_NETNS, cidr, LB_NET_LINK, { via: gateway }),
+    // Not the whole network: IPv6 takes no gateway on vxlan0 that a route to another link covers (ip6_route_check_nh_onlink).
+    route(LB_NETNS, block, LB_NET_LINK, { via: gateway }),
     route(router, hostNetwork(lbNet), NET_LB_LINK),
     route(router, hostNetwork(host), NET_LB_LINK, { via: lbNet }),
     route(router, everywhere, NET_LB_LINK, { via: lbNet }),

@@ -84,13 +84,13 @@ ip -6 -n mesh-net-ingress route add fd6d:65:73:1::3/128 dev lb0 proto 109
 ip -6 -n mesh-net-ingress route add fd6d:65:73:1::5/128 dev t-aaaaaaaaaaaa proto 109
 ip -n mesh-task-aaaaaaaaaaaa route add 169.254.1.1/32 dev eth0 scope link proto 109
 ip -n mesh-lb route add default via 10.252.1.1 dev host0 onlink scope global proto 109
-ip -n mesh-lb route add 10.252.0.0/16 via 10.252.1.4 dev net0 onlink scope global proto 109
+ip -n mesh-lb route add 10.252.1.0/24 via 10.252.1.4 dev net0 onlink scope global proto 109
 ip -n mesh-lb route add 10.252.2.0/24 via 10.252.2.0 dev vxlan0 onlink scope global proto 109
 ip -n mesh-lb route add 10.252.3.0/24 via 10.252.3.0 dev vxlan0 onlink scope global proto 109
 ip -6 -n mesh-lb route add default via fd6d:65:73:1::1 dev host0 onlink proto 109
+ip -6 -n mesh-lb route add fd6d:65:73:1::/64 via fd6d:65:73:1::4 dev net0 onlink proto 109
 ip -6 -n mesh-lb route add fd6d:65:73:2::/64 via fd6d:65:73:2:: dev vxlan0 onlink proto 109
 ip -6 -n mesh-lb route add fd6d:65:73:3::/64 via fd6d:65:73:3:: dev vxlan0 onlink proto 109
-ip -6 -n mesh-lb route add fd6d:65:73::/48 via fd6d:65:73:1::4 dev net0 onlink proto 109
 ip -n mesh-net-ingress route add default via 10.252.2.0 dev vxlan0 onlink table 100002 scope global proto 109
 ip -6 -n mesh-net-ingress route add default via fd6d:65:73:2:: dev vxlan0 onlink table 100002 proto 109
 ip -n mesh-net-ingress route add default via 10.252.3.0 dev vxlan0 onlink table 100003 scope global proto 109

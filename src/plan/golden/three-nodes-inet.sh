@@ -56,7 +56,7 @@ ip -n mesh-net-ingress route add 10.252.1.3/32 dev lb0 scope link proto 109
 ip -n mesh-net-ingress route add 10.252.1.5/32 dev t-aaaaaaaaaaaa scope link proto 109
 ip -n mesh-task-aaaaaaaaaaaa route add 169.254.1.1/32 dev eth0 scope link proto 109
 ip -n mesh-lb route add default via 10.252.1.1 dev host0 onlink scope global proto 109
-ip -n mesh-lb route add 10.252.0.0/16 via 10.252.1.4 dev net0 onlink scope global proto 109
+ip -n mesh-lb route add 10.252.1.0/24 via 10.252.1.4 dev net0 onlink scope global proto 109
 ip -n mesh-lb route add 10.252.2.0/24 via 10.252.2.0 dev vxlan0 onlink scope global proto 109
 ip -n mesh-lb route add 10.252.3.0/24 via 10.252.3.0 dev vxlan0 onlink scope global proto 109
 ip -n mesh-net-ingress route add default via 10.252.2.0 dev vxlan0 onlink table 100002 scope global proto 109
