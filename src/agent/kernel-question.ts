@@ -47,6 +47,8 @@ function concerns(object: KernelObject, wanted: Wanted | undefined): boolean {
     case 'set-member':
     case 'set-entry':
       return object.port === undefined || object.port === wanted.published;
+    case 'shortcut-port':
+      return object.mark === portMark(wanted.protocol, wanted.published);
     case 'virtual-service':
     case 'real-server':
       return object.fwmark === portMark(wanted.protocol, wanted.published);

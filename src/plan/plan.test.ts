@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { diff } from '../diff/diff.ts';
-import type { Endpoint } from '../model/assignment.ts';
+import type { AssignedPort, Endpoint } from '../model/assignment.ts';
 import { applyAssignmentDelta, assignmentDelta } from '../model/assignment-delta.ts';
 import { addressAt } from '../model/block.ts';
 import { type KernelObject, stateOf } from '../model/kernel-state.ts';
@@ -28,6 +28,37 @@ describe('plan', () => {
   ] as const)('builds node 1 of three in these words (%s)', async (name, families) => {
     const words = diff(new Map(), plan(threeNodes(families), FACTS)).flatMap(renderOp);
     await expect(`${words.join('\n')}\n`).toMatchFileSnapshot(`golden/three-nodes-${name}.sh`);
+  });
+
+  it('adds the shortcut in these words, and takes nothing away for it', async () => {
+    const assignment = threeNodes(['inet', 'inet6']);
+    const plain = plan(assignment, FACTS);
+    for (const [name, shortcut] of [
+      ['inside', {}],
+      ['full', { link: 'eth0' }],
+    ] as const) {
+      const ops = diff(plain, plan(assignment, { ...FACTS, shortcut }));
+      expect(ops.filter(({ verb }) => verb === 'delete')).toEqual([]);
+      await expect(`${ops.flatMap(renderOp).join('\n')}\n`).toMatchFileSnapshot(`golden/shortcut-${name}.sh`);
+    }
+  });
+
+  it.each([
+    ['restricted clients', { allowFrom: ['192.0.2.0/24'] }],
+    ['restricted addresses', { addresses: ['192.0.2.1/32'] }],
+    ['affinity', { persistence: { timeout: 60_000, prefix: { inet: 32, inet6: 128 } } }],
+    ['a number that programs call out from', { published: 32_768 }],
+    ['nobody behind it', { endpoints: [] }],
+    ['another protocol', { protocol: 'sctp' as const }],
+  ])('leaves a port with %s to the plain path', (_, change) => {
+    const facts = { ...FACTS, shortcut: { link: 'eth0' } };
+    const shortcuts = (one: Partial<AssignedPort>) => {
+      const assignment = threeNodes(['inet']);
+      assignment.ports = [{ ...assignment.ports[0]!, ...one }];
+      return kinds(plan(assignment, facts).values(), 'shortcut-port');
+    };
+    expect(shortcuts({})).toHaveLength(1);
+    expect(shortcuts(change)).toEqual([]);
   });
 
   it('is the same for the same assignment, in the same order', () => {

@@ -12,7 +12,7 @@ const TASKS = [task('aaaaaaaaaaaa', 2, 1, BOTH), task('bbbbbbbbbbbb', 3, 1, BOTH
 const HOMES = [2, 3, 1];
 
 /** Three nodes with a task each behind 8080/tcp → 80, as their kernels would be. */
-function cluster(change: (assignment: Assignment) => void = () => {}): NodeState[] {
+function cluster(change: (assignment: Assignment) => void = () => {}, facts = FACTS): NodeState[] {
   return [1, 2, 3].map((number) => {
     const assignment = emptyAssignment(number, BOTH);
     assignment.peers = [1, 2, 3].filter((other) => other !== number).map((other) => peer(other, BOTH));
@@ -27,7 +27,7 @@ function cluster(change: (assignment: Assignment) => void = () => {}): NodeState
       nodeId: `node${number}`,
       name: `node${number}`,
       revision: 1,
-      state: plan(assignment, FACTS),
+      state: plan(assignment, facts),
       addresses: [`192.0.2.${number}`, `2001:db8::${number}`, '127.0.0.1', '::1', `10.252.${number}.1`],
     };
   });
@@ -62,6 +62,20 @@ describe('a healthy mesh', () => {
       paths: ['answered', 'answered', 'answered'],
     });
     expect(paths.map(({ taskId }) => taskId).sort()).toEqual(TASKS.map(({ id }) => id));
+  });
+
+  test('the shortcut leads past the host, for clients of the underlay address only', () => {
+    const nodes = cluster(() => {}, { ...FACTS, shortcut: { link: 'eth0' } });
+    const first = (question: Partial<Question>) => {
+      const { outcome, hops } = ask(nodes, question);
+      expect(outcome).toBe('answered');
+      return hops.map(({ netns, object }) => `${netns} ${object}`);
+    };
+    const short = first({});
+    expect(short[0]).toMatch(/^host filter dev eth0 ingress .*mesh-host-in/);
+    expect(short[1]).toMatch(/^mesh-lb /);
+    expect(first({ destination: '10.252.1.1' })[0]).toMatch(/^host -t nat MESH-PREROUTING/);
+    expect(first({ client: '192.0.2.1' })[0]).toMatch(/^host -t nat MESH-OUTPUT/);
   });
 
   test('a port with affinity, whose service is found by the address of the lb', () => {

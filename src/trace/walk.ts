@@ -91,8 +91,10 @@ function stop(way: Way, outcome: 'refused' | 'lost', netns: string, object: stri
 
 /** The command that makes an object, without what only a shell needs: `route 10.252.2.5/32 dev t-0a1b2c3d4e5f`. */
 function commandOf(object: KernelObject): string {
-  return (renderObject(object)[0] ?? keyOf(object))
-    .replace(/^(ip netns exec \S+ )?((ip|bridge)( -6)?( -n \S+)? )?/, '')
+  const words = renderObject(object);
+  // A filter needs a qdisc first, which says nothing.
+  return ((object.kind === 'shortcut' ? words.at(-1) : words[0]) ?? keyOf(object))
+    .replace(/^(ip netns exec \S+ )?((ip|bridge|tc)( -6)?( -n \S+)? )?/, '')
     .replace(/^(\S+) add /, '$1 ')
     .replace(/ (proto \d+|scope global)(?= |$)/g, '');
 }
@@ -101,11 +103,30 @@ function commandOf(object: KernelObject): string {
 function toBalancer(way: Way, question: Question): RealServer[] | undefined {
   const { addresses } = question.node;
   const isLocal = (address: IpAddress) => addresses.includes(address) || isLoopback(address);
+  const short = shortcut(way, question, isLocal);
+  if (short !== undefined) return balance(way, short);
   const inHost = translate(way, question, isLocal);
   if (inHost === undefined) return undefined;
   const towardsLb = forward(way, inHost, isLocal(question.client));
   if (towardsLb === undefined) return undefined;
   return balance(way, { ...towardsLb, netns: LB_NETNS, from: LB_HOST_LINK, translated: false });
+}
+
+/** The packet in the lb, when the program on the host's link takes it there. */
+function shortcut(
+  way: Way,
+  { client, destination, protocol, port, node: { state } }: Question,
+  isLocal: (address: IpAddress) => boolean,
+): Packet | undefined {
+  const mark = portMark(protocol, port);
+  const entry = state.get(keyOf({ kind: 'shortcut-port', netns: HOST_NETNS, mark }));
+  const program = [...state.values()].find(
+    (object) =>
+      object.kind === 'shortcut' && object.program.type === 'host-in' && object.program.address === destination,
+  );
+  if (entry === undefined || program === undefined || isLocal(client)) return undefined;
+  pass(way, HOST_NETNS, commandOf(program), `the shortcut: on to the lb with mark 0x${mark.toString(16)}`);
+  return { ...packetOf(protocol, client, destination, port), netns: LB_NETNS, from: LB_HOST_LINK, mark };
 }
 
 /** nat: the published port's DNAT, or what becomes of a packet that none is for. */
@@ -114,17 +135,7 @@ function translate(
   { client, destination, protocol, port, node }: Question,
   isLocal: (address: IpAddress) => boolean,
 ): Packet | undefined {
-  const start: Packet = {
-    protocol,
-    source: client,
-    destination,
-    port,
-    netns: HOST_NETNS,
-    mark: 0,
-    connmark: 0,
-    translated: false,
-    answer: false,
-  };
+  const start = packetOf(protocol, client, destination, port);
   const where = `${destination}, port ${port}/${protocol}`;
   if (!isLocal(destination)) return stop(way, 'lost', HOST_NETNS, where, `is no address of ${node.name}`);
   const ownProgram = isLocal(client);
@@ -204,17 +215,7 @@ function balance(way: Way, packet: Packet): RealServer[] | undefined {
 /** From the lb to a real server, and its answer back to the lb. */
 function path(server: RealServer, question: Question, nodes: readonly NodeState[]): Path {
   const entry: Way = { node: question.node, hops: [] };
-  const packet: Packet = {
-    protocol: question.protocol,
-    source: question.client,
-    destination: server.address,
-    port: server.port,
-    netns: LB_NETNS,
-    mark: 0,
-    connmark: 0,
-    translated: false,
-    answer: false,
-  };
+  const packet = { ...packetOf(question.protocol, question.client, server.address, server.port), netns: LB_NETNS };
   pass(entry, LB_NETNS, commandOf(server), `destination becomes ${server.address}, port ${server.port}`);
   const there = reach(entry, packet, nodes);
   const hops = [...entry.hops];
@@ -361,6 +362,12 @@ function routed(way: Way, packet: Packet): Packet | undefined {
   const down = linkProblem(way.node, netns, found.route.dev);
   if (down !== undefined) return stop(way, 'lost', netns, `link ${found.route.dev}`, `${down}: ${REPAIR}`);
   return { ...packet, to: found.route.dev };
+}
+
+/** The first packet of a connection, as it comes to the host. */
+function packetOf(protocol: Protocol, source: IpAddress, destination: IpAddress, port: number): Packet {
+  const untouched = { mark: 0, connmark: 0, translated: false, answer: false };
+  return { protocol, source, destination, port, netns: HOST_NETNS, ...untouched };
 }
 
 function linkProblem({ state }: NodeState, netns: string, dev: string): string | undefined {

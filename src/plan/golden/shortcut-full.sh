@@ -1,0 +1,23 @@
+ip netns exec mesh-lb sysctl -qw net.ipv4.vs.snat_reroute=0
+ip netns exec mesh-lb sysctl -qw net.ipv4.conf.host0.accept_local=1
+ip netns exec mesh-lb sysctl -qw net.ipv4.conf.host0.arp_announce=2
+ip netns exec mesh-lb sysctl -qw net.ipv4.conf.net0.accept_local=1
+ip netns exec mesh-lb sysctl -qw net.ipv4.conf.vxlan0.accept_local=1
+ip -n mesh-lb route add local 192.0.2.1/32 dev lo table 255 scope host proto 109
+iptables -t nat -F MESH-POSTROUTING
+iptables -t nat -A MESH-POSTROUTING -s 127.0.0.0/8 -o mesh0 -j MASQUERADE
+iptables -t nat -A MESH-POSTROUTING -s 192.0.2.1/32 -o mesh0 -j MASQUERADE
+ip netns exec mesh-net-ingress sysctl -qw net.netfilter.nf_conntrack_tcp_be_liberal=1
+tc qdisc add dev mesh0 clsact
+tc filter add dev mesh0 ingress pref 4096 handle 1 bpf direct-action object mesh-host-out # address 192.0.2.1
+tc -n mesh-net-ingress qdisc add dev t-aaaaaaaaaaaa clsact
+tc -n mesh-net-ingress filter add dev t-aaaaaaaaaaaa ingress pref 4096 handle 1 bpf direct-action object mesh-task-out # vxlan vxlan0, lb lb0, number 1
+tc -n mesh-net-ingress qdisc add dev lb0 clsact
+tc -n mesh-net-ingress filter add dev lb0 ingress pref 4096 handle 1 bpf direct-action object mesh-router-in
+tc -n mesh-net-ingress qdisc add dev vxlan0 clsact
+tc -n mesh-net-ingress filter add dev vxlan0 ingress pref 4096 handle 1 bpf direct-action object mesh-router-in
+ip netns exec mesh-net-ingress bpftool map update name mesh_tasks key 10 252 1 5 value t-aaaaaaaaaaaa
+bpftool map update name mesh_ports key 233 20 1 0 value 233 20 2 0
+bpftool map update name mesh_ports key 144 31 0 0 value 144 31 1 0
+tc qdisc add dev eth0 clsact
+tc filter add dev eth0 ingress pref 4096 handle 1 bpf direct-action object mesh-host-in # address 192.0.2.1, to mesh0
