@@ -16,20 +16,22 @@ import { planTask } from './task.ts';
 export function plan(assignment: Assignment, facts: Facts): Map<string, KernelObject> {
   const context = planContext(assignment, facts);
   if (context === undefined) return new Map();
-  const fixed = [...planSkeleton(context), ...planIdle(context, assignment.ports)];
-  return stateOf(contributions(context, assignment, fixed));
+  return stateOf(everything(context, assignment));
 }
 
-function contributions(
+function* everything(context: PlanContext, assignment: Assignment): Generator<KernelObject> {
+  yield* planSkeleton(context);
+  yield* planIdle(context, assignment.ports);
+  yield* contributions(context, assignment);
+}
+
+function* contributions(
   context: PlanContext,
   parts: Pick<Assignment, 'peers' | 'tasks' | 'ports'>,
-  first: KernelObject[] = [],
-): KernelObject[] {
-  const objects = first;
-  for (const peer of parts.peers) objects.push(...planPeer(context, peer));
-  for (const task of parts.tasks) objects.push(...planTask(context, task));
-  for (const port of parts.ports) objects.push(...planPort(context, port));
-  return objects;
+): Generator<KernelObject> {
+  for (const peer of parts.peers) yield* planPeer(context, peer);
+  for (const task of parts.tasks) yield* planTask(context, task);
+  for (const port of parts.ports) yield* planPort(context, port);
 }
 
 /**
@@ -51,8 +53,8 @@ export function planDelta(
     tasks: tasks.size === 0 ? [] : before.tasks.filter((task) => tasks.has(task.id)),
     ports: ports.size === 0 ? [] : before.ports.filter((port: AssignedPort) => ports.has(portKey(port))),
   };
-  const have = contributions(context, touched);
-  const want = contributions(context, delta);
+  const have = [...contributions(context, touched)];
+  const want = [...contributions(context, delta)];
   const shared = sharedWithOthers(
     context,
     before.peers.filter((peer) => !peers.has(peer.nodeId)),
