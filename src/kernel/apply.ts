@@ -121,17 +121,18 @@ async function sendGroup(hands: Hands, group: Group, links: LinkNumbers, meter: 
     },
   };
   try {
-    const sent: { task: Task; request: NetlinkRequest }[] = [];
+    const sent: Task[] = [];
+    const requests: NetlinkRequest[] = [];
     group.forEach((task, place) => {
       try {
-        sent.push({ task, request: steps[place]!.write(around) });
+        requests.push(steps[place]!.write(around));
+        sent.push(task);
       } catch (thrown) {
         fail(task, failureFrom(thrown));
       }
     });
-    const requests = sent.map(({ request }) => request);
     const outcomes = await hands.transport.transact(netns, protocol, requests, meter);
-    sent.forEach(({ task }, place) => {
+    sent.forEach((task, place) => {
       const outcome = outcomes[place];
       if (outcome && !outcome.ok) fail(task, outcome);
     });

@@ -56,6 +56,7 @@ export interface NetlinkStep {
 type Verb = Op['verb'];
 type Of<K extends KernelObject['kind']> = Extract<KernelObject, { kind: K }>;
 const LOOPBACK = { index: 1 };
+const NOTHING: readonly string[] = [];
 const ALL_BITS = 0xffff_ffff;
 
 /** What an Op takes, in order. */
@@ -102,7 +103,12 @@ export function stepsOf(op: Op): Step[] {
   }
 }
 
-function route(netns: string, write: NetlinkStep['write'], uses: string[] = [], moves: string[] = []): NetlinkStep {
+function route(
+  netns: string,
+  write: NetlinkStep['write'],
+  uses: readonly string[] = NOTHING,
+  moves: readonly string[] = NOTHING,
+): NetlinkStep {
   return { lane: 'netlink', netns, protocol: NETLINK_ROUTE, uses, moves, write };
 }
 
@@ -244,7 +250,7 @@ function routingStep(verb: Verb, object: Of<'address' | 'neighbour' | 'fdb' | 'r
 
 /** A request that names no link. */
 function linkless(netns: string, protocol: number, write: NetlinkStep['write']): NetlinkStep {
-  return { lane: 'netlink', netns, protocol, uses: [], moves: [], write };
+  return { lane: 'netlink', netns, protocol, uses: NOTHING, moves: NOTHING, write };
 }
 
 /** Of a hash set; the kernel takes room for elements as they come, and 65536 by default. */

@@ -16,18 +16,13 @@ const MAX_MESSAGE = 1 << 20;
 const text = new TextEncoder();
 const utf8 = new TextDecoder();
 
-/** Names of links, sets, schedulers: a handful of them, again and again. */
-const names = new Map<string, Uint8Array>();
-const MAX_NAMES = 256;
-
-function encoded(name: string): Uint8Array {
-  let bytes = names.get(name);
-  if (bytes === undefined) {
-    bytes = text.encode(name);
-    if (names.size >= MAX_NAMES) names.clear();
-    names.set(name, bytes);
+/** Whether each character is one byte, and none is NUL. */
+function isAscii(value: string): boolean {
+  for (let i = 0; i < value.length; i++) {
+    const code = value.charCodeAt(i);
+    if (code === 0 || code > 0x7f) return false;
   }
-  return bytes;
+  return true;
 }
 
 /** Text up to the first NUL; bytes that are not UTF-8 come out as U+FFFD. */
@@ -208,7 +203,12 @@ export class AttributeWriter {
 
   /** NUL-terminated; `limit` counts the NUL, as the kernel's constants (IFNAMSIZ …) do. */
   putString(type: number, value: string, limit: number): this {
-    const bytes = encoded(value);
+    if (value.length < limit && isAscii(value)) {
+      const at = this.#attribute(type, value.length + 1);
+      for (let i = 0; i < value.length; i++) this.#view.setUint8(at + i, value.charCodeAt(i));
+      return this;
+    }
+    const bytes = text.encode(value);
     if (bytes.length + 1 > limit || bytes.includes(0)) {
       throw unencodable(`${JSON.stringify(value)}: at most ${limit - 1} bytes and no NUL`);
     }
