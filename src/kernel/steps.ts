@@ -94,12 +94,13 @@ export function stepsOf(op: Op): Step[] {
     case 'ipset':
     case 'set-member':
     case 'set-entry':
-      return [setStep(op.verb, object)];
+      return [linkless(object.netns, NETLINK_NETFILTER, () => setRequest(op.verb, object))];
     case 'ipvs-timeouts':
-      return op.verb === 'delete' ? [] : [ipvsStep(op.verb, object)];
+      if (op.verb === 'delete') return [];
+      return [linkless(object.netns, NETLINK_GENERIC, ({ genl }) => balancerRequest(genl, op.verb, object))];
     case 'virtual-service':
     case 'real-server':
-      return [ipvsStep(op.verb, object)];
+      return [linkless(object.netns, NETLINK_GENERIC, ({ genl }) => balancerRequest(genl, op.verb, object))];
   }
 }
 
@@ -248,7 +249,10 @@ function routingStep(verb: Verb, object: Of<'address' | 'neighbour' | 'fdb' | 'r
   }
 }
 
-/** A request that names no link. */
+/**
+ * A request that names no link. There may be 100,000 of these: until it is written, a step holds on to its object and to
+ * nothing else.
+ */
 function linkless(netns: string, protocol: number, write: NetlinkStep['write']): NetlinkStep {
   return { lane: 'netlink', netns, protocol, uses: NOTHING, moves: NOTHING, write };
 }
@@ -256,25 +260,21 @@ function linkless(netns: string, protocol: number, write: NetlinkStep['write']):
 /** Of a hash set; the kernel takes room for elements as they come, and 65536 by default. */
 const MAX_ELEMENTS = 1 << 20;
 
-function setStep(verb: Verb, object: Of<'ipset' | 'set-member' | 'set-entry'>): NetlinkStep {
-  const step = (netns: string, write: NetlinkStep['write']) => linkless(netns, NETLINK_NETFILTER, write);
+function setRequest(verb: Verb, object: Of<'ipset' | 'set-member' | 'set-entry'>): NetlinkRequest {
   if (object.kind === 'ipset') {
-    const { netns, name, type, skbinfo } = object;
+    const { name, type, skbinfo } = object;
     const shape =
       object.type === 'bitmap:port' ? { range: object.range } : { family: object.family, maxElements: MAX_ELEMENTS };
-    return step(netns, () => (verb === 'delete' ? destroySet(name) : createSet({ name, type, skbinfo, ...shape })));
+    return verb === 'delete' ? destroySet(name) : createSet({ name, type, skbinfo, ...shape });
   }
-  if (object.kind === 'set-entry') {
-    const { netns, set } = object;
-    const entry = entryOf(object);
-    if (verb === 'delete') return step(netns, () => deleteEntry(set, entry));
-    return step(netns, () => addEntry(set, entry, verb === 'change' ? 'ensure' : 'create'));
-  }
-  const { netns, set, port, mark } = object;
-  if (verb === 'delete') return step(netns, () => deleteEntry(set, { port }));
-  const entry = mark === undefined ? { port } : { port, skbMark: { mark, mask: ALL_BITS } };
+  const entry = object.kind === 'set-entry' ? entryOf(object) : memberOf(object);
+  if (verb === 'delete') return deleteEntry(object.set, entry);
   // Adding again without NLM_F_EXCL updates the mark in place.
-  return step(netns, () => addEntry(set, entry, verb === 'change' ? 'ensure' : 'create'));
+  return addEntry(object.set, entry, verb === 'change' ? 'ensure' : 'create');
+}
+
+function memberOf({ port, mark }: Of<'set-member'>): NetlinkSetEntry {
+  return mark === undefined ? { port } : { port, skbMark: { mark, mask: ALL_BITS } };
 }
 
 function entryOf({ network, protocol, port, network2, exception }: SetEntry): NetlinkSetEntry {
@@ -289,33 +289,31 @@ function partsOf(network: Cidr): [IpAddress, number?] {
   return Number(prefix) === hostPrefix(familyOf(network)) ? [address] : [address, Number(prefix)];
 }
 
-function ipvsStep(verb: Verb, object: Of<'ipvs-timeouts' | 'virtual-service' | 'real-server'>): NetlinkStep {
-  const step = (netns: string, write: (genl: number) => NetlinkRequest) =>
-    linkless(netns, NETLINK_GENERIC, ({ genl }) => write(genl));
+function balancerRequest(
+  genl: number,
+  verb: Verb,
+  object: Of<'ipvs-timeouts' | 'virtual-service' | 'real-server'>,
+): NetlinkRequest {
   switch (object.kind) {
-    case 'ipvs-timeouts': {
-      const { netns, tcp, tcpFin, udp } = object;
-      return step(netns, (genl) => setConfig(genl, { tcp, tcpFin, udp }));
-    }
+    case 'ipvs-timeouts':
+      return setConfig(genl, object);
     case 'virtual-service': {
-      const { netns, scheduler, flags = [], persistence } = object;
+      const { scheduler, flags = [], persistence } = object;
       const key = ipvsKey(object);
-      const settings = {
+      if (verb === 'delete') return deleteService(genl, key);
+      const put = verb === 'create' ? newService : setService;
+      return put(genl, key, {
         scheduler,
         flags: schedulerBits(flags) | (persistence === undefined ? 0 : IP_VS_SVC_F_PERSISTENT),
         timeout: persistence?.timeout,
         persistencePrefix: persistence?.prefix,
-      };
-      if (verb === 'delete') return step(netns, (genl) => deleteService(genl, key));
-      const put = verb === 'create' ? newService : setService;
-      return step(netns, (genl) => put(genl, key, settings));
+      });
     }
     case 'real-server': {
-      const { netns, address, port, weight } = object;
       const key = ipvsKey(object);
-      if (verb === 'delete') return step(netns, (genl) => deleteDestination(genl, key, { address, port }));
+      if (verb === 'delete') return deleteDestination(genl, key, object);
       const put = verb === 'create' ? newDestination : setDestination;
-      return step(netns, (genl) => put(genl, key, { address, port }, { weight, forwarding: 'masquerade' }));
+      return put(genl, key, object, { weight: object.weight, forwarding: 'masquerade' });
     }
   }
 }

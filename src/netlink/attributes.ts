@@ -171,6 +171,12 @@ export class AttributeWriter {
     return this;
   }
 
+  /** Bytes at the beginning of a longer field. */
+  putField(type: number, bytes: Uint8Array, size: number): this {
+    this.#copy(bytes, this.#attribute(type, size));
+    return this;
+  }
+
   putU8(type: number, value: number): this {
     const at = this.#attribute(type, 1);
     this.#view.setUint8(at, inRange(value, 0xff));

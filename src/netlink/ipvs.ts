@@ -111,11 +111,7 @@ const PROTOCOL_NAMES = new Map(Object.entries(PROTOCOL_NUMBERS).map(([name, numb
 
 /** union nf_inet_addr: 16 bytes for both families. */
 export function putAddressField(writer: AttributeWriter, type: number, address: Uint8Array): void {
-  if (address.length === 16) {
-    writer.put(type, address);
-    return;
-  }
-  writer.nested(type, () => writer.raw(address).zeros(16 - address.length));
+  writer.putField(type, address, 16);
 }
 
 function writeKey(writer: AttributeWriter, key: ServiceKey): Family {
