@@ -43,7 +43,7 @@ export async function takeSteps(hands: Hands, ops: readonly Op[], meter: ApplyMe
   for (const group of groupsOf(ops)) {
     const [first] = group;
     if (first.step.lane === 'netlink') {
-      const send = () => sendGroup(hands, group, links, meter, fail);
+      const send = () => sendGroup(hands, ops, group, links, meter, fail);
       const moves = group.some(({ owner }) => isMove(ops, owner));
       await (moves ? withConnectionsKept(hands.namespaces.path(first.step.netns), send) : send());
     } else if (first.step.lane === 'firewall') await filterGroup(hands, group, meter, fail);
@@ -95,7 +95,14 @@ function hasRoom(group: Group, ops: readonly Op[], owner: number, moved: Set<str
 /** ifindex by `netns name`, as far as known in this apply. */
 type LinkNumbers = Map<string, number>;
 
-async function sendGroup(hands: Hands, group: Group, links: LinkNumbers, meter: Meter, fail: Fail): Promise<void> {
+async function sendGroup(
+  hands: Hands,
+  ops: readonly Op[],
+  group: Group,
+  links: LinkNumbers,
+  meter: Meter,
+  fail: Fail,
+): Promise<void> {
   const steps = group.map(({ step }) => step as NetlinkStep);
   const { netns, protocol } = steps[0]!;
   let genl = 0;
@@ -125,7 +132,7 @@ async function sendGroup(hands: Hands, group: Group, links: LinkNumbers, meter: 
     const requests: NetlinkRequest[] = [];
     group.forEach((task, place) => {
       try {
-        requests.push(steps[place]!.write(around));
+        requests.push(steps[place]!.write(around, ops[task.owner]!));
         sent.push(task);
       } catch (thrown) {
         fail(task, failureFrom(thrown));

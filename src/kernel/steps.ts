@@ -1,3 +1,4 @@
+import { MeshError } from '../base/errors.ts';
 import { type Cidr, familyOf, type IpAddress } from '../model/address.ts';
 import { hostPrefix } from '../model/block.ts';
 import type { KernelObject, Op, SetEntry, VethPair, Vxlan } from '../model/kernel-state.ts';
@@ -50,7 +51,8 @@ export interface NetlinkStep {
   uses: readonly string[];
   /** Links, as `netns name`, that come or go with it. */
   moves: readonly string[];
-  write(around: Surroundings): NetlinkRequest;
+  /** The request for an Op that takes this step. */
+  write(around: Surroundings, op: Op): NetlinkRequest;
 }
 
 type Verb = Op['verb'];
@@ -94,13 +96,12 @@ export function stepsOf(op: Op): Step[] {
     case 'ipset':
     case 'set-member':
     case 'set-entry':
-      return [linkless(object.netns, NETLINK_NETFILTER, () => setRequest(op.verb, object))];
+      return linkless(shared.sets, object.netns, NETLINK_NETFILTER, writeSet);
     case 'ipvs-timeouts':
-      if (op.verb === 'delete') return [];
-      return [linkless(object.netns, NETLINK_GENERIC, ({ genl }) => balancerRequest(genl, op.verb, object))];
+      return op.verb === 'delete' ? [] : linkless(shared.balancers, object.netns, NETLINK_GENERIC, writeBalancer);
     case 'virtual-service':
     case 'real-server':
-      return [linkless(object.netns, NETLINK_GENERIC, ({ genl }) => balancerRequest(genl, op.verb, object))];
+      return linkless(shared.balancers, object.netns, NETLINK_GENERIC, writeBalancer);
   }
 }
 
@@ -249,18 +250,23 @@ function routingStep(verb: Verb, object: Of<'address' | 'neighbour' | 'fdb' | 'r
   }
 }
 
-/**
- * A request that names no link. There may be 100,000 of these: until it is written, a step holds on to its object and to
- * nothing else.
- */
-function linkless(netns: string, protocol: number, write: NetlinkStep['write']): NetlinkStep {
-  return { lane: 'netlink', netns, protocol, uses: NOTHING, moves: NOTHING, write };
+/** Of requests that name no link and say all by their Op there may be 100,000: they share one step a netns and protocol. */
+const shared = { sets: new Map<string, Step[]>(), balancers: new Map<string, Step[]>() };
+
+function linkless(known: Map<string, Step[]>, netns: string, protocol: number, write: NetlinkStep['write']): Step[] {
+  let steps = known.get(netns);
+  if (steps === undefined) {
+    steps = [{ lane: 'netlink', netns, protocol, uses: NOTHING, moves: NOTHING, write }];
+    known.set(netns, steps);
+  }
+  return steps;
 }
 
 /** Of a hash set; the kernel takes room for elements as they come, and 65536 by default. */
 const MAX_ELEMENTS = 1 << 20;
 
-function setRequest(verb: Verb, object: Of<'ipset' | 'set-member' | 'set-entry'>): NetlinkRequest {
+function writeSet(_around: Surroundings, { verb, object }: Op): NetlinkRequest {
+  if (object.kind !== 'ipset' && object.kind !== 'set-member' && object.kind !== 'set-entry') throw misplaced(object);
   if (object.kind === 'ipset') {
     const { name, type, skbinfo } = object;
     const shape =
@@ -289,11 +295,7 @@ function partsOf(network: Cidr): [IpAddress, number?] {
   return Number(prefix) === hostPrefix(familyOf(network)) ? [address] : [address, Number(prefix)];
 }
 
-function balancerRequest(
-  genl: number,
-  verb: Verb,
-  object: Of<'ipvs-timeouts' | 'virtual-service' | 'real-server'>,
-): NetlinkRequest {
+function writeBalancer({ genl }: Surroundings, { verb, object }: Op): NetlinkRequest {
   switch (object.kind) {
     case 'ipvs-timeouts':
       return setConfig(genl, object);
@@ -315,5 +317,11 @@ function balancerRequest(
       const put = verb === 'create' ? newDestination : setDestination;
       return put(genl, key, object, { weight: object.weight, forwarding: 'masquerade' });
     }
+    default:
+      throw misplaced(object);
   }
+}
+
+function misplaced({ kind }: KernelObject): MeshError {
+  return new MeshError('internal', `no such request is made of a ${kind}`);
 }
