@@ -1,13 +1,15 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
+import { changeView } from '../src/agent/assignment-view.ts';
 import { silentLog } from '../src/base/log.ts';
 import { diff } from '../src/diff/diff.ts';
 import { openLinuxKernel } from '../src/kernel/linux.ts';
 import type { AssignedPort, Assignment } from '../src/model/assignment.ts';
-import { assignmentDelta } from '../src/model/assignment-delta.ts';
 import { type KernelObject, stateOf } from '../src/model/kernel-state.ts';
+import { keyedAssignment } from '../src/model/keyed-assignment.ts';
 import { LB_NETNS, portMark } from '../src/model/names.ts';
-import { plan, planDelta } from '../src/plan/plan.ts';
+import { portKey } from '../src/model/spec.ts';
+import { plan } from '../src/plan/plan.ts';
 import { facts, node, port, taskAddress, withoutZones } from './assignment.ts';
 
 /*
@@ -81,25 +83,20 @@ say('meshd', 'cold_messages', 'count', 'min', cold.messages);
 say('meshd', 'cold_bytes', 'bytes', 'min', cold.bytes);
 
 // One change among all: a service gets a third server and loses it again; the way a delta goes through the agent.
-async function change(from: Assignment, to: Assignment) {
-  const delta = assignmentDelta(from, to)!;
+const view = keyedAssignment(whole);
+async function change(ports: AssignedPort[], removedPorts: string[] = []) {
+  const delta = { revision: view.revision + 1, ports, removedPorts };
   stop = meter();
-  const { have, want: wish } = planDelta(from, delta, FACTS);
-  await apply('change', diff(stateOf(have), stateOf(wish)));
+  const { had, want: wish } = changeView(view, delta, () => undefined, FACTS);
+  await apply('change', diff(stateOf(had), stateOf(wish)));
   return stop();
 }
 const middle = published[services >> 1]!;
 const grown = port('tcp', middle.published, 80, [[2, 1], [3, 1], [3, 99]]); // biome-ignore format: one line
 const shrunk = { ...grown, endpoints: grown.endpoints.slice(0, 2) };
-const others = published.filter((one) => one !== middle);
-const small = { ...whole, revision: 3, ports: [...others, shrunk] };
-const big = { ...whole, revision: 4, ports: [...others, grown] };
-await change(whole, small);
+await change([shrunk]);
 const changes = [];
-for (let index = 0; index < CHANGES; index++) {
-  const [from, to] = index % 2 === 0 ? [small, big] : [big, small];
-  changes.push(await change({ ...from, revision: 3 }, { ...to, revision: 4 }));
-}
+for (let index = 0; index < CHANGES; index++) changes.push(await change([index % 2 === 0 ? grown : shrunk]));
 say('meshd', 'one', 'ms', 'median', ...changes.map(({ time }) => time));
 say('meshd', 'one_cpu', 'ms', 'median', changes.reduce((sum, { cpu }) => sum + cpu, 0) / CHANGES);
 say('meshd', 'one_sends', 'count', 'median', ...changes.map(({ sends }) => sends));
@@ -109,10 +106,9 @@ say('meshd', 'one_dumps', 'count', 'max', ...changes.map(({ observes }) => obser
 
 // Publishing one more port: the balancer and two sets, in two namespaces.
 const extra = port('tcp', services + 1, 80, [[2, 0], [3, 0]]); // biome-ignore format: one line
-const more = { ...small, revision: 5, ports: [...small.ports, extra] };
 const publishes = [];
 for (let index = 0; index < CHANGES; index++) {
-  publishes.push(await (index % 2 === 0 ? change(small, more) : change(more, { ...small, revision: 6 })));
+  publishes.push(await (index % 2 === 0 ? change([extra]) : change([], [portKey(extra)])));
 }
 say('meshd', 'publish', 'ms', 'median', ...publishes.map(({ time }) => time));
 say('meshd', 'publish_sends', 'count', 'median', ...publishes.map(({ sends }) => sends));
@@ -127,8 +123,7 @@ const during: number[] = [];
 for (let index = 0; index < 6; index++) {
   const look = kernel.observe();
   await new Promise((resolve) => setTimeout(resolve, audit.time / 3));
-  const [from, to] = index % 2 === 0 ? [small, big] : [big, small];
-  during.push((await change({ ...from, revision: 3 }, { ...to, revision: 4 })).time);
+  during.push((await change([index % 2 === 0 ? grown : shrunk])).time);
   await look;
 }
 say('meshd', 'one_during_audit', 'ms', 'median', ...during);

@@ -4,8 +4,8 @@ import type { Log } from '../base/log.ts';
 import { diff } from '../diff/diff.ts';
 import type { Kernel, KernelCounters } from '../kernel/kernel.ts';
 import type { Assignment, AssignmentDelta } from '../model/assignment.ts';
-import { applyAssignmentDelta } from '../model/assignment-delta.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
+import { assignmentOf, changeAssignment, type KeyedAssignment, keyedAssignment } from '../model/keyed-assignment.ts';
 import { HOST_NETNS, LB_NETNS, taskNetns } from '../model/names.ts';
 import { renderOp } from '../model/render.ts';
 import { portKey } from '../model/spec.ts';
@@ -17,7 +17,7 @@ import { assignmentFromWire, deltaFromWire } from '../rpc/convert-assignment.ts'
 import { taskReportToWire } from '../rpc/convert-cluster.ts';
 import type { ManagerMessage, NodeDiff, PlanProbe, Question, Welcome } from '../rpc/gen/mesh.ts';
 import type { Runtime } from '../runtime/runtime.ts';
-import { type AssignmentView, changedView, wholeView } from './assignment-view.ts';
+import { type AssignmentView, changeView, wholeView } from './assignment-view.ts';
 import { startAudit } from './audit.ts';
 import { boundedList, boundedSteps } from './bounds.ts';
 import { createConditions } from './conditions.ts';
@@ -104,7 +104,7 @@ export function createAgent(options: AgentOptions): Agent {
   const { kernel, runtime, disk, history, clock, log, facts } = options;
   const owners = createOwners();
   /** The manager's word, or the disk's while there is none. */
-  let assigned: Assignment | undefined;
+  let assigned: KeyedAssignment | undefined;
   let view: AssignmentView['assignment'] | undefined;
   let fromManager = false;
   let onOurOwn = false;
@@ -114,6 +114,8 @@ export function createAgent(options: AgentOptions): Agent {
   let stopWatch = () => {};
   let stopAudit = () => {};
   let health: HealthEndpoint | undefined;
+
+  const assignedPorts = () => [...(assigned?.ports.values() ?? [])];
 
   const conditions = createConditions(() => {
     session?.send({ $case: 'conditions', value: { conditions: boundedList(conditions.list()) } });
@@ -149,7 +151,7 @@ export function createAgent(options: AgentOptions): Agent {
     listeners: (taskId) => reconciler.look(() => kernel.listeners(taskNetns(taskId))),
     pick: createPortPicker({
       listeners: () => reconciler.look(() => kernel.listeners(HOST_NETNS)),
-      assigned: () => assigned?.ports ?? [],
+      assigned: assignedPorts,
       picked: () => tasks.picked(),
     }),
     onStatus: (taskId) => statuses.add(taskId),
@@ -171,7 +173,7 @@ export function createAgent(options: AgentOptions): Agent {
     sockets: () => reconciler.look(() => kernel.listeners(HOST_NETNS)),
     owners: (inodes) => kernel.socketOwners(inodes),
     pid: process.pid,
-    ports: () => assigned?.ports ?? [],
+    ports: assignedPorts,
     judges: [(ports) => fallbacks(ports, facts.schedulers)],
     onListeners: () => tellListeners(),
     onConditions: () => tellPortConditions(),
@@ -182,9 +184,11 @@ export function createAgent(options: AgentOptions): Agent {
   const tellPortConditions = () =>
     session?.send({ $case: 'portConditions', value: { conditions: portWatch.conditions() } });
 
+  const keepOnDisk = (kept: KeyedAssignment) => disk.saveAssignment(() => assignmentOf(kept));
+
   async function forget(taskId: string): Promise<void> {
     try {
-      if (assigned !== undefined) disk.saveAssignment(assigned);
+      if (assigned !== undefined) keepOnDisk(assigned);
       await disk.flush();
       await runtime.remove(taskId);
       tasks.forget(taskId);
@@ -194,7 +198,7 @@ export function createAgent(options: AgentOptions): Agent {
   }
 
   function take(assignment: Assignment): void {
-    assigned = assignment;
+    assigned = keyedAssignment(assignment);
     owners.learn(assignment.ports, assignment.tasks);
     const ports = portWatch.offered(assignment.ports);
     const whole = wholeView({ ...assignment, ports }, tasks.shown(), facts);
@@ -207,9 +211,8 @@ export function createAgent(options: AgentOptions): Agent {
 
   function change(delta: Partial<AssignmentDelta>): void {
     if (view === undefined) return;
-    const changed = changedView(view, delta, (id) => tasks.shownTask(id), facts);
-    view = changed.assignment;
-    reconciler.patch(changed.had, changed.want, changed.assignment.revision);
+    const { had, want } = changeView(view, delta, (id) => tasks.shownTask(id), facts);
+    reconciler.patch(had, want, view.revision);
   }
 
   function onSnapshot(assignment: Assignment): void {
@@ -222,16 +225,15 @@ export function createAgent(options: AgentOptions): Agent {
     fromManager = true;
     tasks.assignAll(assignment.tasks);
     take(assignment);
-    disk.saveAssignment(assignment);
+    if (assigned !== undefined) keepOnDisk(assigned);
     reconciler.release();
     conditions.clear('manager');
   }
 
   function onDelta(delta: AssignmentDelta): void {
     if (assigned === undefined || !fromManager) throw new MeshError('conflict', 'a delta came before a snapshot');
-    const after = applyAssignmentDelta(assigned, delta);
-    if (!after.ok) throw after.error;
-    assigned = after.value;
+    const done = changeAssignment(assigned, delta);
+    if (!done.ok) throw done.error;
     owners.learn(delta.ports, delta.tasks);
     tasks.assign(delta.tasks, delta.removedTasks);
     const ports = portWatch.offered(delta.ports);
@@ -239,7 +241,7 @@ export function createAgent(options: AgentOptions): Agent {
     change({ ...delta, ports, removedPorts: [...delta.removedPorts, ...kept] });
     if (delta.ports.length + delta.removedPorts.length > 0) portWatch.portsChanged();
     drains.update(delta.ports, delta.removedPorts);
-    disk.saveAssignment(assigned);
+    keepOnDisk(assigned);
   }
 
   async function onWelcome({ clusterId, nodeId }: Welcome): Promise<void> {
@@ -282,7 +284,7 @@ export function createAgent(options: AgentOptions): Agent {
     const reply = await stepsTo(() => {
       if (probe.assignment === undefined) throw new MeshError('invalid', 'the probe holds no assignment');
       const assignment = assignmentFromWire(probe.assignment);
-      const over = new Set(assigned?.tasks.map(({ id }) => id).filter((id) => tasks.shownTask(id) === undefined));
+      const over = new Set([...(assigned?.tasks.keys() ?? [])].filter((id) => tasks.shownTask(id) === undefined));
       const ports = assignment.ports.filter(portWatch.takes);
       return plan({ ...assignment, ports, tasks: assignment.tasks.filter(({ id }) => !over.has(id)) }, facts);
     });
@@ -304,7 +306,7 @@ export function createAgent(options: AgentOptions): Agent {
       underlay: options.underlay,
       version: options.version,
       stateDir: options.stateDir,
-      assignment: () => assigned,
+      assignment: () => assigned && assignmentOf(assigned),
       have: () => reconciler.have(),
       diff: () => stepsTo(() => reconciler.want()),
       conditions: () => conditions.list(),
@@ -350,7 +352,8 @@ export function createAgent(options: AgentOptions): Agent {
       log.info({ tasks: found.length, revision: kept?.revision ?? 0 }, 'agent adopts what is here');
       stopWatch = kernel.watch((scope, by) => reconciler.suspect(scope, by));
       stopAudit = startAudit(clock, (scope) => reconciler.check(scope)).stop;
-      const view = () => nodeView(assigned, portWatch.takes, settled.revision, conditions.get('kernel'));
+      const view = () =>
+        nodeView(assigned && assignmentOf(assigned), portWatch.takes, settled.revision, conditions.get('kernel'));
       if (options.healthListen !== undefined)
         health = startHealthEndpoint({ listen: options.healthListen, view, conditions, clock, log });
       session = openSession({

@@ -1,6 +1,6 @@
 import type { AssignedTask, Assignment, AssignmentDelta } from '../model/assignment.ts';
-import { applyAssignmentDelta } from '../model/assignment-delta.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
+import { changeAssignment, type KeyedAssignment, keyedAssignment } from '../model/keyed-assignment.ts';
 import type { Facts } from '../plan/context.ts';
 import { plan, planDelta } from '../plan/plan.ts';
 
@@ -9,22 +9,22 @@ import { plan, planDelta } from '../plan/plan.ts';
  * (those that have ended need none, those that are still ending do, whatever the manager says).
  */
 export interface AssignmentView {
-  assignment: Assignment;
+  assignment: KeyedAssignment;
   want: Map<string, KernelObject>;
 }
 
 export function wholeView(assigned: Assignment, shown: AssignedTask[], facts: Facts): AssignmentView {
   const assignment = { ...assigned, tasks: shown };
-  return { assignment, want: plan(assignment, facts) };
+  return { assignment: keyedAssignment(assignment), want: plan(assignment, facts) };
 }
 
-/** What a delta of the manager, or the end of tasks here, changes of a view. Costs what it changes. */
-export function changedView(
-  before: Assignment,
+/** Changes a view by a delta of the manager, or the end of tasks here; gives what becomes of what. Costs what it changes. */
+export function changeView(
+  view: KeyedAssignment,
   change: Partial<AssignmentDelta>,
   shownTask: (taskId: string) => AssignedTask | undefined,
   facts: Facts,
-): { assignment: Assignment; had: KernelObject[]; want: KernelObject[] } {
+): { had: KernelObject[]; want: KernelObject[] } {
   const touched = new Set([...(change.tasks ?? []).map(({ id }) => id), ...(change.removedTasks ?? [])]);
   const tasks: AssignedTask[] = [];
   const removedTasks: string[] = [];
@@ -34,8 +34,8 @@ export function changedView(
     else tasks.push(task);
   }
   const delta: AssignmentDelta = {
-    base: before.revision,
-    revision: change.revision ?? before.revision,
+    base: view.revision,
+    revision: change.revision ?? view.revision,
     peers: change.peers ?? [],
     ports: change.ports ?? [],
     tasks,
@@ -43,8 +43,8 @@ export function changedView(
     removedPorts: change.removedPorts ?? [],
     removedTasks,
   };
-  const after = applyAssignmentDelta(before, delta);
-  if (!after.ok) throw after.error;
-  const planned = planDelta(before, delta, facts);
-  return { assignment: after.value, had: planned.have, want: planned.want };
+  const planned = planDelta(view, delta, facts);
+  const done = changeAssignment(view, delta);
+  if (!done.ok) throw done.error;
+  return { had: planned.have, want: planned.want };
 }

@@ -21,8 +21,8 @@ it('keeps identity and assignment over a restart, for root alone', async () => {
   expect(disk.identity()).toBeUndefined();
   expect(disk.assignment()).toBeUndefined();
   await disk.saveIdentity({ clusterId: 'c', nodeId: 'n', name: 'node1' });
-  disk.saveAssignment({ ...assignment, revision: 4 });
-  disk.saveAssignment({ ...assignment, revision: 5 });
+  disk.saveAssignment(() => ({ ...assignment, revision: 4 }));
+  disk.saveAssignment(() => ({ ...assignment, revision: 5 }));
   await disk.flush();
   expect(open().identity()).toEqual({ clusterId: 'c', nodeId: 'n', name: 'node1' });
   expect(open().assignment()).toEqual({ ...assignment, revision: 5 });
@@ -46,7 +46,7 @@ it('refuses to be another node because the identity is damaged', () => {
 it('tells when it cannot write, and writes the newest as soon as it can', async () => {
   const disk = open();
   rmSync(join(stateDir, 'agent'), { recursive: true });
-  disk.saveAssignment(assignment);
+  disk.saveAssignment(() => assignment);
   await expect(disk.flush()).rejects.toThrow(/cannot write/);
   open();
   await disk.flush();

@@ -23,8 +23,8 @@ export interface AgentDisk {
   identity(): Identity | undefined;
   saveIdentity(identity: Identity): Promise<void>;
   assignment(): Assignment | undefined;
-  /** Writes soon, the newest only. */
-  saveAssignment(assignment: Assignment): void;
+  /** Asks soon for the assignment as it is then, and writes it; of several askers the newest. */
+  saveAssignment(read: () => Assignment): void;
   /** Resolves when everything given so far is on disk; rejects when it cannot be written. */
   flush(): Promise<void>;
 }
@@ -43,22 +43,22 @@ export function openAgentDisk(stateDir: string, clock: Clock, log: Log): AgentDi
     });
   }
   let identity = readJson<Identity>(join(directory, 'identity.json'));
-  let pending: Assignment | undefined;
+  let pending: (() => Assignment) | undefined;
   let writing: Promise<void> = Promise.resolve();
   let cancel: (() => void) | undefined;
 
   const writeNow = (): Promise<void> => {
     cancel?.();
     cancel = undefined;
-    const assignment = pending;
+    const read = pending;
     pending = undefined;
-    if (assignment !== undefined) {
-      const text = JSON.stringify(assignment);
+    if (read !== undefined) {
+      const text = JSON.stringify(read());
       const next = writing
         .catch(() => {})
         .then(() => writeWhole(join(directory, 'assignment.json'), text))
         .catch((thrown) => {
-          pending ??= assignment; // the next change, or the next flush, tries again
+          pending ??= read; // the next change, or the next flush, tries again
           throw thrown;
         });
       writing = next;
@@ -73,8 +73,8 @@ export function openAgentDisk(stateDir: string, clock: Clock, log: Log): AgentDi
       identity = next;
     },
     assignment: () => readAssignment(join(directory, 'assignment.json'), log),
-    saveAssignment(assignment) {
-      pending = assignment;
+    saveAssignment(read) {
+      pending = read;
       cancel ??= clock.after(GATHER, () => {
         writeNow().catch((thrown) => log.error(`cannot keep the assignment on disk: ${messageOf(thrown)}`));
       });

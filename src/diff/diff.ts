@@ -45,13 +45,19 @@ interface Pair {
  * in neither is taken to be as it should.
  */
 export function diff(have: KernelState, want: KernelState): Op[] {
-  const steps: Step[] = [];
+  const steps: Steps = { clear: [], build: [], ease: [], remove: [] };
   const order = serverOrder(have, want);
-  for (const [pair, fate] of fates(have, want, order.misplaced)) push(steps, pair, fate, order.places);
-  return steps.sort(compareSteps).map((step) => step.op);
+  const decide = judge(have, want, order.misplaced);
+  // Parents rank below their children, so every fate is known before it is asked for.
+  for (const pairs of byRank(have, want)) {
+    for (const pair of pairs) push(steps, pair, decide(pair), order.places);
+  }
+  const { clear, build, ease, remove } = steps;
+  return [...inOrder(clear).reverse(), ...inOrder(build), ...inOrder(ease), ...inOrder(remove).reverse()].flat();
 }
 
-function* fates(have: KernelState, want: KernelState, misplaced: ReadonlySet<string>): Generator<[Pair, Fate]> {
+/** Gives the fate of one object after the other, parents before their children. */
+function judge(have: KernelState, want: KernelState, misplaced: ReadonlySet<string>): (pair: Pair) => Fate {
   // Asked for only when something leaves: a cold start never does.
   let names: Set<string> | undefined;
   const isClaimed = (name: string) => {
@@ -83,8 +89,7 @@ function* fates(have: KernelState, want: KernelState, misplaced: ReadonlySet<str
     return step === 'none' ? 'keep' : step;
   };
 
-  // Parents rank below their children, so every fate is known before it is asked for.
-  for (const pair of inRankOrder(have, want)) {
+  return (pair) => {
     const fate = decide(pair);
     const { before, after } = pair;
     if (before !== undefined && fate !== 'keep' && fate !== 'change' && isParent(before)) {
@@ -93,8 +98,8 @@ function* fates(have: KernelState, want: KernelState, misplaced: ReadonlySet<str
     }
     if (before === undefined && after !== undefined && isParent(after))
       for (const name of provides(after)) fresh.add(name);
-    yield [pair, fate];
-  }
+    return fate;
+  };
 }
 
 /** Names that wanted objects will need for themselves when they are made. */
@@ -109,7 +114,7 @@ function claimedNames(have: KernelState, want: KernelState): Set<string> {
   return names;
 }
 
-function inRankOrder(have: KernelState, want: KernelState): Pair[] {
+function byRank(have: KernelState, want: KernelState): Pair[][] {
   const ranks: Pair[][] = [];
   const add = (object: KernelObject, pair: Pair) => {
     const rank = rankOf(object);
@@ -118,29 +123,27 @@ function inRankOrder(have: KernelState, want: KernelState): Pair[] {
   };
   for (const [key, before] of have) add(before, { key, before, after: want.get(key) });
   for (const [key, after] of want) if (!have.has(key)) add(after, { key, before: undefined, after });
-  return ranks.flat();
+  return Object.values(ranks);
 }
 
 /** Clearing the way, building, taking weight off what leaves, and removing. */
-const PHASE = { clear: 0, build: 1, ease: 2, remove: 3 } as const;
+type Phase = 'clear' | 'build' | 'ease' | 'remove';
+
+/** Steps of each phase by rank: ascending while building, descending while taking away. */
+type Steps = Record<Phase, Step[][]>;
 
 interface Step {
-  phase: number;
-  /** Ascending while building, descending while taking away. */
-  rank: number;
-  netns: string;
   key: string;
-  /** Delete before create of the same thing. */
-  turn: number;
   op: Op;
 }
 
-function push(steps: Step[], { key, before, after }: Pair, fate: Fate, places: ServerOrder['places']): void {
-  const add = (phase: keyof typeof PHASE, op: Op, turn = 0) => {
+function push(steps: Steps, { key, before, after }: Pair, fate: Fate, places: ServerOrder['places']): void {
+  const add = (phase: Phase, op: Op) => {
     const { object } = op;
+    const rank = rankOf(object);
     const down = phase === 'clear' || phase === 'remove';
-    const rank = down ? -rankOf(object) : rankOf(object);
-    steps.push({ phase: PHASE[phase], rank, netns: object.netns, key: sortKey(key, object, places, down), turn, op });
+    steps[phase][rank] ??= [];
+    steps[phase][rank].push({ key: sortKey(key, object, places, down), op });
   };
   switch (fate) {
     case 'create':
@@ -152,11 +155,12 @@ function push(steps: Step[], { key, before, after }: Pair, fate: Fate, places: S
       break;
     case 'replace':
       add('clear', { verb: 'delete', object: before! });
-      add('build', { verb: 'create', object: after! }, 1);
+      add('build', { verb: 'create', object: after! });
       break;
     case 'move':
+      // Of one key: what was added first stays first.
       add('build', { verb: 'delete', object: before! });
-      add('build', { verb: 'create', object: after! }, 1);
+      add('build', { verb: 'create', object: after! });
       break;
     case 'clear':
     case 'delete':
@@ -177,8 +181,9 @@ function sortKey(key: string, object: KernelObject, places: ServerOrder['places'
     const place = down ? object.priority : RULE_PRIORITY.main - object.priority;
     return `rule ${object.netns} ${object.family} ${String(place).padStart(5, '0')} ${key}`;
   }
+  if (object.kind !== 'real-server') return key;
   const place = places.get(key);
-  if (place === undefined || object.kind !== 'real-server') return key;
+  if (place === undefined) return key;
   return `real-server ${serviceKey(object)} ${String(place).padStart(6, '0')}`;
 }
 
@@ -187,16 +192,16 @@ function losesWeight(before: KernelObject, after: KernelObject): boolean {
   return before.kind === 'real-server' && after.kind === 'real-server' && before.weight > 0 && after.weight === 0;
 }
 
+/** The steps of each rank that has any, in their order. */
+function inOrder(ranks: Step[][]): Op[][] {
+  return Object.values(ranks).map((steps) => steps.sort(compareSteps).map(({ op }) => op));
+}
+
 function compareSteps(a: Step, b: Step): number {
-  return (
-    a.phase - b.phase ||
-    a.rank - b.rank ||
-    compareText(a.netns, b.netns) ||
-    compareText(a.key, b.key) ||
-    a.turn - b.turn
-  );
+  return compareText(a.op.object.netns, b.op.object.netns) || compareText(a.key, b.key);
 }
 
 function compareText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
 }

@@ -11,7 +11,7 @@ import type { Namespaces } from './namespaces.ts';
 import type { Shortcuts } from './shortcuts.ts';
 import { type NetlinkStep, type Step, type Surroundings, stepsOf } from './steps.ts';
 import { writeSysctls } from './sysctl.ts';
-import { type Meter, NETLINK_GENERIC, NETLINK_ROUTE, type Transport } from './transport.ts';
+import { MAX_MESSAGES, type Meter, NETLINK_GENERIC, NETLINK_ROUTE, type Transport } from './transport.ts';
 import { each } from './wire.ts';
 
 export interface Hands {
@@ -42,11 +42,10 @@ export async function takeSteps(hands: Hands, ops: readonly Op[], meter: ApplyMe
     if (!failures.has(task.owner)) failures.set(task.owner, failure);
   };
   const links: LinkNumbers = new Map();
-  const tasks = ops.flatMap((op, owner) => stepsOf(op).map((step) => ({ step, owner })));
-  for (const group of groupsOf(tasks)) {
+  for (const group of groupsOf(ops)) {
     const [first] = group;
     if (first.step.lane === 'netlink') {
-      const send = () => sendGroup(hands, group, links, meter, fail);
+      const send = () => sendGroup(hands, ops, group, links, meter, fail);
       const moves = group.some(({ owner }) => isMove(ops, owner));
       await (moves ? withConnectionsKept(hands.namespaces.path(first.step.netns), send) : send());
     } else if (first.step.lane === 'firewall') await filterGroup(hands, group, meter, fail);
@@ -63,30 +62,50 @@ type Group = [Task, ...Task[]];
 /** Deleting a link takes the kernel some 10 ms (synchronize_net), and nothing else runs here while it does. */
 const MAX_MOVES = 16;
 
-/** Neighbours that go to the kernel together. A link has to exist before its number can be asked for. */
-function groupsOf(tasks: readonly Task[]): Group[] {
-  const groups: Group[] = [];
-  let current = '';
+/**
+ * Neighbours that go to the kernel together. A link has to exist before its number can be asked for. Groups are made as
+ * they are asked for, so that of tens of thousands of steps only those of one send are in memory.
+ */
+function* groupsOf(ops: readonly Op[]): Generator<Group> {
+  let group: Group | undefined;
   let moved = new Set<string>();
-  for (const task of tasks) {
-    const { step } = task;
-    const lane = `${step.lane} ${step.netns} ${step.lane === 'netlink' ? step.protocol : ''}`;
-    const uses = step.lane === 'netlink' ? step.uses.map((name) => `${step.netns} ${name}`) : [];
-    const group = groups.at(-1);
-    if (!group || lane !== current || moved.size >= MAX_MOVES || uses.some((name) => moved.has(name))) {
-      groups.push([task]);
-      current = lane;
-      moved = new Set();
-    } else group.push(task);
-    if (step.lane === 'netlink') for (const name of step.moves) moved.add(name);
+  for (const [owner, op] of ops.entries()) {
+    for (const step of stepsOf(op)) {
+      if (group && isTogether(group, step) && hasRoom(group, ops, owner, moved, step)) group.push({ step, owner });
+      else {
+        if (group) yield group;
+        group = [{ step, owner }];
+        moved = new Set();
+      }
+      if (step.lane === 'netlink') for (const name of step.moves) moved.add(name);
+    }
   }
-  return groups;
+  if (group) yield group;
+}
+
+function isTogether([{ step: first }]: Group, step: Step): boolean {
+  if (first.lane !== step.lane || first.netns !== step.netns) return false;
+  return first.lane !== 'netlink' || step.lane !== 'netlink' || first.protocol === step.protocol;
+}
+
+function hasRoom(group: Group, ops: readonly Op[], owner: number, moved: Set<string>, step: Step): boolean {
+  if (step.lane !== 'netlink') return true;
+  // What a move takes out is put back under the same protection.
+  if (group.length >= MAX_MESSAGES && !isMove(ops, owner - 1)) return false;
+  return moved.size < MAX_MOVES && !step.uses.some((name) => moved.has(`${step.netns} ${name}`));
 }
 
 /** ifindex by `netns name`, as far as known in this apply. */
 type LinkNumbers = Map<string, number>;
 
-async function sendGroup(hands: Hands, group: Group, links: LinkNumbers, meter: Meter, fail: Fail): Promise<void> {
+async function sendGroup(
+  hands: Hands,
+  ops: readonly Op[],
+  group: Group,
+  links: LinkNumbers,
+  meter: Meter,
+  fail: Fail,
+): Promise<void> {
   const steps = group.map(({ step }) => step as NetlinkStep);
   const { netns, protocol } = steps[0]!;
   let genl = 0;
@@ -112,17 +131,18 @@ async function sendGroup(hands: Hands, group: Group, links: LinkNumbers, meter: 
     },
   };
   try {
-    const sent: { task: Task; request: NetlinkRequest }[] = [];
+    const sent: Task[] = [];
+    const requests: NetlinkRequest[] = [];
     group.forEach((task, place) => {
       try {
-        sent.push({ task, request: steps[place]!.write(around) });
+        requests.push(steps[place]!.write(around, ops[task.owner]!));
+        sent.push(task);
       } catch (thrown) {
         fail(task, failureFrom(thrown));
       }
     });
-    const requests = sent.map(({ request }) => request);
     const outcomes = await hands.transport.transact(netns, protocol, requests, meter);
-    sent.forEach(({ task }, place) => {
+    sent.forEach((task, place) => {
       const outcome = outcomes[place];
       if (outcome && !outcome.ok) fail(task, outcome);
     });

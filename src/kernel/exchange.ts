@@ -26,9 +26,12 @@ export interface Refusal {
   lost?: true;
 }
 
+/** Of every request nothing was heard of: one object for tens of thousands. */
+const DONE: Outcome = { ok: true, replies: [] };
+
 /** A batch of `count` requests, the first with sequence number `first`, of which the last asked for an answer. */
 export function batchExchange(first: number, count: number): Exchange<Outcome[]> {
-  const outcomes = Array.from({ length: count }, (): Outcome => ({ ok: true, replies: [] }));
+  const outcomes = new Array<Outcome>(count).fill(DONE);
   // A failure that was heard stays one; of the others nobody knows.
   const lost = (text: string) =>
     ok(outcomes.map((outcome): Outcome => (outcome.ok ? { ok: false, code: 'ENOBUFS', text, lost: true } : outcome)));
@@ -38,7 +41,9 @@ export function batchExchange(first: number, count: number): Exchange<Outcome[]>
       const outcome = outcomes[index];
       if (!outcome) return undefined;
       if (message.type !== NLMSG_ERROR) {
-        if (outcome.ok && message.type !== NLMSG_DONE) outcome.replies.push(message);
+        if (!outcome.ok || message.type === NLMSG_DONE) return undefined;
+        if (outcome === DONE) outcomes[index] = { ok: true, replies: [message] };
+        else outcome.replies.push(message);
         return undefined;
       }
       const ack = decodeAck(message);

@@ -1,9 +1,10 @@
-import { type KernelObject, keyOf, type Op } from '../model/kernel-state.ts';
+import { type KernelObject, keyOf, type ObjectKind, type Op } from '../model/kernel-state.ts';
 import type { Scope } from './kernel.ts';
 
 /**
  * What the kernel held when it was last looked at or changed by us. Events are compared with it, so that those about
- * our own doing, and about states that passed by, wake nobody. Never a base for changes.
+ * our own doing, and about states that passed by, wake nobody. Never a base for changes. Objects of kinds without events
+ * are left out.
  */
 export interface Known {
   get(key: string): KernelObject | undefined;
@@ -13,6 +14,9 @@ export interface Known {
   /** These were done. */
   did(ops: readonly Op[]): void;
 }
+
+/** Of these the kernel tells no events; all the others are few. */
+const SILENT: ReadonlySet<ObjectKind> = new Set(['virtual-service', 'real-server', 'set-member', 'set-entry']);
 
 /** Knows nothing until the first look. */
 export function emptyKnown(): Known {
@@ -35,10 +39,11 @@ export function emptyKnown(): Known {
           (scope.netns === undefined || scope.netns.includes(object.netns)) &&
           (scope.kinds === undefined || scope.kinds.includes(object.kind)),
       );
-      for (const [key, object] of found) objects.set(key, object);
+      for (const [key, object] of found) if (!SILENT.has(object.kind)) objects.set(key, object);
     },
     did(ops) {
       for (const { verb, object } of ops) {
+        if (SILENT.has(object.kind)) continue;
         if (verb !== 'delete') {
           objects.set(keyOf(object), object);
           continue;

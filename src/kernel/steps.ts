@@ -1,3 +1,4 @@
+import { MeshError } from '../base/errors.ts';
 import { type Cidr, familyOf, type IpAddress } from '../model/address.ts';
 import { hostPrefix } from '../model/block.ts';
 import type { KernelObject, Op, SetEntry, VethPair, Vxlan } from '../model/kernel-state.ts';
@@ -52,12 +53,14 @@ export interface NetlinkStep {
   uses: readonly string[];
   /** Links, as `netns name`, that come or go with it. */
   moves: readonly string[];
-  write(around: Surroundings): NetlinkRequest;
+  /** The request for an Op that takes this step. */
+  write(around: Surroundings, op: Op): NetlinkRequest;
 }
 
 type Verb = Op['verb'];
 type Of<K extends KernelObject['kind']> = Extract<KernelObject, { kind: K }>;
 const LOOPBACK = { index: 1 };
+const NOTHING: readonly string[] = [];
 const ALL_BITS = 0xffff_ffff;
 
 /** What an Op takes, in order. */
@@ -95,12 +98,12 @@ export function stepsOf(op: Op): Step[] {
     case 'ipset':
     case 'set-member':
     case 'set-entry':
-      return [setStep(op.verb, object)];
+      return linkless(shared.sets, object.netns, NETLINK_NETFILTER, writeSet);
     case 'ipvs-timeouts':
-      return op.verb === 'delete' ? [] : [ipvsStep(op.verb, object)];
+      return op.verb === 'delete' ? [] : linkless(shared.balancers, object.netns, NETLINK_GENERIC, writeBalancer);
     case 'virtual-service':
     case 'real-server':
-      return [ipvsStep(op.verb, object)];
+      return linkless(shared.balancers, object.netns, NETLINK_GENERIC, writeBalancer);
     case 'shortcut':
     case 'shortcut-task':
     case 'shortcut-port':
@@ -108,7 +111,12 @@ export function stepsOf(op: Op): Step[] {
   }
 }
 
-function route(netns: string, write: NetlinkStep['write'], uses: string[] = [], moves: string[] = []): NetlinkStep {
+function route(
+  netns: string,
+  write: NetlinkStep['write'],
+  uses: readonly string[] = NOTHING,
+  moves: readonly string[] = NOTHING,
+): NetlinkStep {
   return { lane: 'netlink', netns, protocol: NETLINK_ROUTE, uses, moves, write };
 }
 
@@ -249,33 +257,37 @@ function routingStep(verb: Verb, object: Of<'address' | 'neighbour' | 'fdb' | 'r
   }
 }
 
-/** A request that names no link. */
-function linkless(netns: string, protocol: number, write: NetlinkStep['write']): NetlinkStep {
-  return { lane: 'netlink', netns, protocol, uses: [], moves: [], write };
+/** Of requests that name no link and say all by their Op there may be 100,000: they share one step a netns and protocol. */
+const shared = { sets: new Map<string, Step[]>(), balancers: new Map<string, Step[]>() };
+
+function linkless(known: Map<string, Step[]>, netns: string, protocol: number, write: NetlinkStep['write']): Step[] {
+  let steps = known.get(netns);
+  if (steps === undefined) {
+    steps = [{ lane: 'netlink', netns, protocol, uses: NOTHING, moves: NOTHING, write }];
+    known.set(netns, steps);
+  }
+  return steps;
 }
 
 /** Of a hash set; the kernel takes room for elements as they come, and 65536 by default. */
 const MAX_ELEMENTS = 1 << 20;
 
-function setStep(verb: Verb, object: Of<'ipset' | 'set-member' | 'set-entry'>): NetlinkStep {
-  const step = (netns: string, write: NetlinkStep['write']) => linkless(netns, NETLINK_NETFILTER, write);
+function writeSet(_around: Surroundings, { verb, object }: Op): NetlinkRequest {
+  if (object.kind !== 'ipset' && object.kind !== 'set-member' && object.kind !== 'set-entry') throw misplaced(object);
   if (object.kind === 'ipset') {
-    const { netns, name, type, skbinfo } = object;
+    const { name, type, skbinfo } = object;
     const shape =
       object.type === 'bitmap:port' ? { range: object.range } : { family: object.family, maxElements: MAX_ELEMENTS };
-    return step(netns, () => (verb === 'delete' ? destroySet(name) : createSet({ name, type, skbinfo, ...shape })));
+    return verb === 'delete' ? destroySet(name) : createSet({ name, type, skbinfo, ...shape });
   }
-  if (object.kind === 'set-entry') {
-    const { netns, set } = object;
-    const entry = entryOf(object);
-    if (verb === 'delete') return step(netns, () => deleteEntry(set, entry));
-    return step(netns, () => addEntry(set, entry, verb === 'change' ? 'ensure' : 'create'));
-  }
-  const { netns, set, port, mark } = object;
-  if (verb === 'delete') return step(netns, () => deleteEntry(set, { port }));
-  const entry = mark === undefined ? { port } : { port, skbMark: { mark, mask: ALL_BITS } };
+  const entry = object.kind === 'set-entry' ? entryOf(object) : memberOf(object);
+  if (verb === 'delete') return deleteEntry(object.set, entry);
   // Adding again without NLM_F_EXCL updates the mark in place.
-  return step(netns, () => addEntry(set, entry, verb === 'change' ? 'ensure' : 'create'));
+  return addEntry(object.set, entry, verb === 'change' ? 'ensure' : 'create');
+}
+
+function memberOf({ port, mark }: Of<'set-member'>): NetlinkSetEntry {
+  return mark === undefined ? { port } : { port, skbMark: { mark, mask: ALL_BITS } };
 }
 
 function entryOf({ network, protocol, port, network2, exception }: SetEntry): NetlinkSetEntry {
@@ -290,33 +302,33 @@ function partsOf(network: Cidr): [IpAddress, number?] {
   return Number(prefix) === hostPrefix(familyOf(network)) ? [address] : [address, Number(prefix)];
 }
 
-function ipvsStep(verb: Verb, object: Of<'ipvs-timeouts' | 'virtual-service' | 'real-server'>): NetlinkStep {
-  const step = (netns: string, write: (genl: number) => NetlinkRequest) =>
-    linkless(netns, NETLINK_GENERIC, ({ genl }) => write(genl));
+function writeBalancer({ genl }: Surroundings, { verb, object }: Op): NetlinkRequest {
   switch (object.kind) {
-    case 'ipvs-timeouts': {
-      const { netns, tcp, tcpFin, udp } = object;
-      return step(netns, (genl) => setConfig(genl, { tcp, tcpFin, udp }));
-    }
+    case 'ipvs-timeouts':
+      return setConfig(genl, object);
     case 'virtual-service': {
-      const { netns, scheduler, flags = [], persistence } = object;
+      const { scheduler, flags = [], persistence } = object;
       const key = ipvsKey(object);
-      const settings = {
+      if (verb === 'delete') return deleteService(genl, key);
+      const put = verb === 'create' ? newService : setService;
+      return put(genl, key, {
         scheduler,
         flags: schedulerBits(flags) | (persistence === undefined ? 0 : IP_VS_SVC_F_PERSISTENT),
         timeout: persistence?.timeout,
         persistencePrefix: persistence?.prefix,
-      };
-      if (verb === 'delete') return step(netns, (genl) => deleteService(genl, key));
-      const put = verb === 'create' ? newService : setService;
-      return step(netns, (genl) => put(genl, key, settings));
+      });
     }
     case 'real-server': {
-      const { netns, address, port, weight } = object;
       const key = ipvsKey(object);
-      if (verb === 'delete') return step(netns, (genl) => deleteDestination(genl, key, { address, port }));
+      if (verb === 'delete') return deleteDestination(genl, key, object);
       const put = verb === 'create' ? newDestination : setDestination;
-      return step(netns, (genl) => put(genl, key, { address, port }, { weight, forwarding: 'masquerade' }));
+      return put(genl, key, object, { weight: object.weight, forwarding: 'masquerade' });
     }
+    default:
+      throw misplaced(object);
   }
+}
+
+function misplaced({ kind }: KernelObject): MeshError {
+  return new MeshError('internal', `no such request is made of a ${kind}`);
 }

@@ -54,7 +54,7 @@ export interface Transport {
  * each (links), below the receive buffer (8 MiB): an overrun would hide failures.
  */
 const MAX_SEND = 64 * 1024;
-const MAX_MESSAGES = 500;
+export const MAX_MESSAGES = 500;
 /** Milliseconds. Only a kernel in trouble takes this long; RTNL can be held for seconds while many namespaces are torn down. */
 const TIME_LIMIT = 30_000;
 const MAX_DUMPS = 10;

@@ -1,6 +1,7 @@
-import { err, MeshError, ok, type Result } from '../base/errors.ts';
+import { ok, type Result } from '../base/errors.ts';
 import type { Assignment, AssignmentDelta } from './assignment.ts';
 import { sameValue } from './equality.ts';
+import { assignmentOf, changeAssignment, keyedAssignment } from './keyed-assignment.ts';
 import { portKey } from './spec.ts';
 
 /**
@@ -36,27 +37,11 @@ export function isEmptyDelta(delta: AssignmentDelta): boolean {
   );
 }
 
-/**
- * The assignment after a delta. What changed keeps its place in the lists, what is new comes last. Refuses a delta
- * that was made for another revision; the remedy is a whole assignment.
- */
+/** The assignment after a delta; see changeAssignment. */
 export function applyAssignmentDelta(before: Assignment, delta: AssignmentDelta): Result<Assignment> {
-  if (delta.base !== before.revision) {
-    return err(
-      new MeshError(
-        'conflict',
-        `delta fits on revision ${delta.base}, this node has ${before.revision}: ask the manager for a snapshot`,
-        { retry: true },
-      ),
-    );
-  }
-  return ok({
-    ...before,
-    revision: delta.revision,
-    peers: merged(before.peers, delta.peers, delta.removedPeers, (peer) => peer.nodeId),
-    ports: merged(before.ports, delta.ports, delta.removedPorts, portKey),
-    tasks: merged(before.tasks, delta.tasks, delta.removedTasks, (task) => task.id),
-  });
+  const after = keyedAssignment(before);
+  const done = changeAssignment(after, delta);
+  return done.ok ? ok(assignmentOf(after)) : done;
 }
 
 function changes<T>(before: readonly T[], after: readonly T[], keyOf: (item: T) => string) {
@@ -69,18 +54,4 @@ function changes<T>(before: readonly T[], after: readonly T[], keyOf: (item: T) 
     old.delete(key);
   }
   return { changed, removed: [...old.keys()] };
-}
-
-function merged<T>(
-  before: readonly T[],
-  changed: readonly T[],
-  removed: readonly string[],
-  keyOf: (item: T) => string,
-): T[] {
-  if (changed.length === 0 && removed.length === 0) return [...before];
-  const items = new Map(before.map((item) => [keyOf(item), item]));
-  // A key both removed and given is a new value: removal comes first.
-  for (const key of removed) items.delete(key);
-  for (const item of changed) items.set(keyOf(item), item);
-  return [...items.values()];
 }

@@ -70,13 +70,16 @@ export function returnTable(nodeNumber: number): number {
 }
 
 export const SET_PREFIX = 'mesh-';
+// One text each: as many as there are ports would be in memory otherwise.
+const PUBLISHED_SETS = { tcp: 'mesh-pub-tcp', udp: 'mesh-pub-udp', sctp: 'mesh-pub-sctp' } as const;
+const SERVICE_SETS = { tcp: 'mesh-svc-tcp', udp: 'mesh-svc-udp', sctp: 'mesh-svc-sctp' } as const;
 /** Host: published ports of a protocol (bitmap:port). */
 export function publishedSet(protocol: Protocol): string {
-  return `mesh-pub-${protocol}`;
+  return PUBLISHED_SETS[protocol];
 }
 /** lb: port → fwmark of a protocol (bitmap:port with skbinfo). */
 export function serviceSet(protocol: Protocol): string {
-  return `mesh-svc-${protocol}`;
+  return SERVICE_SETS[protocol];
 }
 
 const FAMILY_DIGIT: Record<Family, 4 | 6> = { inet: 4, inet6: 6 };

@@ -16,6 +16,15 @@ const MAX_MESSAGE = 1 << 20;
 const text = new TextEncoder();
 const utf8 = new TextDecoder();
 
+/** Whether each character is one byte, and none is NUL. */
+function isAscii(value: string): boolean {
+  for (let i = 0; i < value.length; i++) {
+    const code = value.charCodeAt(i);
+    if (code === 0 || code > 0x7f) return false;
+  }
+  return true;
+}
+
 /** Text up to the first NUL; bytes that are not UTF-8 come out as U+FFFD. */
 export function decodeText(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
@@ -51,53 +60,86 @@ function inRange(value: number, max: number): number {
   throw unencodable(`${value} is no whole number from 0 to ${max}`);
 }
 
+/** Where small messages are written one after the other: each with memory of its own would cost far more than it holds. */
+const SLAB = 64 * 1024;
+let slab = new DataView(new ArrayBuffer(0));
+/** Where in `slab` the next message begins; from here on it is all zeros. */
+let free = 0;
+
 /**
  * Appends fixed headers and attributes to one growing buffer. Fixed fields (`u8`, `u16` …) are written as they come;
  * attributes (`put…`) bring header and padding with them.
  */
 export class AttributeWriter {
-  #bytes: Uint8Array;
   #view: DataView;
+  #start = 0;
   #length = 0;
+  #capacity: number;
 
   constructor(capacity = 192) {
-    // From Node's pool where it is small: tens of thousands of requests would else each allocate memory of their own.
-    const pooled = Buffer.allocUnsafe(capacity).fill(0);
-    this.#bytes = new Uint8Array(pooled.buffer, pooled.byteOffset, capacity);
-    this.#view = new DataView(pooled.buffer, pooled.byteOffset, capacity);
+    this.#capacity = capacity;
+    if (capacity > SLAB / 8) {
+      this.#view = new DataView(new ArrayBuffer(capacity));
+      return;
+    }
+    if (free + capacity > slab.byteLength) {
+      slab = new DataView(new ArrayBuffer(SLAB));
+      free = 0;
+    }
+    this.#view = slab;
+    this.#start = free;
+    free += capacity;
   }
 
+  /** Makes room for `size` bytes; returns where in the view they go. */
   #reserve(size: number): number {
-    const at = this.#length;
-    const end = at + size;
-    if (end > this.#bytes.length) {
-      if (end > MAX_MESSAGE) throw unencodable(`message of more than ${MAX_MESSAGE} bytes; send it in parts`);
-      const grown = new Uint8Array(Math.max(end, this.#bytes.length * 2));
-      grown.set(this.#bytes.subarray(0, at));
-      this.#bytes = grown;
-      this.#view = new DataView(grown.buffer);
-    }
+    const end = this.#length + size;
+    if (end > this.#capacity) this.#grow(end);
+    const at = this.#start + this.#length;
     this.#length = end;
     return at;
   }
 
+  #grow(end: number): void {
+    if (end > MAX_MESSAGE) throw unencodable(`message of more than ${MAX_MESSAGE} bytes; send it in parts`);
+    const grown = new Uint8Array(Math.max(end, this.#capacity * 2));
+    grown.set(this.#written());
+    this.#view = new DataView(grown.buffer);
+    this.#start = 0;
+    this.#capacity = grown.length;
+  }
+
+  #written(): Uint8Array {
+    return new Uint8Array(this.#view.buffer, this.#start, this.#length);
+  }
+
   u8(value: number): this {
-    this.#view.setUint8(this.#reserve(1), inRange(value, 0xff));
+    const at = this.#reserve(1);
+    this.#view.setUint8(at, inRange(value, 0xff));
     return this;
   }
 
   u16(value: number): this {
-    this.#view.setUint16(this.#reserve(2), inRange(value, 0xffff), LITTLE_ENDIAN);
+    const at = this.#reserve(2);
+    this.#view.setUint16(at, inRange(value, 0xffff), LITTLE_ENDIAN);
     return this;
   }
 
   u32(value: number): this {
-    this.#view.setUint32(this.#reserve(4), inRange(value, 0xffff_ffff), LITTLE_ENDIAN);
+    const at = this.#reserve(4);
+    this.#view.setUint32(at, inRange(value, 0xffff_ffff), LITTLE_ENDIAN);
     return this;
   }
 
   be16(value: number): this {
-    this.#view.setUint16(this.#reserve(2), inRange(value, 0xffff));
+    const at = this.#reserve(2);
+    this.#view.setUint16(at, inRange(value, 0xffff));
+    return this;
+  }
+
+  be32(value: number): this {
+    const at = this.#reserve(4);
+    this.#view.setUint32(at, inRange(value, 0xffff_ffff));
     return this;
   }
 
@@ -107,8 +149,12 @@ export class AttributeWriter {
   }
 
   raw(bytes: Uint8Array): this {
-    this.#bytes.set(bytes, this.#reserve(bytes.length));
+    this.#copy(bytes, this.#reserve(bytes.length));
     return this;
+  }
+
+  #copy(bytes: Uint8Array, at: number): void {
+    for (let i = 0; i < bytes.length; i++) this.#view.setUint8(at + i, bytes[i]!);
   }
 
   /** Header and room for `size` bytes padded to 4; returns where the value goes. */
@@ -121,8 +167,13 @@ export class AttributeWriter {
   }
 
   put(type: number, bytes: Uint8Array): this {
-    const at = this.#attribute(type, bytes.length);
-    this.#bytes.set(bytes, at);
+    this.#copy(bytes, this.#attribute(type, bytes.length));
+    return this;
+  }
+
+  /** Bytes at the beginning of a longer field. */
+  putField(type: number, bytes: Uint8Array, size: number): this {
+    this.#copy(bytes, this.#attribute(type, size));
     return this;
   }
 
@@ -158,12 +209,16 @@ export class AttributeWriter {
 
   /** NUL-terminated; `limit` counts the NUL, as the kernel's constants (IFNAMSIZ …) do. */
   putString(type: number, value: string, limit: number): this {
+    if (value.length < limit && isAscii(value)) {
+      const at = this.#attribute(type, value.length + 1);
+      for (let i = 0; i < value.length; i++) this.#view.setUint8(at + i, value.charCodeAt(i));
+      return this;
+    }
     const bytes = text.encode(value);
     if (bytes.length + 1 > limit || bytes.includes(0)) {
       throw unencodable(`${JSON.stringify(value)}: at most ${limit - 1} bytes and no NUL`);
     }
-    const at = this.#attribute(type, bytes.length + 1);
-    this.#bytes.set(bytes, at);
+    this.#copy(bytes, this.#attribute(type, bytes.length + 1));
     return this;
   }
 
@@ -174,18 +229,21 @@ export class AttributeWriter {
 
   /** Whatever `body` appends becomes the value; pass NLA_F_NESTED in `type` where the kernel asks for it. */
   nested(type: number, body: () => void): this {
-    const start = this.#attribute(type, 0) - NLA_HEADER;
+    const start = this.#length;
+    this.#attribute(type, 0);
     body();
     const size = this.#length - start;
     if (size > MAX_ATTRIBUTE)
       throw unencodable(`nested attribute ${type & NLA_TYPE_MASK} of ${size} bytes; send it in parts`);
-    this.#view.setUint16(start, size, LITTLE_ENDIAN);
+    this.#view.setUint16(this.#start + start, size, LITTLE_ENDIAN);
     return this;
   }
 
   /** What was written; the writer must not be used after it. */
   finish(): Uint8Array {
-    return this.#bytes.subarray(0, this.#length);
+    // What it took and did not need goes to the next one.
+    if (this.#view === slab && this.#start + this.#capacity === free) free = (this.#start + this.#length + 7) & ~7;
+    return this.#written();
   }
 }
 

@@ -71,11 +71,8 @@ export function writeEntry(writer: AttributeWriter, entry: SetEntry, line: numbe
   if (entry.noMatch === true) putNet32(writer, ATTR_CADT_FLAGS, FLAG_NOMATCH);
   if (entry.address2 !== undefined) putCidr(writer, ATTR_CIDR2, entry.prefix2, putIp(writer, ATTR_IP2, entry.address2));
   if (entry.skbMark !== undefined) {
-    const value = new Uint8Array(8);
-    const view = new DataView(value.buffer);
-    view.setUint32(0, entry.skbMark.mark);
-    view.setUint32(4, entry.skbMark.mask);
-    writer.put(ATTR_SKBMARK | NLA_F_NET_BYTEORDER, value);
+    const { mark, mask } = entry.skbMark;
+    writer.nested(ATTR_SKBMARK | NLA_F_NET_BYTEORDER, () => writer.be32(mark).be32(mask));
   }
   if (line !== undefined) putNet32(writer, ATTR_LINENO, line);
 }

@@ -1,14 +1,7 @@
 import type { Result } from '../base/errors.ts';
 import type { Family, IpAddress, Protocol } from '../model/address.ts';
 import { SCHEDULER_FLAGS, type SchedulerFlag } from '../model/spec.ts';
-import {
-  type Attributes,
-  type AttributeWriter,
-  LITTLE_ENDIAN,
-  malformed,
-  NLA_F_NESTED,
-  unencodable,
-} from './attributes.ts';
+import { type Attributes, type AttributeWriter, malformed, NLA_F_NESTED, unencodable } from './attributes.ts';
 import { decodeGenl, genlWriter } from './genetlink.ts';
 import { familyName, familyNumber, formatField, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, parseAddress } from './ip.ts';
 import { type IpvsStats, readStats } from './ipvs-stats.ts';
@@ -118,13 +111,7 @@ const PROTOCOL_NAMES = new Map(Object.entries(PROTOCOL_NUMBERS).map(([name, numb
 
 /** union nf_inet_addr: 16 bytes for both families. */
 export function putAddressField(writer: AttributeWriter, type: number, address: Uint8Array): void {
-  if (address.length === 16) {
-    writer.put(type, address);
-    return;
-  }
-  const field = new Uint8Array(16);
-  field.set(address);
-  writer.put(type, field);
+  writer.putField(type, address, 16);
 }
 
 function writeKey(writer: AttributeWriter, key: ServiceKey): Family {
@@ -172,11 +159,8 @@ function serviceRequest(genl: number, command: number, key: ServiceKey, settings
       const family = writeKey(writer, key);
       writer.putString(SVC_SCHED_NAME, settings.scheduler, NAME_MAX);
       if (settings.peName !== undefined) writer.putString(SVC_PE_NAME, settings.peName, NAME_MAX);
-      const flags = new Uint8Array(8);
-      const view = new DataView(flags.buffer);
-      view.setUint32(0, settings.flags ?? 0, LITTLE_ENDIAN);
-      view.setUint32(4, settings.flagsMask ?? 0xffff_ffff, LITTLE_ENDIAN);
-      writer.put(SVC_FLAGS, flags);
+      // struct ip_vs_flags
+      writer.nested(SVC_FLAGS, () => writer.u32(settings.flags ?? 0).u32(settings.flagsMask ?? 0xffff_ffff));
       writer.putU32(SVC_TIMEOUT, settings.timeout ?? 0);
       putNetmask(writer, family, settings.persistencePrefix);
     });

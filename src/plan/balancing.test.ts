@@ -4,6 +4,7 @@ import { diff } from '../diff/diff.ts';
 import type { AssignedPort, Endpoint } from '../model/assignment.ts';
 import { assignmentDelta } from '../model/assignment-delta.ts';
 import { type KernelObject, type RealServer, stateOf, type VirtualService } from '../model/kernel-state.ts';
+import { keyedAssignment } from '../model/keyed-assignment.ts';
 import { renderOp } from '../model/render.ts';
 import { SCHEDULERS } from '../model/spec.ts';
 import { emptyAssignment, endpoint, FACTS, port } from './assignments.test-data.ts';
@@ -151,7 +152,7 @@ describe('idle times', () => {
     const change = (before: AssignedPort[], after: AssignedPort[]) => {
       const old = withPorts(...before);
       const delta = assignmentDelta(old, { ...withPorts(...after), revision: 2 })!;
-      const { have, want } = planDelta(old, delta, FACTS);
+      const { have, want } = planDelta(keyedAssignment(old), delta, FACTS);
       return diff(stateOf(have), stateOf(want))
         .flatMap(renderOp)
         .filter((line) => /--set|conntrack/.test(line));

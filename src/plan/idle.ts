@@ -24,8 +24,8 @@ const CONNTRACK = { established: 432_000, udp: 30, udpStream: 120 } as const;
  * host, whose conntrack belongs to everybody, nothing is changed. SCTP has no clock that could be set.
  */
 export function planIdle({ network }: PlanContext, ports: readonly AssignedPort[]): KernelObject[] {
-  const tcp = longest(ports, 'tcp', DEFAULT.tcp);
-  const udp = longest(ports, 'udp', DEFAULT.udp);
+  const tcp = longest(ports, 'tcp');
+  const udp = longest(ports, 'udp');
   const conntrack = (name: string, seconds: number): KernelObject => ({
     kind: 'sysctl',
     netns: networkNetns(network.name),
@@ -41,11 +41,32 @@ export function planIdle({ network }: PlanContext, ports: readonly AssignedPort[
   ];
 }
 
-function longest(ports: readonly AssignedPort[], protocol: Protocol, otherwise: number): number {
-  let seconds = 0;
-  for (const port of ports) {
-    if (port.protocol !== protocol) continue;
-    seconds = Math.max(seconds, port.idleTimeout === undefined ? otherwise : Math.ceil(port.idleTimeout / 1_000));
+/**
+ * Whether the clocks stand still whatever becomes of some ports, because others ask for as much. Looks at these one by
+ * one until that is clear, which the first of a protocol nearly always makes it.
+ */
+export function holdClocks(others: Iterable<AssignedPort>, changing: readonly AssignedPort[]): boolean {
+  const asked = new Map<Protocol, number>();
+  for (const port of changing) {
+    if (port.protocol !== 'sctp') asked.set(port.protocol, Math.max(asked.get(port.protocol) ?? 0, patience(port)));
   }
-  return seconds === 0 ? otherwise : Math.min(seconds, LIMIT);
+  if (asked.size === 0) return true;
+  for (const port of others) {
+    const most = asked.get(port.protocol);
+    if (most !== undefined && patience(port) >= most) asked.delete(port.protocol);
+    if (asked.size === 0) return true;
+  }
+  return false;
+}
+
+function longest(ports: readonly AssignedPort[], protocol: 'tcp' | 'udp'): number {
+  let seconds = 0;
+  for (const port of ports) if (port.protocol === protocol) seconds = Math.max(seconds, patience(port));
+  return seconds === 0 ? DEFAULT[protocol] : Math.min(seconds, LIMIT);
+}
+
+/** Seconds a port asks for. */
+function patience({ protocol, idleTimeout }: AssignedPort): number {
+  if (idleTimeout !== undefined) return Math.ceil(idleTimeout / 1_000);
+  return protocol === 'sctp' ? 0 : DEFAULT[protocol];
 }

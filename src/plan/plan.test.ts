@@ -5,6 +5,7 @@ import type { AssignedPort, Endpoint } from '../model/assignment.ts';
 import { applyAssignmentDelta, assignmentDelta } from '../model/assignment-delta.ts';
 import { addressAt } from '../model/block.ts';
 import { type KernelObject, stateOf } from '../model/kernel-state.ts';
+import { keyedAssignment } from '../model/keyed-assignment.ts';
 import { renderOp } from '../model/render.ts';
 import {
   anyAssignment,
@@ -166,7 +167,7 @@ describe('planDelta', () => {
         anyFamilies.chain((families) => fc.tuple(anyAssignment(families), anyAssignment(families))),
         ([before, after]) => {
           const delta = assignmentDelta(before, { ...after, revision: before.revision + 1 })!;
-          const { have, want } = planDelta(before, delta, FACTS);
+          const { have, want } = planDelta(keyedAssignment(before), delta, FACTS);
           expect(diff(stateOf(have), stateOf(want))).toEqual(diff(plan(before, FACTS), plan(after, FACTS)));
         },
       ),
@@ -179,7 +180,7 @@ describe('planDelta', () => {
     const before = { ...threeNodes(['inet']), ports };
     const changed = port('tcp', 777, [endpoint(2, 1, 'inet', 80), endpoint(3, 1, 'inet', 80)]);
     const delta = assignmentDelta(before, { ...before, revision: 2, ports: ports.with(776, changed) })!;
-    const { have, want } = planDelta(before, delta, FACTS);
+    const { have, want } = planDelta(keyedAssignment(before), delta, FACTS);
     expect([have.length, want.length]).toEqual([4, 5]);
     const after = applyAssignmentDelta(before, delta);
     expect(after.ok && after.value.ports[776]).toEqual(changed);
@@ -188,7 +189,7 @@ describe('planDelta', () => {
   it('touches nothing else when a task comes', () => {
     const before = threeNodes(['inet']);
     const after = { ...before, revision: 2, tasks: [...before.tasks, task('bbbbbbbbbbbb', 1, 2, ['inet'])] };
-    const { have, want } = planDelta(before, assignmentDelta(before, after)!, FACTS);
+    const { have, want } = planDelta(keyedAssignment(before), assignmentDelta(before, after)!, FACTS);
     expect(have).toEqual([]);
     expect(new Set(want.map(({ netns }) => netns))).toEqual(new Set(['mesh-task-bbbbbbbbbbbb', 'mesh-net-ingress']));
   });

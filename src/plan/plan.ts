@@ -1,9 +1,10 @@
 import type { AssignedPort, Assignment, AssignmentDelta, Peer } from '../model/assignment.ts';
 import { sameValue } from '../model/equality.ts';
 import { type KernelObject, keyOf, stateOf } from '../model/kernel-state.ts';
+import type { KeyedAssignment } from '../model/keyed-assignment.ts';
 import { portKey } from '../model/spec.ts';
 import { type Facts, type PlanContext, planContext } from './context.ts';
-import { planIdle } from './idle.ts';
+import { holdClocks, planIdle } from './idle.ts';
 import { planPeer, planSharedRules } from './peer.ts';
 import { planPort } from './port.ts';
 import { planSkeleton } from './skeleton.ts';
@@ -16,28 +17,30 @@ import { planTask } from './task.ts';
 export function plan(assignment: Assignment, facts: Facts): Map<string, KernelObject> {
   const context = planContext(assignment, facts);
   if (context === undefined) return new Map();
-  const fixed = [...planSkeleton(context), ...planIdle(context, assignment.ports)];
-  return stateOf(contributions(context, assignment, fixed));
+  return stateOf(everything(context, assignment));
 }
 
-function contributions(
+function* everything(context: PlanContext, assignment: Assignment): Generator<KernelObject> {
+  yield* planSkeleton(context);
+  yield* planIdle(context, assignment.ports);
+  yield* contributions(context, assignment);
+}
+
+function* contributions(
   context: PlanContext,
   parts: Pick<Assignment, 'peers' | 'tasks' | 'ports'>,
-  first: KernelObject[] = [],
-): KernelObject[] {
-  const objects = first;
-  for (const peer of parts.peers) objects.push(...planPeer(context, peer));
-  for (const task of parts.tasks) objects.push(...planTask(context, task));
-  for (const port of parts.ports) objects.push(...planPort(context, port));
-  return objects;
+): Generator<KernelObject> {
+  for (const peer of parts.peers) yield* planPeer(context, peer);
+  for (const task of parts.tasks) yield* planTask(context, task);
+  for (const port of parts.ports) yield* planPort(context, port);
 }
 
 /**
  * The plan of only what a delta touches, before and after it: `diff(stateOf(have), stateOf(want))` are the steps of
- * the change. Plans nothing else, however much else there is; looks once along the lists of `before`.
+ * the change. Plans nothing else, however much else there is.
  */
 export function planDelta(
-  before: Assignment,
+  before: KeyedAssignment,
   delta: AssignmentDelta,
   facts: Facts,
 ): { have: KernelObject[]; want: KernelObject[] } {
@@ -47,37 +50,42 @@ export function planDelta(
   const tasks = new Set([...delta.removedTasks, ...delta.tasks.map((task) => task.id)]);
   const ports = new Set([...delta.removedPorts, ...delta.ports.map(portKey)]);
   const touched = {
-    peers: peers.size === 0 ? [] : before.peers.filter((peer) => peers.has(peer.nodeId)),
-    tasks: tasks.size === 0 ? [] : before.tasks.filter((task) => tasks.has(task.id)),
-    ports: ports.size === 0 ? [] : before.ports.filter((port: AssignedPort) => ports.has(portKey(port))),
+    peers: among(before.peers, peers),
+    tasks: among(before.tasks, tasks),
+    ports: among(before.ports, ports),
   };
-  const have = contributions(context, touched);
-  const want = contributions(context, delta);
-  const shared = sharedWithOthers(
-    context,
-    before.peers.filter((peer) => !peers.has(peer.nodeId)),
-    [...touched.peers, ...delta.peers],
-  );
-  const idle = ports.size === 0 ? { have: [], want: [] } : idleChange(context, before.ports, ports, delta.ports);
+  const have = [...contributions(context, touched)];
+  const want = [...contributions(context, delta)];
+  const shared = sharedWithOthers(context, others(before.peers, peers), [...touched.peers, ...delta.peers]);
+  const idle = idleChange(context, before.ports, ports, delta.ports);
   return { have: [...have, ...shared, ...idle.have], want: [...want, ...shared, ...idle.want] };
 }
 
-/** All ports of a protocol share one clock: a walk over them tells whether the changed ones move it. */
+function among<T>(all: ReadonlyMap<string, T>, keys: ReadonlySet<string>): T[] {
+  return [...keys].flatMap((key) => all.get(key) ?? []);
+}
+
+function* others<T>(all: ReadonlyMap<string, T>, keys: ReadonlySet<string>): Generator<T> {
+  for (const [key, item] of all) if (!keys.has(key)) yield item;
+}
+
+/** All ports of a protocol share one clock: only where no other port holds it does a walk over all tell how it goes. */
 function idleChange(
   context: PlanContext,
-  before: readonly AssignedPort[],
+  before: ReadonlyMap<string, AssignedPort>,
   touched: ReadonlySet<string>,
   changed: readonly AssignedPort[],
 ): { have: KernelObject[]; want: KernelObject[] } {
-  const have = planIdle(context, before);
-  const want = planIdle(context, [...before.filter((port) => !touched.has(portKey(port))), ...changed]);
+  if (holdClocks(others(before, touched), [...among(before, touched), ...changed])) return { have: [], want: [] };
+  const have = planIdle(context, [...before.values()]);
+  const want = planIdle(context, [...others(before, touched), ...changed]);
   return sameValue(have, want) ? { have: [], want: [] } : { have, want };
 }
 
 /** What some peers share with others: it was there before them, and stays without them. */
-function sharedWithOthers(context: PlanContext, others: readonly Peer[], peers: readonly Peer[]): KernelObject[] {
+function sharedWithOthers(context: PlanContext, others: Iterable<Peer>, peers: readonly Peer[]): KernelObject[] {
   const shared = stateOf(peers.flatMap((peer) => planSharedRules(context, peer)));
   if (shared.size === 0) return [];
-  const kept = stateOf(others.flatMap((peer) => planSharedRules(context, peer)));
+  const kept = stateOf([...others].flatMap((peer) => planSharedRules(context, peer)));
   return [...shared.values()].filter((object) => kept.has(keyOf(object)));
 }

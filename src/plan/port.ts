@@ -1,4 +1,4 @@
-import { type Family, familyOf } from '../model/address.ts';
+import { type Family, familyOf, type IpAddress } from '../model/address.ts';
 import type { AssignedPort, Endpoint } from '../model/assignment.ts';
 import { addressAt } from '../model/block.ts';
 import { hashes, type KernelObject, type RealServer, serverKey, type VirtualService } from '../model/kernel-state.ts';
@@ -39,27 +39,16 @@ function planService(context: PlanContext, port: AssignedPort, family: Family, f
   );
   const { persistence } = port;
   const block = context.subnets.find((subnet) => subnet.family === family)?.block;
-  const at = isFoundByAddress(port) && block !== undefined ? { at: addressAt(block, BLOCK_SLOT.lb) } : {};
+  const at = isFoundByAddress(port) && block !== undefined ? addressAt(block, BLOCK_SLOT.lb) : undefined;
   const servers = (scheduler === 'sh' ? withinTable(endpoints) : endpoints)
     .filter((endpoint) => keepsConnections(port, endpoint))
-    .map(
-      ({ address, port: target, weight }): RealServer => ({
-        kind: 'real-server',
-        netns: LB_NETNS,
-        family,
-        fwmark,
-        ...at,
-        address,
-        port: target,
-        weight,
-      }),
-    );
+    .map((endpoint) => server(family, fwmark, at, endpoint));
   const service: VirtualService = {
     kind: 'virtual-service',
     netns: LB_NETNS,
     family,
     fwmark,
-    ...at,
+    ...(at === undefined ? {} : { at }),
     scheduler,
     ...flagsOf(scheduler, port.schedulerFlags),
     ...(persistence === undefined
@@ -68,6 +57,14 @@ function planService(context: PlanContext, port: AssignedPort, family: Family, f
     ...(hashes(scheduler) ? { servers: [...new Set(servers.map(serverKey))] } : {}),
   };
   return [service, ...servers];
+}
+
+/** There are more of these than of everything else: made without spreading, which takes three times as long. */
+function server(family: Family, fwmark: number, at: IpAddress | undefined, endpoint: Endpoint): RealServer {
+  const { address, port, weight } = endpoint;
+  const made: RealServer = { kind: 'real-server', netns: LB_NETNS, family, fwmark, address, port, weight };
+  if (at !== undefined) made.at = at;
+  return made;
 }
 
 /**

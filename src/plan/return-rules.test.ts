@@ -5,6 +5,7 @@ import type { Family } from '../model/address.ts';
 import type { Assignment } from '../model/assignment.ts';
 import { applyAssignmentDelta, assignmentDelta } from '../model/assignment-delta.ts';
 import { type KernelObject, type KernelState, keyOf, type Op, type Rule, stateOf } from '../model/kernel-state.ts';
+import { keyedAssignment } from '../model/keyed-assignment.ts';
 import { NODE_NUMBER_LIMIT, networkNetns, RULE_PRIORITY, returnTable } from '../model/names.ts';
 import { renderObject } from '../model/render.ts';
 import { anyFamilies, emptyAssignment, FACTS, peer } from './assignments.test-data.ts';
@@ -201,7 +202,7 @@ describe('peers that come and go', () => {
         const before = withPeers(some, families);
         const after = withPeers([...new Set([...kept, ...others])], families);
         const delta = assignmentDelta(before, { ...after, revision: 2 })!;
-        const { have, want } = planDelta(before, delta, FACTS);
+        const { have, want } = planDelta(keyedAssignment(before), delta, FACTS);
         const whole = plan(before, FACTS);
         const ops = diff(stateOf(have), stateOf(want));
         const state = expectNoGap(whole, ops, families, kept);
@@ -217,14 +218,14 @@ describe('peers that come and go', () => {
     for (const number of [1_500, 2_001, 65]) {
       const before = withPeers(all, families);
       const delta = { ...assignmentDelta(before, before)!, revision: 2, removedPeers: [`node${number}`] };
-      const gone = planDelta(before, delta, FACTS);
+      const gone = planDelta(keyedAssignment(before), delta, FACTS);
       const steps = diff(stateOf(gone.have), stateOf(gone.want));
       // Two FDB entries and peer set; two neighbours, three routes and a rule a family.
       expect(steps).toHaveLength(3 + 6 * families.length);
       const without = applyAssignmentDelta(before, delta);
       if (!without.ok) throw without.error;
       const back = planDelta(
-        without.value,
+        keyedAssignment(without.value),
         { ...delta, base: 2, revision: 3, removedPeers: [], peers: [peer(number, families)] },
         FACTS,
       );
@@ -236,7 +237,7 @@ describe('peers that come and go', () => {
     const before = withPeers([1_500, 1_501, 3_000], ['inet']);
     const steps = (removed: number[], from: Assignment) => {
       const delta = { ...assignmentDelta(from, from)!, removedPeers: removed.map((number) => `node${number}`) };
-      const { have, want } = planDelta(from, delta, FACTS);
+      const { have, want } = planDelta(keyedAssignment(from), delta, FACTS);
       return diff(stateOf(have), stateOf(want)).flatMap(({ verb, object }) =>
         object.kind === 'rule' ? [`${verb} ${object.priority}`] : [],
       );

@@ -1,6 +1,6 @@
 import type { AssignedPort } from '../model/assignment.ts';
 import type { PortCondition } from '../model/cluster.ts';
-import type { VirtualService } from '../model/kernel-state.ts';
+import { hashes, type VirtualService } from '../model/kernel-state.ts';
 import { SCHEDULER_FLAGS, type SchedulerFlag } from '../model/spec.ts';
 
 /** What a kernel must have for meshd to run at all (preflight), so it is the last resort. */
@@ -17,6 +17,7 @@ export function schedulerOf(port: Pick<AssignedPort, 'scheduler' | 'fallback'>, 
  * without weight: without it, whoever hashes to a task that drains is refused until the task is gone.
  */
 export function flagsOf(scheduler: string, declared: readonly SchedulerFlag[] = []): Pick<VirtualService, 'flags'> {
+  if (!hashes(scheduler)) return {};
   const flags = SCHEDULER_FLAGS.filter(
     (flag) => flag.startsWith(`${scheduler}-`) && (flag === `${scheduler}-fallback` || declared.includes(flag)),
   );

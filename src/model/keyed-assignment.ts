@@ -1,0 +1,54 @@
+import { err, MeshError, ok, type Result } from '../base/errors.ts';
+import type { AssignedPort, AssignedTask, Assignment, AssignmentDelta, Peer } from './assignment.ts';
+import { portKey } from './spec.ts';
+
+/**
+ * An assignment for whoever follows it from change to change: found by key and changed in place, it costs what changes,
+ * where lists cost a walk over everything. The order of the lists is kept.
+ */
+export interface KeyedAssignment extends Pick<Assignment, 'revision' | 'self' | 'networks'> {
+  /** By nodeId. */
+  peers: Map<string, Peer>;
+  /** By portKey. */
+  ports: Map<string, AssignedPort>;
+  /** By task id. */
+  tasks: Map<string, AssignedTask>;
+}
+
+export function keyedAssignment({ peers, ports, tasks, ...rest }: Assignment): KeyedAssignment {
+  return {
+    ...rest,
+    peers: new Map(peers.map((peer) => [peer.nodeId, peer])),
+    ports: new Map(ports.map((port) => [portKey(port), port])),
+    tasks: new Map(tasks.map((task) => [task.id, task])),
+  };
+}
+
+export function assignmentOf({ peers, ports, tasks, ...rest }: KeyedAssignment): Assignment {
+  return { ...rest, peers: [...peers.values()], ports: [...ports.values()], tasks: [...tasks.values()] };
+}
+
+/**
+ * Makes of an assignment the one after a delta. What changed keeps its place in the lists, what is new comes last. Refuses
+ * a delta that was made for another revision, and changes nothing then; the remedy is a whole assignment.
+ */
+export function changeAssignment(assignment: KeyedAssignment, delta: AssignmentDelta): Result<void> {
+  if (delta.base !== assignment.revision) {
+    return err(
+      new MeshError(
+        'conflict',
+        `delta fits on revision ${delta.base}, this node has ${assignment.revision}: ask the manager for a snapshot`,
+        { retry: true },
+      ),
+    );
+  }
+  assignment.revision = delta.revision;
+  // A key both removed and given is a new value: removal comes first.
+  for (const nodeId of delta.removedPeers) assignment.peers.delete(nodeId);
+  for (const peer of delta.peers) assignment.peers.set(peer.nodeId, peer);
+  for (const key of delta.removedPorts) assignment.ports.delete(key);
+  for (const port of delta.ports) assignment.ports.set(portKey(port), port);
+  for (const id of delta.removedTasks) assignment.tasks.delete(id);
+  for (const task of delta.tasks) assignment.tasks.set(task.id, task);
+  return ok(undefined);
+}
