@@ -146,9 +146,9 @@ describe('diff on a kernel with rules', () => {
   it('leads from any damaged state to what is wanted, without one refused step', async () => {
     await fc.assert(
       fc.asyncProperty(anyPair, async ({ before, after, fate }) => {
-        const kernel = createModelKernel({ objects: corrupted(planned(before), fate), foreign: FOREIGN });
+        const kernel = createModelKernel({ objects: corrupted(plan(before, FACTS), fate), foreign: FOREIGN });
         const have = await kernel.observe();
-        const want = planned(after);
+        const want = plan(after, FACTS);
         const ops = diff(have, want);
 
         for (const op of ops) expect(have.has(keyOf(op.object)) || want.has(keyOf(op.object))).toBe(true);
@@ -163,10 +163,31 @@ describe('diff on a kernel with rules', () => {
     );
   });
 
+  it('and with the shortcut, there and away again', async () => {
+    await fc.assert(
+      fc.asyncProperty(anyPair, async ({ before, after, fate }) => {
+        const kernel = createModelKernel({ objects: corrupted(planned(before), fate) });
+        for (const want of [planned(after), plan(after, FACTS)]) {
+          const { failed } = await kernel.apply(diff(await kernel.observe(), want));
+          expect(failed.map(({ error }) => error.message)).toEqual([]);
+          expect(diff(await kernel.observe(), want)).toEqual([]);
+        }
+        const want = planned(after);
+        const wanted = new Set([...want.values()].flatMap(provides));
+        const there = new Set<string>();
+        for (const { object } of diff(new Map(), want)) {
+          for (const name of dependencies(object)) if (wanted.has(name)) expect(there).toContain(name);
+          for (const name of provides(object)) there.add(name);
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+
   it('takes everything down when nothing is wanted', async () => {
     await fc.assert(
       fc.asyncProperty(anyPair, async ({ before, fate }) => {
-        const kernel = createModelKernel({ objects: corrupted(planned(before), fate), foreign: FOREIGN });
+        const kernel = createModelKernel({ objects: corrupted(plan(before, FACTS), fate), foreign: FOREIGN });
         const report = await kernel.apply(diff(await kernel.observe(), new Map()));
         expect(report.failed).toEqual([]);
         expect(withoutSettings(kernel.state()).size).toBe(0);
@@ -179,9 +200,9 @@ describe('diff on a kernel with rules', () => {
   it('gets there in the end under refusals, lost steps and crashes between two steps', async () => {
     await fc.assert(
       fc.asyncProperty(anyPair, fc.nat(), async ({ before, after, fate }, seed) => {
-        const kernel = createModelKernel({ objects: corrupted(planned(before), fate) });
+        const kernel = createModelKernel({ objects: corrupted(plan(before, FACTS), fate) });
         kernel.setFaults({ seed, refuse: 0.05, crash: 0.02 });
-        const want = planned(after);
+        const want = plan(after, FACTS);
         for (let round = 0; round < 5; round++) {
           await kernel
             .apply(diff(await kernel.observe(), want))
@@ -200,7 +221,7 @@ describe('diff on a kernel with rules', () => {
       fc.property(
         anyFamilies.chain((families) => anyAssignment(families)),
         (assignment) => {
-          const want = planned(assignment);
+          const want = plan(assignment, FACTS);
           const wanted = new Set([...want.values()].flatMap(provides));
           const there = new Set<string>();
           for (const { object } of diff(new Map(), want)) {
