@@ -27,7 +27,6 @@ export const MAPS = {
 } as const satisfies Record<string, MapShape>;
 
 export type MapName = keyof typeof MAPS;
-export const MAP_NAMES = Object.keys(MAPS) as MapName[];
 
 /** Value in mesh_flows of a UDP flow that came through two nodes: all of it takes the plain path from then on. */
 export const FLOW_PLAIN = 0xffff_ffff;

@@ -39,7 +39,7 @@ const L4_LEAST = 8;
  * TC_ACT_UNSPEC, include/uapi/linux/pkt_cls.h: the packet is none of ours and takes the plain path. Unlike TC_ACT_OK it
  * lets filters behind ours have their say (cls_bpf_classify), so that what is not shortened meets all that it met before.
  */
-export const TC_ACT_UNSPEC = -1;
+const TC_ACT_UNSPEC = -1;
 
 /** A number as a program reads it out of two bytes of a packet (machine order, so little-endian). */
 export function swapped16(value: number): number {

@@ -1,5 +1,6 @@
 import { MeshError } from '../base/errors.ts';
 import type { Op } from '../model/kernel-state.ts';
+import { SHORTCUT_PREFERENCE } from '../model/names.ts';
 import { renderOp } from '../model/render.ts';
 import type { Refusal } from './exchange.ts';
 import { refusalOf } from './transport.ts';
@@ -56,6 +57,12 @@ function remedyFor(op: Op, code: string): string | undefined {
   }
   if (code === 'EOPNOTSUPP' && (object.kind === 'vxlan' || object.kind === 'veth')) {
     return `try \`modprobe ${object.kind}\``;
+  }
+  if (object.kind === 'shortcut' && code === 'EEXIST') {
+    return `somebody else's filter is at our place: see \`tc filter show dev ${object.link} ingress pref ${SHORTCUT_PREFERENCE}\``;
+  }
+  if (object.kind === 'shortcut' && code === 'ENOENT' && op.verb !== 'delete') {
+    return 'try `modprobe sch_ingress` and `modprobe cls_bpf`';
   }
   if (code === 'IPSET_ERR_FIND_TYPE') return 'try `modprobe ip_set_bitmap_port`';
   if (code === 'IPSET_ERR_BUSY') return 'a rule still uses the set: see `iptables-save | grep match-set`';

@@ -5,7 +5,7 @@ import { diff } from '../diff/diff.ts';
 import type { Family } from '../model/address.ts';
 import type { AssignedPort, Assignment } from '../model/assignment.ts';
 import { type KernelObject, type KernelState, keyOf, type Op, stateOf } from '../model/kernel-state.ts';
-import { HOST_NETNS, LB_NETNS, publishedSet, serviceSet } from '../model/names.ts';
+import { HOST_LINK, HOST_NETNS, LB_NETNS, NET_LB_LINK, publishedSet, serviceSet, VXLAN_LINK } from '../model/names.ts';
 import { anyAssignment, anyFamilies, endpoint, FACTS, port, threeNodes } from '../plan/assignments.test-data.ts';
 import { plan } from '../plan/plan.ts';
 import { createModelKernel, type ModelKernel, playScript } from './model-kernel.ts';
@@ -111,6 +111,37 @@ const anyPair = anyFamilies.chain((families) =>
   }),
 );
 
+/** The plan of a node, with the shortcut wherever it could be. */
+function planned(assignment: Assignment): KernelState {
+  const plain = plan(assignment, FACTS);
+  const shortcuts = [...plain.values()].flatMap((object): KernelObject[] => {
+    const { netns } = object;
+    if (object.kind === 'set-member' && object.mark !== undefined) {
+      return [{ kind: 'shortcut-port', netns: HOST_NETNS, mark: object.mark }];
+    }
+    if (object.kind === 'vxlan')
+      return [{ kind: 'shortcut', netns, link: object.name, program: { type: 'router-in' } }];
+    if (object.kind !== 'veth') return [];
+    if (object.name === HOST_LINK) {
+      const address = assignment.self.underlay;
+      return [
+        { kind: 'shortcut', netns, link: 'eth0', program: { type: 'host-in', address, to: HOST_LINK } },
+        { kind: 'shortcut', netns, link: HOST_LINK, program: { type: 'host-out', address } },
+      ];
+    }
+    if (netns === LB_NETNS) {
+      return [{ kind: 'shortcut', netns: object.peer.netns, link: object.peer.name, program: { type: 'router-in' } }];
+    }
+    const { number } = assignment.self;
+    const program = { type: 'task-out', vxlan: VXLAN_LINK, lb: NET_LB_LINK, number } as const;
+    return [
+      { kind: 'shortcut', netns, link: object.name, program },
+      { kind: 'shortcut-task', netns, address: `10.9.9.${object.name.length}`, link: object.name },
+    ];
+  });
+  return stateOf([...plain.values(), ...shortcuts]);
+}
+
 describe('diff on a kernel with rules', () => {
   it('leads from any damaged state to what is wanted, without one refused step', async () => {
     await fc.assert(
@@ -129,6 +160,27 @@ describe('diff on a kernel with rules', () => {
         expect(kernel.foreign()).toEqual(FOREIGN);
       }),
       { numRuns: 200 },
+    );
+  });
+
+  it('and with the shortcut, there and away again', async () => {
+    await fc.assert(
+      fc.asyncProperty(anyPair, async ({ before, after, fate }) => {
+        const kernel = createModelKernel({ objects: corrupted(planned(before), fate) });
+        for (const want of [planned(after), plan(after, FACTS)]) {
+          const { failed } = await kernel.apply(diff(await kernel.observe(), want));
+          expect(failed.map(({ error }) => error.message)).toEqual([]);
+          expect(diff(await kernel.observe(), want)).toEqual([]);
+        }
+        const want = planned(after);
+        const wanted = new Set([...want.values()].flatMap(provides));
+        const there = new Set<string>();
+        for (const { object } of diff(new Map(), want)) {
+          for (const name of dependencies(object)) if (wanted.has(name)) expect(there).toContain(name);
+          for (const name of provides(object)) there.add(name);
+        }
+      }),
+      { numRuns: 40 },
     );
   });
 

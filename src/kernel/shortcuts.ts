@@ -78,6 +78,8 @@ export function openShortcuts(transport: Transport, namespaces: Namespaces): Sho
     const [qdisc, added] = await transport.transact(netns, NETLINK_ROUTE, requests, meter);
     if (qdisc?.ok) qdiscs.add(placeOf(netns, index));
     else if (qdisc?.code !== 'EEXIST') return qdisc;
+    // Our filter was gone, so its qdisc may have been made anew by somebody else: rather leave one of ours behind.
+    else if (verb === 'create') qdiscs.delete(placeOf(netns, index));
     if (!added?.ok) return added;
     if (verb === 'create') return undefined;
     const others = (await filtersOn(transport, netns, index)).filter(({ handle }) => handle !== HANDLE);

@@ -24,6 +24,7 @@ import { decodeNetnsId, newNetnsId } from './netns-id.ts';
 import { decodeRoute, newRoute } from './route.ts';
 import { decodeRule, newRule } from './rule.ts';
 import { decodeSocket } from './sock-diag.ts';
+import { decodeFilter, decodeQdisc } from './traffic-control.ts';
 
 const decoders: ((message: NetlinkMessage) => unknown)[] = [
   decodeAck,
@@ -43,6 +44,8 @@ const decoders: ((message: NetlinkMessage) => unknown)[] = [
   decodeSetPart,
   decodeSetType,
   decodeSocket,
+  decodeQdisc,
+  decodeFilter,
   isFdb,
   (message) => collectSets([message, message]),
 ];
@@ -65,7 +68,7 @@ function expectTotal(datagram: Uint8Array): void {
   }
 }
 
-const datagrams = (['rtnetlink', 'ipset', 'ipvs', 'sock-diag'] as const)
+const datagrams = (['rtnetlink', 'ipset', 'ipvs', 'sock-diag', 'traffic-control'] as const)
   .flatMap((name) => readGoldens(name))
   .flatMap((golden) => golden.datagrams);
 

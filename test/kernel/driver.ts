@@ -15,6 +15,7 @@ import { testGroups } from './groups-tests.ts';
 import { testLegacyFirewall } from './legacy-tests.ts';
 import { assertListed, ipvs, node, one, openNode, reach, repair } from './node.ts';
 import { replayOnBoth } from './replay.ts';
+import { testShortcuts } from './shortcut-tests.ts';
 import { enterStage, NETWORK, sh, TASK } from './stage.ts';
 import { testUnderlay } from './underlay-tests.ts';
 import { testWatch } from './watch-tests.ts';
@@ -91,6 +92,8 @@ describe('the Linux driver', () => {
   testLegacyFirewall();
 
   testWatch();
+
+  testShortcuts();
 
   test('lists who listens in a netns', async () => {
     const path = node.kernel.netnsPath(TASK);

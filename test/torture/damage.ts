@@ -102,11 +102,9 @@ export function damagesOf(object: KernelObject, random: Random): string[] {
       return serverDamages(object);
     case 'shortcut': {
       const tc = `tc${object.netns === 'host' ? '' : ` -n ${object.netns}`}`;
-      const filter = `filter replace dev ${object.link} ingress protocol all pref 4096 handle 1 bpf direct-action`;
       return [
         deleted(object),
         `${tc} qdisc del dev ${object.link} clsact`,
-        `${tc} ${filter} bytecode '1,6 0 0 4294967295,'`,
         `${tc} filter del dev ${object.link} ingress`,
       ];
     }

@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { silentLog } from '../../src/base/log.ts';
+import { diff } from '../../src/diff/diff.ts';
+import type { Scope } from '../../src/kernel/kernel.ts';
+import { openLinuxKernel } from '../../src/kernel/linux.ts';
+import { probeShortcut } from '../../src/kernel/shortcut-probe.ts';
+import { type KernelObject, keyOf, type ShortcutProgram, stateOf } from '../../src/model/kernel-state.ts';
+import { portMark } from '../../src/model/names.ts';
+import { node, reach, repair } from './node.ts';
+import { json, NETWORK, pause, sh } from './stage.ts';
+
+const UNDERLAY_LINK = 'underlay0';
+const VETH = 't-aaaaaaaaaaaa';
+const ADDRESS = '192.0.2.1';
+const TASK_ADDRESS = '10.252.1.5';
+
+function shortcut(netns: string, link: string, program: ShortcutProgram): KernelObject {
+  return { kind: 'shortcut', netns, link, program };
+}
+
+const SHORTCUTS: KernelObject[] = [
+  shortcut('host', UNDERLAY_LINK, { type: 'host-in', address: ADDRESS, to: 'mesh0' }),
+  shortcut('host', 'mesh0', { type: 'host-out', address: ADDRESS }),
+  shortcut(NETWORK, 'vxlan0', { type: 'router-in' }),
+  shortcut(NETWORK, 'lb0', { type: 'router-in' }),
+  shortcut(NETWORK, VETH, { type: 'task-out', vxlan: 'vxlan0', lb: 'lb0', number: 1 }),
+  { kind: 'shortcut-task', netns: NETWORK, address: TASK_ADDRESS, link: VETH },
+  { kind: 'shortcut-port', netns: 'host', mark: portMark('tcp', 8080) },
+  { kind: 'shortcut-port', netns: 'host', mark: portMark('udp', 53) },
+];
+
+const FILTER = 'ingress protocol all pref 4096 handle 1 bpf direct-action';
+
+/** What people and other programs do to the shortcut. */
+const DAMAGE: [string, string][] = [
+  ['a filter deleted', `tc filter del dev ${UNDERLAY_LINK} ingress pref 4096`],
+  ['the qdisc of a link of ours deleted', `tc -n ${NETWORK} qdisc del dev lb0 clsact`],
+  ['the qdisc of the underlay deleted', `tc qdisc del dev ${UNDERLAY_LINK} clsact`],
+  [
+    'another program under a name of ours',
+    `mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
+    bpftool prog pin id $(bpftool prog show name mesh_router_in | sed -n '1s/:.*//p') /sys/fs/bpf/mesh-test
+    tc filter replace dev mesh0 ${FILTER} object-pinned /sys/fs/bpf/mesh-test; status=$?
+    rm /sys/fs/bpf/mesh-test; exit $status`,
+  ],
+  ['the task has no entry', 'bpftool map delete name mesh_tasks key 10 252 1 5'],
+  ['the task leads elsewhere', 'bpftool map update name mesh_tasks key 10 252 1 5 value 1 0 0 0'],
+  ['an entry of nobody', 'bpftool map update name mesh_tasks key 10 99 99 99 value 1 0 0 0'],
+  ['a port shut', 'bpftool map update name mesh_ports key 144 31 0 0 value 0 0 0 0'],
+  ['a port with another mark', 'bpftool map update name mesh_ports key 144 31 0 0 value 7 0 0 0'],
+  ['a port of nobody', 'bpftool map update name mesh_ports key 9 0 0 0 value 7 0 0 0'],
+  ["the host's veth made anew", 'ip link del mesh0'],
+  ['the vxlan device made anew', `ip -n ${NETWORK} link del vxlan0`],
+  ['the router made anew', `ip netns del ${NETWORK}`],
+];
+
+/** tc programs and their maps on this kernel, beside tc and bpftool; starts and ends with the node as it is. */
+export function testShortcuts(): void {
+  test('shortcut: this kernel can do it', async () => {
+    const { possible, reason } = await probeShortcut();
+    assert.ok(possible, reason);
+  });
+
+  test('shortcut: attached where it belongs, seen, adopted, repaired, removed', async (context) => {
+    const plain = node.want;
+    sh(
+      `tc qdisc add dev ${UNDERLAY_LINK} clsact; tc filter add dev ${UNDERLAY_LINK} ingress pref 7 bpf direct-action bytecode '1,6 0 0 4294967295,'`,
+    );
+    await reach(plain);
+    const steps = diff(await node.kernel.observe(), stateOf([...plain.values(), ...SHORTCUTS]));
+    assert.deepEqual(
+      steps.map(({ verb, object }) => `${verb} ${keyOf(object)}`),
+      [
+        'create shortcut host mesh0',
+        `create shortcut ${NETWORK} ${VETH}`,
+        `create shortcut ${NETWORK} lb0`,
+        `create shortcut ${NETWORK} vxlan0`,
+        `create shortcut-task ${NETWORK} ${TASK_ADDRESS}`,
+        `create shortcut-port host ${portMark('udp', 53)}`,
+        `create shortcut-port host ${portMark('tcp', 8080)}`,
+        `create shortcut host ${UNDERLAY_LINK}`,
+      ],
+    );
+    node.want = stateOf([...plain.values(), ...SHORTCUTS]);
+    await reach(node.want);
+    assert.match(
+      sh(`tc filter show dev ${UNDERLAY_LINK} ingress pref 4096`),
+      /mesh-host-in direct-action .*name mesh_host_in/,
+    );
+    const maps = json<{ name?: string }>('bpftool -j map show').filter(({ name }) => name?.startsWith('mesh_'));
+    assert.deepEqual(maps.map(({ name }) => name).sort(), ['mesh_flows', 'mesh_ports', 'mesh_tasks']);
+
+    await context.test('shortcut: another meshd adopts it without a step', async () => {
+      const other = await openLinuxKernel({ log: silentLog(), wanted: () => node.want });
+      try {
+        assert.deepEqual(diff(await other.observe(), node.want), []);
+        // What it writes is in the maps of the attached programs.
+        const port: KernelObject = { kind: 'shortcut-port', netns: 'host', mark: portMark('tcp', 81) };
+        assert.deepEqual((await other.apply([{ verb: 'create', object: port }])).failed, []);
+        assert.equal((await node.kernel.observe()).has(keyOf(port)), true);
+        assert.deepEqual((await other.apply([{ verb: 'delete', object: port }])).failed, []);
+      } finally {
+        other.close();
+      }
+    });
+
+    for (const [name, command] of DAMAGE) await context.test(`shortcut: ${name}`, () => repair(command));
+
+    await context.test('shortcut: hears what others do to filters, and not itself', async () => {
+      const scopes: Scope[] = [];
+      const stop = node.kernel.watch((scope) => scopes.push(scope));
+      const heard = () => scopes.some(({ netns, kinds }) => netns?.includes(NETWORK) && kinds?.includes('shortcut'));
+      try {
+        await pause(300);
+        scopes.length = 0;
+        const object = SHORTCUTS[3]!;
+        assert.deepEqual(
+          (
+            await node.kernel.apply([
+              { verb: 'delete', object },
+              { verb: 'create', object },
+            ])
+          ).failed,
+          [],
+        );
+        sh(`tc -n ${NETWORK} filter add dev lb0 ingress pref 9 bpf direct-action bytecode '1,6 0 0 4294967295,'`);
+        await pause(500);
+        assert.deepEqual(scopes, []);
+        sh(`tc -n ${NETWORK} filter del dev lb0 ingress pref 9; tc -n ${NETWORK} filter del dev lb0 ingress pref 4096`);
+        for (let i = 0; i < 100 && !heard(); i++) await pause(50);
+        assert.ok(heard(), JSON.stringify(scopes));
+        await reach(node.want);
+      } finally {
+        stop();
+      }
+    });
+
+    await context.test('shortcut: goes, and leaves what is not ours', async () => {
+      const ingress = `tc filter show dev ${UNDERLAY_LINK} ingress`;
+      // The qdisc is ours by now, somebody else's filter on it is not.
+      sh(`tc filter add dev ${UNDERLAY_LINK} ingress pref 7 bpf direct-action bytecode '1,6 0 0 4294967295,'`);
+      await reach(plain);
+      assert.match(sh(ingress), /pref 7 /);
+      assert.doesNotMatch(sh(ingress), /pref 4096/);
+      assert.doesNotMatch(sh(`tc qdisc show dev mesh0; tc -n ${NETWORK} qdisc show`), /clsact/);
+      await reach(node.want);
+      sh(`tc qdisc del dev ${UNDERLAY_LINK} clsact; tc qdisc add dev ${UNDERLAY_LINK} clsact`);
+      await reach(node.want);
+      node.want = plain;
+      await reach(plain);
+      assert.match(sh(`tc qdisc show dev ${UNDERLAY_LINK}`), /clsact/);
+    });
+    sh(`tc qdisc del dev ${UNDERLAY_LINK} clsact || true`);
+  });
+}
