@@ -6,6 +6,7 @@
 #include "netns.h"
 #include "process-watch.h"
 #include "sockets.h"
+#include "spawn.h"
 
 namespace mesh {
 
@@ -39,6 +40,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ProcessWatch::Register(env, exports);
   RegisterNetns(env, exports);
   RegisterSockets(env, exports);
+  RegisterSpawn(env, exports);
   return exports;
 }
 

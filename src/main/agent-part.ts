@@ -10,7 +10,7 @@ import type { Log } from '../base/log.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { openLinuxKernel } from '../kernel/linux.ts';
 import { preflight } from '../kernel/preflight.ts';
-import { openSocket, processStartTime, taskShimPath, watchProcess } from '../kernel/process.ts';
+import { openSocket, processStartTime, spawnProcess, taskShimPath, watchProcess } from '../kernel/process.ts';
 import { probeSchedulers } from '../kernel/schedulers.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
 import { SCHEDULERS } from '../model/spec.ts';
@@ -103,7 +103,7 @@ async function findSchedulers(log: Log): Promise<readonly string[]> {
 export function openRuntime(stateDir: string, clock: Clock, log: Log): Runtime {
   return createProcessRuntime({
     directory: join(stateDir, 'tasks'),
-    system: { taskShimPath, watchProcess, processStartTime, openSocket },
+    system: { taskShimPath, watchProcess, processStartTime, openSocket, spawnProcess },
     clock,
     log,
   });
