@@ -11,7 +11,7 @@ function stale(output, input) {
   return !existsSync(output) || statSync(output).mtimeMs < statSync(input).mtimeMs;
 }
 
-if (stale(`${root}/src/rpc/gen/mesh.ts`, `${root}/src/rpc/mesh.proto`)) {
+if (['mesh.proto', 'buf.gen.yaml'].some((input) => stale(`${root}/src/rpc/gen/mesh.ts`, `${root}/src/rpc/${input}`))) {
   execFileSync(`${root}/node_modules/.bin/buf`, ['generate', '--template', 'buf.gen.yaml'], {
     cwd: `${root}/src/rpc`,
     stdio: 'inherit',
@@ -40,6 +40,10 @@ await build({
     js: "#!/usr/bin/env node\nimport { createRequire as meshRequire } from 'node:module'; const require = meshRequire(import.meta.url);",
   },
   chunkNames: 'chunks/[hash]',
+  // Comments are most of some libraries, and read at each start. Names stay: a stack trace is what a bug report has.
+  minifyWhitespace: true,
+  minifySyntax: true,
+  lineLimit: 160,
   sourcemap: false,
   logLevel: 'warning',
 });

@@ -14,7 +14,7 @@ import { openSocket, processStartTime, spawnProcess, taskShimPath, watchProcess 
 import { probeSchedulers } from '../kernel/schedulers.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
 import { SCHEDULERS } from '../model/spec.ts';
-import { connectDispatch } from '../rpc/client.ts';
+import { connectDispatch } from '../rpc/dispatch-client.ts';
 import { createProcessRuntime } from '../runtime/process.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import { VERSION } from './meshd-options.ts';
