@@ -133,6 +133,7 @@ interface Addon {
   bindSocket(fd: number, address: string, port: number): void;
   setSocketOption(fd: number, level: number, name: number, value: number): void;
   watchProcess(pid: number, onExit: () => void): ProcessWatch;
+  getSocketOption(fd: number, level: number, name: number, value: Uint8Array): void;
   sendUnixDatagram(path: string, payload: string): void;
   spawnProcess(
     path: string,
@@ -252,6 +253,11 @@ export function bindSocket(fd: number, address: string, port: number): void {
 /** setsockopt(2) with an integer value; level and name are the kernel's numbers. */
 export function setSocketOption(fd: number, level: number, name: number, value: number): void {
   addon().setSocketOption(fd, level, name, value);
+}
+
+/** getsockopt(2) into a buffer of the size asked for; some options read their question from it. */
+export function getSocketOption(fd: number, level: number, name: number, value: Uint8Array): void {
+  addon().getSocketOption(fd, level, name, value);
 }
 
 /**

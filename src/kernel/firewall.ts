@@ -5,6 +5,7 @@ import { MeshError, messageOf } from '../base/errors.ts';
 import type { Family } from '../model/address.ts';
 import { type Failure, failureFrom } from './failure.ts';
 import { type FirewallOp, type FirewallText, formatRestore, parseSave } from './firewall-text.ts';
+import { legacyStamp } from './legacy-tables.ts';
 import type { Namespaces } from './namespaces.ts';
 import { decodeGeneration, getGeneration } from './nf-tables.ts';
 import { NETLINK_NETFILTER, type Transport } from './transport.ts';
@@ -51,7 +52,7 @@ export function openFirewall(namespaces: Namespaces, transport: Transport, total
     if (family === 'inet6' && !existsSync('/proc/net/if_inet6')) return new Map();
     const path = namespaces.path(netns);
     flavour ??= runIn(path, 'iptables', ['-V'], '').then((text) => (text.includes('nf_tables') ? 'nft' : 'legacy'));
-    const stamp = (await flavour) === 'nft' ? await stampOf(netns) : undefined;
+    const stamp = (await flavour) === 'nft' ? await stampOf(netns) : legacyStamp(path, family);
     const known = memory.get(`${netns} ${family}`);
     if (stamp !== undefined && known?.stamp === stamp) return known.text;
     const text = parseSave(await runIn(path, binary(family, 'save'), [], ''));
