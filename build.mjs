@@ -1,6 +1,18 @@
 // Builds dist/: generated gRPC types, the two programs as bundles, and the native parts beside them.
 import { execFileSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { Script } from 'node:vm';
 import { build } from 'esbuild';
 
 const root = import.meta.dirname;
@@ -11,7 +23,7 @@ function stale(output, input) {
   return !existsSync(output) || statSync(output).mtimeMs < statSync(input).mtimeMs;
 }
 
-if (stale(`${root}/src/rpc/gen/mesh.ts`, `${root}/src/rpc/mesh.proto`)) {
+if (['mesh.proto', 'buf.gen.yaml'].some((input) => stale(`${root}/src/rpc/gen/mesh.ts`, `${root}/src/rpc/${input}`))) {
   execFileSync(`${root}/node_modules/.bin/buf`, ['generate', '--template', 'buf.gen.yaml'], {
     cwd: `${root}/src/rpc`,
     stdio: 'inherit',
@@ -19,34 +31,67 @@ if (stale(`${root}/src/rpc/gen/mesh.ts`, `${root}/src/rpc/mesh.proto`)) {
 }
 
 mkdirSync(`${root}/dist`, { recursive: true });
-const programs = ['meshd', 'meshctl'].map((name) => ({ in: `${root}/src/main/${name}.ts`, out: name }));
 const scripts = process.argv
   .slice(2)
   .map((path) => ({ in: path, out: path.replace(/^.*\//, '').replace(/\.ts$/, '') }));
 
-await build({
-  entryPoints: [...programs.filter((p) => existsSync(p.in)), ...scripts],
+const common = {
   outdir: `${root}/dist`,
-  outExtension: { '.js': '.mjs' },
   bundle: true,
-  splitting: true, // what a verb does not use is not parsed when it starts
-  format: 'esm',
   platform: 'node',
   target: 'node20',
-  external: ['classic-level'], // finds its prebuilt binary relative to its own package
   define: { MESHD_VERSION: JSON.stringify(version) },
+  // Comments are most of some libraries, and read at each start. Names stay: a stack trace is what a bug report has.
+  minifyWhitespace: true,
+  minifySyntax: true,
+  lineLimit: 160,
+  logLevel: 'warning',
+};
+
+await build({
+  ...common,
+  entryPoints: [{ in: `${root}/src/main/meshd.ts`, out: 'meshd' }, ...scripts],
+  outExtension: { '.js': '.mjs' },
+  splitting: true, // what a role does not use is not parsed when it starts
+  format: 'esm',
+  external: ['classic-level'], // finds its prebuilt binary relative to its own package
   // CommonJS packages inside an ES module bundle still call require().
   banner: {
     js: "#!/usr/bin/env node\nimport { createRequire as meshRequire } from 'node:module'; const require = meshRequire(import.meta.url);",
   },
   chunkNames: 'chunks/[hash]',
-  sourcemap: false,
-  logLevel: 'warning',
 });
+await buildMeshctl();
 
-for (const name of ['meshd', 'meshctl']) {
-  if (existsSync(`${root}/dist/${name}.mjs`)) chmodSync(`${root}/dist/${name}.mjs`, 0o755);
+/** A launcher (src/main/meshctl-launch.ts), one script, and what V8 makes of it. */
+async function buildMeshctl() {
+  const entry = (name, out) => ({
+    ...common,
+    format: 'cjs',
+    entryPoints: [{ in: `${root}/src/main/${name}.ts`, out }],
+  });
+  rmSync(`${root}/dist/meshctl.compiled`, { force: true }); // V8 knows a script by its length alone
+  await build({
+    ...entry('meshctl-launch', 'meshctl'),
+    outExtension: { '.js': '.cjs' },
+    banner: { js: '#!/usr/bin/env node' },
+  });
+  await build({
+    ...entry('meshctl', 'meshctl'),
+    outExtension: { '.js': '.script' },
+    banner: { js: '(function (module, require) {' },
+    footer: { js: 'return module.exports; })' },
+  });
+  const filename = `${root}/dist/meshctl.script`;
+  const script = new Script(readFileSync(filename, 'latin1'), { filename });
+  const { runMeshctl } = script.runInThisContext()({ exports: {} }, createRequire(filename));
+  // Compiled is what has run: all verbs are declared, and one gets as far as it can without a meshd.
+  const io = { out() {}, err() {}, environment: {}, columns: 80 };
+  await runMeshctl(['--host', `${root}/dist/absent`, 'service', 'scale', '--detach', 'web=1'], io);
+  writeFileSync(`${root}/dist/meshctl.compiled`, script.createCachedData());
 }
+
+for (const name of ['meshd.mjs', 'meshctl.cjs']) chmodSync(`${root}/dist/${name}`, 0o755);
 for (const file of ['mesh.node', 'mesh-task']) {
   const built = `${root}/native/build/Release/${file}`;
   if (!existsSync(built)) continue;

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 
 /*
  * timeline PROBES EVENTS: what the probes (probe.c) say about each event: until the first answer on every node, until
- * the last task was seen on every node, calls that failed. EVENTS: lines `MS NAME [TASKS|VICTIM]`, the last one `MS end`.
+ * the last task was seen on every node, calls that failed. EVENTS: lines `MS NAME [TASKS|VICTIM|COMMAND_MS]`, the last one `MS end`.
  * Standard output: lines `CASE METRIC UNIT VALUE` for record().
  */
 
@@ -63,7 +63,10 @@ marks.slice(0, -1).forEach(([time = '', name = '', detail = ''], index) => {
   } else if (name === 'scale-down') {
     const stays = new Set(here.filter(({ at }) => at > end - 3000).map(({ task }) => task));
     const last = here.filter(({ task }) => task !== undefined && !stays.has(task)).map(({ at }) => at);
-    say('last_answer', 'ms', last.length > 0 ? Math.max(...last) - start : 0);
+    const until = last.length > 0 ? Math.max(...last) - start : 0;
+    say('last_answer', 'ms', until);
+    // The share of the mesh alone: a command line tool is a program to start.
+    say('after_command', 'ms', Math.max(0, until - Number(detail)));
     failed();
   } else if (name === 'killed') {
     say(

@@ -14,7 +14,8 @@
         "addon/netns.cc",
         "addon/poll-handle.cc",
         "addon/process-watch.cc",
-        "addon/sockets.cc"
+        "addon/sockets.cc",
+        "addon/spawn.cc"
       ],
       # Without the last one an exception thrown while a worker is being terminated aborts the process.
       "defines": [

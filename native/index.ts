@@ -8,6 +8,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { Socket } from 'node:net';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -139,6 +140,32 @@ export interface BpfTestResult {
   readonly packet: Buffer;
 }
 
+/** Standard streams by name, in the order of their numbers. */
+const STREAMS = ['stdin', 'stdout', 'stderr'] as const;
+
+export interface SpawnOptions {
+  /** The whole environment; a program without a slash in its name is looked for along its PATH. */
+  readonly env: Readonly<Record<string, string>>;
+  /** In a session of its own, with no terminal and out of reach of our signals; false when absent. */
+  readonly session?: boolean | undefined;
+  /** Standard streams that are pipes to us; the others are /dev/null. */
+  readonly pipes?: readonly (typeof STREAMS)[number][] | undefined;
+}
+
+/** How a child of ours has ended. */
+export interface ProcessEnd {
+  /** Undefined when a signal ended it. */
+  readonly code: number | undefined;
+  readonly signal: NodeJS.Signals | undefined;
+}
+
+export interface SpawnedProcess {
+  readonly watch: ProcessWatch;
+  readonly stdin?: Socket;
+  readonly stdout?: Socket;
+  readonly stderr?: Socket;
+}
+
 interface Addon {
   openNetlink(options: NetlinkOptions, onEvent: (event: NetlinkEvent) => void): NetlinkSocket;
   createNetns(path: string): void;
@@ -151,6 +178,7 @@ interface Addon {
   bindSocket(fd: number, address: string, port: number): void;
   setSocketOption(fd: number, level: number, name: number, value: number): void;
   watchProcess(pid: number, onExit: () => void): ProcessWatch;
+  getSocketOption(fd: number, level: number, name: number, value: Uint8Array): void;
   sendUnixDatagram(path: string, payload: string): void;
   createBpfMap(options: BpfMapOptions): BpfHandle;
   loadBpfProgram(name: string, code: Uint8Array): BpfHandle;
@@ -163,6 +191,15 @@ interface Addon {
   deleteFromBpfMap(map: BpfHandle, key: Uint8Array): boolean;
   bpfMapEntries(map: BpfHandle): BpfMapEntries;
   testBpfProgram(program: BpfHandle, packet: Uint8Array, mark: number): BpfTestResult;
+  spawnProcess(
+    path: string,
+    argv: readonly string[],
+    env: readonly string[],
+    directory: string,
+    session: boolean,
+    pipes: readonly boolean[],
+  ): [number, number, number, number];
+  reapProcess(pid: number): number | undefined;
 }
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -274,6 +311,11 @@ export function setSocketOption(fd: number, level: number, name: number, value: 
   addon().setSocketOption(fd, level, name, value);
 }
 
+/** getsockopt(2) into a buffer of the size asked for; some options read their question from it. */
+export function getSocketOption(fd: number, level: number, name: number, value: Uint8Array): void {
+  addon().getSocketOption(fd, level, name, value);
+}
+
 /**
  * Calls `onExit` once when the process ends, whether or not it is our child.
  * With `startTime` (see processStartTime) it must be that very process.
@@ -291,6 +333,43 @@ export function watchProcess(pid: number, onExit: () => void, startTime?: number
     });
   }
   return watch;
+}
+
+/**
+ * Starts a program in `/`, in the netns this thread is in, without copying our page tables (native/addon/spawn.cc):
+ * child_process.spawn() takes longer the more memory we have, and nothing else runs here meanwhile. `onExit` comes
+ * once; the pipes may still hold output then. Throws a system error when it cannot be started: ENOENT when there is no such program.
+ */
+export function spawnProcess(
+  file: string,
+  args: readonly string[],
+  { env, session = false, pipes = [] }: SpawnOptions,
+  onExit: (end: ProcessEnd) => void,
+): SpawnedProcess {
+  const path = file.includes('/') ? file : (inPath(file, env['PATH'] ?? '') ?? file);
+  const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+  const piped = STREAMS.map((name) => pipes.includes(name));
+  const [pid, ...fds] = addon().spawnProcess(path, [file, ...args], variables, '/', session, piped);
+  const streams = fds.flatMap((fd, place) =>
+    fd < 0 ? [] : [[STREAMS[place]!, new Socket({ fd, readable: place > 0, writable: place === 0 })] as const],
+  );
+  const watch = addon().watchProcess(pid, () => onExit(endOf(addon().reapProcess(pid) ?? 0)));
+  return { watch, ...Object.fromEntries(streams) };
+}
+
+function inPath(file: string, path: string): string | undefined {
+  return path
+    .split(':')
+    .map((directory) => join(directory, file))
+    .find((candidate) => existsSync(candidate));
+}
+
+/** wait(2): the low seven bits are the signal, the second byte is the exit code. */
+function endOf(status: number): ProcessEnd {
+  const number = status & 0x7f;
+  if (number === 0) return { code: (status >> 8) & 0xff, signal: undefined };
+  const [name] = Object.entries(constants.signals).find(([, value]) => value === number) ?? [];
+  return { code: undefined, signal: (name ?? `SIG${number}`) as NodeJS.Signals };
 }
 
 /** Signals the watched process, never another that got its number. ESRCH when it has ended. */

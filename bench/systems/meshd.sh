@@ -1,7 +1,7 @@
 # meshd: the real daemons of dist/, manager and agent on node1, agents on node2 and node3; one service by meshctl apply
 # with its task on node3. SHORTCUT (full): as in meshd --shortcut.
 # shellcheck shell=bash disable=SC2034
-meshctl() { on node1 node "$ROOT/dist/meshctl.mjs" "$@"; }
+meshctl() { on node1 node "$ROOT/dist/meshctl.cjs" "$@"; }
 
 daemon() { # NUMBER OPTION…
   local node=node$1

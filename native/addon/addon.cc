@@ -7,6 +7,7 @@
 #include "netns.h"
 #include "process-watch.h"
 #include "sockets.h"
+#include "spawn.h"
 
 namespace mesh {
 
@@ -41,6 +42,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   RegisterNetns(env, exports);
   RegisterSockets(env, exports);
   RegisterBpf(env, exports);
+  RegisterSpawn(env, exports);
   return exports;
 }
 

@@ -62,6 +62,16 @@ Napi::Value SetSocketOption(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+/// getsockopt(2) into a buffer, which is also what the kernel reads the question from.
+Napi::Value GetSocketOption(const Napi::CallbackInfo& info) {
+  if (!info[3].IsTypedArray()) throw Napi::TypeError::New(info.Env(), "expected a buffer");
+  Napi::Uint8Array buffer = info[3].As<Napi::Uint8Array>();
+  socklen_t length = buffer.ByteLength();
+  if (getsockopt(info[0].ToNumber(), info[1].ToNumber(), info[2].ToNumber(), buffer.Data(), &length) != 0)
+    throw SystemError(info.Env(), errno, "getsockopt");
+  return info.Env().Undefined();
+}
+
 Napi::Value SendUnixDatagram(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   std::string path = info[0].ToString();
@@ -86,6 +96,7 @@ void RegisterSockets(Napi::Env env, Napi::Object exports) {
   exports.Set("openSocket", Napi::Function::New(env, OpenSocket, "openSocket"));
   exports.Set("bindSocket", Napi::Function::New(env, BindSocket, "bindSocket"));
   exports.Set("setSocketOption", Napi::Function::New(env, SetSocketOption, "setSocketOption"));
+  exports.Set("getSocketOption", Napi::Function::New(env, GetSocketOption, "getSocketOption"));
   exports.Set("sendUnixDatagram", Napi::Function::New(env, SendUnixDatagram, "sendUnixDatagram"));
 }
 

@@ -8,8 +8,8 @@ import type { AssignedTask, Assignment, AssignmentDelta } from '../model/assignm
 import { taskNetns } from '../model/names.ts';
 import { endpoint, FACTS, port, task, threeNodes } from '../plan/assignments.test-data.ts';
 import { plan } from '../plan/plan.ts';
-import { connectDispatch } from '../rpc/client.ts';
 import { assignmentToWire, deltaToWire } from '../rpc/convert-assignment.ts';
+import { connectDispatch } from '../rpc/dispatch-client.ts';
 import { type AgentMessage, DispatchService, type ManagerMessage } from '../rpc/gen/mesh.ts';
 import { implement, type RunningServer, startServer } from '../rpc/server.ts';
 import type { Duplex } from '../rpc/stream.ts';

@@ -2,7 +2,7 @@ import { backoff } from '../base/backoff.ts';
 import type { Clock } from '../base/clock.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import type { DispatchConnection } from '../rpc/client.ts';
+import type { DispatchConnection } from '../rpc/dispatch-client.ts';
 import type { AgentMessage, Hello, ManagerMessage, Welcome } from '../rpc/gen/mesh.ts';
 
 /** Pauses between attempts, ms; the real one is between half of it and all of it, so that nodes do not come in step. */

@@ -36,7 +36,10 @@ export function processIo(): Io {
     rows: process.stdout.rows || 24,
     colour: terminal && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb',
     environment: process.env,
-    input: process.stdin,
+    // Asked for when it is read: making the stream takes time.
+    get input() {
+      return process.stdin;
+    },
     now: Date.now,
     sleep,
     onInterrupt(callback) {

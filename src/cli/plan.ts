@@ -1,5 +1,5 @@
 import { specToWire } from '../rpc/convert-spec.ts';
-import { appliedText, tellWarnings } from './apply.ts';
+import { appliedText, tellWarnings } from './applied.ts';
 import type { Context } from './context.ts';
 import { renderJson } from './json.ts';
 import { readManifests } from './manifest-files.ts';

@@ -1,7 +1,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { parseDuration } from '../manifest/duration.ts';
 import { DEFAULT_HOST } from './api.ts';
-import type { ApplyOptions } from './apply.ts';
+import type { ApplyOptions } from './applied.ts';
 import type { Context } from './context.ts';
 import type { HistoryOptions } from './history.ts';
 import type { NodeUpdateOptions } from './node-update.ts';

@@ -1,6 +1,6 @@
 import { LIMITS } from '../manifest/limits.ts';
 import type { ScaleTarget } from '../rpc/gen/mesh.ts';
-import { type ApplyOptions, report } from './apply.ts';
+import { type ApplyOptions, report } from './applied.ts';
 import { type Context, UsageError } from './context.ts';
 
 /** `meshctl service scale SERVICE=N…` */

@@ -1,6 +1,6 @@
 import { LIMITS } from '../manifest/limits.ts';
 import { portSpecToWire } from '../rpc/convert-spec.ts';
-import { report } from './apply.ts';
+import { report } from './applied.ts';
 import { type Context, UsageError } from './context.ts';
 import { parsePublishAdd, parsePublishRm } from './publish.ts';
 

@@ -1,10 +1,11 @@
-import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { inNetns } from '../../native/index.ts';
-import { MeshError } from '../base/errors.ts';
+import { constants } from 'node:os';
+import { inNetns, type ProcessEnd, type SpawnedProcess, spawnProcess } from '../../native/index.ts';
+import { MeshError, messageOf } from '../base/errors.ts';
 import type { Family } from '../model/address.ts';
 import { type Failure, failureFrom } from './failure.ts';
 import { type FirewallOp, type FirewallText, formatRestore, parseSave } from './firewall-text.ts';
+import { legacyStamp } from './legacy-tables.ts';
 import type { Namespaces } from './namespaces.ts';
 import { decodeGeneration, getGeneration } from './nf-tables.ts';
 import { NETLINK_NETFILTER, type Transport } from './transport.ts';
@@ -32,7 +33,7 @@ const RECENT = 64;
 const TIME_LIMIT = 120_000;
 /** What kube-proxy writes on a big node is some tens of megabytes. */
 const MAX_OUTPUT = 256 * 1024 * 1024;
-const SEARCH_PATH = '/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin';
+const ENVIRONMENT = { PATH: '/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin', LC_ALL: 'C' };
 
 /** Runs iptables-save and iptables-restore in namespaces; nothing is to be closed. */
 export function openFirewall(namespaces: Namespaces, transport: Transport, total: FirewallMeter): Firewall {
@@ -51,7 +52,7 @@ export function openFirewall(namespaces: Namespaces, transport: Transport, total
     if (family === 'inet6' && !existsSync('/proc/net/if_inet6')) return new Map();
     const path = namespaces.path(netns);
     flavour ??= runIn(path, 'iptables', ['-V'], '').then((text) => (text.includes('nf_tables') ? 'nft' : 'legacy'));
-    const stamp = (await flavour) === 'nft' ? await stampOf(netns) : undefined;
+    const stamp = (await flavour) === 'nft' ? await stampOf(netns) : legacyStamp(path, family);
     const known = memory.get(`${netns} ${family}`);
     if (stamp !== undefined && known?.stamp === stamp) return known.text;
     const text = parseSave(await runIn(path, binary(family, 'save'), [], ''));
@@ -124,43 +125,59 @@ export function runIn(
   onStart: (pid: number) => void = () => undefined,
 ): Promise<string> {
   return new Promise((resolve, reject) => {
-    // The child inherits the namespace of the thread that spawns it.
-    const child = inNetns(netnsPath, () =>
-      spawn(command, args, {
-        stdio: ['pipe', 'pipe', 'pipe'],
-        env: { PATH: SEARCH_PATH, LC_ALL: 'C' },
-        timeout: TIME_LIMIT,
-        killSignal: 'SIGKILL',
-      }),
-    );
-    if (child.pid !== undefined) onStart(child.pid);
     const output: Buffer[] = [];
     let length = 0;
     let complaint = '';
-    child.stdout.on('data', (chunk: Buffer) => {
-      length += chunk.length;
-      if (length > MAX_OUTPUT) child.kill('SIGKILL');
-      else output.push(chunk);
-    });
-    child.stderr.on('data', (chunk: Buffer) => {
-      complaint = `${complaint}${chunk.toString('utf8')}`.slice(0, 4096);
-    });
-    child.on('error', (thrown: NodeJS.ErrnoException) => {
-      const missing = thrown.code === 'ENOENT';
-      const remedy = missing ? ': install the package iptables' : ` (${thrown.message})`;
-      reject(new MeshError(missing ? 'unsupported' : 'kernel', `${command} cannot be run${remedy}`));
-    });
-    child.on('close', (status, signal) => {
-      if (status === 0) return resolve(Buffer.concat(output).toString('utf8'));
-      const how = signal === null ? `exit status ${status}` : `ended by ${signal}`;
+    let end: ProcessEnd | undefined;
+    let open = 2;
+    let child: SpawnedProcess;
+
+    const finish = () => {
+      // What it has written may come after its end.
+      if (end === undefined || open > 0) return;
+      clearTimeout(timer);
+      if (end.code === 0) return resolve(Buffer.concat(output).toString('utf8'));
+      const how = end.signal === undefined ? `exit status ${end.code}` : `ended by ${end.signal}`;
       reject(
         new MeshError('kernel', `${command}: ${complaint.trim().replaceAll('\n', '; ') || how}`, {
-          retry: signal !== null,
+          retry: end.signal !== undefined,
         }),
       );
+    };
+    const closed = () => {
+      open -= 1;
+      finish();
+    };
+    const kill = () => {
+      if (end === undefined) child.watch.signal(constants.signals.SIGKILL);
+    };
+
+    try {
+      // The child inherits the namespace of the thread that starts it.
+      child = inNetns(netnsPath, () =>
+        spawnProcess(command, args, { env: ENVIRONMENT, pipes: ['stdin', 'stdout', 'stderr'] }, (ended) => {
+          end = ended;
+          finish();
+        }),
+      );
+    } catch (thrown) {
+      const missing = (thrown as NodeJS.ErrnoException).code === 'ENOENT';
+      const remedy = missing ? ': install the package iptables' : ` (${messageOf(thrown)})`;
+      reject(new MeshError(missing ? 'unsupported' : 'kernel', `${command} cannot be run${remedy}`));
+      return;
+    }
+    onStart(child.watch.pid);
+    const timer = setTimeout(kill, TIME_LIMIT);
+    child.stdout?.on('close', closed).on('data', (chunk: Buffer) => {
+      length += chunk.length;
+      if (length > MAX_OUTPUT) kill();
+      else output.push(chunk);
+    });
+    child.stderr?.on('close', closed).on('data', (chunk: Buffer) => {
+      complaint = `${complaint}${chunk.toString('utf8')}`.slice(0, 4096);
     });
     // It may end before it has read everything; its exit status tells why.
-    child.stdin.on('error', () => undefined);
-    child.stdin.end(input);
+    child.stdin?.on('error', () => undefined);
+    child.stdin?.end(input);
   });
 }

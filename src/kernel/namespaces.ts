@@ -1,6 +1,6 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { createNetns, deleteNetns, netnsIdentity } from '../../native/index.ts';
+import { createNetns, deleteNetns } from '../../native/index.ts';
 import { MeshError } from '../base/errors.ts';
 import { HOST_NETNS, LB_NETNS, NETNS_PREFIX, networkNetns, taskNetns } from '../model/names.ts';
 
@@ -25,14 +25,11 @@ export function openNamespaces(runDir: string): Namespaces {
   // Not /proc/self: the path is also given to children.
   const hostPath = `/proc/${process.pid}/ns/net`;
   const path = (netns: string) => (netns === HOST_NETNS ? hostPath : join(runDir, checked(netns)));
+  // All namespaces are files of one filesystem, and asking which is asked all the time: one system call.
+  const nsfs = statSync(hostPath).dev;
   const identity = (netns: string) => {
-    try {
-      const { dev, ino } = netnsIdentity(path(netns));
-      return `${dev}:${ino}`;
-    } catch (thrown) {
-      if (isAbsent(thrown)) return undefined;
-      throw thrown;
-    }
+    const file = statSync(path(netns), { throwIfNoEntry: false });
+    return file?.dev === nsfs ? `${nsfs}:${file.ino}` : undefined;
   };
   return {
     runDir,
@@ -84,13 +81,7 @@ function namesIn(dir: string): string[] {
   try {
     return readdirSync(dir);
   } catch (thrown) {
-    if (isAbsent(thrown)) return [];
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw thrown;
   }
-}
-
-/** ENOENT: no such file; EINVAL: a file that is no namespace (its mount is gone). */
-function isAbsent(thrown: unknown): boolean {
-  const code = (thrown as NodeJS.ErrnoException).code;
-  return code === 'ENOENT' || code === 'EINVAL';
 }

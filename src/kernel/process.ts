@@ -3,6 +3,7 @@ export {
   bindSocket,
   openSocket,
   processStartTime,
+  spawnProcess,
   taskShimPath,
   watchProcess,
 } from '../../native/index.ts';

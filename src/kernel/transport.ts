@@ -102,9 +102,12 @@ export function openTransport(namespaces: Namespaces, total: Meter): Transport {
       }
     },
     sweep() {
+      const present = new Map<string, string | undefined>();
       for (const [key, opened] of channels) {
         const netns = key.slice(0, key.indexOf(' '));
-        if (netns === HOST_NETNS || namespaces.identity(netns) === opened.identity) continue;
+        if (netns === HOST_NETNS) continue;
+        if (!present.has(netns)) present.set(netns, namespaces.identity(netns));
+        if (present.get(netns) === opened.identity) continue;
         opened.close();
         channels.delete(key);
       }

@@ -10,12 +10,12 @@ import type { Log } from '../base/log.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { openLinuxKernel } from '../kernel/linux.ts';
 import { preflight } from '../kernel/preflight.ts';
-import { openSocket, processStartTime, taskShimPath, watchProcess } from '../kernel/process.ts';
+import { openSocket, processStartTime, spawnProcess, taskShimPath, watchProcess } from '../kernel/process.ts';
 import { probeSchedulers } from '../kernel/schedulers.ts';
 import { probeShortcut } from '../kernel/shortcut-probe.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
 import { SCHEDULERS } from '../model/spec.ts';
-import { connectDispatch } from '../rpc/client.ts';
+import { connectDispatch } from '../rpc/dispatch-client.ts';
 import { createProcessRuntime } from '../runtime/process.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import { VERSION } from './meshd-options.ts';
@@ -115,7 +115,7 @@ async function findShortcut(asked: ShortcutMode, log: Log): Promise<ShortcutMode
 export function openRuntime(stateDir: string, clock: Clock, log: Log): Runtime {
   return createProcessRuntime({
     directory: join(stateDir, 'tasks'),
-    system: { taskShimPath, watchProcess, processStartTime, openSocket },
+    system: { taskShimPath, watchProcess, processStartTime, openSocket, spawnProcess },
     clock,
     log,
   });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../base/clock.ts';
 import { silentLog } from '../base/log.ts';
-import { openSocket, processStartTime, taskShimPath, watchProcess } from '../kernel/process.ts';
+import { openSocket, processStartTime, spawnProcess, taskShimPath, watchProcess } from '../kernel/process.ts';
 import type { AssignedTask } from '../model/assignment.ts';
 import { createProcessRuntime } from '../runtime/process.ts';
 import type { EndedTask, LiveTask, Runtime, TaskLaunch } from '../runtime/runtime.ts';
@@ -30,7 +30,7 @@ afterEach(async () => {
 
 function open(): { runtime: Runtime; ends: EndedTask[]; end(id: string): Promise<EndedTask> } {
   const ends: EndedTask[] = [];
-  const system = { taskShimPath, watchProcess, processStartTime, openSocket };
+  const system = { taskShimPath, watchProcess, processStartTime, openSocket, spawnProcess };
   const runtime = createProcessRuntime({ directory, system, clock: systemClock, log: silentLog() });
   runtime.onEnd((ended) => ends.push(ended));
   runtimes.push(runtime);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../base/clock.ts';
 import { silentLog } from '../base/log.ts';
-import { openSocket, processStartTime, taskShimPath, watchProcess } from '../kernel/process.ts';
+import { openSocket, processStartTime, spawnProcess, taskShimPath, watchProcess } from '../kernel/process.ts';
 import type { AssignedTask } from '../model/assignment.ts';
 import type { HealthProbe } from '../model/spec.ts';
 import { createProcessRuntime } from '../runtime/process.ts';
@@ -39,7 +39,7 @@ afterEach(async () => {
 });
 
 function open(): Runtime {
-  const system = { taskShimPath, watchProcess, processStartTime, openSocket };
+  const system = { taskShimPath, watchProcess, processStartTime, openSocket, spawnProcess };
   return createProcessRuntime({ directory, system, clock: systemClock, log: silentLog() });
 }
 

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { MeshError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import type { Network, Service, TaskStatus } from '../model/cluster.ts';
-import { connectDispatch } from '../rpc/client.ts';
+import { connectDispatch } from '../rpc/dispatch-client.ts';
 import { DispatchService } from '../rpc/gen/mesh.ts';
 import { implement, startServer } from '../rpc/server.ts';
 import { openEmbeddedStore } from '../store/embedded.ts';

@@ -1,18 +1,6 @@
-import {
-  type CallOptions,
-  Client,
-  type ClientDuplexStream,
-  type ClientReadableStream,
-  credentials,
-  Metadata,
-  type MethodDefinition,
-  type ServiceDefinition,
-} from '@grpc/grpc-js';
-import type { AgentMessage, ManagerMessage } from './gen/mesh.ts';
-import { ControlService, DispatchService, LocalService } from './gen/mesh.ts';
-import { clientOptions } from './limits.ts';
+import { type Channel, type Method, openChannel } from './channel.ts';
+import { ControlService, LocalService } from './gen/mesh.ts';
 import { fromStatus } from './status.ts';
-import { type Duplex, messages, write } from './stream.ts';
 
 export interface CallSettings {
   /** Milliseconds; the default is 10 s for calls, none for streams. */
@@ -36,12 +24,6 @@ type Calls<S> = {
 export type ControlConnection = Calls<typeof ControlService>;
 export type LocalConnection = Calls<typeof LocalService>;
 
-export interface DispatchConnection {
-  /** Opens the agent's session. Errors (also of the connection) come out of `received`. */
-  session(): Duplex<ManagerMessage, AgentMessage>;
-  close(): void;
-}
-
 /** `address`: a path of a unix socket (`/run/meshd/meshd.sock`, with or without `unix://`) or `host:port`. Connects at the first call. */
 export function connectControl(address: string): ControlConnection {
   return calls(ControlService, address);
@@ -52,113 +34,44 @@ export function connectLocal(address: string): LocalConnection {
   return calls(LocalService, address);
 }
 
-/** As connectControl, for an agent's stream to a manager. */
-export function connectDispatch(address: string): DispatchConnection {
-  const client = open(address);
-  return {
-    session: () => {
-      const method = DispatchService.session;
-      const call = client.makeBidiStreamRequest(
-        method.path,
-        method.requestSerialize,
-        method.responseDeserialize,
-        new Metadata(),
-        {},
-      );
-      return duplex(call, address);
-    },
-    close: () => client.close(),
-  };
-}
-
 const DEFAULT_TIMEOUT = 10_000;
 
-function open(address: string): Client {
-  const target = address.startsWith('/') ? `unix:${address}` : address.replace(/^unix:\/\//, 'unix:');
-  return new Client(target, credentials.createInsecure(), clientOptions);
-}
-
 function calls<S extends object>(service: S, address: string): Calls<S> {
-  const client = open(address);
-  const made: Record<string, unknown> = { close: () => client.close() };
-  for (const [name, method] of Object.entries(service as unknown as ServiceDefinition)) {
+  const channel = openChannel(address.replace(/^unix:(\/\/)?/, ''));
+  const made: Record<string, unknown> = { close: () => channel.close() };
+  for (const [name, method] of Object.entries(service) as [string, AnyMethod][]) {
     if (method.requestStream) continue;
     made[name] = method.responseStream
-      ? (request: never, settings: CallSettings = {}) => stream(client, method, request, settings, address)
-      : (request: never, settings: CallSettings = {}) => unary(client, method, request, settings, address);
+      ? (request: unknown, settings: CallSettings = {}) => stream(channel, method, request, settings, address)
+      : (request: unknown, settings: CallSettings = {}) => unary(channel, method, request, settings, address);
   }
   return made as Calls<S>;
 }
 
-function unary<I, O>(
-  client: Client,
-  method: MethodDefinition<I, O>,
+type AnyMethod = Method<unknown, unknown> & { requestStream: boolean; responseStream: boolean };
+
+async function unary<I, O>(
+  channel: Channel,
+  method: Method<I, O>,
   request: I,
   settings: CallSettings,
   where: string,
 ): Promise<O> {
-  return new Promise((resolve, reject) => {
-    const options: CallOptions = { deadline: Date.now() + (settings.timeout ?? DEFAULT_TIMEOUT) };
-    const call = client.makeUnaryRequest<I, O>(
-      method.path,
-      method.requestSerialize,
-      method.responseDeserialize,
-      request,
-      new Metadata(),
-      options,
-      (error, reply) => {
-        settings.signal?.removeEventListener('abort', cancel);
-        if (error) reject(fromStatus(error, where));
-        else resolve(reply as O);
-      },
-    );
-    const cancel = () => call.cancel();
-    if (settings.signal?.aborted) cancel();
-    settings.signal?.addEventListener('abort', cancel, { once: true });
-  });
+  let reply: O | undefined;
+  for await (reply of stream(channel, method, request, { timeout: DEFAULT_TIMEOUT, ...settings }, where));
+  return reply!;
 }
 
 async function* stream<I, O>(
-  client: Client,
-  method: MethodDefinition<I, O>,
+  channel: Channel,
+  method: Method<I, O>,
   request: I,
   settings: CallSettings,
   where: string,
 ): AsyncGenerator<O> {
-  const options: CallOptions = settings.timeout === undefined ? {} : { deadline: Date.now() + settings.timeout };
-  const call: ClientReadableStream<O> = client.makeServerStreamRequest(
-    method.path,
-    method.requestSerialize,
-    method.responseDeserialize,
-    request,
-    new Metadata(),
-    options,
-  );
-  const cancel = () => call.cancel();
-  if (settings.signal?.aborted) cancel();
-  settings.signal?.addEventListener('abort', cancel, { once: true });
   try {
-    yield* messages<O>(call, (thrown) => fromStatus(thrown, where));
-  } finally {
-    settings.signal?.removeEventListener('abort', cancel);
-    // A reader that leaves early must not leave the stream open; the late CANCELLED has nobody to go to.
-    call.on('error', () => {});
-    call.cancel();
+    yield* channel.call(method, request, settings);
+  } catch (thrown) {
+    throw fromStatus(thrown, where);
   }
-}
-
-function duplex<In, Out>(call: ClientDuplexStream<Out, In>, where: string): Duplex<In, Out> {
-  const over = new AbortController();
-  call.on('status', () => over.abort());
-  call.on('error', () => over.abort());
-  return {
-    received: messages<In>(call, (thrown) => fromStatus(thrown, where)),
-    send: (message) => write(call, message, over.signal),
-    end: (error) => {
-      if (error) call.cancel();
-      else call.end();
-    },
-    closed: over.signal,
-    peer: where,
-  };
 }

@@ -3,11 +3,11 @@ import type { ChannelOptions } from '@grpc/grpc-js';
 /** Bytes a server takes in one message: requests and agents' reports. */
 const REQUEST_LIMIT = 4 * 1024 * 1024;
 /** Bytes a client takes in one message: listings, and assignments of a node with very many services. */
-const REPLY_LIMIT = 64 * 1024 * 1024;
+export const REPLY_LIMIT = 64 * 1024 * 1024;
 
 /** An idle connection is probed after this long (ms) and given up this long after an unanswered probe. */
-const KEEPALIVE_TIME = 10_000;
-const KEEPALIVE_TIMEOUT = 5_000;
+export const KEEPALIVE_TIME = 10_000;
+export const KEEPALIVE_TIMEOUT = 5_000;
 
 const keepalive: ChannelOptions = {
   'grpc.keepalive_time_ms': KEEPALIVE_TIME,

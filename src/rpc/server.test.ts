@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type ErrorCode, MeshError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
-import { connectControl, connectDispatch, connectLocal } from './client.ts';
+import { connectControl, connectLocal } from './client.ts';
+import { connectDispatch } from './dispatch-client.ts';
 import { ControlService, DispatchService, LocalService, type StatusReply } from './gen/mesh.ts';
 import { type Handlers, implement, type RunningServer, startServer } from './server.ts';
 

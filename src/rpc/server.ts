@@ -14,8 +14,8 @@ import {
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { serverOptions } from './limits.ts';
-import { toStatus } from './status.ts';
 import { type Duplex, messages, write } from './stream.ts';
+import { toStatus } from './to-status.ts';
 import { claimSocket } from './unix-socket.ts';
 
 /** grpc-js writes failures to standard error that we report ourselves. */

@@ -1,46 +1,63 @@
-import { Metadata, type ServiceError, type StatusObject, status } from '@grpc/grpc-js';
 import { type ErrorCode, MeshError, messageOf } from '../base/errors.ts';
 
+/** gRPC's own numbers (grpc/grpc, doc/statuscodes.md); without grpc-js, which meshctl does not load. */
+export const STATUS = {
+  OK: 0,
+  CANCELLED: 1,
+  UNKNOWN: 2,
+  INVALID_ARGUMENT: 3,
+  DEADLINE_EXCEEDED: 4,
+  NOT_FOUND: 5,
+  ALREADY_EXISTS: 6,
+  PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8,
+  FAILED_PRECONDITION: 9,
+  ABORTED: 10,
+  OUT_OF_RANGE: 11,
+  UNIMPLEMENTED: 12,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+  DATA_LOSS: 15,
+  UNAUTHENTICATED: 16,
+} as const;
+
+/** What a call ended with, as grpc-js has it. */
+export interface ServiceError extends Error {
+  code: number;
+  details: string;
+  metadata?: { get(key: string): unknown[] };
+}
+
 /** The one table between our codes and gRPC's; one to one, so that a code survives the wire. */
-const STATUS_OF: Record<ErrorCode, status> = {
-  invalid: status.INVALID_ARGUMENT,
-  'not-found': status.NOT_FOUND,
-  conflict: status.ABORTED,
-  unavailable: status.UNAVAILABLE,
-  permission: status.PERMISSION_DENIED,
-  unsupported: status.UNIMPLEMENTED,
-  kernel: status.FAILED_PRECONDITION,
-  corrupt: status.DATA_LOSS,
-  exhausted: status.RESOURCE_EXHAUSTED,
-  internal: status.INTERNAL,
+export const STATUS_OF: Record<ErrorCode, number> = {
+  invalid: STATUS.INVALID_ARGUMENT,
+  'not-found': STATUS.NOT_FOUND,
+  conflict: STATUS.ABORTED,
+  unavailable: STATUS.UNAVAILABLE,
+  permission: STATUS.PERMISSION_DENIED,
+  unsupported: STATUS.UNIMPLEMENTED,
+  kernel: STATUS.FAILED_PRECONDITION,
+  corrupt: STATUS.DATA_LOSS,
+  exhausted: STATUS.RESOURCE_EXHAUSTED,
+  internal: STATUS.INTERNAL,
 };
 
 /** Statuses only gRPC itself makes. */
-const FOREIGN: Partial<Record<status, ErrorCode>> = {
-  [status.CANCELLED]: 'unavailable',
-  [status.DEADLINE_EXCEEDED]: 'unavailable',
-  [status.ALREADY_EXISTS]: 'conflict',
-  [status.OUT_OF_RANGE]: 'invalid',
-  [status.UNAUTHENTICATED]: 'permission',
+const FOREIGN: Record<number, ErrorCode> = {
+  [STATUS.CANCELLED]: 'unavailable',
+  [STATUS.DEADLINE_EXCEEDED]: 'unavailable',
+  [STATUS.ALREADY_EXISTS]: 'conflict',
+  [STATUS.OUT_OF_RANGE]: 'invalid',
+  [STATUS.UNAUTHENTICATED]: 'permission',
 };
 
-const CODE_OF = new Map<status, ErrorCode>([
-  ...(Object.entries(STATUS_OF) as [ErrorCode, status][]).map(([code, value]) => [value, code] as const),
-  ...Object.entries(FOREIGN).map(([value, code]) => [Number(value) as status, code as ErrorCode] as const),
+const CODE_OF = new Map<number, ErrorCode>([
+  ...(Object.entries(STATUS_OF) as [ErrorCode, number][]).map(([code, value]) => [value, code] as const),
+  ...Object.entries(FOREIGN).map(([value, code]) => [Number(value), code] as const),
 ]);
 
 /** Trailer that marks an error as meshd's own words, and carries its retry flag. */
-const RETRY_KEY = 'meshd-retry';
-/** Bytes; HTTP/2 header lists are bounded, percent encoding may triple them. */
-const MESSAGE_LIMIT = 8_000;
-
-/** What a handler threw, as gRPC wants it. Anything but a MeshError becomes `internal`. */
-export function toStatus(thrown: unknown): Pick<StatusObject, 'code' | 'details' | 'metadata'> {
-  const error = thrown instanceof MeshError ? thrown : new MeshError('internal', messageOf(thrown));
-  const metadata = new Metadata();
-  metadata.set(RETRY_KEY, String(error.retry));
-  return { code: STATUS_OF[error.code], details: bounded(error.message), metadata };
-}
+export const RETRY_KEY = 'meshd-retry';
 
 /** gRPC's error as ours; `where` names the other side in messages gRPC made itself. */
 export function fromStatus(thrown: unknown, where: string): MeshError {
@@ -54,17 +71,17 @@ export function fromStatus(thrown: unknown, where: string): MeshError {
 
 function explain(error: ServiceError, where: string): string {
   switch (error.code) {
-    case status.UNAVAILABLE:
+    case STATUS.UNAVAILABLE:
       if (/EACCES/.test(error.details))
         return `no permission to connect to ${where}: run as root or as a member of the socket's group`;
       return `cannot reach meshd at ${where}: ${reason(error.details)}; is meshd running there?`;
-    case status.DEADLINE_EXCEEDED:
+    case STATUS.DEADLINE_EXCEEDED:
       return `meshd at ${where} did not answer in time: ${error.details}`;
-    case status.CANCELLED:
+    case STATUS.CANCELLED:
       return `the call to meshd at ${where} was cancelled`;
-    case status.UNIMPLEMENTED:
+    case STATUS.UNIMPLEMENTED:
       return `meshd at ${where} does not know this call (another version, or not a manager): ${error.details}`;
-    case status.RESOURCE_EXHAUSTED:
+    case STATUS.RESOURCE_EXHAUSTED:
       return `a message to or from meshd at ${where} is too big: ${error.details}`;
     default:
       return `meshd at ${where}: ${error.details}`;
@@ -81,12 +98,4 @@ function reason(details: string): string {
 
 function isServiceError(thrown: unknown): thrown is ServiceError {
   return thrown instanceof Error && typeof (thrown as Partial<ServiceError>).code === 'number';
-}
-
-/** Well-formed Unicode of a bounded length: grpc-js percent-encodes it and throws on lone surrogates. */
-function bounded(text: string): string {
-  const whole = Buffer.from(text, 'utf8');
-  return whole.length <= MESSAGE_LIMIT
-    ? whole.toString('utf8')
-    : `${whole.subarray(0, MESSAGE_LIMIT).toString('utf8')} …`;
 }

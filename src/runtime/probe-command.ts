@@ -1,10 +1,23 @@
-import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
 import { messageOf } from '../base/errors.ts';
 import type { AssignedTask } from '../model/assignment.ts';
 import type { ProbeResult } from './runtime.ts';
 import type { ProcessId } from './task-dir.ts';
 
+/** What is needed of a process that was started; src/kernel/process.ts has it. */
+interface Spawned {
+  watch: { readonly pid: number; signal(signal: number): void; unref(): unknown };
+  stdout?: NodeJS.ReadableStream;
+}
+
 export interface CommandPlace {
+  /** Throws when it cannot be started; `onExit` comes once. */
+  spawnProcess(
+    path: string,
+    args: readonly string[],
+    options: { env: Readonly<Record<string, string>>; session: boolean; pipes?: readonly 'stdout'[] },
+    onExit: () => void,
+  ): Spawned;
   shimPath: string;
   /** The shim of the task. */
   shim: ProcessId;
@@ -19,7 +32,7 @@ const PROBER_GRACE = 15_000;
 
 /** Runs a command with the task's user, environment and directory; 0 is healthy, as for Docker. */
 export function probeByCommand(
-  { shimPath, shim, environment }: CommandPlace,
+  { spawnProcess, shimPath, shim, environment }: CommandPlace,
   { user, workingDir }: AssignedTask['process'],
   command: readonly string[],
   timeout: number,
@@ -30,36 +43,41 @@ export function probeByCommand(
   if (user !== undefined) flags.push('--user', user);
   return new Promise((resolve) => {
     let told = '';
-    const failed = (thrown: unknown) => resolve({ ok: false, output: `cannot run the probe: ${messageOf(thrown)}` });
+    let running = true;
+    let open = true;
+    const send = (number: number) => {
+      if (running) child.watch.signal(number);
+    };
+    const giveUp = () => send(constants.signals.SIGTERM);
+    const finish = () => {
+      // Its output may come after its end.
+      if (running || open) return;
+      clearTimeout(stuck);
+      signal.removeEventListener('abort', giveUp);
+      resolve(resultOf(told, timeout));
+    };
+    let child: Spawned;
     try {
-      const child = spawn(shimPath, [...flags, '--', ...command], {
-        detached: true,
-        stdio: ['ignore', 'pipe', 'ignore'],
-        cwd: '/',
-        env: environment,
+      const options = { env: environment, session: true, pipes: ['stdout'] as const };
+      child = spawnProcess(shimPath, [...flags, '--', ...command], options, () => {
+        running = false;
+        finish();
       });
-      const stuck = setTimeout(() => child.kill('SIGKILL'), timeout + PROBER_GRACE);
-      const giveUp = () => child.kill('SIGTERM');
-      signal.addEventListener('abort', giveUp);
-      const end = () => {
-        clearTimeout(stuck);
-        signal.removeEventListener('abort', giveUp);
-      };
-      child.stdout.setEncoding('utf8').on('data', (text: string) => {
-        if (told.length < TOLD_LIMIT) told += text;
-      });
-      child.once('error', (thrown) => {
-        end();
-        failed(thrown);
-      });
-      child.once('close', () => {
-        end();
-        resolve(resultOf(told, timeout));
-      });
-      if (signal.aborted) giveUp();
     } catch (thrown) {
-      failed(thrown);
+      resolve({ ok: false, output: `cannot run the probe: ${messageOf(thrown)}` });
+      return;
     }
+    const stuck = setTimeout(() => send(constants.signals.SIGKILL), timeout + PROBER_GRACE);
+    signal.addEventListener('abort', giveUp);
+    child.stdout?.setEncoding('utf8');
+    child.stdout?.on('data', (text: string) => {
+      if (told.length < TOLD_LIMIT) told += text;
+    });
+    child.stdout?.on('close', () => {
+      open = false;
+      finish();
+    });
+    if (signal.aborted) giveUp();
   });
 }
 

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync, watch as watchDirectory, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,6 +7,7 @@ import type { Log } from '../base/log.ts';
 import type { AssignedTask } from '../model/assignment.ts';
 import { findShim } from './find-shim.ts';
 import { probeTask } from './probe.ts';
+import type { CommandPlace } from './probe-command.ts';
 import type { SocketPlace } from './probe-network.ts';
 import type { EndedTask, LiveTask, Runtime, TaskExit, TaskLaunch } from './runtime.ts';
 import { boundLog, makeTaskDir, type ProcessId, readTaskFiles, writeTaskFile } from './task-dir.ts';
@@ -34,6 +34,7 @@ interface ProcessSystem {
   watchProcess(pid: number, onExit: () => void, startTime?: number): HeldProcess;
   processStartTime(pid: number): number | undefined;
   openSocket: SocketPlace['openSocket'];
+  spawnProcess: CommandPlace['spawnProcess'];
 }
 
 export interface ProcessRuntimeOptions {
@@ -138,7 +139,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     if (launch.note !== undefined) writeTaskFile(dir, 'note.json', launch.note, { sync: false });
     writeTaskFile(dir, 'task.json', { task, environment: launch.environment, bootId: bootId() });
     await boundLog(dir);
-    const shim = await spawnShim(launch, dir);
+    const shim = spawnShim(launch, dir);
     const startTime = system.processStartTime(shim);
     if (startTime !== undefined) writeTaskFile(dir, 'shim.json', { pid: shim, startTime });
     if (startTime === undefined || !hold(task, dir, { pid: shim, startTime }, false)) {
@@ -147,7 +148,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     return afterExec(task, dir);
   }
 
-  function spawnShim(launch: TaskLaunch, dir: string): Promise<number> {
+  function spawnShim(launch: TaskLaunch, dir: string): number {
     const { command, workingDir, user } = launch.task.process;
     const flags = ['--netns', launch.netnsPath, '--dir', dir, '--log', join(dir, 'log'), '--cwd', workingDir];
     if (user !== undefined) flags.push('--user', user);
@@ -156,19 +157,15 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       writeFileSync(join(dir, 'resolv.conf'), resolvConf, { mode: 0o644 });
       flags.push('--resolv-conf', join(dir, 'resolv.conf'));
     }
-    return new Promise((resolve, reject) => {
-      const child = spawn(system.taskShimPath(), [...flags, '--', ...command], {
-        detached: true,
-        stdio: 'ignore',
-        cwd: '/',
-        env: taskEnvironment(launch),
-      });
-      child.once('error', (cause) =>
-        reject(new MeshError('internal', `cannot start ${system.taskShimPath()}: ${messageOf(cause)}`, { cause })),
-      );
-      child.once('spawn', () => resolve(child.pid!));
-      child.unref();
-    });
+    const path = system.taskShimPath();
+    try {
+      const options = { env: taskEnvironment(launch), session: true };
+      const { watch } = system.spawnProcess(path, [...flags, '--', ...command], options, () => {});
+      watch.unref();
+      return watch.pid;
+    } catch (cause) {
+      throw new MeshError('internal', `cannot start ${path}: ${messageOf(cause)}`, { cause });
+    }
   }
 
   /** Waits until the shim has told whether the command runs, or has ended. */
