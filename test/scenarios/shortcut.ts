@@ -1,0 +1,154 @@
+// meshd --shortcut full: packets really take the shortcut, the plain path carries what it leaves, and repairs know it.
+import assert from 'node:assert/strict';
+import { before, test } from 'node:test';
+import { addressOf, applyText, meshctl, must, nodeNames, on, type Probe, parseAnswer, run, until } from './mesh.ts';
+import { applyWeb, clientProbe, countOf, probeIn, whoamiManifest } from './shared.ts';
+
+const client = addressOf('client');
+const LINK = 'eth0';
+let outside: Probe;
+
+before(async () => {
+  outside = await clientProbe();
+  await applyWeb({ replicas: 2 });
+});
+
+/** Entries of the host's conntrack for a port that clients ask. */
+async function tracked(node: string, port: number): Promise<number> {
+  const listed = await on(node, 'conntrack', '-L', '-p', 'tcp', '--orig-port-dst', String(port));
+  return listed.stdout.split('\n').filter((line) => line.includes(`dport=${port}`)).length;
+}
+
+async function filters(node: string): Promise<string> {
+  return must(on(node, 'tc', 'filter', 'show', 'dev', LINK, 'ingress'));
+}
+
+test('packets of open ports pass the host without a trace in its conntrack, on every node', async () => {
+  for (const node of nodeNames()) {
+    assert.match(await filters(node), /mesh-host-in/);
+    await must(on(node, 'conntrack', '-F'));
+    const answer = parseAnswer(await outside.http(`http://${addressOf(node)}:8080/?wait=200`));
+    assert.equal(answer.address, client);
+    assert.equal(await tracked(node, 8080), 0, `${node} tracks what takes the shortcut`);
+  }
+});
+
+test('trace says so', async () => {
+  const told = await must(meshctl('trace', client, 'node1:8080'));
+  assert.match(told, /mesh-host-in.*the shortcut/);
+});
+
+test('ports with restricted clients go the plain path, and nobody else comes in', async () => {
+  const manifest = JSON.parse(whoamiManifest({ name: 'shut', replicas: 1, ports: [] }));
+  const port = (published: number, network: string) => ({
+    target: 80,
+    published: String(published),
+    'x-mesh': { allow_from: [network] },
+  });
+  manifest.services.shut.ports = [port(8090, `${client}/32`), port(8091, '192.0.2.0/24')];
+  await must(applyText(JSON.stringify(manifest)));
+  const node = 'node1';
+  await must(on(node, 'conntrack', '-F'));
+  parseAnswer(await outside.http(`http://${addressOf(node)}:8090/`));
+  assert.ok((await tracked(node, 8090)) > 0);
+  await assert.rejects(outside.http(`http://${addressOf(node)}:8091/`, { timeout: 5_000 }), /ECONNREFUSED/);
+  await must(meshctl('service', 'rm', 'shut'));
+});
+
+test('a port whose tasks are all gone refuses at once, and answers again when they are back', async () => {
+  await applyWeb({ replicas: 0 });
+  for (const node of nodeNames()) {
+    await assert.rejects(outside.http(`http://${addressOf(node)}:8080/`, { timeout: 5_000 }), /ECONNREFUSED/);
+  }
+  await applyWeb({ replicas: 2 });
+  for (const node of nodeNames()) parseAnswer(await outside.http(`http://${addressOf(node)}:8080/`));
+});
+
+/** A TCP segment of no connection (ACK alone), from the client's port 4444. */
+const STRAY = `
+import socket, struct, sys
+source, target, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+def segment(sum):
+    return struct.pack('!HHIIBBHHH', 4444, port, 7, 7, 0x50, 0x10, 512, sum, 0)
+pseudo = socket.inet_aton(source) + socket.inet_aton(target) + struct.pack('!BBH', 0, 6, 20) + segment(0)
+total = sum(struct.unpack('!%dH' % (len(pseudo) // 2), pseudo))
+total = (total >> 16) + (total & 0xffff)
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+raw.sendto(segment(~(total + (total >> 16)) & 0xffff), (target, 0))
+`;
+
+test('a segment of no connection is answered with a reset: clients of a rebooted node are told at once', async () => {
+  const target = addressOf('node1');
+  const capture = on(
+    'client',
+    'timeout',
+    '10',
+    'tcpdump',
+    '-nnlc1',
+    '-i',
+    'eth0',
+    `tcp[13] & 4 != 0 and src ${target}`,
+  );
+  const sending = setInterval(() => void on('client', 'python3', '-c', STRAY, client, target, '8080'), 1_000);
+  const { stdout } = await capture;
+  clearInterval(sending);
+  assert.match(stdout, /\.8080 > .*\.4444: Flags \[R/);
+});
+
+test('the node itself reaches its ports, by its own address and by localhost', async () => {
+  for (const node of nodeNames()) {
+    const here = await probeIn(node);
+    parseAnswer(await here.http(`http://${addressOf(node)}:8080/`));
+    parseAnswer(await here.http('http://127.0.0.1:8080/'));
+  }
+});
+
+test('one source port of UDP through three nodes, one after the other: each answers', async () => {
+  for (const node of [...nodeNames(), ...nodeNames()]) {
+    // The second datagram of a port that came in elsewhere before takes the plain path, which may cost the first answer.
+    const to = `UDP4:${addressOf(node)}:5353,sourceport=7777,reuseaddr`;
+    const ask = () => must(on('client', 'sh', '-c', `echo x | socat -t 1 - ${to}`));
+    const answer = parseAnswer(await until(`${node} answers`, 10_000, async () => (await ask()).trim() || false));
+    assert.equal(answer.address, client);
+  }
+});
+
+test('kill -9 of every agent: open connections and programs stay, no kernel operation', async () => {
+  const programs = new Map<string, string>();
+  for (const node of nodeNames()) {
+    await outside.hold(`short-${node}`, addressOf(node), 8080);
+    programs.set(node, await filters(node));
+  }
+  for (const node of nodeNames()) {
+    await must(run('node-stop', [node, 'KILL']));
+    await must(run('node-start', [node]));
+  }
+  for (const node of nodeNames()) {
+    await until(`${node} is connected again`, 60_000, async () =>
+      countOf(node).then(
+        () => true,
+        () => false,
+      ),
+    );
+    assert.match(await outside.ask(`short-${node}`), /sees /);
+    await outside.release(`short-${node}`);
+    assert.equal(await filters(node), programs.get(node));
+    assert.equal((await countOf(node)).operations, 0, `${node} changed its kernel although nothing had changed`);
+  }
+});
+
+for (const [what, command] of [
+  ['the filter at the wire', `tc filter del dev ${LINK} ingress pref 4096`],
+  ['the whole qdisc at the wire', `tc qdisc del dev ${LINK} clsact`],
+  ['the filter of answers', 'tc filter del dev mesh0 ingress'],
+  ['the router\u2019s filter', 'ip netns exec mesh-net-ingress tc filter del dev vxlan0 ingress'],
+] as const) {
+  test(`${what} removed by hand is put back, and the port answers`, async () => {
+    const node = 'node2';
+    const before = (await countOf(node)).repairs;
+    await must(on(node, 'sh', '-c', command));
+    await until('it is repaired', 30_000, async () => (await countOf(node)).repairs > before);
+    for (const name of nodeNames()) parseAnswer(await outside.http(`http://${addressOf(name)}:8080/`));
+    assert.match(await filters(node), /mesh-host-in/);
+  });
+}
