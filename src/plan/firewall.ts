@@ -167,12 +167,15 @@ function hostChains(context: PlanContext, family: Family, lb: IpAddress): Kernel
 }
 
 /** Published port → fwmark. What gets no mark is for the lb itself, which listens to nothing: refused at once. */
-function lbChains({ self }: PlanContext, family: Family): KernelObject[] {
+function lbChains(context: PlanContext, family: Family): KernelObject[] {
+  const { self } = context;
+  // What took the shortcut has its mark already.
+  const marked = family === 'inet' && isHostShort(context) ? [`-i ${LB_HOST_LINK} -m mark ! --mark 0x0 -j RETURN`] : [];
   const toMark = PROTOCOLS.map(
     (protocol) => `-i ${LB_HOST_LINK} -p ${protocol} -j SET --map-set ${serviceSet(protocol)} dst --map-mark`,
   );
   return [
-    ...hook(LB_NETNS, family, 'mangle', 'PREROUTING', toMark),
+    ...hook(LB_NETNS, family, 'mangle', 'PREROUTING', [...marked, ...toMark]),
     // In the place of the service's mark the one that goes over the wire: who brought the flow in.
     ...hook(LB_NETNS, family, 'mangle', 'POSTROUTING', [
       `-o ${VXLAN_LINK} -j MARK --set-xmark 0x${self.number.toString(16)}/0xffffffff`,
