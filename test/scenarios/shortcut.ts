@@ -1,6 +1,7 @@
 // meshd --shortcut full: packets really take the shortcut, the plain path carries what it leaves, and repairs know it.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
+import { infoOf } from '../torture/looks.ts';
 import { addressOf, applyText, meshctl, must, nodeNames, on, type Probe, parseAnswer, run, until } from './mesh.ts';
 import { applyWeb, clientProbe, countOf, probeIn, whoamiManifest } from './shared.ts';
 
@@ -124,12 +125,7 @@ test('kill -9 of every agent: open connections and programs stay, no kernel oper
     await must(run('node-start', [node]));
   }
   for (const node of nodeNames()) {
-    await until(`${node} is connected again`, 60_000, async () =>
-      countOf(node).then(
-        () => true,
-        () => false,
-      ),
-    );
+    await until(`${node} is connected again`, 60_000, async () => Number((await infoOf(node)).assignmentRevision) > 0);
     assert.match(await outside.ask(`short-${node}`), /sees /);
     await outside.release(`short-${node}`);
     assert.equal(await filters(node), programs.get(node));
