@@ -46,6 +46,8 @@ const HELPERS = {
   map_lookup_elem: 1,
   /** (map, key, value, flags) */
   map_update_elem: 2,
+  /** (map, key) */
+  map_delete_elem: 3,
   /** (ifindex, flags): out of that link. */
   redirect: 23,
   /** (skb, struct bpf_fib_lookup *, length, flags) → BPF_FIB_LKUP_RET_*; 4.18. */

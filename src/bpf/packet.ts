@@ -26,8 +26,8 @@ export const L4 = { sourcePort: IP.end, destinationPort: IP.end + 2, tcpFlags: I
 export const IPPROTO = { icmp: 1, tcp: 6, udp: 17 } as const;
 /** Version 4, header of five words. */
 export const IP_WITHOUT_OPTIONS = 0x45;
-/** FIN, SYN and RST: where a connection begins or ends. */
-const TCP_TURNS = 0x07;
+/** Flags of a TCP header. */
+export const TCP = { end: 0x01 | 0x04, begin: 0x02 } as const;
 
 const ETH_P_IP = 0x0800;
 /** IP_MF | IP_OFFSET, include/net/ip.h */
@@ -67,19 +67,16 @@ export function within(bytes: number): Line[] {
   return [mov('r2', 'r7'), add('r2', bytes), jumpIf64('r2', '>', 'r8', 'pass')];
 }
 
-/**
- * The protocol into r3: goes on for UDP and for TCP in the middle of a connection, else to `pass`. Beginnings and ends
- * take the plain path, so that conntrack sees them. Uses r2.
- */
-export function onlyUdpAndOngoingTcp(): Line[] {
+/** The protocol into r3, TCP's flags into r9 (0 for UDP); others go to `pass`. Uses r2. */
+export function onlyTcpAndUdp(): Line[] {
   return [
     load('u8', 'r3', ['r7', IP.protocol]),
-    jumpIf('r3', '==', IPPROTO.udp, 'known'),
+    mov('r9', 0),
+    jumpIf('r3', '==', IPPROTO.udp, 'flags-known'),
     jumpIf('r3', '!=', IPPROTO.tcp, 'pass'),
     ...within(L4.tcpFlags + 1),
-    load('u8', 'r2', ['r7', L4.tcpFlags]),
-    jumpIf('r2', '&', TCP_TURNS, 'pass'),
-    label('known'),
+    load('u8', 'r9', ['r7', L4.tcpFlags]),
+    label('flags-known'),
   ];
 }
 

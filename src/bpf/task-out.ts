@@ -1,6 +1,5 @@
 import { vtepMac } from '../model/names.ts';
 import {
-  add,
   assemble,
   call,
   exit,
@@ -8,7 +7,6 @@ import {
   jumpIf64,
   label,
   load,
-  loadMap,
   mov,
   mov32,
   or,
@@ -17,9 +15,9 @@ import {
   store,
   swap16,
 } from './assembler.ts';
-import { FLOW_KEY, writeFlowKey } from './flow.ts';
-import { FLOW_PLAIN } from './maps.ts';
-import { onlyUdpAndOngoingTcp, parseIpv4, pass, SKB } from './packet.ts';
+import { findFlow, forgetFlow, writeFlowKey } from './flow.ts';
+import { FLOW_OPENING } from './maps.ts';
+import { onlyTcpAndUdp, parseIpv4, pass, SKB, TCP } from './packet.ts';
 
 /**
  * On the router's end of a task's veth: answers of known flows go back to the node that brought the flow in, by `vxlan`
@@ -30,15 +28,15 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
   const source = Buffer.from(vtepMac(number).replaceAll(':', ''), 'hex');
   return assemble('mesh_task_out', [
     ...parseIpv4(),
-    ...onlyUdpAndOngoingTcp(),
+    ...onlyTcpAndUdp(),
+    jumpIf('r9', '&', TCP.begin, 'pass'),
     ...writeFlowKey('from-task'),
-    loadMap('r1', 'mesh_flows'),
-    mov('r2', 'r10'),
-    add('r2', FLOW_KEY),
-    call('map_lookup_elem'),
+    jumpIf('r9', '&', TCP.end, 'ends'),
+    ...findFlow(),
     jumpIf64('r0', '==', 0, 'pass'),
     load('u32', 'r3', ['r0', 0]),
-    jumpIf('r3', '==', FLOW_PLAIN, 'pass'),
+    // Set in FLOW_PLAIN too.
+    jumpIf('r3', '&', FLOW_OPENING, 'pass'),
     mov('r2', 0),
     store('u32', ['r6', SKB.mark], 'r2'),
     jumpIf('r3', '==', 0, 'to-lb'),
@@ -60,6 +58,7 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
     mov('r1', lb),
     call('redirect_peer'),
     exit(),
+    ...forgetFlow(),
     ...pass(),
   ]);
 }

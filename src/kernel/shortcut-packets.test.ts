@@ -11,7 +11,7 @@ import {
 import type { Program } from '../bpf/assembler.ts';
 import { hostIn } from '../bpf/host-in.ts';
 import { hostOut } from '../bpf/host-out.ts';
-import { addressBytes, FLOW_PLAIN, MAPS, type MapName } from '../bpf/maps.ts';
+import { addressBytes, FLOW_OPENING, FLOW_PLAIN, MAPS, type MapName } from '../bpf/maps.ts';
 import { routerIn } from '../bpf/router-in.ts';
 import { tags } from '../bpf/tag.ts';
 import { taskOut } from '../bpf/task-out.ts';
@@ -191,18 +191,43 @@ describe('router-in', () => {
   const tcp: Packet = { protocol: 'tcp', from: CLIENT, to: TASK, ports: [40_000, 80] };
   const udp: Packet = { ...tcp, protocol: 'udp' };
 
+  const opened = (node: number) => {
+    expect(run({ ...tcp, flags: FLAGS.syn }, node)).toEqual([PASS, node]);
+    expect(nodeOf(flowKey('tcp'))).toBe((FLOW_OPENING | node) >>> 0);
+    expect(run(tcp, node)).toEqual([PASS, node]);
+    expect(nodeOf(flowKey('tcp'))).toBe(node);
+    expect(run(tcp, node)).toEqual([REDIRECT, 0]);
+  };
+
   it('lets the first segments of a TCP flow pass and takes the rest', () => {
-    expect(run({ ...tcp, flags: FLAGS.syn }, 2)).toEqual([PASS, 2]);
-    expect(nodeOf(flowKey('tcp'))).toBeUndefined();
     expect(run(tcp, 2)).toEqual([PASS, 2]);
-    expect(nodeOf(flowKey('tcp'))).toBe(2);
-    expect(run(tcp, 2)).toEqual([REDIRECT, 0]);
-    for (const flags of [FLAGS.fin | FLAGS.ack, FLAGS.rst, FLAGS.syn])
+    expect(nodeOf(flowKey('tcp'))).toBeUndefined();
+    opened(2);
+    opened(2);
+  });
+
+  it('forgets a TCP flow that ends: the next one of these ports may come through another node', () => {
+    for (const flags of [FLAGS.fin | FLAGS.ack, FLAGS.rst]) {
+      opened(2);
       expect(run({ ...tcp, flags }, 2)).toEqual([PASS, 2]);
-    // Through another node at once: not this one's flow.
+      expect(nodeOf(flowKey('tcp'))).toBeUndefined();
+      expect(run(tcp, 2)).toEqual([PASS, 2]);
+      expect(nodeOf(flowKey('tcp'))).toBeUndefined();
+    }
+    opened(0);
+  });
+
+  it.each([
+    ['with its beginning', FLAGS.syn],
+    ['with any segment', FLAGS.ack],
+  ])('gives up a TCP flow that another node brings too, %s, whoever ends first', (_, flags) => {
+    opened(2);
+    expect(run({ ...tcp, flags }, 3)).toEqual([PASS, 3]);
+    expect(nodeOf(flowKey('tcp'))).toBe(FLOW_PLAIN);
+    expect(run({ ...tcp, flags: FLAGS.fin | FLAGS.ack }, 2)).toEqual([PASS, 2]);
+    expect(run({ ...tcp, flags: FLAGS.syn }, 3)).toEqual([PASS, 3]);
     expect(run(tcp, 3)).toEqual([PASS, 3]);
-    expect(run(tcp, 0)).toEqual([PASS, 0]);
-    expect(nodeOf(flowKey('tcp'))).toBe(2);
+    expect(nodeOf(flowKey('tcp'))).toBe(FLOW_PLAIN);
   });
 
   it('takes UDP at once, until a second node brings the same flow', () => {
@@ -238,6 +263,17 @@ describe('task-out', () => {
     expect(packet.subarray(12)).toEqual(frame(tcp).subarray(12));
     expect(run({ ...tcp, flags: FLAGS.fin }).action).toBe(PASS);
     expect(run({ ...tcp, protocol: 'udp' }).action).toBe(PASS);
+  });
+
+  it('forgets a connection that the task ends, but not that two nodes met in it', () => {
+    const flow = flowKey('tcp');
+    updateBpfMap(mapOf('mesh_flows'), flow, word(2));
+    const end: Packet = { ...tcp, flags: FLAGS.fin | FLAGS.ack };
+    expect(run(end).action).toBe(PASS);
+    expect(nodeOf(flow)).toBeUndefined();
+    updateBpfMap(mapOf('mesh_flows'), flow, word(FLOW_PLAIN));
+    expect(run(end).action).toBe(PASS);
+    expect(nodeOf(flow)).toBe(FLOW_PLAIN);
   });
 
   it('and to this lb as they are', () => {

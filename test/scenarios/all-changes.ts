@@ -1,8 +1,6 @@
-// The shortcut, tasks replaced under load and kernels damaged by chance: the scenarios of a boot with `--shortcut full`.
+// Tasks replaced under load, and kernels damaged by chance: the scenarios of a third boot.
 import { after } from 'node:test';
 import { closeProbes } from './shared.ts';
-import './ingress.ts';
-import './shortcut.ts';
 import './rolling.ts';
 import './torture.ts';
 

@@ -96,6 +96,15 @@ test('a segment of no connection is answered with a reset: clients of a rebooted
   assert.match(stdout, /\.8080 > .*\.4444: Flags \[R/);
 });
 
+test('one client port through one node after the other: nothing of a connection that is over leads the next astray', async () => {
+  for (let round = 0; round < 2; round += 1) {
+    for (const node of nodeNames()) {
+      const answer = parseAnswer(await outside.http(`http://${addressOf(node)}:8080/`, { localPort: 45_999 }));
+      assert.equal(answer.address, client);
+    }
+  }
+});
+
 test('the node itself reaches its ports, by its own address and by localhost', async () => {
   for (const node of nodeNames()) {
     const here = await probeIn(node);
