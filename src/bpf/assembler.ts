@@ -35,7 +35,7 @@ const BPF_JA = 0x00;
 const BPF_PSEUDO_MAP_FD = 1;
 
 const SIZE = { u32: 0x00, u16: 0x08, u8: 0x10, u64: BPF_DW } as const satisfies Record<Size, number>;
-const ALU = { add: 0x00, or: 0x40, and: 0x50, lsh: 0x60, rsh: 0x70, mov: 0xb0, end: 0xd0 } as const;
+const ALU = { add: 0x00, or: 0x40, and: 0x50, lsh: 0x60, rsh: 0x70, xor: 0xa0, mov: 0xb0, end: 0xd0 } as const;
 /** Comparisons are unsigned; `&` jumps when any bit is in both (BPF_JSET). */
 const CONDITION = { '==': 0x10, '>': 0x20, '>=': 0x30, '&': 0x40, '!=': 0x50, '<': 0xa0, '<=': 0xb0 } as const;
 type Condition = keyof typeof CONDITION;
@@ -97,6 +97,7 @@ export const mov = (dst: Register, operand: Operand): Line => alu('mov', dst, op
 export const mov32 = (dst: Register, operand: Operand): Line => alu('mov', dst, operand, false);
 export const add = (dst: Register, operand: Operand): Line => alu('add', dst, operand);
 export const or = (dst: Register, operand: Operand): Line => alu('or', dst, operand);
+export const xor = (dst: Register, operand: Operand): Line => alu('xor', dst, operand);
 export const shiftLeft = (dst: Register, bits: number): Line => alu('lsh', dst, bits);
 
 /** From network order, or to it: the lower 16 bits swapped, the rest becomes 0. */

@@ -1,5 +1,4 @@
-import { add, call, jump, jumpIf, jumpIf64, type Line, label, load, loadMap, mov, store } from './assembler.ts';
-import { FLOW_PLAIN } from './maps.ts';
+import { add, call, jump, type Line, label, load, loadMap, mov, store } from './assembler.ts';
 import { IP, L4 } from './packet.ts';
 
 /** Key of mesh_flows at the frame's r10 - 16: client u32, task u32, client's port u16, task's port u16, protocol u32. */
@@ -28,17 +27,10 @@ export function findFlow(): Line[] {
   return [loadMap('r1', 'mesh_flows'), mov('r2', 'r10'), add('r2', FLOW_KEY), call('map_lookup_elem')];
 }
 
-/**
- * Label `ends`: a connection that is over has no entry, so that none leads the next one of the same ports astray. Where
- * two nodes met once conntrack may have given one of them another port, and that is remembered.
- */
+/** Label `ends`: a connection that is over has no entry, so that none leads the next one of the same ports astray. */
 export function forgetFlow(): Line[] {
   return [
     label('ends'),
-    ...findFlow(),
-    jumpIf64('r0', '==', 0, 'pass'),
-    load('u32', 'r1', ['r0', 0]),
-    jumpIf('r1', '==', FLOW_PLAIN, 'pass'),
     loadMap('r1', 'mesh_flows'),
     mov('r2', 'r10'),
     add('r2', FLOW_KEY),

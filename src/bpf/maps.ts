@@ -30,8 +30,12 @@ export type MapName = keyof typeof MAPS;
 
 /** Value in mesh_flows of a UDP flow that came through two nodes: all of it takes the plain path from then on. */
 export const FLOW_PLAIN = 0xffff_ffff;
-/** With the number of a node: it began a TCP connection that nothing but its beginning was seen of. */
+/**
+ * With the number of a node: a TCP connection that only SYN was seen of. Its answer, seen as it leaves the task, makes
+ * OPENING into ANSWERED: so its ports are what they were for the client.
+ */
 export const FLOW_OPENING = 0x8000_0000;
+export const FLOW_ANSWERED = 0x4000_0000;
 
 /** Where UDP begins in mesh_ports. */
 export const UDP_PORTS = 65_536;

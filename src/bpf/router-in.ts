@@ -15,7 +15,7 @@ import {
   store,
 } from './assembler.ts';
 import { FLOW_KEY, FLOW_TASK, findFlow, forgetFlow, writeFlowKey } from './flow.ts';
-import { FLOW_OPENING, FLOW_PLAIN } from './maps.ts';
+import { FLOW_ANSWERED, FLOW_OPENING, FLOW_PLAIN } from './maps.ts';
 import { IPPROTO, onlyTcpAndUdp, parseIpv4, pass, SKB, TCP } from './packet.ts';
 
 /**
@@ -24,9 +24,10 @@ import { IPPROTO, onlyTcpAndUdp, parseIpv4, pass, SKB, TCP } from './packet.ts';
  * client port may arrive through several nodes at once, and only conntrack can keep those apart, so both lose the
  * shortcut.
  *
- * TCP: SYN makes the entry, the segment behind it opens it, FIN and RST end it, and all of these take the plain path, so
- * that conntrack knows every connection. One whose SYN was not seen stays there. UDP has no beginning to show: its first
- * packet makes the entry.
+ * TCP: SYN makes the entry, the task's answer to it proves that conntrack gave the flow no other port (as it does when a
+ * connection through another node, even one that is over, has the same ones), the segment behind that opens it, FIN and
+ * RST end it. All of these take the plain path, so that conntrack knows every connection. One whose SYN was not seen stays
+ * there. UDP has no beginning to show: its first packet makes the entry.
  */
 export function routerIn(): Program {
   const node = FLOW_KEY - 4;
@@ -71,9 +72,9 @@ export function routerIn(): Program {
     load('u32', 'r1', ['r0', 0]),
     jumpIf('r1', '==', FLOW_PLAIN, 'pass'),
     mov('r3', 'r1'),
-    or('r3', FLOW_OPENING),
+    or('r3', FLOW_OPENING | FLOW_ANSWERED),
     mov('r4', 'r2'),
-    or('r4', FLOW_OPENING),
+    or('r4', FLOW_OPENING | FLOW_ANSWERED),
     jumpIf('r3', '==', 'r4', 'same-node'),
     mov('r1', FLOW_PLAIN),
     store('u32', ['r0', 0], 'r1'),
@@ -81,10 +82,12 @@ export function routerIn(): Program {
     label('same-node'),
     jumpIf('r8', '&', TCP.begin, 'begin-again'),
     jumpIf('r1', '==', 'r2', 'to-task'),
+    jumpIf('r1', '&', FLOW_OPENING, 'pass'),
     store('u32', ['r0', 0], 'r2'),
     jump('pass'),
     label('begin-again'),
-    store('u32', ['r0', 0], 'r4'),
+    or('r2', FLOW_OPENING),
+    store('u32', ['r0', 0], 'r2'),
     jump('pass'),
 
     label('to-task'),

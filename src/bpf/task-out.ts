@@ -3,6 +3,7 @@ import {
   assemble,
   call,
   exit,
+  jump,
   jumpIf,
   jumpIf64,
   label,
@@ -14,9 +15,10 @@ import {
   shiftLeft,
   store,
   swap16,
+  xor,
 } from './assembler.ts';
 import { findFlow, forgetFlow, writeFlowKey } from './flow.ts';
-import { FLOW_OPENING } from './maps.ts';
+import { FLOW_ANSWERED, FLOW_OPENING, FLOW_PLAIN } from './maps.ts';
 import { onlyTcpAndUdp, parseIpv4, pass, SKB, TCP } from './packet.ts';
 
 /**
@@ -29,14 +31,14 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
   return assemble('mesh_task_out', [
     ...parseIpv4(),
     ...onlyTcpAndUdp(),
-    jumpIf('r9', '&', TCP.begin, 'pass'),
     ...writeFlowKey('from-task'),
     jumpIf('r9', '&', TCP.end, 'ends'),
     ...findFlow(),
     jumpIf64('r0', '==', 0, 'pass'),
     load('u32', 'r3', ['r0', 0]),
+    jumpIf('r9', '&', TCP.begin, 'answer'),
     // Set in FLOW_PLAIN too.
-    jumpIf('r3', '&', FLOW_OPENING, 'pass'),
+    jumpIf('r3', '&', FLOW_OPENING | FLOW_ANSWERED, 'pass'),
     mov('r2', 0),
     store('u32', ['r6', SKB.mark], 'r2'),
     jumpIf('r3', '==', 0, 'to-lb'),
@@ -58,6 +60,16 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
     mov('r1', lb),
     call('redirect_peer'),
     exit(),
+
+    label('answer'),
+    jumpIf('r3', '==', FLOW_PLAIN, 'pass'),
+    jumpIf('r3', '&', FLOW_OPENING, 'answered'),
+    jump('pass'),
+    label('answered'),
+    xor('r3', FLOW_OPENING | FLOW_ANSWERED),
+    store('u32', ['r0', 0], 'r3'),
+    jump('pass'),
+
     ...forgetFlow(),
     ...pass(),
   ]);
