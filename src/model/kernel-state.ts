@@ -87,7 +87,7 @@ export interface Neighbour {
   mac: MacAddress;
 }
 
-/** Where a VXLAN device sends frames for a MAC address, and with which VNI: always said, the device's own is no case of ours. */
+/** Where a VXLAN device sends frames for a MAC address; `vni` when it is not the device's own, as in all of ours. */
 export interface FdbEntry {
   kind: 'fdb';
   netns: string;

@@ -119,12 +119,13 @@ function shortcut(
   isLocal: (address: IpAddress) => boolean,
 ): Packet | undefined {
   const mark = portMark(protocol, port);
-  const entry = state.get(keyOf({ kind: 'shortcut-port', netns: HOST_NETNS, mark }));
+  const isOpen = state.has(keyOf({ kind: 'shortcut-port', netns: HOST_NETNS, mark }));
+  if (!isOpen || isLocal(client)) return undefined;
   const program = [...state.values()].find(
     (object) =>
       object.kind === 'shortcut' && object.program.type === 'host-in' && object.program.address === destination,
   );
-  if (entry === undefined || program === undefined || isLocal(client)) return undefined;
+  if (program === undefined) return undefined;
   pass(way, HOST_NETNS, commandOf(program), `the shortcut: on to the lb with mark 0x${mark.toString(16)}`);
   return { ...packetOf(protocol, client, destination, port), netns: LB_NETNS, from: LB_HOST_LINK, mark };
 }
