@@ -35,7 +35,7 @@ const BPF_JA = 0x00;
 const BPF_PSEUDO_MAP_FD = 1;
 
 const SIZE = { u32: 0x00, u16: 0x08, u8: 0x10, u64: BPF_DW } as const satisfies Record<Size, number>;
-const ALU = { add: 0x00, or: 0x40, and: 0x50, lsh: 0x60, rsh: 0x70, xor: 0xa0, mov: 0xb0, end: 0xd0 } as const;
+const ALU = { add: 0x00, sub: 0x10, or: 0x40, and: 0x50, lsh: 0x60, rsh: 0x70, mov: 0xb0, end: 0xd0 } as const;
 /** Comparisons are unsigned; `&` jumps when any bit is in both (BPF_JSET). */
 const CONDITION = { '==': 0x10, '>': 0x20, '>=': 0x30, '&': 0x40, '!=': 0x50, '<': 0xa0, '<=': 0xb0 } as const;
 type Condition = keyof typeof CONDITION;
@@ -48,6 +48,14 @@ const HELPERS = {
   map_update_elem: 2,
   /** (map, key) */
   map_delete_elem: 3,
+  /** () → nanoseconds since boot. */
+  ktime_get_ns: 5,
+  /** () → 32 bits by chance. */
+  get_prandom_u32: 7,
+  /** (skb, offset, bytes, length, flags): writes into the packet; what was known of its place is lost. */
+  skb_store_bytes: 9,
+  /** (skb, offset of the checksum, old, new, size of these): keeps a transport header's checksum right. */
+  l4_csum_replace: 11,
   /** (ifindex, flags): out of that link. */
   redirect: 23,
   /** (skb, struct bpf_fib_lookup *, length, flags) → BPF_FIB_LKUP_RET_*; 4.18. */
@@ -97,8 +105,11 @@ export const mov = (dst: Register, operand: Operand): Line => alu('mov', dst, op
 export const mov32 = (dst: Register, operand: Operand): Line => alu('mov', dst, operand, false);
 export const add = (dst: Register, operand: Operand): Line => alu('add', dst, operand);
 export const or = (dst: Register, operand: Operand): Line => alu('or', dst, operand);
-export const xor = (dst: Register, operand: Operand): Line => alu('xor', dst, operand);
+export const sub = (dst: Register, operand: Operand): Line => alu('sub', dst, operand);
+export const and = (dst: Register, operand: Operand): Line => alu('and', dst, operand);
 export const shiftLeft = (dst: Register, bits: number): Line => alu('lsh', dst, bits);
+/** Zeros come in from the left. */
+export const shiftRight = (dst: Register, bits: number): Line => alu('rsh', dst, bits);
 
 /** From network order, or to it: the lower 16 bits swapped, the rest becomes 0. */
 export const swap16 = (dst: Register): Line => ({ opcode: BPF_ALU | ALU.end | BPF_TO_BE, dst, imm: 16 });

@@ -1,10 +1,46 @@
-import { add, call, jump, type Line, label, load, loadMap, mov, store } from './assembler.ts';
-import { IP, L4 } from './packet.ts';
+import {
+  add,
+  and,
+  call,
+  jump,
+  jumpIf,
+  type Line,
+  label,
+  load,
+  loadMap,
+  mov,
+  or,
+  type Register,
+  shiftLeft,
+  shiftRight,
+  store,
+} from './assembler.ts';
+import type { MapName } from './maps.ts';
+import { IP, L4, TCP } from './packet.ts';
 
-/** Key of mesh_flows at the frame's r10 - 16: client u32, task u32, client's port u16, task's port u16, protocol u32. */
+/*
+ * Flows, as mesh_flows and mesh_edges have them. Key: client u32, task u32, client's port u16, task's port u16,
+ * protocol u32. Value, two words:
+ * - the node that brought the flow in, 0 for this one, with the client's real port above it where the key has an alias;
+ *   or FLOW_PLAIN;
+ * - who has sent its FIN; above that, in mesh_edges, when the connection began, or was over if both have (`now`).
+ *
+ * One client port may arrive through several nodes at once, and for the task these are one. So the first keeps the port
+ * and others get an alias, as conntrack would give them. An alias is two entries of mesh_flows: the flow that the task
+ * sees, and under the client's own port with ALIAS_OF the node in the protocol, the alias' port.
+ */
+
+/** At the frame's r10. */
 export const FLOW_KEY = -16;
 /** The task's address within it, which is the key of mesh_tasks too. */
 export const FLOW_TASK = FLOW_KEY + 4;
+export const FLOW_CLIENT_PORT = FLOW_KEY + 8;
+export const FLOW_PROTOCOL = FLOW_KEY + 12;
+/** Where a value is put together. */
+export const FLOW_VALUE = FLOW_KEY - 8;
+
+/** Who has sent its FIN: the lower bits of the second word, and how many they are. */
+export const FIN = { client: 1, task: 2, both: 3, bits: 2 } as const;
 
 /** Writes the key of a packet whose protocol is in r3, seen on its way to the task or back. Uses r2. */
 export function writeFlowKey(way: 'to-task' | 'from-task'): Line[] {
@@ -18,23 +54,92 @@ export function writeFlowKey(way: 'to-task' | 'from-task'): Line[] {
     ...copy('u32', there ? IP.destination : IP.source, 4),
     ...copy('u16', there ? L4.sourcePort : L4.destinationPort, 8),
     ...copy('u16', there ? L4.destinationPort : L4.sourcePort, 10),
-    store('u32', ['r10', FLOW_KEY + 12], 'r3'),
+    store('u32', ['r10', FLOW_PROTOCOL], 'r3'),
   ];
 }
 
-/** The entry of the key at r10 - 16 into r0: a pointer to it, or 0. Uses r1 to r5. */
-export function findFlow(): Line[] {
-  return [loadMap('r1', 'mesh_flows'), mov('r2', 'r10'), add('r2', FLOW_KEY), call('map_lookup_elem')];
+/** The entry of the key into r0: a pointer to it, or 0. Uses r1 to r5. */
+export function findFlow(map: MapName): Line[] {
+  return [loadMap('r1', map), mov('r2', 'r10'), add('r2', FLOW_KEY), call('map_lookup_elem')];
 }
 
-/** Label `ends`: a connection that is over has no entry, so that none leads the next one of the same ports astray. */
-export function forgetFlow(): Line[] {
+/** enum of include/uapi/linux/bpf.h: overwrites, or fails where there is one. */
+export const BPF_ANY = 0;
+export const BPF_NOEXIST = 1;
+
+/** The value at FLOW_VALUE for the key; r0 is 0 when that worked. Uses r1 to r5. */
+export function writeFlow(map: MapName, flags: number): Line[] {
+  return [
+    loadMap('r1', map),
+    mov('r2', 'r10'),
+    add('r2', FLOW_KEY),
+    mov('r3', 'r10'),
+    add('r3', FLOW_VALUE),
+    mov('r4', flags),
+    call('map_update_elem'),
+  ];
+}
+
+/** Units of 2^30 ns (1.07 s) since boot into r0. Uses r1 to r5. */
+export function now(): Line[] {
+  return [call('ktime_get_ns'), shiftRight('r0', 30)];
+}
+
+/**
+ * Labels `ends` and `edge-ends`: FIN or RST, the TCP flags in `flags`, of the flow whose entry of mesh_flows or mesh_edges
+ * is in r0. When both sides have ended, or one has reset it, the connection is over, and mesh_edges alone has it, where
+ * its last segments find it. `node` loads the entry's first word again. Goes on to `next`. Uses r0 to r5 and `flags`.
+ */
+export function endFlow(flags: Register, node: (to: Register) => Line, from: 'client' | 'task', next: string): Line[] {
+  const end = (over: string): Line[] => [
+    jumpIf(flags, '&', TCP.reset, over),
+    load('u32', 'r1', ['r0', 4]),
+    or('r1', FIN[from]),
+    store('u32', ['r0', 4], 'r1'),
+    and('r1', FIN.both),
+    jumpIf('r1', '!=', FIN.both, next),
+    label(over),
+  ];
+  const overNow = [...now(), shiftLeft('r0', FIN.bits), or('r0', FIN.both)];
   return [
     label('ends'),
+    ...end('over'),
+    ...overNow,
+    store('u32', ['r10', FLOW_VALUE + 4], 'r0'),
+    node('r1'),
+    store('u32', ['r10', FLOW_VALUE], 'r1'),
+    ...writeFlow('mesh_edges', BPF_ANY),
     loadMap('r1', 'mesh_flows'),
     mov('r2', 'r10'),
     add('r2', FLOW_KEY),
     call('map_delete_elem'),
-    jump('pass'),
+    jump(next),
+
+    label('edge-ends'),
+    ...end('edge-over'),
+    mov(flags, 'r0'),
+    ...overNow,
+    store('u32', [flags, 4], 'r0'),
+    jump(next),
+  ];
+}
+
+/** Writes the port in `port` (network order) at FLOW_CLIENT_PORT and into the TCP header. Packet pointers are lost. */
+export function rewritePort(field: 'sourcePort' | 'destinationPort', port: Register): Line[] {
+  return [
+    store('u16', ['r10', FLOW_CLIENT_PORT], port),
+    load('u16', 'r3', ['r7', L4[field]]),
+    mov('r1', 'r6'),
+    mov('r2', L4.tcpChecksum),
+    mov('r4', port),
+    mov('r5', 2),
+    call('l4_csum_replace'),
+    mov('r1', 'r6'),
+    mov('r2', L4[field]),
+    mov('r3', 'r10'),
+    add('r3', FLOW_CLIENT_PORT),
+    mov('r4', 2),
+    mov('r5', 0),
+    call('skb_store_bytes'),
   ];
 }

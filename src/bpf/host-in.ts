@@ -1,4 +1,5 @@
 import type { IpAddress } from '../model/address.ts';
+import { VXLAN_PORT } from '../model/names.ts';
 import {
   add,
   assemble,
@@ -64,6 +65,8 @@ export function hostIn({ address, link }: { address: IpAddress; link: number }):
     swap16('r4'),
     jumpIf('r3', '==', IPPROTO.tcp, 'look-up'),
     jumpIf('r3', '!=', IPPROTO.udp, 'pass'),
+    // The overlay's own packets are half of all: spared the look.
+    jumpIf('r4', '==', VXLAN_PORT, 'pass'),
     add('r4', UDP_PORTS),
     label('look-up'),
     store('u32', ['r10', key], 'r4'),

@@ -22,20 +22,16 @@ export const MAPS = {
   mesh_ports: { type: BPF_MAP_TYPE_ARRAY, keySize: 4, valueSize: 4, maxEntries: 131_072 },
   /** Address of a task of this node → ifindex of the router's end of its veth. */
   mesh_tasks: { type: BPF_MAP_TYPE_HASH, keySize: 4, valueSize: 4, maxEntries: 4_096 },
-  /** Flow (see flow.ts) → number of the node that brought it in, 0 for this one, or FLOW_PLAIN. Only programs write it. */
-  mesh_flows: { type: BPF_MAP_TYPE_LRU_HASH, keySize: 16, valueSize: 4, maxEntries: 65_536 },
+  /** Flow (see flow.ts) → how it goes: connections that last, flows of UDP, and aliases. Only programs write it. */
+  mesh_flows: { type: BPF_MAP_TYPE_LRU_HASH, keySize: 16, valueSize: 8, maxEntries: 131_072 },
+  /** The same for connections that are new or over: apart, so that a flood of them pushes no other out. */
+  mesh_edges: { type: BPF_MAP_TYPE_LRU_HASH, keySize: 16, valueSize: 8, maxEntries: 65_536 },
 } as const satisfies Record<string, MapShape>;
 
 export type MapName = keyof typeof MAPS;
 
-/** Value in mesh_flows of a UDP flow that came through two nodes: all of it takes the plain path from then on. */
+/** Instead of a node: all of this flow takes the plain path, by conntrack. */
 export const FLOW_PLAIN = 0xffff_ffff;
-/**
- * With the number of a node: a TCP connection that only SYN was seen of. Its answer, seen as it leaves the task, makes
- * OPENING into ANSWERED: so its ports are what they were for the client.
- */
-export const FLOW_OPENING = 0x8000_0000;
-export const FLOW_ANSWERED = 0x4000_0000;
 
 /** Where UDP begins in mesh_ports. */
 export const UDP_PORTS = 65_536;

@@ -20,14 +20,19 @@ export const IP = {
   end: ETHERNET + 20,
 } as const;
 /** TCP and UDP have their ports at the same place. */
-export const L4 = { sourcePort: IP.end, destinationPort: IP.end + 2, tcpFlags: IP.end + 13 } as const;
+export const L4 = {
+  sourcePort: IP.end,
+  destinationPort: IP.end + 2,
+  tcpFlags: IP.end + 13,
+  tcpChecksum: IP.end + 16,
+} as const;
 
 /** include/uapi/linux/in.h */
 export const IPPROTO = { icmp: 1, tcp: 6, udp: 17 } as const;
 /** Version 4, header of five words. */
 export const IP_WITHOUT_OPTIONS = 0x45;
 /** Flags of a TCP header. */
-export const TCP = { end: 0x01 | 0x04, begin: 0x02 } as const;
+export const TCP = { fin: 0x01, begin: 0x02, reset: 0x04, end: 0x01 | 0x04 } as const;
 
 const ETH_P_IP = 0x0800;
 /** IP_MF | IP_OFFSET, include/net/ip.h */

@@ -1,5 +1,6 @@
 import { vtepMac } from '../model/names.ts';
 import {
+  and,
   assemble,
   call,
   exit,
@@ -13,13 +14,16 @@ import {
   or,
   type Program,
   shiftLeft,
+  shiftRight,
   store,
   swap16,
-  xor,
 } from './assembler.ts';
-import { findFlow, forgetFlow, writeFlowKey } from './flow.ts';
-import { FLOW_ANSWERED, FLOW_OPENING, FLOW_PLAIN } from './maps.ts';
-import { onlyTcpAndUdp, parseIpv4, pass, SKB, TCP } from './packet.ts';
+import { endFlow, FLOW_PROTOCOL, findFlow, rewritePort, writeFlowKey } from './flow.ts';
+import { FLOW_PLAIN } from './maps.ts';
+import { IPPROTO, onlyTcpAndUdp, parseIpv4, pass, SKB, TCP } from './packet.ts';
+
+/** Above it in a flow's first word is the client's own port, where the task sees an alias. */
+const NODE_MASK = 0xffff;
 
 /**
  * On the router's end of a task's veth: answers of known flows go back to the node that brought the flow in, by `vxlan`
@@ -32,17 +36,18 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
     ...parseIpv4(),
     ...onlyTcpAndUdp(),
     ...writeFlowKey('from-task'),
-    jumpIf('r9', '&', TCP.end, 'ends'),
-    ...findFlow(),
-    jumpIf64('r0', '==', 0, 'pass'),
-    load('u32', 'r3', ['r0', 0]),
-    jumpIf('r9', '&', TCP.begin, 'answer'),
-    // Set in FLOW_PLAIN too.
-    jumpIf('r3', '&', FLOW_OPENING | FLOW_ANSWERED, 'pass'),
+    ...findFlow('mesh_flows'),
+    jumpIf64('r0', '==', 0, 'unknown'),
+    load('u32', 'r8', ['r0', 0]),
+    jumpIf('r8', '==', FLOW_PLAIN, 'pass'),
+    jumpIf('r9', '&', TCP.end, 'may-end'),
+
+    label('send'),
     mov('r2', 0),
     store('u32', ['r6', SKB.mark], 'r2'),
+    mov('r3', 'r8'),
+    and('r3', NODE_MASK),
     jumpIf('r3', '==', 0, 'to-lb'),
-
     // vtepMac(r3): two fixed bytes, then two fixed ones with the number in network order behind them.
     swap16('r3'),
     shiftLeft('r3', 16),
@@ -52,25 +57,39 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
     mov32('r3', source.readUInt32LE(0)),
     store('u32', ['r7', 6], 'r3'),
     store('u16', ['r7', 10], source.readUInt16LE(4)),
+    shiftRight('r8', 16),
+    jumpIf('r8', '==', 0, 'to-node'),
+    ...rewritePort('destinationPort', 'r8'),
+    label('to-node'),
     mov('r1', vxlan),
+    mov('r2', 0),
     call('redirect'),
     exit(),
 
     label('to-lb'),
+    shiftRight('r8', 16),
+    jumpIf('r8', '==', 0, 'own-port'),
+    ...rewritePort('destinationPort', 'r8'),
+    label('own-port'),
     mov('r1', lb),
+    mov('r2', 0),
     call('redirect_peer'),
     exit(),
 
-    label('answer'),
-    jumpIf('r3', '==', FLOW_PLAIN, 'pass'),
-    jumpIf('r3', '&', FLOW_OPENING, 'answered'),
-    jump('pass'),
-    label('answered'),
-    xor('r3', FLOW_OPENING | FLOW_ANSWERED),
-    store('u32', ['r0', 0], 'r3'),
-    jump('pass'),
-
-    ...forgetFlow(),
+    label('unknown'),
+    load('u32', 'r1', ['r10', FLOW_PROTOCOL]),
+    jumpIf('r1', '==', IPPROTO.udp, 'pass'),
+    ...findFlow('mesh_edges'),
+    jumpIf64('r0', '==', 0, 'pass'),
+    load('u32', 'r8', ['r0', 0]),
+    jumpIf('r8', '==', FLOW_PLAIN, 'pass'),
+    jumpIf('r9', '&', TCP.end, 'edge-ends'),
+    jump('send'),
     ...pass(),
+
+    // An alias stays until others push it out: its flow has two entries, and no one counts them.
+    label('may-end'),
+    jumpIf('r8', '>', NODE_MASK, 'send'),
+    ...endFlow('r9', (to) => mov(to, 'r8'), 'task', 'send'),
   ]);
 }

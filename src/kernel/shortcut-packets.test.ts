@@ -1,6 +1,8 @@
+import { uptime } from 'node:os';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   type BpfHandle,
+  bpfMapEntries,
   bpfProgramInfo,
   createBpfMap,
   deleteFromBpfMap,
@@ -11,7 +13,7 @@ import {
 import type { Program } from '../bpf/assembler.ts';
 import { hostIn } from '../bpf/host-in.ts';
 import { hostOut } from '../bpf/host-out.ts';
-import { addressBytes, FLOW_ANSWERED, FLOW_OPENING, FLOW_PLAIN, MAPS, type MapName } from '../bpf/maps.ts';
+import { addressBytes, FLOW_PLAIN, MAPS, type MapName } from '../bpf/maps.ts';
 import { routerIn } from '../bpf/router-in.ts';
 import { tags } from '../bpf/tag.ts';
 import { taskOut } from '../bpf/task-out.ts';
@@ -74,6 +76,10 @@ function word(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32LE(value);
   return bytes;
+}
+
+function twoWords(first: number, second: number): Buffer {
+  return Buffer.concat([word(first), word(second)]);
 }
 
 const maps = new Map<MapName, BpfHandle>();
@@ -165,17 +171,32 @@ describe('host-out', () => {
   });
 });
 
-/** As src/bpf/flow.ts lays it out. */
-function flowKey(protocol: 'tcp' | 'udp', clientPort = 40_000): Buffer {
+/** As src/bpf/flow.ts lays it out; `tag` is what an alias has above its protocol. */
+function flowKey(protocol: 'tcp' | 'udp', clientPort = 40_000, tag = 0): Buffer {
   const ports = Buffer.alloc(4);
   ports.writeUInt16BE(clientPort, 0);
   ports.writeUInt16BE(80, 2);
-  return Buffer.concat([addressBytes(CLIENT), addressBytes(TASK), ports, word(protocol === 'tcp' ? 6 : 17)]);
+  return Buffer.concat([addressBytes(CLIENT), addressBytes(TASK), ports, word((protocol === 'tcp' ? 6 : 17) + tag)]);
 }
 
-const nodeOf = (key: Buffer) => lookUpBpfMap(mapOf('mesh_flows'), key)?.readUInt32LE();
+const flowOf = (key: Buffer) => lookUpBpfMap(mapOf('mesh_flows'), key)?.readUInt32LE();
+const edgeOf = (key: Buffer) => {
+  const value = lookUpBpfMap(mapOf('mesh_edges'), key);
+  return value && { node: value.readUInt32LE(), over: (value.readUInt32LE(4) & 3) === 3 };
+};
+/** In mesh_edges, as `now` in src/bpf/flow.ts counts. */
+const setEdge = (key: Buffer, node: number, secondsAgo: number, over: boolean) => {
+  const since = Math.floor((uptime() - secondsAgo) / 1.073741824);
+  updateBpfMap(mapOf('mesh_edges'), key, twoWords(node, since * 4 + (over ? 3 : 0)));
+};
+const setFlow = (key: Buffer, node: number) => updateBpfMap(mapOf('mesh_flows'), key, twoWords(node, 0));
+
 beforeEach(() => {
-  for (const protocol of ['tcp', 'udp'] as const) deleteFromBpfMap(mapOf('mesh_flows'), flowKey(protocol));
+  for (const map of ['mesh_flows', 'mesh_edges'] as const) {
+    const { count, keys } = bpfMapEntries(mapOf(map));
+    for (let entry = 0; entry < count; entry++)
+      deleteFromBpfMap(mapOf(map), keys.subarray(entry * 16, entry * 16 + 16));
+  }
 });
 
 describe('router-in', () => {
@@ -192,60 +213,146 @@ describe('router-in', () => {
   };
   const tcp: Packet = { protocol: 'tcp', from: CLIENT, to: TASK, ports: [40_000, 80] };
   const udp: Packet = { ...tcp, protocol: 'udp' };
+  const fin: Packet = { ...tcp, flags: FLAGS.fin | FLAGS.ack };
+  const syn: Packet = { ...tcp, flags: FLAGS.syn };
+  const TAKEN = [REDIRECT, 0];
+
+  const answer = (flags: number, port = 40_000) => {
+    const packet: Packet = { ...tcp, from: TASK, to: CLIENT, ports: [80, port], flags };
+    return testBpfProgram(taskProgram, frame(packet));
+  };
+  /** The number at the end of the MAC that an answer goes to; 0 for this node's lb. */
+  const answerTo = (flags = FLAGS.ack, port?: number) => {
+    const { action, packet } = answer(flags, port);
+    return action === REDIRECT ? packet.readUInt16BE(4) : undefined;
+  };
+  /** The client's port as the task sees it. */
+  const portSeen = (packet: Packet, node: number) =>
+    testBpfProgram(program, frame(packet), node).packet.readUInt16BE(34);
 
   const opened = (node: number) => {
-    expect(run({ ...tcp, flags: FLAGS.syn }, node)).toEqual([PASS, node]);
-    expect(nodeOf(flowKey('tcp'))).toBe((FLOW_OPENING | node) >>> 0);
-    // Without an answer under these very ports nothing opens: conntrack may have given the flow another.
-    expect(run(tcp, node)).toEqual([PASS, node]);
-    expect(run(tcp, node)).toEqual([PASS, node]);
-    const answer: Packet = { ...tcp, from: TASK, to: CLIENT, ports: [80, 40_000], flags: FLAGS.syn | FLAGS.ack };
-    expect(testBpfProgram(taskProgram, frame(answer)).action).toBe(PASS);
-    expect(nodeOf(flowKey('tcp'))).toBe((FLOW_ANSWERED | node) >>> 0);
-    expect(run(tcp, node)).toEqual([PASS, node]);
-    expect(nodeOf(flowKey('tcp'))).toBe(node);
-    expect(run(tcp, node)).toEqual([REDIRECT, 0]);
+    expect(run(syn, node)).toEqual(TAKEN);
+    expect(answerTo(FLAGS.syn | FLAGS.ack)).toBe(node);
+    expect(run(tcp, node)).toEqual(TAKEN);
+    expect(edgeOf(flowKey('tcp'))).toEqual({ node, over: false });
+  };
+  const lasting = (node: number) => {
+    opened(node);
+    setEdge(flowKey('tcp'), node, 5, false);
+    expect(run(tcp, node)).toEqual(TAKEN);
+    expect(flowOf(flowKey('tcp'))).toBe(node);
+  };
+  const closed = (node: number) => {
+    expect(run(fin, node)).toEqual(TAKEN);
+    expect(answerTo(FLAGS.fin | FLAGS.ack)).toBe(node);
+    expect(flowOf(flowKey('tcp'))).toBeUndefined();
+    expect(edgeOf(flowKey('tcp'))).toEqual({ node, over: true });
   };
 
-  it('lets the first segments of a TCP flow pass and takes the rest', () => {
-    expect(run(tcp, 2)).toEqual([PASS, 2]);
-    expect(nodeOf(flowKey('tcp'))).toBeUndefined();
-    opened(2);
-    opened(2);
+  it.each([
+    ['short', opened],
+    ['long', lasting],
+  ])('takes all of a %s TCP flow, the last segments and the next flow of the node too', (_, begin) => {
+    begin(2);
+    expect(run(tcp, 2)).toEqual(TAKEN);
+    expect(answerTo()).toBe(2);
+    closed(2);
+    expect(run(tcp, 2)).toEqual(TAKEN);
+    expect(answerTo()).toBe(2);
+    begin(2);
+    expect(run({ ...tcp, flags: FLAGS.rst }, 2)).toEqual(TAKEN);
+    expect(edgeOf(flowKey('tcp'))).toEqual({ node: 2, over: true });
+    begin(2);
+    expect(answerTo(FLAGS.rst)).toBe(2);
+    expect(edgeOf(flowKey('tcp'))).toEqual({ node: 2, over: true });
+    expect(flowOf(flowKey('tcp'))).toBeUndefined();
   });
 
-  it('forgets a TCP flow that ends: the next one of these ports may come through another node', () => {
-    for (const flags of [FLAGS.fin | FLAGS.ack, FLAGS.rst]) {
-      opened(2);
-      expect(run({ ...tcp, flags }, 2)).toEqual([PASS, 2]);
-      expect(nodeOf(flowKey('tcp'))).toBeUndefined();
-      expect(run(tcp, 2)).toEqual([PASS, 2]);
-      expect(nodeOf(flowKey('tcp'))).toBeUndefined();
-    }
-    opened(0);
+  it('a new flow has no place among those that last, whatever comes of it', () => {
+    opened(2);
+    closed(2);
+    setEdge(flowKey('tcp'), 2, 5, true);
+    expect(run(tcp, 2)).toEqual(TAKEN);
+    expect(flowOf(flowKey('tcp'))).toBeUndefined();
   });
 
   it.each([
-    ['with its beginning', FLAGS.syn],
-    ['with any segment', FLAGS.ack],
-  ])('gives up a TCP flow that another node brings too, %s, until both are over', (_, flags) => {
+    ['short', opened],
+    ['long', lasting],
+  ])('one side alone does not end a %s connection', (_, begin) => {
+    const over = () => edgeOf(flowKey('tcp'))?.over;
+    begin(0);
+    expect(run(fin, 0)).toEqual(TAKEN);
+    expect(run(fin, 0)).toEqual(TAKEN);
+    expect(run(tcp, 0)).toEqual(TAKEN);
+    expect(over()).toBe(false);
+    begin(0);
+    expect(answerTo(FLAGS.fin)).toBe(0);
+    expect(over()).toBe(false);
+  });
+
+  it.each(['while it begins', 'while it is new', 'while it is open', 'soon after it was over'])(
+    'the same client port through another node is another flow with another port: %s',
+    (when) => {
+      if (when === 'while it begins') run(syn, 2);
+      else if (when === 'while it is new') opened(2);
+      else lasting(2);
+      if (when === 'soon after it was over') closed(2);
+      const alias = portSeen(syn, 3);
+      expect(alias).toBeGreaterThanOrEqual(32_768);
+      expect(alias).not.toBe(40_000);
+      expect(portSeen(tcp, 3)).toBe(alias);
+      expect(portSeen(fin, 3)).toBe(alias);
+      expect(portSeen({ ...syn }, 3)).toBe(alias);
+      const { action, packet } = answer(FLAGS.syn | FLAGS.ack, alias);
+      expect([action, packet.readUInt16BE(4), packet.readUInt16BE(36)]).toEqual([REDIRECT, 3, 40_000]);
+      // The first flow is what it was.
+      expect(portSeen(tcp, 2)).toBe(40_000);
+      expect(answerTo()).toBe(2);
+      // And a client whose own port is the alias gets another.
+      const own = portSeen({ ...syn, ports: [alias, 80] }, 2);
+      expect(own).not.toBe(alias);
+      expect(portSeen({ ...tcp, ports: [alias, 80] }, 2)).toBe(own);
+    },
+  );
+
+  it('an alias keeps the checksum right', () => {
     opened(2);
-    expect(run({ ...tcp, flags }, 3)).toEqual([PASS, 3]);
-    expect(nodeOf(flowKey('tcp'))).toBe(FLOW_PLAIN);
+    const sent = frame(syn);
+    sent.writeUInt16BE(0x1234, 50);
+    const { packet } = testBpfProgram(program, sent, 3);
+    // RFC 1624: HC' = ~(~HC + ~m + m')
+    const sum = (~0x1234 & 0xffff) + (~40_000 & 0xffff) + packet.readUInt16BE(34);
+    expect(packet.readUInt16BE(50)).toBe(~((sum & 0xffff) + (sum >> 16)) & 0xffff);
+  });
+
+  it('minutes after a connection was over its port may come through another node', () => {
+    setEdge(flowKey('tcp'), 2, 125, true);
+    opened(3);
+  });
+
+  it('a connection whose beginning was not seen is conntrack\u2019s, and its port is taken', () => {
     expect(run(tcp, 2)).toEqual([PASS, 2]);
+    expect(run(tcp, 2)).toEqual([PASS, 2]);
+    expect(answerTo()).toBeUndefined();
+    for (const node of [2, 3]) expect(portSeen(syn, node)).not.toBe(40_000);
+    expect(run({ ...tcp, ports: [40_001, 80] }, 2)).toEqual([PASS, 2]);
+  });
+
+  it('a stray segment through another node does the flow no harm', () => {
+    opened(2);
     expect(run(tcp, 3)).toEqual([PASS, 3]);
-    expect(nodeOf(flowKey('tcp'))).toBe(FLOW_PLAIN);
-    // One of them ends: the other has no beginning to show any more.
-    expect(run({ ...tcp, flags: FLAGS.fin | FLAGS.ack }, 2)).toEqual([PASS, 2]);
-    expect(run(tcp, 3)).toEqual([PASS, 3]);
-    expect(run(tcp, 3)).toEqual([PASS, 3]);
+    expect(run({ ...tcp, flags: FLAGS.rst }, 3)).toEqual([PASS, 3]);
+    expect(run(tcp, 2)).toEqual(TAKEN);
+    expect(answerTo()).toBe(2);
+    closed(2);
   });
 
   it('takes UDP at once, until a second node brings the same flow', () => {
     expect(run(udp, 0)).toEqual([REDIRECT, 0]);
     expect(run(udp, 0)).toEqual([REDIRECT, 0]);
     expect(run(udp, 4)).toEqual([PASS, 4]);
-    expect(nodeOf(flowKey('udp'))).toBe(FLOW_PLAIN);
+    expect(flowOf(flowKey('udp'))).toBe(FLOW_PLAIN);
     expect(run(udp, 0)).toEqual([PASS, 0]);
     expect(run(udp, 4)).toEqual([PASS, 4]);
   });
@@ -267,27 +374,20 @@ describe('task-out', () => {
 
   it('sends answers to the node that brought the flow in', () => {
     expect(run(tcp).action).toBe(PASS);
-    updateBpfMap(mapOf('mesh_flows'), flowKey('tcp'), word(0x0304));
+    setFlow(flowKey('tcp'), 0x0304);
     const { action, packet } = run(tcp);
     expect(action).toBe(REDIRECT);
     expect(packet.subarray(0, 12).toString('hex')).toBe('026d65730304026d65730102');
     expect(packet.subarray(12)).toEqual(frame(tcp).subarray(12));
-    expect(run({ ...tcp, flags: FLAGS.fin }).action).toBe(PASS);
     expect(run({ ...tcp, protocol: 'udp' }).action).toBe(PASS);
   });
 
-  it('forgets a connection that the task ends', () => {
-    updateBpfMap(mapOf('mesh_flows'), flowKey('tcp'), word(2));
-    expect(run({ ...tcp, flags: FLAGS.fin | FLAGS.ack }).action).toBe(PASS);
-    expect(nodeOf(flowKey('tcp'))).toBeUndefined();
-  });
-
   it('and to this lb as they are', () => {
-    updateBpfMap(mapOf('mesh_flows'), flowKey('udp'), word(0));
+    setFlow(flowKey('udp'), 0);
     const udp: Packet = { ...tcp, protocol: 'udp' };
     const { action, packet } = run(udp);
     expect([action, packet]).toEqual([REDIRECT, frame(udp)]);
-    updateBpfMap(mapOf('mesh_flows'), flowKey('udp'), word(FLOW_PLAIN));
+    setFlow(flowKey('udp'), FLOW_PLAIN);
     expect(run(udp).action).toBe(PASS);
   });
 });
