@@ -42,11 +42,14 @@ export const FLOW_VALUE = FLOW_KEY - 8;
 /** Who has sent its FIN: the lower bits of the second word, and how many they are. */
 export const FIN = { client: 1, task: 2, both: 3, bits: 2 } as const;
 
-/** Writes the key of a packet whose protocol is in r3, seen on its way to the task or back. Uses r2. */
-export function writeFlowKey(way: 'to-task' | 'from-task'): Line[] {
+/**
+ * Writes the key of a packet whose protocol is in r3, seen on its way to the task or back; `at` is how far behind the
+ * packet's own fields those to read are. Uses r2.
+ */
+export function writeFlowKey(way: 'to-task' | 'from-task', at = 0): Line[] {
   const there = way === 'to-task';
   const copy = (size: 'u16' | 'u32', from: number, to: number): Line[] => [
-    load(size, 'r2', ['r7', from]),
+    load(size, 'r2', ['r7', at + from]),
     store(size, ['r10', FLOW_KEY + to], 'r2'),
   ];
   return [

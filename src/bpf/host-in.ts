@@ -17,15 +17,7 @@ import {
   swap16,
 } from './assembler.ts';
 import { addressWord, UDP_PORTS } from './maps.ts';
-import { IP, IP_WITHOUT_OPTIONS, IPPROTO, L4, parseIpv4, pass, SKB, swapped16, within } from './packet.ts';
-
-/** include/uapi/linux/icmp.h: those that quote the packet they are about. */
-const ICMP_ERRORS = { unreachable: 3, timeExceeded: 11, parameterProblem: 12 } as const;
-const ICMP_HEADER = 8;
-/** IP_OFFSET: later fragments have no ports. */
-const FRAGMENT_OFFSET = 0x1fff;
-/** How far behind the fields of the outer IP header those of the quoted one are. */
-const QUOTED = IP.end + ICMP_HEADER - IP.start;
+import { IP, IPPROTO, L4, parseIpv4, parseQuoted, pass, QUOTED, SKB } from './packet.ts';
 
 /**
  * On the host's underlay link: packets to published ports of the node's address go straight into the lb, with the mark
@@ -45,17 +37,7 @@ export function hostIn({ address, link }: { address: IpAddress; link: number }):
     jump('port'),
 
     label('icmp'),
-    load('u8', 'r2', ['r7', IP.end]),
-    jumpIf('r2', '==', ICMP_ERRORS.unreachable, 'quoted'),
-    jumpIf('r2', '==', ICMP_ERRORS.timeExceeded, 'quoted'),
-    jumpIf('r2', '!=', ICMP_ERRORS.parameterProblem, 'pass'),
-    label('quoted'),
-    // RFC 792: eight bytes of the quoted packet's payload at least, the ports among them.
-    ...within(IP.end + QUOTED + 8),
-    load('u8', 'r2', ['r7', QUOTED + IP.start]),
-    jumpIf('r2', '!=', IP_WITHOUT_OPTIONS, 'pass'),
-    load('u16', 'r2', ['r7', QUOTED + IP.fragment]),
-    jumpIf('r2', '&', swapped16(FRAGMENT_OFFSET), 'pass'),
+    ...parseQuoted(),
     load('u32', 'r2', ['r7', QUOTED + IP.source]),
     jumpIf('r2', '!=', own, 'pass'),
     load('u8', 'r3', ['r7', QUOTED + IP.protocol]),

@@ -30,13 +30,21 @@ export const L4 = {
 /** include/uapi/linux/in.h */
 export const IPPROTO = { icmp: 1, tcp: 6, udp: 17 } as const;
 /** Version 4, header of five words. */
-export const IP_WITHOUT_OPTIONS = 0x45;
+const IP_WITHOUT_OPTIONS = 0x45;
 /** Flags of a TCP header. */
 export const TCP = { fin: 0x01, begin: 0x02, reset: 0x04, end: 0x01 | 0x04 } as const;
+
+/** include/uapi/linux/icmp.h: those that quote the packet they are about. */
+const ICMP_ERRORS = { unreachable: 3, timeExceeded: 11, parameterProblem: 12 } as const;
+const ICMP_HEADER = 8;
+/** How far behind the fields of the outer IP header those of the quoted one are. */
+export const QUOTED = IP.end + ICMP_HEADER - IP.start;
 
 const ETH_P_IP = 0x0800;
 /** IP_MF | IP_OFFSET, include/net/ip.h */
 const FRAGMENT = 0x3fff;
+/** IP_OFFSET: later fragments have no ports. */
+const FRAGMENT_OFFSET = 0x1fff;
 /** Ports and the rest of a UDP header; all programs look at IP packets with at least as much behind the header. */
 const L4_LEAST = 8;
 
@@ -70,6 +78,23 @@ export function parseIpv4(): Line[] {
 /** Goes to `pass` unless so many bytes of the frame can be read. Uses r2. */
 export function within(bytes: number): Line[] {
   return [mov('r2', 'r7'), add('r2', bytes), jumpIf64('r2', '>', 'r8', 'pass')];
+}
+
+/** Goes on with an ICMP error that quotes a packet without options, ports and all, else to `pass`. Uses r2. */
+export function parseQuoted(): Line[] {
+  return [
+    load('u8', 'r2', ['r7', IP.end]),
+    jumpIf('r2', '==', ICMP_ERRORS.unreachable, 'quotes'),
+    jumpIf('r2', '==', ICMP_ERRORS.timeExceeded, 'quotes'),
+    jumpIf('r2', '!=', ICMP_ERRORS.parameterProblem, 'pass'),
+    label('quotes'),
+    // RFC 792: eight bytes of the quoted packet's payload at least, the ports among them.
+    ...within(IP.end + QUOTED + L4_LEAST),
+    load('u8', 'r2', ['r7', QUOTED + IP.start]),
+    jumpIf('r2', '!=', IP_WITHOUT_OPTIONS, 'pass'),
+    load('u16', 'r2', ['r7', QUOTED + IP.fragment]),
+    jumpIf('r2', '&', swapped16(FRAGMENT_OFFSET), 'pass'),
+  ];
 }
 
 /** The protocol into r3, TCP's flags into r9 (0 for UDP); others go to `pass`. Uses r2. */

@@ -20,27 +20,32 @@ import {
 } from './assembler.ts';
 import { endFlow, FLOW_PROTOCOL, findFlow, rewritePort, writeFlowKey } from './flow.ts';
 import { FLOW_PLAIN } from './maps.ts';
-import { IPPROTO, onlyTcpAndUdp, parseIpv4, pass, SKB, TCP } from './packet.ts';
+import { IP, IPPROTO, onlyTcpAndUdp, parseIpv4, parseQuoted, pass, QUOTED, SKB, TCP } from './packet.ts';
 
+/** In the place of TCP's flags: an ICMP error. */
+const ERROR = 0x100;
 /** Above it in a flow's first word is the client's own port, where the task sees an alias. */
 const NODE_MASK = 0xffff;
 
 /**
  * On the router's end of a task's veth: answers of known flows go back to the node that brought the flow in, by `vxlan`
  * with the frame's addresses that routing would have found, or into this node's lb by `lb`; both are ifindexes.
- * `number` is this node's.
+ * So do the task's ICMP errors about them (nobody listens there). `number` is this node's.
  */
 export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; number: number }): Program {
   const source = Buffer.from(vtepMac(number).replaceAll(':', ''), 'hex');
   return assemble('mesh_task_out', [
     ...parseIpv4(),
+    load('u8', 'r3', ['r7', IP.protocol]),
+    jumpIf('r3', '==', IPPROTO.icmp, 'icmp'),
     ...onlyTcpAndUdp(),
     ...writeFlowKey('from-task'),
+    label('find'),
     ...findFlow('mesh_flows'),
     jumpIf64('r0', '==', 0, 'unknown'),
     load('u32', 'r8', ['r0', 0]),
     jumpIf('r8', '==', FLOW_PLAIN, 'pass'),
-    jumpIf('r9', '&', TCP.end, 'may-end'),
+    jumpIf('r9', '&', TCP.end | ERROR, 'is-more'),
 
     label('send'),
     mov('r2', 0),
@@ -87,9 +92,22 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
     jump('send'),
     ...pass(),
 
+    label('icmp'),
+    ...parseQuoted(),
+    load('u8', 'r3', ['r7', QUOTED + IP.protocol]),
+    ...writeFlowKey('to-task', QUOTED),
+    mov('r9', ERROR),
+    jump('find'),
+
+    label('is-more'),
+    jumpIf('r9', '==', ERROR, 'is-error'),
     // An alias stays until others push it out: its flow has two entries, and no one counts them.
-    label('may-end'),
     jumpIf('r8', '>', NODE_MASK, 'send'),
+    jump('ends'),
+    // What it quotes has the alias, and nobody at the other end knows that.
+    label('is-error'),
+    jumpIf('r8', '>', NODE_MASK, 'pass'),
+    jump('send'),
     ...endFlow('r9', (to) => mov(to, 'r8'), 'task', 'send'),
   ]);
 }

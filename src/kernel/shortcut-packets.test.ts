@@ -382,6 +382,26 @@ describe('task-out', () => {
     expect(run({ ...tcp, protocol: 'udp' }).action).toBe(PASS);
   });
 
+  it('sends errors about a flow where its answers go', () => {
+    const asked: Packet = { protocol: 'udp', from: CLIENT, to: TASK, ports: [40_000, 80] };
+    const error = (quoted: Packet, type = 3): Packet => ({
+      protocol: 'icmp',
+      from: TASK,
+      to: CLIENT,
+      payload: Buffer.concat([Buffer.from([type, 3, 0, 0, 0, 0, 0, 0]), ip(quoted)]),
+    });
+    expect(run(error(asked)).action).toBe(PASS);
+    setFlow(flowKey('udp'), 0x0304);
+    const { action, packet } = run(error(asked));
+    expect([action, packet.readUInt16BE(4)]).toEqual([REDIRECT, 0x0304]);
+    expect(packet.subarray(12)).toEqual(frame(error(asked)).subarray(12));
+    expect(run(error(asked, 0)).action).toBe(PASS);
+    expect(run(error({ ...asked, ports: [40_001, 80] })).action).toBe(PASS);
+    expect(run(error({ ...asked, fragment: 10 })).action).toBe(PASS);
+    setFlow(flowKey('udp'), 0x0304 + 40_001 * 65_536);
+    expect(run(error(asked)).action).toBe(PASS);
+  });
+
   it('and to this lb as they are', () => {
     setFlow(flowKey('udp'), 0);
     const udp: Packet = { ...tcp, protocol: 'udp' };

@@ -169,23 +169,18 @@ function hostChains(context: PlanContext, family: Family, lb: IpAddress): Kernel
 /** Published port → fwmark. What gets no mark is for the lb itself, which listens to nothing: refused at once. */
 function lbChains(context: PlanContext, family: Family): KernelObject[] {
   const { self } = context;
-  // What took the shortcut has its mark already.
-  const marked = family === 'inet' && isHostShort(context) ? [`-i ${LB_HOST_LINK} -m mark ! --mark 0x0 -j RETURN`] : [];
-  const toMark = PROTOCOLS.map(
-    (protocol) => `-i ${LB_HOST_LINK} -p ${protocol} -j SET --map-set ${serviceSet(protocol)} dst --map-mark`,
-  );
+  const toMark = PROTOCOLS.map((protocol) => `-p ${protocol} -j SET --map-set ${serviceSet(protocol)} dst --map-mark`);
+  // In the place of the service's mark the one that goes over the wire: who brought the flow in.
+  const mark = `-j MARK --set-xmark 0x${self.number.toString(16)}/0xffffffff`;
   return [
-    ...hook(LB_NETNS, family, 'mangle', 'PREROUTING', [...marked, ...toMark]),
-    // In the place of the service's mark the one that goes over the wire: who brought the flow in.
-    ...hook(LB_NETNS, family, 'mangle', 'POSTROUTING', [
-      `-o ${VXLAN_LINK} -j MARK --set-xmark 0x${self.number.toString(16)}/0xffffffff`,
-      CLAMP,
-    ]),
+    // What took the shortcut has its mark already.
+    ...hook(LB_NETNS, family, 'mangle', 'PREROUTING', toMark, `-i ${LB_HOST_LINK} -m mark --mark 0x0`),
+    ...hook(LB_NETNS, family, 'mangle', 'POSTROUTING', [mark, CLAMP], `-o ${VXLAN_LINK}`),
   ];
 }
 
 /** Nobody has to find the smaller MTU of the overlay by losing packets. */
-const CLAMP = `-o ${VXLAN_LINK} -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu`;
+const CLAMP = `-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu`;
 
 /**
  * The router remembers which node brought a flow to a local task, and sends the answers back through that node.
@@ -207,7 +202,7 @@ function routerChains(context: PlanContext, family: Family, cidr: Cidr, block: C
     ]),
     // What the router itself answers for a task (reset, unreachable) goes the way of the task's answers.
     ...hook(netns, family, 'mangle', 'OUTPUT', [`-m connmark ! --mark 0x0 -j CONNMARK --restore-mark ${ALL_BITS}`]),
-    ...hook(netns, family, 'mangle', 'POSTROUTING', [CLAMP]),
+    ...hook(netns, family, 'mangle', 'POSTROUTING', [CLAMP], `-o ${VXLAN_LINK}`),
     ...hook(netns, family, 'filter', 'FORWARD', [
       // Tasks answer; they open no connections of their own over this network.
       '-i t-+ -m conntrack --ctstate INVALID -j DROP',

@@ -45,7 +45,7 @@ export function planShortcut(context: PlanContext): KernelObject[] {
     ...[VXLAN_LINK, NET_LB_LINK].map(
       (link): KernelObject => ({ kind: 'shortcut', netns: router, link, program: { type: 'router-in' } }),
     ),
-    // Conntrack sees beginnings and ends of connections only: nothing in between can tell it which numbers are due.
+    // Conntrack sees flows without their beginnings, if any: nothing can tell it which numbers are due.
     { kind: 'sysctl', netns: router, name: 'net.netfilter.nf_conntrack_tcp_be_liberal', value: '1' },
   ];
   if (shortcut.link === undefined || !isHostShort(context)) return inside;

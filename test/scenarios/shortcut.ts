@@ -105,12 +105,44 @@ test('one client port through one node after the other: nothing of a connection 
   }
 });
 
+/** Entries of the routers' conntrack for a port of the client. */
+async function trackedInside(port: number): Promise<string> {
+  const list = ['ip', 'netns', 'exec', 'mesh-net-ingress', 'conntrack', '-L', '-p', 'tcp'];
+  const listed = await Promise.all(nodeNames().map(async (node) => (await on(node, ...list)).stdout.split('\n')));
+  return listed
+    .flat()
+    .filter((line) => line.includes(`sport=${port} `))
+    .join('\n');
+}
+
+test('one client port through three nodes at once: the first keeps it, the others have aliases, conntrack has none', async () => {
+  await applyWeb({ replicas: 1 });
+  const localPort = 45_998;
+  const urls = nodeNames().map((node) => `http://${addressOf(node)}:8080/?wait=1500`);
+  const answers = (await Promise.all(urls.map((url) => outside.http(url, { localPort })))).map(parseAnswer);
+  assert.deepEqual(new Set(answers.map(({ address }) => address)), new Set([client]));
+  const ports = answers.map(({ port }) => port);
+  assert.equal(ports.filter((port) => port === localPort).length, 1, `seen: ${ports}`);
+  assert.equal(new Set(ports).size, 3, `seen: ${ports}`);
+  assert.equal(await trackedInside(localPort), '');
+  await applyWeb({ replicas: 2 });
+});
+
 test('the node itself reaches its ports, by its own address and by localhost', async () => {
   for (const node of nodeNames()) {
     const here = await probeIn(node);
     parseAnswer(await here.http(`http://${addressOf(node)}:8080/`));
     parseAnswer(await here.http('http://127.0.0.1:8080/'));
   }
+});
+
+test('UDP to a task that does not listen is refused in its words, through every node', async () => {
+  await must(applyText(whoamiManifest({ name: 'deaf', replicas: 1, ports: ['5354:54/udp'] })));
+  for (const node of nodeNames()) {
+    const refused = () => outside.udp(addressOf(node), 5354, 2_000).catch((error: Error) => error.message);
+    await until(`${node} refuses`, 10_000, async () => /ECONNREFUSED/.test(await refused()));
+  }
+  await must(meshctl('service', 'rm', 'deaf'));
 });
 
 test('one source port of UDP through three nodes, one after the other: each answers', async () => {

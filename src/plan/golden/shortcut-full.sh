@@ -7,11 +7,6 @@ ip -n mesh-lb route add local 192.0.2.1/32 dev lo table 255 scope host proto 109
 iptables -t nat -F MESH-POSTROUTING
 iptables -t nat -A MESH-POSTROUTING -s 127.0.0.0/8 -o mesh0 -j MASQUERADE
 iptables -t nat -A MESH-POSTROUTING -s 192.0.2.1/32 -o mesh0 -j MASQUERADE
-ip netns exec mesh-lb iptables -t mangle -F MESH-PREROUTING
-ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -i host0 -m mark ! --mark 0x0 -j RETURN
-ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -i host0 -p tcp -j SET --map-set mesh-svc-tcp dst --map-mark
-ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -i host0 -p udp -j SET --map-set mesh-svc-udp dst --map-mark
-ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -i host0 -p sctp -j SET --map-set mesh-svc-sctp dst --map-mark
 ip netns exec mesh-net-ingress sysctl -qw net.netfilter.nf_conntrack_tcp_be_liberal=1
 tc qdisc add dev mesh0 clsact
 tc filter add dev mesh0 ingress pref 4096 handle 1 bpf direct-action object mesh-host-out # address 192.0.2.1

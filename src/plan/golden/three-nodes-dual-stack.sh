@@ -184,19 +184,19 @@ ip6tables -t nat -A MESH-PREROUTING -p udp -m addrtype --dst-type LOCAL -m set -
 ip6tables -t nat -A MESH-PREROUTING -p sctp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-sctp dst -j DNAT --to-destination fd6d:65:73:1::2
 ip6tables -t nat -A MESH-PREROUTING -m addrtype --dst-type LOCAL -m set --match-set mesh-from-6 src,dst,dst -j DNAT --to-destination fd6d:65:73:1::2
 ip netns exec mesh-lb iptables -t mangle -N MESH-POSTROUTING
-ip netns exec mesh-lb iptables -t mangle -A MESH-POSTROUTING -o vxlan0 -j MARK --set-xmark 0x1/0xffffffff
-ip netns exec mesh-lb iptables -t mangle -A MESH-POSTROUTING -o vxlan0 -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+ip netns exec mesh-lb iptables -t mangle -A MESH-POSTROUTING -j MARK --set-xmark 0x1/0xffffffff
+ip netns exec mesh-lb iptables -t mangle -A MESH-POSTROUTING -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
 ip netns exec mesh-lb iptables -t mangle -N MESH-PREROUTING
-ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -i host0 -p tcp -j SET --map-set mesh-svc-tcp dst --map-mark
-ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -i host0 -p udp -j SET --map-set mesh-svc-udp dst --map-mark
-ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -i host0 -p sctp -j SET --map-set mesh-svc-sctp dst --map-mark
+ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -p tcp -j SET --map-set mesh-svc-tcp dst --map-mark
+ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -p udp -j SET --map-set mesh-svc-udp dst --map-mark
+ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -p sctp -j SET --map-set mesh-svc-sctp dst --map-mark
 ip netns exec mesh-lb ip6tables -t mangle -N MESH-POSTROUTING
-ip netns exec mesh-lb ip6tables -t mangle -A MESH-POSTROUTING -o vxlan0 -j MARK --set-xmark 0x1/0xffffffff
-ip netns exec mesh-lb ip6tables -t mangle -A MESH-POSTROUTING -o vxlan0 -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+ip netns exec mesh-lb ip6tables -t mangle -A MESH-POSTROUTING -j MARK --set-xmark 0x1/0xffffffff
+ip netns exec mesh-lb ip6tables -t mangle -A MESH-POSTROUTING -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
 ip netns exec mesh-lb ip6tables -t mangle -N MESH-PREROUTING
-ip netns exec mesh-lb ip6tables -t mangle -A MESH-PREROUTING -i host0 -p tcp -j SET --map-set mesh-svc-tcp dst --map-mark
-ip netns exec mesh-lb ip6tables -t mangle -A MESH-PREROUTING -i host0 -p udp -j SET --map-set mesh-svc-udp dst --map-mark
-ip netns exec mesh-lb ip6tables -t mangle -A MESH-PREROUTING -i host0 -p sctp -j SET --map-set mesh-svc-sctp dst --map-mark
+ip netns exec mesh-lb ip6tables -t mangle -A MESH-PREROUTING -p tcp -j SET --map-set mesh-svc-tcp dst --map-mark
+ip netns exec mesh-lb ip6tables -t mangle -A MESH-PREROUTING -p udp -j SET --map-set mesh-svc-udp dst --map-mark
+ip netns exec mesh-lb ip6tables -t mangle -A MESH-PREROUTING -p sctp -j SET --map-set mesh-svc-sctp dst --map-mark
 ip netns exec mesh-net-ingress iptables -t filter -N MESH-FORWARD
 ip netns exec mesh-net-ingress iptables -t filter -A MESH-FORWARD -i t-+ -m conntrack --ctstate INVALID -j DROP
 ip netns exec mesh-net-ingress iptables -t filter -A MESH-FORWARD -i t-+ -m conntrack --ctstate NEW -j REJECT --reject-with icmp-admin-prohibited
@@ -207,7 +207,7 @@ ip netns exec mesh-net-ingress iptables -t filter -A MESH-FORWARD -d 10.252.0.0/
 ip netns exec mesh-net-ingress iptables -t mangle -N MESH-OUTPUT
 ip netns exec mesh-net-ingress iptables -t mangle -A MESH-OUTPUT -m connmark ! --mark 0x0 -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff
 ip netns exec mesh-net-ingress iptables -t mangle -N MESH-POSTROUTING
-ip netns exec mesh-net-ingress iptables -t mangle -A MESH-POSTROUTING -o vxlan0 -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+ip netns exec mesh-net-ingress iptables -t mangle -A MESH-POSTROUTING -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
 ip netns exec mesh-net-ingress iptables -t mangle -N MESH-PREROUTING
 ip netns exec mesh-net-ingress iptables -t mangle -A MESH-PREROUTING -i vxlan0 -m mark ! --mark 0x0 -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff
 ip netns exec mesh-net-ingress iptables -t mangle -A MESH-PREROUTING -i vxlan0 -j MARK --set-xmark 0x0/0xffffffff
@@ -226,7 +226,7 @@ ip netns exec mesh-net-ingress ip6tables -t filter -A MESH-FORWARD -d fd6d:65:73
 ip netns exec mesh-net-ingress ip6tables -t mangle -N MESH-OUTPUT
 ip netns exec mesh-net-ingress ip6tables -t mangle -A MESH-OUTPUT -m connmark ! --mark 0x0 -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff
 ip netns exec mesh-net-ingress ip6tables -t mangle -N MESH-POSTROUTING
-ip netns exec mesh-net-ingress ip6tables -t mangle -A MESH-POSTROUTING -o vxlan0 -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+ip netns exec mesh-net-ingress ip6tables -t mangle -A MESH-POSTROUTING -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
 ip netns exec mesh-net-ingress ip6tables -t mangle -N MESH-PREROUTING
 ip netns exec mesh-net-ingress ip6tables -t mangle -A MESH-PREROUTING -i vxlan0 -m mark ! --mark 0x0 -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff
 ip netns exec mesh-net-ingress ip6tables -t mangle -A MESH-PREROUTING -i vxlan0 -j MARK --set-xmark 0x0/0xffffffff
@@ -247,19 +247,19 @@ ip6tables -t filter -I INPUT -j MESH-INPUT
 ip6tables -t filter -I OUTPUT -d ::1/128 -j MESH-OUTPUT
 ip6tables -t nat -I OUTPUT -j MESH-OUTPUT
 ip6tables -t nat -I PREROUTING -j MESH-PREROUTING
-ip netns exec mesh-lb iptables -t mangle -I POSTROUTING -j MESH-POSTROUTING
-ip netns exec mesh-lb iptables -t mangle -I PREROUTING -j MESH-PREROUTING
-ip netns exec mesh-lb ip6tables -t mangle -I POSTROUTING -j MESH-POSTROUTING
-ip netns exec mesh-lb ip6tables -t mangle -I PREROUTING -j MESH-PREROUTING
+ip netns exec mesh-lb iptables -t mangle -I POSTROUTING -o vxlan0 -j MESH-POSTROUTING
+ip netns exec mesh-lb iptables -t mangle -I PREROUTING -i host0 -m mark --mark 0x0 -j MESH-PREROUTING
+ip netns exec mesh-lb ip6tables -t mangle -I POSTROUTING -o vxlan0 -j MESH-POSTROUTING
+ip netns exec mesh-lb ip6tables -t mangle -I PREROUTING -i host0 -m mark --mark 0x0 -j MESH-PREROUTING
 ip netns exec mesh-net-ingress iptables -t filter -I FORWARD -j MESH-FORWARD
 ip netns exec mesh-net-ingress iptables -t mangle -I OUTPUT -j MESH-OUTPUT
-ip netns exec mesh-net-ingress iptables -t mangle -I POSTROUTING -j MESH-POSTROUTING
+ip netns exec mesh-net-ingress iptables -t mangle -I POSTROUTING -o vxlan0 -j MESH-POSTROUTING
 ip netns exec mesh-net-ingress iptables -t mangle -I PREROUTING -j MESH-PREROUTING
 ip netns exec mesh-net-ingress iptables -t nat -I POSTROUTING -j MESH-POSTROUTING
 ip netns exec mesh-net-ingress iptables -t raw -I PREROUTING -j MESH-PREROUTING
 ip netns exec mesh-net-ingress ip6tables -t filter -I FORWARD -j MESH-FORWARD
 ip netns exec mesh-net-ingress ip6tables -t mangle -I OUTPUT -j MESH-OUTPUT
-ip netns exec mesh-net-ingress ip6tables -t mangle -I POSTROUTING -j MESH-POSTROUTING
+ip netns exec mesh-net-ingress ip6tables -t mangle -I POSTROUTING -o vxlan0 -j MESH-POSTROUTING
 ip netns exec mesh-net-ingress ip6tables -t mangle -I PREROUTING -j MESH-PREROUTING
 ip netns exec mesh-net-ingress ip6tables -t nat -I POSTROUTING -j MESH-POSTROUTING
 ip netns exec mesh-net-ingress ip6tables -t raw -I PREROUTING -j MESH-PREROUTING

@@ -111,12 +111,12 @@ iptables -t raw -A MESH-OUTPUT -s 192.0.2.1/32 -p udp -m udp --dport 4789 -j CT 
 iptables -t raw -N MESH-PREROUTING
 iptables -t raw -A MESH-PREROUTING -d 192.0.2.1/32 -p udp -m udp --dport 4789 -j CT --notrack
 ip netns exec mesh-lb iptables -t mangle -N MESH-POSTROUTING
-ip netns exec mesh-lb iptables -t mangle -A MESH-POSTROUTING -o vxlan0 -j MARK --set-xmark 0x1/0xffffffff
-ip netns exec mesh-lb iptables -t mangle -A MESH-POSTROUTING -o vxlan0 -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+ip netns exec mesh-lb iptables -t mangle -A MESH-POSTROUTING -j MARK --set-xmark 0x1/0xffffffff
+ip netns exec mesh-lb iptables -t mangle -A MESH-POSTROUTING -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
 ip netns exec mesh-lb iptables -t mangle -N MESH-PREROUTING
-ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -i host0 -p tcp -j SET --map-set mesh-svc-tcp dst --map-mark
-ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -i host0 -p udp -j SET --map-set mesh-svc-udp dst --map-mark
-ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -i host0 -p sctp -j SET --map-set mesh-svc-sctp dst --map-mark
+ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -p tcp -j SET --map-set mesh-svc-tcp dst --map-mark
+ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -p udp -j SET --map-set mesh-svc-udp dst --map-mark
+ip netns exec mesh-lb iptables -t mangle -A MESH-PREROUTING -p sctp -j SET --map-set mesh-svc-sctp dst --map-mark
 ip netns exec mesh-net-ingress iptables -t filter -N MESH-FORWARD
 ip netns exec mesh-net-ingress iptables -t filter -A MESH-FORWARD -i t-+ -m conntrack --ctstate INVALID -j DROP
 ip netns exec mesh-net-ingress iptables -t filter -A MESH-FORWARD -i t-+ -m conntrack --ctstate NEW -j REJECT --reject-with icmp-admin-prohibited
@@ -127,7 +127,7 @@ ip netns exec mesh-net-ingress iptables -t filter -A MESH-FORWARD -d 10.252.0.0/
 ip netns exec mesh-net-ingress iptables -t mangle -N MESH-OUTPUT
 ip netns exec mesh-net-ingress iptables -t mangle -A MESH-OUTPUT -m connmark ! --mark 0x0 -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff
 ip netns exec mesh-net-ingress iptables -t mangle -N MESH-POSTROUTING
-ip netns exec mesh-net-ingress iptables -t mangle -A MESH-POSTROUTING -o vxlan0 -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+ip netns exec mesh-net-ingress iptables -t mangle -A MESH-POSTROUTING -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
 ip netns exec mesh-net-ingress iptables -t mangle -N MESH-PREROUTING
 ip netns exec mesh-net-ingress iptables -t mangle -A MESH-PREROUTING -i vxlan0 -m mark ! --mark 0x0 -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff
 ip netns exec mesh-net-ingress iptables -t mangle -A MESH-PREROUTING -i vxlan0 -j MARK --set-xmark 0x0/0xffffffff
@@ -143,11 +143,11 @@ iptables -t nat -I POSTROUTING -j MESH-POSTROUTING
 iptables -t nat -I PREROUTING -j MESH-PREROUTING
 iptables -t raw -I OUTPUT -j MESH-OUTPUT
 iptables -t raw -I PREROUTING -j MESH-PREROUTING
-ip netns exec mesh-lb iptables -t mangle -I POSTROUTING -j MESH-POSTROUTING
-ip netns exec mesh-lb iptables -t mangle -I PREROUTING -j MESH-PREROUTING
+ip netns exec mesh-lb iptables -t mangle -I POSTROUTING -o vxlan0 -j MESH-POSTROUTING
+ip netns exec mesh-lb iptables -t mangle -I PREROUTING -i host0 -m mark --mark 0x0 -j MESH-PREROUTING
 ip netns exec mesh-net-ingress iptables -t filter -I FORWARD -j MESH-FORWARD
 ip netns exec mesh-net-ingress iptables -t mangle -I OUTPUT -j MESH-OUTPUT
-ip netns exec mesh-net-ingress iptables -t mangle -I POSTROUTING -j MESH-POSTROUTING
+ip netns exec mesh-net-ingress iptables -t mangle -I POSTROUTING -o vxlan0 -j MESH-POSTROUTING
 ip netns exec mesh-net-ingress iptables -t mangle -I PREROUTING -j MESH-PREROUTING
 ip netns exec mesh-net-ingress iptables -t nat -I POSTROUTING -j MESH-POSTROUTING
 ip netns exec mesh-net-ingress iptables -t raw -I PREROUTING -j MESH-PREROUTING
