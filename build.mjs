@@ -54,7 +54,8 @@ await build({
   outExtension: { '.js': '.mjs' },
   splitting: true, // what a role does not use is not parsed when it starts
   format: 'esm',
-  external: ['classic-level'], // finds its prebuilt binary relative to its own package
+  // The first finds its prebuilt binary relative to its own package; grpc-js wants the other for services we do not have.
+  external: ['classic-level', '@grpc/proto-loader'],
   // CommonJS packages inside an ES module bundle still call require().
   banner: {
     js: "#!/usr/bin/env node\nimport { createRequire as meshRequire } from 'node:module'; const require = meshRequire(import.meta.url);",
