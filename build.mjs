@@ -1,17 +1,22 @@
 // Builds dist/: generated gRPC types, the two programs as bundles, and the native parts beside them.
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readFileSync,
   renameSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:http2';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Script } from 'node:vm';
 import { build } from 'esbuild';
 
@@ -54,7 +59,8 @@ await build({
   outExtension: { '.js': '.mjs' },
   splitting: true, // what a role does not use is not parsed when it starts
   format: 'esm',
-  external: ['classic-level'], // finds its prebuilt binary relative to its own package
+  // The first finds its prebuilt binary relative to its own package; grpc-js wants the other for services we do not have.
+  external: ['classic-level', '@grpc/proto-loader'],
   // CommonJS packages inside an ES module bundle still call require().
   banner: {
     js: "#!/usr/bin/env node\nimport { createRequire as meshRequire } from 'node:module'; const require = meshRequire(import.meta.url);",
@@ -78,6 +84,7 @@ async function buildMeshctl() {
   });
   await build({
     ...entry('meshctl', 'meshctl'),
+    alias: { 'node:child_process': `${root}/src/main/no-child-process.ts` },
     outExtension: { '.js': '.script' },
     banner: { js: '(function (module, require) {' },
     footer: { js: 'return module.exports; })' },
@@ -85,9 +92,19 @@ async function buildMeshctl() {
   const filename = `${root}/dist/meshctl.script`;
   const script = new Script(readFileSync(filename, 'latin1'), { filename });
   const { runMeshctl } = script.runInThisContext()({ exports: {} }, createRequire(filename));
-  // Compiled is what has run: all verbs are declared, and one gets as far as it can without a meshd.
+  // Compiled is what has run: all verbs are declared, and one is carried out by a meshd that answers with nothing.
+  const directory = mkdtempSync(join(tmpdir(), 'meshctl-'));
+  const meshd = createServer((request, response) => {
+    response.writeHead(200, { 'content-type': 'application/grpc' });
+    response.addTrailers({ 'grpc-status': '0' });
+    request.resume().on('end', () => response.end(Buffer.alloc(5)));
+  });
+  await once(meshd.listen(join(directory, 'socket')), 'listening');
   const io = { out() {}, err() {}, environment: {}, columns: 80 };
-  await runMeshctl(['--host', `${root}/dist/absent`, 'service', 'scale', '--detach', 'web=1'], io);
+  const status = await runMeshctl(['--host', join(directory, 'socket'), 'service', 'scale', '--detach', 'web=1'], io);
+  if (status !== 0) throw new Error(`meshctl ended with ${status} while it was being compiled`);
+  meshd.close();
+  rmSync(directory, { recursive: true });
   writeFileSync(`${root}/dist/meshctl.compiled`, script.createCachedData());
 }
 

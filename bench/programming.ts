@@ -4,6 +4,7 @@ import { changeView } from '../src/agent/assignment-view.ts';
 import { silentLog } from '../src/base/log.ts';
 import { diff } from '../src/diff/diff.ts';
 import { openLinuxKernel } from '../src/kernel/linux.ts';
+import { sizeHeapFor } from '../src/main/small-heap.ts';
 import type { AssignedPort, Assignment } from '../src/model/assignment.ts';
 import { type KernelObject, stateOf } from '../src/model/kernel-state.ts';
 import { keyedAssignment } from '../src/model/keyed-assignment.ts';
@@ -26,6 +27,9 @@ const say = (system: string, metric: string, unit: string, how: string, ...value
   process.stdout.write(`${system} ${metric} ${unit} ${how} ${values.map((value) => +value.toFixed(3)).join(' ')}\n`);
 const milliseconds = () => Number(process.hrtime.bigint()) / 1e6;
 
+// As the daemon does: when it starts, and when it knows.
+sizeHeapFor(0);
+sizeHeapFor(services);
 mkdirSync('/run/netns', { recursive: true });
 const empty = node(1, 3);
 const published: AssignedPort[] = [];

@@ -67,6 +67,8 @@ export interface AgentOptions {
   /** Managers: `host:port`, or the path of a unix socket. */
   managers: readonly string[];
   connect(address: string): DispatchConnection;
+  /** Told the number of ports before the work for a whole assignment begins. */
+  expect?(ports: number): void;
   /** Where balancers ask for this node's health, `ADDRESS:PORT`; undefined for nowhere. */
   healthListen?: string | undefined;
   /** Where this meshd keeps its files, for the doctor to look at; undefined for nowhere. */
@@ -198,6 +200,7 @@ export function createAgent(options: AgentOptions): Agent {
   }
 
   function take(assignment: Assignment): void {
+    options.expect?.(assignment.ports.length);
     assigned = keyedAssignment(assignment);
     owners.learn(assignment.ports, assignment.tasks);
     const ports = portWatch.offered(assignment.ports);

@@ -17,6 +17,8 @@ export interface Io {
   sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
   /** Calls back on Ctrl-C until the returned function is called. */
   onInterrupt(callback: () => void): () => void;
+  /** Where a process is to end: ends it at once if all is written, for taking a connection down takes a while. */
+  leave?(status: number): void;
 }
 
 /** The process itself. A reader that went away (`| head`) ends it quietly, as it ends any other command. */
@@ -45,6 +47,10 @@ export function processIo(): Io {
     onInterrupt(callback) {
       process.on('SIGINT', callback);
       return () => process.off('SIGINT', callback);
+    },
+    leave(status) {
+      // A slow reader of a pipe still gets all of it.
+      if (process.stdout.writableLength + process.stderr.writableLength === 0) process.exit(status);
     },
   };
 }

@@ -56,9 +56,7 @@ export async function runMeshctl(args: readonly string[], io: Io): Promise<numbe
   try {
     if (args.length === 0) {
       program.outputHelp();
-      return 0;
-    }
-    await program.parseAsync(args, { from: 'user' });
+    } else await program.parseAsync(args, { from: 'user' });
   } catch (error) {
     if (error instanceof CommanderError) status = error.exitCode === 0 ? 0 : 2;
     else if (error instanceof UsageError) {
@@ -72,12 +70,12 @@ export async function runMeshctl(args: readonly string[], io: Io): Promise<numbe
       complain(`internal error: ${error instanceof Error ? error.stack : String(error)}`);
       status = 1;
     }
-  } finally {
-    await connection?.then(
-      (api) => api.close(),
-      () => undefined,
-    );
   }
+  io.leave?.(status);
+  await connection?.then(
+    (api) => api.close(),
+    () => undefined,
+  );
   return status;
 }
 

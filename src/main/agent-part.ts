@@ -19,6 +19,7 @@ import { connectDispatch } from '../rpc/dispatch-client.ts';
 import { createProcessRuntime } from '../runtime/process.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import { VERSION } from './meshd-options.ts';
+import { sizeHeapFor } from './small-heap.ts';
 
 export interface AgentPart {
   create(
@@ -58,6 +59,7 @@ export async function openAgentPart(options: {
         facts: measureFacts(underlay, schedulers, shortcut, log),
         stateDir,
         connect: connectDispatch,
+        expect: sizeHeapFor,
       });
       wanted = () => agent.want();
       return agent;

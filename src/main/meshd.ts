@@ -1,6 +1,7 @@
 import { MeshError } from '../base/errors.ts';
 import { createLog } from '../base/log.ts';
 import { type DaemonOptions, parseMeshd, type ResetOptions } from './meshd-options.ts';
+import { sizeHeapFor } from './small-heap.ts';
 
 /*
  * Start reading here. The daemon is two parts that only meet over gRPC: a manager (src/manager: what should be) and an
@@ -13,6 +14,7 @@ else if (invocation.verb === 'reset') await reset(invocation.options);
 else process.exitCode = invocation.status;
 
 async function run(options: DaemonOptions): Promise<void> {
+  sizeHeapFor(0);
   const log = createLog(options.logLevel, { node: options.name });
   // Whatever state this process is in now is not to be trusted; the next one adopts what is in the kernel.
   const crash = (thrown: unknown) => {

@@ -9,6 +9,7 @@ import { createConnection } from 'node:net';
 import { messageOf } from '../base/errors.ts';
 import { KEEPALIVE_TIME, KEEPALIVE_TIMEOUT, REPLY_LIMIT } from './limits.ts';
 import { RETRY_KEY, type ServiceError, STATUS } from './status.ts';
+import { messages } from './stream.ts';
 
 /*
  * gRPC over HTTP/2 as far as calls with one request need it (grpc/grpc, doc/PROTOCOL-HTTP2.md): loading grpc-js takes
@@ -130,7 +131,7 @@ async function* messagesOf(stream: ClientHttp2Stream): AsyncGenerator<Buffer> {
   let pieces: Buffer[] = [];
   let length = 0;
   let wanted = HEAD;
-  for await (const piece of stream as AsyncIterable<Buffer>) {
+  for await (const piece of messages<Buffer>(stream, (thrown) => thrown as Error)) {
     pieces.push(piece);
     length += piece.length;
     while (length >= wanted) {

@@ -23,7 +23,7 @@ export interface Duplex<In, Out> {
  */
 export function messages<T>(
   stream: Readable,
-  translate: (thrown: unknown) => MeshError,
+  translate: (thrown: unknown) => Error,
   over?: AbortSignal,
 ): AsyncGenerator<T> {
   let wake = () => {};
