@@ -35,6 +35,23 @@ export function readResults(path: string): Map<string, Result> {
   return results;
 }
 
+export type Results = ReadonlyMap<string, Result>;
+
+/** Bench, case, system and metric of one figure. */
+export type Figure = readonly [bench: string, name: string, system: string, metric: string];
+
+export function figureOf(results: Results, figure: Figure): number | undefined {
+  return results.get(keyOf(...figure))?.value;
+}
+
+/** The numbers that a pattern finds in the names of a bench's cases, ascending. */
+export function sizesOf(results: Results, bench: string, pattern: RegExp): number[] {
+  const found = [...results.values()].flatMap((result) =>
+    result.bench === bench ? [pattern.exec(result.case)?.[1]] : [],
+  );
+  return [...new Set(found.flatMap((size) => (size === undefined ? [] : [Number(size)])))].sort((a, b) => a - b);
+}
+
 export function keyOf(bench: string, name: string, system: string, metric: string): string {
   return [bench, name, system, metric].join(' ');
 }
