@@ -22,6 +22,8 @@ import { facts, node, port, taskAddress, withoutZones } from './assignment.ts';
 const services = Number(process.argv[2]);
 const CHANGES = 40;
 const ALONE = 20;
+/** Up to so many services ipvsadm is also called once for every service and server: three times as many programs. */
+const CALLED_EACH = 1000;
 const FACTS = facts();
 const say = (system: string, metric: string, unit: string, how: string, ...values: number[]) =>
   process.stdout.write(`${system} ${metric} ${unit} ${how} ${values.map((value) => +value.toFixed(3)).join(' ')}\n`);
@@ -146,6 +148,11 @@ const within = (script: string, input = '') =>
 const timed = (script: string, input = '') =>
   Number(within(`set -e; s=$EPOCHREALTIME; ${script}; e=$EPOCHREALTIME; echo $(( \${e/./} - \${s/./} ))`, input)) /
   1000;
+if (services <= CALLED_EACH) {
+  const each = 'while read -r line; do ipvsadm $line; done';
+  say('ipvsadm', 'cold_each', 'ms', 'min', timed(each, `${lines.join('\n')}\n`));
+  within('ipvsadm -C');
+}
 say('ipvsadm', 'cold', 'ms', 'min', timed('ipvsadm -R', `${lines.join('\n')}\n`));
 for (const netns of [LB_NETNS, 'ipvsadm']) {
   const held = execFileSync('ip', ['netns', 'exec', netns, 'bash', '-c', 'ipvsadm -Ln | grep -c "^FWM\\|->.*:80 "']);

@@ -1,14 +1,24 @@
 import { readFileSync } from 'node:fs';
 import { GOALS, type Goal } from './goals.ts';
 import { isRate, keyOf, type Result, readResults, spread } from './results.ts';
+import { growing, order, programming, published } from './sizes.ts';
+import { rowOf, ruleOf, show } from './table.ts';
 
 /* report RESULTS ABOUT: the table of one run, in Markdown. ABOUT holds lines `NAME: VALUE` on when, where and what. */
 
 const [path = '', about = ''] = process.argv.slice(2);
 const results = readResults(path);
-const systems = ['bare', 'routed', 'ipvs', 'mesh-path', 'meshd-plain', 'meshd', 'docker', 'ipvsadm'].filter((system) =>
-  [...results.values()].some((result) => result.system === system),
-);
+const systems = [
+  'bare',
+  'routed',
+  'ipvs',
+  'mesh-path-plain',
+  'mesh-path',
+  'meshd-plain',
+  'meshd',
+  'docker',
+  'ipvsadm',
+].filter((system) => [...results.values()].some((result) => result.system === system));
 
 const lines = [
   '# Results',
@@ -26,12 +36,18 @@ lines.push(
 lines.push(
   '## Goals',
   '',
-  row('bench / case', 'what', 'rival', 'rival has', 'meshd has', 'ratio', 'goal', 'verdict'),
-  rule(8),
+  rowOf('bench / case', 'what', 'rival', 'rival has', 'meshd has', 'ratio', 'goal', 'verdict'),
+  ruleOf(8),
 );
 for (const goal of GOALS) lines.push(goalRow(goal));
 lines.push('', ...single('20000'), '');
-for (const bench of new Set([...results.values()].map((result) => result.bench))) lines.push(...table(bench));
+for (const bench of new Set([...results.values()].map((result) => result.bench))) {
+  if (bench.startsWith('program')) lines.push(...programming(bench, results));
+  else if (bench === 'growth') lines.push(...growing(bench, results));
+  else lines.push(...table(bench));
+  if (bench === 'program') lines.push(...published(results));
+  if (bench === 'packets-qemu') lines.push(...order('packets', bench, results));
+}
 lines.push(...control());
 process.stdout.write(`${lines.join('\n')}\n`);
 
@@ -46,11 +62,11 @@ function goalRow(goal: Goal): string {
   const of = goal.of ?? ((result: Result) => result.value);
   const [theirs, mine] = [rival && of(rival), ours && of(ours)];
   const shown = [show(theirs), ours?.system === 'mesh-path' ? `${show(mine)} (path only)` : show(mine)];
-  if (theirs === undefined || mine === undefined) return row(...head, ...shown, '–', wish, 'not measured');
+  if (theirs === undefined || mine === undefined) return rowOf(...head, ...shown, '–', wish, 'not measured');
   const ratio = mine / theirs;
   const holds = goal.bound === 'at most' ? ratio <= goal.ratio : ratio >= goal.ratio;
   const missed = `**fails** by ${Math.round(Math.abs(ratio / goal.ratio - 1) * 100)} %`;
-  return row(...head, ...shown, ratio.toPrecision(2), wish, holds ? 'holds' : missed);
+  return rowOf(...head, ...shown, ratio.toPrecision(2), wish, holds ? 'holds' : missed);
 }
 
 /** The goal that is no ratio: one change among many costs what it costs among few, without a dump. */
@@ -77,11 +93,11 @@ function table(bench: string): string[] {
   const cases = new Map<string, string>();
   for (const { case: name, metric, unit } of here) {
     const path = name.replace(/-bare(?=-\d|$)/, '-remote');
-    if (bench === 'packets' || bench === 'tcp') cases.set(`${path} ${metric}`, unit);
+    if (bench.startsWith('packets') || bench === 'tcp') cases.set(`${path} ${metric}`, unit);
     else cases.set(`${name} ${metric}`, unit);
   }
   const shown = systems.filter((system) => here.some((result) => result.system === system));
-  const out = [`## ${bench}`, '', row('case', 'metric', 'unit', ...shown), rule(3 + shown.length)];
+  const out = [`## ${bench}`, '', rowOf('case', 'metric', 'unit', ...shown), ruleOf(3 + shown.length)];
   for (const [id, unit] of cases) {
     const [name = '', metric = ''] = id.split(' ');
     const cells = shown.map((system) => {
@@ -92,7 +108,7 @@ function table(bench: string): string[] {
       if (docker === undefined || docker.value === 0 || system === 'docker') return show(result.value);
       return `${show(result.value)} (${(result.value / docker.value).toFixed(2)})`;
     });
-    out.push(row(name, metric, unit, ...cells));
+    out.push(rowOf(name, metric, unit, ...cells));
   }
   const ratios = here.some(({ system }) => system === 'docker') ? ['', 'In brackets: Docker = 1.00.'] : [];
   return [...out, ...ratios, ''];
@@ -101,31 +117,19 @@ function table(bench: string): string[] {
 /** The bare host is the same in every boot: how far its figures differ is how far any figure here can be trusted. */
 function control(): string[] {
   const kept = [...results.values()].filter(
-    ({ system, unit, metric }) => system === 'bare' && unit !== 'requests' && metric !== 'p99',
+    ({ system, unit, metric, bench }) =>
+      system === 'bare' && bench !== 'growth' && unit !== 'requests' && metric !== 'p99',
   );
   if (kept.length === 0) return [];
   const out = [
     '## How far to trust this',
     '',
-    row('bare host', 'metric', 'middle half of the samples', 'samples'),
-    rule(4),
+    rowOf('bare host', 'metric', 'middle half of the samples', 'samples'),
+    ruleOf(4),
   ];
   for (const { case: name, metric, samples, bench, unit } of kept) {
     const width = `${(spread(samples) * 100).toFixed(1)} %${isRate(unit) ? ' (rate)' : ''}`;
-    out.push(row(`${bench} / ${name}`, metric, width, String(samples.length)));
+    out.push(rowOf(`${bench} / ${name}`, metric, width, String(samples.length)));
   }
   return [...out, ''];
-}
-
-function show(value: number | undefined): string {
-  if (value === undefined || Number.isNaN(value)) return '–';
-  return Math.abs(value) >= 100 ? String(Math.round(value)) : String(+value.toPrecision(3));
-}
-
-function row(...cells: string[]): string {
-  return `| ${cells.join(' | ')} |`;
-}
-
-function rule(columns: number): string {
-  return `|${' --- |'.repeat(columns)}`;
 }

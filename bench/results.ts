@@ -10,6 +10,8 @@ export interface Result {
   value: number;
   samples: number[];
   bare?: number;
+  /** In parts of the bare host: the median over the rounds, in which both take turns. */
+  parts?: number;
 }
 
 /**
@@ -18,21 +20,43 @@ export interface Result {
  */
 export function readResults(path: string): Map<string, Result> {
   const results = new Map<string, Result>();
-  const bare = new Map<string, number>();
+  const bare = new Map<string, Result>();
   for (const line of readFileSync(path, 'utf8').split('\n')) {
     if (line === '') continue;
     const result = JSON.parse(line) as Result;
     const floor = `${result.bench} ${result.case.replace(/(bare|remote|local)(?=-\d|$)/, '')} ${result.metric}`;
-    if (result.system === 'bare') bare.set(floor, result.value);
+    if (result.system === 'bare') bare.set(floor, result);
     else {
-      const value = bare.get(floor);
-      if (value !== undefined) result.bare = value;
+      const control = bare.get(floor);
+      if (control !== undefined) {
+        result.bare = control.value;
+        result.parts = median(
+          result.samples.map((sample, round) => sample / (control.samples[round] ?? control.value)),
+        );
+      }
     }
     const key = keyOf(result.bench, result.case, result.system, result.metric);
     const before = results.get(key);
     results.set(key, before === undefined ? result : merged(before, result));
   }
   return results;
+}
+
+export type Results = ReadonlyMap<string, Result>;
+
+/** Bench, case, system and metric of one figure. */
+export type Figure = readonly [bench: string, name: string, system: string, metric: string];
+
+export function figureOf(results: Results, figure: Figure): number | undefined {
+  return results.get(keyOf(...figure))?.value;
+}
+
+/** The numbers that a pattern finds in the names of a bench's cases, ascending. */
+export function sizesOf(results: Results, bench: string, pattern: RegExp): number[] {
+  const found = [...results.values()].flatMap((result) =>
+    result.bench === bench ? [pattern.exec(result.case)?.[1]] : [],
+  );
+  return [...new Set(found.flatMap((size) => (size === undefined ? [] : [Number(size)])))].sort((a, b) => a - b);
 }
 
 export function keyOf(bench: string, name: string, system: string, metric: string): string {
@@ -46,6 +70,10 @@ function merged(a: Result, b: Result): Result {
 
 export function isRate(unit: string): boolean {
   return unit === 'per_s' || unit === 'Mbit/s';
+}
+
+function median(samples: readonly number[]): number {
+  return samples.toSorted((a, b) => a - b)[samples.length >> 1]!;
 }
 
 /** How far the middle half of the samples lies apart, in parts of the median. */

@@ -8,3 +8,14 @@ INSIDE=/run/bench/inside
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "bench: $*"; exit 125; }
+
+# A boot for each: no system finds the connections, tables or daemons of another, and one that fails stops no other.
+boot_each() { # HOST BENCH SYSTEM…
+  local host=$1 bench=$2 system status=0
+  shift 2
+  for system in "$@"; do
+    say "-- $bench $system, $(date +%H:%M:%S)"
+    "$BENCH/host/$host" "$BENCH/$bench" "$system" || { say "-- $bench $system ended early"; status=1; }
+  done
+  return $status
+}

@@ -4,12 +4,13 @@ IMAGE=localhost:5000/serve:1 # a registry that refuses at once: workers then tak
 
 dockerds_up() {
   local i
+  # One after the other: dockerd gives its containerd 15 s, which is little where everything is emulated.
   for i in 1 2 3; do
     setsid nsenter -t "$(< "$NODES/node$i.pid")" -m -n -u -- bash "$BENCH/systems/dockerd" </dev/null > "/run/bench/dockerd$i.log" 2>&1 &
     echo $! > "$NODES/dockerd$i.pid"
     disown
+    wait_for 240 on "node$i" docker info || die "dockerd of node$i did not start: $(tail -n 3 "/run/bench/dockerd$i.log")"
   done
-  for i in 1 2 3; do wait_for 120 on "node$i" docker info || die "dockerd of node$i did not start: $(tail -n 3 "/run/bench/dockerd$i.log")"; done
 }
 
 swarm_up() {

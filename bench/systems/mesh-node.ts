@@ -6,12 +6,14 @@ import { plan } from '../../src/plan/plan.ts';
 import { facts, node, port, taskAddress, withoutZones } from '../assignment.ts';
 
 /*
- * mesh-node NUMBER PEERS PORTS: makes this node's kernel what meshd's agent would, from an assignment written here
+ * mesh-node NUMBER PEERS PORTS SHORTCUT: makes this node's kernel what meshd's agent would, from an assignment written here
  * instead of a manager's: the real plan, diff and driver, no daemon that runs beside what is measured.
- * One task on node 3 with the ports of system.sh; PEERS nodes in all; PORTS further published ports of that task.
+ * One task on node 3 with the ports of system.sh; PEERS nodes in all; PORTS further published ports of that task;
+ * SHORTCUT full or off, as in meshd --shortcut.
  */
 
-const [number = 1, nodes = 3, extra = 0] = process.argv.slice(2).map(Number);
+const [number = 1, nodes = 3, extra = 0] = process.argv.slice(2, 5).map(Number);
+const shortcut = process.argv[5] === 'off' ? undefined : { link: 'eth0' };
 const TASK_NODE = 3;
 const PUBLISHED: readonly (readonly ['tcp' | 'udp', number, number])[] = [
   ['tcp', 8080, 80],
@@ -40,7 +42,7 @@ assignment.ports = [
 ];
 assignment.tasks = number === TASK_NODE ? [task] : [];
 
-const want = withoutZones(plan(assignment, { ...facts(), shortcut: { link: 'eth0' } }));
+const want = withoutZones(plan(assignment, { ...facts(), shortcut }));
 const kernel = await openLinuxKernel({ log: silentLog(), wanted: () => want });
 const { failed } = await kernel.apply(diff(await kernel.observe(), want));
 for (const { error } of failed) process.stderr.write(`mesh-node: ${error.message}\n`);

@@ -15,7 +15,7 @@ start() {
   TASK_PID[bare]=$BARE_PID
   . "$BENCH/systems/$1.sh"
   system_up
-  wait_for 10 on client curl -sf -m 1 "http://${ADDRESS[bare]}/" || die 'the bare host does not answer'
+  wait_for 30 on client curl -sf -m 2 "http://${ADDRESS[bare]}/" || die 'the bare host does not answer'
   local path
   for path in ${!TASK_PID[*]}; do
     [[ $path == bare ]] || wait_for 60 on client curl -sf -m 2 "http://${TARGET[$path]}:$HTTP/" || die "$1: path $path does not answer"
@@ -37,6 +37,6 @@ record() {
   samples=$(IFS=,; echo "$*")
   printf '{"bench":"%s","case":"%s","system":"%s","metric":"%s","unit":"%s","value":%s,"samples":[%s]}\n' \
     "$bench" "$case" "$system" "$metric" "$unit" "$value" "$samples" >> "$BENCH_RESULTS"
-  printf '%-9s %-22s %-9s %-14s %12s %-8s (%s samples, median %s)\n' "$bench" "$case" "$system" "$metric" "$value" "$unit" $# \
+  printf '%-12s %-32s %-15s %-14s %12s %-8s (%s samples, median %s)\n' "$bench" "$case" "$system" "$metric" "$value" "$unit" $# \
     "$(printf '%s\n' "$@" | sort -g | sed -n "$((($# + 1) / 2))p")"
 }

@@ -132,21 +132,22 @@ async function lookAtServices(
 ): Promise<KernelObject[]> {
   const ownHere = (...kinds: ObjectKind[]) =>
     kinds.some(wants) && (!isTaskNetns(netns) || wanted.some(({ kind }) => kinds.includes(kind)));
-  const objects: KernelObject[] = [];
-  if (ownHere('ipset', 'set-member', 'set-entry')) objects.push(...(await observeSets(eyes.transport, netns, wants)));
+  // Lists of lists: a large one does not fit into the arguments of one push().
+  const parts: KernelObject[][] = [];
+  if (ownHere('ipset', 'set-member', 'set-entry')) parts.push(await observeSets(eyes.transport, netns, wants));
   // The host's IPVS is not ours: kube-proxy or keepalived may own it.
   if (netns !== HOST_NETNS && ownHere('virtual-service', 'real-server', 'ipvs-timeouts')) {
     const genl = await eyes.ipvs.find();
     const timeouts = wanted.some(({ kind }) => kind === 'ipvs-timeouts');
     const own = new Set(wanted.flatMap((object) => (object.kind === 'address' ? [object.address] : [])));
-    if (genl !== undefined) objects.push(...(await observeIpvs(eyes.transport, genl, netns, wants, timeouts, own)));
+    if (genl !== undefined) parts.push(await observeIpvs(eyes.transport, genl, netns, wants, timeouts, own));
   }
   if (ownHere('chain', 'jump')) {
     for (const family of ['inet', 'inet6'] as const) {
       const text = await eyes.firewall.read(netns, family);
       const found = firewallObjects(netns, family, text, (key) => eyes.wanted().get(key));
-      objects.push(...found.filter(({ kind }) => wants(kind)));
+      parts.push(found.filter(({ kind }) => wants(kind)));
     }
   }
-  return objects;
+  return parts.flat();
 }

@@ -40,7 +40,7 @@ run_qemu() {
     accelerator "$kernel" | tr ' ' '\n'
     share rootfs / ,readonly=on; share exchange "$x" ''; share out "$OUT" ''
   )
-  arguments+=(-m "${VM_MEMORY:-3072}" -smp 2 -nodefaults -no-user-config -display none -no-reboot
+  arguments+=(-m "${VM_MEMORY:-3072}" -smp "${VM_CPUS:-2}" -nodefaults -no-user-config -display none -no-reboot
     -kernel "$kernel/vmlinuz" -initrd "$kernel/initramfs" -serial "file:$x/kernel.log"
     -append "console=ttyS0 loglevel=${VM_LOGLEVEL:-4} panic=-1 mitigations=off selinux=0 apparmor=0 random.trust_cpu=on")
 

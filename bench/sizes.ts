@@ -1,0 +1,173 @@
+import { PUBLISHED } from './published.ts';
+import { figureOf, keyOf, type Results, sizesOf } from './results.ts';
+import { rowOf, ruleOf, show } from './table.ts';
+
+/** Tables that show how a cost grows: one row for each figure, one column for each size. */
+
+interface Line {
+  what: string;
+  system: string;
+  of: (size: number) => number | string | undefined;
+  /** What growth is told of, where it is not the figure itself. */
+  grows?: (size: number) => number | undefined;
+}
+
+/** The last column is the largest size in parts of the smallest. */
+function grown(corner: string, sizes: readonly number[], lines: readonly Line[]): string[] {
+  const out = [rowOf(corner, 'system', ...sizes.map((size) => thousands(size)), 'growth'), ruleOf(sizes.length + 3)];
+  for (const { what, system, of, grows = of } of lines) {
+    const cells = sizes.map(of);
+    if (cells.every((cell) => cell === undefined)) continue;
+    const [first, last] = [sizes[0]!, sizes.at(-1)!].map((size) => Number(grows(size)));
+    const growth = last! / first!;
+    const shown = cells.map((cell) => (typeof cell === 'string' ? cell : cell === undefined ? '' : show(cell)));
+    out.push(rowOf(what, system, ...shown, Number.isFinite(growth) ? `× ${show(growth)}` : ''));
+  }
+  return out;
+}
+
+function thousands(size: number): string {
+  return size.toLocaleString('en-US');
+}
+
+const SERVERS = 2;
+
+/** bench/program: what one kernel's programming costs against the number of services. */
+export function programming(bench: string, results: Results): string[] {
+  const sizes = sizesOf(results, bench, /^cold-(\d+)$/);
+  const cold = (system: string, metric: string) => (size: number) =>
+    figureOf(results, [bench, `cold-${size}`, system, metric]);
+  const one = (system: string, metric: string) => (size: number) =>
+    figureOf(results, [bench, `one-of-${size}`, system, metric]);
+  const perService = (system: string) => (size: number) => {
+    const time = cold(system, 'time')(size);
+    return time === undefined ? undefined : (time / size) * 1000;
+  };
+  /** Beyond what is worth waiting for: a call for the service and one for each server, at what one call costs there. */
+  const calls = (size: number) => {
+    const measured = cold('ipvsadm', 'each')(size);
+    const single = one('ipvsadm', 'time')(size);
+    if (measured !== undefined || single === undefined) return measured;
+    return `≈ ${show(single * size * (1 + SERVERS))} (computed)`;
+  };
+  const bytes = one('meshd', 'rss');
+  const lines: Line[] = [
+    { what: 'all at once into an empty kernel, ms', system: 'meshd', of: cold('meshd', 'time') },
+    { what: '… of that the plan', system: 'meshd', of: cold('meshd', 'plan') },
+    { what: '… of that the diff', system: 'meshd', of: cold('meshd', 'diff') },
+    { what: '… of that the kernel', system: 'meshd', of: cold('meshd', 'apply') },
+    { what: 'the same with ipvsadm -R, ms', system: 'ipvsadm', of: cold('ipvsadm', 'time') },
+    { what: 'the same with one ipvsadm per change, ms', system: 'ipvsadm', of: calls },
+    { what: 'all at once, µs per service', system: 'meshd', of: perService('meshd') },
+    { what: 'ipvsadm -R, µs per service', system: 'ipvsadm', of: perService('ipvsadm') },
+    { what: 'netlink sends, all at once', system: 'meshd', of: cold('meshd', 'sends') },
+    { what: 'one change (a server more or less), ms', system: 'meshd', of: one('meshd', 'time') },
+    { what: 'one change by one ipvsadm, ms', system: 'ipvsadm', of: one('ipvsadm', 'time') },
+    { what: 'netlink sends of one change', system: 'meshd', of: one('meshd', 'sends') },
+    { what: 'dumps for one change', system: 'meshd', of: one('meshd', 'dumps') },
+    { what: 'one port published or not any more, ms', system: 'meshd', of: one('meshd', 'publish') },
+    { what: 'audit: a look at the whole state, ms', system: 'meshd', of: one('meshd', 'audit') },
+    { what: 'CPU of that audit, ms', system: 'meshd', of: one('meshd', 'audit_cpu') },
+    { what: 'one change in the midst of an audit, ms', system: 'meshd', of: one('meshd', 'during_audit') },
+    {
+      what: 'memory of the process, MB',
+      system: 'meshd',
+      of: (size) => (bytes(size) === undefined ? undefined : bytes(size)! / 1e6),
+    },
+  ];
+  return [
+    `## ${bench}`,
+    '',
+    `Services of ${SERVERS} real servers each, on one node.`,
+    '',
+    ...grown('services', sizes, lines),
+    '',
+  ];
+}
+
+/** bench/growth: what packets pay for the size of a cluster. */
+export function growing(bench: string, results: Results): string[] {
+  const label = /^(.+)-(\d+)-services-(\d+)-nodes$/;
+  const here = [...results.values()].filter((result) => result.bench === bench);
+  const kinds = new Map(here.map(({ case: name, metric }) => [label.exec(name)?.[1] ?? name, metric]));
+  const systems = [...new Set(here.map(({ system }) => system))];
+  const table = (what: string, pattern: RegExp, name: (kind: string, size: number) => string) => {
+    const lines = [...kinds].flatMap(([kind, metric]) =>
+      systems.map(
+        (system): Line => ({
+          what: `${kind}, ${metric.replaceAll('_', ' ')}`,
+          system,
+          of: (size) => figureOf(results, [bench, name(kind, size), system, metric]),
+          grows: (size) => results.get(keyOf(bench, name(kind, size), system, metric))?.parts,
+        }),
+      ),
+    );
+    return [...grown(what, sizesOf(results, bench, pattern), lines), ''];
+  };
+  return [
+    `## ${bench}`,
+    '',
+    'ns. The bare host has no tables that grow: its rows are the control, and growth is that of a cost in parts of the bare',
+    "host's in the same round.",
+    '',
+    ...table('further services, 3 nodes', /-(\d+)-services-3-nodes$/, (k, size) => `${k}-${size}-services-3-nodes`),
+    ...table('nodes, no further service', /-0-services-(\d+)-nodes$/, (k, size) => `${k}-0-services-${size}-nodes`),
+  ];
+}
+
+export function published(results: Results): string[] {
+  const out = [
+    '## kube-proxy: published, not run here',
+    '',
+    'Other machines and other times: for the order of magnitude alone. The last column is the nearest figure of this run.',
+    '',
+    rowOf('mode', 'what', 'published', 'source', 'meshd here'),
+    ruleOf(5),
+  ];
+  for (const { mode, what, figure, ours, source } of PUBLISHED) {
+    const mine = ours.map(([bench, name, system, metric]) => {
+      const result = results.get(keyOf(bench, name, system, metric));
+      return `${name} ${metric}: ${result === undefined ? 'not measured' : `${show(result.value)} ${result.unit}`}`;
+    });
+    out.push(rowOf(mode, what, figure, source, mine.join('; ')));
+  }
+  return [...out, ''];
+}
+
+/** Two systems that lie no further apart than this are in no order. */
+const TIE = 1.1;
+
+/**
+ * Whether the full kernel puts the systems in the order in which the one-CPU host has them; costs in parts of the bare
+ * host's in the same round, which an emulator and a busy machine change least.
+ */
+export function order(bench: string, control: string, results: Results): string[] {
+  const here = [...results.values()].filter((result) => result.bench === control && result.parts !== undefined);
+  const metrics = new Map(here.map(({ case: name, metric }) => [name, metric]));
+  const out = [
+    `## The same order in ${control}?`,
+    '',
+    'Cheapest first, in parts of what the bare host takes in the same round (median); 10 % apart is no order.',
+    '',
+    rowOf('case', bench, control, 'same order'),
+    ruleOf(4),
+  ];
+  for (const [name, metric] of metrics) {
+    const parts = (which: string, system: string) => results.get(keyOf(which, name, system, metric))?.parts;
+    const both = here
+      .filter(({ case: other, system }) => other === name && parts(bench, system) !== undefined)
+      .map(({ system }) => system);
+    if (both.length < 2) continue;
+    const ranked = (which: string) => both.toSorted((a, b) => parts(which, a)! - parts(which, b)!);
+    const shown = (which: string) =>
+      ranked(which)
+        .map((system) => `${system} ${show(parts(which, system))}`)
+        .join(' < ');
+    const before = (which: string, a: string, b: string) => parts(which, a)! * TIE < parts(which, b)!;
+    const turned = both.flatMap((a) =>
+      both.filter((b) => before(bench, a, b) && before(control, b, a)).map((b) => `${b} before ${a}`),
+    );
+    out.push(rowOf(name, shown(bench), shown(control), turned.length === 0 ? 'yes' : `no: ${turned.join(', ')}`));
+  }
+  return [...out, ''];
+}
