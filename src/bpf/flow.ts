@@ -31,7 +31,7 @@ import { IP, L4, TCP } from './packet.ts';
  */
 
 /** At the frame's r10. */
-export const FLOW_KEY = -16;
+const FLOW_KEY = -16;
 /** The task's address within it, which is the key of mesh_tasks too. */
 export const FLOW_TASK = FLOW_KEY + 4;
 export const FLOW_CLIENT_PORT = FLOW_KEY + 8;

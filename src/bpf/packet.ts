@@ -55,7 +55,7 @@ const L4_LEAST = 8;
 const TC_ACT_UNSPEC = -1;
 
 /** A number as a program reads it out of two bytes of a packet (machine order, so little-endian). */
-export function swapped16(value: number): number {
+function swapped16(value: number): number {
   return ((value & 0xff) << 8) | (value >> 8);
 }
 
@@ -76,7 +76,7 @@ export function parseIpv4(): Line[] {
 }
 
 /** Goes to `pass` unless so many bytes of the frame can be read. Uses r2. */
-export function within(bytes: number): Line[] {
+function within(bytes: number): Line[] {
   return [mov('r2', 'r7'), add('r2', bytes), jumpIf64('r2', '>', 'r8', 'pass')];
 }
 
