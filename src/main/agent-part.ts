@@ -110,7 +110,7 @@ async function findShortcut(asked: ShortcutMode, log: Log): Promise<ShortcutMode
   if (asked === 'off') return asked;
   const { possible, reason } = await probeShortcut();
   if (possible) return asked;
-  log.warn(`--shortcut ${asked} is not to be had here, packets take the plain path: ${reason}`);
+  log.warn(`--shortcut ${asked} is not to be had here, packets take the plain path, which is slower: ${reason}`);
   return 'off';
 }
 

@@ -78,7 +78,7 @@ export function parseMeshd(argv: readonly string[]): Invocation {
         'BPF programs that carry IPv4 packets past netfilter and routing: docs/data-path.md',
       )
         .choices(SHORTCUTS)
-        .default('off'),
+        .default('inside'),
     )
     .option('--log-level <level>', LEVELS.join(', '), level, 'info')
     .allowExcessArguments(false)

@@ -78,6 +78,18 @@ describe('a healthy mesh', () => {
     expect(first({ client: '192.0.2.1' })[0]).toMatch(/^host -t nat MESH-OUTPUT/);
   });
 
+  test('the shortcut leads past the router, there and back', () => {
+    const { outcome, hops, paths } = ask(cluster(() => {}, { ...FACTS, shortcut: {} }));
+    expect(outcome).toBe('answered');
+    expect(hops[0]!.object).toMatch(/MESH-PREROUTING/);
+    for (const path of paths) {
+      expect(path.outcome).toBe('answered');
+      const inside = path.hops.filter(({ netns }) => netns === 'mesh-net-ingress').map(({ object }) => object);
+      expect(inside.filter((object) => /mesh-router-in|mesh-task-out/.test(object))).toHaveLength(2);
+      expect(inside.join('\n')).not.toMatch(/MESH-|^route /m);
+    }
+  });
+
   test('a port with affinity, whose service is found by the address of the lb', () => {
     const nodes = cluster(({ ports }) => {
       ports[0]!.persistence = { timeout: 60_000, prefix: { inet: 32, inet6: 128 } };

@@ -245,12 +245,30 @@ function reach(way: Way, start: Packet, nodes: readonly NodeState[]): { node: No
 
 /** mangle PREROUTING, route and filter FORWARD of a router; conntrack keeps what the chains remember. */
 function throughRouter(way: Way, packet: Packet): Packet | undefined {
+  const short = shortcutInside(way, packet);
+  if (short !== undefined) return short;
   const isLocal = () => false;
   const marked = firewall(way, { table: 'mangle', from: 'PREROUTING' }, packet, isLocal);
   if (marked === undefined) return undefined;
   const sent = routed(way, marked);
   if (sent === undefined) return undefined;
   return firewall(way, { table: 'filter', from: 'FORWARD' }, sent, isLocal);
+}
+
+/** The packet past the router, when the program on the link it came by takes it. */
+function shortcutInside(way: Way, packet: Packet): Packet | undefined {
+  const { state } = way.node;
+  const { from = '', protocol, destination, connmark, mark, answer } = packet;
+  const program = state.get(keyOf({ kind: 'shortcut', netns: ROUTER, link: from, program: { type: 'router-in' } }));
+  if (program === undefined || familyOf(destination) !== 'inet' || protocol === 'sctp') return undefined;
+  if (answer) {
+    pass(way, ROUTER, commandOf(program), 'the shortcut: back to the node that brought the flow');
+    return { ...packet, to: connmark === 0 ? NET_LB_LINK : VXLAN_LINK, mark: connmark };
+  }
+  const task = state.get(keyOf({ kind: 'shortcut-task', netns: ROUTER, address: destination, link: '' }));
+  if (task?.kind !== 'shortcut-task') return undefined;
+  pass(way, ROUTER, commandOf(program), 'the shortcut: into the task; the flow remembers who brought it');
+  return { ...packet, to: task.link, mark: 0, connmark: mark };
 }
 
 /** Neighbour, FDB entry and the VXLAN device at the other end, which is in the netns `arrives`. */
