@@ -103,6 +103,7 @@ export function routerIn(): Program {
     jump('pass'),
 
     label('unknown'),
+    store('u32', ['r10', FLOW_VALUE + 4], 0),
     jumpIf('r3', '==', IPPROTO.udp, 'establish'),
     ...findFlow('mesh_edges'),
     load('u32', 'r2', ['r10', NODE]),
@@ -115,6 +116,7 @@ export function routerIn(): Program {
     mov('r1', 'r8'),
     and('r1', FIN.both),
     jumpIf('r1', '==', FIN.both, 'to-task'),
+    store('u32', ['r10', FLOW_VALUE + 4], 'r1'),
     shiftRight('r8', FIN.bits),
     ...now(),
     sub('r0', 'r8'),
@@ -123,7 +125,6 @@ export function routerIn(): Program {
 
     label('establish'),
     store('u32', ['r10', FLOW_VALUE], 'r2'),
-    store('u32', ['r10', FLOW_VALUE + 4], 0),
     ...writeFlow('mesh_flows', BPF_ANY),
     // An LRU map has room always; should it not, the answer takes the plain path, which must know the flow then.
     jumpIf64('r0', '==', 0, 'to-task'),

@@ -185,9 +185,9 @@ const edgeOf = (key: Buffer) => {
   return value && { node: value.readUInt32LE(), over: (value.readUInt32LE(4) & 3) === 3 };
 };
 /** In mesh_edges, as `now` in src/bpf/flow.ts counts. */
-const setEdge = (key: Buffer, node: number, secondsAgo: number, over: boolean) => {
+const setEdge = (key: Buffer, node: number, secondsAgo: number, ended: number) => {
   const since = Math.floor((uptime() - secondsAgo) / 1.073741824);
-  updateBpfMap(mapOf('mesh_edges'), key, twoWords(node, since * 4 + (over ? 3 : 0)));
+  updateBpfMap(mapOf('mesh_edges'), key, twoWords(node, since * 4 + ended));
 };
 const setFlow = (key: Buffer, node: number) => updateBpfMap(mapOf('mesh_flows'), key, twoWords(node, 0));
 
@@ -238,7 +238,7 @@ describe('router-in', () => {
   };
   const lasting = (node: number) => {
     opened(node);
-    setEdge(flowKey('tcp'), node, 5, false);
+    setEdge(flowKey('tcp'), node, 5, 0);
     expect(run(tcp, node)).toEqual(TAKEN);
     expect(flowOf(flowKey('tcp'))).toBe(node);
   };
@@ -271,9 +271,20 @@ describe('router-in', () => {
   it('a new flow has no place among those that last, whatever comes of it', () => {
     opened(2);
     closed(2);
-    setEdge(flowKey('tcp'), 2, 5, true);
+    setEdge(flowKey('tcp'), 2, 5, 3);
     expect(run(tcp, 2)).toEqual(TAKEN);
     expect(flowOf(flowKey('tcp'))).toBeUndefined();
+  });
+
+  it('a flow that has ended one way and lasts is over when it ends the other way', () => {
+    opened(2);
+    expect(run(fin, 2)).toEqual(TAKEN);
+    setEdge(flowKey('tcp'), 2, 5, 1);
+    expect(run(tcp, 2)).toEqual(TAKEN);
+    expect(flowOf(flowKey('tcp'))).toBe(2);
+    expect(answerTo(FLAGS.fin | FLAGS.ack)).toBe(2);
+    expect(flowOf(flowKey('tcp'))).toBeUndefined();
+    expect(edgeOf(flowKey('tcp'))).toEqual({ node: 2, over: true });
   });
 
   it.each([
@@ -327,7 +338,7 @@ describe('router-in', () => {
   });
 
   it('minutes after a connection was over its port may come through another node', () => {
-    setEdge(flowKey('tcp'), 2, 125, true);
+    setEdge(flowKey('tcp'), 2, 125, 3);
     opened(3);
   });
 

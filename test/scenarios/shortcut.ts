@@ -136,8 +136,20 @@ test('the node itself reaches its ports, by its own address and by localhost', a
   }
 });
 
-test('UDP to a task that does not listen is refused in its words, through every node', async () => {
-  await must(applyText(whoamiManifest({ name: 'deaf', replicas: 1, ports: ['5354:54/udp'] })));
+/** Listens to one datagram and to none after it. */
+const DEAF = `
+import socket, time
+listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+listener.bind(('', 54))
+listener.recv(9)
+listener.close()
+time.sleep(3600)
+`;
+
+test('UDP to a task that has stopped listening is refused in its words, through every node', async () => {
+  const manifest = JSON.parse(whoamiManifest({ name: 'deaf', replicas: 1, ports: ['5354:54/udp'] }));
+  manifest.services.deaf.command = ['python3', '-c', DEAF];
+  await must(applyText(JSON.stringify(manifest)));
   for (const node of nodeNames()) {
     const refused = () => outside.udp(addressOf(node), 5354, 2_000).catch((error: Error) => error.message);
     await until(`${node} refuses`, 10_000, async () => /ECONNREFUSED/.test(await refused()));
