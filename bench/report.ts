@@ -15,6 +15,7 @@ const systems = [
   'mesh-path-plain',
   'mesh-path',
   'meshd-plain',
+  'meshd-inside',
   'meshd',
   'docker',
   'ipvsadm',

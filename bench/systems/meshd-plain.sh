@@ -1,4 +1,4 @@
-# meshd-plain: meshd.sh as it is without being asked for more: no shortcut.
+# meshd-plain: meshd.sh with --shortcut off.
 # shellcheck shell=bash disable=SC2034
 SHORTCUT=off
 . "$BENCH/systems/meshd.sh"
