@@ -3,7 +3,6 @@ import { markedPort, portMark } from '../model/names.ts';
 
 /** enum bpf_map_type, include/uapi/linux/bpf.h */
 const BPF_MAP_TYPE_HASH = 1;
-const BPF_MAP_TYPE_ARRAY = 2;
 const BPF_MAP_TYPE_LRU_HASH = 9;
 
 interface MapShape {
@@ -18,8 +17,8 @@ interface MapShape {
  * maps of the programs it finds by them.
  */
 export const MAPS = {
-  /** `portIndex` → fwmark of the published port, 0 for none. */
-  mesh_ports: { type: BPF_MAP_TYPE_ARRAY, keySize: 4, valueSize: 4, maxEntries: 131_072 },
+  /** `portIndex` → fwmark of the published port. No array: an audit reads all of it every three seconds. */
+  mesh_ports: { type: BPF_MAP_TYPE_HASH, keySize: 4, valueSize: 4, maxEntries: 65_536 },
   /** Address of a task of this node → ifindex of the router's end of its veth. */
   mesh_tasks: { type: BPF_MAP_TYPE_HASH, keySize: 4, valueSize: 4, maxEntries: 4_096 },
   /** Flow (see flow.ts) → how it goes: connections that last, flows of UDP, and aliases. Only programs write it. */

@@ -10,7 +10,7 @@ import {
   updateBpfMap,
 } from '../../native/index.ts';
 import { MeshError } from '../base/errors.ts';
-import { addressBytes, addressOf, indexOfMark, MAPS, type MapName, markAtIndex } from '../bpf/maps.ts';
+import { addressBytes, addressOf, indexOfMark, MAPS, type MapName, markAtIndex, UDP_PORTS } from '../bpf/maps.ts';
 import type { IpAddress } from '../model/address.ts';
 
 /** The maps of this node's programs, kept open: they outlive a filter that somebody deletes. */
@@ -19,12 +19,12 @@ export interface ShortcutMaps {
   adopt(programId: number): void;
   /** Whether all maps of a program are the node's. */
   isOurs(programId: number): boolean;
-  has(map: MapName): boolean;
   /** Made where there is none. */
   descriptor(map: MapName): number;
   /** Marks by the port they belong to, given as its own mark. */
   ports(): { mark: number; value: number }[];
-  setPort(mark: number, value: number): void;
+  setPort(mark: number): void;
+  deletePort(mark: number): void;
   /** Links' numbers. */
   tasks(): { address: IpAddress; index: number }[];
   setTask(address: IpAddress, index: number): void;
@@ -72,7 +72,6 @@ export function openShortcutMaps(): ShortcutMaps {
   return {
     adopt: (programId) => void read(programId),
     isOurs: (programId) => read(programId).every(({ name, id }) => held.get(name as MapName)?.id === id),
-    has: (map) => held.has(map),
     descriptor: (map) => need(map).fd,
     ports() {
       const ports = held.get('mesh_ports');
@@ -81,14 +80,16 @@ export function openShortcutMaps(): ShortcutMaps {
       const found: { mark: number; value: number }[] = [];
       for (let entry = 0; entry < count; entry++) {
         const value = values.readUInt32LE(entry * 4);
-        if (value !== 0) found.push({ mark: markAtIndex(keys.readUInt32LE(entry * 4)), value });
+        const index = keys.readUInt32LE(entry * 4);
+        // A port without a mark is shut, and what is no port no program asks for.
+        if (value !== 0 && index < 2 * UDP_PORTS) found.push({ mark: markAtIndex(index), value });
       }
       return found;
     },
-    setPort(mark, value) {
-      const index = indexOfMark(mark);
-      if (index === undefined) throw new MeshError('invalid', `mark ${mark} is no port of TCP or UDP`);
-      updateBpfMap(need('mesh_ports'), word(index), word(value));
+    setPort: (mark) => updateBpfMap(need('mesh_ports'), portKey(mark), word(mark)),
+    deletePort(mark) {
+      const ports = held.get('mesh_ports');
+      if (ports !== undefined) deleteFromBpfMap(ports.handle, portKey(mark));
     },
     tasks() {
       const tasks = held.get('mesh_tasks');
@@ -129,6 +130,12 @@ function isOne(name: string, shape: Omit<ReturnType<typeof bpfMapInfo>, 'name'>)
   return (
     shape.type === type && shape.keySize === keySize && shape.valueSize === valueSize && shape.maxEntries === maxEntries
   );
+}
+
+function portKey(mark: number): Buffer {
+  const index = indexOfMark(mark);
+  if (index === undefined) throw new MeshError('invalid', `mark ${mark} is no port of TCP or UDP`);
+  return word(index);
 }
 
 function word(value: number): Buffer {

@@ -114,8 +114,8 @@ export function openShortcuts(transport: Transport, namespaces: Namespaces): Sho
   async function write(verb: Op['verb'], object: ShortcutTask | ShortcutPort): Promise<Failure | undefined> {
     await adoptAll();
     if (object.kind === 'shortcut-port') {
-      if (verb !== 'delete') maps.setPort(object.mark, object.mark);
-      else if (maps.has('mesh_ports')) maps.setPort(object.mark, 0);
+      if (verb === 'delete') maps.deletePort(object.mark);
+      else maps.setPort(object.mark);
       return undefined;
     }
     const { netns, address, link } = object;

@@ -26,11 +26,12 @@ export function shortcutTaskWords({ netns, address, link }: ShortcutTask, verb: 
     : [`${bpftool} update name mesh_tasks key ${key} value ${link}`];
 }
 
-/** The places of mesh_ports are for ever: one that is empty has the mark 0. */
 export function shortcutPortWords({ mark, instead = mark }: ShortcutPort, verb: Verb): string[] {
   const port = markedPort(mark);
   const index = (port?.protocol === 'udp' ? 0x1_0000 : 0) + (port?.published ?? 0);
-  return [`bpftool map update name mesh_ports key ${word(index)} value ${word(verb === 'delete' ? 0 : instead)}`];
+  return verb === 'delete'
+    ? [`bpftool map delete name mesh_ports key ${word(index)}`]
+    : [`bpftool map update name mesh_ports key ${word(index)} value ${word(instead)}`];
 }
 
 function parameters({ type: _, ...rest }: ShortcutProgram): string {
