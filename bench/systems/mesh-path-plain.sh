@@ -1,4 +1,4 @@
-# mesh-path-plain: mesh-path.sh without the shortcut, as meshd is without being asked for more.
+# mesh-path-plain: mesh-path.sh without the shortcut.
 # shellcheck shell=bash disable=SC2034
 SHORTCUT=off
 . "$BENCH/systems/mesh-path.sh"

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   add,
+  and,
   assemble,
   call,
   exit,
@@ -15,7 +16,9 @@ import {
   mov32,
   or,
   shiftLeft,
+  shiftRight,
   store,
+  sub,
   swap16,
   withMaps,
 } from './assembler.ts';
@@ -38,6 +41,9 @@ describe('the assembler', () => {
     ['r2 = 0', mov('r2', 0), 'b7 02 00 00 00 00 00 00'],
     ['w3 = 1936551170', mov32('r3', 1936551170), 'b4 03 00 00 02 6d 6d 73'],
     ['r2 += -16', add('r2', -16), '07 02 00 00 f0 ff ff ff'],
+    ['r0 -= r3', sub('r0', 'r3'), '1f 30 00 00 00 00 00 00'],
+    ['r1 &= 3', and('r1', 3), '57 01 00 00 03 00 00 00'],
+    ['r0 >>= 30', shiftRight('r0', 30), '77 00 00 00 1e 00 00 00'],
     ['r3 <<= 16', shiftLeft('r3', 16), '67 03 00 00 10 00 00 00'],
     ['r3 |= 29541', or('r3', 29541), '47 03 00 00 65 73 00 00'],
     ['r3 = be16 r3', swap16('r3'), 'dc 03 00 00 10 00 00 00'],

@@ -131,6 +131,16 @@ export function loadMap(dst: Register, map: MapName): Line {
   return { opcode: BPF_LD | BPF_IMM | BPF_DW, dst, src: BPF_PSEUDO_MAP_FD, map };
 }
 
+/** r1 = the map, r2 = the key at that offset of the frame: how every call about an entry begins. */
+export function entryOf(map: MapName, key: number): Line[] {
+  return [loadMap('r1', map), mov('r2', 'r10'), add('r2', key)];
+}
+
+/** A pointer to the entry's value into r0, or 0. Uses r1 to r5. */
+export function lookUp(map: MapName, key: number): Line[] {
+  return [...entryOf(map, key), call('map_lookup_elem')];
+}
+
 function jumpOf(kind: number, condition: Condition, left: Register, right: Operand, to: string): Line {
   const opcode = kind | CONDITION[condition];
   return typeof right === 'number'

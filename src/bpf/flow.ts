@@ -2,12 +2,13 @@ import {
   add,
   and,
   call,
+  entryOf,
   jump,
   jumpIf,
   type Line,
   label,
   load,
-  loadMap,
+  lookUp,
   mov,
   or,
   type Register,
@@ -27,7 +28,7 @@ import { IP, L4, TCP } from './packet.ts';
  *
  * One client port may arrive through several nodes at once, and for the task these are one. So the first keeps the port
  * and others get an alias, as conntrack would give them. An alias is two entries of mesh_flows: the flow that the task
- * sees, and under the client's own port with ALIAS_OF the node in the protocol, the alias' port.
+ * sees, and, under the client's own port and with the node plus one above the protocol, the alias' port.
  */
 
 /** At the frame's r10. */
@@ -63,7 +64,7 @@ export function writeFlowKey(way: 'to-task' | 'from-task', at = 0): Line[] {
 
 /** The entry of the key into r0: a pointer to it, or 0. Uses r1 to r5. */
 export function findFlow(map: MapName): Line[] {
-  return [loadMap('r1', map), mov('r2', 'r10'), add('r2', FLOW_KEY), call('map_lookup_elem')];
+  return lookUp(map, FLOW_KEY);
 }
 
 /** enum of include/uapi/linux/bpf.h: overwrites, or fails where there is one. */
@@ -73,9 +74,7 @@ export const BPF_NOEXIST = 1;
 /** The value at FLOW_VALUE for the key; r0 is 0 when that worked. Uses r1 to r5. */
 export function writeFlow(map: MapName, flags: number): Line[] {
   return [
-    loadMap('r1', map),
-    mov('r2', 'r10'),
-    add('r2', FLOW_KEY),
+    ...entryOf(map, FLOW_KEY),
     mov('r3', 'r10'),
     add('r3', FLOW_VALUE),
     mov('r4', flags),
@@ -112,9 +111,7 @@ export function endFlow(flags: Register, node: (to: Register) => Line, from: 'cl
     node('r1'),
     store('u32', ['r10', FLOW_VALUE], 'r1'),
     ...writeFlow('mesh_edges', BPF_ANY),
-    loadMap('r1', 'mesh_flows'),
-    mov('r2', 'r10'),
-    add('r2', FLOW_KEY),
+    ...entryOf('mesh_flows', FLOW_KEY),
     call('map_delete_elem'),
     jump(next),
 

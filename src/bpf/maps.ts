@@ -47,8 +47,9 @@ export function indexOfMark(mark: number): number | undefined {
   return port && portIndex(port.protocol, port.published);
 }
 
-/** The fwmark that belongs at a place of mesh_ports. */
-export function markAtIndex(index: number): number {
+/** The fwmark that belongs at a place of mesh_ports; undefined where no port has its place. */
+export function markAtIndex(index: number): number | undefined {
+  if (index >= 2 * UDP_PORTS) return undefined;
   return index >= UDP_PORTS ? portMark('udp', index - UDP_PORTS) : portMark('tcp', index);
 }
 

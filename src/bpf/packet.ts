@@ -97,13 +97,13 @@ export function parseQuoted(): Line[] {
   ];
 }
 
-/** The protocol into r3, TCP's flags into r9 (0 for UDP); others go to `pass`. Uses r2. */
-export function onlyTcpAndUdp(): Line[] {
+/** The protocol into r3, TCP's flags into r9 (0 for UDP); others go to `others`. Uses r2. */
+export function onlyTcpAndUdp(others = 'pass'): Line[] {
   return [
     load('u8', 'r3', ['r7', IP.protocol]),
     mov('r9', 0),
     jumpIf('r3', '==', IPPROTO.udp, 'flags-known'),
-    jumpIf('r3', '!=', IPPROTO.tcp, 'pass'),
+    jumpIf('r3', '!=', IPPROTO.tcp, others),
     ...within(L4.tcpFlags + 1),
     load('u8', 'r9', ['r7', L4.tcpFlags]),
     label('flags-known'),

@@ -10,7 +10,7 @@ import {
   type Line,
   label,
   load,
-  loadMap,
+  lookUp,
   mov,
   or,
   type Program,
@@ -34,7 +34,7 @@ import {
   writeFlow,
   writeFlowKey,
 } from './flow.ts';
-import { FLOW_PLAIN } from './maps.ts';
+import { FLOW_PLAIN, type MapName } from './maps.ts';
 import { IPPROTO, L4, onlyTcpAndUdp, parseIpv4, pass, SKB, TCP } from './packet.ts';
 
 /** How long a task may remember a connection that is over (TCP_TIMEWAIT_LEN twice), in units of `now`. */
@@ -65,10 +65,7 @@ export function routerIn(): Program {
     load('u32', 'r2', ['r6', SKB.mark]),
     store('u32', ['r10', NODE], 'r2'),
     mov('r8', 'r9'),
-    loadMap('r1', 'mesh_tasks'),
-    mov('r2', 'r10'),
-    add('r2', FLOW_TASK),
-    call('map_lookup_elem'),
+    ...lookUp('mesh_tasks', FLOW_TASK),
     jumpIf64('r0', '==', 0, 'pass'),
     load('u32', 'r9', ['r0', 0]),
 
@@ -124,11 +121,7 @@ export function routerIn(): Program {
     load('u32', 'r2', ['r10', NODE]),
 
     label('establish'),
-    store('u32', ['r10', FLOW_VALUE], 'r2'),
-    ...writeFlow('mesh_flows', BPF_ANY),
-    // An LRU map has room always; should it not, the answer takes the plain path, which must know the flow then.
-    jumpIf64('r0', '==', 0, 'to-task'),
-    jump('pass'),
+    ...remember('mesh_flows'),
 
     label('edge-of-another'),
     jumpIf('r1', '==', FLOW_PLAIN, 'alias'),
@@ -149,14 +142,22 @@ export function routerIn(): Program {
     shiftLeft('r0', FIN.bits),
     store('u32', ['r10', FLOW_VALUE + 4], 'r0'),
     load('u32', 'r2', ['r10', NODE]),
-    store('u32', ['r10', FLOW_VALUE], 'r2'),
-    ...writeFlow('mesh_edges', BPF_ANY),
-    jumpIf64('r0', '==', 0, 'to-task'),
-    jump('pass'),
+    ...remember('mesh_edges'),
 
     ...aliasFlow(),
     ...pass(),
   ]);
+}
+
+/** The flow's entry, of the node in r2; its second word stands at FLOW_VALUE already. */
+function remember(map: MapName): Line[] {
+  return [
+    store('u32', ['r10', FLOW_VALUE], 'r2'),
+    ...writeFlow(map, BPF_ANY),
+    // An LRU map has room always; should it not, the answer takes the plain path, which must know the flow then.
+    jumpIf64('r0', '==', 0, 'to-task'),
+    jump('pass'),
+  ];
 }
 
 /**
@@ -186,12 +187,11 @@ function aliasFlow(): Line[] {
     ...ofNode,
     ...findFlow('mesh_flows'),
     jumpIf64('r0', '==', 0, 'no-alias'),
-    load('u32', 'r1', ['r0', 0]),
     jumpIf('r8', '&', TCP.begin, 'aliased-again'),
-    mov('r8', 'r1'),
+    load('u32', 'r8', ['r0', 0]),
     jump('rewrite'),
     label('aliased-again'),
-    mov('r8', 'r1'),
+    load('u32', 'r8', ['r0', 0]),
     ...seenByTask,
     store('u16', ['r10', FLOW_CLIENT_PORT], 'r8'),
     ...writeFlow('mesh_flows', BPF_ANY),

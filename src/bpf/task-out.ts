@@ -7,6 +7,7 @@ import {
   jump,
   jumpIf,
   jumpIf64,
+  type Line,
   label,
   load,
   mov,
@@ -36,9 +37,7 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
   const source = Buffer.from(vtepMac(number).replaceAll(':', ''), 'hex');
   return assemble('mesh_task_out', [
     ...parseIpv4(),
-    load('u8', 'r3', ['r7', IP.protocol]),
-    jumpIf('r3', '==', IPPROTO.icmp, 'icmp'),
-    ...onlyTcpAndUdp(),
+    ...onlyTcpAndUdp('others'),
     ...writeFlowKey('from-task'),
     label('find'),
     ...findFlow('mesh_flows'),
@@ -62,20 +61,14 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
     mov32('r3', source.readUInt32LE(0)),
     store('u32', ['r7', 6], 'r3'),
     store('u16', ['r7', 10], source.readUInt16LE(4)),
-    shiftRight('r8', 16),
-    jumpIf('r8', '==', 0, 'to-node'),
-    ...rewritePort('destinationPort', 'r8'),
-    label('to-node'),
+    ...ownPort('over-vxlan'),
     mov('r1', vxlan),
     mov('r2', 0),
     call('redirect'),
     exit(),
 
     label('to-lb'),
-    shiftRight('r8', 16),
-    jumpIf('r8', '==', 0, 'own-port'),
-    ...rewritePort('destinationPort', 'r8'),
-    label('own-port'),
+    ...ownPort('into-lb'),
     mov('r1', lb),
     mov('r2', 0),
     call('redirect_peer'),
@@ -92,7 +85,8 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
     jump('send'),
     ...pass(),
 
-    label('icmp'),
+    label('others'),
+    jumpIf('r3', '!=', IPPROTO.icmp, 'pass'),
     ...parseQuoted(),
     load('u8', 'r3', ['r7', QUOTED + IP.protocol]),
     ...writeFlowKey('to-task', QUOTED),
@@ -110,4 +104,9 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
     jump('send'),
     ...endFlow('r9', (to) => mov(to, 'r8'), 'task', 'send'),
   ]);
+}
+
+/** The client's own port in the place of an alias, if the flow's first word in r8 has one; then `next`. Packet pointers are lost. */
+function ownPort(next: string): Line[] {
+  return [shiftRight('r8', 16), jumpIf('r8', '==', 0, next), ...rewritePort('destinationPort', 'r8'), label(next)];
 }

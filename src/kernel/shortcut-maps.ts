@@ -10,7 +10,7 @@ import {
   updateBpfMap,
 } from '../../native/index.ts';
 import { MeshError } from '../base/errors.ts';
-import { addressBytes, addressOf, indexOfMark, MAPS, type MapName, markAtIndex, UDP_PORTS } from '../bpf/maps.ts';
+import { addressBytes, addressOf, indexOfMark, MAPS, type MapName, markAtIndex } from '../bpf/maps.ts';
 import type { IpAddress } from '../model/address.ts';
 
 /** The maps of this node's programs, kept open: they outlive a filter that somebody deletes. */
@@ -80,9 +80,9 @@ export function openShortcutMaps(): ShortcutMaps {
       const found: { mark: number; value: number }[] = [];
       for (let entry = 0; entry < count; entry++) {
         const value = values.readUInt32LE(entry * 4);
-        const index = keys.readUInt32LE(entry * 4);
+        const mark = markAtIndex(keys.readUInt32LE(entry * 4));
         // A port without a mark is shut, and what is no port no program asks for.
-        if (value !== 0 && index < 2 * UDP_PORTS) found.push({ mark: markAtIndex(index), value });
+        if (value !== 0 && mark !== undefined) found.push({ mark, value });
       }
       return found;
     },
