@@ -48,8 +48,6 @@ const HELPERS = {
   map_update_elem: 2,
   /** (map, key) */
   map_delete_elem: 3,
-  /** () → nanoseconds since boot. */
-  ktime_get_ns: 5,
   /** () → 32 bits by chance. */
   get_prandom_u32: 7,
   /** (skb, offset, bytes, length, flags): writes into the packet; what was known of its place is lost. */
@@ -60,6 +58,8 @@ const HELPERS = {
   redirect: 23,
   /** (skb, struct bpf_fib_lookup *, length, flags) → BPF_FIB_LKUP_RET_*; 4.18. */
   fib_lookup: 69,
+  /** () → jiffies since boot, all 64 bits; 5.6. */
+  jiffies64: 118,
   /** (ifindex, params, length, flags): out of that link, the kernel finds the neighbour; 5.10. */
   redirect_neigh: 152,
   /** (ifindex, flags): into the netns of that veth's peer, at tc ingress only; 5.10. */

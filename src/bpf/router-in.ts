@@ -29,6 +29,7 @@ import {
   FLOW_TASK,
   FLOW_VALUE,
   findFlow,
+  forget,
   now,
   rewritePort,
   writeFlow,
@@ -37,8 +38,8 @@ import {
 import { FLOW_PLAIN, type MapName } from './maps.ts';
 import { IPPROTO, L4, onlyTcpAndUdp, parseIpv4, pass, SKB, TCP } from './packet.ts';
 
-/** How long a task may remember a connection that is over (TCP_TIMEWAIT_LEN twice), in units of `now`. */
-const REMEMBERED = 112;
+/** How long a task may remember a connection that is over (TCP_TIMEWAIT_LEN twice), in units of `now` where they are shortest. */
+const REMEMBERED = 470;
 /** How old a connection is when it gets its place in mesh_flows, in units of `now`: most that are short never need one. */
 const ESTABLISHED = 2;
 /** Ports tried for an alias; the plain path takes a flow that finds none. */
@@ -53,7 +54,7 @@ const NODE = FLOW_VALUE - 8;
  * On the router's vxlan0 and lb0: packets to tasks of this node go straight into the task, and a flow remembers the
  * node that brought it: the mark is its number (0 comes from this node's own lb).
  *
- * TCP: SYN makes an entry in mesh_edges; a connection that is two seconds old moves to mesh_flows, and back when it is
+ * TCP: SYN makes an entry in mesh_edges; one that lasts some seconds moves to mesh_flows, and back when it is
  * over, by a FIN of each side or RST. One whose SYN was not seen is conntrack's: the plain path. UDP has no beginning to
  * show: its first packet makes the entry, and if another node brings the same flow, both take the plain path.
  */
@@ -69,39 +70,22 @@ export function routerIn(): Program {
     jumpIf64('r0', '==', 0, 'pass'),
     load('u32', 'r9', ['r0', 0]),
 
+    load('u32', 'r3', ['r10', FLOW_PROTOCOL]),
+    jumpIf('r3', '==', IPPROTO.tcp, 'tcp'),
+
     ...findFlow('mesh_flows'),
     load('u32', 'r2', ['r10', NODE]),
-    load('u32', 'r3', ['r10', FLOW_PROTOCOL]),
-    jumpIf64('r0', '==', 0, 'unknown'),
+    jumpIf64('r0', '==', 0, 'first-of-udp'),
     load('u32', 'r1', ['r0', 0]),
-    jumpIf('r1', '!=', 'r2', 'of-another'),
-    jumpIf('r8', '&', TCP.end, 'ends'),
-    jumpIf('r8', '&', TCP.begin, 'begins-again'),
-
-    label('to-task'),
-    mov('r2', 0),
-    store('u32', ['r6', SKB.mark], 'r2'),
-    mov('r1', 'r9'),
-    call('redirect_peer'),
-    exit(),
-
-    label('begins-again'),
-    mov('r8', 'r0'),
-    ...now(),
-    shiftLeft('r0', FIN.bits),
-    store('u32', ['r8', 4], 'r0'),
-    jump('to-task'),
-    ...endFlow('r8', (to) => load('u32', to, ['r10', NODE]), 'client', 'to-task'),
-
-    label('of-another'),
-    jumpIf('r3', '==', IPPROTO.tcp, 'alias'),
+    jumpIf('r1', '==', 'r2', 'to-task'),
     mov('r1', FLOW_PLAIN),
     store('u32', ['r0', 0], 'r1'),
     jump('pass'),
-
-    label('unknown'),
+    label('first-of-udp'),
     store('u32', ['r10', FLOW_VALUE + 4], 0),
-    jumpIf('r3', '==', IPPROTO.udp, 'establish'),
+    ...remember('mesh_flows'),
+
+    label('tcp'),
     ...findFlow('mesh_edges'),
     load('u32', 'r2', ['r10', NODE]),
     jumpIf64('r0', '==', 0, 'no-edge'),
@@ -119,9 +103,25 @@ export function routerIn(): Program {
     sub('r0', 'r8'),
     jumpIf('r0', '<', ESTABLISHED, 'to-task'),
     load('u32', 'r2', ['r10', NODE]),
+    store('u32', ['r10', FLOW_VALUE], 'r2'),
+    ...writeFlow('mesh_flows', BPF_ANY),
+    jumpIf64('r0', '!=', 0, 'to-task'),
+    ...forget('mesh_edges'),
 
-    label('establish'),
-    ...remember('mesh_flows'),
+    label('to-task'),
+    mov('r2', 0),
+    store('u32', ['r6', SKB.mark], 'r2'),
+    mov('r1', 'r9'),
+    call('redirect_peer'),
+    exit(),
+
+    label('begins-again'),
+    mov('r8', 'r0'),
+    ...now(),
+    shiftLeft('r0', FIN.bits),
+    store('u32', ['r8', 4], 'r0'),
+    jump('to-task'),
+    ...endFlow('r8', (to) => load('u32', to, ['r10', NODE]), 'client', 'to-task'),
 
     label('edge-of-another'),
     jumpIf('r1', '==', FLOW_PLAIN, 'alias'),
@@ -134,7 +134,19 @@ export function routerIn(): Program {
     shiftRight('r2', FIN.bits),
     sub('r0', 'r2'),
     jumpIf('r0', '<', REMEMBERED, 'alias'),
+    jump('is-new'),
+
     label('no-edge'),
+    ...findFlow('mesh_flows'),
+    jumpIf64('r0', '==', 0, 'is-new'),
+    load('u32', 'r1', ['r0', 0]),
+    load('u32', 'r2', ['r10', NODE]),
+    jumpIf('r1', '!=', 'r2', 'alias'),
+    jumpIf('r8', '&', TCP.end, 'ends'),
+    jumpIf('r8', '&', TCP.begin, 'begins-again'),
+    jump('to-task'),
+
+    label('is-new'),
     jumpIf('r8', '&', TCP.begin, 'begin'),
     jump('alias'),
     label('begin'),
@@ -200,6 +212,9 @@ function aliasFlow(): Line[] {
     label('no-alias'),
     jumpIf('r8', '&', TCP.begin, 'choose'),
     store('u32', ['r10', FLOW_PROTOCOL], IPPROTO.tcp),
+    // Without a word about one of another node that lasts.
+    ...findFlow('mesh_flows'),
+    jumpIf64('r0', '!=', 0, 'pass'),
     mov('r1', FLOW_PLAIN),
     store('u32', ['r10', FLOW_VALUE], 'r1'),
     store('u32', ['r10', FLOW_VALUE + 4], 0),
@@ -208,12 +223,15 @@ function aliasFlow(): Line[] {
 
     label('choose'),
     ...seenByTask,
-    ...Array.from({ length: TRIES }, () => [
+    ...Array.from({ length: TRIES }, (_, index) => [
       call('get_prandom_u32'),
       or('r0', HIGH_PORT),
       store('u16', ['r10', FLOW_CLIENT_PORT], 'r0'),
+      ...findFlow('mesh_edges'),
+      jumpIf64('r0', '!=', 0, `taken-${index}`),
       ...writeFlow('mesh_flows', BPF_NOEXIST),
       jumpIf64('r0', '==', 0, 'chosen'),
+      label(`taken-${index}`),
     ]).flat(),
     jump('pass'),
     label('chosen'),

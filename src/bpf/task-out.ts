@@ -19,7 +19,7 @@ import {
   store,
   swap16,
 } from './assembler.ts';
-import { endFlow, FLOW_PROTOCOL, findFlow, rewritePort, writeFlowKey } from './flow.ts';
+import { endFlow, findFlow, rewritePort, writeFlowKey } from './flow.ts';
 import { FLOW_PLAIN } from './maps.ts';
 import { IP, IPPROTO, onlyTcpAndUdp, parseIpv4, parseQuoted, pass, QUOTED, SKB, TCP } from './packet.ts';
 
@@ -40,8 +40,17 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
     ...onlyTcpAndUdp('others'),
     ...writeFlowKey('from-task'),
     label('find'),
+    jumpIf('r3', '==', IPPROTO.udp, 'no-edge'),
+    ...findFlow('mesh_edges'),
+    jumpIf64('r0', '==', 0, 'no-edge'),
+    load('u32', 'r8', ['r0', 0]),
+    jumpIf('r8', '==', FLOW_PLAIN, 'pass'),
+    jumpIf('r9', '&', TCP.end, 'edge-ends'),
+    jump('send'),
+
+    label('no-edge'),
     ...findFlow('mesh_flows'),
-    jumpIf64('r0', '==', 0, 'unknown'),
+    jumpIf64('r0', '==', 0, 'pass'),
     load('u32', 'r8', ['r0', 0]),
     jumpIf('r8', '==', FLOW_PLAIN, 'pass'),
     jumpIf('r9', '&', TCP.end | ERROR, 'is-more'),
@@ -74,15 +83,6 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
     call('redirect_peer'),
     exit(),
 
-    label('unknown'),
-    load('u32', 'r1', ['r10', FLOW_PROTOCOL]),
-    jumpIf('r1', '==', IPPROTO.udp, 'pass'),
-    ...findFlow('mesh_edges'),
-    jumpIf64('r0', '==', 0, 'pass'),
-    load('u32', 'r8', ['r0', 0]),
-    jumpIf('r8', '==', FLOW_PLAIN, 'pass'),
-    jumpIf('r9', '&', TCP.end, 'edge-ends'),
-    jump('send'),
     ...pass(),
 
     label('others'),
