@@ -48,18 +48,21 @@ export const FIN = { client: 1, task: 2, both: 3, bits: 2 } as const;
  * packet's own fields those to read are. Uses r2.
  */
 export function writeFlowKey(way: 'to-task' | 'from-task', at = 0): Line[] {
-  const there = way === 'to-task';
   const copy = (size: 'u16' | 'u32', from: number, to: number): Line[] => [
     load(size, 'r2', ['r7', at + from]),
     store(size, ['r10', FLOW_KEY + to], 'r2'),
   ];
-  return [
-    ...copy('u32', there ? IP.source : IP.destination, 0),
-    ...copy('u32', there ? IP.destination : IP.source, 4),
-    ...copy('u16', there ? L4.sourcePort : L4.destinationPort, 8),
-    ...copy('u16', there ? L4.destinationPort : L4.sourcePort, 10),
-    store('u32', ['r10', FLOW_PROTOCOL], 'r3'),
-  ];
+  const fields =
+    way === 'to-task'
+      ? // No 64 bits at once: not every architecture may read them there.
+        [copy('u32', IP.source, 0), copy('u32', IP.destination, 4), copy('u32', L4.sourcePort, 8)]
+      : [
+          copy('u32', IP.destination, 0),
+          copy('u32', IP.source, 4),
+          copy('u16', L4.destinationPort, 8),
+          copy('u16', L4.sourcePort, 10),
+        ];
+  return [...fields.flat(), store('u32', ['r10', FLOW_PROTOCOL], 'r3')];
 }
 
 /** The entry of the key into r0: a pointer to it, or 0. Uses r1 to r5. */

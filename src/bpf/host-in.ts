@@ -17,7 +17,7 @@ import {
   swap16,
 } from './assembler.ts';
 import { addressWord, UDP_PORTS } from './maps.ts';
-import { IP, IPPROTO, L4, parseIpv4, parseQuoted, pass, QUOTED, SKB } from './packet.ts';
+import { IP, IPPROTO, L4, parseIpv4, parseQuoted, pass, QUOTED, SKB, swapped16 } from './packet.ts';
 
 /**
  * On the host's underlay link: packets to published ports of the node's address go straight into the lb, with the mark
@@ -29,26 +29,27 @@ export function hostIn({ address, link }: { address: IpAddress; link: number }):
   const key = -4;
   return assemble('mesh_host_in', [
     ...parseIpv4(),
-    load('u32', 'r2', ['r7', IP.destination]),
-    jumpIf('r2', '!=', own, 'pass'),
     load('u8', 'r3', ['r7', IP.protocol]),
-    jumpIf('r3', '==', IPPROTO.icmp, 'icmp'),
+    load('u32', 'r5', ['r7', IP.destination]),
     load('u16', 'r4', ['r7', L4.destinationPort]),
-    jump('port'),
+    jumpIf('r3', '==', IPPROTO.tcp, 'addressed'),
+    jumpIf('r3', '==', IPPROTO.icmp, 'icmp'),
+    // The overlay's own packets are half of all: first out.
+    jumpIf('r4', '!=', swapped16(VXLAN_PORT), 'addressed'),
+    jump('pass'),
 
     label('icmp'),
+    jumpIf('r5', '!=', own, 'pass'),
     ...parseQuoted(),
-    load('u32', 'r2', ['r7', QUOTED + IP.source]),
-    jumpIf('r2', '!=', own, 'pass'),
     load('u8', 'r3', ['r7', QUOTED + IP.protocol]),
+    load('u32', 'r5', ['r7', QUOTED + IP.source]),
     load('u16', 'r4', ['r7', QUOTED + L4.sourcePort]),
 
-    label('port'),
+    label('addressed'),
+    jumpIf('r5', '!=', own, 'pass'),
     swap16('r4'),
     jumpIf('r3', '==', IPPROTO.tcp, 'look-up'),
     jumpIf('r3', '!=', IPPROTO.udp, 'pass'),
-    // The overlay's own packets are half of all: spared the look.
-    jumpIf('r4', '==', VXLAN_PORT, 'pass'),
     add('r4', UDP_PORTS),
     label('look-up'),
     store('u32', ['r10', key], 'r4'),

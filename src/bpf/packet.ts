@@ -55,7 +55,7 @@ const L4_LEAST = 8;
 const TC_ACT_UNSPEC = -1;
 
 /** A number as a program reads it out of two bytes of a packet (machine order, so little-endian). */
-function swapped16(value: number): number {
+export function swapped16(value: number): number {
   return ((value & 0xff) << 8) | (value >> 8);
 }
 

@@ -14,6 +14,7 @@ import {
   mov,
   or,
   type Program,
+  type Register,
   shiftLeft,
   shiftRight,
   store,
@@ -47,8 +48,8 @@ const TRIES = 4;
 /** Or-ed to a random port in network order: 32768 or above. */
 const HIGH_PORT = 0x80;
 
-/** The number of the node that brought the packet, at the frame's r10. */
-const NODE = FLOW_VALUE - 8;
+/** The number of the node that brought the packet is its mark until the task gets it. */
+const node = (to: Register) => load('u32', to, ['r6', SKB.mark]);
 
 /**
  * On the router's vxlan0 and lb0: packets to tasks of this node go straight into the task, and a flow remembers the
@@ -63,8 +64,6 @@ export function routerIn(): Program {
     ...parseIpv4(),
     ...onlyTcpAndUdp(),
     ...writeFlowKey('to-task'),
-    load('u32', 'r2', ['r6', SKB.mark]),
-    store('u32', ['r10', NODE], 'r2'),
     mov('r8', 'r9'),
     ...lookUp('mesh_tasks', FLOW_TASK),
     jumpIf64('r0', '==', 0, 'pass'),
@@ -74,7 +73,7 @@ export function routerIn(): Program {
     jumpIf('r3', '==', IPPROTO.tcp, 'tcp'),
 
     ...findFlow('mesh_flows'),
-    load('u32', 'r2', ['r10', NODE]),
+    node('r2'),
     jumpIf64('r0', '==', 0, 'first-of-udp'),
     load('u32', 'r1', ['r0', 0]),
     jumpIf('r1', '==', 'r2', 'to-task'),
@@ -87,7 +86,7 @@ export function routerIn(): Program {
 
     label('tcp'),
     ...findFlow('mesh_edges'),
-    load('u32', 'r2', ['r10', NODE]),
+    node('r2'),
     jumpIf64('r0', '==', 0, 'no-edge'),
     load('u32', 'r1', ['r0', 0]),
     jumpIf('r1', '!=', 'r2', 'edge-of-another'),
@@ -102,7 +101,7 @@ export function routerIn(): Program {
     ...now(),
     sub('r0', 'r8'),
     jumpIf('r0', '<', ESTABLISHED, 'to-task'),
-    load('u32', 'r2', ['r10', NODE]),
+    node('r2'),
     store('u32', ['r10', FLOW_VALUE], 'r2'),
     ...writeFlow('mesh_flows', BPF_ANY),
     jumpIf64('r0', '!=', 0, 'to-task'),
@@ -121,7 +120,7 @@ export function routerIn(): Program {
     shiftLeft('r0', FIN.bits),
     store('u32', ['r8', 4], 'r0'),
     jump('to-task'),
-    ...endFlow('r8', (to) => load('u32', to, ['r10', NODE]), 'client', 'to-task'),
+    ...endFlow('r8', node, 'client', 'to-task'),
 
     label('edge-of-another'),
     jumpIf('r1', '==', FLOW_PLAIN, 'alias'),
@@ -140,7 +139,7 @@ export function routerIn(): Program {
     ...findFlow('mesh_flows'),
     jumpIf64('r0', '==', 0, 'is-new'),
     load('u32', 'r1', ['r0', 0]),
-    load('u32', 'r2', ['r10', NODE]),
+    node('r2'),
     jumpIf('r1', '!=', 'r2', 'alias'),
     jumpIf('r8', '&', TCP.end, 'ends'),
     jumpIf('r8', '&', TCP.begin, 'begins-again'),
@@ -153,7 +152,7 @@ export function routerIn(): Program {
     ...now(),
     shiftLeft('r0', FIN.bits),
     store('u32', ['r10', FLOW_VALUE + 4], 'r0'),
-    load('u32', 'r2', ['r10', NODE]),
+    node('r2'),
     ...remember('mesh_edges'),
 
     ...aliasFlow(),
@@ -178,7 +177,7 @@ function remember(map: MapName): Line[] {
  */
 function aliasFlow(): Line[] {
   const ofNode: Line[] = [
-    load('u32', 'r1', ['r10', NODE]),
+    node('r1'),
     add('r1', 1),
     shiftLeft('r1', 16),
     or('r1', IPPROTO.tcp),
@@ -189,7 +188,7 @@ function aliasFlow(): Line[] {
     store('u32', ['r10', FLOW_PROTOCOL], IPPROTO.tcp),
     load('u16', 'r1', ['r7', L4.sourcePort]),
     shiftLeft('r1', 16),
-    load('u32', 'r2', ['r10', NODE]),
+    node('r2'),
     or('r1', 'r2'),
     store('u32', ['r10', FLOW_VALUE], 'r1'),
     store('u32', ['r10', FLOW_VALUE + 4], 0),

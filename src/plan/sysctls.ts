@@ -52,6 +52,8 @@ function settings(netns: string, list: readonly Setting[]): Sysctl[] {
 function forwarding(inet6: boolean): Setting[] {
   return [
     ['net.ipv4.ip_forward', '1'],
+    // Nobody listens here: no look for a socket per packet. The switch is for both families (ip6_rcv_finish_core).
+    ['net.ipv4.ip_early_demux', '0'],
     ['net.ipv4.conf.all.rp_filter', '0'],
     ['net.ipv4.conf.default.rp_filter', '0'],
     ...(inet6

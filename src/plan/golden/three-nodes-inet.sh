@@ -8,6 +8,7 @@ sysctl -qw net.ipv4.ip_forward=1
 ip netns exec mesh-lb sysctl -qw net.ipv4.conf.all.rp_filter=0
 ip netns exec mesh-lb sysctl -qw net.ipv4.conf.default.rp_filter=0
 ip netns exec mesh-lb sysctl -qw net.ipv4.icmp_ratelimit=0
+ip netns exec mesh-lb sysctl -qw net.ipv4.ip_early_demux=0
 ip netns exec mesh-lb sysctl -qw net.ipv4.ip_forward=1
 ip netns exec mesh-lb sysctl -qw net.ipv4.vs.conn_reuse_mode=1
 ip netns exec mesh-lb sysctl -qw net.ipv4.vs.conntrack=0
@@ -15,6 +16,7 @@ ip netns exec mesh-lb sysctl -qw net.ipv4.vs.expire_nodest_conn=1
 ip netns exec mesh-lb sysctl -qw net.ipv4.vs.expire_quiescent_template=1
 ip netns exec mesh-net-ingress sysctl -qw net.ipv4.conf.all.rp_filter=0
 ip netns exec mesh-net-ingress sysctl -qw net.ipv4.conf.default.rp_filter=0
+ip netns exec mesh-net-ingress sysctl -qw net.ipv4.ip_early_demux=0
 ip netns exec mesh-net-ingress sysctl -qw net.ipv4.ip_forward=1
 ip netns exec mesh-task-aaaaaaaaaaaa sysctl -qw net.ipv4.ip_unprivileged_port_start=0
 ip link add vxlan0 netns mesh-lb address 02:6d:65:73:00:01 mtu 1450 up type vxlan id 4095 local 192.0.2.1 dstport 4789 nolearning gbp
