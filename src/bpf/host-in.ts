@@ -1,7 +1,6 @@
 import type { IpAddress } from '../model/address.ts';
-import { VXLAN_PORT } from '../model/names.ts';
+import { portMark, VXLAN_PORT } from '../model/names.ts';
 import {
-  add,
   assemble,
   call,
   exit,
@@ -12,11 +11,12 @@ import {
   load,
   lookUp,
   mov,
+  or,
   type Program,
   store,
   swap16,
 } from './assembler.ts';
-import { addressWord, UDP_PORTS } from './maps.ts';
+import { addressWord } from './maps.ts';
 import { IP, IPPROTO, L4, parseIpv4, parseQuoted, pass, QUOTED, SKB, swapped16 } from './packet.ts';
 
 /**
@@ -48,16 +48,18 @@ export function hostIn({ address, link }: { address: IpAddress; link: number }):
     label('addressed'),
     jumpIf('r5', '!=', own, 'pass'),
     swap16('r4'),
-    jumpIf('r3', '==', IPPROTO.tcp, 'look-up'),
-    jumpIf('r3', '!=', IPPROTO.udp, 'pass'),
-    add('r4', UDP_PORTS),
+    jumpIf('r3', '==', IPPROTO.udp, 'udp'),
+    jumpIf('r3', '!=', IPPROTO.tcp, 'pass'),
+    or('r4', portMark('tcp', 0)),
+    jump('look-up'),
+    label('udp'),
+    or('r4', portMark('udp', 0)),
     label('look-up'),
-    store('u32', ['r10', key], 'r4'),
+    mov('r9', 'r4'),
+    store('u32', ['r10', key], 'r9'),
     ...lookUp('mesh_ports', key),
     jumpIf64('r0', '==', 0, 'pass'),
-    load('u32', 'r2', ['r0', 0]),
-    jumpIf('r2', '==', 0, 'pass'),
-    store('u32', ['r6', SKB.mark], 'r2'),
+    store('u32', ['r6', SKB.mark], 'r9'),
     mov('r1', link),
     mov('r2', 0),
     call('redirect_peer'),

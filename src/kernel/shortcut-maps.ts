@@ -10,7 +10,7 @@ import {
   updateBpfMap,
 } from '../../native/index.ts';
 import { MeshError } from '../base/errors.ts';
-import { addressBytes, addressOf, indexOfMark, MAPS, type MapName, markAtIndex } from '../bpf/maps.ts';
+import { addressBytes, addressOf, MAPS, type MapName } from '../bpf/maps.ts';
 import type { IpAddress } from '../model/address.ts';
 
 /** The maps of this node's programs, kept open: they outlive a filter that somebody deletes. */
@@ -21,8 +21,8 @@ export interface ShortcutMaps {
   isOurs(programId: number): boolean;
   /** Made where there is none. */
   descriptor(map: MapName): number;
-  /** Marks by the port they belong to, given as its own mark. */
-  ports(): { mark: number; value: number }[];
+  /** Their fwmarks. */
+  ports(): number[];
   setPort(mark: number): void;
   deletePort(mark: number): void;
   /** Links' numbers. */
@@ -76,20 +76,13 @@ export function openShortcutMaps(): ShortcutMaps {
     ports() {
       const ports = held.get('mesh_ports');
       if (ports === undefined) return [];
-      const { count, keys, values } = bpfMapEntries(ports.handle);
-      const found: { mark: number; value: number }[] = [];
-      for (let entry = 0; entry < count; entry++) {
-        const value = values.readUInt32LE(entry * 4);
-        const mark = markAtIndex(keys.readUInt32LE(entry * 4));
-        // A port without a mark is shut, and what is no port no program asks for.
-        if (value !== 0 && mark !== undefined) found.push({ mark, value });
-      }
-      return found;
+      const { count, keys } = bpfMapEntries(ports.handle);
+      return Array.from({ length: count }, (_, entry) => keys.readUInt32LE(entry * 4));
     },
-    setPort: (mark) => updateBpfMap(need('mesh_ports'), portKey(mark), word(mark)),
+    setPort: (mark) => updateBpfMap(need('mesh_ports'), word(mark), Buffer.of(1)),
     deletePort(mark) {
       const ports = held.get('mesh_ports');
-      if (ports !== undefined) deleteFromBpfMap(ports.handle, portKey(mark));
+      if (ports !== undefined) deleteFromBpfMap(ports.handle, word(mark));
     },
     tasks() {
       const tasks = held.get('mesh_tasks');
@@ -130,12 +123,6 @@ function isOne(name: string, shape: Omit<ReturnType<typeof bpfMapInfo>, 'name'>)
   return (
     shape.type === type && shape.keySize === keySize && shape.valueSize === valueSize && shape.maxEntries === maxEntries
   );
-}
-
-function portKey(mark: number): Buffer {
-  const index = indexOfMark(mark);
-  if (index === undefined) throw new MeshError('invalid', `mark ${mark} is no port of TCP or UDP`);
-  return word(index);
 }
 
 function word(value: number): Buffer {

@@ -113,8 +113,8 @@ describe('host-in', () => {
   let program: BpfHandle;
   beforeAll(() => {
     program = loaded(hostIn({ address: OWN, link: 3 }));
-    updateBpfMap(mapOf('mesh_ports'), word(8080), word(portMark('tcp', 8080)));
-    updateBpfMap(mapOf('mesh_ports'), word(65_536 + 53), word(portMark('udp', 53)));
+    updateBpfMap(mapOf('mesh_ports'), word(portMark('tcp', 8080)), Buffer.of(1));
+    updateBpfMap(mapOf('mesh_ports'), word(portMark('udp', 53)), Buffer.of(1));
   });
   const run = (packet: Packet, etherType?: number) => {
     const { action, mark } = testBpfProgram(program, frame(packet, etherType));

@@ -157,9 +157,7 @@ export function openShortcuts(transport: Transport, namespaces: Namespaces): Sho
     async entries(netns, view) {
       const found: (ShortcutPort | ShortcutTask)[] = [];
       if (netns === HOST_NETNS) {
-        for (const { mark, value } of maps.ports()) {
-          found.push({ kind: 'shortcut-port', netns, mark, ...(value === mark ? {} : { instead: value }) });
-        }
+        for (const mark of maps.ports()) found.push({ kind: 'shortcut-port', netns, mark });
       }
       if (netns !== TASKS_NETNS) return found;
       const links = new Map((await view.linksOf(netns)).map(({ index, name }) => [index, name]));

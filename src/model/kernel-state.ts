@@ -275,8 +275,6 @@ export interface ShortcutPort {
   netns: string;
   /** Stands for protocol and port (names.ts). */
   mark: number;
-  /** The mark that packets get, where somebody else has put another one: never wanted. */
-  instead?: number;
 }
 
 /** Schedulers whose choice depends on the order of the real servers. */

@@ -1,5 +1,5 @@
 import type { Op, Shortcut, ShortcutPort, ShortcutProgram, ShortcutTask } from './kernel-state.ts';
-import { HOST_NETNS, markedPort, SHORTCUT_PREFERENCE, SHORTCUT_PREFIX } from './names.ts';
+import { HOST_NETNS, SHORTCUT_PREFERENCE, SHORTCUT_PREFIX } from './names.ts';
 
 /*
  * The shortcut in words of tc and bpftool. The programs are in meshd and in no file, so where tc takes a file these lines
@@ -26,12 +26,10 @@ export function shortcutTaskWords({ netns, address, link }: ShortcutTask, verb: 
     : [`${bpftool} update name mesh_tasks key ${key} value ${link}`];
 }
 
-export function shortcutPortWords({ mark, instead = mark }: ShortcutPort, verb: Verb): string[] {
-  const port = markedPort(mark);
-  const index = (port?.protocol === 'udp' ? 0x1_0000 : 0) + (port?.published ?? 0);
+export function shortcutPortWords({ mark }: ShortcutPort, verb: Verb): string[] {
   return verb === 'delete'
-    ? [`bpftool map delete name mesh_ports key ${word(index)}`]
-    : [`bpftool map update name mesh_ports key ${word(index)} value ${word(instead)}`];
+    ? [`bpftool map delete name mesh_ports key ${word(mark)}`]
+    : [`bpftool map update name mesh_ports key ${word(mark)} value 1`];
 }
 
 function parameters({ type: _, ...rest }: ShortcutProgram): string {

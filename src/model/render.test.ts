@@ -296,9 +296,9 @@ const CASES: [KernelObject, string[], string[], string[]][] = [
   ],
   [
     { kind: 'shortcut-port', netns: 'host', mark: 0x20035 },
-    ['bpftool map update name mesh_ports key 53 0 1 0 value 53 0 2 0'],
-    ['bpftool map update name mesh_ports key 53 0 1 0 value 53 0 2 0'],
-    ['bpftool map delete name mesh_ports key 53 0 1 0'],
+    ['bpftool map update name mesh_ports key 53 0 2 0 value 1'],
+    ['bpftool map update name mesh_ports key 53 0 2 0 value 1'],
+    ['bpftool map delete name mesh_ports key 53 0 2 0'],
   ],
 ];
 

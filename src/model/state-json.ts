@@ -135,7 +135,7 @@ const FIELDS: { [kind in ObjectKind]: Record<string, Check> } = {
     ),
   },
   'shortcut-task': { address: text, link: text },
-  'shortcut-port': { mark: number, instead: optional(number) },
+  'shortcut-port': { mark: number },
 };
 
 function faultOf(item: unknown): string | undefined {
