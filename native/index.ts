@@ -64,6 +64,8 @@ export interface NetlinkSocket {
    * above the send buffer (1 MiB asked for).
    */
   send(buffer: Uint8Array): void;
+  /** Tells the events that wait in the queue now, before it returns, instead of from the event loop. */
+  receive(): void;
   addMembership(group: number): void;
   dropMembership(group: number): void;
   /** NETLINK_LISTEN_ALL_NSID: events also of namespaces that have an id here. */

@@ -76,6 +76,23 @@ async function linkNames(opened: Opened, sequence = 1): Promise<(string | undefi
     .map(linkName);
 }
 
+describe('receiving at once', () => {
+  it('tells what has been answered before it returns, and nothing twice', async () => {
+    const { socket, events, messages } = open({ netns: freshNetns().path });
+    socket.receive();
+    expect(events).toEqual([]);
+    socket.send(linkRequest(RTM_GETLINK, NLM_F_DUMP, 1));
+    expect(events).toEqual([]);
+    socket.receive();
+    expect(messages().at(-1)?.type).toBe(NLMSG_DONE);
+    const told = events.length;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(events.length).toBe(told);
+    socket.close();
+    expect(() => socket.receive()).toThrowError(expect.objectContaining({ code: 'EBADF' }));
+  });
+});
+
 describe('opening in a namespace', () => {
   it('by path, descriptor and process shows the links of that namespace', async () => {
     const { name, path } = freshNetns();

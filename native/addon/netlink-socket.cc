@@ -71,7 +71,8 @@ struct NetlinkSocket::Wakeup {
 void NetlinkSocket::Register(Napi::Env env, Napi::Object exports) {
   Napi::Function constructor = DefineClass(
       env, "NetlinkSocket",
-      {InstanceMethod("send", &NetlinkSocket::Send), InstanceMethod("close", &NetlinkSocket::Close),
+      {InstanceMethod("send", &NetlinkSocket::Send), InstanceMethod("receive", &NetlinkSocket::ReceiveNow),
+       InstanceMethod("close", &NetlinkSocket::Close),
        InstanceMethod("ref", &NetlinkSocket::RefHandle), InstanceMethod("unref", &NetlinkSocket::UnrefHandle),
        InstanceMethod("addMembership", &NetlinkSocket::AddMembership),
        InstanceMethod("dropMembership", &NetlinkSocket::DropMembership),
@@ -191,6 +192,8 @@ void NetlinkSocket::Receive(Wakeup* wakeup) {
       return;
     }
     reads += received;
+    // What is not here yet, an error behind these datagrams too, wakes us again.
+    bool empty = static_cast<size_t>(received) < kBatch && !overrun_;
     for (int i = 0; i < received; i++) {
       // Any user may send to our port on NETLINK_GENERIC; only port 0 is the kernel.
       if (senders[i].nl_pid != 0) continue;
@@ -206,6 +209,7 @@ void NetlinkSocket::Receive(Wakeup* wakeup) {
       wakeup->count++;
       wakeup->bytes += headers[i].msg_len;
     }
+    if (empty) return;
   }
 }
 
@@ -252,6 +256,12 @@ Napi::Value NetlinkSocket::Send(const Napi::CallbackInfo& info) {
   do sent = sendmsg(fd, &message, 0);
   while (sent < 0 && errno == EINTR);
   if (sent < 0) throw SystemError(info.Env(), errno, "sendmsg");
+  return info.Env().Undefined();
+}
+
+Napi::Value NetlinkSocket::ReceiveNow(const Napi::CallbackInfo& info) {
+  Descriptor();
+  OnReadable();
   return info.Env().Undefined();
 }
 

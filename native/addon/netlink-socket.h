@@ -32,6 +32,7 @@ class NetlinkSocket : public Napi::ObjectWrap<NetlinkSocket>, public PollOwner {
   void Deliver(const Wakeup& wakeup);
 
   Napi::Value Send(const Napi::CallbackInfo& info);
+  Napi::Value ReceiveNow(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
   Napi::Value RefHandle(const Napi::CallbackInfo& info);
   Napi::Value UnrefHandle(const Napi::CallbackInfo& info);

@@ -9,17 +9,24 @@ interface Slice {
 
 /**
  * What the kernel does not tell of by itself is looked at in slices, one at a time: what carries traffic more often,
- * what costs a fork or much reading less often; the last slice is for events that got lost.
+ * what costs a fork or much reading less often; the last slice is for events that got lost. Periods are multiples of
+ * the shortest, so that slices come due together.
  */
 const SLICES: readonly Slice[] = [
-  { scope: { kinds: ['virtual-service', 'real-server', 'ipvs-timeouts'] }, period: 1_000 },
-  { scope: { kinds: ['ipset', 'set-member', 'set-entry'] }, period: 2_000 },
-  { scope: { kinds: ['sysctl'] }, period: 3_000 },
-  { scope: { kinds: ['chain', 'jump'] }, period: 3_000 },
-  { scope: { kinds: ['shortcut', 'shortcut-task', 'shortcut-port'] }, period: 3_000 },
+  { scope: { kinds: ['virtual-service', 'real-server', 'ipvs-timeouts'] }, period: 1_500 },
+  {
+    scope: {
+      kinds: [
+        ...(['ipset', 'set-member', 'set-entry', 'sysctl', 'chain', 'jump'] as const),
+        ...(['shortcut', 'shortcut-task', 'shortcut-port'] as const),
+      ],
+    },
+    period: 3_000,
+  },
   { scope: { kinds: ['netns', 'veth', 'vxlan', 'address', 'neighbour', 'fdb', 'route', 'rule'] }, period: 60_000 },
 ];
-const TICK = 200;
+/** What comes due within so many ms is looked at in one go: waking up costs an idle daemon more than a look does. */
+const TOGETHER = 100;
 /**
  * A slice rests for `thrift` times what it took, which keeps it under 5 % of one CPU, but no longer than `latest` ms, so
  * that damage lives less than five seconds; only where looking itself takes long, still `least` times that.
@@ -41,39 +48,30 @@ export interface Audit {
  */
 export function startAudit(clock: Clock, check: (scope: Scope) => Promise<number>): Audit {
   const begun = clock.monotonic();
-  const due = SLICES.map(({ period }) => begun + period);
+  const slices = SLICES.map(({ scope, period }) => ({ scope, period, due: begun + period }));
   let stopped = false;
-  let cancel = clock.after(TICK, tick);
+  let cancel = sleep();
 
-  function mostOverdue(now: number): number | undefined {
-    let found: number | undefined;
-    let worst = 0;
-    SLICES.forEach(({ period }, index) => {
-      const overdue = (now - due[index]!) / period;
-      if (overdue >= worst) {
-        worst = overdue;
-        found = index;
-      }
-    });
-    return found;
+  /** The slice that waits, or will be waiting, for the greatest part of its period. */
+  function mostOverdue(now: number) {
+    return slices.reduce((worst, slice) =>
+      (now - slice.due) / slice.period > (now - worst.due) / worst.period ? slice : worst,
+    );
   }
 
-  function tick(): void {
-    const index = mostOverdue(clock.monotonic());
-    if (index === undefined) {
-      again();
-      return;
+  async function round(): Promise<void> {
+    for (let now = clock.monotonic(); !stopped; now = clock.monotonic()) {
+      const slice = mostOverdue(now);
+      if (slice.due > now + TOGETHER) break;
+      const took = await check(slice.scope).catch(() => 0);
+      slice.due = clock.monotonic() + rest(took, slice.period);
     }
-    const { scope, period } = SLICES[index]!;
-    const next = (took: number) => {
-      due[index] = clock.monotonic() + rest(took, period);
-      again();
-    };
-    check(scope).then(next, () => next(0));
+    if (!stopped) cancel = sleep();
   }
 
-  function again(): void {
-    if (!stopped) cancel = clock.after(TICK, tick);
+  function sleep(): () => void {
+    const next = Math.min(...slices.map(({ due }) => due));
+    return clock.after(Math.max(0, next - clock.monotonic()), () => void round());
   }
 
   return {

@@ -44,7 +44,7 @@ export function startHealthEndpoint({ listen, view, conditions, clock, log }: He
       headersTimeout: PATIENCE,
       requestTimeout: PATIENCE,
       keepAliveTimeout: PATIENCE,
-      connectionsCheckingInterval: 1_000,
+      connectionsCheckingInterval: PATIENCE,
     });
     mine.maxConnections = CONNECTIONS;
     mine.timeout = 2 * PATIENCE;

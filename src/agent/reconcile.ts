@@ -6,11 +6,12 @@ import { diff } from '../diff/diff.ts';
 import type { Actor, ApplyReport, Kernel, Scope } from '../kernel/kernel.ts';
 import type { ChangeReason, ChangeRecord } from '../model/change-record.ts';
 import { faultsOf } from '../model/differences.ts';
+import { sameValue } from '../model/equality.ts';
 import { type KernelObject, keyOf, type Op } from '../model/kernel-state.ts';
 import { renderOp } from '../model/render.ts';
 import { createBlame } from './blame.ts';
 import type { Conditions } from './conditions.ts';
-import { addScope, cutByKeys, cutByScope, isEverything, scopeOfOps, widened, withRelatives } from './scopes.ts';
+import { addScope, cutByKeys, cutByScope, isEverything, isIn, scopeOfOps, widened, withRelatives } from './scopes.ts';
 import { createTruce } from './truce.ts';
 
 /*
@@ -198,6 +199,10 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       wrong: faultsOf(repaired.slice(0, SAID)),
       by,
     };
+    if (ops.length === 0 && failed.size === 0) {
+      settleRetries([]);
+      return;
+    }
     tellOfRepairs(repaired, cause);
     const goal = cutByScope(want, scope);
     const left = new Set(ops.filter((op) => !due.includes(op)).map(({ object }) => keyOf(object)));
@@ -217,11 +222,28 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     log.warn({ count: ops.length, wrong, by, steps }, `repairing ${whom}: ${wrong[0]}${more}`);
   }
 
+  /** Whether `have` is just what is wanted: what nearly every look finds, so it is told without a copy of anything. */
+  function isAsWanted(scope: Scope): boolean {
+    let differ = 0;
+    want.forEach((object, key) => {
+      if (isIn(scope, object) && !sameValue(have.get(key), object)) differ += 1;
+    });
+    have.forEach((object, key) => {
+      if (isIn(scope, object) && !want.has(key)) differ += 1;
+    });
+    return differ === 0;
+  }
+
   async function compare(scope: Scope): Promise<Op[]> {
     const seen = await kernel.observe(scope);
-    for (const key of cutByScope(have, scope).keys()) if (!seen.has(key)) have.delete(key);
-    for (const [key, object] of seen) have.set(key, object);
-    return diff(cutByScope(have, scope), cutByScope(want, scope));
+    have.forEach((object, key) => {
+      if (!seen.has(key) && isIn(scope, object)) have.delete(key);
+    });
+    // What is as it was stays the very object that `want` has: no second copy, and compared at once.
+    seen.forEach((object, key) => {
+      if (!sameValue(have.get(key), object)) have.set(key, object);
+    });
+    return isAsWanted(scope) ? [] : diff(cutByScope(have, scope), cutByScope(want, scope));
   }
 
   function tellOfChange(ops: readonly Op[], cause: Cause, began: number, refused: ApplyReport['failed']): void {

@@ -34,12 +34,16 @@ export function emptyKnown(): Known {
     get: (key) => objects.get(key),
     values: () => objects.values(),
     saw(scope, found) {
-      forget(
-        (object) =>
+      objects.forEach((object, key) => {
+        if (found.has(key)) return;
+        const asked =
           (scope.netns === undefined || scope.netns.includes(object.netns)) &&
-          (scope.kinds === undefined || scope.kinds.includes(object.kind)),
-      );
-      for (const [key, object] of found) if (!SILENT.has(object.kind)) objects.set(key, object);
+          (scope.kinds === undefined || scope.kinds.includes(object.kind));
+        if (asked) objects.delete(key);
+      });
+      found.forEach((object, key) => {
+        if (!SILENT.has(object.kind)) objects.set(key, object);
+      });
     },
     did(ops) {
       for (const { verb, object } of ops) {

@@ -28,20 +28,25 @@ export function legacyStamp(netnsPath: string, family: Family): string | undefin
   if (endianness() !== 'LE' || !/64$/.test(process.arch)) return undefined;
   const shape = SHAPES[family];
   try {
-    const names = inNetns(netnsPath, () => readFileSync(`/proc/thread-self/net/${shape.names}`, 'latin1'));
-    const fd = openSocket({ netns: netnsPath, family: shape.family, type: DATAGRAMS });
-    try {
-      const hash = createHash('sha256');
-      for (const table of names.split('\n').filter(Boolean).sort()) {
-        hash.update(`${table}\n`).update(rulesOf(fd, table, shape));
-      }
-      return hash.digest('base64');
-    } finally {
-      closeSync(fd);
-    }
+    return inNetns(netnsPath, () => {
+      const names = readFileSync(`/proc/thread-self/net/${shape.names}`, 'latin1').split('\n').filter(Boolean).sort();
+      return names.length === 0 ? 'no tables' : stampOf(names, shape);
+    });
   } catch {
     return undefined; // changed meanwhile (EAGAIN), or a kernel without: iptables-save knows
   }
+}
+
+/** Of tables in the netns we are in. */
+function stampOf(tables: readonly string[], shape: (typeof SHAPES)[Family]): string {
+  const hash = createHash('sha256');
+  const fd = openSocket({ family: shape.family, type: DATAGRAMS });
+  try {
+    for (const table of tables) hash.update(`${table}\n`).update(rulesOf(fd, table, shape));
+  } finally {
+    closeSync(fd);
+  }
+  return hash.digest('base64');
 }
 
 function rulesOf(fd: number, table: string, { level, next, counters, least }: (typeof SHAPES)[Family]): Buffer {

@@ -49,7 +49,7 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
 
   async function look(scope: Scope): Promise<Map<string, KernelObject>> {
     counters.observes += 1;
-    transport.sweep();
+    if (scope.kinds === undefined || scope.kinds.includes('netns')) transport.sweep();
     const before = applies;
     const found = await observe(eyes, scope);
     // What an apply did meanwhile is newer than what was seen.

@@ -28,9 +28,16 @@ export interface LinkView {
 export function viewLinks(transport: Transport, namespaces: Namespaces): LinkView {
   const links = new Map<string, Promise<readonly Link[]>>();
   const ids = new Map<string, Promise<Map<number, string>>>();
-  const all = [HOST_NETNS, ...namespaces.list()];
+  let rounds: string[][] | undefined;
+
   /** Nearly all pairs have an end in one of the few that belong to no task, so those are asked about first. */
-  const rounds = [all.filter((netns) => !isTaskNetns(netns)), all.filter(isTaskNetns)];
+  function roundsOf(): string[][] {
+    if (rounds === undefined) {
+      const all = [HOST_NETNS, ...namespaces.list()];
+      rounds = [all.filter((netns) => !isTaskNetns(netns)), all.filter(isTaskNetns)];
+    }
+    return rounds;
+  }
 
   function linksOf(netns: string): Promise<readonly Link[]> {
     return remembered(links, netns, () => readLinks(transport, netns));
@@ -39,7 +46,7 @@ export function viewLinks(transport: Transport, namespaces: Namespaces): LinkVie
   async function netnsBehind(netns: string, link: Link): Promise<string> {
     const { linkNetnsId } = link;
     if (linkNetnsId === undefined) return netns;
-    for (const [round, others] of rounds.entries()) {
+    for (const [round, others] of roundsOf().entries()) {
       const known = await remembered(ids, `${netns} ${round}`, () => readIds(transport, namespaces, netns, others));
       const found = known.get(linkNetnsId);
       if (found !== undefined) return found;

@@ -59,5 +59,16 @@ export function runs(
   if (bpf?.tag === undefined || !bpf.directAction || handle !== HANDLE || bpf.name !== filterName(wanted)) return false;
   const numbers = linksIn(wanted).map(index);
   if (wanted.type === 'foreign' || numbers.includes(undefined)) return false;
-  return tags(programOf(wanted, (link) => index(link)!)).includes(bpf.tag);
+  return tagsOf(wanted, numbers.join(), (link) => index(link)!).includes(bpf.tag);
+}
+
+/** Tags of wanted programs, with the links' numbers they have in them: putting one together takes long. */
+const known = new WeakMap<ShortcutProgram, { numbers: string; tags: string[] }>();
+
+function tagsOf(program: ShortcutProgram, numbers: string, index: (link: string) => number): string[] {
+  const before = known.get(program);
+  if (before?.numbers === numbers) return before.tags;
+  const made = { numbers, tags: tags(programOf(program, index)) };
+  known.set(program, made);
+  return made.tags;
 }

@@ -58,6 +58,8 @@ export const MAX_MESSAGES = 500;
 /** Milliseconds. Only a kernel in trouble takes this long; RTNL can be held for seconds while many namespaces are torn down. */
 const TIME_LIMIT = 30_000;
 const MAX_DUMPS = 10;
+/** Of so many conversations one gives the event loop its turn; a long row of them must not hold up everything else. */
+const AT_ONCE = 16;
 const CLOSED = 'the netlink socket was closed before the kernel answered';
 const SILENT = `the kernel did not answer within ${TIME_LIMIT / 1000} s; it may be tearing down namespaces`;
 
@@ -65,6 +67,11 @@ const SILENT = `the kernel did not answer within ${TIME_LIMIT / 1000} s; it may 
 export function openTransport(namespaces: Namespaces, total: Meter): Transport {
   const channels = new Map<string, Channel>();
   let serial = 0;
+  let conversations = 0;
+  const atOnce = () => {
+    conversations = (conversations + 1) % AT_ONCE;
+    return conversations > 0;
+  };
 
   function channel(netns: string, protocol: number): Channel | undefined {
     const key = `${netns} ${protocol}`;
@@ -76,7 +83,7 @@ export function openTransport(namespaces: Namespaces, total: Meter): Transport {
     channels.delete(key);
     if (identity === undefined) return undefined;
     serial += 1;
-    const opened = openChannel({ identity, serial }, namespaces.path(netns), protocol, total);
+    const opened = openChannel({ identity, serial }, namespaces.path(netns), protocol, total, atOnce);
     channels.set(key, opened);
     return opened;
   }
@@ -177,7 +184,7 @@ interface Channel extends Label {
 }
 
 /** One socket. Conversations take turns: the kernel runs one dump per socket at a time (EBUSY otherwise). */
-function openChannel(label: Label, path: string, protocol: number, total: Meter): Channel {
+function openChannel(label: Label, path: string, protocol: number, total: Meter, atOnce: () => boolean): Channel {
   let current: ((event: (exchange: Exchange<unknown>) => Result<unknown> | undefined) => void) | undefined;
   let closed = false;
   let sequence = 0;
@@ -224,18 +231,23 @@ function openChannel(label: Label, path: string, protocol: number, total: Meter)
       () =>
         new Promise<T>((resolve, reject) => {
           if (closed) throw new MeshError('unavailable', CLOSED);
-          // The answers wait in the socket's queue until this returns to the event loop.
+          // The answers wait in the socket's queue until they are received.
           const exchange = ask();
-          // Late answers must not meet a later conversation, hence the end of the socket.
-          const timer = setTimeout(() => close(new MeshError('kernel', SILENT, { retry: true })), TIME_LIMIT);
+          let timer: NodeJS.Timeout | undefined;
+          let settled = false;
           current = (event) => {
             const result = event(exchange) as Result<T> | undefined;
             if (!result) return;
             clearTimeout(timer);
+            settled = true;
             current = undefined;
             if (result.ok) resolve(result.value);
             else reject(result.error);
           };
+          // The kernel mostly has answered by now: no need to wait for the event loop to say so.
+          if (atOnce()) socket.receive();
+          // Late answers must not meet a later conversation, hence the end of the socket.
+          if (!settled) timer = setTimeout(() => close(new MeshError('kernel', SILENT, { retry: true })), TIME_LIMIT);
         }),
     );
     turn = mine.catch(() => undefined);

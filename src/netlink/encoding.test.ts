@@ -6,7 +6,6 @@ import { errorName } from './errno.ts';
 import { formatAddress, parseAddress, parseCidr, parseMac } from './ip.ts';
 import { addEntries, addEntry, createSet, deleteEntries } from './ipset.ts';
 import { newService } from './ipvs.ts';
-import { readStats } from './ipvs-stats.ts';
 import { newLink, setLink } from './link.ts';
 import { decodeAck, decodeMessages } from './message.ts';
 import { newRoute } from './route.ts';
@@ -190,31 +189,5 @@ describe('answers', () => {
       'IPSET_ERR_BITMAP_RANGE',
       'IPSET_ERR_HASH_FULL',
     ]);
-  });
-});
-
-describe('IPVS counters', () => {
-  const u64 = (value: bigint) => new Uint8Array(BigUint64Array.of(value).buffer);
-
-  it('are read in their 64-bit form beyond 2^32', () => {
-    const writer = new AttributeWriter();
-    for (let type = 1; type <= 10; type++) writer.put(type, u64(BigInt(type) << 33n));
-    expect(Object.values(readStats(new Attributes(writer.finish())))).toEqual(
-      Array.from({ length: 10 }, (_, i) => (i + 1) * 2 ** 33),
-    );
-  });
-
-  it('are read in their old form, where only bytes have 64 bits, and are 0 when missing', () => {
-    const writer = new AttributeWriter()
-      .putU32(1, 7)
-      .put(4, u64(1n << 40n))
-      .putU32(6, 3);
-    expect(readStats(new Attributes(writer.finish()))).toMatchObject({
-      connections: 7,
-      inPackets: 0,
-      inBytes: 2 ** 40,
-      connectionsPerSecond: 3,
-    });
-    expect(readStats(undefined).connections).toBe(0);
   });
 });

@@ -4,7 +4,6 @@ import { malformed, NLA_F_NESTED } from './attributes.ts';
 import { decodeGenl } from './genetlink.ts';
 import { familyName, familyNumber, formatField, parseAddress } from './ip.ts';
 import { IPVS_CMD, ipvsRequest, putAddressField, type ServiceKey, writeServiceKey } from './ipvs.ts';
-import { type IpvsStats, readStats } from './ipvs-stats.ts';
 import type { NetlinkMessage, NetlinkRequest } from './message.ts';
 
 // include/uapi/linux/ip_vs.h
@@ -18,9 +17,7 @@ const DEST_L_THRESH = 6;
 const DEST_ACTIVE_CONNS = 7;
 const DEST_INACT_CONNS = 8;
 const DEST_PERSIST_CONNS = 9;
-const DEST_STATS = 10;
 const DEST_ADDR_FAMILY = 11;
-const DEST_STATS64 = 12;
 /** IP_VS_CONN_F_FWD_MASK; the number of a method is its place in FORWARDING. */
 const FWD_MASK = 7;
 const FORWARDING = ['masquerade', 'local', 'tunnel', 'route', 'bypass'] as const;
@@ -53,7 +50,6 @@ export interface DestinationEntry extends DestinationKey {
   /** All others: closing ones, UDP. */
   inactive: number;
   persistent: number;
-  stats: IpvsStats;
 }
 
 function destinationRequest(
@@ -134,7 +130,6 @@ export function decodeDestination(message: NetlinkMessage): Result<DestinationEn
       active: destination.u32(DEST_ACTIVE_CONNS) ?? 0,
       inactive: destination.u32(DEST_INACT_CONNS) ?? 0,
       persistent: destination.u32(DEST_PERSIST_CONNS) ?? 0,
-      stats: readStats(destination.nested(DEST_STATS64) ?? destination.nested(DEST_STATS)),
     };
   });
 }

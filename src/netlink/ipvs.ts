@@ -4,7 +4,6 @@ import { SCHEDULER_FLAGS, type SchedulerFlag } from '../model/spec.ts';
 import { type Attributes, type AttributeWriter, malformed, NLA_F_NESTED, unencodable } from './attributes.ts';
 import { decodeGenl, genlWriter } from './genetlink.ts';
 import { familyName, familyNumber, formatField, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, parseAddress } from './ip.ts';
-import { type IpvsStats, readStats } from './ipvs-stats.ts';
 import { type NetlinkMessage, type NetlinkRequest, NLM_F_DUMP, NLM_F_REQUEST } from './message.ts';
 
 /** Name to look up with getGenlFamily; its id is the `genl` parameter of every request here. */
@@ -43,9 +42,7 @@ const SVC_SCHED_NAME = 6;
 const SVC_FLAGS = 7;
 const SVC_TIMEOUT = 8;
 const SVC_NETMASK = 9;
-const SVC_STATS = 10;
 const SVC_PE_NAME = 11;
-const SVC_STATS64 = 12;
 
 const INFO_VERSION = 1;
 const INFO_CONN_TAB_SIZE = 2;
@@ -103,7 +100,6 @@ export interface ServiceEntry {
   timeout: number;
   persistencePrefix: number;
   peName: string | undefined;
-  stats: IpvsStats;
 }
 
 const PROTOCOL_NUMBERS: Record<Protocol, number> = { tcp: IPPROTO_TCP, udp: IPPROTO_UDP, sctp: IPPROTO_SCTP };
@@ -221,7 +217,6 @@ export function decodeService(message: NetlinkMessage): Result<ServiceEntry> {
       persistencePrefix:
         family === 'inet' ? Math.clz32(~(service.be32(SVC_NETMASK) ?? 0)) : (service.u32(SVC_NETMASK) ?? 128),
       peName: service.string(SVC_PE_NAME),
-      stats: readStats(service.nested(SVC_STATS64) ?? service.nested(SVC_STATS)),
     };
   });
 }
