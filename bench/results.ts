@@ -63,9 +63,10 @@ export function keyOf(bench: string, name: string, system: string, metric: strin
   return [bench, name, system, metric].join(' ');
 }
 
+/** The better of two boots, with the bare host of its own. */
 function merged(a: Result, b: Result): Result {
-  const best = isRate(a.unit) ? Math.max(a.value, b.value) : Math.min(a.value, b.value);
-  return { ...b, value: best, samples: [...a.samples, ...b.samples] };
+  const best = isRate(a.unit) === a.value > b.value ? a : b;
+  return { ...best, samples: [...a.samples, ...b.samples] };
 }
 
 export function isRate(unit: string): boolean {

@@ -1,0 +1,33 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { keyOf, readResults } from './results.ts';
+
+it('of two boots the better one counts, beside the bare host of its own boot', () => {
+  const line = (system: string, metric: string, value: number) =>
+    JSON.stringify({
+      bench: 'tcp',
+      case: `conn-${system === 'bare' ? 'bare' : 'remote'}`,
+      system,
+      metric,
+      ...rest(metric, value),
+    });
+  const rest = (metric: string, value: number) => ({
+    unit: metric === 'rate' ? 'per_s' : 'us',
+    value,
+    samples: [value],
+  });
+  const boots = [
+    [line('bare', 'p50', 290), line('meshd', 'p50', 430), line('bare', 'rate', 3000), line('meshd', 'rate', 2000)],
+    [line('bare', 'p50', 450), line('meshd', 'p50', 640), line('bare', 'rate', 3300), line('meshd', 'rate', 2200)],
+  ];
+  const directory = mkdtempSync(join(tmpdir(), 'results-'));
+  for (const order of [boots, boots.toReversed()]) {
+    writeFileSync(join(directory, 'lines'), order.flat().join('\n'));
+    const results = readResults(join(directory, 'lines'));
+    expect(results.get(keyOf('tcp', 'conn-remote', 'meshd', 'p50'))).toMatchObject({ value: 430, bare: 290 });
+    expect(results.get(keyOf('tcp', 'conn-remote', 'meshd', 'rate'))).toMatchObject({ value: 2200, bare: 3300 });
+  }
+  rmSync(directory, { recursive: true });
+});
