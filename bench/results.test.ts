@@ -5,19 +5,11 @@ import { expect, it } from 'vitest';
 import { keyOf, readResults } from './results.ts';
 
 it('of two boots the better one counts, beside the bare host of its own boot', () => {
-  const line = (system: string, metric: string, value: number) =>
-    JSON.stringify({
-      bench: 'tcp',
-      case: `conn-${system === 'bare' ? 'bare' : 'remote'}`,
-      system,
-      metric,
-      ...rest(metric, value),
-    });
-  const rest = (metric: string, value: number) => ({
-    unit: metric === 'rate' ? 'per_s' : 'us',
-    value,
-    samples: [value],
-  });
+  const line = (system: string, metric: string, value: number) => {
+    const name = system === 'bare' ? 'conn-bare' : 'conn-remote';
+    const unit = metric === 'rate' ? 'per_s' : 'us';
+    return JSON.stringify({ bench: 'tcp', case: name, system, metric, unit, value, samples: [value] });
+  };
   const boots = [
     [line('bare', 'p50', 290), line('meshd', 'p50', 430), line('bare', 'rate', 3000), line('meshd', 'rate', 2000)],
     [line('bare', 'p50', 450), line('meshd', 'p50', 640), line('bare', 'rate', 3300), line('meshd', 'rate', 2200)],

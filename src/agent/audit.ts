@@ -17,8 +17,15 @@ const SLICES: readonly Slice[] = [
   {
     scope: {
       kinds: [
-        ...(['ipset', 'set-member', 'set-entry', 'sysctl', 'chain', 'jump'] as const),
-        ...(['shortcut', 'shortcut-task', 'shortcut-port'] as const),
+        'ipset',
+        'set-member',
+        'set-entry',
+        'sysctl',
+        'chain',
+        'jump',
+        'shortcut',
+        'shortcut-task',
+        'shortcut-port',
       ],
     },
     period: 3_000,

@@ -1,7 +1,7 @@
 import { actorText } from '../kernel/actors.ts';
-import type { Actor, Scope } from '../kernel/kernel.ts';
+import { type Actor, isIn, type Scope } from '../kernel/kernel.ts';
 import type { Op } from '../model/kernel-state.ts';
-import { covers, isIn } from './scopes.ts';
+import { covers } from './scopes.ts';
 
 /** Events nobody has looked after yet; beyond, the oldest are forgotten. */
 const LIMIT = 64;

@@ -3,7 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { diff } from '../diff/diff.ts';
-import type { Actor, ApplyReport, Kernel, Scope } from '../kernel/kernel.ts';
+import { type Actor, type ApplyReport, isIn, type Kernel, type Scope } from '../kernel/kernel.ts';
 import type { ChangeReason, ChangeRecord } from '../model/change-record.ts';
 import { faultsOf } from '../model/differences.ts';
 import { sameValue } from '../model/equality.ts';
@@ -11,7 +11,7 @@ import { type KernelObject, keyOf, type Op } from '../model/kernel-state.ts';
 import { renderOp } from '../model/render.ts';
 import { createBlame } from './blame.ts';
 import type { Conditions } from './conditions.ts';
-import { addScope, cutByKeys, cutByScope, isEverything, isIn, scopeOfOps, widened, withRelatives } from './scopes.ts';
+import { addScope, cutByKeys, cutByScope, isEverything, scopeOfOps, widened, withRelatives } from './scopes.ts';
 import { createTruce } from './truce.ts';
 
 /*
@@ -224,14 +224,14 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
 
   /** Whether `have` is just what is wanted: what nearly every look finds, so it is told without a copy of anything. */
   function isAsWanted(scope: Scope): boolean {
-    let differ = 0;
+    let same = true;
     want.forEach((object, key) => {
-      if (isIn(scope, object) && !sameValue(have.get(key), object)) differ += 1;
+      if (same && isIn(scope, object)) same = sameValue(have.get(key), object);
     });
     have.forEach((object, key) => {
-      if (isIn(scope, object) && !want.has(key)) differ += 1;
+      if (same && isIn(scope, object)) same = want.has(key);
     });
-    return differ === 0;
+    return same;
   }
 
   async function compare(scope: Scope): Promise<Op[]> {

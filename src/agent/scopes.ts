@@ -1,11 +1,6 @@
 import { isParent } from '../diff/dependencies.ts';
-import type { Scope } from '../kernel/kernel.ts';
+import { isIn, type Scope } from '../kernel/kernel.ts';
 import type { KernelObject, ObjectKind, Op } from '../model/kernel-state.ts';
-
-/** Whether an object is in what a scope is about. */
-export function isIn(scope: Scope, { netns, kind }: KernelObject): boolean {
-  return (scope.netns?.includes(netns) ?? true) && (scope.kinds?.includes(kind) ?? true);
-}
 
 export function cutByScope(state: ReadonlyMap<string, KernelObject>, scope: Scope): Map<string, KernelObject> {
   const cut = new Map<string, KernelObject>();

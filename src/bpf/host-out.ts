@@ -35,8 +35,9 @@ export function hostOut({ address }: { address: IpAddress }): Program {
     load('u32', 'r4', ['r7', IP.source]),
     jumpIf('r4', '!=', addressWord(address), 'pass'),
 
-    // The verifier wants all of it written, what is not named as 0. tot_len is not: with it the kernel would answer that
-    // the packet is too long for the link where segmentation offload will cut it anyway.
+    // The verifier wants all of it written: as 0 here, where the fields below do not fill eight bytes by themselves.
+    // tot_len stays 0: with it the kernel would answer that the packet is too long for the link where segmentation
+    // offload will cut it anyway.
     ...[0, 24, 40, 48, 56].map((offset) => store('u64', at(offset), 0)),
     store('u8', FIB.family, AF_INET),
     load('u8', 'r3', ['r7', IP.protocol]),

@@ -8,6 +8,16 @@ export interface Scope {
   kinds?: readonly ObjectKind[];
 }
 
+/** Whether a scope is about objects of a kind, wherever they are. */
+export function asksFor({ kinds }: Scope, kind: ObjectKind): boolean {
+  return kinds?.includes(kind) ?? true;
+}
+
+/** Whether an object is in what a scope is about. */
+export function isIn(scope: Scope, { netns, kind }: KernelObject): boolean {
+  return (scope.netns?.includes(netns) ?? true) && asksFor(scope, kind);
+}
+
 /** Who changed something, as the kernel tells it; the process may have ended meanwhile, and its name with it. */
 export interface Actor {
   pid: number;

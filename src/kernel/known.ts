@@ -1,5 +1,5 @@
 import { type KernelObject, keyOf, type ObjectKind, type Op } from '../model/kernel-state.ts';
-import type { Scope } from './kernel.ts';
+import { isIn, type Scope } from './kernel.ts';
 
 /**
  * What the kernel held when it was last looked at or changed by us. Events are compared with it, so that those about
@@ -35,11 +35,7 @@ export function emptyKnown(): Known {
     values: () => objects.values(),
     saw(scope, found) {
       objects.forEach((object, key) => {
-        if (found.has(key)) return;
-        const asked =
-          (scope.netns === undefined || scope.netns.includes(object.netns)) &&
-          (scope.kinds === undefined || scope.kinds.includes(object.kind));
-        if (asked) objects.delete(key);
+        if (!found.has(key) && isIn(scope, object)) objects.delete(key);
       });
       found.forEach((object, key) => {
         if (!SILENT.has(object.kind)) objects.set(key, object);

@@ -7,7 +7,7 @@ import { type Failure, failureOf, isDoubtful } from './failure.ts';
 import { openFirewall } from './firewall.ts';
 import { balancerAddresses, endFlows, flowChanges } from './flows.ts';
 import { ipvsFamily } from './ipvs.ts';
-import { type ApplyReport, type Kernel, type Scope, zeroCounters } from './kernel.ts';
+import { type ApplyReport, asksFor, type Kernel, type Scope, zeroCounters } from './kernel.ts';
 import { emptyKnown } from './known.ts';
 import { openNamespaces } from './namespaces.ts';
 import { type Eyes, observe } from './observe.ts';
@@ -49,7 +49,7 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
 
   async function look(scope: Scope): Promise<Map<string, KernelObject>> {
     counters.observes += 1;
-    if (scope.kinds === undefined || scope.kinds.includes('netns')) transport.sweep();
+    if (asksFor(scope, 'netns')) transport.sweep();
     const before = applies;
     const found = await observe(eyes, scope);
     // What an apply did meanwhile is newer than what was seen.

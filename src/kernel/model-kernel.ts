@@ -4,6 +4,7 @@ import { renderOp } from '../model/render.ts';
 import {
   type Actor,
   type ApplyReport,
+  isIn,
   type Kernel,
   type Listener,
   type Scope,
@@ -145,10 +146,7 @@ export function createModelKernel(
     apply,
     async observe(scope = {}) {
       counters.observes++;
-      const inScope = (object: KernelObject) =>
-        (scope.netns === undefined || scope.netns.includes(object.netns)) &&
-        (scope.kinds === undefined || scope.kinds.includes(object.kind));
-      return stateOf(structuredClone(ours().filter(inScope)));
+      return stateOf(structuredClone(ours().filter((object) => isIn(scope, object))));
     },
     watch(onChange) {
       watchers.add(onChange);

@@ -3,7 +3,7 @@ import { HOST_NETNS } from '../model/names.ts';
 import type { Firewall } from './firewall.ts';
 import { firewallObjects } from './firewall-text.ts';
 import { type IpvsFamily, observeIpvs } from './ipvs.ts';
-import type { Scope } from './kernel.ts';
+import { asksFor, type Scope } from './kernel.ts';
 import { isOurNetns, isTaskNetns, type Namespaces } from './namespaces.ts';
 import { type LinkView, viewLinks } from './observe-links.ts';
 import { observeRouting } from './observe-routing.ts';
@@ -27,7 +27,7 @@ const ON_LINKS: readonly ObjectKind[] = ['address', 'neighbour', 'fdb', 'route',
 
 /** Everything of ours in the scope. A netns that goes away meanwhile is not there. */
 export async function observe(eyes: Eyes, scope: Scope): Promise<Map<string, KernelObject>> {
-  const wants = (kind: ObjectKind) => scope.kinds === undefined || scope.kinds.includes(kind);
+  const wants = (kind: ObjectKind) => asksFor(scope, kind);
   const all = [HOST_NETNS, ...eyes.namespaces.list()];
   const asked = scope.netns === undefined ? all : all.filter((netns) => scope.netns?.includes(netns));
   const view = viewLinks(eyes.transport, eyes.namespaces);
