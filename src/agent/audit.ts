@@ -26,6 +26,7 @@ const SLICES: readonly Slice[] = [
         'shortcut',
         'shortcut-task',
         'shortcut-port',
+        'shortcut-peer',
       ],
     },
     period: 3_000,

@@ -103,10 +103,14 @@ describe('the assembler', () => {
 describe('tags', () => {
   it('tell every parameter', () => {
     const address = '192.0.2.1';
+    const into = { address, lb: 5, router: 6, vni: 4096, number: 1 };
     const programs = [
-      hostIn({ address, link: 5 }),
-      hostIn({ address, link: 6 }),
-      hostIn({ address: '192.0.2.2', link: 5 }),
+      hostIn(into),
+      hostIn({ ...into, lb: 7 }),
+      hostIn({ ...into, router: 7 }),
+      hostIn({ ...into, vni: 4097 }),
+      hostIn({ ...into, number: 300 }),
+      hostIn({ ...into, address: '192.0.2.2' }),
       hostOut({ address }),
       hostOut({ address: '192.0.2.2' }),
       routerIn(),

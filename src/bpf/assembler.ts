@@ -56,6 +56,8 @@ const HELPERS = {
   l4_csum_replace: 11,
   /** (ifindex, flags): out of that link. */
   redirect: 23,
+  /** (skb, difference in bytes, BPF_ADJ_ROOM_*, flags): room behind the Ethernet header; what was known of places is lost. */
+  skb_adjust_room: 50,
   /** (skb, struct bpf_fib_lookup *, length, flags) → BPF_FIB_LKUP_RET_*; 4.18. */
   fib_lookup: 69,
   /** () → jiffies since boot, all 64 bits; 5.6. */

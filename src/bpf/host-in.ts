@@ -18,13 +18,14 @@ import {
 } from './assembler.ts';
 import { addressWord } from './maps.ts';
 import { IP, IPPROTO, L4, parseIpv4, parseQuoted, pass, QUOTED, SKB, swapped16 } from './packet.ts';
+import { outOfVxlan, type Tunnel } from './vxlan.ts';
 
 /**
  * On the host's underlay link: packets to published ports of the node's address go straight into the lb, with the mark
  * that the host's DNAT and the lb's ipset would have given them; so do ICMP errors about what these ports sent, which
- * IPVS hands on. `link` is the ifindex of mesh0.
+ * IPVS hands on. What other nodes have wrapped in VXLAN, `outOfVxlan` unpacks.
  */
-export function hostIn({ address, link }: { address: IpAddress; link: number }): Program {
+export function hostIn({ address, ...tunnel }: Tunnel & { address: IpAddress }): Program {
   const own = addressWord(address);
   const key = -4;
   return assemble('mesh_host_in', [
@@ -34,8 +35,8 @@ export function hostIn({ address, link }: { address: IpAddress; link: number }):
     load('u16', 'r4', ['r7', L4.destinationPort]),
     jumpIf('r3', '==', IPPROTO.tcp, 'addressed'),
     jumpIf('r3', '==', IPPROTO.icmp, 'icmp'),
-    // The overlay's own packets are half of all: first out.
     jumpIf('r4', '!=', swapped16(VXLAN_PORT), 'addressed'),
+    jumpIf('r5', '==', own, 'vxlan'),
     jump('pass'),
 
     label('icmp'),
@@ -60,10 +61,11 @@ export function hostIn({ address, link }: { address: IpAddress; link: number }):
     ...lookUp('mesh_ports', key),
     jumpIf64('r0', '==', 0, 'pass'),
     store('u32', ['r6', SKB.mark], 'r9'),
-    mov('r1', link),
+    mov('r1', tunnel.lb),
     mov('r2', 0),
     call('redirect_peer'),
     exit(),
+    ...outOfVxlan(tunnel),
     ...pass(),
   ]);
 }

@@ -6,13 +6,14 @@ import { add, exit, jumpIf, jumpIf64, type Line, label, load, mov } from './asse
  */
 
 /** struct __sk_buff, include/uapi/linux/bpf.h */
-export const SKB = { mark: 8, protocol: 16, ingressIfindex: 36, data: 76, dataEnd: 80 } as const;
+export const SKB = { mark: 8, protocol: 16, ingressIfindex: 36, data: 76, dataEnd: 80, gsoSize: 176 } as const;
 
 const ETHERNET = 14;
 /** From the start of the frame to the fields of an IPv4 header without options. */
 export const IP = {
   start: ETHERNET,
   tos: ETHERNET + 1,
+  length: ETHERNET + 2,
   fragment: ETHERNET + 6,
   protocol: ETHERNET + 9,
   source: ETHERNET + 12,
@@ -30,7 +31,7 @@ export const L4 = {
 /** include/uapi/linux/in.h */
 export const IPPROTO = { icmp: 1, tcp: 6, udp: 17 } as const;
 /** Version 4, header of five words. */
-const IP_WITHOUT_OPTIONS = 0x45;
+export const IP_WITHOUT_OPTIONS = 0x45;
 /** Flags of a TCP header. */
 export const TCP = { fin: 0x01, begin: 0x02, reset: 0x04, end: 0x01 | 0x04 } as const;
 
@@ -40,13 +41,13 @@ const ICMP_HEADER = 8;
 /** How far behind the fields of the outer IP header those of the quoted one are. */
 export const QUOTED = IP.end + ICMP_HEADER - IP.start;
 
-const ETH_P_IP = 0x0800;
+export const ETH_P_IP = 0x0800;
 /** IP_MF | IP_OFFSET, include/net/ip.h */
-const FRAGMENT = 0x3fff;
+export const FRAGMENT = 0x3fff;
 /** IP_OFFSET: later fragments have no ports. */
 const FRAGMENT_OFFSET = 0x1fff;
 /** Ports and the rest of a UDP header; all programs look at IP packets with at least as much behind the header. */
-const L4_LEAST = 8;
+export const L4_LEAST = 8;
 
 /**
  * TC_ACT_UNSPEC, include/uapi/linux/pkt_cls.h: the packet is none of ours and takes the plain path. Unlike TC_ACT_OK it
@@ -76,7 +77,7 @@ export function parseIpv4(): Line[] {
 }
 
 /** Goes to `pass` unless so many bytes of the frame can be read. Uses r2. */
-function within(bytes: number): Line[] {
+export function within(bytes: number): Line[] {
   return [mov('r2', 'r7'), add('r2', bytes), jumpIf64('r2', '>', 'r8', 'pass')];
 }
 

@@ -26,6 +26,7 @@ const FIXED: { [kind in ObjectKind]: readonly string[] } = {
   shortcut: [],
   'shortcut-task': [],
   'shortcut-port': [],
+  'shortcut-peer': [],
 };
 
 /** How to get from one state of an object to another of the same key. */

@@ -1,6 +1,6 @@
 import { familyOf, type Protocol } from '../model/address.ts';
 import { type KernelObject, keyOf, type Shortcut, serviceKey } from '../model/kernel-state.ts';
-import { CHAIN_PREFIX, HOST_LINK, HOST_NETNS, LB_NETNS, publishedSet, serviceSet } from '../model/names.ts';
+import { CHAIN_PREFIX, HOST_LINKS, HOST_NETNS, LB_NETNS, publishedSet, serviceSet } from '../model/names.ts';
 
 /**
  * The kernel's own rules of what needs what, in one table. Everything is said in names of things (`netns mesh-lb`,
@@ -132,6 +132,8 @@ function needsOf(object: KernelObject): Needs {
     case 'shortcut-task':
       // The entry has the link's number, and outlives it.
       return needs(own, [link(object.netns, object.link)], [`shortcut ${object.netns} ${object.link}`]);
+    case 'shortcut-peer':
+      return needs(own);
     case 'shortcut-port':
       return needs(own, [], [service(LB_NETNS, 'inet', object.mark)]);
   }
@@ -140,10 +142,10 @@ function needsOf(object: KernelObject): Needs {
 /** Filters end with their link; what their programs name by number they outlive, to lead nowhere or elsewhere. */
 function shortcutNeeds({ netns: name, link: dev, program }: Shortcut, own: string[]): Needs {
   // The host's underlay link is nobody's object.
-  const inside = name === HOST_NETNS && dev !== HOST_LINK ? own : [...own, link(name, dev)];
+  const inside = name === HOST_NETNS && !HOST_LINKS.includes(dev) ? own : [...own, link(name, dev)];
   switch (program.type) {
     case 'host-in':
-      return needs(inside, [link(name, program.to)], [`shortcut ${name} ${program.to}`]);
+      return needs(inside, [link(name, program.lb), link(name, program.router)], [`shortcut ${name} ${program.lb}`]);
     case 'task-out':
       return needs(inside, [link(name, program.vxlan), link(name, program.lb)]);
     case 'host-out':

@@ -27,6 +27,7 @@ const ORDER: readonly ObjectKind[] = [
   'shortcut',
   'shortcut-task',
   'shortcut-port',
+  'shortcut-peer',
 ];
 
 /** Room for steps within a kind. */
@@ -51,7 +52,7 @@ export function rankOf(object: KernelObject): number {
     case 'shortcut':
       // The way back before the way there: an answer that conntrack knows nothing of is refused on the plain path. What
       // the ports lead to is there when packets begin to ask for them.
-      if (object.program.type === 'host-in') return RANK.get('shortcut-port')! + 1;
+      if (object.program.type === 'host-in') return RANK.get('shortcut-peer')! + 1;
       return object.program.type === 'router-in' ? rank + 1 : rank;
     case 'chain':
       return object.administrator === true ? rank : rank + 1;

@@ -1,6 +1,6 @@
 import { sameValue } from '../model/equality.ts';
 import { type KernelObject, keyOf, type ObjectKind } from '../model/kernel-state.ts';
-import { HOST_LINK, HOST_NETNS, SHORTCUT_PREFERENCE } from '../model/names.ts';
+import { HOST_LINKS, HOST_NETNS, SHORTCUT_PREFERENCE } from '../model/names.ts';
 import { decodeAddress } from '../netlink/address.ts';
 import { decodeLink, type Link } from '../netlink/link.ts';
 import type { NetlinkMessage } from '../netlink/message.ts';
@@ -47,7 +47,7 @@ function readOne(netns: string, message: NetlinkMessage, nameOf: NameOf): Sighti
     case RTM_NEWLINK:
     case RTM_DELLINK: {
       const link = decodeLink(message);
-      if (!link.ok || (netns === HOST_NETNS && link.value.name !== HOST_LINK)) return undefined;
+      if (!link.ok || (netns === HOST_NETNS && !HOST_LINKS.includes(link.value.name))) return undefined;
       return { of: 'link', name: link.value.name, link: link.value, gone: message.type === RTM_DELLINK };
     }
     case RTM_NEWADDR:

@@ -65,6 +65,8 @@ function damaged(object: KernelObject, how: number): KernelObject {
       return how % 2 === 0 ? { ...object, link: 'unknown' } : { ...object, address: '10.252.1.99' };
     case 'shortcut-port':
       return { ...object, mark: 0x1_0009 };
+    case 'shortcut-peer':
+      return { ...object, address: '198.51.100.7' };
   }
 }
 
@@ -119,13 +121,19 @@ function planned(assignment: Assignment): KernelState {
     if (object.kind === 'set-member' && object.mark !== undefined) {
       return [{ kind: 'shortcut-port', netns: HOST_NETNS, mark: object.mark }];
     }
+    if (object.kind === 'fdb') return [{ kind: 'shortcut-peer', netns: HOST_NETNS, address: object.dst }];
     if (object.kind === 'vxlan')
       return [{ kind: 'shortcut', netns, link: object.name, program: { type: 'router-in' } }];
     if (object.kind !== 'veth') return [];
     if (object.name === HOST_LINK) {
       const address = assignment.self.underlay;
       return [
-        { kind: 'shortcut', netns, link: 'eth0', program: { type: 'host-in', address, to: HOST_LINK } },
+        {
+          kind: 'shortcut',
+          netns,
+          link: 'eth0',
+          program: { type: 'host-in', address, lb: HOST_LINK, router: HOST_LINK, vni: 4096, number: 1 },
+        },
         { kind: 'shortcut', netns, link: HOST_LINK, program: { type: 'host-out', address } },
       ];
     }

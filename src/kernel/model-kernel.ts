@@ -81,6 +81,7 @@ const CHANNEL: { [kind in ObjectKind]: string } = {
   shortcut: 'bpf',
   'shortcut-task': 'bpf',
   'shortcut-port': 'bpf',
+  'shortcut-peer': 'bpf',
 };
 
 /** A kernel in memory, for tests. */

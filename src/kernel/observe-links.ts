@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs';
 import { openNetns } from '../../native/index.ts';
 import type { Netns, VethPair, Vxlan } from '../model/kernel-state.ts';
-import { HOST_LINK, HOST_NETNS } from '../model/names.ts';
+import { HOST_LINKS, HOST_NETNS } from '../model/names.ts';
 import { decodeLink, dumpLinks, getLink, type Link } from '../netlink/link.ts';
 import { decodeNetnsId, getNetnsId } from '../netlink/netns-id.ts';
 import { isOurNetns, isTaskNetns, type Namespaces, rankOf } from './namespaces.ts';
@@ -15,7 +15,7 @@ const OPEN_AT_ONCE = 64;
 
 /** Links of every netns as one look sees them; asked for once per netns. */
 export interface LinkView {
-  /** All links of a netns of ours; of the host only the one that is ours. */
+  /** All links of a netns of ours; of the host only those that are ours. */
   linksOf(netns: string): Promise<readonly Link[]>;
   /** Veth pairs that belong to this netns and its vxlan devices. */
   devicesOf(netns: string): Promise<(VethPair | Vxlan)[]>;
@@ -124,8 +124,9 @@ export function isMainEnd(netns: string, name: string, otherNetns: string, other
 async function readLinks(transport: Transport, netns: string): Promise<readonly Link[]> {
   if (isOurNetns(netns)) return each(await transport.dump(netns, NETLINK_ROUTE, dumpLinks()), decodeLink);
   if (netns !== HOST_NETNS) return [];
-  const [outcome] = await transport.transact(netns, NETLINK_ROUTE, [getLink({ name: HOST_LINK })]);
-  return outcome?.ok ? each(outcome.replies, decodeLink) : [];
+  const requests = HOST_LINKS.map((name) => getLink({ name }));
+  const outcomes = await transport.transact(netns, NETLINK_ROUTE, requests);
+  return outcomes.flatMap((outcome) => (outcome.ok ? each(outcome.replies, decodeLink) : []));
 }
 
 /** Other netns by the ids that this one knows them by. */

@@ -22,7 +22,9 @@ export interface Eyes {
   wanted(): ReadonlyMap<string, KernelObject>;
 }
 
-const SHORTCUTS: readonly ObjectKind[] = ['shortcut', 'shortcut-task', 'shortcut-port'];
+/** What the shortcut's maps hold. */
+const ENTRIES: readonly ObjectKind[] = ['shortcut-task', 'shortcut-port', 'shortcut-peer'];
+const SHORTCUTS: readonly ObjectKind[] = ['shortcut', ...ENTRIES];
 const ON_LINKS: readonly ObjectKind[] = ['address', 'neighbour', 'fdb', 'route', 'rule'];
 
 /** Everything of ours in the scope. A netns that goes away meanwhile is not there. */
@@ -119,7 +121,7 @@ async function lookAtShortcuts(
   if (isTaskNetns(netns) || !SHORTCUTS.some(wants)) return [];
   // Which maps are the node's is told by what is attached, so that is looked at even when only they are asked for.
   const attached = await shortcuts.attached(netns, wanted);
-  const entries = wants('shortcut-task') || wants('shortcut-port') ? await shortcuts.entries(netns, view) : [];
+  const entries = ENTRIES.some(wants) ? await shortcuts.entries(netns, view) : [];
   return [...attached, ...entries].filter(({ kind }) => wants(kind));
 }
 

@@ -25,6 +25,10 @@ export interface ShortcutMaps {
   ports(): number[];
   setPort(mark: number): void;
   deletePort(mark: number): void;
+  /** Their underlay addresses. */
+  peers(): IpAddress[];
+  setPeer(address: IpAddress): void;
+  deletePeer(address: IpAddress): void;
   /** Links' numbers. */
   tasks(): { address: IpAddress; index: number }[];
   setTask(address: IpAddress, index: number): void;
@@ -32,6 +36,9 @@ export interface ShortcutMaps {
   deleteTask(address: IpAddress): boolean;
   close(): void;
 }
+
+/** The value of a member, where a map is a set. */
+const MEMBER = Buffer.of(1);
 
 /** None are open yet. */
 export function openShortcutMaps(): ShortcutMaps {
@@ -69,35 +76,38 @@ export function openShortcutMaps(): ShortcutMaps {
     return maps;
   }
 
+  function entries(name: MapName): { key: Buffer; value: Buffer }[] {
+    const map = held.get(name);
+    if (map === undefined) return [];
+    const { keySize, valueSize } = MAPS[name];
+    const { count, keys, values } = bpfMapEntries(map.handle);
+    const slice = (bytes: Buffer, size: number, entry: number) => bytes.subarray(entry * size, entry * size + size);
+    return Array.from({ length: count }, (_, entry) => ({
+      key: slice(keys, keySize, entry),
+      value: slice(values, valueSize, entry),
+    }));
+  }
+
+  /** Whether it was there. */
+  function remove(name: MapName, key: Buffer): boolean {
+    const map = held.get(name);
+    return map !== undefined && deleteFromBpfMap(map.handle, key);
+  }
+
   return {
     adopt: (programId) => void read(programId),
     isOurs: (programId) => read(programId).every(({ name, id }) => held.get(name as MapName)?.id === id),
     descriptor: (map) => need(map).fd,
-    ports() {
-      const ports = held.get('mesh_ports');
-      if (ports === undefined) return [];
-      const { count, keys } = bpfMapEntries(ports.handle);
-      return Array.from({ length: count }, (_, entry) => keys.readUInt32LE(entry * 4));
-    },
-    setPort: (mark) => updateBpfMap(need('mesh_ports'), word(mark), Buffer.of(1)),
-    deletePort(mark) {
-      const ports = held.get('mesh_ports');
-      if (ports !== undefined) deleteFromBpfMap(ports.handle, word(mark));
-    },
-    tasks() {
-      const tasks = held.get('mesh_tasks');
-      if (tasks === undefined) return [];
-      const { count, keys, values } = bpfMapEntries(tasks.handle);
-      return Array.from({ length: count }, (_, entry) => ({
-        address: addressOf(keys.subarray(entry * 4, entry * 4 + 4)),
-        index: values.readUInt32LE(entry * 4),
-      }));
-    },
+    ports: () => entries('mesh_ports').map(({ key }) => key.readUInt32LE()),
+    setPort: (mark) => updateBpfMap(need('mesh_ports'), word(mark), MEMBER),
+    deletePort: (mark) => void remove('mesh_ports', word(mark)),
+    peers: () => entries('mesh_peers').map(({ key }) => addressOf(key)),
+    setPeer: (address) => updateBpfMap(need('mesh_peers'), addressBytes(address), MEMBER),
+    deletePeer: (address) => void remove('mesh_peers', addressBytes(address)),
+    tasks: () =>
+      entries('mesh_tasks').map(({ key, value }) => ({ address: addressOf(key), index: value.readUInt32LE() })),
     setTask: (address, index) => updateBpfMap(need('mesh_tasks'), addressBytes(address), word(index)),
-    deleteTask(address) {
-      const tasks = held.get('mesh_tasks');
-      return tasks !== undefined && deleteFromBpfMap(tasks.handle, addressBytes(address));
-    },
+    deleteTask: (address) => remove('mesh_tasks', addressBytes(address)),
     close() {
       for (const { handle } of held.values()) handle.close();
       held.clear();

@@ -102,7 +102,11 @@ it('this kernel can do it, and says so', async () => {
 });
 
 it('the kernel tags the programs as we do', () => {
-  for (const program of [hostIn({ address: OWN, link: 3 }), hostOut({ address: OWN }), routerIn()]) {
+  for (const program of [
+    hostIn({ address: OWN, lb: 3, router: 4, vni: 4096, number: 1 }),
+    hostOut({ address: OWN }),
+    routerIn(),
+  ]) {
     const { name, tag } = bpfProgramInfo(loaded(program));
     expect(name).toBe(program.name);
     expect(tags(program)).toContain(tag);
@@ -112,7 +116,7 @@ it('the kernel tags the programs as we do', () => {
 describe('host-in', () => {
   let program: BpfHandle;
   beforeAll(() => {
-    program = loaded(hostIn({ address: OWN, link: 3 }));
+    program = loaded(hostIn({ address: OWN, lb: 3, router: 4, vni: 4096, number: 1 }));
     updateBpfMap(mapOf('mesh_ports'), word(portMark('tcp', 8080)), Buffer.of(1));
     updateBpfMap(mapOf('mesh_ports'), word(portMark('udp', 53)), Buffer.of(1));
   });
@@ -159,6 +163,111 @@ describe('host-in', () => {
     expect(run(quoting(3, { ...answer, fragment: 10 }))).toEqual([PASS, 0]);
     expect(run(quoting(3, { ...answer, protocol: 'icmp' }))).toEqual([PASS, 0]);
   });
+});
+
+describe('host-in, out of VXLAN', () => {
+  const NUMBER = 0x0102;
+  const VNI = 4096;
+  const LBS = 4095;
+  const PEER = '192.0.2.7';
+  let program: BpfHandle;
+  beforeAll(() => {
+    program = loaded(hostIn({ address: OWN, lb: 3, router: 4, vni: VNI, number: NUMBER }));
+    updateBpfMap(mapOf('mesh_peers'), addressBytes(PEER), Buffer.of(1));
+  });
+  const tcp: Packet = { protocol: 'tcp', from: CLIENT, to: TASK, ports: [40_000, 80] };
+  const udp: Packet = { ...tcp, protocol: 'udp' };
+
+  interface Wrapping {
+    vni?: number;
+    /** Group policy: who brought the flow in. */
+    policy?: number;
+    flags?: number;
+    number?: number;
+    etherType?: number;
+    from?: string;
+    to?: string;
+    tos?: number;
+    port?: number;
+  }
+  const lengthened = (packet: Buffer) => {
+    packet.writeUInt16BE(packet.length, 2);
+    return packet;
+  };
+  const wrapped = (inner: Buffer, given: Wrapping = {}) => {
+    const {
+      vni = VNI,
+      policy,
+      number = NUMBER,
+      etherType = 0x0800,
+      from = PEER,
+      to = OWN,
+      tos = 0,
+      port = 4789,
+    } = given;
+    const vxlan = Buffer.alloc(8);
+    vxlan[0] = given.flags ?? (policy === undefined ? 0x08 : 0x88);
+    vxlan.writeUInt16BE(policy ?? 0, 2);
+    vxlan.writeUIntBE(vni, 4, 3);
+    const ethernet = Buffer.alloc(14);
+    ethernet.writeUInt16BE(number, 4);
+    ethernet.writeUInt16BE(etherType, 12);
+    const header = Buffer.alloc(8);
+    header.writeUInt16BE(50_000, 0);
+    header.writeUInt16BE(port, 2);
+    // VXLAN devices fill in the checksum of UDP; it is nobody's business here.
+    header.writeUInt16BE(0xabcd, 6);
+    const outer = frame({ protocol: 'udp', from, to, payload: Buffer.concat([header, vxlan, ethernet, inner]) });
+    outer[15] = tos;
+    return outer;
+  };
+  const run = (packet: Buffer) => {
+    const { action, mark, packet: after } = testBpfProgram(program, packet);
+    return { action, mark, after };
+  };
+  const passes = (packet: Buffer) => expect(run(packet)).toEqual({ action: PASS, mark: 0, after: packet });
+
+  it.each([
+    ['of a node', { policy: 300 }, 300],
+    ['of one with a large number', { policy: 20_000 }, 20_000],
+    ['without a policy', {}, 0],
+    ['of a link with ECN and without congestion', { policy: 2, tos: 2 }, 2],
+    ['to the lb, with the mark of no port', { vni: LBS }, 1],
+  ])('unpacks a request %s', (_, wrapping, mark) => {
+    for (const packet of [tcp, udp]) {
+      const inner = lengthened(ip(packet));
+      const outer = wrapped(inner, wrapping);
+      // The inner packet as it was, behind the outer frame's own Ethernet header.
+      expect(run(outer)).toEqual({ action: REDIRECT, mark, after: Buffer.concat([outer.subarray(0, 14), inner]) });
+    }
+  });
+
+  it('unpacks long datagrams, and leaves long segments to GRO', () => {
+    const long = (protocol: 'tcp' | 'udp', length: number) =>
+      wrapped(lengthened(Buffer.concat([ip({ ...tcp, protocol }), Buffer.alloc(length)])));
+    expect(run(long('udp', 1372)).action).toBe(REDIRECT);
+    expect(run(long('tcp', 216)).action).toBe(REDIRECT);
+    passes(long('tcp', 217));
+  });
+
+  const request = lengthened(ip(tcp));
+  it.each<[string, Buffer]>([
+    ['of no peer', wrapped(request, { from: '192.0.2.8' })],
+    ['to another address', wrapped(request, { to: '192.0.2.2' })],
+    ['to another port', wrapped(request, { port: 8472 })],
+    ['of another network', wrapped(request, { vni: VNI + 1 })],
+    ['of a network far away', wrapped(request, { vni: VNI * 256 })],
+    ['to the VTEP of another number', wrapped(request, { number: NUMBER + 1 })],
+    ['with flags of which we know nothing', wrapped(request, { flags: 0x0c })],
+    ['without a VNI', wrapped(request, { flags: 0x80 })],
+    ['that has met congestion', wrapped(request, { tos: 3 })],
+    ['of another family', wrapped(request, { etherType: 0x86dd })],
+    ['of another protocol', wrapped(lengthened(ip({ ...tcp, protocol: 'icmp' })))],
+    ['with options', wrapped(lengthened(ip({ ...tcp, options: true })))],
+    ['that is a fragment', wrapped(lengthened(ip({ ...tcp, fragment: 0x2000 })))],
+    ['that is a later fragment', wrapped(lengthened(ip({ ...tcp, fragment: 10 })))],
+    ['that ends too early', wrapped(request).subarray(0, 91)],
+  ])('leaves to the VXLAN device what is %s', (_, packet) => passes(packet));
 });
 
 describe('host-out', () => {

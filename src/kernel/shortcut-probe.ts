@@ -4,7 +4,7 @@ import { hostOut } from '../bpf/host-out.ts';
 import { routerIn } from '../bpf/router-in.ts';
 import { tags } from '../bpf/tag.ts';
 import { taskOut } from '../bpf/task-out.ts';
-import { SHORTCUT_PREFERENCE, SHORTCUT_PREFIX } from '../model/names.ts';
+import { FIRST_VNI, SHORTCUT_PREFERENCE, SHORTCUT_PREFIX } from '../model/names.ts';
 import { LITTLE_ENDIAN } from '../netlink/attributes.ts';
 import { newLink } from '../netlink/link.ts';
 import type { NetlinkRequest } from '../netlink/message.ts';
@@ -46,7 +46,7 @@ async function tryOut(): Promise<string | undefined> {
     if (noQdisc) return `tc has no clsact here: ${noQdisc}; try \`modprobe sch_ingress\``;
     const address = '192.0.2.1';
     const programs = [
-      hostIn({ address, link: index }),
+      hostIn({ address, lb: index, router: index, vni: FIRST_VNI, number: 1 }),
       hostOut({ address }),
       routerIn(),
       taskOut({ vxlan: index, lb: index, number: 1 }),

@@ -19,7 +19,7 @@ export function filterName({ type }: ShortcutProgram): string {
 
 /** Links that a program has by number. */
 export function linksIn(program: ShortcutProgram): string[] {
-  if (program.type === 'host-in') return [program.to];
+  if (program.type === 'host-in') return [program.lb, program.router];
   return program.type === 'task-out' ? [program.vxlan, program.lb] : [];
 }
 
@@ -27,7 +27,7 @@ export function linksIn(program: ShortcutProgram): string[] {
 export function programOf(program: ShortcutProgram, index: (link: string) => number): Program {
   switch (program.type) {
     case 'host-in':
-      return hostIn({ address: program.address, link: index(program.to) });
+      return hostIn({ ...program, lb: index(program.lb), router: index(program.router) });
     case 'host-out':
       return hostOut({ address: program.address });
     case 'router-in':

@@ -2,8 +2,8 @@ import { type BpfHandle, loadBpfProgram } from '../../native/index.ts';
 import { MeshError } from '../base/errors.ts';
 import { type Program, withMaps } from '../bpf/assembler.ts';
 import { tags } from '../bpf/tag.ts';
-import type { KernelObject, Op, Shortcut, ShortcutPort, ShortcutTask } from '../model/kernel-state.ts';
-import { HOST_LINK, HOST_NETNS, INGRESS_NETWORK, networkNetns, SHORTCUT_PREFERENCE } from '../model/names.ts';
+import type { KernelObject, Op, Shortcut, ShortcutPeer, ShortcutPort, ShortcutTask } from '../model/kernel-state.ts';
+import { HOST_LINKS, HOST_NETNS, INGRESS_NETWORK, networkNetns, SHORTCUT_PREFERENCE } from '../model/names.ts';
 import { deleteBpfFilter, deleteClsact, type Filter, newBpfFilter, newClsact } from '../netlink/traffic-control.ts';
 import { type Failure, failureFrom, noSuchLink } from './failure.ts';
 import { filtersIn, filtersOn, isUsed, nameLinks, numberLinks } from './filters.ts';
@@ -18,16 +18,19 @@ export interface Shortcuts {
   /** What of ours is attached to links of a netns. */
   attached(netns: string, wanted: readonly KernelObject[]): Promise<Shortcut[]>;
   /** What the maps say of it: the ports are the host's, the tasks those of the ingress network's router. */
-  entries(netns: string, view: LinkView): Promise<(ShortcutPort | ShortcutTask)[]>;
+  entries(netns: string, view: LinkView): Promise<ShortcutEntry[]>;
   /** One after the other; what went wrong, by place. */
   apply(ops: readonly ShortcutOp[], meter: Meter): Promise<(Failure | undefined)[]>;
   close(): void;
 }
 
+/** What a map of the programs holds. */
+type ShortcutEntry = ShortcutTask | ShortcutPort | ShortcutPeer;
+
 /** A step about one of these objects. */
 export interface ShortcutOp {
   verb: Op['verb'];
-  object: Shortcut | ShortcutTask | ShortcutPort;
+  object: Shortcut | ShortcutEntry;
 }
 
 /** Where the tasks are that have a shortcut. */
@@ -104,18 +107,23 @@ export function openShortcuts(transport: Transport, namespaces: Namespaces): Sho
     const failure = await detach(netns, index, filters, meter);
     if (failure !== undefined) return failure;
     // On links of ours whatever is there is ours too, unless somebody has put a filter on it.
-    const own = netns !== HOST_NETNS || link === HOST_LINK || qdiscs.has(placeOf(netns, index));
+    const own = netns !== HOST_NETNS || HOST_LINKS.includes(link) || qdiscs.has(placeOf(netns, index));
     if (!own || (await isUsed(transport, netns, index))) return undefined;
     qdiscs.delete(placeOf(netns, index));
     const [outcome] = await transport.transact(netns, NETLINK_ROUTE, [deleteClsact(index)], meter);
     return outcome?.ok ? undefined : outcome;
   }
 
-  async function write(verb: Op['verb'], object: ShortcutTask | ShortcutPort): Promise<Failure | undefined> {
+  async function write(verb: Op['verb'], object: ShortcutEntry): Promise<Failure | undefined> {
     await adoptAll();
     if (object.kind === 'shortcut-port') {
       if (verb === 'delete') maps.deletePort(object.mark);
       else maps.setPort(object.mark);
+      return undefined;
+    }
+    if (object.kind === 'shortcut-peer') {
+      if (verb === 'delete') maps.deletePeer(object.address);
+      else maps.setPeer(object.address);
       return undefined;
     }
     const { netns, address, link } = object;
@@ -155,9 +163,10 @@ export function openShortcuts(transport: Transport, namespaces: Namespaces): Sho
       });
     },
     async entries(netns, view) {
-      const found: (ShortcutPort | ShortcutTask)[] = [];
+      const found: ShortcutEntry[] = [];
       if (netns === HOST_NETNS) {
         for (const mark of maps.ports()) found.push({ kind: 'shortcut-port', netns, mark });
+        for (const address of maps.peers()) found.push({ kind: 'shortcut-peer', netns, address });
       }
       if (netns !== TASKS_NETNS) return found;
       const links = new Map((await view.linksOf(netns)).map(({ index, name }) => [index, name]));

@@ -107,6 +107,7 @@ export function stepsOf(op: Op): Step[] {
     case 'shortcut':
     case 'shortcut-task':
     case 'shortcut-port':
+    case 'shortcut-peer':
       return [{ lane: 'shortcut', netns: object.netns, op: { verb: op.verb, object } }];
   }
 }

@@ -3,7 +3,7 @@ import { isIP, isIPv6 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import ipaddr from 'ipaddr.js';
 import { MeshError } from '../base/errors.ts';
-import { HOST_LINK } from '../model/names.ts';
+import { HOST_LINKS } from '../model/names.ts';
 
 interface Candidate {
   device: string;
@@ -47,7 +47,7 @@ export async function advertisedAddress(
 
 function globalAddresses(): Candidate[] {
   return Object.entries(networkInterfaces())
-    .filter(([device]) => device !== HOST_LINK)
+    .filter(([device]) => !HOST_LINKS.includes(device))
     .flatMap(([device, addresses = []]) =>
       addresses
         .filter(({ internal, address }) => !internal && !/^(169\.254\.|fe[89ab][0-9a-f]:)/i.test(address))

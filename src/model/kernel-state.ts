@@ -25,7 +25,8 @@ export type KernelObject =
   | RealServer
   | Shortcut
   | ShortcutTask
-  | ShortcutPort;
+  | ShortcutPort
+  | ShortcutPeer;
 
 export type ObjectKind = KernelObject['kind'];
 
@@ -240,8 +241,11 @@ export interface RealServer extends ServiceName {
 
 /** One of src/bpf's programs, with the links it names by their names; the driver knows their numbers. */
 export type ShortcutProgram =
-  /** Underlay → lb, for published ports of `address`; `to` is the host's end of the veth to the lb. */
-  | { type: 'host-in'; address: IpAddress; to: string }
+  /**
+   * Underlay → lb, for published ports of `address`, and out of VXLAN: `lb` and `router` are the host's ends of the veths
+   * to them, `vni` the router's, `number` this node's.
+   */
+  | { type: 'host-in'; address: IpAddress; lb: string; router: string; vni: number; number: number }
   /** lb → wherever the host's routes say, for what carries `address`. */
   | { type: 'host-out'; address: IpAddress }
   /** lb or vxlan → tasks. */
@@ -275,6 +279,14 @@ export interface ShortcutPort {
   netns: string;
   /** Stands for protocol and port (names.ts). */
   mark: number;
+}
+
+/** Another node, whose VXLAN the shortcut unpacks: an entry of mesh_peers. */
+export interface ShortcutPeer {
+  kind: 'shortcut-peer';
+  netns: string;
+  /** On the underlay. */
+  address: IpAddress;
 }
 
 /** Schedulers whose choice depends on the order of the real servers. */
@@ -346,6 +358,8 @@ export function keyOf(object: KernelObject): string {
       return `shortcut ${object.netns} ${object.link}`;
     case 'shortcut-task':
       return `shortcut-task ${object.netns} ${object.address}`;
+    case 'shortcut-peer':
+      return `shortcut-peer ${object.netns} ${object.address}`;
     case 'shortcut-port':
       return `shortcut-port ${object.netns} ${object.mark}`;
   }

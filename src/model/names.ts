@@ -23,6 +23,11 @@ export function taskNetns(taskId: string): string {
 /** Veth between host (`mesh0`) and lb netns (`host0`). */
 export const HOST_LINK = 'mesh0';
 export const LB_HOST_LINK = 'host0';
+/** Veth between host (`mesh1`) and the ingress router (`host0`): for what the shortcut unpacks. */
+export const HOST_NET_LINK = 'mesh1';
+export const NET_HOST_LINK = 'host0';
+/** The host's own ones. */
+export const HOST_LINKS: readonly string[] = [HOST_LINK, HOST_NET_LINK];
 /** Veth between lb (`net0`) and the ingress router (`lb0`). */
 export const LB_NET_LINK = 'net0';
 export const NET_LB_LINK = 'lb0';

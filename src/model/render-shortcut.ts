@@ -1,4 +1,4 @@
-import type { Op, Shortcut, ShortcutPort, ShortcutProgram, ShortcutTask } from './kernel-state.ts';
+import type { Op, Shortcut, ShortcutPeer, ShortcutPort, ShortcutProgram, ShortcutTask } from './kernel-state.ts';
 import { HOST_NETNS, SHORTCUT_PREFERENCE, SHORTCUT_PREFIX } from './names.ts';
 
 /*
@@ -24,6 +24,13 @@ export function shortcutTaskWords({ netns, address, link }: ShortcutTask, verb: 
   return verb === 'delete'
     ? [`${bpftool} delete name mesh_tasks key ${key}`]
     : [`${bpftool} update name mesh_tasks key ${key} value ${link}`];
+}
+
+export function shortcutPeerWords({ address }: ShortcutPeer, verb: Verb): string[] {
+  const key = address.split('.').join(' ');
+  return verb === 'delete'
+    ? [`bpftool map delete name mesh_peers key ${key}`]
+    : [`bpftool map update name mesh_peers key ${key} value 1`];
 }
 
 export function shortcutPortWords({ mark }: ShortcutPort, verb: Verb): string[] {

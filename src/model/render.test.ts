@@ -262,13 +262,18 @@ const CASES: [KernelObject, string[], string[], string[]][] = [
     ['ip netns exec mesh-lb ipvsadm -d -f 73616 -6 -r [fd6d::5]:80'],
   ],
   [
-    { kind: 'shortcut', netns: 'host', link: 'eth0', program: { type: 'host-in', address: '192.0.2.1', to: 'mesh0' } },
+    {
+      kind: 'shortcut',
+      netns: 'host',
+      link: 'eth0',
+      program: { type: 'host-in', address: '192.0.2.1', lb: 'mesh0', router: 'mesh1', vni: 4096, number: 2 },
+    },
     [
       'tc qdisc add dev eth0 clsact',
-      'tc filter add dev eth0 ingress pref 4096 handle 1 bpf direct-action object mesh-host-in # address 192.0.2.1, to mesh0',
+      'tc filter add dev eth0 ingress pref 4096 handle 1 bpf direct-action object mesh-host-in # address 192.0.2.1, lb mesh0, router mesh1, vni 4096, number 2',
     ],
     [
-      'tc filter replace dev eth0 ingress pref 4096 handle 1 bpf direct-action object mesh-host-in # address 192.0.2.1, to mesh0',
+      'tc filter replace dev eth0 ingress pref 4096 handle 1 bpf direct-action object mesh-host-in # address 192.0.2.1, lb mesh0, router mesh1, vni 4096, number 2',
     ],
     ['tc filter del dev eth0 ingress pref 4096'],
   ],
@@ -299,6 +304,12 @@ const CASES: [KernelObject, string[], string[], string[]][] = [
     ['bpftool map update name mesh_ports key 53 0 2 0 value 1'],
     ['bpftool map update name mesh_ports key 53 0 2 0 value 1'],
     ['bpftool map delete name mesh_ports key 53 0 2 0'],
+  ],
+  [
+    { kind: 'shortcut-peer', netns: 'host', address: '192.0.2.2' },
+    ['bpftool map update name mesh_peers key 192 0 2 2 value 1'],
+    ['bpftool map update name mesh_peers key 192 0 2 2 value 1'],
+    ['bpftool map delete name mesh_peers key 192 0 2 2'],
   ],
 ];
 

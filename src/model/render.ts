@@ -2,7 +2,7 @@ import { familyOf } from './address.ts';
 import { hostPrefix } from './block.ts';
 import type { KernelObject, KernelState, Op, RealServer, Rule, VirtualService, Vxlan } from './kernel-state.ts';
 import { HOST_NETNS, markedPort, ROUTE_PROTOCOL } from './names.ts';
-import { shortcutPortWords, shortcutTaskWords, shortcutWords } from './render-shortcut.ts';
+import { shortcutPeerWords, shortcutPortWords, shortcutTaskWords, shortcutWords } from './render-shortcut.ts';
 
 /**
  * The one renderer: kernel objects in the words a person would type into a root shell. Every line is a valid command of
@@ -145,6 +145,8 @@ function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): s
       return shortcutWords(object, verb);
     case 'shortcut-task':
       return shortcutTaskWords(object, verb);
+    case 'shortcut-peer':
+      return shortcutPeerWords(object, verb);
     case 'shortcut-port':
       return shortcutPortWords(object, verb);
     case 'real-server': {

@@ -128,7 +128,7 @@ const FIELDS: { [kind in ObjectKind]: Record<string, Check> } = {
   shortcut: {
     link: text,
     program: either(
-      shape({ type: oneOf('host-in'), address: text, to: text }),
+      shape({ type: oneOf('host-in'), address: text, lb: text, router: text, vni: number, number }),
       shape({ type: oneOf('host-out'), address: text }),
       shape({ type: oneOf('router-in', 'foreign') }),
       shape({ type: oneOf('task-out'), vxlan: text, lb: text, number }),
@@ -136,6 +136,7 @@ const FIELDS: { [kind in ObjectKind]: Record<string, Check> } = {
   },
   'shortcut-task': { address: text, link: text },
   'shortcut-port': { mark: number },
+  'shortcut-peer': { address: text },
 };
 
 function faultOf(item: unknown): string | undefined {

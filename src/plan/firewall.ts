@@ -193,11 +193,11 @@ function routerChains(context: PlanContext, family: Family, cidr: Cidr, block: C
   const admin = family === 'inet' ? 'icmp-admin-prohibited' : 'icmp6-adm-prohibited';
   return [
     // The same client address and port may come in through several nodes at once; the zone keeps them apart.
-    ...hook(netns, family, 'raw', 'PREROUTING', [`-i ${VXLAN_LINK} -j CT --zone-orig mark`]),
+    ...hook(netns, family, 'raw', 'PREROUTING', [`${BROUGHT} -j CT --zone-orig mark`]),
     ...hook(netns, family, 'mangle', 'PREROUTING', [
-      `-i ${VXLAN_LINK} -m mark ! --mark 0x0 -j CONNMARK --save-mark ${ALL_BITS}`,
+      `${BROUGHT} -j CONNMARK --save-mark ${ALL_BITS}`,
       // Left on, the mark would route the request straight back to where it came from.
-      `-i ${VXLAN_LINK} -j MARK --set-xmark 0x0/0xffffffff`,
+      `${BROUGHT} -j MARK --set-xmark 0x0/0xffffffff`,
       `-i t-+ -m connmark ! --mark 0x0 -j CONNMARK --restore-mark ${ALL_BITS}`,
     ]),
     // What the router itself answers for a task (reset, unreachable) goes the way of the task's answers.
@@ -217,6 +217,8 @@ function routerChains(context: PlanContext, family: Family, cidr: Cidr, block: C
   ];
 }
 
+/** By another node, whose number is the packet's mark: over vxlan0, or past it by the shortcut. */
+const BROUGHT = '-m mark ! --mark 0x0';
 const ALL_BITS = '--nfmask 0xffffffff --ctmask 0xffffffff';
 
 function refusal(protocol: Protocol, family: Family): string {

@@ -1,13 +1,15 @@
 import { familyOf } from '../model/address.ts';
-import type { AssignedPort, AssignedTask } from '../model/assignment.ts';
+import type { AssignedPort, AssignedTask, Peer } from '../model/assignment.ts';
 import { hostNetwork } from '../model/block.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
 import {
   HOST_LINK,
+  HOST_NET_LINK,
   HOST_NETNS,
   LB_HOST_LINK,
   LB_NET_LINK,
   LB_NETNS,
+  NET_HOST_LINK,
   NET_LB_LINK,
   networkNetns,
   portMark,
@@ -38,7 +40,7 @@ export function isHostShort({ shortcut, self }: PlanContext): boolean {
 
 /** The static part: programs on the links of the skeleton, and what the lb needs to answer in the host's name. */
 export function planShortcut(context: PlanContext): KernelObject[] {
-  const { shortcut, subnets, network, self } = context;
+  const { shortcut, subnets, network, self, mtu } = context;
   if (shortcut === undefined || !subnets.some(({ family }) => family === 'inet')) return [];
   const router = networkNetns(network.name);
   const inside: KernelObject[] = [
@@ -55,8 +57,34 @@ export function planShortcut(context: PlanContext): KernelObject[] {
       kind: 'shortcut',
       netns: HOST_NETNS,
       link: shortcut.link,
-      program: { type: 'host-in', address: self.underlay, to: HOST_LINK },
+      program: {
+        type: 'host-in',
+        address: self.underlay,
+        lb: HOST_LINK,
+        router: HOST_NET_LINK,
+        vni: network.vni,
+        number: self.number,
+      },
     },
+    {
+      kind: 'veth',
+      netns: HOST_NETNS,
+      name: HOST_NET_LINK,
+      mtu,
+      up: true,
+      peer: { netns: router, name: NET_HOST_LINK, mtu, up: true },
+    },
+    { kind: 'sysctl', netns: router, name: `net.ipv4.conf.${NET_HOST_LINK}.rp_filter`, value: '0' },
+    { kind: 'shortcut', netns: router, link: NET_HOST_LINK, program: { type: 'router-in' } },
+    // Answers come in by the link they leave by.
+    ...['all', LB_HOST_LINK].map(
+      (link): KernelObject => ({
+        kind: 'sysctl',
+        netns: LB_NETNS,
+        name: `net.ipv4.conf.${link}.send_redirects`,
+        value: '0',
+      }),
+    ),
     { kind: 'shortcut', netns: HOST_NETNS, link: HOST_LINK, program: { type: 'host-out', address: self.underlay } },
     // Nobody translated the node's address, so it is an address of the lb: IPVS looks at local packets only, and
     // refusals need a source (__ip_dev_find). Its own ARP must not tell the host about that.
@@ -83,6 +111,12 @@ export function planShortcut(context: PlanContext): KernelObject[] {
     // Answers leave by one link whatever their source: no second look for a route (ip_vs_route_me_harder).
     { kind: 'sysctl', netns: LB_NETNS, name: 'net.ipv4.vs.snat_reroute', value: '0' },
   ];
+}
+
+/** Another node, whose packets are unpacked without the VXLAN device. */
+export function planShortPeer(context: PlanContext, peer: Peer): KernelObject[] {
+  if (!isHostShort(context) || familyOf(peer.underlay) !== 'inet') return [];
+  return [{ kind: 'shortcut-peer', netns: HOST_NETNS, address: peer.underlay }];
 }
 
 /** A task's way in, and the program on its way out. */

@@ -74,6 +74,15 @@ describe('a healthy mesh', () => {
     const short = first({});
     expect(short[0]).toMatch(/^host filter dev eth0 ingress .*mesh-host-in/);
     expect(short[1]).toMatch(/^mesh-lb /);
+    const overTheWire = ask(nodes).paths.map(({ hops }) =>
+      hops.map(({ node, netns, object }) => `${node} ${netns} ${object}`),
+    );
+    for (const hops of overTheWire.filter((path) => path.some((hop) => hop.startsWith('node3 ')))) {
+      expect(
+        hops.filter((hop) => /host filter dev eth0 .*mesh-host-in/.test(hop)).map((hop) => hop.slice(0, 5)),
+      ).toEqual(['node3', 'node1']);
+      expect(hops.join('\n')).toMatch(/^node3 mesh-net-ingress filter dev host0 .*mesh-router-in$/m);
+    }
     expect(first({ destination: '10.252.1.1' })[0]).toMatch(/^host -t nat MESH-PREROUTING/);
     expect(first({ client: '192.0.2.1' })[0]).toMatch(/^host -t nat MESH-OUTPUT/);
   });

@@ -9,6 +9,7 @@ import {
   LB_HOST_LINK,
   LB_NET_LINK,
   LB_NETNS,
+  NET_HOST_LINK,
   NET_LB_LINK,
   networkNetns,
   portMark,
@@ -121,10 +122,7 @@ function shortcut(
   const mark = portMark(protocol, port);
   const isOpen = state.has(keyOf({ kind: 'shortcut-port', netns: HOST_NETNS, mark }));
   if (!isOpen || isLocal(client)) return undefined;
-  const program = [...state.values()].find(
-    (object) =>
-      object.kind === 'shortcut' && object.program.type === 'host-in' && object.program.address === destination,
-  );
+  const program = hostProgram(state, destination);
   if (program === undefined) return undefined;
   pass(way, HOST_NETNS, commandOf(program), `the shortcut: on to the lb with mark 0x${mark.toString(16)}`);
   return { ...packetOf(protocol, client, destination, port), netns: LB_NETNS, from: LB_HOST_LINK, mark };
@@ -236,8 +234,9 @@ function reach(way: Way, start: Packet, nodes: readonly NodeState[]): { node: No
   let inRouter: Packet = { ...sent, netns: ROUTER, from: NET_LB_LINK };
   if (sent.to === VXLAN_LINK) {
     const marked = firewall(way, { table: 'mangle', from: 'POSTROUTING' }, sent, () => false);
-    if (marked === undefined || overTheWire(way, marked, ROUTER, nodes) === undefined) return undefined;
-    inRouter = { ...marked, netns: ROUTER, from: VXLAN_LINK };
+    const from = marked && overTheWire(way, marked, ROUTER, nodes);
+    if (from === undefined) return undefined;
+    inRouter = { ...marked!, netns: ROUTER, from };
   }
   const arrived = throughRouter(way, inRouter);
   return arrived === undefined ? undefined : { node: way.node, packet: arrived };
@@ -271,8 +270,8 @@ function shortcutInside(way: Way, packet: Packet): Packet | undefined {
   return { ...packet, to: task.link, mark: 0, connmark: mark };
 }
 
-/** Neighbour, FDB entry and the VXLAN device at the other end, which is in the netns `arrives`. */
-function overTheWire(way: Way, packet: Packet, arrives: string, nodes: readonly NodeState[]): NodeState | undefined {
+/** Neighbour, FDB entry and the other end, in the netns `arrives`: the link by which the packet comes in there. */
+function overTheWire(way: Way, packet: Packet, arrives: string, nodes: readonly NodeState[]): string | undefined {
   const { state } = way.node;
   const { netns } = packet;
   const found = findRoute(state, packet);
@@ -300,8 +299,28 @@ function overTheWire(way: Way, packet: Packet, arrives: string, nodes: readonly 
     from.revision === other.revision
       ? ''
       : `; ${from.name} holds revision ${from.revision}, ${other.name} ${other.revision}`;
-  pass(way, arrives, commandOf(end), `out of VXLAN with mark 0x${packet.mark.toString(16)}${revisions}`);
-  return other;
+  const out = `out of VXLAN with mark 0x${packet.mark.toString(16)}${revisions}`;
+  const program = unpacks(other, packet, entry.dst, device.local);
+  if (program === undefined) {
+    pass(way, arrives, commandOf(end), out);
+    return VXLAN_LINK;
+  }
+  pass(way, HOST_NETNS, commandOf(program), `the shortcut: ${out}, into ${arrives}`);
+  return arrives === ROUTER ? NET_HOST_LINK : LB_HOST_LINK;
+}
+
+/** The program that takes packets of that node out of VXLAN before the device does: short ones, and all of UDP. */
+function unpacks({ state }: NodeState, packet: Packet, to: IpAddress, sender: IpAddress): KernelObject | undefined {
+  const isPeer = state.has(keyOf({ kind: 'shortcut-peer', netns: HOST_NETNS, address: sender }));
+  if (!isPeer || familyOf(packet.destination) !== 'inet' || packet.protocol === 'sctp') return undefined;
+  return hostProgram(state, to);
+}
+
+/** What is attached where packets for this address of the host come in. */
+function hostProgram(state: NodeState['state'], address: IpAddress): KernelObject | undefined {
+  return [...state.values()].find(
+    (object) => object.kind === 'shortcut' && object.program.type === 'host-in' && object.program.address === address,
+  );
 }
 
 function enterTask(way: Way, taskId: string, packet: Packet): boolean {
@@ -331,15 +350,14 @@ function comeBack(way: Way, request: Packet, question: Question, nodes: readonly
   if (isLoopback(answer.destination)) return true;
   const sent = throughRouter(way, answer);
   if (sent === undefined) return false;
-  let from = LB_NET_LINK;
+  let from: string | undefined = LB_NET_LINK;
   if (sent.to === VXLAN_LINK) {
-    const entry = overTheWire(way, sent, LB_NETNS, nodes);
-    if (entry === undefined) return false;
-    if (entry !== question.node) {
-      stop(way, 'lost', LB_NETNS, 'the answer', `goes to ${entry.name} instead of ${question.node.name}: ${REPAIR}`);
+    from = overTheWire(way, sent, LB_NETNS, nodes);
+    if (from === undefined) return false;
+    if (way.node !== question.node) {
+      stop(way, 'lost', LB_NETNS, 'the answer', `goes to ${way.node.name} instead of ${question.node.name}: ${REPAIR}`);
       return false;
     }
-    from = VXLAN_LINK;
   } else if (way.node !== question.node) {
     const reason = `stays on ${way.node.name}: the connection lost the mark of ${question.node.name}. ${REPAIR}`;
     stop(way, 'lost', ROUTER, 'the answer', reason);

@@ -21,14 +21,31 @@ function shortcut(netns: string, link: string, program: ShortcutProgram): Kernel
 }
 
 const SHORTCUTS: KernelObject[] = [
-  shortcut('host', UNDERLAY_LINK, { type: 'host-in', address: ADDRESS, to: 'mesh0' }),
+  {
+    kind: 'veth',
+    netns: 'host',
+    name: 'mesh1',
+    mtu: 1450,
+    up: true,
+    peer: { netns: NETWORK, name: 'host0', mtu: 1450, up: true },
+  },
+  shortcut('host', UNDERLAY_LINK, {
+    type: 'host-in',
+    address: ADDRESS,
+    lb: 'mesh0',
+    router: 'mesh1',
+    vni: 4096,
+    number: 1,
+  }),
   shortcut('host', 'mesh0', { type: 'host-out', address: ADDRESS }),
   shortcut(NETWORK, 'vxlan0', { type: 'router-in' }),
   shortcut(NETWORK, 'lb0', { type: 'router-in' }),
+  shortcut(NETWORK, 'host0', { type: 'router-in' }),
   shortcut(NETWORK, VETH, { type: 'task-out', vxlan: 'vxlan0', lb: 'lb0', number: 1 }),
   { kind: 'shortcut-task', netns: NETWORK, address: TASK_ADDRESS, link: VETH },
   { kind: 'shortcut-port', netns: 'host', mark: portMark('tcp', 8080) },
   { kind: 'shortcut-port', netns: 'host', mark: portMark('udp', 53) },
+  { kind: 'shortcut-peer', netns: 'host', address: '192.0.2.2' },
 ];
 
 const FILTER = 'ingress protocol all pref 4096 handle 1 bpf direct-action';
@@ -50,7 +67,11 @@ const DAMAGE: [string, string][] = [
   ['an entry of nobody', 'bpftool map update name mesh_tasks key 10 99 99 99 value 1 0 0 0'],
   ['a port shut', 'bpftool map delete name mesh_ports key 144 31 1 0'],
   ['a port of nobody', 'bpftool map update name mesh_ports key 9 0 1 0 value 1'],
+  ['a peer left out', 'bpftool map delete name mesh_peers key 192 0 2 2'],
+  ['a peer of nobody', 'bpftool map update name mesh_peers key 192 0 2 9 value 1'],
   ["the host's veth made anew", 'ip link del mesh0'],
+  ["the host's veth to the router made anew", 'ip link del mesh1'],
+  ["the host's veth to the router down", 'ip link set mesh1 down'],
   ['the vxlan device made anew', `ip -n ${NETWORK} link del vxlan0`],
   ['the router made anew', `ip netns del ${NETWORK}`],
 ];
@@ -72,13 +93,16 @@ export function testShortcuts(): void {
     assert.deepEqual(
       steps.map(({ verb, object }) => `${verb} ${keyOf(object)}`),
       [
+        'create link host mesh1',
         'create shortcut host mesh0',
         `create shortcut ${NETWORK} ${VETH}`,
+        `create shortcut ${NETWORK} host0`,
         `create shortcut ${NETWORK} lb0`,
         `create shortcut ${NETWORK} vxlan0`,
         `create shortcut-task ${NETWORK} ${TASK_ADDRESS}`,
         `create shortcut-port host ${portMark('udp', 53)}`,
         `create shortcut-port host ${portMark('tcp', 8080)}`,
+        'create shortcut-peer host 192.0.2.2',
         `create shortcut host ${UNDERLAY_LINK}`,
       ],
     );
@@ -114,7 +138,7 @@ export function testShortcuts(): void {
       try {
         await pause(300);
         scopes.length = 0;
-        const object = SHORTCUTS[3]!;
+        const object = SHORTCUTS.find((one) => keyOf(one) === `shortcut ${NETWORK} lb0`)!;
         assert.deepEqual(
           (
             await node.kernel.apply([

@@ -39,6 +39,33 @@ test('trace says so', async () => {
   assert.match(told, /mesh-host-in.*the shortcut/);
 });
 
+/** Packets that came in by the VXLAN devices of all routers and lbs. */
+async function unpackedByDevices(): Promise<number> {
+  const counts = nodeNames().flatMap((node) =>
+    ['mesh-net-ingress', 'mesh-lb'].map(async (netns) => {
+      const [link] = JSON.parse(await must(on(node, 'ip', '-n', netns, '-s', '-j', 'link', 'show', 'vxlan0')));
+      return Number(link.stats64.rx.packets);
+    }),
+  );
+  return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
+}
+
+test('what nodes send each other passes the VXLAN device when it is short, and comes by it when it is long', async () => {
+  await applyWeb({ replicas: 1 });
+  const ask = async (path: string) => {
+    for (const node of nodeNames()) {
+      const answer = parseAnswer(await outside.http(`http://${addressOf(node)}:8080/${path}`));
+      assert.equal(answer.address, client);
+    }
+  };
+  const atFirst = await unpackedByDevices();
+  await ask('');
+  assert.equal(await unpackedByDevices(), atFirst);
+  await ask(`?${'x'.repeat(300)}`);
+  assert.ok((await unpackedByDevices()) > atFirst);
+  await applyWeb({ replicas: 2 });
+});
+
 test('ports with restricted clients go the plain path, and nobody else comes in', async () => {
   const manifest = JSON.parse(whoamiManifest({ name: 'shut', replicas: 1, ports: [] }));
   const port = (published: number, network: string) => ({
@@ -191,6 +218,7 @@ for (const [what, command] of [
   ['the whole qdisc at the wire', `tc qdisc del dev ${LINK} clsact`],
   ['the filter of answers', 'tc filter del dev mesh0 ingress'],
   ['the router\u2019s filter', 'ip netns exec mesh-net-ingress tc filter del dev vxlan0 ingress'],
+  ['the way past the VXLAN device', 'ip link del mesh1'],
 ] as const) {
   test(`${what} removed by hand is put back, and the port answers`, async () => {
     const node = 'node2';

@@ -110,6 +110,7 @@ export function damagesOf(object: KernelObject, random: Random): string[] {
     }
     case 'shortcut-task':
     case 'shortcut-port':
+    case 'shortcut-peer':
       // A name of a map is not one of a node where several nodes share a kernel.
       return [];
   }

@@ -5,6 +5,7 @@ import {
   LB_HOST_LINK,
   LB_NET_LINK,
   LB_NETNS,
+  NET_HOST_LINK,
   NET_LB_LINK,
   networkNetns,
   VXLAN_LINK,
@@ -29,6 +30,7 @@ const OUR_LINKS: readonly [netns: string, link: string][] = [
   [LB_NETNS, VXLAN_LINK],
   [ROUTER, NET_LB_LINK],
   [ROUTER, VXLAN_LINK],
+  [ROUTER, NET_HOST_LINK],
 ];
 const STRICT = 1;
 

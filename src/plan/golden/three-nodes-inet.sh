@@ -131,13 +131,13 @@ ip netns exec mesh-net-ingress iptables -t mangle -A MESH-OUTPUT -m connmark ! -
 ip netns exec mesh-net-ingress iptables -t mangle -N MESH-POSTROUTING
 ip netns exec mesh-net-ingress iptables -t mangle -A MESH-POSTROUTING -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
 ip netns exec mesh-net-ingress iptables -t mangle -N MESH-PREROUTING
-ip netns exec mesh-net-ingress iptables -t mangle -A MESH-PREROUTING -i vxlan0 -m mark ! --mark 0x0 -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff
-ip netns exec mesh-net-ingress iptables -t mangle -A MESH-PREROUTING -i vxlan0 -j MARK --set-xmark 0x0/0xffffffff
+ip netns exec mesh-net-ingress iptables -t mangle -A MESH-PREROUTING -m mark ! --mark 0x0 -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff
+ip netns exec mesh-net-ingress iptables -t mangle -A MESH-PREROUTING -m mark ! --mark 0x0 -j MARK --set-xmark 0x0/0xffffffff
 ip netns exec mesh-net-ingress iptables -t mangle -A MESH-PREROUTING -i t-+ -m connmark ! --mark 0x0 -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff
 ip netns exec mesh-net-ingress iptables -t nat -N MESH-POSTROUTING
 ip netns exec mesh-net-ingress iptables -t nat -A MESH-POSTROUTING -j RETURN
 ip netns exec mesh-net-ingress iptables -t raw -N MESH-PREROUTING
-ip netns exec mesh-net-ingress iptables -t raw -A MESH-PREROUTING -i vxlan0 -j CT --zone-orig mark
+ip netns exec mesh-net-ingress iptables -t raw -A MESH-PREROUTING -m mark ! --mark 0x0 -j CT --zone-orig mark
 iptables -t filter -I FORWARD -j MESH-FORWARD
 iptables -t filter -I INPUT -j MESH-INPUT
 iptables -t nat -I OUTPUT -j MESH-OUTPUT

@@ -1,0 +1,127 @@
+import { LB_VNI } from '../model/names.ts';
+import {
+  and,
+  call,
+  exit,
+  jumpIf,
+  jumpIf64,
+  type Line,
+  label,
+  load,
+  lookUp,
+  mov,
+  or,
+  shiftLeft,
+  store,
+  swap16,
+} from './assembler.ts';
+import { ETH_P_IP, FRAGMENT, IP, IP_WITHOUT_OPTIONS, IPPROTO, L4_LEAST, SKB, swapped16, within } from './packet.ts';
+
+/** Outer IPv4, UDP and VXLAN headers and the inner Ethernet header: how far behind the outer fields the inner ones are. */
+const INNER = 20 + 8 + 8 + 14;
+
+/** From the start of the frame (RFC 7348, and draft-smith-vxlan-group-policy for the first two bytes). */
+const VXLAN = {
+  flags: IP.end + 8,
+  policy: IP.end + 10,
+  /** Three bytes, and one that is 0. */
+  vni: IP.end + 12,
+  /** The last two bytes of the inner frame's destination: the node's number, in network order (vtepMac). */
+  number: INNER + 4,
+  etherType: INNER + 12,
+} as const;
+
+/** The two bytes at `flags`: a VNI is there, and a policy too. */
+const WITH_VNI = 0x0008;
+const WITH_POLICY = 0x0088;
+/** The two lower bits of an IP header's TOS, of a packet that met congestion (RFC 3168). */
+const CONGESTED = 3;
+/** IP packets of TCP up to here are taken: longer ones are better off in vxlan0, where GRO makes one of many. */
+const SHORT = 256;
+/** BPF_ADJ_ROOM_MAC, include/uapi/linux/bpf.h: between Ethernet and IP header. */
+const BEHIND_ETHERNET = 1;
+/** As a mark of what goes to the lb: no port's, but one, so that the lb's chain does not look for one. */
+const NO_PORT = 1;
+
+/** Where what comes out of VXLAN goes: links of the host, by ifindex, whose peers are in the lb and in the router. */
+export interface Tunnel {
+  /** The node's number. */
+  number: number;
+  lb: number;
+  router: number;
+  /** The router's. */
+  vni: number;
+}
+
+/**
+ * Label `vxlan`: a datagram to VXLAN's port. One that another node sent to a VTEP of this one is unpacked and goes on into
+ * the lb or the router, with the mark that the VXLAN device would have given it (vxlan_rcv in drivers/net/vxlan), past
+ * that device and the host's netfilter, routing and UDP. What the device does better, or says more of, it gets: segments
+ * that GRO can make one of or has, families and protocols that have no shortcut, congestion marks, UDP checksums.
+ */
+export function outOfVxlan({ number, lb, router, vni }: Tunnel): Line[] {
+  const peer = -4;
+  return [
+    label('vxlan'),
+    load('u32', 'r2', ['r6', SKB.gsoSize]),
+    jumpIf('r2', '!=', 0, 'pass'),
+    ...within(INNER + IP.end + L4_LEAST),
+    load('u8', 'r2', ['r7', IP.tos]),
+    and('r2', CONGESTED),
+    jumpIf('r2', '==', CONGESTED, 'pass'),
+    load('u16', 'r2', ['r7', VXLAN.number]),
+    jumpIf('r2', '!=', swapped16(number), 'pass'),
+    load('u16', 'r2', ['r7', VXLAN.etherType]),
+    jumpIf('r2', '!=', swapped16(ETH_P_IP), 'pass'),
+    load('u8', 'r2', ['r7', INNER + IP.start]),
+    jumpIf('r2', '!=', IP_WITHOUT_OPTIONS, 'pass'),
+    load('u16', 'r2', ['r7', INNER + IP.fragment]),
+    jumpIf('r2', '&', swapped16(FRAGMENT), 'pass'),
+    load('u8', 'r2', ['r7', INNER + IP.protocol]),
+    jumpIf('r2', '==', IPPROTO.udp, 'short'),
+    jumpIf('r2', '!=', IPPROTO.tcp, 'pass'),
+    load('u16', 'r2', ['r7', INNER + IP.length]),
+    swap16('r2'),
+    jumpIf('r2', '>', SHORT, 'pass'),
+    label('short'),
+
+    load('u16', 'r2', ['r7', VXLAN.flags]),
+    mov('r8', 0),
+    jumpIf('r2', '==', WITH_VNI, 'marked'),
+    jumpIf('r2', '!=', WITH_POLICY, 'pass'),
+    load('u16', 'r8', ['r7', VXLAN.policy]),
+    swap16('r8'),
+    label('marked'),
+    load('u16', 'r3', ['r7', VXLAN.vni]),
+    shiftLeft('r3', 16),
+    load('u16', 'r2', ['r7', VXLAN.vni + 2]),
+    or('r3', 'r2'),
+    mov('r9', router),
+    jumpIf('r3', '==', vniWord(vni), 'to-router'),
+    jumpIf('r3', '!=', vniWord(LB_VNI), 'pass'),
+    mov('r9', lb),
+    mov('r8', NO_PORT),
+
+    label('to-router'),
+    load('u32', 'r2', ['r7', IP.source]),
+    store('u32', ['r10', peer], 'r2'),
+    ...lookUp('mesh_peers', peer),
+    jumpIf64('r0', '==', 0, 'pass'),
+    mov('r1', 'r6'),
+    mov('r2', -INNER),
+    mov('r3', BEHIND_ETHERNET),
+    mov('r4', 0),
+    call('skb_adjust_room'),
+    jumpIf64('r0', '!=', 0, 'pass'),
+    store('u32', ['r6', SKB.mark], 'r8'),
+    mov('r1', 'r9'),
+    mov('r2', 0),
+    call('redirect_peer'),
+    exit(),
+  ];
+}
+
+/** A VNI as two loads of two bytes put it together. */
+function vniWord(vni: number): number {
+  return (swapped16(vni >>> 8) << 16) | (vni & 0xff);
+}
