@@ -76,16 +76,12 @@ export function openShortcutMaps(): ShortcutMaps {
     return maps;
   }
 
-  function entries(name: MapName): { key: Buffer; value: Buffer }[] {
+  /** Every entry as `read` makes it: its key begins at byte `at` of all keys, and so does its value where it is as long. */
+  function entries<T>(name: MapName, read: (keys: Buffer, at: number, values: Buffer) => T): T[] {
     const map = held.get(name);
     if (map === undefined) return [];
-    const { keySize, valueSize } = MAPS[name];
     const { count, keys, values } = bpfMapEntries(map.handle);
-    const slice = (bytes: Buffer, size: number, entry: number) => bytes.subarray(entry * size, entry * size + size);
-    return Array.from({ length: count }, (_, entry) => ({
-      key: slice(keys, keySize, entry),
-      value: slice(values, valueSize, entry),
-    }));
+    return Array.from({ length: count }, (_, entry) => read(keys, entry * MAPS[name].keySize, values));
   }
 
   /** Whether it was there. */
@@ -98,14 +94,14 @@ export function openShortcutMaps(): ShortcutMaps {
     adopt: (programId) => void read(programId),
     isOurs: (programId) => read(programId).every(({ name, id }) => held.get(name as MapName)?.id === id),
     descriptor: (map) => need(map).fd,
-    ports: () => entries('mesh_ports').map(({ key }) => key.readUInt32LE()),
+    ports: () => entries('mesh_ports', (keys, at) => keys.readUInt32LE(at)),
     setPort: (mark) => updateBpfMap(need('mesh_ports'), word(mark), MEMBER),
     deletePort: (mark) => void remove('mesh_ports', word(mark)),
-    peers: () => entries('mesh_peers').map(({ key }) => addressOf(key)),
+    peers: () => entries('mesh_peers', addressAt),
     setPeer: (address) => updateBpfMap(need('mesh_peers'), addressBytes(address), MEMBER),
     deletePeer: (address) => void remove('mesh_peers', addressBytes(address)),
     tasks: () =>
-      entries('mesh_tasks').map(({ key, value }) => ({ address: addressOf(key), index: value.readUInt32LE() })),
+      entries('mesh_tasks', (keys, at, values) => ({ address: addressAt(keys, at), index: values.readUInt32LE(at) })),
     setTask: (address, index) => updateBpfMap(need('mesh_tasks'), addressBytes(address), word(index)),
     deleteTask: (address) => remove('mesh_tasks', addressBytes(address)),
     close() {
@@ -124,6 +120,11 @@ function make(name: MapName): BpfHandle {
     const what = `the kernel lets meshd make no BPF map ${name}: run it as root, and before Linux 5.11 with LimitMEMLOCK=infinity`;
     throw new MeshError('kernel', what, { cause: thrown });
   }
+}
+
+/** A key that is an address. */
+function addressAt(keys: Buffer, at: number): IpAddress {
+  return addressOf(keys.subarray(at, at + 4));
 }
 
 /** A map of another meshd, with another shape, would be read wrongly. */

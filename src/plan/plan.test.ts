@@ -62,6 +62,12 @@ describe('plan', () => {
     expect(shortcuts(change)).toEqual([]);
   });
 
+  it('has no shortcut in a cluster of IPv6 alone', () => {
+    const assignment = threeNodes(['inet6']);
+    const short = plan(assignment, { ...FACTS, shortcut: { link: 'eth0' } });
+    expect([...short]).toEqual([...plan(assignment, FACTS)]);
+  });
+
   it('is the same for the same assignment, in the same order', () => {
     fc.assert(
       fc.property(

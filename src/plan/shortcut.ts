@@ -1,7 +1,7 @@
 import { familyOf } from '../model/address.ts';
 import type { AssignedPort, AssignedTask, Peer } from '../model/assignment.ts';
 import { hostNetwork } from '../model/block.ts';
-import type { KernelObject } from '../model/kernel-state.ts';
+import type { KernelObject, ShortcutProgram } from '../model/kernel-state.ts';
 import {
   HOST_LINK,
   HOST_NET_LINK,
@@ -34,38 +34,30 @@ const LOCAL_TABLE = 255;
 const PORT_LIMIT = 32_768;
 
 /** Whether clients come to the lb without the host's netfilter; only for the node's own underlay address. */
-export function isHostShort({ shortcut, self }: PlanContext): boolean {
-  return shortcut?.link !== undefined && familyOf(self.underlay) === 'inet';
+export function isHostShort({ shortcut, self, subnets }: PlanContext): boolean {
+  return shortcut?.link !== undefined && familyOf(self.underlay) === 'inet' && hasIpv4(subnets);
 }
 
-/** The static part: programs on the links of the skeleton, and what the lb needs to answer in the host's name. */
+/** The static part: programs on the links of the skeleton, and what the namespaces need for them. */
 export function planShortcut(context: PlanContext): KernelObject[] {
-  const { shortcut, subnets, network, self, mtu } = context;
-  if (shortcut === undefined || !subnets.some(({ family }) => family === 'inet')) return [];
+  const { shortcut, subnets, network } = context;
+  if (shortcut === undefined || !hasIpv4(subnets)) return [];
   const router = networkNetns(network.name);
-  const inside: KernelObject[] = [
-    ...[VXLAN_LINK, NET_LB_LINK].map(
-      (link): KernelObject => ({ kind: 'shortcut', netns: router, link, program: { type: 'router-in' } }),
-    ),
-    // Conntrack sees flows without their beginnings, if any: nothing can tell it which numbers are due.
-    { kind: 'sysctl', netns: router, name: 'net.netfilter.nf_conntrack_tcp_be_liberal', value: '1' },
-  ];
-  if (shortcut.link === undefined || !isHostShort(context)) return inside;
   return [
-    ...inside,
-    {
-      kind: 'shortcut',
-      netns: HOST_NETNS,
-      link: shortcut.link,
-      program: {
-        type: 'host-in',
-        address: self.underlay,
-        lb: HOST_LINK,
-        router: HOST_NET_LINK,
-        vni: network.vni,
-        number: self.number,
-      },
-    },
+    ...[VXLAN_LINK, NET_LB_LINK].map((link) => program(router, link, { type: 'router-in' })),
+    // Conntrack sees flows without their beginnings, if any: nothing can tell it which numbers are due.
+    sysctl(router, 'net.netfilter.nf_conntrack_tcp_be_liberal', '1'),
+    ...(isHostShort(context) ? [...fromTheWire(context, router), ...inLb(context)] : []),
+  ];
+}
+
+/** The programs of the host, and its way to the router. */
+function fromTheWire({ self, shortcut, network, mtu }: PlanContext, router: string): KernelObject[] {
+  const address = self.underlay;
+  const ways = { lb: HOST_LINK, router: HOST_NET_LINK, vni: network.vni, number: self.number };
+  return [
+    program(HOST_NETNS, shortcut!.link!, { type: 'host-in', address, ...ways }),
+    program(HOST_NETNS, HOST_LINK, { type: 'host-out', address }),
     {
       kind: 'veth',
       netns: HOST_NETNS,
@@ -74,18 +66,14 @@ export function planShortcut(context: PlanContext): KernelObject[] {
       up: true,
       peer: { netns: router, name: NET_HOST_LINK, mtu, up: true },
     },
-    { kind: 'sysctl', netns: router, name: `net.ipv4.conf.${NET_HOST_LINK}.rp_filter`, value: '0' },
-    { kind: 'shortcut', netns: router, link: NET_HOST_LINK, program: { type: 'router-in' } },
-    // Answers come in by the link they leave by.
-    ...['all', LB_HOST_LINK].map(
-      (link): KernelObject => ({
-        kind: 'sysctl',
-        netns: LB_NETNS,
-        name: `net.ipv4.conf.${link}.send_redirects`,
-        value: '0',
-      }),
-    ),
-    { kind: 'shortcut', netns: HOST_NETNS, link: HOST_LINK, program: { type: 'host-out', address: self.underlay } },
+    sysctl(router, `net.ipv4.conf.${NET_HOST_LINK}.rp_filter`, '0'),
+    program(router, NET_HOST_LINK, { type: 'router-in' }),
+  ];
+}
+
+/** What the lb needs to answer in the host's name. */
+function inLb({ self }: PlanContext): KernelObject[] {
+  return [
     // Nobody translated the node's address, so it is an address of the lb: IPVS looks at local packets only, and
     // refusals need a source (__ip_dev_find). Its own ARP must not tell the host about that.
     {
@@ -98,19 +86,28 @@ export function planShortcut(context: PlanContext): KernelObject[] {
       onlink: false,
       scope: 'host',
     },
-    { kind: 'sysctl', netns: LB_NETNS, name: `net.ipv4.conf.${LB_HOST_LINK}.arp_announce`, value: '2' },
+    sysctl(LB_NETNS, `net.ipv4.conf.${LB_HOST_LINK}.arp_announce`, '2'),
     // Saves looking up every source in reverse, which custom local routes switch on (fib_validate_source).
-    ...[LB_HOST_LINK, LB_NET_LINK, VXLAN_LINK].map(
-      (link): KernelObject => ({
-        kind: 'sysctl',
-        netns: LB_NETNS,
-        name: `net.ipv4.conf.${link}.accept_local`,
-        value: '1',
-      }),
+    ...[LB_HOST_LINK, LB_NET_LINK, VXLAN_LINK].map((link) =>
+      sysctl(LB_NETNS, `net.ipv4.conf.${link}.accept_local`, '1'),
     ),
+    // Answers that were unpacked come in by the link they leave by: nobody has to be told of a better way.
+    ...['all', LB_HOST_LINK].map((link) => sysctl(LB_NETNS, `net.ipv4.conf.${link}.send_redirects`, '0')),
     // Answers leave by one link whatever their source: no second look for a route (ip_vs_route_me_harder).
-    { kind: 'sysctl', netns: LB_NETNS, name: 'net.ipv4.vs.snat_reroute', value: '0' },
+    sysctl(LB_NETNS, 'net.ipv4.vs.snat_reroute', '0'),
   ];
+}
+
+function program(netns: string, link: string, what: ShortcutProgram): KernelObject {
+  return { kind: 'shortcut', netns, link, program: what };
+}
+
+function sysctl(netns: string, name: string, value: string): KernelObject {
+  return { kind: 'sysctl', netns, name, value };
+}
+
+function hasIpv4(subnets: PlanContext['subnets']): boolean {
+  return subnets.some(({ family }) => family === 'inet');
 }
 
 /** Another node, whose packets are unpacked without the VXLAN device. */
@@ -122,18 +119,13 @@ export function planShortPeer(context: PlanContext, peer: Peer): KernelObject[] 
 /** A task's way in, and the program on its way out. */
 export function planShortTask(context: PlanContext, task: AssignedTask): KernelObject[] {
   const { shortcut, network, self, subnets } = context;
-  if (shortcut === undefined || !subnets.some(({ family }) => family === 'inet')) return [];
+  if (shortcut === undefined || !hasIpv4(subnets)) return [];
   const router = networkNetns(network.name);
   const link = taskVeth(task.id);
   return task.addresses
     .filter(({ networkId, address }) => networkId === network.id && familyOf(address) === 'inet')
     .flatMap(({ address }): KernelObject[] => [
-      {
-        kind: 'shortcut',
-        netns: router,
-        link,
-        program: { type: 'task-out', vxlan: VXLAN_LINK, lb: NET_LB_LINK, number: self.number },
-      },
+      program(router, link, { type: 'task-out', vxlan: VXLAN_LINK, lb: NET_LB_LINK, number: self.number }),
       { kind: 'shortcut-task', netns: router, address, link },
     ]);
 }
