@@ -56,6 +56,8 @@ const HELPERS = {
   l4_csum_replace: 11,
   /** (ifindex, flags): out of that link. */
   redirect: 23,
+  /** (skb, length): so many bytes can be read directly then; what was known of places is lost. */
+  skb_pull_data: 39,
   /** (skb, difference in bytes, BPF_ADJ_ROOM_*, flags): room behind the Ethernet header; what was known of places is lost. */
   skb_adjust_room: 50,
   /** (skb, struct bpf_fib_lookup *, length, flags) → BPF_FIB_LKUP_RET_*; 4.18. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { silentLog } from '../../src/base/log.ts';
 import { MAPS } from '../../src/bpf/maps.ts';
@@ -47,6 +48,28 @@ const SHORTCUTS: KernelObject[] = [
   { kind: 'shortcut-port', netns: 'host', mark: portMark('udp', 53) },
   { kind: 'shortcut-peer', netns: 'host', address: '192.0.2.2' },
 ];
+
+/**
+ * Datagrams to a port of underlay0 as a driver of a network card may hand them on: 14 bytes can be read directly, the rest
+ * is in pages. packet_alloc_skb (net/packet/af_packet.c) does so from a page's length on, if the sender says where headers end.
+ */
+const PAGED = `
+import socket, struct, sys
+SOL_PACKET, PACKET_VNET_HDR = 263, 15
+mac = bytes.fromhex(sys.argv[2].replace(':', ''))
+payload = bytes(5000)
+udp = struct.pack('!HHHH', 40000, int(sys.argv[1]), 8 + len(payload), 0) + payload
+def header(sum):
+    return struct.pack('!BBHHHBBH', 0x45, 0, 20 + len(udp), 1, 0, 64, 17, sum) + socket.inet_aton('192.0.2.9') + socket.inet_aton('192.0.2.1')
+total = sum(struct.unpack('!10H', header(0)))
+total = (total >> 16) + (total & 0xffff)
+frame = mac + bytes(6) + b'\\x08\\x00' + header(~(total + (total >> 16)) & 0xffff) + udp
+raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+raw.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+raw.bind(('underlay1', 0))
+for _ in range(3):
+    raw.send(struct.pack('<BBHHHH', 0, 0, 14, 0, 0, 0) + frame)
+`;
 
 const FILTER = 'ingress protocol all pref 4096 handle 1 bpf direct-action';
 
@@ -126,6 +149,23 @@ export function testShortcuts(): void {
         assert.deepEqual((await other.apply([{ verb: 'delete', object: port }])).failed, []);
       } finally {
         other.close();
+      }
+    });
+
+    await context.test('shortcut: takes packets with headers in pages too', () => {
+      const plain = '-i underlay0 -p udp -m udp --dport';
+      sh(`for dev in underlay0 underlay1; do ip link set $dev mtu 9000; done
+        for port in 53 54; do iptables -t raw -I PREROUTING ${plain} $port; done`);
+      const [underlay] = json<{ address: string }>(`ip -j link show ${UNDERLAY_LINK}`);
+      try {
+        for (const port of [53, 54]) execFileSync('python3', ['-c', PAGED, String(port), underlay!.address]);
+        const counts = sh('iptables -t raw -S PREROUTING -v').split('\n');
+        const seen = (port: number) =>
+          counts.find((line) => line.includes(`${plain} ${port} `))?.match(/-c (\d+)/)?.[1];
+        assert.deepEqual([seen(53), seen(54)], ['0', '3'], counts.join('\n'));
+      } finally {
+        sh(`for port in 53 54; do iptables -t raw -D PREROUTING ${plain} $port; done
+          for dev in underlay0 underlay1; do ip link set $dev mtu 1500; done`);
       }
     });
 
