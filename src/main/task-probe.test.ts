@@ -179,7 +179,7 @@ describe('http', () => {
 
   it('fails for what is no HTTP, and for a path that cannot be asked for', async () => {
     const script =
-      "require('node:net').createServer((s) => s.resume().end('hello')).listen(80, () => console.log('listening'))";
+      "require('node:net').createServer((s) => s.on('error', () => {}).once('data', () => s.end('hello'))).listen(80, () => console.log('listening'))";
     await start({ command: [process.execPath, '-e', script] });
     while (!(await probe({ kind: 'tcp', port: 80 })).ok) await sleep(20);
     expect((await probe(http)).output).toMatch(/Parse Error/);
