@@ -5,7 +5,7 @@ import { torture } from '../torture/rounds.ts';
 import { applyWeb, closeProbes } from './shared.ts';
 
 const seed = Number(process.env['TEST_SEED'] ?? 1);
-const rounds = Number(process.env['TEST_ROUNDS'] ?? 6);
+const rounds = Number(process.env['TEST_ROUNDS'] ?? 3);
 
 test(`torture: ${rounds} rounds of seed ${seed}`, async () => {
   await applyWeb({ replicas: 3 });
