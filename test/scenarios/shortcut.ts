@@ -110,7 +110,7 @@ test('a segment of no connection is answered with a reset: clients of a rebooted
   const capture = on(
     'client',
     'timeout',
-    '10',
+    '30',
     'tcpdump',
     '-nnlc1',
     '-i',
