@@ -2,8 +2,6 @@ import type { IpAddress } from '../model/address.ts';
 import { portMark, VXLAN_PORT } from '../model/names.ts';
 import {
   assemble,
-  call,
-  exit,
   jump,
   jumpIf,
   jumpIf64,
@@ -17,7 +15,7 @@ import {
   swap16,
 } from './assembler.ts';
 import { addressWord } from './maps.ts';
-import { IP, IPPROTO, L4, parseIpv4, parseQuoted, pass, QUOTED, SKB, swapped16 } from './packet.ts';
+import { IP, IPPROTO, L4, parseIpv4, parseQuoted, pass, QUOTED, redirectPeer, SKB, swapped16 } from './packet.ts';
 import { outOfVxlan, type Tunnel } from './vxlan.ts';
 
 /**
@@ -36,8 +34,8 @@ export function hostIn({ address, ...tunnel }: Tunnel & { address: IpAddress }):
     jumpIf('r3', '==', IPPROTO.tcp, 'addressed'),
     jumpIf('r3', '==', IPPROTO.icmp, 'icmp'),
     jumpIf('r4', '!=', swapped16(VXLAN_PORT), 'addressed'),
-    jumpIf('r5', '==', own, 'vxlan'),
-    jump('pass'),
+    jumpIf('r5', '!=', own, 'pass'),
+    ...outOfVxlan(tunnel),
 
     label('icmp'),
     jumpIf('r5', '!=', own, 'pass'),
@@ -61,11 +59,7 @@ export function hostIn({ address, ...tunnel }: Tunnel & { address: IpAddress }):
     ...lookUp('mesh_ports', key),
     jumpIf64('r0', '==', 0, 'pass'),
     store('u32', ['r6', SKB.mark], 'r9'),
-    mov('r1', tunnel.lb),
-    mov('r2', 0),
-    call('redirect_peer'),
-    exit(),
-    ...outOfVxlan(tunnel),
+    ...redirectPeer(tunnel.lb),
     ...pass(),
   ]);
 }

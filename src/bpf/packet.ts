@@ -1,4 +1,4 @@
-import { add, call, exit, jump, jumpIf, jumpIf64, type Line, label, load, mov } from './assembler.ts';
+import { add, call, exit, jump, jumpIf, jumpIf64, type Line, label, load, mov, type Register } from './assembler.ts';
 
 /*
  * What all programs share: where things are in a packet, and how one begins and ends. r6 is the skb, r7 the start of
@@ -39,7 +39,7 @@ export const L4 = {
 /** include/uapi/linux/in.h */
 export const IPPROTO = { icmp: 1, tcp: 6, udp: 17 } as const;
 /** Version 4, header of five words. */
-export const IP_WITHOUT_OPTIONS = 0x45;
+const IP_WITHOUT_OPTIONS = 0x45;
 /** Flags of a TCP header. */
 export const TCP = { fin: 0x01, begin: 0x02, reset: 0x04, end: 0x01 | 0x04 } as const;
 
@@ -48,14 +48,16 @@ const ICMP_ERRORS = { unreachable: 3, timeExceeded: 11, parameterProblem: 12 } a
 const ICMP_HEADER = 8;
 /** How far behind the fields of the outer IP header those of the quoted one are. */
 export const QUOTED = IP.end + ICMP_HEADER - IP.start;
+/** How far behind the fields of the outer IP header those of one in VXLAN are: IPv4, UDP, VXLAN, Ethernet. */
+export const INNER = 20 + 8 + 8 + ETHERNET;
 
 export const ETH_P_IP = 0x0800;
 /** IP_MF | IP_OFFSET, include/net/ip.h */
-export const FRAGMENT = 0x3fff;
+const FRAGMENT = 0x3fff;
 /** IP_OFFSET: later fragments have no ports. */
 const FRAGMENT_OFFSET = 0x1fff;
 /** Ports and the rest of a UDP header; all programs look at IP packets with at least as much behind the header. */
-export const L4_LEAST = 8;
+const L4_LEAST = 8;
 
 /**
  * TC_ACT_UNSPEC, include/uapi/linux/pkt_cls.h: the packet is none of ours and takes the plain path. Unlike TC_ACT_OK it
@@ -68,8 +70,8 @@ export function swapped16(value: number): number {
   return ((value & 0xff) << 8) | (value >> 8);
 }
 
-/** As much of a packet as any program reads: up to the ports of what is in a VXLAN datagram. */
-const HEADERS = 92;
+/** As much of a packet as any program reads, in bytes: up to the ports of what is in a VXLAN datagram. */
+export const HEADERS = INNER + IP.end + L4_LEAST;
 
 /** Goes on with a whole IPv4 packet without options, else to `pass`. Uses r2. */
 export function parseIpv4(): Line[] {
@@ -80,10 +82,20 @@ export function parseIpv4(): Line[] {
     ...readable(),
     ...within(IP.end + L4_LEAST, 'pull'),
     label('pulled'),
-    load('u8', 'r2', ['r7', IP.start]),
+    ...wholeIpv4(),
+  ];
+}
+
+/**
+ * Goes to `pass` unless the IPv4 header has no options and is no fragment's; `at` is how far behind the packet's own it
+ * is, `fragment` the bits that tell one. Uses r2.
+ */
+export function wholeIpv4(at = 0, fragment = FRAGMENT): Line[] {
+  return [
+    load('u8', 'r2', ['r7', at + IP.start]),
     jumpIf('r2', '!=', IP_WITHOUT_OPTIONS, 'pass'),
-    load('u16', 'r2', ['r7', IP.fragment]),
-    jumpIf('r2', '&', swapped16(FRAGMENT), 'pass'),
+    load('u16', 'r2', ['r7', at + IP.fragment]),
+    jumpIf('r2', '&', swapped16(fragment), 'pass'),
   ];
 }
 
@@ -106,10 +118,7 @@ export function parseQuoted(): Line[] {
     label('quotes'),
     // RFC 792: eight bytes of the quoted packet's payload at least, the ports among them.
     ...within(IP.end + QUOTED + L4_LEAST),
-    load('u8', 'r2', ['r7', QUOTED + IP.start]),
-    jumpIf('r2', '!=', IP_WITHOUT_OPTIONS, 'pass'),
-    load('u16', 'r2', ['r7', QUOTED + IP.fragment]),
-    jumpIf('r2', '&', swapped16(FRAGMENT_OFFSET), 'pass'),
+    ...wholeIpv4(QUOTED, FRAGMENT_OFFSET),
   ];
 }
 
@@ -124,6 +133,11 @@ export function onlyTcpAndUdp(others = 'pass'): Line[] {
     load('u8', 'r9', ['r7', L4.tcpFlags]),
     label('flags-known'),
   ];
+}
+
+/** Ends with the packet in the netns of that veth's peer. */
+export function redirectPeer(link: Register | number): Line[] {
+  return [mov('r1', link), mov('r2', 0), call('redirect_peer'), exit()];
 }
 
 /**

@@ -21,7 +21,7 @@ import {
 } from './assembler.ts';
 import { endFlow, findFlow, rewritePort, writeFlowKey } from './flow.ts';
 import { FLOW_PLAIN } from './maps.ts';
-import { IP, IPPROTO, onlyTcpAndUdp, parseIpv4, parseQuoted, pass, QUOTED, SKB, TCP } from './packet.ts';
+import { IP, IPPROTO, onlyTcpAndUdp, parseIpv4, parseQuoted, pass, QUOTED, redirectPeer, SKB, TCP } from './packet.ts';
 
 /** In the place of TCP's flags: an ICMP error. */
 const ERROR = 0x100;
@@ -78,10 +78,7 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
 
     label('to-lb'),
     ...ownPort('into-lb'),
-    mov('r1', lb),
-    mov('r2', 0),
-    call('redirect_peer'),
-    exit(),
+    ...redirectPeer(lb),
 
     ...pass(),
 

@@ -1,9 +1,6 @@
 import { LB_VNI } from '../model/names.ts';
-import { and, call, exit, jumpIf, jumpIf64, type Line, label, load, lookUp, mov, store, swap16 } from './assembler.ts';
-import { ETH_P_IP, FRAGMENT, IP, IP_WITHOUT_OPTIONS, IPPROTO, L4_LEAST, SKB, swapped16, within } from './packet.ts';
-
-/** Outer IPv4, UDP and VXLAN headers and the inner Ethernet header: how far behind the outer fields the inner ones are. */
-const INNER = 20 + 8 + 8 + 14;
+import { and, call, jumpIf, jumpIf64, type Line, label, load, lookUp, mov, store, swap16 } from './assembler.ts';
+import { ETH_P_IP, HEADERS, INNER, IP, IPPROTO, redirectPeer, SKB, swapped16, wholeIpv4, within } from './packet.ts';
 
 /** From the start of the frame (RFC 7348, and draft-smith-vxlan-group-policy for the first two bytes). */
 const VXLAN = {
@@ -39,7 +36,7 @@ export interface Tunnel {
 }
 
 /**
- * Label `vxlan`: a datagram to VXLAN's port. One that another node sent to a VTEP of this one is unpacked and goes on into
+ * A datagram to VXLAN's port. One that another node sent to a VTEP of this one is unpacked and goes on into
  * the lb or the router, with the mark that the VXLAN device would have given it (vxlan_rcv in drivers/net/vxlan), past
  * that device and the host's netfilter, routing and UDP. What the device does better it gets: segments that GRO can make
  * one of or has, families and protocols that have no shortcut, marks of congestion. The outer checksum is not looked at,
@@ -48,10 +45,9 @@ export interface Tunnel {
 export function outOfVxlan({ number, lb, router, vni }: Tunnel): Line[] {
   const peer = -4;
   return [
-    label('vxlan'),
     load('u32', 'r2', ['r6', SKB.gsoSize]),
     jumpIf('r2', '!=', 0, 'pass'),
-    ...within(INNER + IP.end + L4_LEAST),
+    ...within(HEADERS),
     load('u8', 'r2', ['r7', IP.tos]),
     and('r2', CONGESTED),
     jumpIf('r2', '==', CONGESTED, 'pass'),
@@ -59,10 +55,7 @@ export function outOfVxlan({ number, lb, router, vni }: Tunnel): Line[] {
     jumpIf('r2', '!=', swapped16(number), 'pass'),
     load('u16', 'r2', ['r7', VXLAN.etherType]),
     jumpIf('r2', '!=', swapped16(ETH_P_IP), 'pass'),
-    load('u8', 'r2', ['r7', INNER + IP.start]),
-    jumpIf('r2', '!=', IP_WITHOUT_OPTIONS, 'pass'),
-    load('u16', 'r2', ['r7', INNER + IP.fragment]),
-    jumpIf('r2', '&', swapped16(FRAGMENT), 'pass'),
+    ...wholeIpv4(INNER),
     load('u8', 'r2', ['r7', INNER + IP.protocol]),
     jumpIf('r2', '==', IPPROTO.udp, 'short'),
     jumpIf('r2', '!=', IPPROTO.tcp, 'pass'),
@@ -97,10 +90,7 @@ export function outOfVxlan({ number, lb, router, vni }: Tunnel): Line[] {
     call('skb_adjust_room'),
     jumpIf64('r0', '!=', 0, 'pass'),
     store('u32', ['r6', SKB.mark], 'r8'),
-    mov('r1', 'r9'),
-    mov('r2', 0),
-    call('redirect_peer'),
-    exit(),
+    ...redirectPeer('r9'),
   ];
 }
 

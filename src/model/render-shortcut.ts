@@ -1,3 +1,4 @@
+import type { IpAddress } from './address.ts';
 import type { Op, Shortcut, ShortcutPeer, ShortcutPort, ShortcutProgram, ShortcutTask } from './kernel-state.ts';
 import { HOST_NETNS, SHORTCUT_PREFERENCE, SHORTCUT_PREFIX } from './names.ts';
 
@@ -19,29 +20,34 @@ export function shortcutWords({ netns, link, program }: Shortcut, verb: Verb): s
 }
 
 export function shortcutTaskWords({ netns, address, link }: ShortcutTask, verb: Verb): string[] {
-  const key = address.split('.').join(' ');
-  const bpftool = `${netns === HOST_NETNS ? '' : `ip netns exec ${netns} `}bpftool map`;
-  return verb === 'delete'
-    ? [`${bpftool} delete name mesh_tasks key ${key}`]
-    : [`${bpftool} update name mesh_tasks key ${key} value ${link}`];
+  return entryWords(netns, 'mesh_tasks', bytes(address), link, verb);
 }
 
 export function shortcutPeerWords({ address }: ShortcutPeer, verb: Verb): string[] {
-  const key = address.split('.').join(' ');
-  return verb === 'delete'
-    ? [`bpftool map delete name mesh_peers key ${key}`]
-    : [`bpftool map update name mesh_peers key ${key} value 1`];
+  return entryWords(HOST_NETNS, 'mesh_peers', bytes(address), '1', verb);
 }
 
 export function shortcutPortWords({ mark }: ShortcutPort, verb: Verb): string[] {
-  return verb === 'delete'
-    ? [`bpftool map delete name mesh_ports key ${word(mark)}`]
-    : [`bpftool map update name mesh_ports key ${word(mark)} value 1`];
+  return entryWords(HOST_NETNS, 'mesh_ports', word(mark), '1', verb);
+}
+
+function entryWords(netns: string, map: string, key: string, value: string, verb: Verb): string[] {
+  const bpftool = `${netns === HOST_NETNS ? '' : `ip netns exec ${netns} `}bpftool map`;
+  return [
+    verb === 'delete'
+      ? `${bpftool} delete name ${map} key ${key}`
+      : `${bpftool} update name ${map} key ${key} value ${value}`,
+  ];
 }
 
 function parameters({ type: _, ...rest }: ShortcutProgram): string {
   const words = Object.entries(rest).map(([name, value]) => `${name} ${value}`);
   return words.length === 0 ? '' : ` # ${words.join(', ')}`;
+}
+
+/** An address as bpftool takes it. */
+function bytes(address: IpAddress): string {
+  return address.split('.').join(' ');
 }
 
 /** Four bytes as bpftool takes them, the lowest first. */

@@ -17,6 +17,8 @@ import {
   VXLAN_LINK,
 } from '../model/names.ts';
 import type { PlanContext } from './context.ts';
+import { type Setting, settings } from './sysctls.ts';
+import { veth } from './veth.ts';
 
 /*
  * The shortcut: small programs at the ingress of a few links that hand IPv4 packets on where the plain path would have
@@ -46,7 +48,7 @@ export function planShortcut(context: PlanContext): KernelObject[] {
   return [
     ...[VXLAN_LINK, NET_LB_LINK].map((link) => program(router, link, { type: 'router-in' })),
     // Conntrack sees flows without their beginnings, if any: nothing can tell it which numbers are due.
-    sysctl(router, 'net.netfilter.nf_conntrack_tcp_be_liberal', '1'),
+    ...settings(router, [['net.netfilter.nf_conntrack_tcp_be_liberal', '1']]),
     ...(isHostShort(context) ? [...fromTheWire(context, router), ...inLb(context)] : []),
   ];
 }
@@ -58,15 +60,8 @@ function fromTheWire({ self, shortcut, network, mtu }: PlanContext, router: stri
   return [
     program(HOST_NETNS, shortcut!.link!, { type: 'host-in', address, ...ways }),
     program(HOST_NETNS, HOST_LINK, { type: 'host-out', address }),
-    {
-      kind: 'veth',
-      netns: HOST_NETNS,
-      name: HOST_NET_LINK,
-      mtu,
-      up: true,
-      peer: { netns: router, name: NET_HOST_LINK, mtu, up: true },
-    },
-    sysctl(router, `net.ipv4.conf.${NET_HOST_LINK}.rp_filter`, '0'),
+    veth([HOST_NETNS, HOST_NET_LINK], [router, NET_HOST_LINK], mtu),
+    ...settings(router, [[`net.ipv4.conf.${NET_HOST_LINK}.rp_filter`, '0']]),
     program(router, NET_HOST_LINK, { type: 'router-in' }),
   ];
 }
@@ -86,24 +81,20 @@ function inLb({ self }: PlanContext): KernelObject[] {
       onlink: false,
       scope: 'host',
     },
-    sysctl(LB_NETNS, `net.ipv4.conf.${LB_HOST_LINK}.arp_announce`, '2'),
-    // Saves looking up every source in reverse, which custom local routes switch on (fib_validate_source).
-    ...[LB_HOST_LINK, LB_NET_LINK, VXLAN_LINK].map((link) =>
-      sysctl(LB_NETNS, `net.ipv4.conf.${link}.accept_local`, '1'),
-    ),
-    // Answers that were unpacked come in by the link they leave by: nobody has to be told of a better way.
-    ...['all', LB_HOST_LINK].map((link) => sysctl(LB_NETNS, `net.ipv4.conf.${link}.send_redirects`, '0')),
-    // Answers leave by one link whatever their source: no second look for a route (ip_vs_route_me_harder).
-    sysctl(LB_NETNS, 'net.ipv4.vs.snat_reroute', '0'),
+    ...settings(LB_NETNS, [
+      [`net.ipv4.conf.${LB_HOST_LINK}.arp_announce`, '2'],
+      // Saves looking up every source in reverse, which custom local routes switch on (fib_validate_source).
+      ...[LB_HOST_LINK, LB_NET_LINK, VXLAN_LINK].map((link): Setting => [`net.ipv4.conf.${link}.accept_local`, '1']),
+      // Answers that were unpacked come in by the link they leave by: nobody has to be told of a better way.
+      ...['all', LB_HOST_LINK].map((link): Setting => [`net.ipv4.conf.${link}.send_redirects`, '0']),
+      // Answers leave by one link whatever their source: no second look for a route (ip_vs_route_me_harder).
+      ['net.ipv4.vs.snat_reroute', '0'],
+    ]),
   ];
 }
 
 function program(netns: string, link: string, what: ShortcutProgram): KernelObject {
   return { kind: 'shortcut', netns, link, program: what };
-}
-
-function sysctl(netns: string, name: string, value: string): KernelObject {
-  return { kind: 'sysctl', netns, name, value };
 }
 
 function hasIpv4(subnets: PlanContext['subnets']): boolean {

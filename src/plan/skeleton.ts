@@ -26,6 +26,7 @@ import { unmarkedRule } from './return-rules.ts';
 import { route } from './route.ts';
 import { planShortcut } from './shortcut.ts';
 import { planSysctls } from './sysctls.ts';
+import { veth } from './veth.ts';
 
 /**
  * What a node has before any peer, port or task: host, lb and router, joined by two veth pairs, and two ways to other
@@ -38,22 +39,8 @@ export function planSkeleton(context: PlanContext): KernelObject[] {
     { kind: 'netns', netns: LB_NETNS, loopbackUp: true },
     { kind: 'netns', netns: router, loopbackUp: true },
     ...planSysctls(context),
-    {
-      kind: 'veth',
-      netns: HOST_NETNS,
-      name: HOST_LINK,
-      mtu,
-      up: true,
-      peer: { netns: LB_NETNS, name: LB_HOST_LINK, mtu, up: true },
-    },
-    {
-      kind: 'veth',
-      netns: LB_NETNS,
-      name: LB_NET_LINK,
-      mtu,
-      up: true,
-      peer: { netns: router, name: NET_LB_LINK, mtu, up: true },
-    },
+    veth([HOST_NETNS, HOST_LINK], [LB_NETNS, LB_HOST_LINK], mtu),
+    veth([LB_NETNS, LB_NET_LINK], [router, NET_LB_LINK], mtu),
     vxlan(context, router, context.network.vni),
     vxlan(context, LB_NETNS, LB_VNI),
     ...context.subnets.flatMap(({ family, block }) => addressing(router, family, block)),

@@ -42,9 +42,9 @@ export function planTaskSysctls(netns: string): Sysctl[] {
   return settings(netns, [['net.ipv4.ip_unprivileged_port_start', '0']]);
 }
 
-type Setting = readonly [name: string, value: string];
+export type Setting = readonly [name: string, value: string];
 
-function settings(netns: string, list: readonly Setting[]): Sysctl[] {
+export function settings(netns: string, list: readonly Setting[]): Sysctl[] {
   return list.map(([name, value]) => ({ kind: 'sysctl', netns, name, value }));
 }
 

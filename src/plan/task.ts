@@ -7,24 +7,17 @@ import type { PlanContext } from './context.ts';
 import { route } from './route.ts';
 import { planShortTask } from './shortcut.ts';
 import { planTaskSysctls } from './sysctls.ts';
+import { veth } from './veth.ts';
 
 /** A task's own netns, one veth away from the router. It stays as long as the task is assigned, running or not. */
 export function planTask(context: PlanContext, task: AssignedTask): KernelObject[] {
   const router = networkNetns(context.network.name);
   const netns = taskNetns(task.id);
-  const veth = taskVeth(task.id);
-  const { mtu } = context;
+  const link = taskVeth(task.id);
   const objects: KernelObject[] = [
     { kind: 'netns', netns, loopbackUp: true },
     ...planTaskSysctls(netns),
-    {
-      kind: 'veth',
-      netns: router,
-      name: veth,
-      mtu,
-      up: true,
-      peer: { netns, name: TASK_LINK, mtu, up: true },
-    },
+    veth([router, link], [netns, TASK_LINK], context.mtu),
   ];
   for (const { networkId, address } of task.addresses) {
     const family = familyOf(address);
@@ -32,9 +25,9 @@ export function planTask(context: PlanContext, task: AssignedTask): KernelObject
     const gateway = TASK_GATEWAY[family];
     objects.push(
       // fe80::1 joins the link's own fe80::/64; 169.254.1.1 is a single address.
-      { kind: 'address', netns: router, dev: veth, address: gateway, prefix: family === 'inet' ? 32 : 64 },
+      { kind: 'address', netns: router, dev: link, address: gateway, prefix: family === 'inet' ? 32 : 64 },
       { kind: 'address', netns, dev: TASK_LINK, address, prefix: hostPrefix(family) },
-      route(router, hostNetwork(address), veth),
+      route(router, hostNetwork(address), link),
       route(netns, DEFAULT_DESTINATION[family], TASK_LINK, { via: gateway }),
     );
     if (family === 'inet') objects.push(route(netns, hostNetwork(gateway), TASK_LINK));

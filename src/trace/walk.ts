@@ -234,9 +234,10 @@ function reach(way: Way, start: Packet, nodes: readonly NodeState[]): { node: No
   let inRouter: Packet = { ...sent, netns: ROUTER, from: NET_LB_LINK };
   if (sent.to === VXLAN_LINK) {
     const marked = firewall(way, { table: 'mangle', from: 'POSTROUTING' }, sent, () => false);
-    const from = marked && overTheWire(way, marked, ROUTER, nodes);
+    if (marked === undefined) return undefined;
+    const from = overTheWire(way, marked, ROUTER, nodes);
     if (from === undefined) return undefined;
-    inRouter = { ...marked!, netns: ROUTER, from };
+    inRouter = { ...marked, netns: ROUTER, from };
   }
   const arrived = throughRouter(way, inRouter);
   return arrived === undefined ? undefined : { node: way.node, packet: arrived };
