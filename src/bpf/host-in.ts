@@ -35,6 +35,7 @@ export function hostIn({ address, ...tunnel }: Tunnel & { address: IpAddress }):
     jumpIf('r3', '==', IPPROTO.icmp, 'icmp'),
     jumpIf('r4', '!=', swapped16(VXLAN_PORT), 'addressed'),
     jumpIf('r5', '!=', own, 'pass'),
+    jumpIf('r3', '!=', IPPROTO.udp, 'pass'),
     ...outOfVxlan(tunnel),
 
     label('icmp'),

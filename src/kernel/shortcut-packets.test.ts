@@ -251,7 +251,12 @@ describe('host-in, out of VXLAN', () => {
   });
 
   const request = lengthened(ip(tcp));
+  const sctp = (packet: Buffer) => {
+    packet[23] = 132;
+    return packet;
+  };
   it.each<[string, Buffer]>([
+    ['of another outer protocol', sctp(wrapped(request))],
     ['of no peer', wrapped(request, { from: '192.0.2.8' })],
     ['to another address', wrapped(request, { to: '192.0.2.2' })],
     ['to another port', wrapped(request, { port: 8472 })],
