@@ -13,7 +13,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:http2';
+import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -94,10 +94,9 @@ async function buildMeshctl() {
   const { runMeshctl } = script.runInThisContext()({ exports: {} }, createRequire(filename));
   // Compiled is what has run: all verbs are declared, and one is carried out by a meshd that answers with nothing.
   const directory = mkdtempSync(join(tmpdir(), 'meshctl-'));
+  const frame = (flags, text) => Buffer.from([flags, 0, 0, 0, text.length, ...Buffer.from(text)]);
   const meshd = createServer((request, response) => {
-    response.writeHead(200, { 'content-type': 'application/grpc' });
-    response.addTrailers({ 'grpc-status': '0' });
-    request.resume().on('end', () => response.end(Buffer.alloc(5)));
+    request.resume().on('end', () => response.end(Buffer.concat([frame(0, ''), frame(0x80, 'grpc-status: 0\r\n')])));
   });
   await once(meshd.listen(join(directory, 'socket')), 'listening');
   const io = { out() {}, err() {}, environment: {}, columns: 80 };

@@ -1,7 +1,7 @@
 import { MeshError } from '../base/errors.ts';
 import { zeroCounters } from '../kernel/kernel.ts';
 import type { LocalService } from '../rpc/gen/mesh.ts';
-import type { Handlers } from '../rpc/server.ts';
+import type { Handlers } from '../rpc/implement.ts';
 import type { Agent } from './agent.ts';
 
 /** What a meshd says of itself, whatever its roles. */

@@ -16,7 +16,8 @@ import {
   type TaskPort,
   type WatchEvent,
 } from '../rpc/gen/mesh.ts';
-import { type Handlers, implement, startServer } from '../rpc/server.ts';
+import { type Handlers, implement } from '../rpc/implement.ts';
+import { startServer } from '../rpc/server.ts';
 
 /** For tests: a meshd that answers over a real socket out of what the test put into it, and remembers what it was asked. */
 export interface FakeMeshd {

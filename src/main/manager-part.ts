@@ -3,7 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { createManager } from '../manager/manager.ts';
 import { ControlService, DispatchService } from '../rpc/gen/mesh.ts';
-import { type Implementation, implement } from '../rpc/server.ts';
+import { type Implementation, implement } from '../rpc/implement.ts';
 import { openEmbeddedStore } from '../store/embedded.ts';
 import { type DaemonOptions, VERSION } from './meshd-options.ts';
 

@@ -9,7 +9,7 @@ import type { ServiceSpec } from '../model/spec.ts';
 import { integer, invalid, labelKey, list, record, text, word } from '../rpc/check.ts';
 import { portSpecFromWire, portSpecToWire, specFromWire } from '../rpc/convert-spec.ts';
 import type * as wire from '../rpc/gen/mesh.ts';
-import type { Handlers } from '../rpc/server.ts';
+import type { Handlers } from '../rpc/implement.ts';
 import type { Store } from '../store/store.ts';
 import { admitAll } from './admission.ts';
 import type { ClusterIndex } from './cluster-index.ts';

@@ -9,7 +9,7 @@ import { id, integer, list, text } from '../rpc/check.ts';
 import { assignmentToWire } from '../rpc/convert-assignment.ts';
 import { listenerFromWire, portConditionFromWire, taskReportFromWire } from '../rpc/convert-cluster.ts';
 import type { AgentMessage, DispatchService, ManagerMessage, NodeAnswer, NodeDiff } from '../rpc/gen/mesh.ts';
-import type { Handlers } from '../rpc/server.ts';
+import type { Handlers } from '../rpc/implement.ts';
 import type { Duplex } from '../rpc/stream.ts';
 import type { Store } from '../store/store.ts';
 import type { ClusterIndex } from './cluster-index.ts';

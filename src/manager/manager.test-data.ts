@@ -14,7 +14,8 @@ import { assignmentFromWire, deltaFromWire } from '../rpc/convert-assignment.ts'
 import { specToWire } from '../rpc/convert-spec.ts';
 import { connectDispatch } from '../rpc/dispatch-client.ts';
 import { ControlService, DispatchService, type Hello, type Task, type TaskStatus } from '../rpc/gen/mesh.ts';
-import { implement, startServer } from '../rpc/server.ts';
+import { implement } from '../rpc/implement.ts';
+import { startServer } from '../rpc/server.ts';
 import type { Change, Store } from '../store/store.ts';
 import { createManager, type Manager, type ManagerOptions } from './manager.ts';
 

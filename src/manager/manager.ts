@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { portKey } from '../model/spec.ts';
 import type { ControlService, DispatchService } from '../rpc/gen/mesh.ts';
-import type { Handlers } from '../rpc/server.ts';
+import type { Handlers } from '../rpc/implement.ts';
 import type { Store } from '../store/store.ts';
 import { bootstrap, type ClusterOptions } from './bootstrap.ts';
 import { createClusterIndex } from './cluster-index.ts';

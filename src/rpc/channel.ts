@@ -1,19 +1,13 @@
-import {
-  type ClientHttp2Session,
-  type ClientHttp2Stream,
-  connect,
-  constants,
-  type IncomingHttpHeaders,
-} from 'node:http2';
-import { createConnection } from 'node:net';
+import { createConnection, type Socket } from 'node:net';
 import { messageOf } from '../base/errors.ts';
 import { KEEPALIVE_TIME, KEEPALIVE_TIMEOUT, REPLY_LIMIT } from './limits.ts';
 import { RETRY_KEY, type ServiceError, STATUS } from './status.ts';
 import { messages } from './stream.ts';
+import { framed, isTrailers, MEDIA_TYPE, PREFIX } from './web-frame.ts';
 
 /*
- * gRPC over HTTP/2 as far as calls with one request need it (grpc/grpc, doc/PROTOCOL-HTTP2.md): loading grpc-js takes
- * longer than all else that a verb of meshctl does.
+ * gRPC-Web over HTTP/1.0 as far as calls with one request need it, one connection a call: loading grpc-js takes longer
+ * than all else that a verb of meshctl does, and Node's HTTP/2 a fifth of it.
  */
 
 /** A method of a generated service. */
@@ -30,22 +24,18 @@ export interface Channel {
   close(): void;
 }
 
-/** Connects at the first call, and anew after a connection was lost. `target`: a path, or `host:port`. */
-export function openChannel(target: string): Channel {
-  let session: ClientHttp2Session | undefined;
-  let failure: Error | undefined;
+/** How often (ms) the server of a call without a timeout is asked whether it lives, and how long it may take to say so. */
+interface Keepalive {
+  time: number;
+  timeout: number;
+}
 
-  function connected(): ClientHttp2Session {
-    if (session !== undefined && !session.closed && !session.destroyed) return session;
-    failure = undefined;
-    const made = connect('http://localhost', { createConnection: () => dial(target) });
-    made.on('error', (error) => {
-      failure = error;
-    });
-    keepAlive(made);
-    session = made;
-    return made;
-  }
+/** To the server behind the unix socket at `path`. */
+export function openChannel(
+  path: string,
+  keepalive: Keepalive = { time: KEEPALIVE_TIME, timeout: KEEPALIVE_TIMEOUT },
+): Channel {
+  const open = new Set<Socket>();
 
   async function* call<I, O>(
     method: Method<I, O>,
@@ -53,111 +43,111 @@ export function openChannel(target: string): Channel {
     { timeout, signal }: { timeout?: number; signal?: AbortSignal },
   ): AsyncGenerator<O> {
     if (signal?.aborted) throw serviceError(STATUS.CANCELLED, 'cancelled before it was sent');
-    const stream = connected().request({
-      ':method': 'POST',
-      ':path': method.path,
-      'content-type': 'application/grpc',
-      te: 'trailers',
-      ...(timeout === undefined ? {} : { 'grpc-timeout': `${Math.ceil(timeout)}m` }),
-    });
-    let status: IncomingHttpHeaders = {};
-    let given: ServiceError | undefined;
-    const giveUp = (code: number, details: string) => {
-      given ??= serviceError(code, details);
-      stream.close(constants.NGHTTP2_CANCEL);
-    };
+    const socket = createConnection({ path });
+    open.add(socket);
+    const giveUp = (code: number, details: string) => socket.destroy(serviceError(code, details));
     const cancel = () => giveUp(STATUS.CANCELLED, 'cancelled');
     const late = () => giveUp(STATUS.DEADLINE_EXCEEDED, `nothing came within ${timeout} ms`);
-    const timer = timeout === undefined ? undefined : setTimeout(late, timeout);
+    const dead = (why: string) => giveUp(STATUS.UNAVAILABLE, why);
+    const timer =
+      timeout === undefined
+        ? setInterval(() => knock(path, keepalive.timeout, dead), keepalive.time).unref()
+        : setTimeout(late, timeout);
     signal?.addEventListener('abort', cancel, { once: true });
-    stream.on('response', (headers) => {
-      status = headers;
-    });
-    stream.on('trailers', (trailers) => {
-      status = { ...status, ...trailers };
-    });
-    stream.on('error', () => {}); // told below, also when its reader has left
-    stream.end(framed(method.requestSerialize(request)));
+    socket.write(posted(method.path, method.requestSerialize(request)));
     try {
-      for await (const message of messagesOf(stream)) yield method.responseDeserialize(message);
-    } catch (thrown) {
-      given ??= isServiceError(thrown) ? thrown : undefined;
-      failure ??= thrown as Error;
+      for await (const frame of framesOf(messages<Buffer>(socket, asServiceError))) {
+        if (isTrailers(frame.flags)) return succeeded(frame.body);
+        yield method.responseDeserialize(frame.body);
+      }
+      throw serviceError(STATUS.UNAVAILABLE, 'the connection was closed before the answer was whole');
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener('abort', cancel);
-      if (!stream.closed) stream.close(constants.NGHTTP2_CANCEL);
+      socket.destroy();
+      open.delete(socket);
     }
-    const error = given ?? errorOf(status, failure);
-    if (error !== undefined) throw error;
   }
 
   return {
     call,
-    close: () => session?.destroy(),
+    close() {
+      for (const socket of open) socket.destroy();
+    },
   };
 }
 
-function dial(target: string) {
-  if (target.startsWith('/')) return createConnection({ path: target });
-  const colon = target.lastIndexOf(':');
-  return createConnection({
-    host: target.slice(0, colon).replace(/^\[|\]$/g, ''),
-    port: Number(target.slice(colon + 1)),
-  });
-}
-
 /** A daemon that hangs must not keep a watch waiting for ever. */
-function keepAlive(session: ClientHttp2Session): void {
-  const timer = setInterval(() => {
-    const lost = () => session.destroy(new Error(`no answer to a ping within ${KEEPALIVE_TIMEOUT / 1000} s`));
-    const patience = setTimeout(lost, KEEPALIVE_TIMEOUT);
-    if (session.destroyed || !session.ping(() => clearTimeout(patience))) clearTimeout(patience);
-  }, KEEPALIVE_TIME);
-  timer.unref();
-  session.on('close', () => clearInterval(timer));
+function knock(path: string, timeout: number, dead: (why: string) => void): void {
+  const socket = createConnection({ path });
+  socket.setTimeout(timeout, () => {
+    socket.destroy();
+    dead(`no sign of life within ${timeout / 1000} s`);
+  });
+  socket.on('error', () => {}); // the call has a connection of its own, and its own error
+  socket.on('data', () => socket.destroy());
+  socket.write('GET / HTTP/1.0\r\n\r\n');
 }
 
-/** A message on the wire: not compressed, its length, itself. */
-function framed(message: Buffer): Buffer {
-  const head = Buffer.alloc(HEAD);
-  head.writeUInt32BE(message.length, 1);
-  return Buffer.concat([head, message]);
+function posted(path: string, message: Buffer): Buffer {
+  const body = framed(0, message);
+  const head = `POST ${path} HTTP/1.0\r\ncontent-type: ${MEDIA_TYPE}\r\ncontent-length: ${body.length}\r\n\r\n`;
+  return Buffer.concat([Buffer.from(head, 'latin1'), body]);
 }
 
-const HEAD = 5;
+/** Bytes of a reply's HTTP head that are looked at. */
+const HEAD_LIMIT = 16_384;
 
-async function* messagesOf(stream: ClientHttp2Stream): AsyncGenerator<Buffer> {
-  let pieces: Buffer[] = [];
+/** What follows the HTTP head; pieces are put together only when what is waited for is there. */
+async function* framesOf(pieces: AsyncIterable<Buffer>): AsyncGenerator<{ flags: number; body: Buffer }> {
+  let gathered: Buffer[] = [];
   let length = 0;
-  let wanted = HEAD;
-  for await (const piece of messages<Buffer>(stream, (thrown) => thrown as Error)) {
-    pieces.push(piece);
+  let wanted = 1;
+  let inHead = true;
+  for await (const piece of pieces) {
+    gathered.push(piece);
     length += piece.length;
-    while (length >= wanted) {
-      let bytes = Buffer.concat(pieces);
-      for (; bytes.length >= HEAD; bytes = bytes.subarray(wanted)) {
-        wanted = HEAD + bytes.readUInt32BE(1);
-        if (wanted > REPLY_LIMIT) throw serviceError(STATUS.RESOURCE_EXHAUSTED, `a reply of ${wanted} bytes`);
-        if (bytes.length < wanted) break;
-        yield bytes.subarray(HEAD, wanted);
-      }
-      if (bytes.length < HEAD) wanted = HEAD;
-      pieces = [bytes];
-      length = bytes.length;
+    if (length < wanted) continue;
+    let bytes = Buffer.concat(gathered);
+    if (inHead) {
+      const end = bytes.indexOf('\r\n\r\n');
+      checkHead(bytes, end);
+      inHead = end < 0;
+      if (!inHead) bytes = bytes.subarray(end + 4);
     }
+    while (!inHead && bytes.length >= PREFIX) {
+      wanted = PREFIX + bytes.readUInt32BE(1);
+      if (wanted > REPLY_LIMIT) throw serviceError(STATUS.RESOURCE_EXHAUSTED, `a reply of ${wanted} bytes`);
+      if (bytes.length < wanted) break;
+      yield { flags: bytes[0]!, body: bytes.subarray(PREFIX, wanted) };
+      bytes = bytes.subarray(wanted);
+    }
+    if (bytes.length < PREFIX) wanted = bytes.length + 1;
+    gathered = [bytes];
+    length = bytes.length;
   }
 }
 
-/** What the headers and trailers of an ended call say; undefined when all went well. */
-function errorOf(headers: IncomingHttpHeaders, failure: Error | undefined): ServiceError | undefined {
-  const code = headers['grpc-status'];
-  if (code === undefined) {
-    const why = failure === undefined ? `HTTP status ${headers[':status'] ?? 'missing'}` : messageOf(failure);
-    return serviceError(STATUS.UNAVAILABLE, why);
+/** A meshd that is older than gRPC-Web here answers with HTTP/2. */
+function checkHead(bytes: Buffer, end: number): void {
+  const status = /^HTTP\/1\.\d (\d+)/.exec(bytes.toString('latin1', 0, 16))?.[1];
+  if (status === '200' && (end >= 0 || bytes.length <= HEAD_LIMIT)) return;
+  if (end < 0 && bytes.length < 16) return;
+  throw serviceError(
+    STATUS.UNIMPLEMENTED,
+    status === undefined ? 'it does not speak gRPC-Web' : `HTTP status ${status}`,
+  );
+}
+
+/** Throws what the trailers of a reply say, if they say that the call failed. */
+function succeeded(trailers: Buffer): void {
+  const fields = new Map<string, string>();
+  for (const line of trailers.toString('latin1').split('\r\n')) {
+    const [name, value] = line.split(/:\s*(.*)/, 2);
+    if (value !== undefined) fields.set(name!.toLowerCase(), value);
   }
-  if (Number(code) === STATUS.OK) return undefined;
-  return serviceError(Number(code), decoded(String(headers['grpc-message'] ?? '')), headers[RETRY_KEY]);
+  const code = Number(fields.get('grpc-status') ?? STATUS.UNKNOWN);
+  if (code !== STATUS.OK) throw serviceError(code, decoded(fields.get('grpc-message') ?? ''), fields.get(RETRY_KEY));
 }
 
 /** Percent-encoded UTF-8; what is not is taken as it is. */
@@ -169,11 +159,12 @@ function decoded(text: string): string {
   }
 }
 
-function serviceError(code: number, details: string, retry?: unknown): ServiceError {
-  const metadata = { get: (key: string) => (key === RETRY_KEY && retry !== undefined ? [retry] : []) };
-  return Object.assign(new Error(details), { code, details, metadata });
+function asServiceError(thrown: unknown): Error {
+  const given = thrown instanceof Error && typeof (thrown as Partial<ServiceError>).code === 'number';
+  return given ? thrown : serviceError(STATUS.UNAVAILABLE, messageOf(thrown));
 }
 
-function isServiceError(thrown: unknown): thrown is ServiceError {
-  return typeof (thrown as Partial<ServiceError>).code === 'number';
+function serviceError(code: number, details: string, retry?: string): ServiceError {
+  const metadata = { get: (key: string) => (key === RETRY_KEY && retry !== undefined ? [retry] : []) };
+  return Object.assign(new Error(details), { code, details, metadata });
 }

@@ -24,7 +24,7 @@ type Calls<S> = {
 export type ControlConnection = Calls<typeof ControlService>;
 export type LocalConnection = Calls<typeof LocalService>;
 
-/** `address`: a path of a unix socket (`/run/meshd/meshd.sock`, with or without `unix://`) or `host:port`. Connects at the first call. */
+/** `address`: a path of a unix socket (`/run/meshd/meshd.sock`, with or without `unix://`). Connects at each call. */
 export function connectControl(address: string): ControlConnection {
   return calls(ControlService, address);
 }

@@ -11,7 +11,7 @@ export interface DispatchConnection {
   close(): void;
 }
 
-/** For an agent's stream to a manager; addresses as those of connectControl. */
+/** For an agent's stream to a manager; `address`: `host:port`, or a path as for connectControl. */
 export function connectDispatch(address: string): DispatchConnection {
   const client = open(address);
   return {

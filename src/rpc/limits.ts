@@ -1,9 +1,12 @@
 import type { ChannelOptions } from '@grpc/grpc-js';
 
 /** Bytes a server takes in one message: requests and agents' reports. */
-const REQUEST_LIMIT = 4 * 1024 * 1024;
+export const REQUEST_LIMIT = 4 * 1024 * 1024;
 /** Bytes a client takes in one message: listings, and assignments of a node with very many services. */
 export const REPLY_LIMIT = 64 * 1024 * 1024;
+
+/** Silence (ms) that ends a connection whose request is not whole yet. */
+export const REQUEST_PATIENCE = 10_000;
 
 /** An idle connection is probed after this long (ms) and given up this long after an unanswered probe. */
 export const KEEPALIVE_TIME = 10_000;

@@ -2,13 +2,17 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Client, credentials } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type ErrorCode, MeshError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import { connectControl, connectLocal } from './client.ts';
 import { connectDispatch } from './dispatch-client.ts';
-import { ControlService, DispatchService, LocalService, type StatusReply } from './gen/mesh.ts';
-import { type Handlers, implement, type RunningServer, startServer } from './server.ts';
+import { ControlService, DispatchService, LocalService, type StatusReply, type WatchRequest } from './gen/mesh.ts';
+import { type Handlers, implement } from './implement.ts';
+import { clientOptions } from './limits.ts';
+import { type RunningServer, startServer } from './server.ts';
+import type { ServiceError } from './status.ts';
 
 let directory: string;
 const running: { stop(): Promise<void> }[] = [];
@@ -242,18 +246,59 @@ test('a stale socket is replaced; a live one and a plain file are not', async ()
   expect(existsSync(path)).toBe(true);
 });
 
+/** As somebody else's gRPC client calls it. */
+function overGrpc(address: string) {
+  const client = new Client(address.replace(/^\//, 'unix:/'), credentials.createInsecure(), clientOptions);
+  const { status, watch } = ControlService;
+  return {
+    close: () => client.close(),
+    status: () =>
+      new Promise((resolve, reject) => {
+        client.makeUnaryRequest(status.path, status.requestSerialize, status.responseDeserialize, {}, (error, value) =>
+          error === null ? resolve(value) : reject(error),
+        );
+      }),
+    watch: (request: WatchRequest) =>
+      client.makeServerStreamRequest(watch.path, watch.requestSerialize, watch.responseDeserialize, request),
+  };
+}
+
 test('tcp: the chosen port is told, a port in use is a conflict', async () => {
   const server = await startServer({ tcp: '127.0.0.1:0' }, [control({ status: async () => reply })]);
   running.push(server);
   expect(server.address).toMatch(/^127\.0\.0\.1:[1-9]\d+$/);
-  const client = connectControl(server.address);
-  expect(await client.status({})).toEqual(reply);
+  const client = overGrpc(server.address);
+  expect(await client.status()).toEqual(reply);
   client.close();
   await expect(startServer({ tcp: server.address }, [])).rejects.toMatchObject({ code: 'conflict' });
 });
 
-test('stop ends streams that would never end', async () => {
-  const server = await startServer({ tcp: '127.0.0.1:0' }, [
+test('the unix socket answers gRPC too: calls, streams, errors with their retry flag', async () => {
+  const server = await serve(
+    control({
+      status: async () => reply,
+      watch: async function* () {
+        yield { action: 'ready', object: undefined, revision: 1 };
+        throw new MeshError('conflict', 'größer als 100 %', { retry: true });
+      },
+    }),
+  );
+  const client = overGrpc(server.address);
+  expect(await client.status()).toEqual(reply);
+  const events = client.watch({ services: true, tasks: false, nodes: false });
+  const revisions: number[] = [];
+  const failed = new Promise<ServiceError>((resolve) => events.on('error', (error) => resolve(error as ServiceError)));
+  events.on('data', ({ revision }) => revisions.push(revision));
+  const error = await failed;
+  expect(error).toMatchObject({ code: 10, details: 'größer als 100 %' });
+  expect(error.metadata?.get('meshd-retry')).toEqual(['true']);
+  expect(revisions).toEqual([1]);
+  client.close();
+});
+
+test.each(['socket', 'tcp'])('stop ends streams that would never end (%s)', async (kind) => {
+  const listen = kind === 'tcp' ? { tcp: '127.0.0.1:0' } : { path: join(directory, 'meshd.sock'), mode: 0o660 };
+  const server = await startServer(listen, [
     control({
       watch: async function* (_, { signal }) {
         yield { action: 'ready', object: undefined, revision: 1 };
@@ -261,10 +306,10 @@ test('stop ends streams that would never end', async () => {
       },
     }),
   ]);
-  const client = connectControl(server.address);
+  const client = kind === 'tcp' ? overGrpc(server.address) : connectControl(server.address);
   const events = client.watch({ services: true, tasks: false, nodes: false })[Symbol.asyncIterator]();
   await events.next();
-  const next = expect(events.next()).rejects.toBeInstanceOf(MeshError);
+  const next = expect(events.next()).rejects.toBeInstanceOf(Error);
   await server.stop();
   await next;
   client.close();
@@ -276,7 +321,7 @@ test('implement knows all methods of Local too', () => {
     { info: () => Promise.reject(new Error('x')), diff: () => Promise.reject(new Error('x')) },
     silentLog(),
   );
-  expect(Object.keys(local.handlers)).toEqual(['info', 'diff']);
+  expect(Object.keys(local.handlers)).toEqual(Object.keys(local.definition));
 });
 
 test('a session that the server breaks off from outside ends for both, and its handler too', async () => {

@@ -29,7 +29,7 @@ export interface ServiceError extends Error {
 }
 
 /** The one table between our codes and gRPC's; one to one, so that a code survives the wire. */
-export const STATUS_OF: Record<ErrorCode, number> = {
+const STATUS_OF: Record<ErrorCode, number> = {
   invalid: STATUS.INVALID_ARGUMENT,
   'not-found': STATUS.NOT_FOUND,
   conflict: STATUS.ABORTED,
@@ -58,6 +58,31 @@ const CODE_OF = new Map<number, ErrorCode>([
 
 /** Trailer that marks an error as meshd's own words, and carries its retry flag. */
 export const RETRY_KEY = 'meshd-retry';
+
+/** How a call ended. */
+export interface Status {
+  code: number;
+  details: string;
+  /** Present in meshd's own words only. */
+  retry?: boolean;
+}
+
+/** Bytes; header lists are bounded, percent encoding may triple them. */
+const DETAILS_LIMIT = 8_000;
+
+/** What a handler threw, as gRPC wants it. Anything but a MeshError becomes `internal`. */
+export function toStatus(thrown: unknown): Status {
+  const error = thrown instanceof MeshError ? thrown : new MeshError('internal', messageOf(thrown));
+  return { code: STATUS_OF[error.code], details: bounded(error.message), retry: error.retry };
+}
+
+/** Well-formed Unicode of a bounded length: percent encoding throws on lone surrogates. */
+function bounded(text: string): string {
+  const whole = Buffer.from(text, 'utf8');
+  return whole.length <= DETAILS_LIMIT
+    ? whole.toString('utf8')
+    : `${whole.subarray(0, DETAILS_LIMIT).toString('utf8')} …`;
+}
 
 /** gRPC's error as ours; `where` names the other side in messages gRPC made itself. */
 export function fromStatus(thrown: unknown, where: string): MeshError {
