@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 /*
  * timeline PROBES EVENTS: what the probes (probe.c) say about each event: until the first answer on every node, until
  * the last task was seen on every node, calls that failed. EVENTS: lines `MS NAME [TASKS|VICTIM|COMMAND_MS]`, the last one `MS end`.
- * Standard output: lines `CASE METRIC UNIT VALUE` for record().
+ * Standard output: lines `CASE METRIC UNIT HOW VALUE…` for record(), one value for each time the event took place.
  */
 
 interface Call {
@@ -24,6 +24,7 @@ const marks = readFileSync(events, 'utf8')
   .trim()
   .split('\n')
   .map((line) => line.split(' '));
+const found = new Map<string, number[]>();
 const nodes = [...new Set(calls.map(({ address }) => address))].sort();
 
 marks.slice(0, -1).forEach(([time = '', name = '', detail = ''], index) => {
@@ -32,7 +33,9 @@ marks.slice(0, -1).forEach(([time = '', name = '', detail = ''], index) => {
   const here = calls.filter(({ at }) => at >= start && at < end);
   const before = new Set(calls.flatMap(({ at, task }) => (at < start && task !== undefined ? [task] : [])));
   const say = (metric: string, unit: string, value: number | undefined) => {
-    if (value !== undefined) process.stdout.write(`${name} ${metric} ${unit} ${Math.round(value)}\n`);
+    if (value === undefined) return;
+    const figure = `${name} ${metric} ${unit} ${unit === 'calls' ? 'max' : 'min'}`;
+    found.set(figure, [...(found.get(figure) ?? []), Math.round(value)]);
   };
   /** The latest, over all nodes, of the first answer that fits; undefined when a node never gave one. */
   const everywhere = (fits: (task: string) => boolean, over = nodes): number | undefined => {
@@ -101,3 +104,4 @@ marks.slice(0, -1).forEach(([time = '', name = '', detail = ''], index) => {
     return times.includes(undefined) ? undefined : Math.max(...(times as number[])) - start;
   }
 });
+for (const [figure, values] of found) process.stdout.write(`${figure} ${values.join(' ')}\n`);

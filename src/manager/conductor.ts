@@ -25,6 +25,8 @@ export interface Conductor {
   onCommit(changes: readonly Change[]): void;
   /** The nodes said something that draining tasks may wait for. */
   onDrainProgress(): void;
+  /** Resolves when what the commits so far ask for was decided and sent to the nodes, or could not be; at most one batch. */
+  decided(): Promise<void>;
   /** Marks everything, as after a start. */
   markAll(): void;
   stop(): void;
@@ -39,6 +41,10 @@ export interface ConductorOptions {
   log: Log;
 }
 
+function release(waiting: (() => void)[]): void {
+  for (const resolve of waiting) resolve();
+}
+
 export function createConductor({ store, index, reports, writer, clock, log }: ConductorOptions): Conductor {
   const dirty = new Set<string>();
   /** When to look at a service again, wall clock, ms. */
@@ -47,6 +53,7 @@ export function createConductor({ store, index, reports, writer, clock, log }: C
   let timerAt = Number.POSITIVE_INFINITY;
   let running = false;
   let stopped = false;
+  const waiting: (() => void)[] = [];
 
   function mark(serviceId: string): void {
     dirty.add(serviceId);
@@ -58,7 +65,7 @@ export function createConductor({ store, index, reports, writer, clock, log }: C
     running = true;
     // After everything that is happening right now, so that a burst is one decision.
     setImmediate(() => {
-      writer.run(step).then(
+      const decision = writer.run(step).then(
         () => {
           running = false;
           kick();
@@ -71,6 +78,7 @@ export function createConductor({ store, index, reports, writer, clock, log }: C
           });
         },
       );
+      decision.then(() => setImmediate(release, waiting.splice(0))); // what goes to nodes is on its way by then
     });
   }
 
@@ -147,6 +155,7 @@ export function createConductor({ store, index, reports, writer, clock, log }: C
     onDrainProgress() {
       for (const id of index.draining()) mark(id);
     },
+    decided: () => (running ? new Promise((resolve) => waiting.push(resolve)) : Promise.resolve()),
     markAll() {
       for (const service of index.services()) mark(service.id);
       for (const id of index.servicesWithTasks()) mark(id);

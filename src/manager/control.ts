@@ -13,6 +13,7 @@ import type { Handlers } from '../rpc/implement.ts';
 import type { Store } from '../store/store.ts';
 import { admitAll } from './admission.ts';
 import type { ClusterIndex } from './cluster-index.ts';
+import type { Conductor } from './conductor.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { findNode, findService } from './find.ts';
 import { forecast } from './forecast.ts';
@@ -33,6 +34,7 @@ export interface ControlOptions {
   reports: NodeReports;
   writer: Writer;
   dispatcher: Dispatcher;
+  conductor: Conductor;
   feeds: WatchFeeds;
   present: Presenter;
   clock: Clock;
@@ -44,13 +46,20 @@ export interface ControlOptions {
 
 /** What meshctl can ask of a manager. */
 export function controlHandlers(options: ControlOptions): Handlers<typeof wire.ControlService> {
-  const { store, index, table, reports, writer, dispatcher, feeds, present, clock, log } = options;
+  const { store, index, table, reports, writer, dispatcher, conductor, feeds, present, clock, log } = options;
 
   const listeners = () => hostListeners(index.nodes(), reports.listeners);
 
+  /** Answered when its consequences are decided, too: who lists tasks next sees them, and nodes hear of it first. */
+  async function decisively<T>(work: () => Promise<T>): Promise<T> {
+    const reply = await writer.run(work);
+    await conductor.decided();
+    return reply;
+  }
+
   /** All of them or none, and nobody else decides in between: two requests never both get a port. */
   function apply(specs: () => ServiceSpec[], dryRun: boolean): Promise<wire.ApplyReply> {
-    return writer.run(async () => {
+    return decisively(async () => {
       const { applied, writes } = admitAll(specs(), index, clock.now(), listeners());
       if (!dryRun && writes.length > 0) {
         await store.transact(writes);
@@ -99,7 +108,7 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof wire.C
     },
 
     removeServices: ({ services }) =>
-      writer.run(async () => {
+      decisively(async () => {
         const wanted = list(services, 'services', REQUEST, (each) => each);
         const found = [...new Set(wanted.map((each) => findService(index, each)))];
         const now = clock.now();
@@ -163,7 +172,7 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof wire.C
     },
 
     updateNode: (request) =>
-      writer.run(async () => {
+      decisively(async () => {
         const node = findNode(index, request.node);
         const labels = { ...node.labels, ...record(request.setLabels, 'labels', labelKey, LIMIT.value) };
         for (const key of request.removeLabels) {
@@ -182,7 +191,7 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof wire.C
       }),
 
     removeNode: ({ node: wanted, force }) =>
-      writer.run(async () => {
+      decisively(async () => {
         const node = findNode(index, wanted);
         if (node.state !== 'down' && !force) {
           throw new MeshError(

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { MeshError } from '../base/errors.ts';
+import type { Task } from '../model/cluster.ts';
 import { specToWire } from '../rpc/convert-spec.ts';
 import { endpoints, spec, type TestCluster, tcp, testCluster } from './manager.test-data.ts';
 
@@ -127,6 +128,29 @@ describe('apply', () => {
     cluster.store.onTransact = () => {};
     await cluster.apply(spec('a'));
   });
+});
+
+test('what a request asks for is decided when it is answered', async () => {
+  await cluster.agent('node1');
+  const { control } = cluster.manager.handlers;
+  const context = { signal: new AbortController().signal, peer: 'test' };
+  const wanted = () => cluster.store.list<Task>('tasks').filter(({ desired }) => desired === 'running');
+  const services = [specToWire(spec('web', { replicas: 4, ports: [tcp(8080)] }))];
+  await control.apply({ services, dryRun: false }, context);
+  expect(wanted()).toHaveLength(4);
+  await cluster.until(async () => (await running('web')).length === 4);
+  await control.scale({ targets: [{ service: 'web', replicas: 1 }] }, context);
+  expect(wanted()).toHaveLength(1);
+  // A decision that cannot be stored is made later; the request was stored, and is answered.
+  let commits = 0;
+  cluster.store.onTransact = () => {
+    commits += 1;
+    if (commits > 1) throw new MeshError('exhausted', 'no space left');
+  };
+  await control.removeServices({ services: ['web'] }, context);
+  expect(wanted()).toHaveLength(1);
+  cluster.store.onTransact = () => {};
+  await cluster.until(() => wanted().length === 0);
 });
 
 describe('scale and removal', () => {

@@ -92,6 +92,7 @@ export async function createManager(options: ManagerOptions): Promise<Manager> {
         reports,
         writer,
         dispatcher,
+        conductor,
         feeds,
         present,
         clock,
