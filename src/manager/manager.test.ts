@@ -133,7 +133,7 @@ describe('apply', () => {
 test('what a request asks for is decided when it is answered', async () => {
   await cluster.agent('node1');
   const { control } = cluster.manager.handlers;
-  const context = { signal: new AbortController().signal, peer: 'test' };
+  const context = { signal: new AbortController().signal };
   const wanted = () => cluster.store.list<Task>('tasks').filter(({ desired }) => desired === 'running');
   const services = [specToWire(spec('web', { replicas: 4, ports: [tcp(8080)] }))];
   await control.apply({ services, dryRun: false }, context);

@@ -195,7 +195,7 @@ test('on the embedded store a cluster is the same after a restart', async () => 
     manager.start();
     return { store, manager, control: manager.handlers.control };
   };
-  const context = { signal: new AbortController().signal, peer: '' };
+  const context = { signal: new AbortController().signal };
   const first = await open();
   const { specToWire } = await import('../rpc/convert-spec.ts');
   await first.control.apply({ services: [specToWire(spec('web', { replicas: 3 }))], dryRun: false }, context);

@@ -1,7 +1,7 @@
 import { createConnection, type Socket } from 'node:net';
 import { messageOf } from '../base/errors.ts';
 import { KEEPALIVE_TIME, KEEPALIVE_TIMEOUT, REPLY_LIMIT } from './limits.ts';
-import { RETRY_KEY, type ServiceError, STATUS } from './status.ts';
+import { isServiceError, RETRY_KEY, type ServiceError, STATUS } from './status.ts';
 import { messages } from './stream.ts';
 import { framed, isTrailers, MEDIA_TYPE, PREFIX } from './web-frame.ts';
 
@@ -122,7 +122,7 @@ async function* framesOf(pieces: AsyncIterable<Buffer>): AsyncGenerator<{ flags:
       yield { flags: bytes[0]!, body: bytes.subarray(PREFIX, wanted) };
       bytes = bytes.subarray(wanted);
     }
-    if (bytes.length < PREFIX) wanted = bytes.length + 1;
+    if (!inHead && bytes.length < PREFIX) wanted = PREFIX;
     gathered = [bytes];
     length = bytes.length;
   }
@@ -160,8 +160,7 @@ function decoded(text: string): string {
 }
 
 function asServiceError(thrown: unknown): Error {
-  const given = thrown instanceof Error && typeof (thrown as Partial<ServiceError>).code === 'number';
-  return given ? thrown : serviceError(STATUS.UNAVAILABLE, messageOf(thrown));
+  return isServiceError(thrown) ? thrown : serviceError(STATUS.UNAVAILABLE, messageOf(thrown));
 }
 
 function serviceError(code: number, details: string, retry?: string): ServiceError {

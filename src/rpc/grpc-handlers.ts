@@ -48,10 +48,10 @@ function unary(handler: Call, failed: Failed): handleUnaryCall<unknown, unknown>
 
 function serverStream(handler: Call, failed: Failed): (call: ServerWritableStream<unknown, unknown>) => void {
   return async (call) => {
-    const { signal, peer } = context(call);
+    const { signal } = context(call);
     call.on('error', () => {});
     try {
-      for await (const message of handler(call.request, { signal, peer }) as AsyncIterable<unknown>) {
+      for await (const message of handler(call.request, { signal }) as AsyncIterable<unknown>) {
         if (signal.aborted) return;
         await write(call, message, signal);
       }
@@ -64,7 +64,7 @@ function serverStream(handler: Call, failed: Failed): (call: ServerWritableStrea
 
 function bidi(handler: Call, failed: Failed): (call: ServerDuplexStream<unknown, unknown>) => void {
   return async (call) => {
-    const { signal, peer } = context(call);
+    const { signal } = context(call);
     const over = new AbortController();
     const finish = (error?: unknown) => {
       if (over.signal.aborted) return;
@@ -83,7 +83,7 @@ function bidi(handler: Call, failed: Failed): (call: ServerDuplexStream<unknown,
       send: (message) => write(call, message, over.signal),
       end: finish,
       closed: over.signal,
-      peer,
+      peer: call.getPeer(),
     };
     try {
       await handler(stream);
@@ -102,7 +102,7 @@ type AnyCall =
 function context(call: AnyCall): CallContext {
   const gone = new AbortController();
   (call as EventEmitter).on('cancelled', () => gone.abort());
-  return { signal: gone.signal, peer: call.getPeer() };
+  return { signal: gone.signal };
 }
 
 function broken(thrown: unknown): MeshError {

@@ -7,7 +7,6 @@ import type { Duplex } from './stream.ts';
 export interface CallContext {
   /** Aborted when the caller is gone. */
   signal: AbortSignal;
-  peer: string;
 }
 
 type Input<M> = M extends { requestDeserialize: (value: Buffer) => infer I } ? I : never;

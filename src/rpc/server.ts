@@ -40,7 +40,7 @@ export async function startServer(
     const port = await bindTcp(grpc, listen.tcp);
     return { address: listen.tcp.replace(/:\d+$/, `:${port}`), stop: () => stopGrpc(grpc) };
   }
-  const door = frontDoor(grpc, webServer(services, patience), patience);
+  const door = frontDoor(grpc, webServer(services), patience);
   const socket = await claimSocket(listen.path, listen.mode, (path) => bindPath(door.server, path, listen.path));
   return {
     address: listen.path,
@@ -86,9 +86,9 @@ function frontDoor(grpc: Server, web: WebServer, patience: number): { server: Ne
     const first: Buffer | null = socket.read(PREFACE.length);
     if (first === null) return void socket.once('readable', () => sort(socket));
     socket.unshift(first);
-    socket.setTimeout(0);
-    if (first.toString('latin1') === PREFACE) return injector.injectConnection(socket);
-    web.emit('connection', socket);
+    if (first.toString('latin1') !== PREFACE) return void web.emit('connection', socket);
+    socket.setTimeout(0); // gRPC has pings
+    injector.injectConnection(socket);
   };
   const server = createServer((socket) => {
     visitors.add(socket);
@@ -97,28 +97,28 @@ function frontDoor(grpc: Server, web: WebServer, patience: number): { server: Ne
     socket.setTimeout(patience, () => socket.destroy());
     sort(socket);
   });
-  const stop = () =>
-    new Promise<void>((resolve) => {
-      const force = setTimeout(() => {
-        for (const socket of visitors) socket.destroy();
-      }, STOP_GRACE);
-      server.close(() => {
-        clearTimeout(force);
-        resolve();
-      });
-    });
-  return { server, stop };
+  const destroy = () => {
+    for (const socket of visitors) socket.destroy();
+  };
+  return { server, stop: () => ended((done) => server.close(done), destroy) };
 }
 
 /** Calls in flight get a moment to end; streams never do by themselves. */
 const STOP_GRACE = 500;
 
-function stopGrpc(server: Server): Promise<void> {
+function ended(close: (done: () => void) => void, force: () => void): Promise<void> {
   return new Promise((resolve) => {
-    const force = setTimeout(() => server.forceShutdown(), STOP_GRACE);
-    server.tryShutdown(() => {
-      clearTimeout(force);
+    const late = setTimeout(force, STOP_GRACE);
+    close(() => {
+      clearTimeout(late);
       resolve();
     });
   });
+}
+
+function stopGrpc(server: Server): Promise<void> {
+  return ended(
+    (done) => server.tryShutdown(done),
+    () => server.forceShutdown(),
+  );
 }

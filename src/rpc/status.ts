@@ -121,6 +121,6 @@ function reason(details: string): string {
   return found ?? (details || 'no connection');
 }
 
-function isServiceError(thrown: unknown): thrown is ServiceError {
+export function isServiceError(thrown: unknown): thrown is ServiceError {
   return thrown instanceof Error && typeof (thrown as Partial<ServiceError>).code === 'number';
 }

@@ -9,19 +9,17 @@ import { framed, MEDIA_TYPE, PREFIX, TRAILERS } from './web-frame.ts';
 
 /**
  * The calls of these services that have one request, as gRPC-Web over HTTP/1 (grpc/grpc, doc/PROTOCOL-WEB.md), one call a
- * connection. It is given its connections with `emit('connection', socket)`, and ends one that is silent for `patience` ms
- * before its request is whole.
+ * connection. It is given its connections with `emit('connection', socket)`; a limit for silence that stands on one of them is
+ * lifted when its request is whole.
  */
-export function webServer(services: readonly Implementation[], patience: number): Server {
+export function webServer(services: readonly Implementation[]): Server {
   const methods = new Map<string | undefined, WebMethod>();
   for (const { definition, handlers, failed } of services) {
     for (const [name, method] of Object.entries(definition)) {
       if (!method.requestStream) methods.set(method.path, { method, handler: handlers[name]!, failed });
     }
   }
-  const server = createServer((request, response) => void answer(methods.get(request.url), request, response));
-  server.setTimeout(patience);
-  return server;
+  return createServer((request, response) => void answer(methods.get(request.url), request, response));
 }
 
 interface WebMethod {
@@ -40,14 +38,14 @@ async function answer(called: WebMethod | undefined, request: IncomingMessage, r
     const message = messageIn(await bodyOf(request));
     request.socket.setTimeout(0); // an answer may take its time, and a watch is silent for hours
     if (called === undefined) throw new Refusal(STATUS.UNIMPLEMENTED, `no method ${request.url}`);
-    const replies = repliesOf(called, decoded(called.method, message), { signal: gone.signal, peer: 'unix' });
+    const replies = repliesOf(called, decoded(called.method, message), { signal: gone.signal });
     for await (const reply of replies) {
       if (gone.signal.aborted) break;
       await send(0, called.method.responseSerialize(reply));
     }
   } catch (thrown) {
     if (gone.signal.aborted) return;
-    status = thrown instanceof Refusal ? thrown : called!.failed(thrown, called!.method.path);
+    status = thrown instanceof Refusal ? thrown.status : called!.failed(thrown, called!.method.path);
   }
   await send(TRAILERS, Buffer.from(trailersOf(status), 'latin1'));
   response.end();
@@ -59,16 +57,12 @@ async function* repliesOf({ method, handler }: WebMethod, request: unknown, cont
 }
 
 /** What is wrong with a call before it reaches its handler: gRPC's own words, not those of a MeshError. */
-class Refusal extends Error implements Status {
-  readonly code: number;
+class Refusal extends Error {
+  readonly status: Status;
 
   constructor(code: number, details: string) {
     super(details);
-    this.code = code;
-  }
-
-  get details(): string {
-    return this.message;
+    this.status = { code, details };
   }
 }
 
