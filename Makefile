@@ -21,7 +21,7 @@ setup:
 	@test/host/setup
 
 build: setup
-	@node build.mjs
+	@. test/host/lib.sh; node build.mjs
 
 demo: setup
 	@test/demo/run
@@ -30,7 +30,7 @@ test: setup
 	@test/run
 
 torture: setup
-	@node build.mjs test/scenarios/torture.ts test/scenarios/probe.ts
+	@. test/host/lib.sh; node build.mjs test/scenarios/torture.ts test/scenarios/probe.ts
 	@VM_TIMEOUT=7200 TEST_SEED='$(or $(SEED),1)' TEST_ROUNDS='$(or $(ROUNDS),200)' TEST_VERBOSE=1 test/host/mesh 'node dist/torture.mjs'
 
 check: setup

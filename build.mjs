@@ -44,7 +44,7 @@ const common = {
   outdir: `${root}/dist`,
   bundle: true,
   platform: 'node',
-  target: 'node20',
+  target: 'node24',
   define: { MESHD_VERSION: JSON.stringify(version) },
   // Comments are most of some libraries, and read at each start. Names stay: a stack trace is what a bug report has.
   minifyWhitespace: true,

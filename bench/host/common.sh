@@ -1,6 +1,9 @@
 # What both hosts of the benches get, the one-CPU one (host) and the full kernel (full).
 # shellcheck shell=bash
 
+# The tasks of meshd have a plain PATH: the checkout's Node as the machine's.
+node_installed() { ln -sfn "$ROOT/.cache/node/bin/node" /usr/local/bin/node; }
+
 # Docker, containerd and runc where they would be installed.
 docker_unpacked() {
   cp -rs "$WORK/root/usr/." /usr/ 2>/dev/null

@@ -3,6 +3,7 @@
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 BENCH=$ROOT/bench
 WORK=$ROOT/.cache/bench # everything fetched, built or written by a bench
+export PATH=$ROOT/.cache/node/bin:$PATH
 # Exists only inside the one-CPU host.
 INSIDE=/run/bench/inside
 

@@ -27,8 +27,10 @@ fresh_mounts() {
   mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 }
 
-# $1: the exchange directory. Host name, loopback, the caller's directory and variables.
+# $1: the exchange directory, $2: the checkout. Host name, loopback, the checkout's Node as the machine's (tasks have a
+# plain PATH), the caller's directory and variables.
 plain_host() {
+  ln -sfn "$2/.cache/node/bin/node" /usr/local/bin/node
   hostname testhost
   ip link set lo up
   ls "$HOME" >/dev/null 2>&1 || mount -t tmpfs tmpfs "$HOME" # QEMU reads the machine's root with its user's rights

@@ -11,8 +11,9 @@ INSIDE=/run/testhost/inside
 say() { printf '%s\n' "$*" >&2; }
 die() { say "test host: $*"; exit 125; }
 
-# sbin is not on an ordinary user's PATH on Debian, but ipvsadm and friends live there.
-export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+# The project's own Node (see runtime) before any other. sbin is not on an ordinary user's PATH on Debian, but ipvsadm and
+# friends live there.
+export PATH=$CACHE/node/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 # Runs a command as root: directly, or through a sudo that asks nothing.
 as_root() {
