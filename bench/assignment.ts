@@ -4,7 +4,7 @@ import { addressAt, blockOf } from '../src/model/block.ts';
 import type { KernelObject } from '../src/model/kernel-state.ts';
 import { vtepMac } from '../src/model/names.ts';
 import { SCHEDULERS } from '../src/model/spec.ts';
-import type { Facts } from '../src/plan/context.ts';
+import type { NodeCapabilities } from '../src/plan/context.ts';
 
 /** Assignments as a manager would write them, for benches that leave the manager out. */
 
@@ -63,7 +63,7 @@ export function node(self: number, nodes: number): Assignment {
   };
 }
 
-export function facts(): Facts {
+export function nodeCapabilities(): NodeCapabilities {
   const [, major, minor] = /^(\d+)\.(\d+)/.exec(readFileSync('/proc/sys/kernel/osrelease', 'utf8'))!;
   return {
     underlayMtu: 1500,

@@ -14,7 +14,7 @@ export interface Goal {
   of?: (result: Result) => number;
 }
 
-const aboveBare = (result: Result) => result.value - (result.bare ?? Number.NaN);
+const overheadOverBare = (result: Result) => result.value - (result.bare ?? Number.NaN);
 
 function cost(
   bench: string,
@@ -37,7 +37,7 @@ export const GOALS: readonly Goal[] = [
   cost('packets', 'new-remote', 'ns_per_packet', 0.45, 'a new flow per packet, task on another node, ns'),
   cost('packets', 'rr-remote', 'ns_per_pair', 0.7, 'UDP request and reply, remote task, ns'),
   cost('tcp', 'conn-remote', 'p50', 0.55, 'a connection per request, remote task: p50 above the bare host, µs', {
-    of: aboveBare,
+    of: overheadOverBare,
   }),
   rate('bulk-remote', 'up', 1.3, 'bulk, remote task, no offload, Mbit/s'),
   rate('bulk-remote', 'down', 1.3, 'the same, from the task to the client'),

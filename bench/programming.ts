@@ -1,17 +1,17 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
-import { changeView } from '../src/agent/assignment-view.ts';
+import { updateView } from '../src/agent/reconcile/assignment-view.ts';
 import { silentLog } from '../src/base/log.ts';
 import { diff } from '../src/diff/diff.ts';
-import { openLinuxKernel } from '../src/kernel/linux.ts';
-import { sizeHeapFor } from '../src/main/small-heap.ts';
+import { openLinuxKernel } from '../src/kernel/driver/linux-kernel.ts';
+import { tuneHeap } from '../src/main/heap-size.ts';
 import type { AssignedPort, Assignment } from '../src/model/assignment.ts';
 import { type KernelObject, stateOf } from '../src/model/kernel-state.ts';
 import { keyedAssignment } from '../src/model/keyed-assignment.ts';
 import { LB_NETNS, portMark } from '../src/model/names.ts';
 import { portKey } from '../src/model/spec.ts';
 import { plan } from '../src/plan/plan.ts';
-import { facts, node, port, taskAddress, withoutZones } from './assignment.ts';
+import { node, nodeCapabilities, port, taskAddress, withoutZones } from './assignment.ts';
 
 /*
  * programming SERVICES: how long one node's kernel takes to hold that many services of two real servers each, and to
@@ -21,17 +21,17 @@ import { facts, node, port, taskAddress, withoutZones } from './assignment.ts';
 
 const services = Number(process.argv[2]);
 const CHANGES = 40;
-const ALONE = 20;
+const SINGLE_RUNS = 20;
 /** Up to so many services ipvsadm is also called once for every service and server: three times as many programs. */
-const CALLED_EACH = 1000;
-const FACTS = facts();
-const say = (system: string, metric: string, unit: string, how: string, ...values: number[]) =>
+const MAX_SINGLE_CALLS = 1000;
+const CAPABILITIES = nodeCapabilities();
+const printFigure = (system: string, metric: string, unit: string, how: string, ...values: number[]) =>
   process.stdout.write(`${system} ${metric} ${unit} ${how} ${values.map((value) => +value.toFixed(3)).join(' ')}\n`);
 const milliseconds = () => Number(process.hrtime.bigint()) / 1e6;
 
 // As the daemon does: when it starts, and when it knows.
-sizeHeapFor(0);
-sizeHeapFor(services);
+tuneHeap(0);
+tuneHeap(services);
 mkdirSync('/run/netns', { recursive: true });
 const empty = node(1, 3);
 const published: AssignedPort[] = [];
@@ -39,8 +39,8 @@ for (let index = 0; index < services; index++) {
   published.push(port('tcp', 1 + index, 80, [[2, index % 100], [3, index % 100]])); // biome-ignore format: one line
 }
 
-let want: ReadonlyMap<string, KernelObject> = withoutZones(plan(empty, FACTS));
-const kernel = await openLinuxKernel({ log: silentLog(), wanted: () => want });
+let want: ReadonlyMap<string, KernelObject> = withoutZones(plan(empty, CAPABILITIES));
+const kernel = await openLinuxKernel({ log: silentLog(), desired: () => want });
 await apply('skeleton', diff(await kernel.observe(), want));
 
 /** Applies and stops the bench at the first refusal: a figure about half a state would be worth nothing. */
@@ -50,7 +50,7 @@ async function apply(what: string, ops: ReturnType<typeof diff>) {
   return report;
 }
 
-function meter() {
+function startMeter() {
   const start = milliseconds();
   const cpu = process.cpuUsage();
   const before = kernel.counters();
@@ -69,32 +69,32 @@ function meter() {
 }
 
 // Cold: the assignment in hand, the kernel without any service.
-const whole: Assignment = { ...empty, revision: 2, ports: published };
-let stop = meter();
-const goal = withoutZones(plan(whole, FACTS));
+const fullAssignment: Assignment = { ...empty, revision: 2, ports: published };
+let stop = startMeter();
+const desired = withoutZones(plan(fullAssignment, CAPABILITIES));
 const planned = milliseconds();
-const ops = diff(want, goal);
+const ops = diff(want, desired);
 const compared = milliseconds();
 await apply('cold', ops);
 const applied = milliseconds();
 const cold = stop();
-want = goal;
-say('meshd', 'cold', 'ms', 'min', cold.time);
-say('meshd', 'cold_plan', 'ms', 'min', cold.time - (applied - planned));
-say('meshd', 'cold_diff', 'ms', 'min', compared - planned);
-say('meshd', 'cold_apply', 'ms', 'min', applied - compared);
-say('meshd', 'cold_cpu', 'ms', 'min', cold.cpu);
-say('meshd', 'cold_sends', 'count', 'min', cold.sends);
-say('meshd', 'cold_messages', 'count', 'min', cold.messages);
-say('meshd', 'cold_bytes', 'bytes', 'min', cold.bytes);
+want = desired;
+printFigure('meshd', 'cold', 'ms', 'min', cold.time);
+printFigure('meshd', 'cold_plan', 'ms', 'min', cold.time - (applied - planned));
+printFigure('meshd', 'cold_diff', 'ms', 'min', compared - planned);
+printFigure('meshd', 'cold_apply', 'ms', 'min', applied - compared);
+printFigure('meshd', 'cold_cpu', 'ms', 'min', cold.cpu);
+printFigure('meshd', 'cold_sends', 'count', 'min', cold.sends);
+printFigure('meshd', 'cold_messages', 'count', 'min', cold.messages);
+printFigure('meshd', 'cold_bytes', 'bytes', 'min', cold.bytes);
 
 // One change among all: a service gets a third server and loses it again; the way a delta goes through the agent.
-const view = keyedAssignment(whole);
+const view = keyedAssignment(fullAssignment);
 async function change(ports: AssignedPort[], removedPorts: string[] = []) {
   const delta = { revision: view.revision + 1, ports, removedPorts };
-  stop = meter();
-  const { had, want: wish } = changeView(view, delta, () => undefined, FACTS);
-  await apply('change', diff(stateOf(had), stateOf(wish)));
+  stop = startMeter();
+  const { had: before, want: after } = updateView(view, delta, () => undefined, CAPABILITIES);
+  await apply('change', diff(stateOf(before), stateOf(after)));
   return stop();
 }
 const middle = published[services >> 1]!;
@@ -103,12 +103,12 @@ const shrunk = { ...grown, endpoints: grown.endpoints.slice(0, 2) };
 await change([shrunk]);
 const changes = [];
 for (let index = 0; index < CHANGES; index++) changes.push(await change([index % 2 === 0 ? grown : shrunk]));
-say('meshd', 'one', 'ms', 'median', ...changes.map(({ time }) => time));
-say('meshd', 'one_cpu', 'ms', 'median', changes.reduce((sum, { cpu }) => sum + cpu, 0) / CHANGES);
-say('meshd', 'one_sends', 'count', 'median', ...changes.map(({ sends }) => sends));
-say('meshd', 'one_messages', 'count', 'median', ...changes.map(({ messages }) => messages));
-say('meshd', 'one_bytes', 'bytes', 'median', ...changes.map(({ bytes }) => bytes));
-say('meshd', 'one_dumps', 'count', 'max', ...changes.map(({ observes }) => observes));
+printFigure('meshd', 'one', 'ms', 'median', ...changes.map(({ time }) => time));
+printFigure('meshd', 'one_cpu', 'ms', 'median', changes.reduce((sum, { cpu }) => sum + cpu, 0) / CHANGES);
+printFigure('meshd', 'one_sends', 'count', 'median', ...changes.map(({ sends }) => sends));
+printFigure('meshd', 'one_messages', 'count', 'median', ...changes.map(({ messages }) => messages));
+printFigure('meshd', 'one_bytes', 'bytes', 'median', ...changes.map(({ bytes }) => bytes));
+printFigure('meshd', 'one_dumps', 'count', 'max', ...changes.map(({ observes }) => observes));
 
 // Publishing one more port: the balancer and two sets, in two namespaces.
 const extra = port('tcp', services + 1, 80, [[2, 0], [3, 0]]); // biome-ignore format: one line
@@ -116,15 +116,15 @@ const publishes = [];
 for (let index = 0; index < CHANGES; index++) {
   publishes.push(await (index % 2 === 0 ? change([extra]) : change([], [portKey(extra)])));
 }
-say('meshd', 'publish', 'ms', 'median', ...publishes.map(({ time }) => time));
-say('meshd', 'publish_sends', 'count', 'median', ...publishes.map(({ sends }) => sends));
+printFigure('meshd', 'publish', 'ms', 'median', ...publishes.map(({ time }) => time));
+printFigure('meshd', 'publish_sends', 'count', 'median', ...publishes.map(({ sends }) => sends));
 
 // A look at everything, and a change that comes in its midst.
-stop = meter();
+stop = startMeter();
 await kernel.observe();
 const audit = stop();
-say('meshd', 'audit', 'ms', 'min', audit.time);
-say('meshd', 'audit_cpu', 'ms', 'min', audit.cpu);
+printFigure('meshd', 'audit', 'ms', 'min', audit.time);
+printFigure('meshd', 'audit_cpu', 'ms', 'min', audit.cpu);
 const during: number[] = [];
 for (let index = 0; index < 6; index++) {
   const look = kernel.observe();
@@ -132,8 +132,8 @@ for (let index = 0; index < 6; index++) {
   during.push((await change([index % 2 === 0 ? grown : shrunk])).time);
   await look;
 }
-say('meshd', 'one_during_audit', 'ms', 'median', ...during);
-say('meshd', 'rss', 'bytes', 'max', process.memoryUsage.rss());
+printFigure('meshd', 'one_during_audit', 'ms', 'median', ...during);
+printFigure('meshd', 'rss', 'bytes', 'max', process.memoryUsage.rss());
 kernel.close();
 
 // The same services by ipvsadm, which knows nothing of sets: the balancer alone, in a netns of its own.
@@ -148,12 +148,12 @@ const within = (script: string, input = '') =>
 const timed = (script: string, input = '') =>
   Number(within(`set -e; s=$EPOCHREALTIME; ${script}; e=$EPOCHREALTIME; echo $(( \${e/./} - \${s/./} ))`, input)) /
   1000;
-if (services <= CALLED_EACH) {
+if (services <= MAX_SINGLE_CALLS) {
   const each = 'while read -r line; do ipvsadm $line; done';
-  say('ipvsadm', 'cold_each', 'ms', 'min', timed(each, `${lines.join('\n')}\n`));
+  printFigure('ipvsadm', 'cold_each', 'ms', 'min', timed(each, `${lines.join('\n')}\n`));
   within('ipvsadm -C');
 }
-say('ipvsadm', 'cold', 'ms', 'min', timed('ipvsadm -R', `${lines.join('\n')}\n`));
+printFigure('ipvsadm', 'cold', 'ms', 'min', timed('ipvsadm -R', `${lines.join('\n')}\n`));
 for (const netns of [LB_NETNS, 'ipvsadm']) {
   const held = execFileSync('ip', ['netns', 'exec', netns, 'bash', '-c', 'ipvsadm -Ln | grep -c "^FWM\\|->.*:80 "']);
   if (Number(held) !== services * 3) throw new Error(`${netns} holds ${held} lines of ${services * 3}`);
@@ -161,8 +161,8 @@ for (const netns of [LB_NETNS, 'ipvsadm']) {
 const mark = portMark('tcp', middle.published);
 const server = `${taskAddress(3, 99)}:80`;
 const one: number[] = [];
-for (let index = 0; index < ALONE; index++) {
+for (let index = 0; index < SINGLE_RUNS; index++) {
   one.push(timed(index % 2 === 0 ? `ipvsadm -a -f ${mark} -r ${server} -m` : `ipvsadm -d -f ${mark} -r ${server}`));
 }
-say('ipvsadm', 'one', 'ms', 'median', ...one);
+printFigure('ipvsadm', 'one', 'ms', 'median', ...one);
 process.exit(0);

@@ -1,4 +1,4 @@
-import type { Figure } from './results.ts';
+import type { FigureKey } from './results.ts';
 
 /** What others say of kube-proxy. Their machines, their time: named beside ours, never compared in a ratio. */
 export interface Published {
@@ -6,7 +6,7 @@ export interface Published {
   what: string;
   figure: string;
   /** The nearest that is measured here. */
-  ours: readonly Figure[];
+  ours: readonly FigureKey[];
   source: string;
 }
 

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { GOALS, type Goal } from './goals.ts';
 import { isRate, keyOf, type Result, readResults, spread } from './results.ts';
-import { growing, order, programming, published } from './sizes.ts';
-import { rowOf, ruleOf, show } from './table.ts';
+import { growthSection, orderSection, programmingSection, publishedSection } from './sizes.ts';
+import { formatNumber, rowOf, ruleOf } from './table.ts';
 
 /* report RESULTS ABOUT: the table of one run, in Markdown. ABOUT holds lines `NAME: VALUE` on when, where and what. */
 
@@ -41,15 +41,15 @@ lines.push(
   ruleOf(8),
 );
 for (const goal of GOALS) lines.push(goalRow(goal));
-lines.push('', ...single('20000'), '');
+lines.push('', ...singleChangeSummary('20000'), '');
 for (const bench of new Set([...results.values()].map((result) => result.bench))) {
-  if (bench.startsWith('program')) lines.push(...programming(bench, results));
-  else if (bench === 'growth') lines.push(...growing(bench, results));
-  else lines.push(...table(bench));
-  if (bench === 'program') lines.push(...published(results));
-  if (bench === 'packets-qemu') lines.push(...order('packets', bench, results));
+  if (bench.startsWith('program')) lines.push(...programmingSection(bench, results));
+  else if (bench === 'growth') lines.push(...growthSection(bench, results));
+  else lines.push(...benchTable(bench));
+  if (bench === 'program') lines.push(...publishedSection(results));
+  if (bench === 'packets-qemu') lines.push(...orderSection('packets', bench, results));
 }
-lines.push(...control());
+lines.push(...controlSection());
 process.stdout.write(`${lines.join('\n')}\n`);
 
 function goalRow(goal: Goal): string {
@@ -59,19 +59,22 @@ function goalRow(goal: Goal): string {
   const ours = find('meshd') ?? find('mesh-path');
   const head = [`${goal.bench} / ${goal.case}`, goal.what, goal.rival];
   const sign = goal.bound === 'at most' ? '≤' : '≥';
-  const wish = `${sign} ${goal.ratio}`;
+  const bound = `${sign} ${goal.ratio}`;
   const of = goal.of ?? ((result: Result) => result.value);
   const [theirs, mine] = [rival && of(rival), ours && of(ours)];
-  const shown = [show(theirs), ours?.system === 'mesh-path' ? `${show(mine)} (path only)` : show(mine)];
-  if (theirs === undefined || mine === undefined) return rowOf(...head, ...shown, '–', wish, 'not measured');
+  const shown = [
+    formatNumber(theirs),
+    ours?.system === 'mesh-path' ? `${formatNumber(mine)} (path only)` : formatNumber(mine),
+  ];
+  if (theirs === undefined || mine === undefined) return rowOf(...head, ...shown, '–', bound, 'not measured');
   const ratio = mine / theirs;
   const holds = goal.bound === 'at most' ? ratio <= goal.ratio : ratio >= goal.ratio;
   const missed = `**fails** by ${Math.round(Math.abs(ratio / goal.ratio - 1) * 100)} %`;
-  return rowOf(...head, ...shown, ratio.toPrecision(2), wish, holds ? 'holds' : missed);
+  return rowOf(...head, ...shown, ratio.toPrecision(2), bound, holds ? 'holds' : missed);
 }
 
 /** The goal that is no ratio: one change among many costs what it costs among few, without a dump. */
-function single(services: string): string[] {
+function singleChangeSummary(services: string): string[] {
   const of = (size: string, metric: string) => results.get(keyOf('program', `one-of-${size}`, 'meshd', metric))?.value;
   const [many, few, sends, publish, dumps] = [
     of(services, 'time'),
@@ -84,12 +87,12 @@ function single(services: string): string[] {
     return [`One change among ${services} services: not measured.`];
   }
   return [
-    `One change among ${services} services: ${show(many)} ms (${show(few)} ms among 20), ${sends} netlink send, ` +
-      `${dumps} dumps; publishing a port: ${show(publish)} sends over two namespaces and three netlink families.`,
+    `One change among ${services} services: ${formatNumber(many)} ms (${formatNumber(few)} ms among 20), ${sends} netlink send, ` +
+      `${dumps} dumps; publishing a port: ${formatNumber(publish)} sends over two namespaces and three netlink families.`,
   ];
 }
 
-function table(bench: string): string[] {
+function benchTable(bench: string): string[] {
   const here = [...results.values()].filter((result) => result.bench === bench);
   const cases = new Map<string, string>();
   for (const { case: name, metric, unit } of here) {
@@ -106,8 +109,8 @@ function table(bench: string): string[] {
       const result = results.get(keyOf(bench, place, system, metric));
       const docker = results.get(keyOf(bench, name, 'docker', metric));
       if (result === undefined) return '';
-      if (docker === undefined || docker.value === 0 || system === 'docker') return show(result.value);
-      return `${show(result.value)} (${(result.value / docker.value).toFixed(2)})`;
+      if (docker === undefined || docker.value === 0 || system === 'docker') return formatNumber(result.value);
+      return `${formatNumber(result.value)} (${(result.value / docker.value).toFixed(2)})`;
     });
     out.push(rowOf(name, metric, unit, ...cells));
   }
@@ -116,7 +119,7 @@ function table(bench: string): string[] {
 }
 
 /** The bare host is the same in every boot: how far its figures differ is how far any figure here can be trusted. */
-function control(): string[] {
+function controlSection(): string[] {
   const kept = [...results.values()].filter(
     ({ system, unit, metric, bench }) =>
       system === 'bare' && bench !== 'growth' && unit !== 'requests' && metric !== 'p99',

@@ -37,7 +37,7 @@ export function readResults(path: string): Map<string, Result> {
     }
     const key = keyOf(result.bench, result.case, result.system, result.metric);
     const before = results.get(key);
-    results.set(key, before === undefined ? result : merged(before, result));
+    results.set(key, before === undefined ? result : mergeResults(before, result));
   }
   return results;
 }
@@ -45,9 +45,9 @@ export function readResults(path: string): Map<string, Result> {
 export type Results = ReadonlyMap<string, Result>;
 
 /** Bench, case, system and metric of one figure. */
-export type Figure = readonly [bench: string, name: string, system: string, metric: string];
+export type FigureKey = readonly [bench: string, name: string, system: string, metric: string];
 
-export function figureOf(results: Results, figure: Figure): number | undefined {
+export function figureOf(results: Results, figure: FigureKey): number | undefined {
   return results.get(keyOf(...figure))?.value;
 }
 
@@ -64,7 +64,7 @@ export function keyOf(bench: string, name: string, system: string, metric: strin
 }
 
 /** The better of two boots, with the bare host of its own. */
-function merged(a: Result, b: Result): Result {
+function mergeResults(a: Result, b: Result): Result {
   const best = isRate(a.unit) === a.value > b.value ? a : b;
   return { ...best, samples: [...a.samples, ...b.samples] };
 }

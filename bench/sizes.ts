@@ -1,27 +1,27 @@
 import { PUBLISHED } from './published.ts';
 import { figureOf, keyOf, type Results, sizesOf } from './results.ts';
-import { rowOf, ruleOf, show } from './table.ts';
+import { formatNumber, rowOf, ruleOf } from './table.ts';
 
 /** Tables that show how a cost grows: one row for each figure, one column for each size. */
 
-interface Line {
-  what: string;
+interface GrowthRow {
+  label: string;
   system: string;
-  of: (size: number) => number | string | undefined;
+  valueAt: (size: number) => number | string | undefined;
   /** What growth is told of, where it is not the figure itself. */
-  grows?: (size: number) => number | undefined;
+  growthOf?: (size: number) => number | undefined;
 }
 
 /** The last column is the largest size in parts of the smallest. */
-function grown(corner: string, sizes: readonly number[], lines: readonly Line[]): string[] {
+function growthTable(corner: string, sizes: readonly number[], lines: readonly GrowthRow[]): string[] {
   const out = [rowOf(corner, 'system', ...sizes.map((size) => thousands(size)), 'growth'), ruleOf(sizes.length + 3)];
-  for (const { what, system, of, grows = of } of lines) {
-    const cells = sizes.map(of);
+  for (const { label, system, valueAt, growthOf = valueAt } of lines) {
+    const cells = sizes.map(valueAt);
     if (cells.every((cell) => cell === undefined)) continue;
-    const [first, last] = [sizes[0]!, sizes.at(-1)!].map((size) => Number(grows(size)));
+    const [first, last] = [sizes[0]!, sizes.at(-1)!].map((size) => Number(growthOf(size)));
     const growth = last! / first!;
-    const shown = cells.map((cell) => (typeof cell === 'string' ? cell : cell === undefined ? '' : show(cell)));
-    out.push(rowOf(what, system, ...shown, Number.isFinite(growth) ? `× ${show(growth)}` : ''));
+    const shown = cells.map((cell) => (typeof cell === 'string' ? cell : cell === undefined ? '' : formatNumber(cell)));
+    out.push(rowOf(label, system, ...shown, Number.isFinite(growth) ? `× ${formatNumber(growth)}` : ''));
   }
   return out;
 }
@@ -33,7 +33,7 @@ function thousands(size: number): string {
 const SERVERS = 2;
 
 /** bench/program: what one kernel's programming costs against the number of services. */
-export function programming(bench: string, results: Results): string[] {
+export function programmingSection(bench: string, results: Results): string[] {
   const sizes = sizesOf(results, bench, /^cold-(\d+)$/);
   const cold = (system: string, metric: string) => (size: number) =>
     figureOf(results, [bench, `cold-${size}`, system, metric]);
@@ -48,31 +48,31 @@ export function programming(bench: string, results: Results): string[] {
     const measured = cold('ipvsadm', 'each')(size);
     const single = one('ipvsadm', 'time')(size);
     if (measured !== undefined || single === undefined) return measured;
-    return `≈ ${show(single * size * (1 + SERVERS))} (computed)`;
+    return `≈ ${formatNumber(single * size * (1 + SERVERS))} (computed)`;
   };
   const bytes = one('meshd', 'rss');
-  const lines: Line[] = [
-    { what: 'all at once into an empty kernel, ms', system: 'meshd', of: cold('meshd', 'time') },
-    { what: '… of that the plan', system: 'meshd', of: cold('meshd', 'plan') },
-    { what: '… of that the diff', system: 'meshd', of: cold('meshd', 'diff') },
-    { what: '… of that the kernel', system: 'meshd', of: cold('meshd', 'apply') },
-    { what: 'the same with ipvsadm -R, ms', system: 'ipvsadm', of: cold('ipvsadm', 'time') },
-    { what: 'the same with one ipvsadm per change, ms', system: 'ipvsadm', of: calls },
-    { what: 'all at once, µs per service', system: 'meshd', of: perService('meshd') },
-    { what: 'ipvsadm -R, µs per service', system: 'ipvsadm', of: perService('ipvsadm') },
-    { what: 'netlink sends, all at once', system: 'meshd', of: cold('meshd', 'sends') },
-    { what: 'one change (a server more or less), ms', system: 'meshd', of: one('meshd', 'time') },
-    { what: 'one change by one ipvsadm, ms', system: 'ipvsadm', of: one('ipvsadm', 'time') },
-    { what: 'netlink sends of one change', system: 'meshd', of: one('meshd', 'sends') },
-    { what: 'dumps for one change', system: 'meshd', of: one('meshd', 'dumps') },
-    { what: 'one port published or not any more, ms', system: 'meshd', of: one('meshd', 'publish') },
-    { what: 'audit: a look at the whole state, ms', system: 'meshd', of: one('meshd', 'audit') },
-    { what: 'CPU of that audit, ms', system: 'meshd', of: one('meshd', 'audit_cpu') },
-    { what: 'one change in the midst of an audit, ms', system: 'meshd', of: one('meshd', 'during_audit') },
+  const lines: GrowthRow[] = [
+    { label: 'all at once into an empty kernel, ms', system: 'meshd', valueAt: cold('meshd', 'time') },
+    { label: '… of that the plan', system: 'meshd', valueAt: cold('meshd', 'plan') },
+    { label: '… of that the diff', system: 'meshd', valueAt: cold('meshd', 'diff') },
+    { label: '… of that the kernel', system: 'meshd', valueAt: cold('meshd', 'apply') },
+    { label: 'the same with ipvsadm -R, ms', system: 'ipvsadm', valueAt: cold('ipvsadm', 'time') },
+    { label: 'the same with one ipvsadm per change, ms', system: 'ipvsadm', valueAt: calls },
+    { label: 'all at once, µs per service', system: 'meshd', valueAt: perService('meshd') },
+    { label: 'ipvsadm -R, µs per service', system: 'ipvsadm', valueAt: perService('ipvsadm') },
+    { label: 'netlink sends, all at once', system: 'meshd', valueAt: cold('meshd', 'sends') },
+    { label: 'one change (a server more or less), ms', system: 'meshd', valueAt: one('meshd', 'time') },
+    { label: 'one change by one ipvsadm, ms', system: 'ipvsadm', valueAt: one('ipvsadm', 'time') },
+    { label: 'netlink sends of one change', system: 'meshd', valueAt: one('meshd', 'sends') },
+    { label: 'dumps for one change', system: 'meshd', valueAt: one('meshd', 'dumps') },
+    { label: 'one port published or not any more, ms', system: 'meshd', valueAt: one('meshd', 'publish') },
+    { label: 'audit: a look at the whole state, ms', system: 'meshd', valueAt: one('meshd', 'audit') },
+    { label: 'CPU of that audit, ms', system: 'meshd', valueAt: one('meshd', 'audit_cpu') },
+    { label: 'one change in the midst of an audit, ms', system: 'meshd', valueAt: one('meshd', 'during_audit') },
     {
-      what: 'memory of the process, MB',
+      label: 'memory of the process, MB',
       system: 'meshd',
-      of: (size) => (bytes(size) === undefined ? undefined : bytes(size)! / 1e6),
+      valueAt: (size) => (bytes(size) === undefined ? undefined : bytes(size)! / 1e6),
     },
   ];
   return [
@@ -80,13 +80,13 @@ export function programming(bench: string, results: Results): string[] {
     '',
     `Services of ${SERVERS} real servers each, on one node.`,
     '',
-    ...grown('services', sizes, lines),
+    ...growthTable('services', sizes, lines),
     '',
   ];
 }
 
 /** bench/growth: what packets pay for the size of a cluster. */
-export function growing(bench: string, results: Results): string[] {
+export function growthSection(bench: string, results: Results): string[] {
   const label = /^(.+)-(\d+)-services-(\d+)-nodes$/;
   const here = [...results.values()].filter((result) => result.bench === bench);
   const kinds = new Map(here.map(({ case: name, metric }) => [label.exec(name)?.[1] ?? name, metric]));
@@ -94,15 +94,15 @@ export function growing(bench: string, results: Results): string[] {
   const table = (what: string, pattern: RegExp, name: (kind: string, size: number) => string) => {
     const lines = [...kinds].flatMap(([kind, metric]) =>
       systems.map(
-        (system): Line => ({
-          what: `${kind}, ${metric.replaceAll('_', ' ')}`,
+        (system): GrowthRow => ({
+          label: `${kind}, ${metric.replaceAll('_', ' ')}`,
           system,
-          of: (size) => figureOf(results, [bench, name(kind, size), system, metric]),
-          grows: (size) => results.get(keyOf(bench, name(kind, size), system, metric))?.parts,
+          valueAt: (size) => figureOf(results, [bench, name(kind, size), system, metric]),
+          growthOf: (size) => results.get(keyOf(bench, name(kind, size), system, metric))?.parts,
         }),
       ),
     );
-    return [...grown(what, sizesOf(results, bench, pattern), lines), ''];
+    return [...growthTable(what, sizesOf(results, bench, pattern), lines), ''];
   };
   return [
     `## ${bench}`,
@@ -115,7 +115,7 @@ export function growing(bench: string, results: Results): string[] {
   ];
 }
 
-export function published(results: Results): string[] {
+export function publishedSection(results: Results): string[] {
   const out = [
     '## kube-proxy: published, not run here',
     '',
@@ -127,7 +127,7 @@ export function published(results: Results): string[] {
   for (const { mode, what, figure, ours, source } of PUBLISHED) {
     const mine = ours.map(([bench, name, system, metric]) => {
       const result = results.get(keyOf(bench, name, system, metric));
-      return `${name} ${metric}: ${result === undefined ? 'not measured' : `${show(result.value)} ${result.unit}`}`;
+      return `${name} ${metric}: ${result === undefined ? 'not measured' : `${formatNumber(result.value)} ${result.unit}`}`;
     });
     out.push(rowOf(mode, what, figure, source, mine.join('; ')));
   }
@@ -141,7 +141,7 @@ const TIE = 1.1;
  * Whether the full kernel puts the systems in the order in which the one-CPU host has them; costs in parts of the bare
  * host's in the same round, which an emulator and a busy machine change least.
  */
-export function order(bench: string, control: string, results: Results): string[] {
+export function orderSection(bench: string, control: string, results: Results): string[] {
   const here = [...results.values()].filter((result) => result.bench === control && result.parts !== undefined);
   const metrics = new Map(here.map(({ case: name, metric }) => [name, metric]));
   const out = [
@@ -161,7 +161,7 @@ export function order(bench: string, control: string, results: Results): string[
     const ranked = (which: string) => both.toSorted((a, b) => parts(which, a)! - parts(which, b)!);
     const shown = (which: string) =>
       ranked(which)
-        .map((system) => `${system} ${show(parts(which, system))}`)
+        .map((system) => `${system} ${formatNumber(parts(which, system))}`)
         .join(' < ');
     const before = (which: string, a: string, b: string) => parts(which, a)! * TIE < parts(which, b)!;
     const turned = both.flatMap((a) =>

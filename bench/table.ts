@@ -1,6 +1,6 @@
 /** Markdown tables of RESULTS.md. */
 
-export function show(value: number | undefined): string {
+export function formatNumber(value: number | undefined): string {
   if (value === undefined || Number.isNaN(value)) return '–';
   return Math.abs(value) >= 100 ? String(Math.round(value)) : String(+value.toPrecision(3));
 }

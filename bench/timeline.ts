@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
  * Standard output: lines `CASE METRIC UNIT HOW VALUE…` for record(), one value for each time the event took place.
  */
 
-interface Call {
+interface ProbeCall {
   at: number;
   address: string;
   task?: string;
@@ -15,7 +15,7 @@ interface Call {
 const [probes = '', events = ''] = process.argv.slice(2);
 const calls = readFileSync(probes, 'utf8')
   .split('\n')
-  .flatMap((line): Call[] => {
+  .flatMap((line): ProbeCall[] => {
     const [at, address, , verdict, task] = line.split(' ');
     if (at === undefined || address === undefined || task === undefined) return [];
     return [verdict === 'ok' ? { at: Number(at), address, task } : { at: Number(at), address }];

@@ -15,12 +15,12 @@ import {
   updateBpfMap,
 } from './index.ts';
 
-const open: BpfHandle[] = [];
+const openHandles: BpfHandle[] = [];
 afterEach(() => {
-  for (const handle of open.splice(0)) handle.close();
+  for (const handle of openHandles.splice(0)) handle.close();
 });
-function kept(handle: BpfHandle): BpfHandle {
-  open.push(handle);
+function closeLater(handle: BpfHandle): BpfHandle {
+  openHandles.push(handle);
   return handle;
 }
 
@@ -33,7 +33,7 @@ const returning = (result: number) =>
 
 describe('BPF maps', () => {
   it('hold entries, one by one and all at once', () => {
-    const map = kept(createBpfMap(HASH));
+    const map = closeLater(createBpfMap(HASH));
     expect(lookUpBpfMap(map, word(1))).toBeUndefined();
     for (let key = 0; key < 100; key++) updateBpfMap(map, word(key), long(key * 2));
     expect(lookUpBpfMap(map, word(7))).toEqual(long(14));
@@ -52,7 +52,9 @@ describe('BPF maps', () => {
   });
 
   it('of arrays list every place', () => {
-    const map = kept(createBpfMap({ name: 'test_array', type: 2, keySize: 4, valueSize: 4, maxEntries: 131_072 }));
+    const map = closeLater(
+      createBpfMap({ name: 'test_array', type: 2, keySize: 4, valueSize: 4, maxEntries: 131_072 }),
+    );
     updateBpfMap(map, word(131_071), word(9));
     const { count, keys, values } = bpfMapEntries(map);
     expect([count, keys.readUInt32LE(131_071 * 4), values.readUInt32LE(131_071 * 4), values.readUInt32LE(0)]).toEqual([
@@ -61,11 +63,11 @@ describe('BPF maps', () => {
   });
 
   it('are found by their number, and say what they are', () => {
-    const map = kept(createBpfMap(HASH));
+    const map = closeLater(createBpfMap(HASH));
     const { id, ...rest } = bpfMapInfo(map);
     expect(rest).toEqual(HASH);
     updateBpfMap(map, word(1), long(5));
-    const again = kept(bpfMapById(id)!);
+    const again = closeLater(bpfMapById(id)!);
     expect(again.fd).not.toBe(map.fd);
     map.close();
     map.close();
@@ -75,7 +77,7 @@ describe('BPF maps', () => {
   });
 
   it('refuse keys and values of another size, and what is no map', () => {
-    const map = kept(createBpfMap(HASH));
+    const map = closeLater(createBpfMap(HASH));
     expect(() => lookUpBpfMap(map, Buffer.alloc(3))).toThrow('a key of this map has 4 bytes');
     expect(() => updateBpfMap(map, word(1), word(1))).toThrow('a value of this map has 8 bytes');
     expect(() => createBpfMap({ ...HASH, name: 'a_name_of_16_byt' })).toThrowError(
@@ -85,7 +87,7 @@ describe('BPF maps', () => {
   });
 
   it('are not inherited by children', () => {
-    const map = kept(createBpfMap(HASH));
+    const map = closeLater(createBpfMap(HASH));
     const [, flags = '0'] = /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${map.fd}`, 'utf8')) ?? [];
     // O_CLOEXEC, asm-generic/fcntl.h
     expect(Number.parseInt(flags, 8) & 0o2000000).not.toBe(0);
@@ -94,11 +96,11 @@ describe('BPF maps', () => {
 
 describe('BPF programs', () => {
   it('load, run and are found by their number', () => {
-    const program = kept(loadBpfProgram('test_program', returning(7)));
+    const program = closeLater(loadBpfProgram('test_program', returning(7)));
     const { id, name, tag, mapIds } = bpfProgramInfo(program);
     expect([name, mapIds]).toEqual(['test_program', []]);
     expect(tag).toMatch(/^[0-9a-f]{16}$/);
-    expect(bpfProgramInfo(kept(bpfProgramById(id)!)).tag).toBe(tag);
+    expect(bpfProgramInfo(closeLater(bpfProgramById(id)!)).tag).toBe(tag);
     const packet = Buffer.alloc(60, 1);
     expect(testBpfProgram(program, packet, 5)).toEqual({ action: 7, mark: 5, packet });
     expect(bpfProgramById(0xfffffff)).toBeUndefined();

@@ -208,7 +208,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 let loaded: Addon | undefined;
 
 /** Beside the bundle (or above its chunks), then the build directory of a checkout, then what the environment names. */
-function find(name: string, override: string | undefined): string {
+function findBuildOutput(name: string, override: string | undefined): string {
   const candidates = [
     join(here, name),
     join(here, '..', name),
@@ -226,14 +226,14 @@ function find(name: string, override: string | undefined): string {
 
 function addon(): Addon {
   if (loaded === undefined) {
-    loaded = createRequire(import.meta.url)(find('mesh.node', process.env['MESHD_NATIVE'])) as Addon;
+    loaded = createRequire(import.meta.url)(findBuildOutput('mesh.node', process.env['MESHD_NATIVE'])) as Addon;
   }
   return loaded;
 }
 
 /** Path of the task shim `mesh-task`; see native/task/mesh-task.c for its arguments and files. */
 export function taskShimPath(): string {
-  return find('mesh-task', process.env['MESHD_TASK_SHIM']);
+  return findBuildOutput('mesh-task', process.env['MESHD_TASK_SHIM']);
 }
 
 /**
@@ -348,18 +348,18 @@ export function spawnProcess(
   { env, session = false, pipes = [] }: SpawnOptions,
   onExit: (end: ProcessEnd) => void,
 ): SpawnedProcess {
-  const path = file.includes('/') ? file : (inPath(file, env['PATH'] ?? '') ?? file);
+  const path = file.includes('/') ? file : (resolveInPath(file, env['PATH'] ?? '') ?? file);
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
   const piped = STREAMS.map((name) => pipes.includes(name));
   const [pid, ...fds] = addon().spawnProcess(path, [file, ...args], variables, '/', session, piped);
   const streams = fds.flatMap((fd, place) =>
     fd < 0 ? [] : [[STREAMS[place]!, new Socket({ fd, readable: place > 0, writable: place === 0 })] as const],
   );
-  const watch = addon().watchProcess(pid, () => onExit(endOf(addon().reapProcess(pid) ?? 0)));
+  const watch = addon().watchProcess(pid, () => onExit(toProcessEnd(addon().reapProcess(pid) ?? 0)));
   return { watch, ...Object.fromEntries(streams) };
 }
 
-function inPath(file: string, path: string): string | undefined {
+function resolveInPath(file: string, path: string): string | undefined {
   return path
     .split(':')
     .map((directory) => join(directory, file))
@@ -367,7 +367,7 @@ function inPath(file: string, path: string): string | undefined {
 }
 
 /** wait(2): the low seven bits are the signal, the second byte is the exit code. */
-function endOf(status: number): ProcessEnd {
+function toProcessEnd(status: number): ProcessEnd {
   const number = status & 0x7f;
   if (number === 0) return { code: (status >> 8) & 0xff, signal: undefined };
   const [name] = Object.entries(constants.signals).find(([, value]) => value === number) ?? [];

@@ -4,9 +4,7 @@ import { type NetlinkEvent, type NetlinkOptions, type NetlinkSocket, openNetlink
 import {
   acknowledged,
   cleanUp,
-  eventually,
   freshNetns,
-  later,
   linkName,
   linkRequest,
   type Message,
@@ -14,11 +12,13 @@ import {
   NLM_F_DUMP,
   NLMSG_DONE,
   NLMSG_ERROR,
+  onCleanup,
   parse,
   RTM_DELLINK,
   RTM_GETLINK,
   RTM_NEWLINK,
   run,
+  waitFor,
 } from './test-support.ts';
 
 afterEach(cleanUp);
@@ -33,7 +33,7 @@ interface Opened {
 function open(options: Omit<NetlinkOptions, 'protocol'>): Opened {
   const events: NetlinkEvent[] = [];
   const socket = openNetlink({ protocol: NETLINK_ROUTE, ...options }, (event) => events.push(event));
-  later(() => socket.close());
+  onCleanup(() => socket.close());
   const messages = () => events.flatMap((event) => (event.type === 'data' ? event.messages.flatMap(parse) : []));
   return { socket, events, messages };
 }
@@ -70,7 +70,7 @@ function multipathRoute(link: number, count: number): Buffer {
 async function linkNames(opened: Opened, sequence = 1): Promise<(string | undefined)[]> {
   opened.socket.send(linkRequest(RTM_GETLINK, NLM_F_DUMP, sequence));
   const mine = () => opened.messages().filter((message) => message.sequence === sequence);
-  await eventually(() => mine().some((message) => message.type === NLMSG_DONE), 'the end of the dump');
+  await waitFor(() => mine().some((message) => message.type === NLMSG_DONE), 'the end of the dump');
   return mine()
     .filter((message) => message.type === RTM_NEWLINK)
     .map(linkName);
@@ -98,11 +98,11 @@ describe('opening in a namespace', () => {
     const { name, path } = freshNetns();
     addLinks(name, 'left77', 'right77');
     const fd = openNetns(path);
-    later(() => closeSync(fd));
+    onCleanup(() => closeSync(fd));
     const { spawn } = await import('node:child_process');
     const sleeper = spawn('ip', ['netns', 'exec', name, 'sleep', '1000'], { stdio: 'ignore' });
-    later(() => sleeper.kill('SIGKILL'));
-    await eventually(() => run('ip', 'netns', 'pids', name).trim() === String(sleeper.pid), 'the process to be inside');
+    onCleanup(() => sleeper.kill('SIGKILL'));
+    await waitFor(() => run('ip', 'netns', 'pids', name).trim() === String(sleeper.pid), 'the process to be inside');
     for (const options of [{ netns: path }, { netns: fd }, { netns: { pid: sleeper.pid! } }, { pid: sleeper.pid! }]) {
       expect((await linkNames(open(options))).sort()).toEqual(['left77', 'lo', 'right77']);
     }
@@ -132,7 +132,7 @@ describe('sending and receiving', () => {
     opened.socket.send(
       Buffer.concat(Array.from({ length: count }, (_, i) => linkRequest(RTM_GETLINK, 0, i + 1, i === 5 ? 999 : 1))),
     );
-    await eventually(() => opened.messages().length >= count, 'all answers');
+    await waitFor(() => opened.messages().length >= count, 'all answers');
     const answers = opened.messages();
     expect(answers.map((answer) => answer.sequence)).toEqual(Array.from({ length: count }, (_, i) => i + 1));
     expect(answers.filter((answer) => answer.type === NLMSG_ERROR).map((answer) => answer.sequence)).toEqual([6]);
@@ -146,7 +146,7 @@ describe('sending and receiving', () => {
     // Strict checking: a dump request may not carry flags.
     opened.socket.send(linkRequest(RTM_GETLINK, NLM_F_DUMP, 3, 0, 1));
     opened.socket.send(acknowledged(RTM_DELLINK, 4, 1));
-    await eventually(() => opened.messages().some((message) => message.sequence === 4), 'the answer');
+    await waitFor(() => opened.messages().some((message) => message.sequence === 4), 'the answer');
     const texts = opened.messages().map((message) => message.body.toString('latin1'));
     expect(texts.join()).toMatch(/Invalid values in header for link dump request/);
     const refused = opened.messages().find((message) => message.sequence === 4);
@@ -157,7 +157,7 @@ describe('sending and receiving', () => {
   it('does not check strictly when not asked to', async () => {
     const opened = open({ netns: freshNetns().path, strict: false });
     opened.socket.send(linkRequest(RTM_GETLINK, NLM_F_DUMP, 3, 0, 1));
-    await eventually(() => opened.messages().some((message) => message.type === NLMSG_DONE), 'the end of the dump');
+    await waitFor(() => opened.messages().some((message) => message.type === NLMSG_DONE), 'the end of the dump');
     expect(opened.messages().some((message) => message.type === NLMSG_ERROR)).toBe(false);
   });
 
@@ -182,12 +182,12 @@ describe('sending and receiving', () => {
         .filter((message) => message.type === RTM_NEWLINK)
         .map(linkName);
     addLinks(name, 'first', 'first-peer');
-    await eventually(() => seen().includes('first'), 'the event');
+    await waitFor(() => seen().includes('first'), 'the event');
     opened.socket.dropMembership(linkGroup);
     addLinks(name, 'second', 'second-peer');
     opened.socket.addMembership(linkGroup);
     addLinks(name, 'third', 'third-peer');
-    await eventually(() => seen().includes('third'), 'the event after joining again');
+    await waitFor(() => seen().includes('third'), 'the event after joining again');
     expect(seen()).not.toContain('second');
     opened.socket.setListenAllNsid(true);
     opened.socket.setListenAllNsid(false);
@@ -202,7 +202,7 @@ describe('sending and receiving', () => {
     const opened = open({ netns: path, groups: [7] }); // RTNLGRP_IPV4_ROUTE
     const hops = 4095;
     opened.socket.send(multipathRoute(Number(run('ip', '-n', name, '-o', 'link', 'show', 'd0').split(':')[0]), hops));
-    await eventually(() => opened.messages().length >= 2, 'the event and the answer');
+    await waitFor(() => opened.messages().length >= 2, 'the event and the answer');
     const [event, answer] = opened.messages();
     expect(answer?.body.readInt32LE(0)).toBe(0);
     expect(event?.body.length).toBeGreaterThan(65_536);
@@ -214,10 +214,10 @@ describe('sending and receiving', () => {
     const opened = open({ netns: path, groups: [1], receiveBufferBytes: 4096 });
     addLinks(name, 'd0', 'd1');
     for (let i = 0; i < 20; i++) run('ip', '-n', name, 'link', 'set', 'd0', i % 2 ? 'down' : 'up');
-    await eventually(() => opened.events.some((event) => event.type === 'overrun'), 'the overrun');
+    await waitFor(() => opened.events.some((event) => event.type === 'overrun'), 'the overrun');
     expect(opened.events.map((event) => event.type)).toEqual(['data', 'overrun']);
     addLinks(name, 'afterwards', 'afterwards-peer');
-    await eventually(() => opened.messages().map(linkName).includes('afterwards'), 'an event after the overrun');
+    await waitFor(() => opened.messages().map(linkName).includes('afterwards'), 'an event after the overrun');
     expect((await linkNames(opened, 77)).sort()).toEqual(['afterwards', 'afterwards-peer', 'd0', 'd1', 'lo']);
   });
 
@@ -225,7 +225,7 @@ describe('sending and receiving', () => {
     // Generic netlink lets everybody send to every port; only port 0 is the kernel.
     const events: NetlinkEvent[] = [];
     const socket = openNetlink({ protocol: 16 }, (event) => events.push(event));
-    later(() => socket.close());
+    onCleanup(() => socket.close());
     run(
       'python3',
       '-c',
@@ -243,7 +243,7 @@ s.sendto(b'\\x10\\0\\0\\0\\x02\\0\\0\\0' + b'\\0' * 8, (${socket.portId}, 0))`,
     socket.send(request);
     const sequences = () =>
       events.flatMap((event) => (event.type === 'data' ? event.messages.flatMap(parse) : [])).map((m) => m.sequence);
-    await eventually(() => sequences().includes(42), 'the answer of the kernel');
+    await waitFor(() => sequences().includes(42), 'the answer of the kernel');
     expect(sequences()).toEqual([42]);
   });
 });

@@ -15,7 +15,7 @@ import {
   pinNetns,
   sdNotify,
 } from './index.ts';
-import { cleanUp, eventually, freshDirectory, freshNetns, later, run, runNode, uniqueName } from './test-support.ts';
+import { cleanUp, freshDirectory, freshNetns, onCleanup, run, runNode, uniqueName, waitFor } from './test-support.ts';
 
 afterEach(cleanUp);
 
@@ -52,16 +52,16 @@ describe('named namespaces', () => {
 
   it('may lie in a directory of their own, which becomes a shared mount', () => {
     const directory = join(freshDirectory(), 'pins');
-    later(() => run('umount', '-l', directory));
+    onCleanup(() => run('umount', '-l', directory));
     createNetns(join(directory, 'one'));
     createNetns(join(directory, 'two'));
-    later(() => deleteNetns(join(directory, 'one')));
-    later(() => deleteNetns(join(directory, 'two')));
+    onCleanup(() => deleteNetns(join(directory, 'one')));
+    onCleanup(() => deleteNetns(join(directory, 'two')));
     const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
     expect(mounts.filter((line) => line.split(' ')[4] === directory && line.includes('shared:'))).toHaveLength(1);
     // Another mount namespace sees the pin go, so it does not keep the namespace.
     const child = spawn('unshare', ['-m', '--propagation', 'slave', 'sleep', '1000'], { stdio: 'ignore' });
-    later(() => child.kill('SIGKILL'));
+    onCleanup(() => child.kill('SIGKILL'));
     const seen = () => readFileSync(`/proc/${child.pid}/mountinfo`, 'utf8').includes(join(directory, 'two'));
     expect(seen()).toBe(true);
     deleteNetns(join(directory, 'two'));
@@ -76,23 +76,23 @@ describe('named namespaces', () => {
     const { path } = freshNetns();
     const link = `${path}-link`;
     run('ln', '-s', file, link);
-    later(() => run('rm', link));
+    onCleanup(() => run('rm', link));
     expect(() => deleteNetns(link)).toThrowError(expect.objectContaining({ code: 'EINVAL' }));
     expect(existsSync(link)).toBe(true);
   });
 
   it('are pinned from a process or a descriptor', async () => {
     const child = spawn('unshare', ['-n', 'sleep', '1000'], { stdio: 'ignore' });
-    later(() => child.kill('SIGKILL'));
+    onCleanup(() => child.kill('SIGKILL'));
     const own = netnsIdentity({ pid: process.pid });
-    await eventually(() => netnsIdentity({ pid: child.pid! }).ino !== own.ino, 'the child to unshare');
+    await waitFor(() => netnsIdentity({ pid: child.pid! }).ino !== own.ino, 'the child to unshare');
     const byPid = `/run/netns/${uniqueName('mt')}`;
     const byFd = `/run/netns/${uniqueName('mt')}`;
     pinNetns({ pid: child.pid! }, byPid);
-    later(() => deleteNetns(byPid));
+    onCleanup(() => deleteNetns(byPid));
     const fd = openNetns(byPid);
     pinNetns(fd, byFd);
-    later(() => deleteNetns(byFd));
+    onCleanup(() => deleteNetns(byFd));
     closeSync(fd);
     const expected = netnsIdentity({ pid: child.pid! });
     child.kill('SIGKILL');
@@ -109,11 +109,11 @@ describe('inNetns', () => {
     const { path } = freshNetns();
     const home = threadNetns();
     const fd = openNetns(path);
-    later(() => closeSync(fd));
+    onCleanup(() => closeSync(fd));
     const inside = `net:[${netnsIdentity(path).ino}]`;
     expect(inNetns(path, threadNetns)).toBe(inside);
     const homeFd = openNetns({ pid: process.pid });
-    later(() => closeSync(homeFd));
+    onCleanup(() => closeSync(homeFd));
     expect(inNetns(fd, () => [inNetns(homeFd, threadNetns), threadNetns()])).toEqual([home, inside]);
     expect(inNetns(path, () => run('readlink', '/proc/self/ns/net').trim())).toBe(inside);
     expect(() =>
@@ -149,11 +149,11 @@ describe('sockets for Node', () => {
     const listening = openSocket({ netns: path });
     bindSocket(listening, '127.0.0.9', 4242);
     const server = createServer((socket) => socket.end('hello from inside'));
-    later(() => server.close());
+    onCleanup(() => server.close());
     await new Promise<void>((resolve) => server.listen({ fd: listening }, resolve));
     // connect() in the same tick, or the first read finds the socket unconnected.
     const client = new Socket({ fd: openSocket({ netns: path }) });
-    later(() => client.destroy());
+    onCleanup(() => client.destroy());
     const text = await new Promise<string>((resolve, reject) => {
       let all = '';
       client.on('data', (chunk) => {
@@ -176,7 +176,7 @@ describe('sockets for Node', () => {
       const fd = openSocket({ netns: path, family, type: 2 });
       bindSocket(fd, address, 5353);
       const socket = createSocket(type);
-      later(() => socket.close());
+      onCleanup(() => socket.close());
       const got = new Promise<string>((resolve) => socket.on('message', (data) => resolve(data.toString())));
       await new Promise<void>((resolve) => socket.bind({ fd }, () => resolve()));
       inNetns(path, () => run('bash', '-c', `echo -n ping > /dev/udp/${address}/5353`));
@@ -186,7 +186,7 @@ describe('sockets for Node', () => {
 
   it('refuse nonsense', () => {
     const fd = openSocket({});
-    later(() => closeSync(fd));
+    onCleanup(() => closeSync(fd));
     expect(() => bindSocket(fd, 'example.org', 1)).toThrowError(expect.objectContaining({ code: 'EINVAL' }));
     expect(() => bindSocket(fd, '192.0.2.77', 1)).toThrowError(expect.objectContaining({ code: 'EADDRNOTAVAIL' }));
     expect(() => bindSocket(fd, '127.0.0.1', 70_000)).toThrowError(RangeError);
@@ -203,12 +203,12 @@ print(s.recv(4096).decode(), flush=True)`;
 
   async function notified(address: string, state: string): Promise<string> {
     const child = spawn('python3', ['-c', receiver, address], { stdio: ['ignore', 'pipe', 'inherit'] });
-    later(() => child.kill('SIGKILL'));
+    onCleanup(() => child.kill('SIGKILL'));
     let output = '';
     child.stdout.on('data', (chunk: Buffer) => {
       output += chunk.toString();
     });
-    await eventually(() => output.startsWith('ready\n'), 'the receiver');
+    await waitFor(() => output.startsWith('ready\n'), 'the receiver');
     process.env['NOTIFY_SOCKET'] = address;
     expect(sdNotify(state)).toBe(true);
     await new Promise((resolve) => child.on('close', resolve));

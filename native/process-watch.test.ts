@@ -1,29 +1,29 @@
 import { spawn } from 'node:child_process';
 import { afterEach, describe, expect, it } from 'vitest';
 import { processStartTime, signalProcess, watchProcess } from './index.ts';
-import { cleanUp, eventually, later, run, runNode } from './test-support.ts';
+import { cleanUp, onCleanup, run, runNode, waitFor } from './test-support.ts';
 
 afterEach(cleanUp);
 
 /** A process that is not our child: its parent has gone. */
-function stranger(): number {
+function spawnUnrelatedProcess(): number {
   const pid = Number(run('bash', '-c', 'setsid sleep 1000 >/dev/null 2>&1 & echo $!'));
-  later(() => process.kill(pid, 'SIGKILL'));
+  onCleanup(() => process.kill(pid, 'SIGKILL'));
   return pid;
 }
 
 describe('watchProcess', () => {
   it('tells the end of a child and of a stranger, once', async () => {
     const child = spawn('sleep', ['1000'], { stdio: 'ignore' });
-    for (const pid of [child.pid!, stranger()]) {
+    for (const pid of [child.pid!, spawnUnrelatedProcess()]) {
       let ends = 0;
       const watch = watchProcess(pid, () => {
         ends += 1;
       });
-      later(() => watch.close());
+      onCleanup(() => watch.close());
       expect(watch.pid).toBe(pid);
       signalProcess(watch, 'SIGKILL');
-      await eventually(() => ends > 0, 'the end');
+      await waitFor(() => ends > 0, 'the end');
       expect(() => signalProcess(watch, 'SIGTERM')).toThrowError(expect.objectContaining({ code: 'ESRCH' }));
       watch.close();
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -32,7 +32,7 @@ describe('watchProcess', () => {
   });
 
   it('says nothing after close', async () => {
-    const pid = stranger();
+    const pid = spawnUnrelatedProcess();
     let ends = 0;
     const closed = watchProcess(pid, () => {
       ends += 1;
@@ -43,12 +43,12 @@ describe('watchProcess', () => {
     });
     closed.close();
     process.kill(pid, 'SIGKILL');
-    await eventually(() => seen, 'the end');
+    await waitFor(() => seen, 'the end');
     expect(ends).toBe(0);
   });
 
   it('knows a process by its start time', () => {
-    const pid = stranger();
+    const pid = spawnUnrelatedProcess();
     const startTime = processStartTime(pid);
     expect(startTime).toBeGreaterThan(0);
     expect(processStartTime(process.pid)).toBeLessThanOrEqual(startTime!);

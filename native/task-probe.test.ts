@@ -3,7 +3,7 @@ import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { processStartTime, taskShimPath } from './index.ts';
-import { cleanUp, eventually, freshDirectory, freshNetns, later, runNode } from './test-support.ts';
+import { cleanUp, freshDirectory, freshNetns, onCleanup, runNode, waitFor } from './test-support.ts';
 
 afterEach(cleanUp);
 
@@ -15,12 +15,12 @@ async function startTask(): Promise<{ shim: ChildProcess; like: string }> {
     detached: true,
     stdio: 'ignore',
   });
-  later(() => shim.kill('SIGKILL'));
-  await eventually(() => existsSync(join(directory, 'started')), 'start of the task');
+  onCleanup(() => shim.kill('SIGKILL'));
+  await waitFor(() => existsSync(join(directory, 'started')), 'start of the task');
   return { shim, like: `${shim.pid}:${processStartTime(shim.pid!)}` };
 }
 
-interface Told {
+interface ProbeReport {
   verdict: string;
   output: string;
 }
@@ -32,12 +32,12 @@ function probe(like: string, command: string[], flags: string[] = [], env: NodeJ
     stdio: ['ignore', 'pipe', 'ignore'],
     env,
   });
-  later(() => child.kill('SIGKILL'));
+  onCleanup(() => child.kill('SIGKILL'));
   let text = '';
   child.stdout!.setEncoding('utf8').on('data', (piece: string) => {
     text += piece;
   });
-  const told = new Promise<Told>((resolve) => {
+  const told = new Promise<ProbeReport>((resolve) => {
     child.on('close', () => {
       const end = text.indexOf('\n');
       resolve({ verdict: text.slice(0, end), output: text.slice(end + 1) });
@@ -49,14 +49,11 @@ function probe(like: string, command: string[], flags: string[] = [], env: NodeJ
 const shell = (like: string, script: string, flags?: string[], env?: NodeJS.ProcessEnv) =>
   probe(like, ['bash', '-c', script], flags, env);
 
-const gone = (pid: number) =>
-  eventually(
-    () => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z '),
-    'its end',
-  );
+const hasExited = (pid: number) =>
+  waitFor(() => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z '), 'its end');
 /** A process that wrote its number into a file. */
 const numberIn = (path: string) =>
-  eventually(() => (existsSync(path) && Number(readFileSync(path, 'utf8'))) || undefined, path);
+  waitFor(() => (existsSync(path) && Number(readFileSync(path, 'utf8'))) || undefined, path);
 
 describe('a probe', () => {
   it('tells exit code, signal and output', async () => {
@@ -121,7 +118,7 @@ describe('nothing is left of a probe', () => {
     const told = probe(like, ['bash', '-c', `echo before; ${stubborn(directory)}`], ['--timeout', '1500']);
     const pids = await Promise.all(['far', 'near', 'own'].map((name) => numberIn(join(directory, name))));
     expect(await told).toEqual({ verdict: 'timeout', output: 'before\n' });
-    for (const pid of pids) await gone(pid);
+    for (const pid of pids) await hasExited(pid);
   });
 
   it('that ends before what it started', async () => {
@@ -129,7 +126,7 @@ describe('nothing is left of a probe', () => {
     const directory = freshDirectory();
     const { verdict } = await shell(like, `setsid sleep 600 & echo $! > ${directory}/far; exit 0`);
     expect(verdict).toBe('exit 0');
-    await gone(await numberIn(join(directory, 'far')));
+    await hasExited(await numberIn(join(directory, 'far')));
   });
 
   it('whose agent was killed', async () => {
@@ -146,6 +143,6 @@ describe('nothing is left of a probe', () => {
       }, 20);`);
     const pids = await Promise.all(['far', 'near', 'own'].map((name) => numberIn(join(directory, name))));
     expect((await agent).signal).toBe('SIGKILL');
-    for (const pid of pids) await gone(pid);
+    for (const pid of pids) await hasExited(pid);
   });
 });

@@ -12,7 +12,7 @@ import {
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { netnsIdentity, processStartTime, taskShimPath } from './index.ts';
-import { cleanUp, eventually, freshDirectory, freshNetns, later, run } from './test-support.ts';
+import { cleanUp, freshDirectory, freshNetns, onCleanup, run, waitFor } from './test-support.ts';
 
 afterEach(cleanUp);
 
@@ -51,23 +51,20 @@ function start(command: string[], options: { flags?: string[]; env?: NodeJS.Proc
     stdio: 'ignore',
     env: options.env ?? process.env,
   });
-  later(() => shim.kill('SIGKILL'));
+  onCleanup(() => shim.kill('SIGKILL'));
   const report = (name: string) => {
     const path = join(directory, name);
-    return eventually(() => existsSync(path) && JSON.parse(readFileSync(path, 'utf8')), name);
+    return waitFor(() => existsSync(path) && JSON.parse(readFileSync(path, 'utf8')), name);
   };
   const output = () => (existsSync(log) ? readFileSync(log, 'utf8') : '');
   return { directory, log, netns, shim, started: () => report('started'), exit: () => report('exit'), output };
 }
 
 const shell = (script: string, options?: Parameters<typeof start>[1]) => start(['bash', '-c', script], options);
-const gone = (pid: number) =>
-  eventually(
-    () => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z '),
-    'its end',
-  );
+const hasExited = (pid: number) =>
+  waitFor(() => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z '), 'its end');
 const numberIn = (task: Task, name: string) =>
-  eventually(() => Number(new RegExp(`${name}=(\\d+)`).exec(task.output())?.[1] ?? 0) || undefined, name);
+  waitFor(() => Number(new RegExp(`${name}=(\\d+)`).exec(task.output())?.[1] ?? 0) || undefined, name);
 
 describe('reports', () => {
   it('the start, and the exit status', async () => {
@@ -82,7 +79,7 @@ describe('reports', () => {
     expect(exit.at).toBeGreaterThanOrEqual(before);
     expect(exit.at).toBeLessThanOrEqual(Date.now());
     expect(task.output()).toBe('out\nerr\n');
-    await eventually(() => task.shim.exitCode === 42, 'the shim to end with the same status');
+    await waitFor(() => task.shim.exitCode === 42, 'the shim to end with the same status');
   });
 
   it('nothing of an earlier run in the same directory', async () => {
@@ -90,7 +87,7 @@ describe('reports', () => {
     writeFileSync(join(directory, 'exit'), '{"code":9}');
     writeFileSync(join(directory, 'started'), '{}');
     const task = start(['no-such-program'], { flags: ['--dir', directory] });
-    await eventually(() => task.shim.exitCode !== null, 'the shim to end');
+    await waitFor(() => task.shim.exitCode !== null, 'the shim to end');
     expect(existsSync(join(directory, 'started'))).toBe(false);
     expect(JSON.parse(readFileSync(join(directory, 'exit'), 'utf8'))).toMatchObject({ code: null });
   });
@@ -114,7 +111,7 @@ describe('reports', () => {
     const task = start(command, { flags });
     expect(await task.exit()).toMatchObject({ code: null, signal: null, error });
     expect(existsSync(join(task.directory, 'started'))).toBe(false);
-    await eventually(() => task.shim.exitCode === 1, 'the shim to end');
+    await waitFor(() => task.shim.exitCode === 1, 'the shim to end');
   });
 
   it('wrong usage with status 2', async () => {
@@ -128,7 +125,7 @@ describe('reports', () => {
 describe('surroundings of the task', () => {
   it('are the namespace, the environment it got and nothing of the agent', async () => {
     const descriptor = openSync('/etc/passwd', 'r');
-    later(() => closeSync(descriptor));
+    onCleanup(() => closeSync(descriptor));
     const netns = freshNetns();
     const directory = freshDirectory();
     const log = join(directory, 'log');
@@ -220,7 +217,7 @@ describe('ends', () => {
     'by %s forwarded to the task',
     async (signal) => {
       const task = shell(`trap 'echo got ${signal}; exit 5' ${signal}; echo ready; while :; do sleep 0.05; done`);
-      await eventually(() => task.output().includes('ready'), 'the trap');
+      await waitFor(() => task.output().includes('ready'), 'the trap');
       task.shim.kill(signal);
       expect(await task.exit()).toMatchObject({ code: 5 });
       expect(task.output()).toContain(`got ${signal}`);
@@ -247,7 +244,7 @@ describe('ends', () => {
   it('reaps orphans while the task runs', async () => {
     const task = shell('(setsid sleep 0.05 & echo orphan=$!); exec sleep 1000');
     const orphan = await numberIn(task, 'orphan');
-    await eventually(() => !existsSync(`/proc/${orphan}`), 'the orphan to be reaped');
+    await waitFor(() => !existsSync(`/proc/${orphan}`), 'the orphan to be reaped');
     expect(existsSync(join(task.directory, 'exit'))).toBe(false);
   });
 
@@ -256,7 +253,7 @@ describe('ends', () => {
     const { pid } = await task.started();
     expect(readlinkSync(`/proc/${pid}/exe`)).toMatch(/sleep/);
     task.shim.kill('SIGKILL');
-    await gone(pid);
+    await hasExited(pid);
     expect(existsSync(join(task.directory, 'exit'))).toBe(false);
   });
 
@@ -273,19 +270,16 @@ describe('ends', () => {
       ],
       { stdio: 'ignore', detached: true },
     );
-    later(() => agent.kill('SIGKILL'));
+    onCleanup(() => agent.kill('SIGKILL'));
     const path = join(directory, 'started');
-    const started: Started = await eventually(
-      () => existsSync(path) && JSON.parse(readFileSync(path, 'utf8')),
-      'start',
-    );
-    later(() => process.kill(started.shimPid, 'SIGKILL'));
+    const started: Started = await waitFor(() => existsSync(path) && JSON.parse(readFileSync(path, 'utf8')), 'start');
+    onCleanup(() => process.kill(started.shimPid, 'SIGKILL'));
     process.kill(-agent.pid!, 'SIGKILL');
-    await gone(agent.pid!);
+    await hasExited(agent.pid!);
     expect(processStartTime(started.pid)).toBe(started.startTime);
     expect(processStartTime(started.shimPid)).toBe(started.shimStartTime);
     process.kill(started.shimPid, 'SIGTERM');
-    const exit = await eventually(() => existsSync(join(directory, 'exit')), 'the exit report');
+    const exit = await waitFor(() => existsSync(join(directory, 'exit')), 'the exit report');
     expect(exit).toBe(true);
     expect(JSON.parse(readFileSync(join(directory, 'exit'), 'utf8'))).toMatchObject({ code: null, signal: 'SIGTERM' });
   });

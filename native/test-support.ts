@@ -9,16 +9,16 @@ import { createNetns, deleteNetns } from './index.ts';
 const addonPath: string = join(dirname(fileURLToPath(import.meta.url)), 'build/Release/mesh.node');
 
 let counter = 0;
-const undo: (() => void)[] = [];
+const cleanupSteps: (() => void)[] = [];
 
 /** Registers what to undo after the test, last first. */
-export function later(step: () => void): void {
-  undo.push(step);
+export function onCleanup(step: () => void): void {
+  cleanupSteps.push(step);
 }
 
 /** Undoes everything registered; call it in afterEach. */
 export function cleanUp(): void {
-  for (const step of undo.splice(0).reverse()) {
+  for (const step of cleanupSteps.splice(0).reverse()) {
     try {
       step();
     } catch {
@@ -38,14 +38,14 @@ export function freshNetns(): { name: string; path: string } {
   const name = uniqueName('mt');
   const path = `/run/netns/${name}`;
   createNetns(path);
-  later(() => deleteNetns(path));
+  onCleanup(() => deleteNetns(path));
   return { name, path };
 }
 
 /** A directory removed after the test. */
 export function freshDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'mesh-native-'));
-  later(() => rmSync(directory, { recursive: true, force: true }));
+  onCleanup(() => rmSync(directory, { recursive: true, force: true }));
   return directory;
 }
 
@@ -63,7 +63,7 @@ export function runNode(
 ): Promise<{ status: number | null; signal: string | null; output: string }> {
   const source = `const addonPath = ${JSON.stringify(addonPath)}; const mesh = require(addonPath);\n${script}`;
   const child = spawn(process.execPath, [...flags, '-e', source], { stdio: ['ignore', 'pipe', 'pipe'] });
-  later(() => child.kill('SIGKILL'));
+  onCleanup(() => child.kill('SIGKILL'));
   let output = '';
   child.stdout.on('data', (chunk: Buffer) => {
     output += chunk.toString();
@@ -77,13 +77,13 @@ export function runNode(
 }
 
 /** Polls until `probe` gives a value; the generous bound only ends a broken run. */
-export async function eventually<T>(probe: () => T | undefined | false | null, what: string): Promise<T> {
+export async function waitFor<T>(probe: () => T | undefined | false | null, description: string): Promise<T> {
   for (let attempt = 0; attempt < 2000; attempt++) {
     const value = probe();
     if (value !== undefined && value !== false && value !== null) return value;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  throw new Error(`waited in vain: ${what}`);
+  throw new Error(`waited in vain: ${description}`);
 }
 
 export const NETLINK_ROUTE = 0;

@@ -1,9 +1,9 @@
 import { silentLog } from '../../src/base/log.ts';
 import { diff } from '../../src/diff/diff.ts';
-import { openLinuxKernel } from '../../src/kernel/linux.ts';
+import { openLinuxKernel } from '../../src/kernel/driver/linux-kernel.ts';
 import type { AssignedTask } from '../../src/model/assignment.ts';
 import { plan } from '../../src/plan/plan.ts';
-import { facts, node, port, taskAddress, withoutZones } from '../assignment.ts';
+import { node, nodeCapabilities, port, taskAddress, withoutZones } from '../assignment.ts';
 
 /*
  * mesh-node NUMBER PEERS PORTS SHORTCUT: makes this node's kernel what meshd's agent would, from an assignment written here
@@ -13,7 +13,7 @@ import { facts, node, port, taskAddress, withoutZones } from '../assignment.ts';
  */
 
 const [number = 1, nodes = 3, extra = 0] = process.argv.slice(2, 5).map(Number);
-const shortcut = process.argv[5] === 'off' ? undefined : { link: 'eth0' };
+const fastPath = process.argv[5] === 'off' ? undefined : { link: 'eth0' };
 const TASK_NODE = 3;
 const PUBLISHED: readonly (readonly ['tcp' | 'udp', number, number])[] = [
   ['tcp', 8080, 80],
@@ -42,9 +42,9 @@ assignment.ports = [
 ];
 assignment.tasks = number === TASK_NODE ? [task] : [];
 
-const want = withoutZones(plan(assignment, { ...facts(), shortcut }));
-const kernel = await openLinuxKernel({ log: silentLog(), wanted: () => want });
-const { failed } = await kernel.apply(diff(await kernel.observe(), want));
+const desired = withoutZones(plan(assignment, { ...nodeCapabilities(), fastPath }));
+const kernel = await openLinuxKernel({ log: silentLog(), desired: () => desired });
+const { failed } = await kernel.apply(diff(await kernel.observe(), desired));
 for (const { error } of failed) process.stderr.write(`mesh-node: ${error.message}\n`);
 kernel.close();
 process.exit(failed.length === 0 ? 0 : 1);

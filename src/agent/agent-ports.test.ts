@@ -1,15 +1,15 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { createModelKernel } from '../kernel/model-kernel.ts';
+import { createModelKernel } from '../kernel/model/model-kernel.ts';
 import { HOST_NETNS } from '../model/names.ts';
 import {
   assignment,
+  desiredState,
   eventually,
   extraPort,
   type FakeManager,
   fakeManager,
   startNode,
   type TestNode,
-  wantedOf,
 } from './agent.test-data.ts';
 
 let manager: FakeManager;
@@ -49,7 +49,7 @@ it('a port of sshd is never taken: not at the start, not as a new one; it is tak
   manager.assignment = { ...whole, ports: [...whole.ports, extraPort(9000)] };
   node = await startNode([manager.address], { kernel });
   await eventually(() => manager.of('ack').some(({ revision }) => revision === 1));
-  expect(keys(kernel.state())).toEqual(keys(wantedOf(whole)));
+  expect(keys(kernel.state())).toEqual(keys(desiredState(whole)));
   expect(manager.of('listeners')[0]?.listeners).toHaveLength(3);
 
   manager.delta({ ports: [extraPort(9001), extraPort(9002)] });
@@ -59,7 +59,7 @@ it('a port of sshd is never taken: not at the start, not as a new one; it is tak
 
   kernel.setListeners(HOST_NETNS, []);
   await eventually(() => conditions()?.length === 0 && [9000, 9001, 9002].every(isPublished));
-  expect(keys(kernel.state())).toEqual(keys(wantedOf(manager.assignment!)));
+  expect(keys(kernel.state())).toEqual(keys(desiredState(manager.assignment!)));
   // Nothing of it is lost when the manager takes the ports back.
   manager.delta({ removedPorts: ['9000/tcp', '9001/tcp', '9002/tcp'] });
   await eventually(() => ![9000, 9001, 9002].some(isPublished));

@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
 import { silentLog } from '../base/log.ts';
-import { createModelKernel, type ModelKernel } from '../kernel/model-kernel.ts';
+import { createModelKernel, type ModelKernel } from '../kernel/model/model-kernel.ts';
 import type { AssignedTask, Assignment, AssignmentDelta } from '../model/assignment.ts';
 import { taskNetns } from '../model/names.ts';
-import { endpoint, FACTS, port, task, threeNodes } from '../plan/assignments.test-data.ts';
+import { CAPABILITIES, endpoint, port, task, threeNodes } from '../plan/assignments.test-data.ts';
 import { plan } from '../plan/plan.ts';
 import { assignmentToWire, deltaToWire } from '../rpc/convert-assignment.ts';
 import { connectDispatch } from '../rpc/dispatch-client.ts';
@@ -14,10 +14,10 @@ import { type AgentMessage, DispatchService, type ManagerMessage } from '../rpc/
 import { implement } from '../rpc/implement.ts';
 import { type RunningServer, startServer } from '../rpc/server.ts';
 import type { Duplex } from '../rpc/stream.ts';
-import type { EndedTask, LiveTask, ProbeResult, Runtime, TaskExit, TaskNote } from '../runtime/runtime.ts';
+import type { EndedTask, LiveTask, ProbeResult, Runtime, TaskCheckpoint, TaskExit } from '../runtime/runtime.ts';
 import { type Agent, type AgentOptions, createAgent } from './agent.ts';
-import { openAgentDisk } from './disk.ts';
-import { openHistory } from './history.ts';
+import { openAgentDisk } from './agent-disk.ts';
+import { openHistory } from './session/history.ts';
 
 /** A node for tests: the agent as it is, on a kernel in memory, with tasks that are only said to run. */
 
@@ -31,7 +31,7 @@ export interface FakeRuntime {
   health: Map<string, ProbeResult>;
   /** Task ids, one a probe. */
   probed: string[];
-  notes(taskId: string): TaskNote | undefined;
+  notes(taskId: string): TaskCheckpoint | undefined;
   live(): string[];
   end(taskId: string, exit: Omit<TaskExit, 'at'>): void;
 }
@@ -54,7 +54,7 @@ export function fakeRuntime(): FakeRuntime {
         state: 'ended',
         task: process.task,
         exit: { ...exit, at: Date.now() },
-        stopping: process.stopping,
+        stopRequested: process.stopRequested,
       };
       processes.set(taskId, ended);
       for (const listener of listeners) listener(ended);
@@ -64,16 +64,16 @@ export function fakeRuntime(): FakeRuntime {
       async start({ task: started, note }) {
         fake.started.push(started.id);
         const pid = 1000 + fake.started.length;
-        const live: LiveTask = { state: 'live', task: started, pid, stopping: false, ...(note && { note }) };
+        const live: LiveTask = { state: 'live', task: started, pid, stopRequested: false, ...(note && { note }) };
         processes.set(started.id, live);
         return live;
       },
       stop(taskId) {
         fake.stops.push(taskId);
         const process = processes.get(taskId);
-        if (process !== undefined) process.stopping = true;
+        if (process !== undefined) process.stopRequested = true;
       },
-      keep(taskId, note) {
+      saveCheckpoint(taskId, note) {
         const process = processes.get(taskId);
         if (process !== undefined) process.note = note;
       },
@@ -94,21 +94,21 @@ export function fakeRuntime(): FakeRuntime {
   return fake;
 }
 
-type Said = NonNullable<AgentMessage['message']>;
+type ReceivedMessage = NonNullable<AgentMessage['message']>;
 
 /** The other end of the agent's stream, over real gRPC. */
 export interface FakeManager {
   address: string;
   clusterId: string;
   /** All that agents said, oldest first; over all sessions. */
-  said: (Said & { probeId: number })[];
+  received: (ReceivedMessage & { probeId: number })[];
   sessions: number;
   /** What every new session gets after its welcome. */
   assignment: Assignment | undefined;
   send(message: NonNullable<ManagerMessage['message']>): void;
   delta(change: Partial<AssignmentDelta>): void;
   /** The values of one kind of message. */
-  of<C extends Said['$case']>(kind: C): Extract<Said, { $case: C }>['value'][];
+  of<C extends ReceivedMessage['$case']>(kind: C): Extract<ReceivedMessage, { $case: C }>['value'][];
   stop(): Promise<void>;
 }
 
@@ -119,7 +119,7 @@ export async function fakeManager(address = '127.0.0.1:0'): Promise<FakeManager>
   const manager: FakeManager = {
     address: '',
     clusterId: 'cluster1',
-    said: [],
+    received: [],
     sessions: 0,
     assignment: undefined,
     send(message) {
@@ -150,7 +150,7 @@ export async function fakeManager(address = '127.0.0.1:0'): Promise<FakeManager>
       };
       manager.send({ $case: 'delta', value: deltaToWire(delta) });
     },
-    of: (kind) => manager.said.filter(({ $case }) => $case === kind).map(({ value }) => value as never),
+    of: (kind) => manager.received.filter(({ $case }) => $case === kind).map(({ value }) => value as never),
     stop: async () => server?.stop(),
   };
   const dispatch = implement(
@@ -162,7 +162,7 @@ export async function fakeManager(address = '127.0.0.1:0'): Promise<FakeManager>
         try {
           for await (const { message, probeId } of stream.received) {
             if (message === undefined) continue;
-            manager.said.push({ ...message, probeId });
+            manager.received.push({ ...message, probeId });
             if (message.$case !== 'hello') continue;
             const { clusterId } = manager;
             await stream.send({
@@ -213,7 +213,7 @@ export async function startNode(
       clock: systemClock,
       log,
       random: () => 0,
-      facts: FACTS,
+      capabilities: CAPABILITIES,
       name: 'node1',
       underlay: '192.0.2.1',
       role: 'worker',
@@ -250,18 +250,18 @@ export function listen(kernel: ModelKernel, taskId: string, address = '0.0.0.0')
 /** Node 1 of three with one task of its own; IPv4 only. */
 export const assignment = () => threeNodes(['inet']);
 
-export function wantedOf(of: Assignment, tasks: AssignedTask[] = of.tasks) {
-  return plan({ ...of, tasks }, FACTS);
+export function desiredState(of: Assignment, tasks: AssignedTask[] = of.tasks) {
+  return plan({ ...of, tasks }, CAPABILITIES);
 }
 
 export const extraTask = (slot: number) => task(`bbbbbbbbbbb${slot}`, 1, slot, ['inet']);
 export const extraPort = (published: number, weight = 1) =>
   port('tcp', published, [endpoint(2, 1, 'inet', 80, weight)]);
 
-export async function eventually<T>(look: () => T | undefined | false, what = 'it'): Promise<NonNullable<T>> {
+export async function eventually<T>(poll: () => T | undefined | false, what = 'it'): Promise<NonNullable<T>> {
   const end = Date.now() + 20_000;
   for (;;) {
-    const found = look();
+    const found = poll();
     if (found) return found as NonNullable<T>;
     if (Date.now() > end) throw new Error(`${what} did not happen`);
     await new Promise((resolve) => setTimeout(resolve, 10));

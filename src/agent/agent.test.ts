@@ -5,6 +5,7 @@ import { LB_NETNS, networkNetns, portMark, taskNetns } from '../model/names.ts';
 import { assignmentToWire } from '../rpc/convert-assignment.ts';
 import {
   assignment,
+  desiredState,
   eventually,
   extraPort,
   extraTask,
@@ -14,7 +15,6 @@ import {
   startNode,
   TASK,
   type TestNode,
-  wantedOf,
 } from './agent.test-data.ts';
 
 let manager: FakeManager;
@@ -53,7 +53,7 @@ describe('an assignment', () => {
   it('becomes kernel objects, then tasks, then reports', async () => {
     node = await startNode([manager.address]);
     expect(await acked(1)).toEqual({ revision: 1, failures: [] });
-    expect(holds(wantedOf(assignment()))).toBe(true);
+    expect(holds(desiredState(assignment()))).toBe(true);
     await stateOf(TASK, 'starting');
     expect(node.tasks.started).toEqual([TASK]);
     expect(states(TASK).map(({ state }) => state)).not.toContain('running');
@@ -90,7 +90,7 @@ describe('an assignment', () => {
     const before = node.kernel.counters();
     manager.delta({ ports: [extraPort(9000)] });
     expect(await acked(2)).toEqual({ revision: 2, failures: [] });
-    expect(holds(wantedOf(manager.assignment!))).toBe(true);
+    expect(holds(desiredState(manager.assignment!))).toBe(true);
     const after = node.kernel.counters();
     expect(after.observes - before.observes).toBe(0);
     // Service, real server, its mark, the host's set.
@@ -104,7 +104,7 @@ describe('an assignment', () => {
     for (let published = 9000; published < 9040; published++) manager.delta({ ports: [extraPort(published)] });
     for (let published = 9000; published < 9020; published++) manager.delta({ removedPorts: [`${published}/tcp`] });
     await acked(61);
-    expect(holds(wantedOf(manager.assignment!))).toBe(true);
+    expect(holds(desiredState(manager.assignment!))).toBe(true);
   });
 
   it('a delta that does not fit is answered with a new session and its snapshot', async () => {
@@ -114,7 +114,7 @@ describe('an assignment', () => {
     manager.delta({ ports: [extraPort(9000)] });
     await acked(6);
     expect(manager.sessions).toBeGreaterThan(sessions);
-    expect(holds(wantedOf(manager.assignment!))).toBe(true);
+    expect(holds(desiredState(manager.assignment!))).toBe(true);
   });
 });
 
@@ -124,7 +124,7 @@ describe('a task', () => {
     node.tasks.end(TASK, { signal: 'SIGKILL' });
     expect(await stateOf(TASK, 'failed')).toMatchObject({ error: 'killed by SIGKILL' });
     await eventually(() => !node.kernel.state().has(`netns ${taskNetns(TASK)}`), 'end of the netns');
-    expect(holds(wantedOf(assignment(), []))).toBe(true);
+    expect(holds(desiredState(assignment(), []))).toBe(true);
     expect(node.tasks.started).toEqual([TASK]);
   });
 
@@ -183,15 +183,15 @@ describe('a restarted agent', () => {
     await ready();
     await node.agent.stop();
     node.tasks.end(TASK, { code: 1 });
-    const gone = wantedOf(assignment()).get(`virtual-service ${LB_NETNS} inet ${portMark('tcp', 8080)}`)!;
-    node.kernel.corrupt({ verb: 'delete', object: gone });
+    const gone = desiredState(assignment()).get(`virtual-service ${LB_NETNS} inet ${portMark('tcp', 8080)}`)!;
+    node.kernel.changeExternally({ verb: 'delete', object: gone });
     manager.assignment = { ...assignment(), revision: 9, ports: [...assignment().ports, extraPort(9000)] };
     await node.restart();
     await acked(9);
     expect(manager.of('hello').at(-1)!.tasks).toMatchObject([
       { taskId: TASK, status: { state: 'failed', exitCode: 1 } },
     ]);
-    expect(holds(wantedOf(manager.assignment, []))).toBe(true);
+    expect(holds(desiredState(manager.assignment, []))).toBe(true);
     expect(node.tasks.started).toEqual([TASK]);
   });
 
@@ -200,13 +200,13 @@ describe('a restarted agent', () => {
     await node.agent.stop();
     await manager.stop();
     const before = node.kernel.counters().operations;
-    const object = wantedOf(assignment()).get(`virtual-service ${LB_NETNS} inet ${portMark('tcp', 8080)}`)!;
-    node.kernel.corrupt({ verb: 'delete', object });
+    const object = desiredState(assignment()).get(`virtual-service ${LB_NETNS} inet ${portMark('tcp', 8080)}`)!;
+    node.kernel.changeExternally({ verb: 'delete', object });
     await node.restart();
     await new Promise((resolve) => setTimeout(resolve, 1_000));
     expect(node.kernel.counters().operations).toBe(before);
     expect(node.agent.info().conditions.join()).toMatch(/no manager answers .*connection refused/i);
-    await eventually(() => holds(wantedOf(assignment())), 'repair from the disk');
+    await eventually(() => holds(desiredState(assignment())), 'repair from the disk');
     expect(node.tasks.live()).toEqual([TASK]);
   });
 });
@@ -224,7 +224,7 @@ describe('the manager', () => {
     await acked(4);
     expect(manager.of('hello')[0]!.tasks).toMatchObject([{ status: { state: 'failed', exitCode: 5 } }]);
     // Only the ended task's netns goes.
-    await eventually(() => holds(wantedOf(assignment(), [])), 'end of the netns');
+    await eventually(() => holds(desiredState(assignment(), [])), 'end of the netns');
     expect(node.kernel.counters().operations - before).toBeLessThan(10);
   });
 
@@ -247,7 +247,7 @@ describe('the manager', () => {
     manager = await fakeManager(address);
     manager.assignment = { ...assignment(), revision: 20 };
     await acked(20);
-    expect(holds(wantedOf(assignment()))).toBe(true);
+    expect(holds(desiredState(assignment()))).toBe(true);
   });
 
   it('gets heartbeats and the next address is tried when one is dead', async () => {
@@ -262,7 +262,7 @@ describe('the manager', () => {
     const operations = node.kernel.counters().operations;
     const value = { ...assignment(), ports: [...assignment().ports, extraPort(9000)] };
     manager.send({ $case: 'probe', value: { probeId: 42, assignment: assignmentToWire(value) } });
-    const reply = await eventually(() => manager.said.find(({ $case }) => $case === 'plan'), 'plan');
+    const reply = await eventually(() => manager.received.find(({ $case }) => $case === 'plan'), 'plan');
     expect(reply.probeId).toBe(42);
     expect(reply.value).toMatchObject({ nodeName: 'node1', error: '' });
     const { steps } = manager.of('plan')[0]!;
@@ -291,22 +291,22 @@ describe('the manager', () => {
 describe('what somebody else changes', () => {
   const remove = (key: string) => {
     const object = node.kernel.state().get(key)!;
-    expect(node.kernel.corrupt({ verb: 'delete', object } satisfies Op)).toBeUndefined();
+    expect(node.kernel.changeExternally({ verb: 'delete', object } satisfies Op)).toBeUndefined();
   };
 
   it('and the kernel tells of is repaired with all that lived in it', async () => {
     await ready();
     remove(`link ${networkNetns('ingress')} vxlan0`);
-    await eventually(() => holds(wantedOf(assignment())), 'repair');
+    await eventually(() => holds(desiredState(assignment())), 'repair');
     expect(node.agent.info().counters.repairs).toBeGreaterThan(0);
     remove(`netns ${LB_NETNS}`);
-    await eventually(() => holds(wantedOf(assignment())), 'repair of a netns');
+    await eventually(() => holds(desiredState(assignment())), 'repair of a netns');
   });
 
   it('without a word from the kernel is found by the audit', async () => {
     await ready();
     remove(`virtual-service ${LB_NETNS} inet ${portMark('tcp', 8080)}`);
-    await eventually(() => holds(wantedOf(assignment())), 'repair');
+    await eventually(() => holds(desiredState(assignment())), 'repair');
   });
 
   it('again and again is repaired ever more slowly, and said', async () => {
@@ -314,7 +314,10 @@ describe('what somebody else changes', () => {
     const key = `fdb ${networkNetns('ingress')} vxlan0 02:6d:65:73:00:02`;
     node.kernel.onStep((op) => {
       if (op.verb === 'create' && keyOf(op.object) === key) {
-        setTimeout(() => node.kernel.state().has(key) && node.kernel.corrupt({ verb: 'delete', object: op.object }), 1);
+        setTimeout(
+          () => node.kernel.state().has(key) && node.kernel.changeExternally({ verb: 'delete', object: op.object }),
+          1,
+        );
       }
     });
     remove(key);
@@ -327,7 +330,7 @@ describe('what somebody else changes', () => {
 it('a task whose netns somebody deletes is failed, for it cannot be reached again', async () => {
   await ready();
   const object = node.kernel.state().get(`netns ${taskNetns(TASK)}`)!;
-  node.kernel.corrupt({ verb: 'delete', object });
+  node.kernel.changeExternally({ verb: 'delete', object });
   await eventually(() => node.tasks.stops.includes(TASK), 'stop');
   node.tasks.end(TASK, { signal: 'SIGTERM' });
   expect(await stateOf(TASK, 'failed')).toMatchObject({ error: expect.stringContaining('namespace was deleted') });
@@ -344,7 +347,7 @@ describe('a kernel that refuses', () => {
     expect(ack.failures[0]).toContain('EBUSY');
     expect(node.agent.info().conditions.join()).toMatch(/the kernel refused/);
     node.kernel.setFaults(undefined);
-    await eventually(() => holds(wantedOf(manager.assignment!)), 'retry');
+    await eventually(() => holds(desiredState(manager.assignment!)), 'retry');
     await eventually(() => manager.of('ack').at(-1)?.failures.length === 0, 'good ack');
     expect(node.agent.info().conditions).toEqual([]);
     expect(node.agent.info().counters.repairs).toBe(0);
@@ -360,6 +363,6 @@ describe('a kernel that refuses', () => {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
     node.kernel.setFaults(undefined);
-    await eventually(() => holds(wantedOf(manager.assignment!)), 'the wish');
+    await eventually(() => holds(desiredState(manager.assignment!)), 'the wish');
   });
 });

@@ -5,38 +5,38 @@ import { diff } from '../diff/diff.ts';
 import type { Kernel, KernelCounters } from '../kernel/kernel.ts';
 import type { Assignment, AssignmentDelta } from '../model/assignment.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
-import { assignmentOf, changeAssignment, type KeyedAssignment, keyedAssignment } from '../model/keyed-assignment.ts';
+import { applyDelta, type KeyedAssignment, keyedAssignment, toAssignment } from '../model/keyed-assignment.ts';
 import { HOST_NETNS, LB_NETNS, taskNetns } from '../model/names.ts';
 import { renderOp } from '../model/render.ts';
 import { portKey } from '../model/spec.ts';
-import type { Facts } from '../plan/context.ts';
+import type { NodeCapabilities } from '../plan/context.ts';
 import { plan } from '../plan/plan.ts';
-import { fallbacks } from '../plan/scheduler.ts';
+import { fallbackConditions } from '../plan/scheduler.ts';
 import { assignmentFromWire, deltaFromWire } from '../rpc/convert-assignment.ts';
 import { taskReportToWire } from '../rpc/convert-cluster.ts';
 import type { DispatchConnection } from '../rpc/dispatch-client.ts';
 import type { ManagerMessage, NodeDiff, PlanProbe, Question, Welcome } from '../rpc/gen/mesh.ts';
 import type { Runtime } from '../runtime/runtime.ts';
-import { type AssignmentView, changeView, wholeView } from './assignment-view.ts';
-import { startAudit } from './audit.ts';
-import { boundedList, boundedSteps } from './bounds.ts';
+import type { AgentDisk } from './agent-disk.ts';
 import { createConditions } from './conditions.ts';
-import type { AgentDisk } from './disk.ts';
 import { createDoctor } from './doctor/doctor.ts';
-import { createDrainWatch } from './drain.ts';
-import { type HealthEndpoint, startHealthEndpoint } from './health-endpoint.ts';
-import type { History } from './history.ts';
-import { kernelAnswer } from './kernel-question.ts';
-import { missingPaths } from './missing-paths.ts';
-import { createOwners } from './owners.ts';
-import { nodeView } from './port-answer.ts';
-import { createPortPicker } from './port-picker.ts';
-import { createPortWatch } from './port-watch.ts';
-import { answersOf, type Questions } from './questions.ts';
-import { createReconciler } from './reconcile.ts';
-import { createBatch } from './reports.ts';
-import { openSession, type Session } from './session.ts';
-import { createTaskKeeper } from './tasks.ts';
+import { type HealthEndpoint, startHealthEndpoint } from './ports/health-endpoint.ts';
+import { nodeHealth } from './ports/health-request.ts';
+import { createPortAllocator } from './ports/port-allocator.ts';
+import { createPortWatch } from './ports/port-watch.ts';
+import { type AssignmentView, createView, updateView } from './reconcile/assignment-view.ts';
+import { startAudit } from './reconcile/audit.ts';
+import { whyPathsMissing } from './reconcile/missing-paths.ts';
+import { createReconciler } from './reconcile/reconciler.ts';
+import { createServiceOwners } from './reconcile/service-owners.ts';
+import { createBatch } from './session/batch.ts';
+import type { History } from './session/history.ts';
+import { answerKernelQuery } from './session/kernel-query.ts';
+import { type NodeQueries, runQuery } from './session/node-queries.ts';
+import { truncateList, truncateSteps } from './session/report-limits.ts';
+import { openSession, type Session } from './session/session.ts';
+import { createDrainWatch } from './tasks/drain-watch.ts';
+import { createTaskSupervisor } from './tasks/task-supervisor.ts';
 
 /*
  * The agent of one node: what the manager assigns becomes kernel objects and tasks, what becomes of them is reported.
@@ -56,7 +56,7 @@ export interface AgentOptions {
   clock: Clock;
   log: Log;
   random(): number;
-  facts: Facts;
+  capabilities: NodeCapabilities;
   name: string;
   /** Where other nodes send VXLAN to. */
   underlay: string;
@@ -68,13 +68,13 @@ export interface AgentOptions {
   managers: readonly string[];
   connect(address: string): DispatchConnection;
   /** Told the number of ports before the work for a whole assignment begins. */
-  expect?(ports: number): void;
+  onAssignment?(ports: number): void;
   /** Where balancers ask for this node's health, `ADDRESS:PORT`; undefined for nowhere. */
   healthListen?: string | undefined;
   /** Where this meshd keeps its files, for the doctor to look at; undefined for nowhere. */
   stateDir?: string;
   /** What the node can be asked beside its kernel objects. */
-  questions?: Questions;
+  queries?: NodeQueries;
 }
 
 interface AgentInfo {
@@ -100,27 +100,27 @@ export interface Agent {
 }
 
 /** How long to wait for a manager before the assignment on disk is taken, ms. */
-const MANAGER_PATIENCE = 5_000;
+const MANAGER_TIMEOUT = 5_000;
 
 export function createAgent(options: AgentOptions): Agent {
-  const { kernel, runtime, disk, history, clock, log, facts } = options;
-  const owners = createOwners();
+  const { kernel, runtime, disk, history, clock, log, capabilities } = options;
+  const serviceOwners = createServiceOwners();
   /** The manager's word, or the disk's while there is none. */
   let assigned: KeyedAssignment | undefined;
   let view: AssignmentView['assignment'] | undefined;
   let fromManager = false;
-  let onOurOwn = false;
-  let settled = { revision: 0, failures: [] as string[] };
+  let usingSavedAssignment = false;
+  let applied = { revision: 0, failures: [] as string[] };
   let session: Session | undefined;
   let startedAt = 0;
   let stopWatch = () => {};
   let stopAudit = () => {};
-  let health: HealthEndpoint | undefined;
+  let healthEndpoint: HealthEndpoint | undefined;
 
   const assignedPorts = () => [...(assigned?.ports.values() ?? [])];
 
   const conditions = createConditions(() => {
-    session?.send({ $case: 'conditions', value: { conditions: boundedList(conditions.list()) } });
+    session?.send({ $case: 'conditions', value: { conditions: truncateList(conditions.list()) } });
   });
 
   const reconciler = createReconciler({
@@ -128,13 +128,13 @@ export function createAgent(options: AgentOptions): Agent {
     clock,
     log,
     conditions,
-    onSettled(revision, failures) {
-      settled = { revision, failures: boundedList(failures) };
-      if (fromManager) session?.send({ $case: 'ack', value: settled });
-      tasks.advance((taskId) => missingPaths(taskId, reconciler));
+    onApplied(revision, failures) {
+      applied = { revision, failures: truncateList(failures) };
+      if (fromManager) session?.send({ $case: 'ack', value: applied });
+      tasks.startReady((taskId) => whyPathsMissing(taskId, reconciler));
     },
-    onNetnsMade: (netns) => tasks.netnsMade(netns),
-    onChanged: (change, ops) => history.add({ ...change, services: owners.of(ops) }),
+    onNetnsCreated: (netns) => tasks.onNetnsCreated(netns),
+    onChanged: (applyDelta, ops) => history.add({ ...applyDelta, services: serviceOwners.servicesOf(ops) }),
   });
 
   const statuses = createBatch(clock, (ids) => {
@@ -143,70 +143,70 @@ export function createAgent(options: AgentOptions): Agent {
     if (reports.length > 0) session?.send({ $case: 'tasks', value: { tasks: reports.map(taskReportToWire) } });
   });
 
-  const tasks = createTaskKeeper({
+  const tasks = createTaskSupervisor({
     runtime,
     clock,
     random: options.random,
     log,
     nodeName: () => options.name,
     netnsPath: (taskId) => kernel.netnsPath(taskNetns(taskId)),
-    listeners: (taskId) => reconciler.look(() => kernel.listeners(taskNetns(taskId))),
-    pick: createPortPicker({
-      listeners: () => reconciler.look(() => kernel.listeners(HOST_NETNS)),
+    listeners: (taskId) => reconciler.runExclusive(() => kernel.listeners(taskNetns(taskId))),
+    allocatePorts: createPortAllocator({
+      listeners: () => reconciler.runExclusive(() => kernel.listeners(HOST_NETNS)),
       assigned: assignedPorts,
-      picked: () => tasks.picked(),
+      allocated: () => tasks.allocatedPorts(),
     }),
     onStatus: (taskId) => statuses.add(taskId),
-    onHidden: (taskId) => change({ removedTasks: [taskId] }),
-    onForgotten: (taskId) => void forget(taskId),
+    onUnexposed: (taskId) => change({ removedTasks: [taskId] }),
+    onRemovable: (taskId) => void removeTask(taskId),
   });
 
   const drains = createDrainWatch({
     clock,
-    connections: (fwmarks) => reconciler.look(() => kernel.connections(LB_NETNS, fwmarks)),
+    connections: (fwmarks) => reconciler.runExclusive(() => kernel.connections(LB_NETNS, fwmarks)),
     report(endpoints) {
-      session?.send({ $case: 'connections', value: { revision: settled.revision, endpoints } });
+      session?.send({ $case: 'connections', value: { revision: applied.revision, endpoints } });
     },
   });
 
   const portWatch = createPortWatch({
     clock,
     log,
-    sockets: () => reconciler.look(() => kernel.listeners(HOST_NETNS)),
+    sockets: () => reconciler.runExclusive(() => kernel.listeners(HOST_NETNS)),
     owners: (inodes) => kernel.socketOwners(inodes),
     pid: process.pid,
     ports: assignedPorts,
-    judges: [(ports) => fallbacks(ports, facts.schedulers)],
-    onListeners: () => tellListeners(),
-    onConditions: () => tellPortConditions(),
+    checks: [(ports) => fallbackConditions(ports, capabilities.schedulers)],
+    onListeners: () => sendListeners(),
+    onConditions: () => sendPortConditions(),
     onWithheld: (released, withheld) => change({ ports: released, removedPorts: withheld }),
   });
 
-  const tellListeners = () => session?.send({ $case: 'listeners', value: { listeners: portWatch.listeners() } });
-  const tellPortConditions = () =>
+  const sendListeners = () => session?.send({ $case: 'listeners', value: { listeners: portWatch.listeners() } });
+  const sendPortConditions = () =>
     session?.send({ $case: 'portConditions', value: { conditions: portWatch.conditions() } });
 
-  const keepOnDisk = (kept: KeyedAssignment) => disk.saveAssignment(() => assignmentOf(kept));
+  const saveAssignment = (kept: KeyedAssignment) => disk.saveAssignment(() => toAssignment(kept));
 
-  async function forget(taskId: string): Promise<void> {
+  async function removeTask(taskId: string): Promise<void> {
     try {
-      if (assigned !== undefined) keepOnDisk(assigned);
+      if (assigned !== undefined) saveAssignment(assigned);
       await disk.flush();
       await runtime.remove(taskId);
-      tasks.forget(taskId);
+      tasks.remove(taskId);
     } catch (thrown) {
       log.warn({ task: taskId }, `the files of an ended task stay for now: ${messageOf(thrown)}`);
     }
   }
 
-  function take(assignment: Assignment): void {
-    options.expect?.(assignment.ports.length);
+  function applyAssignment(assignment: Assignment): void {
+    options.onAssignment?.(assignment.ports.length);
     assigned = keyedAssignment(assignment);
-    owners.learn(assignment.ports, assignment.tasks);
-    const ports = portWatch.offered(assignment.ports);
-    const whole = wholeView({ ...assignment, ports }, tasks.shown(), facts);
+    serviceOwners.update(assignment.ports, assignment.tasks);
+    const ports = portWatch.filterPublishable(assignment.ports);
+    const whole = createView({ ...assignment, ports }, tasks.exposed(), capabilities);
     view = whole.assignment;
-    reconciler.replace(whole.want, assignment.revision);
+    reconciler.setDesired(whole.want, assignment.revision);
     drains.clear();
     drains.update(assignment.ports, []);
     portWatch.portsChanged();
@@ -214,8 +214,8 @@ export function createAgent(options: AgentOptions): Agent {
 
   function change(delta: Partial<AssignmentDelta>): void {
     if (view === undefined) return;
-    const { had, want } = changeView(view, delta, (id) => tasks.shownTask(id), facts);
-    reconciler.patch(had, want, view.revision);
+    const { had, want } = updateView(view, delta, (id) => tasks.exposedTask(id), capabilities);
+    reconciler.patchDesired(had, want, view.revision);
   }
 
   function onSnapshot(assignment: Assignment): void {
@@ -227,24 +227,24 @@ export function createAgent(options: AgentOptions): Agent {
     }
     fromManager = true;
     tasks.assignAll(assignment.tasks);
-    take(assignment);
-    if (assigned !== undefined) keepOnDisk(assigned);
-    reconciler.release();
+    applyAssignment(assignment);
+    if (assigned !== undefined) saveAssignment(assigned);
+    reconciler.start();
     conditions.clear('manager');
   }
 
   function onDelta(delta: AssignmentDelta): void {
     if (assigned === undefined || !fromManager) throw new MeshError('conflict', 'a delta came before a snapshot');
-    const done = changeAssignment(assigned, delta);
+    const done = applyDelta(assigned, delta);
     if (!done.ok) throw done.error;
-    owners.learn(delta.ports, delta.tasks);
+    serviceOwners.update(delta.ports, delta.tasks);
     tasks.assign(delta.tasks, delta.removedTasks);
-    const ports = portWatch.offered(delta.ports);
+    const ports = portWatch.filterPublishable(delta.ports);
     const kept = delta.ports.filter((port) => !ports.includes(port)).map(portKey);
     change({ ...delta, ports, removedPorts: [...delta.removedPorts, ...kept] });
     if (delta.ports.length + delta.removedPorts.length > 0) portWatch.portsChanged();
     drains.update(delta.ports, delta.removedPorts);
-    keepOnDisk(assigned);
+    saveAssignment(assigned);
   }
 
   async function onWelcome({ clusterId, nodeId }: Welcome): Promise<void> {
@@ -261,9 +261,9 @@ export function createAgent(options: AgentOptions): Agent {
       await disk.saveIdentity({ clusterId, nodeId, name: options.name });
     }
     log.info({ clusterId, nodeId }, 'connected to the manager');
-    session?.send({ $case: 'conditions', value: { conditions: boundedList(conditions.list()) } });
-    tellListeners();
-    tellPortConditions();
+    session?.send({ $case: 'conditions', value: { conditions: truncateList(conditions.list()) } });
+    sendListeners();
+    sendPortConditions();
   }
 
   function onMessage(message: Exclude<NonNullable<ManagerMessage['message']>, { $case: 'welcome' }>): void {
@@ -275,56 +275,62 @@ export function createAgent(options: AgentOptions): Agent {
         onDelta(deltaFromWire(message.value));
         break;
       case 'probe':
-        void answer(message.value);
+        void answerProbe(message.value);
         break;
       case 'question':
-        void answerQuestion(message.value);
+        void answerQuery(message.value);
     }
   }
 
-  async function answer(probe: PlanProbe): Promise<void> {
+  async function answerProbe(probe: PlanProbe): Promise<void> {
     const { probeId } = probe;
-    const reply = await stepsTo(() => {
+    const reply = await diffAgainst(() => {
       if (probe.assignment === undefined) throw new MeshError('invalid', 'the probe holds no assignment');
       const assignment = assignmentFromWire(probe.assignment);
-      const over = new Set([...(assigned?.tasks.keys() ?? [])].filter((id) => tasks.shownTask(id) === undefined));
-      const ports = assignment.ports.filter(portWatch.takes);
-      return plan({ ...assignment, ports, tasks: assignment.tasks.filter(({ id }) => !over.has(id)) }, facts);
+      const endedTasks = new Set(
+        [...(assigned?.tasks.keys() ?? [])].filter((id) => tasks.exposedTask(id) === undefined),
+      );
+      const ports = assignment.ports.filter(portWatch.isPublishable);
+      return plan(
+        { ...assignment, ports, tasks: assignment.tasks.filter(({ id }) => !endedTasks.has(id)) },
+        capabilities,
+      );
     });
     session?.send({ $case: 'plan', value: reply }, probeId);
   }
 
-  async function answerQuestion({ questionId, kind, argument }: Question): Promise<void> {
-    for (const piece of await answersOf(questions, kind, argument)) {
+  async function answerQuery({ questionId, kind, argument }: Question): Promise<void> {
+    for (const piece of await runQuery(queries, kind, argument)) {
       session?.send({ $case: 'answer', value: { questionId, ...piece } });
     }
   }
 
-  const questions: Questions = {
-    ...options.questions,
+  const queries: NodeQueries = {
+    ...options.queries,
     doctor: createDoctor({
       kernel,
       clock,
-      facts,
+      capabilities,
       underlay: options.underlay,
       version: options.version,
       stateDir: options.stateDir,
-      assignment: () => assigned && assignmentOf(assigned),
+      assignment: () => assigned && toAssignment(assigned),
       have: () => reconciler.have(),
-      diff: () => stepsTo(() => reconciler.want()),
+      diff: () => diffAgainst(() => reconciler.want()),
       conditions: () => conditions.list(),
       portConditions: () => portWatch.conditions(),
     }),
-    history: (argument) => history.answer(argument),
-    kernel: (argument) => kernelAnswer(argument, settled.revision, () => reconciler.look(() => kernel.observe())),
+    history: (argument) => history.query(argument),
+    kernel: (argument) =>
+      answerKernelQuery(argument, applied.revision, () => reconciler.runExclusive(() => kernel.observe())),
   };
 
   /** The steps from what the kernel holds now to a wish. */
-  async function stepsTo(wish: () => ReadonlyMap<string, KernelObject>): Promise<NodeDiff> {
-    const about = { nodeId: disk.identity()?.nodeId ?? '', nodeName: options.name, revision: settled.revision };
+  async function diffAgainst(desired: () => ReadonlyMap<string, KernelObject>): Promise<NodeDiff> {
+    const about = { nodeId: disk.identity()?.nodeId ?? '', nodeName: options.name, revision: applied.revision };
     try {
-      const have = await reconciler.look(() => kernel.observe());
-      return { ...about, steps: boundedSteps(diff(have, wish()).flatMap(renderOp)), error: '' };
+      const have = await reconciler.runExclusive(() => kernel.observe());
+      return { ...about, steps: truncateSteps(diff(have, desired()).flatMap(renderOp)), error: '' };
     } catch (thrown) {
       return { ...about, steps: [], error: messageOf(thrown) };
     }
@@ -332,11 +338,11 @@ export function createAgent(options: AgentOptions): Agent {
 
   function onUnreachable(reason: string): void {
     conditions.raise('manager', `no manager answers (${reason}); this node goes on with what it was last told`);
-    if (onOurOwn || fromManager || assigned === undefined) return;
-    if (clock.monotonic() - startedAt < MANAGER_PATIENCE) return;
-    onOurOwn = true;
+    if (usingSavedAssignment || fromManager || assigned === undefined) return;
+    if (clock.monotonic() - startedAt < MANAGER_TIMEOUT) return;
+    usingSavedAssignment = true;
     log.warn({ revision: assigned.revision }, 'no manager answers: going on with the assignment on disk');
-    reconciler.release();
+    reconciler.start();
   }
 
   return {
@@ -350,15 +356,20 @@ export function createAgent(options: AgentOptions): Agent {
       if (kept !== undefined) {
         // The disk may lag behind, so it has no say about tasks it does not know.
         tasks.assign(kept.tasks, []);
-        take(kept);
+        applyAssignment(kept);
       }
       log.info({ tasks: found.length, revision: kept?.revision ?? 0 }, 'agent adopts what is here');
-      stopWatch = kernel.watch((scope, by) => reconciler.suspect(scope, by));
-      stopAudit = startAudit(clock, (scope) => reconciler.check(scope)).stop;
+      stopWatch = kernel.watch((scope, by) => reconciler.recheck(scope, by));
+      stopAudit = startAudit(clock, (scope) => reconciler.audit(scope)).stop;
       const view = () =>
-        nodeView(assigned && assignmentOf(assigned), portWatch.takes, settled.revision, conditions.get('kernel'));
+        nodeHealth(
+          assigned && toAssignment(assigned),
+          portWatch.isPublishable,
+          applied.revision,
+          conditions.get('kernel'),
+        );
       if (options.healthListen !== undefined)
-        health = startHealthEndpoint({ listen: options.healthListen, view, conditions, clock, log });
+        healthEndpoint = startHealthEndpoint({ listen: options.healthListen, health: view, conditions, clock, log });
       session = openSession({
         addresses: options.managers,
         connect: options.connect,
@@ -382,7 +393,7 @@ export function createAgent(options: AgentOptions): Agent {
     },
     async stop() {
       session?.stop();
-      health?.stop();
+      healthEndpoint?.stop();
       stopAudit();
       stopWatch();
       statuses.stop();
@@ -396,13 +407,13 @@ export function createAgent(options: AgentOptions): Agent {
     },
     info: () => ({
       nodeId: disk.identity()?.nodeId ?? '',
-      revision: settled.revision,
+      revision: applied.revision,
       manager: session?.manager(),
       kernelObjects: reconciler.have().size,
       counters: { ...kernel.counters(), repairs: reconciler.repairs() },
       conditions: conditions.list(),
     }),
-    diff: () => stepsTo(() => reconciler.want()),
+    diff: () => diffAgainst(() => reconciler.want()),
     want: () => reconciler.want(),
   };
 }

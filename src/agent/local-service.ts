@@ -5,7 +5,7 @@ import type { Handlers } from '../rpc/implement.ts';
 import type { Agent } from './agent.ts';
 
 /** What a meshd says of itself, whatever its roles. */
-export interface About {
+export interface DaemonInfo {
   name: string;
   roles: string[];
   version: string;
@@ -16,16 +16,16 @@ export interface About {
 const NO_COUNTERS = { ...zeroCounters(), repairs: 0 };
 
 /** The Local service of this machine; `agent` is undefined on a node that only manages. */
-export function localHandlers(about: About, agent: Agent | undefined): Handlers<typeof LocalService> {
+export function localHandlers(daemon: DaemonInfo, agent: Agent | undefined): Handlers<typeof LocalService> {
   return {
     async info() {
       const info = agent?.info();
       return {
-        nodeName: about.name,
+        nodeName: daemon.name,
         nodeId: info?.nodeId ?? '',
-        roles: about.roles,
-        version: about.version,
-        startedAt: about.startedAt,
+        roles: daemon.roles,
+        version: daemon.version,
+        startedAt: daemon.startedAt,
         assignmentRevision: info?.revision ?? 0,
         connected: info?.manager !== undefined,
         manager: info?.manager ?? '',

@@ -15,17 +15,17 @@ import {
   mov,
   mov32,
   or,
+  relocateMaps,
   shiftLeft,
   shiftRight,
   store,
   sub,
   swap16,
-  withMaps,
 } from './assembler.ts';
 import { hostIn } from './host-in.ts';
 import { hostOut } from './host-out.ts';
 import { routerIn } from './router-in.ts';
-import { tags } from './tag.ts';
+import { programTags } from './tag.ts';
 import { taskOut } from './task-out.ts';
 
 /** As llvm-objdump prints them: eight bytes an instruction. */
@@ -87,7 +87,7 @@ describe('the assembler', () => {
     expect(program.loads).toEqual([{ at: 8, map: 'mesh_flows' }]);
     expect(program.code.readInt16LE(2)).toBe(2);
     expect(
-      withMaps(program, () => 77)
+      relocateMaps(program, () => 77)
         .subarray(8, 24)
         .toString('hex'),
     ).toBe(`181100004d000000${'00'.repeat(8)}`);
@@ -118,10 +118,10 @@ describe('tags', () => {
       taskOut({ vxlan: 3, lb: 2, number: 1 }),
       taskOut({ vxlan: 2, lb: 3, number: 300 }),
     ];
-    const all = programs.flatMap(tags);
+    const all = programs.flatMap(programTags);
     expect(new Set(all).size).toBe(2 * programs.length);
     for (const tag of all) expect(tag).toMatch(/^[0-9a-f]{16}$/);
-    expect(tags(routerIn())).toEqual(tags(routerIn()));
+    expect(programTags(routerIn())).toEqual(programTags(routerIn()));
     for (const { name } of programs) expect(name.length).toBeLessThanOrEqual(15);
   });
 });

@@ -11,7 +11,7 @@ export type Register = 'r0' | 'r1' | 'r2' | 'r3' | 'r4' | 'r5' | 'r6' | 'r7' | '
 type Size = 'u8' | 'u16' | 'u32' | 'u64';
 type Operand = Register | number;
 /** Where a memory access goes: register and offset. */
-type Place = readonly [base: Register, offset: number];
+type MemoryOperand = readonly [base: Register, offset: number];
 
 // bpf_common.h and bpf.h: instruction classes …
 const BPF_LD = 0x00;
@@ -119,12 +119,12 @@ export const shiftRight = (dst: Register, bits: number): Line => alu('rsh', dst,
 export const swap16 = (dst: Register): Line => ({ opcode: BPF_ALU | ALU.end | BPF_TO_BE, dst, imm: 16 });
 
 /** dst = memory, zero-extended. */
-export function load(size: Size, dst: Register, [base, offset]: Place): Line {
+export function load(size: Size, dst: Register, [base, offset]: MemoryOperand): Line {
   return { opcode: BPF_LDX | BPF_MEM | SIZE[size], dst, src: base, offset };
 }
 
 /** memory = register or number. */
-export function store(size: Size, [base, offset]: Place, operand: Operand): Line {
+export function store(size: Size, [base, offset]: MemoryOperand, operand: Operand): Line {
   return typeof operand === 'number'
     ? { opcode: BPF_ST | BPF_MEM | SIZE[size], dst: base, offset, imm: operand }
     : { opcode: BPF_STX | BPF_MEM | SIZE[size], dst: base, src: operand, offset };
@@ -136,16 +136,16 @@ export function loadMap(dst: Register, map: MapName): Line {
 }
 
 /** r1 = the map, r2 = the key at that offset of the frame: how every call about an entry begins. */
-export function entryOf(map: MapName, key: number): Line[] {
+export function loadMapAndKey(map: MapName, key: number): Line[] {
   return [loadMap('r1', map), mov('r2', 'r10'), add('r2', key)];
 }
 
 /** A pointer to the entry's value into r0, or 0. Uses r1 to r5. */
 export function lookUp(map: MapName, key: number): Line[] {
-  return [...entryOf(map, key), call('map_lookup_elem')];
+  return [...loadMapAndKey(map, key), call('map_lookup_elem')];
 }
 
-function jumpOf(kind: number, condition: Condition, left: Register, right: Operand, to: string): Line {
+function jumpInstruction(kind: number, condition: Condition, left: Register, right: Operand, to: string): Line {
   const opcode = kind | CONDITION[condition];
   return typeof right === 'number'
     ? { opcode, dst: left, imm: right, to }
@@ -154,12 +154,12 @@ function jumpOf(kind: number, condition: Condition, left: Register, right: Opera
 
 /** Goes to the label when it holds for all 64 bits: what pointers need. */
 export function jumpIf64(left: Register, condition: Condition, right: Operand, to: string): Line {
-  return jumpOf(BPF_JMP, condition, left, right, to);
+  return jumpInstruction(BPF_JMP, condition, left, right, to);
 }
 
 /** Goes to the label when it holds for the lower 32 bits, so that a number with the highest bit is itself (5.1). */
 export function jumpIf(left: Register, condition: Condition, right: Operand, to: string): Line {
-  return jumpOf(BPF_JMP32, condition, left, right, to);
+  return jumpInstruction(BPF_JMP32, condition, left, right, to);
 }
 
 export const jump = (to: string): Line => ({ opcode: BPF_JMP | BPF_JA, to });
@@ -171,17 +171,17 @@ export const label = (name: string): Line => ({ label: name });
 
 /** Bytes of the lines; throws for a label that is missing or doubled, which is a mistake of the program's author. */
 export function assemble(name: string, lines: readonly Line[]): Program {
-  const labels = placeLabels(name, lines);
+  const labels = resolveLabels(name, lines);
   const instructions = lines.filter((line): line is Instruction => !('label' in line));
-  const code = Buffer.alloc(INSN * instructions.reduce((slots, { map }) => slots + slotsOf(map), 0));
+  const code = Buffer.alloc(INSN * instructions.reduce((slots, { map }) => slots + instructionSlots(map), 0));
   const loads: { at: number; map: MapName }[] = [];
   let slot = 0;
   for (const { opcode, dst, src, offset = 0, imm = 0, to, map } of instructions) {
     const at = slot * INSN;
-    slot += slotsOf(map);
+    slot += instructionSlots(map);
     code.writeUInt8(opcode, at);
-    code.writeUInt8((numberOf(src) << 4) | numberOf(dst), at + 1);
-    code.writeInt16LE(to === undefined ? offset : distance(name, labels, to, slot), at + 2);
+    code.writeUInt8((registerNumber(src) << 4) | registerNumber(dst), at + 1);
+    code.writeInt16LE(to === undefined ? offset : jumpOffset(name, labels, to, slot), at + 2);
     code.writeInt32LE(imm | 0, at + 4);
     if (map !== undefined) loads.push({ at, map });
   }
@@ -189,22 +189,22 @@ export function assemble(name: string, lines: readonly Line[]): Program {
 }
 
 /** The program with the descriptors of its maps, ready for BPF_PROG_LOAD. */
-export function withMaps({ code, loads }: Program, descriptor: (map: MapName) => number): Buffer {
-  const bound = Buffer.from(code);
-  for (const { at, map } of loads) bound.writeInt32LE(descriptor(map), at + 4);
-  return bound;
+export function relocateMaps({ code, loads }: Program, descriptor: (map: MapName) => number): Buffer {
+  const relocated = Buffer.from(code);
+  for (const { at, map } of loads) relocated.writeInt32LE(descriptor(map), at + 4);
+  return relocated;
 }
 
 /** A load of a 64-bit immediate has its upper half in a second instruction of zeros. */
-function slotsOf(map: MapName | undefined): number {
+function instructionSlots(map: MapName | undefined): number {
   return map === undefined ? 1 : 2;
 }
 
-function placeLabels(name: string, lines: readonly Line[]): Map<string, number> {
+function resolveLabels(name: string, lines: readonly Line[]): Map<string, number> {
   const labels = new Map<string, number>();
   let slot = 0;
   for (const line of lines) {
-    if (!('label' in line)) slot += slotsOf(line.map);
+    if (!('label' in line)) slot += instructionSlots(line.map);
     else if (labels.has(line.label)) throw new MeshError('internal', `${name}: label ${line.label} is there twice`);
     else labels.set(line.label, slot);
   }
@@ -212,12 +212,12 @@ function placeLabels(name: string, lines: readonly Line[]): Map<string, number> 
 }
 
 /** Jumps count from the instruction after them. */
-function distance(name: string, labels: ReadonlyMap<string, number>, to: string, next: number): number {
+function jumpOffset(name: string, labels: ReadonlyMap<string, number>, to: string, next: number): number {
   const target = labels.get(to);
   if (target === undefined) throw new MeshError('internal', `${name}: no label ${to}`);
   return target - next;
 }
 
-function numberOf(register: Register | number | undefined): number {
+function registerNumber(register: Register | number | undefined): number {
   return typeof register === 'string' ? Number(register.slice(1)) : (register ?? 0);
 }

@@ -2,12 +2,12 @@ import {
   add,
   and,
   call,
-  entryOf,
   jump,
   jumpIf,
   type Line,
   label,
   load,
+  loadMapAndKey,
   lookUp,
   mov,
   or,
@@ -47,13 +47,13 @@ export const FIN = { client: 1, task: 2, both: 3, bits: 2 } as const;
  * Writes the key of a packet whose protocol is in r3, seen on its way to the task or back; `at` is how far behind the
  * packet's own fields those to read are. Uses r2.
  */
-export function writeFlowKey(way: 'to-task' | 'from-task', at = 0): Line[] {
+export function writeFlowKey(direction: 'to-task' | 'from-task', at = 0): Line[] {
   const copy = (size: 'u16' | 'u32', from: number, to: number): Line[] => [
     load(size, 'r2', ['r7', at + from]),
     store(size, ['r10', FLOW_KEY + to], 'r2'),
   ];
   const fields =
-    way === 'to-task'
+    direction === 'to-task'
       ? // No 64 bits at once: not every architecture may read them there.
         [copy('u32', IP.source, 0), copy('u32', IP.destination, 4), copy('u32', L4.sourcePort, 8)]
       : [
@@ -77,7 +77,7 @@ export const BPF_NOEXIST = 1;
 /** The value at FLOW_VALUE for the key; r0 is 0 when that worked. Uses r1 to r5. */
 export function writeFlow(map: MapName, flags: number): Line[] {
   return [
-    ...entryOf(map, FLOW_KEY),
+    ...loadMapAndKey(map, FLOW_KEY),
     mov('r3', 'r10'),
     add('r3', FLOW_VALUE),
     mov('r4', flags),
@@ -89,13 +89,13 @@ export function writeFlow(map: MapName, flags: number): Line[] {
  * The time into r0, in units of 256 jiffies: 0.26 s where the kernel's HZ is 1000, 1 s with 250, 2.6 s with 100. Read from
  * memory: a clock would be asked for each packet of a connection that is new. Uses r1 to r5.
  */
-export function now(): Line[] {
+export function loadCoarseTime(): Line[] {
   return [call('jiffies64'), shiftRight('r0', 8)];
 }
 
 /** Takes the key out of the map. Uses r0 to r5. */
-export function forget(map: MapName): Line[] {
-  return [...entryOf(map, FLOW_KEY), call('map_delete_elem')];
+export function deleteFlow(map: MapName): Line[] {
+  return [...loadMapAndKey(map, FLOW_KEY), call('map_delete_elem')];
 }
 
 /**
@@ -103,32 +103,37 @@ export function forget(map: MapName): Line[] {
  * is in r0. When both sides have ended, or one has reset it, the connection is over, and mesh_edges alone has it, where
  * its last segments find it. `node` loads the entry's first word again. Goes on to `next`. Uses r0 to r5 and `flags`.
  */
-export function endFlow(flags: Register, node: (to: Register) => Line, from: 'client' | 'task', next: string): Line[] {
-  const end = (over: string): Line[] => [
-    jumpIf(flags, '&', TCP.reset, over),
+export function markFlowEnded(
+  flags: Register,
+  node: (to: Register) => Line,
+  from: 'client' | 'task',
+  next: string,
+): Line[] {
+  const markSide = (closedLabel: string): Line[] => [
+    jumpIf(flags, '&', TCP.reset, closedLabel),
     load('u32', 'r1', ['r0', 4]),
     or('r1', FIN[from]),
     store('u32', ['r0', 4], 'r1'),
     and('r1', FIN.both),
     jumpIf('r1', '!=', FIN.both, next),
-    label(over),
+    label(closedLabel),
   ];
-  const overNow = [...now(), shiftLeft('r0', FIN.bits), or('r0', FIN.both)];
+  const closedAtNow = [...loadCoarseTime(), shiftLeft('r0', FIN.bits), or('r0', FIN.both)];
   return [
     label('ends'),
-    ...end('over'),
-    ...overNow,
+    ...markSide('over'),
+    ...closedAtNow,
     store('u32', ['r10', FLOW_VALUE + 4], 'r0'),
     node('r1'),
     store('u32', ['r10', FLOW_VALUE], 'r1'),
     ...writeFlow('mesh_edges', BPF_ANY),
-    ...forget('mesh_flows'),
+    ...deleteFlow('mesh_flows'),
     jump(next),
 
     label('edge-ends'),
-    ...end('edge-over'),
+    ...markSide('edge-over'),
     mov(flags, 'r0'),
-    ...overNow,
+    ...closedAtNow,
     store('u32', [flags, 4], 'r0'),
     jump(next),
   ];

@@ -15,15 +15,26 @@ import {
   swap16,
 } from './assembler.ts';
 import { addressWord } from './maps.ts';
-import { IP, IPPROTO, L4, parseIpv4, parseQuoted, pass, QUOTED, redirectPeer, SKB, swapped16 } from './packet.ts';
-import { outOfVxlan, type Tunnel } from './vxlan.ts';
+import {
+  IP,
+  IPPROTO,
+  L4,
+  parseIpv4,
+  parseQuotedPacket,
+  passToStack,
+  QUOTED_OFFSET,
+  redirectPeer,
+  SKB,
+  swapBytes16,
+} from './packet.ts';
+import { type DecapsulationConfig, decapsulateVxlan } from './vxlan.ts';
 
 /**
  * On the host's underlay link: packets to published ports of the node's address go straight into the lb, with the mark
  * that the host's DNAT and the lb's ipset would have given them; so do ICMP errors about what these ports sent, which
  * IPVS hands on. What other nodes have wrapped in VXLAN, `outOfVxlan` unpacks.
  */
-export function hostIn({ address, ...tunnel }: Tunnel & { address: IpAddress }): Program {
+export function hostIn({ address, ...tunnel }: DecapsulationConfig & { address: IpAddress }): Program {
   const own = addressWord(address);
   const key = -4;
   return assemble('mesh_host_in', [
@@ -33,17 +44,17 @@ export function hostIn({ address, ...tunnel }: Tunnel & { address: IpAddress }):
     load('u16', 'r4', ['r7', L4.destinationPort]),
     jumpIf('r3', '==', IPPROTO.tcp, 'addressed'),
     jumpIf('r3', '==', IPPROTO.icmp, 'icmp'),
-    jumpIf('r4', '!=', swapped16(VXLAN_PORT), 'addressed'),
+    jumpIf('r4', '!=', swapBytes16(VXLAN_PORT), 'addressed'),
     jumpIf('r5', '!=', own, 'pass'),
     jumpIf('r3', '!=', IPPROTO.udp, 'pass'),
-    ...outOfVxlan(tunnel),
+    ...decapsulateVxlan(tunnel),
 
     label('icmp'),
     jumpIf('r5', '!=', own, 'pass'),
-    ...parseQuoted(),
-    load('u8', 'r3', ['r7', QUOTED + IP.protocol]),
-    load('u32', 'r5', ['r7', QUOTED + IP.source]),
-    load('u16', 'r4', ['r7', QUOTED + L4.sourcePort]),
+    ...parseQuotedPacket(),
+    load('u8', 'r3', ['r7', QUOTED_OFFSET + IP.protocol]),
+    load('u32', 'r5', ['r7', QUOTED_OFFSET + IP.source]),
+    load('u16', 'r4', ['r7', QUOTED_OFFSET + L4.sourcePort]),
 
     label('addressed'),
     jumpIf('r5', '!=', own, 'pass'),
@@ -61,6 +72,6 @@ export function hostIn({ address, ...tunnel }: Tunnel & { address: IpAddress }):
     jumpIf64('r0', '==', 0, 'pass'),
     store('u32', ['r6', SKB.mark], 'r9'),
     ...redirectPeer(tunnel.lb),
-    ...pass(),
+    ...passToStack(),
   ]);
 }

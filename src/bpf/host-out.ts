@@ -1,7 +1,7 @@
 import type { IpAddress } from '../model/address.ts';
 import { add, assemble, call, exit, jumpIf, label, load, mov, type Program, store } from './assembler.ts';
 import { addressWord } from './maps.ts';
-import { IP, IPPROTO, L4, parseIpv4, pass, SKB } from './packet.ts';
+import { IP, IPPROTO, L4, parseIpv4, passToStack, SKB } from './packet.ts';
 
 const AF_INET = 2;
 /** BPF_FIB_LKUP_RET_*, include/uapi/linux/bpf.h */
@@ -88,6 +88,6 @@ export function hostOut({ address }: { address: IpAddress }): Program {
     mov('r4', 0),
     call('redirect_neigh'),
     exit(),
-    ...pass(),
+    ...passToStack(),
   ]);
 }

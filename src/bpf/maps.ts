@@ -31,7 +31,7 @@ export const MAPS = {
 export type MapName = keyof typeof MAPS;
 
 /** Instead of a node: all of this flow takes the plain path, by conntrack. */
-export const FLOW_PLAIN = 0xffff_ffff;
+export const FLOW_STANDARD_PATH = 0xffff_ffff;
 
 /** As a program reads four bytes of a packet: in network order, taken as a number of a little-endian machine. */
 export function addressWord(address: IpAddress): number {

@@ -47,9 +47,9 @@ export const TCP = { fin: 0x01, begin: 0x02, reset: 0x04, end: 0x01 | 0x04 } as 
 const ICMP_ERRORS = { unreachable: 3, timeExceeded: 11, parameterProblem: 12 } as const;
 const ICMP_HEADER = 8;
 /** How far behind the fields of the outer IP header those of the quoted one are. */
-export const QUOTED = IP.end + ICMP_HEADER - IP.start;
+export const QUOTED_OFFSET = IP.end + ICMP_HEADER - IP.start;
 /** How far behind the fields of the outer IP header those of one in VXLAN are: IPv4, UDP, VXLAN, Ethernet. */
-export const INNER = 20 + 8 + 8 + ETHERNET;
+export const INNER_OFFSET = 20 + 8 + 8 + ETHERNET;
 
 export const ETH_P_IP = 0x0800;
 /** IP_MF | IP_OFFSET, include/net/ip.h */
@@ -57,7 +57,7 @@ const FRAGMENT = 0x3fff;
 /** IP_OFFSET: later fragments have no ports. */
 const FRAGMENT_OFFSET = 0x1fff;
 /** Ports and the rest of a UDP header; all programs look at IP packets with at least as much behind the header. */
-const L4_LEAST = 8;
+const L4_MIN_LENGTH = 8;
 
 /**
  * TC_ACT_UNSPEC, include/uapi/linux/pkt_cls.h: the packet is none of ours and takes the plain path. Unlike TC_ACT_OK it
@@ -66,23 +66,23 @@ const L4_LEAST = 8;
 const TC_ACT_UNSPEC = -1;
 
 /** A number as a program reads it out of two bytes of a packet (machine order, so little-endian). */
-export function swapped16(value: number): number {
+export function swapBytes16(value: number): number {
   return ((value & 0xff) << 8) | (value >> 8);
 }
 
 /** As much of a packet as any program reads, in bytes: up to the ports of what is in a VXLAN datagram. */
-export const HEADERS = INNER + IP.end + L4_LEAST;
+export const HEADERS_LENGTH = INNER_OFFSET + IP.end + L4_MIN_LENGTH;
 
 /** Goes on with a whole IPv4 packet without options, else to `pass`. Uses r2. */
 export function parseIpv4(): Line[] {
   return [
     mov('r6', 'r1'),
     load('u32', 'r2', ['r6', SKB.protocol]),
-    jumpIf('r2', '!=', swapped16(ETH_P_IP), 'pass'),
-    ...readable(),
-    ...within(IP.end + L4_LEAST, 'pull'),
+    jumpIf('r2', '!=', swapBytes16(ETH_P_IP), 'pass'),
+    ...loadDataPointers(),
+    ...checkBounds(IP.end + L4_MIN_LENGTH, 'pull'),
     label('pulled'),
-    ...wholeIpv4(),
+    ...checkIpv4Header(),
   ];
 }
 
@@ -90,26 +90,26 @@ export function parseIpv4(): Line[] {
  * Goes to `pass` unless the IPv4 header has no options and is no fragment's; `at` is how far behind the packet's own it
  * is, `fragment` the bits that tell one. Uses r2.
  */
-export function wholeIpv4(at = 0, fragment = FRAGMENT): Line[] {
+export function checkIpv4Header(at = 0, fragment = FRAGMENT): Line[] {
   return [
     load('u8', 'r2', ['r7', at + IP.start]),
     jumpIf('r2', '!=', IP_WITHOUT_OPTIONS, 'pass'),
     load('u16', 'r2', ['r7', at + IP.fragment]),
-    jumpIf('r2', '&', swapped16(fragment), 'pass'),
+    jumpIf('r2', '&', swapBytes16(fragment), 'pass'),
   ];
 }
 
-function readable(): Line[] {
+function loadDataPointers(): Line[] {
   return [load('u32', 'r7', ['r6', SKB.data]), load('u32', 'r8', ['r6', SKB.dataEnd])];
 }
 
 /** Goes elsewhere unless so many bytes of the frame can be read. Uses r2. */
-export function within(bytes: number, otherwise = 'pass'): Line[] {
-  return [mov('r2', 'r7'), add('r2', bytes), jumpIf64('r2', '>', 'r8', otherwise)];
+export function checkBounds(bytes: number, elseLabel = 'pass'): Line[] {
+  return [mov('r2', 'r7'), add('r2', bytes), jumpIf64('r2', '>', 'r8', elseLabel)];
 }
 
 /** Goes on with an ICMP error that quotes a packet without options, ports and all, else to `pass`. Uses r2. */
-export function parseQuoted(): Line[] {
+export function parseQuotedPacket(): Line[] {
   return [
     load('u8', 'r2', ['r7', IP.end]),
     jumpIf('r2', '==', ICMP_ERRORS.unreachable, 'quotes'),
@@ -117,19 +117,19 @@ export function parseQuoted(): Line[] {
     jumpIf('r2', '!=', ICMP_ERRORS.parameterProblem, 'pass'),
     label('quotes'),
     // RFC 792: eight bytes of the quoted packet's payload at least, the ports among them.
-    ...within(IP.end + QUOTED + L4_LEAST),
-    ...wholeIpv4(QUOTED, FRAGMENT_OFFSET),
+    ...checkBounds(IP.end + QUOTED_OFFSET + L4_MIN_LENGTH),
+    ...checkIpv4Header(QUOTED_OFFSET, FRAGMENT_OFFSET),
   ];
 }
 
 /** The protocol into r3, TCP's flags into r9 (0 for UDP); others go to `others`. Uses r2. */
-export function onlyTcpAndUdp(others = 'pass'): Line[] {
+export function parseTransport(others = 'pass'): Line[] {
   return [
     load('u8', 'r3', ['r7', IP.protocol]),
     mov('r9', 0),
     jumpIf('r3', '==', IPPROTO.udp, 'flags-known'),
     jumpIf('r3', '!=', IPPROTO.tcp, others),
-    ...within(L4.tcpFlags + 1),
+    ...checkBounds(L4.tcpFlags + 1),
     load('u8', 'r9', ['r7', L4.tcpFlags]),
     label('flags-known'),
   ];
@@ -145,7 +145,7 @@ export function redirectPeer(link: Register | number): Line[] {
  * put them there and nobody has read them: virtio-net does so with what is longer than 128 bytes (page_to_skb). Were such
  * packets to pass, one flow would go two ways.
  */
-export function pass(): Line[] {
+export function passToStack(): Line[] {
   return [
     label('pass'),
     mov('r0', TC_ACT_UNSPEC),
@@ -153,13 +153,13 @@ export function pass(): Line[] {
 
     label('pull'),
     load('u32', 'r2', ['r6', SKB.length]),
-    jumpIf('r2', '<', HEADERS, 'pull-all'),
-    mov('r2', HEADERS),
+    jumpIf('r2', '<', HEADERS_LENGTH, 'pull-all'),
+    mov('r2', HEADERS_LENGTH),
     label('pull-all'),
     mov('r1', 'r6'),
     call('skb_pull_data'),
-    ...readable(),
-    ...within(IP.end + L4_LEAST),
+    ...loadDataPointers(),
+    ...checkBounds(IP.end + L4_MIN_LENGTH),
     jump('pulled'),
   ];
 }

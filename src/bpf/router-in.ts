@@ -23,33 +23,33 @@ import {
 import {
   BPF_ANY,
   BPF_NOEXIST,
-  endFlow,
+  deleteFlow,
   FIN,
   FLOW_CLIENT_PORT,
   FLOW_PROTOCOL,
   FLOW_TASK,
   FLOW_VALUE,
   findFlow,
-  forget,
-  now,
+  loadCoarseTime,
+  markFlowEnded,
   rewritePort,
   writeFlow,
   writeFlowKey,
 } from './flow.ts';
-import { FLOW_PLAIN, type MapName } from './maps.ts';
-import { IPPROTO, L4, onlyTcpAndUdp, parseIpv4, pass, SKB, TCP } from './packet.ts';
+import { FLOW_STANDARD_PATH, type MapName } from './maps.ts';
+import { IPPROTO, L4, parseIpv4, parseTransport, passToStack, SKB, TCP } from './packet.ts';
 
 /** How long a task may remember a connection that is over (TCP_TIMEWAIT_LEN twice), in units of `now` where they are shortest. */
-const REMEMBERED = 470;
+const CLOSED_FLOW_LIFETIME = 470;
 /** How old a connection is when it gets its place in mesh_flows, in units of `now`: most that are short never need one. */
-const ESTABLISHED = 2;
+const LONG_LIVED_AGE = 2;
 /** Ports tried for an alias; the plain path takes a flow that finds none. */
-const TRIES = 4;
+const ALIAS_ATTEMPTS = 4;
 /** Or-ed to a random port in network order: 32768 or above. */
 const HIGH_PORT = 0x80;
 
 /** The number of the node that brought the packet is its mark until the task gets it. */
-const node = (to: Register) => load('u32', to, ['r6', SKB.mark]);
+const loadNodeNumber = (to: Register) => load('u32', to, ['r6', SKB.mark]);
 
 /**
  * On the router's vxlan0 and lb0: packets to tasks of this node go straight into the task, and a flow remembers the
@@ -62,7 +62,7 @@ const node = (to: Register) => load('u32', to, ['r6', SKB.mark]);
 export function routerIn(): Program {
   return assemble('mesh_router_in', [
     ...parseIpv4(),
-    ...onlyTcpAndUdp(),
+    ...parseTransport(),
     ...writeFlowKey('to-task'),
     mov('r8', 'r9'),
     ...lookUp('mesh_tasks', FLOW_TASK),
@@ -73,20 +73,20 @@ export function routerIn(): Program {
     jumpIf('r3', '==', IPPROTO.tcp, 'tcp'),
 
     ...findFlow('mesh_flows'),
-    node('r2'),
+    loadNodeNumber('r2'),
     jumpIf64('r0', '==', 0, 'first-of-udp'),
     load('u32', 'r1', ['r0', 0]),
     jumpIf('r1', '==', 'r2', 'to-task'),
-    mov('r1', FLOW_PLAIN),
+    mov('r1', FLOW_STANDARD_PATH),
     store('u32', ['r0', 0], 'r1'),
     jump('pass'),
     label('first-of-udp'),
     store('u32', ['r10', FLOW_VALUE + 4], 0),
-    ...remember('mesh_flows'),
+    ...storeFlowEntry('mesh_flows'),
 
     label('tcp'),
     ...findFlow('mesh_edges'),
-    node('r2'),
+    loadNodeNumber('r2'),
     jumpIf64('r0', '==', 0, 'no-edge'),
     load('u32', 'r1', ['r0', 0]),
     jumpIf('r1', '!=', 'r2', 'edge-of-another'),
@@ -98,14 +98,14 @@ export function routerIn(): Program {
     jumpIf('r1', '==', FIN.both, 'to-task'),
     store('u32', ['r10', FLOW_VALUE + 4], 'r1'),
     shiftRight('r8', FIN.bits),
-    ...now(),
+    ...loadCoarseTime(),
     sub('r0', 'r8'),
-    jumpIf('r0', '<', ESTABLISHED, 'to-task'),
-    node('r2'),
+    jumpIf('r0', '<', LONG_LIVED_AGE, 'to-task'),
+    loadNodeNumber('r2'),
     store('u32', ['r10', FLOW_VALUE], 'r2'),
     ...writeFlow('mesh_flows', BPF_ANY),
     jumpIf64('r0', '!=', 0, 'to-task'),
-    ...forget('mesh_edges'),
+    ...deleteFlow('mesh_edges'),
 
     label('to-task'),
     mov('r2', 0),
@@ -116,30 +116,30 @@ export function routerIn(): Program {
 
     label('begins-again'),
     mov('r8', 'r0'),
-    ...now(),
+    ...loadCoarseTime(),
     shiftLeft('r0', FIN.bits),
     store('u32', ['r8', 4], 'r0'),
     jump('to-task'),
-    ...endFlow('r8', node, 'client', 'to-task'),
+    ...markFlowEnded('r8', loadNodeNumber, 'client', 'to-task'),
 
     label('edge-of-another'),
-    jumpIf('r1', '==', FLOW_PLAIN, 'alias'),
+    jumpIf('r1', '==', FLOW_STANDARD_PATH, 'alias'),
     load('u32', 'r2', ['r0', 4]),
     store('u32', ['r10', FLOW_VALUE], 'r2'),
     and('r2', FIN.both),
     jumpIf('r2', '!=', FIN.both, 'alias'),
-    ...now(),
+    ...loadCoarseTime(),
     load('u32', 'r2', ['r10', FLOW_VALUE]),
     shiftRight('r2', FIN.bits),
     sub('r0', 'r2'),
-    jumpIf('r0', '<', REMEMBERED, 'alias'),
+    jumpIf('r0', '<', CLOSED_FLOW_LIFETIME, 'alias'),
     jump('is-new'),
 
     label('no-edge'),
     ...findFlow('mesh_flows'),
     jumpIf64('r0', '==', 0, 'is-new'),
     load('u32', 'r1', ['r0', 0]),
-    node('r2'),
+    loadNodeNumber('r2'),
     jumpIf('r1', '!=', 'r2', 'alias'),
     jumpIf('r8', '&', TCP.end, 'ends'),
     jumpIf('r8', '&', TCP.begin, 'begins-again'),
@@ -149,19 +149,19 @@ export function routerIn(): Program {
     jumpIf('r8', '&', TCP.begin, 'begin'),
     jump('alias'),
     label('begin'),
-    ...now(),
+    ...loadCoarseTime(),
     shiftLeft('r0', FIN.bits),
     store('u32', ['r10', FLOW_VALUE + 4], 'r0'),
-    node('r2'),
-    ...remember('mesh_edges'),
+    loadNodeNumber('r2'),
+    ...storeFlowEntry('mesh_edges'),
 
     ...aliasFlow(),
-    ...pass(),
+    ...passToStack(),
   ]);
 }
 
 /** The flow's entry, of the node in r2; its second word stands at FLOW_VALUE already. */
-function remember(map: MapName): Line[] {
+function storeFlowEntry(map: MapName): Line[] {
   return [
     store('u32', ['r10', FLOW_VALUE], 'r2'),
     ...writeFlow(map, BPF_ANY),
@@ -177,7 +177,7 @@ function remember(map: MapName): Line[] {
  */
 function aliasFlow(): Line[] {
   const ofNode: Line[] = [
-    node('r1'),
+    loadNodeNumber('r1'),
     add('r1', 1),
     shiftLeft('r1', 16),
     or('r1', IPPROTO.tcp),
@@ -188,7 +188,7 @@ function aliasFlow(): Line[] {
     store('u32', ['r10', FLOW_PROTOCOL], IPPROTO.tcp),
     load('u16', 'r1', ['r7', L4.sourcePort]),
     shiftLeft('r1', 16),
-    node('r2'),
+    loadNodeNumber('r2'),
     or('r1', 'r2'),
     store('u32', ['r10', FLOW_VALUE], 'r1'),
     store('u32', ['r10', FLOW_VALUE + 4], 0),
@@ -214,7 +214,7 @@ function aliasFlow(): Line[] {
     // Without a word about one of another node that lasts.
     ...findFlow('mesh_flows'),
     jumpIf64('r0', '!=', 0, 'pass'),
-    mov('r1', FLOW_PLAIN),
+    mov('r1', FLOW_STANDARD_PATH),
     store('u32', ['r10', FLOW_VALUE], 'r1'),
     store('u32', ['r10', FLOW_VALUE + 4], 0),
     ...writeFlow('mesh_edges', BPF_NOEXIST),
@@ -222,7 +222,7 @@ function aliasFlow(): Line[] {
 
     label('choose'),
     ...seenByTask,
-    ...Array.from({ length: TRIES }, (_, index) => [
+    ...Array.from({ length: ALIAS_ATTEMPTS }, (_, index) => [
       call('get_prandom_u32'),
       or('r0', HIGH_PORT),
       store('u16', ['r10', FLOW_CLIENT_PORT], 'r0'),

@@ -9,7 +9,7 @@ const TAG_BYTES = 8;
  * (bpf_prog_calc_tag in kernel/bpf/core.c), SHA-1 up to 6.17 and SHA-256 from 6.18 on (commit 603b44162343). Which of
  * them a kernel uses need not be known: equal to either is the same program.
  */
-export function tags({ code }: Program): string[] {
+export function programTags({ code }: Program): string[] {
   return ['sha1', 'sha256'].map((hash) =>
     createHash(hash)
       .update(code)

@@ -19,12 +19,23 @@ import {
   store,
   swap16,
 } from './assembler.ts';
-import { endFlow, findFlow, rewritePort, writeFlowKey } from './flow.ts';
-import { FLOW_PLAIN } from './maps.ts';
-import { IP, IPPROTO, onlyTcpAndUdp, parseIpv4, parseQuoted, pass, QUOTED, redirectPeer, SKB, TCP } from './packet.ts';
+import { findFlow, markFlowEnded, rewritePort, writeFlowKey } from './flow.ts';
+import { FLOW_STANDARD_PATH } from './maps.ts';
+import {
+  IP,
+  IPPROTO,
+  parseIpv4,
+  parseQuotedPacket,
+  parseTransport,
+  passToStack,
+  QUOTED_OFFSET,
+  redirectPeer,
+  SKB,
+  TCP,
+} from './packet.ts';
 
 /** In the place of TCP's flags: an ICMP error. */
-const ERROR = 0x100;
+const ICMP_ERROR_FLAG = 0x100;
 /** Above it in a flow's first word is the client's own port, where the task sees an alias. */
 const NODE_MASK = 0xffff;
 
@@ -37,14 +48,14 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
   const source = Buffer.from(vtepMac(number).replaceAll(':', ''), 'hex');
   return assemble('mesh_task_out', [
     ...parseIpv4(),
-    ...onlyTcpAndUdp('others'),
+    ...parseTransport('others'),
     ...writeFlowKey('from-task'),
     label('find'),
     jumpIf('r3', '==', IPPROTO.udp, 'no-edge'),
     ...findFlow('mesh_edges'),
     jumpIf64('r0', '==', 0, 'no-edge'),
     load('u32', 'r8', ['r0', 0]),
-    jumpIf('r8', '==', FLOW_PLAIN, 'pass'),
+    jumpIf('r8', '==', FLOW_STANDARD_PATH, 'pass'),
     jumpIf('r9', '&', TCP.end, 'edge-ends'),
     jump('send'),
 
@@ -52,8 +63,8 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
     ...findFlow('mesh_flows'),
     jumpIf64('r0', '==', 0, 'pass'),
     load('u32', 'r8', ['r0', 0]),
-    jumpIf('r8', '==', FLOW_PLAIN, 'pass'),
-    jumpIf('r9', '&', TCP.end | ERROR, 'is-more'),
+    jumpIf('r8', '==', FLOW_STANDARD_PATH, 'pass'),
+    jumpIf('r9', '&', TCP.end | ICMP_ERROR_FLAG, 'is-more'),
 
     label('send'),
     mov('r2', 0),
@@ -70,28 +81,28 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
     mov32('r3', source.readUInt32LE(0)),
     store('u32', ['r7', 6], 'r3'),
     store('u16', ['r7', 10], source.readUInt16LE(4)),
-    ...ownPort('over-vxlan'),
+    ...restoreClientPort('over-vxlan'),
     mov('r1', vxlan),
     mov('r2', 0),
     call('redirect'),
     exit(),
 
     label('to-lb'),
-    ...ownPort('into-lb'),
+    ...restoreClientPort('into-lb'),
     ...redirectPeer(lb),
 
-    ...pass(),
+    ...passToStack(),
 
     label('others'),
     jumpIf('r3', '!=', IPPROTO.icmp, 'pass'),
-    ...parseQuoted(),
-    load('u8', 'r3', ['r7', QUOTED + IP.protocol]),
-    ...writeFlowKey('to-task', QUOTED),
-    mov('r9', ERROR),
+    ...parseQuotedPacket(),
+    load('u8', 'r3', ['r7', QUOTED_OFFSET + IP.protocol]),
+    ...writeFlowKey('to-task', QUOTED_OFFSET),
+    mov('r9', ICMP_ERROR_FLAG),
     jump('find'),
 
     label('is-more'),
-    jumpIf('r9', '==', ERROR, 'is-error'),
+    jumpIf('r9', '==', ICMP_ERROR_FLAG, 'is-error'),
     // An alias stays until others push it out: its flow has two entries, and no one counts them.
     jumpIf('r8', '>', NODE_MASK, 'send'),
     jump('ends'),
@@ -99,11 +110,11 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
     label('is-error'),
     jumpIf('r8', '>', NODE_MASK, 'pass'),
     jump('send'),
-    ...endFlow('r9', (to) => mov(to, 'r8'), 'task', 'send'),
+    ...markFlowEnded('r9', (to) => mov(to, 'r8'), 'task', 'send'),
   ]);
 }
 
 /** The client's own port in the place of an alias, if the flow's first word in r8 has one; then `next`. Packet pointers are lost. */
-function ownPort(next: string): Line[] {
+function restoreClientPort(next: string): Line[] {
   return [shiftRight('r8', 16), jumpIf('r8', '==', 0, next), ...rewritePort('destinationPort', 'r8'), label(next)];
 }

@@ -1,6 +1,17 @@
 import { LB_VNI } from '../model/names.ts';
 import { and, call, jumpIf, jumpIf64, type Line, label, load, lookUp, mov, store, swap16 } from './assembler.ts';
-import { ETH_P_IP, HEADERS, INNER, IP, IPPROTO, redirectPeer, SKB, swapped16, wholeIpv4, within } from './packet.ts';
+import {
+  checkBounds,
+  checkIpv4Header,
+  ETH_P_IP,
+  HEADERS_LENGTH,
+  INNER_OFFSET,
+  IP,
+  IPPROTO,
+  redirectPeer,
+  SKB,
+  swapBytes16,
+} from './packet.ts';
 
 /** From the start of the frame (RFC 7348, and draft-smith-vxlan-group-policy for the first two bytes). */
 const VXLAN = {
@@ -9,24 +20,24 @@ const VXLAN = {
   /** Three bytes, and one that is 0. */
   vni: IP.end + 12,
   /** The last two bytes of the inner frame's destination: the node's number, in network order (vtepMac). */
-  number: INNER + 4,
-  etherType: INNER + 12,
+  number: INNER_OFFSET + 4,
+  etherType: INNER_OFFSET + 12,
 } as const;
 
 /** The two bytes at `flags`: a VNI is there, and a policy too. */
 const WITH_VNI = 0x0008;
 const WITH_POLICY = 0x0088;
 /** The two lower bits of an IP header's TOS, of a packet that met congestion (RFC 3168). */
-const CONGESTED = 3;
+const ECN_CE = 3;
 /** IP packets of TCP up to here are taken: longer ones are better off in vxlan0, where GRO makes one of many. */
-const SHORT = 256;
+const MAX_SHORT_PACKET = 256;
 /** BPF_ADJ_ROOM_MAC, include/uapi/linux/bpf.h: between Ethernet and IP header. */
-const BEHIND_ETHERNET = 1;
+const BPF_ADJ_ROOM_MAC = 1;
 /** As a mark of what goes to the lb: no port's, but one, so that the lb's chain does not look for one. */
-const NO_PORT = 1;
+const NO_PORT_MARK = 1;
 
 /** Where what comes out of VXLAN goes: links of the host, by ifindex, whose peers are in the lb and in the router. */
-export interface Tunnel {
+export interface DecapsulationConfig {
   /** The node's number. */
   number: number;
   lb: number;
@@ -42,26 +53,26 @@ export interface Tunnel {
  * one of or has, families and protocols that have no shortcut, marks of congestion. The outer checksum is not looked at,
  * as RFC 7348 allows: the inner ones are, by the task or client.
  */
-export function outOfVxlan({ number, lb, router, vni }: Tunnel): Line[] {
+export function decapsulateVxlan({ number, lb, router, vni }: DecapsulationConfig): Line[] {
   const peer = -4;
   return [
     load('u32', 'r2', ['r6', SKB.gsoSize]),
     jumpIf('r2', '!=', 0, 'pass'),
-    ...within(HEADERS),
+    ...checkBounds(HEADERS_LENGTH),
     load('u8', 'r2', ['r7', IP.tos]),
-    and('r2', CONGESTED),
-    jumpIf('r2', '==', CONGESTED, 'pass'),
+    and('r2', ECN_CE),
+    jumpIf('r2', '==', ECN_CE, 'pass'),
     load('u16', 'r2', ['r7', VXLAN.number]),
-    jumpIf('r2', '!=', swapped16(number), 'pass'),
+    jumpIf('r2', '!=', swapBytes16(number), 'pass'),
     load('u16', 'r2', ['r7', VXLAN.etherType]),
-    jumpIf('r2', '!=', swapped16(ETH_P_IP), 'pass'),
-    ...wholeIpv4(INNER),
-    load('u8', 'r2', ['r7', INNER + IP.protocol]),
+    jumpIf('r2', '!=', swapBytes16(ETH_P_IP), 'pass'),
+    ...checkIpv4Header(INNER_OFFSET),
+    load('u8', 'r2', ['r7', INNER_OFFSET + IP.protocol]),
     jumpIf('r2', '==', IPPROTO.udp, 'short'),
     jumpIf('r2', '!=', IPPROTO.tcp, 'pass'),
-    load('u16', 'r2', ['r7', INNER + IP.length]),
+    load('u16', 'r2', ['r7', INNER_OFFSET + IP.length]),
     swap16('r2'),
-    jumpIf('r2', '>', SHORT, 'pass'),
+    jumpIf('r2', '>', MAX_SHORT_PACKET, 'pass'),
     label('short'),
 
     load('u16', 'r2', ['r7', VXLAN.flags]),
@@ -76,7 +87,7 @@ export function outOfVxlan({ number, lb, router, vni }: Tunnel): Line[] {
     jumpIf('r2', '==', vniWord(vni), 'to-router'),
     jumpIf('r2', '!=', vniWord(LB_VNI), 'pass'),
     mov('r9', lb),
-    mov('r8', NO_PORT),
+    mov('r8', NO_PORT_MARK),
 
     label('to-router'),
     load('u32', 'r2', ['r7', IP.source]),
@@ -84,8 +95,8 @@ export function outOfVxlan({ number, lb, router, vni }: Tunnel): Line[] {
     ...lookUp('mesh_peers', peer),
     jumpIf64('r0', '==', 0, 'pass'),
     mov('r1', 'r6'),
-    mov('r2', -INNER),
-    mov('r3', BEHIND_ETHERNET),
+    mov('r2', -INNER_OFFSET),
+    mov('r3', BPF_ADJ_ROOM_MAC),
     mov('r4', 0),
     call('skb_adjust_room'),
     jumpIf64('r0', '!=', 0, 'pass'),
@@ -96,5 +107,5 @@ export function outOfVxlan({ number, lb, router, vni }: Tunnel): Line[] {
 
 /** A VNI as a program reads it with the 0 behind it. */
 function vniWord(vni: number): number {
-  return swapped16(vni >>> 8) | ((vni & 0xff) << 16);
+  return swapBytes16(vni >>> 8) | ((vni & 0xff) << 16);
 }

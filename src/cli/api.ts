@@ -12,7 +12,7 @@ export interface Api {
 export const DEFAULT_HOST = 'unix:///run/meshd/meshd.sock';
 
 /** Milliseconds for one answer; a plan asks every node, and slow machines are slow. */
-const PATIENCE = 60_000;
+const REQUEST_TIMEOUT = 60_000;
 
 /** Connects to the meshd behind a `unix://` address; nothing is sent yet, but the socket has to be there. */
 export async function connect(host: string): Promise<Api> {
@@ -25,8 +25,8 @@ export async function connect(host: string): Promise<Api> {
   const local = connectLocal(path);
   const control = connectControl(path);
   return {
-    local: translated(local, async (error) => explained(error)),
-    control: translated(control, (error) => controlError(error, local)),
+    local: withErrorMessages(local, async (error) => explainError(error)),
+    control: withErrorMessages(control, (error) => controlError(error, local)),
     close() {
       local.close();
       control.close();
@@ -49,21 +49,21 @@ function checkSocket(path: string): void {
 }
 
 /** The same calls, with our patience, and with failures in words for a person at the command line. */
-function translated<C extends object>(calls: C, explain: (error: unknown) => Promise<unknown>): C {
+function withErrorMessages<C extends object>(calls: C, explain: (error: unknown) => Promise<unknown>): C {
   type Call = (request: unknown, settings?: CallSettings) => Promise<unknown> | AsyncIterable<unknown>;
-  const made: Record<string, unknown> = {};
+  const wrapped: Record<string, unknown> = {};
   for (const [name, call] of Object.entries(calls) as [string, Call][]) {
-    made[name] = (request: unknown, settings: CallSettings = {}) => {
+    wrapped[name] = (request: unknown, settings: CallSettings = {}) => {
       // A deadline is right for an answer, not for a watch.
-      if (name === 'watch') return retold(call(request, settings) as AsyncIterable<unknown>, explain);
-      const answer = call(request, { timeout: PATIENCE, ...settings }) as Promise<unknown>;
-      return name === 'close' ? answer : answer.catch(async (error) => Promise.reject(await explain(error)));
+      if (name === 'watch') return watchWithErrorMessages(call(request, settings) as AsyncIterable<unknown>, explain);
+      const response = call(request, { timeout: REQUEST_TIMEOUT, ...settings }) as Promise<unknown>;
+      return name === 'close' ? response : response.catch(async (error) => Promise.reject(await explain(error)));
     };
   }
-  return made as C;
+  return wrapped as C;
 }
 
-async function* retold(events: AsyncIterable<unknown>, explain: (error: unknown) => Promise<unknown>) {
+async function* watchWithErrorMessages(events: AsyncIterable<unknown>, explain: (error: unknown) => Promise<unknown>) {
   try {
     yield* events;
   } catch (error) {
@@ -72,7 +72,7 @@ async function* retold(events: AsyncIterable<unknown>, explain: (error: unknown)
 }
 
 /** Words of meshd itself (without a cause) are meant for people; words of the transport get the next step added. */
-function explained(error: unknown): unknown {
+function explainError(error: unknown): unknown {
   if (!(error instanceof MeshError) || error.cause === undefined || error.code !== 'unavailable') return error;
   return new MeshError('unavailable', `${error.message}; see \`systemctl status meshd\``, { cause: error.cause });
 }
@@ -80,7 +80,7 @@ function explained(error: unknown): unknown {
 /** Only managers serve Control: whoever asks another node learns where to ask. */
 async function controlError(error: unknown, local: LocalConnection): Promise<unknown> {
   if (!(error instanceof MeshError) || error.code !== 'unsupported' || error.cause === undefined)
-    return explained(error);
+    return explainError(error);
   try {
     const { nodeName, manager } = await local.info({});
     const where = manager === '' ? 'on a manager' : `on the manager (${manager})`;

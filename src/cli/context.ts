@@ -8,7 +8,7 @@ export interface Context {
   io: Io;
   format: Format;
   /** What `--format` said; undefined when it was not given: what is a table otherwise may be JSON then, as in Docker. */
-  asked: Format | undefined;
+  explicitFormat: Format | undefined;
   /** Opens the connection to meshd when a verb first needs it. */
   api(): Promise<Api>;
 }

@@ -34,7 +34,7 @@ export interface FakeMeshd {
   /** Numbers that nodes picked for every host mode port without one. */
   picked: TaskPort[];
   /** Sends an event to everyone who watches. */
-  tell(event: WatchEvent): void;
+  sendEvent(event: WatchEvent): void;
   /** Breaks every watch, as a manager that restarts does. */
   dropWatches(): void;
   /** What becomes of an applied spec; the default makes a service whose tasks run. */
@@ -50,12 +50,12 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
     services: [],
     tasks: [],
     answers: [],
-    nodes: ['node1', 'node2'].map((name, index) => aNode({ id: `n${index + 1}`, name, number: index + 1 })),
+    nodes: ['node1', 'node2'].map((name, index) => makeNode({ id: `n${index + 1}`, name, number: index + 1 })),
     calls: [],
     warnings: [],
     picked: [],
-    info: anInfo(options.manager === false ? ['agent'] : ['manager', 'agent']),
-    tell: (event) => {
+    info: makeInfo(options.manager === false ? ['agent'] : ['manager', 'agent']),
+    sendEvent: (event) => {
       for (const watcher of watchers) watcher(event);
     },
     dropWatches: () => {
@@ -63,10 +63,10 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
     },
     onApply(spec) {
       const id = `s-${spec.name}`;
-      fake.services = [...fake.services.filter((old) => old.id !== id), aService({ id, name: spec.name, spec })];
+      fake.services = [...fake.services.filter((old) => old.id !== id), makeService({ id, name: spec.name, spec })];
       fake.tasks = fake.tasks.filter((task) => task.serviceId !== id);
       for (let slot = 1; slot <= spec.replicas; slot++) {
-        fake.tasks.push(aTask({ id: `${spec.name}${slot}`, serviceId: id, serviceName: spec.name, slot }));
+        fake.tasks.push(makeTask({ id: `${spec.name}${slot}`, serviceId: id, serviceName: spec.name, slot }));
       }
     },
     async stop() {
@@ -225,7 +225,7 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
 
 const current = (object: WatchEvent['object']): WatchEvent => ({ action: 'current', object, revision: 1 });
 
-function anInfo(roles: string[]): InfoReply {
+function makeInfo(roles: string[]): InfoReply {
   return {
     nodeName: 'node1',
     nodeId: 'n1',
@@ -242,12 +242,12 @@ function anInfo(roles: string[]): InfoReply {
   };
 }
 
-export function aPort(given: Partial<PortSpec> = {}): PortSpec {
+export function makePort(given: Partial<PortSpec> = {}): PortSpec {
   const defaults = { schedulerFlags: [], nodes: [], addresses: [], allowFrom: [] };
   return { protocol: 'tcp', target: 80, published: 8080, mode: 'ingress', ...defaults, ...given };
 }
 
-export function aSpec(given: Partial<ServiceSpec> = {}): ServiceSpec {
+export function makeSpec(given: Partial<ServiceSpec> = {}): ServiceSpec {
   return {
     name: 'web',
     labels: {},
@@ -260,13 +260,13 @@ export function aSpec(given: Partial<ServiceSpec> = {}): ServiceSpec {
     constraints: [],
     restart: { condition: 'any', maxAttempts: 0, window: 0 },
     stopGracePeriod: 10_000,
-    ports: [aPort()],
+    ports: [makePort()],
     ...given,
   };
 }
 
-export function aService(given: Partial<Service> = {}): Service {
-  const spec = given.spec ?? aSpec();
+export function makeService(given: Partial<Service> = {}): Service {
+  const spec = given.spec ?? makeSpec();
   return {
     id: 's-web',
     version: 1,
@@ -282,7 +282,7 @@ export function aService(given: Partial<Service> = {}): Service {
   };
 }
 
-export function aTask(given: Partial<Task> = {}, state = 'running', error = ''): Task {
+export function makeTask(given: Partial<Task> = {}, state = 'running', error = ''): Task {
   return {
     id: 'web1',
     version: 1,
@@ -299,12 +299,12 @@ export function aTask(given: Partial<Task> = {}, state = 'running', error = ''):
     restarts: 0,
     generation: 1,
     command: ['node', 'whoami.mjs'],
-    ports: [aPort()],
+    ports: [makePort()],
     ...given,
   };
 }
 
-export function aNode(given: Partial<Node> = {}): Node {
+export function makeNode(given: Partial<Node> = {}): Node {
   return {
     id: 'n1',
     version: 1,

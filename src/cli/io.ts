@@ -18,7 +18,7 @@ export interface Io {
   /** Calls back on Ctrl-C until the returned function is called. */
   onInterrupt(callback: () => void): () => void;
   /** Where a process is to end: ends it at once if all is written, for taking a connection down takes a while. */
-  leave?(status: number): void;
+  exitIfFlushed?(status: number): void;
 }
 
 /** The process itself. A reader that went away (`| head`) ends it quietly, as it ends any other command. */
@@ -48,7 +48,7 @@ export function processIo(): Io {
       process.on('SIGINT', callback);
       return () => process.off('SIGINT', callback);
     },
-    leave(status) {
+    exitIfFlushed(status) {
       // A slow reader of a pipe still gets all of it.
       if (process.stdout.writableLength + process.stderr.writableLength === 0) process.exit(status);
     },

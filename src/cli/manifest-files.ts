@@ -14,7 +14,7 @@ import type { Io } from './io.ts';
 export async function readManifests(
   io: Io,
   files: readonly string[],
-  consequence = '; nothing was changed',
+  effect = '; nothing was changed',
 ): Promise<ServiceSpec[] | undefined> {
   const sources: { file: string; text: string }[] = [];
   const errors: ManifestError[] = [];
@@ -38,7 +38,7 @@ export async function readManifests(
   }
   for (const error of errors) io.err(`${formatManifestError(error)}\n`);
   const count = errors.length === 1 ? '1 error' : `${errors.length} errors`;
-  io.err(`meshctl: ${count}${errors.length >= LIMITS.errors ? ' and perhaps more' : ''}${consequence}\n`);
+  io.err(`meshctl: ${count}${errors.length >= LIMITS.errors ? ' and perhaps more' : ''}${effect}\n`);
   return undefined;
 }
 

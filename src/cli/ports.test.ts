@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { aPort, aService, aSpec, aTask } from './fake-meshd.test-data.ts';
+import { makePort, makeService, makeSpec, makeTask } from './fake-meshd.test-data.ts';
 import { runMeshctl } from './run.ts';
-import { fakeIo, manifest, setUp } from './set-up.test-data.ts';
+import { fakeIo, manifest, setUp } from './test-setup.test-data.ts';
 
 const cli = setUp();
 const { meshctl, file } = cli;
@@ -15,16 +15,16 @@ const picked = [
 
 describe('port ls', () => {
   beforeEach(() => {
-    const dns = aSpec({
+    const dns = makeSpec({
       name: 'dns',
       ports: [
-        aPort({ protocol: 'udp', target: 53, published: 53 }),
-        { ...aPort({ mode: 'host' }), published: undefined },
+        makePort({ protocol: 'udp', target: 53, published: 53 }),
+        { ...makePort({ mode: 'host' }), published: undefined },
       ],
     });
     cli.meshd.services = [
-      aService({ spec: aSpec({ ports: [aPort({ published: 222 })] }), degraded: [withheld, taken] }),
-      aService({ id: 's-dns', spec: dns }),
+      makeService({ spec: makeSpec({ ports: [makePort({ published: 222 })] }), degraded: [withheld, taken] }),
+      makeService({ id: 's-dns', spec: dns }),
     ];
     cli.meshd.picked = picked;
   });
@@ -93,7 +93,7 @@ describe('port ls', () => {
 
 describe('service ps', () => {
   test('health, and the numbers that nodes picked', async () => {
-    const ports = [aPort(), { ...aPort({ target: 53, protocol: 'udp', mode: 'host' }), published: undefined }];
+    const ports = [makePort(), { ...makePort({ target: 53, protocol: 'udp', mode: 'host' }), published: undefined }];
     const status = (health: string, message = '') => ({
       state: 'running',
       message,
@@ -103,11 +103,11 @@ describe('service ps', () => {
       ports: [{ protocol: 'udp', target: 53, published: 32_768 }],
     });
     // The service's own ports count: those of a task are from when it was made.
-    cli.meshd.services = [aService({ spec: aSpec({ ports }) })];
+    cli.meshd.services = [makeService({ spec: makeSpec({ ports }) })];
     cli.meshd.tasks = [
-      aTask({ id: 'a', slot: 1, ports: [], status: status('healthy', 'fine') }),
-      aTask({ id: 'b', slot: 2, ports: [], status: status('starting', 'connection refused') }),
-      aTask({ id: 'c', slot: 3, ports: [], status: status('unhealthy', 'exit status 1') }),
+      makeTask({ id: 'a', slot: 1, ports: [], status: status('healthy', 'fine') }),
+      makeTask({ id: 'b', slot: 2, ports: [], status: status('starting', 'connection refused') }),
+      makeTask({ id: 'c', slot: 3, ports: [], status: status('unhealthy', 'exit status 1') }),
     ];
     expect((await meshctl(['service', 'ps', 'web'])).stdout.split('\n').slice(1, 4)).toEqual([
       expect.stringMatching(/Running \(healthy\) 1 minute ago {3,}\*:8080->80\/tcp, \*:32768->53\/udp \(host\)$/),
@@ -121,7 +121,7 @@ describe('service ps', () => {
 
 describe('service inspect', () => {
   test('--pretty: what Docker shows, and what the mesh adds', async () => {
-    const port = aPort({
+    const port = makePort({
       scheduler: 'sh',
       schedulerFlags: ['sh-port'],
       fallback: 'lc',
@@ -132,12 +132,12 @@ describe('service inspect', () => {
       addresses: ['192.0.2.7/32'],
       allowFrom: ['10.0.0.0/8', '2001:db8::/32'],
     });
-    const spec = aSpec({
+    const spec = makeSpec({
       labels: { team: 'shop' },
       environment: { PORT: '80' },
       user: 'nobody',
       constraints: [{ key: 'node.hostname', operator: '!=', value: 'node1' }],
-      ports: [port, { ...aPort({ mode: 'host', target: 81 }), published: undefined }],
+      ports: [port, { ...makePort({ mode: 'host', target: 81 }), published: undefined }],
       update: { parallelism: 0, delay: 10_000, order: 'stop-first' },
       health: {
         kind: 'http',
@@ -151,7 +151,7 @@ describe('service inspect', () => {
       },
       weight: { label: 'cpus', default: 2 },
     });
-    cli.meshd.services = [aService({ spec, running: 2, degraded: [withheld] })];
+    cli.meshd.services = [makeService({ spec, running: 2, degraded: [withheld] })];
     cli.meshd.picked = picked;
     expect(await meshctl(['service', 'inspect', '--pretty', 'web'])).toEqual({
       status: 0,
@@ -233,7 +233,7 @@ Ports:
   });
 
   test('--pretty: nothing that was not declared', async () => {
-    cli.meshd.services = [aService({ spec: aSpec({ mode: 'global', ports: [] }), desired: 2, running: 2 })];
+    cli.meshd.services = [makeService({ spec: makeSpec({ mode: 'global', ports: [] }), desired: 2, running: 2 })];
     const { stdout } = await meshctl(['service', 'inspect', '--pretty', 'web']);
     expect(stdout).toMatch(/\nService Mode: +Global\n Replicas: +2\/2 running\n/);
     expect(stdout).not.toMatch(/Ports|Healthcheck|Env|Placement|Weight|User/);
@@ -243,8 +243,8 @@ Ports:
 
 describe('service update', () => {
   beforeEach(() => {
-    cli.meshd.services = [aService()];
-    cli.meshd.tasks = [1, 2, 3].map((slot) => aTask({ id: `t${slot}`, slot }));
+    cli.meshd.services = [makeService()];
+    cli.meshd.tasks = [1, 2, 3].map((slot) => makeTask({ id: `t${slot}`, slot }));
   });
   const asked = () => cli.meshd.calls.find(({ name }) => name === 'updateService')?.request;
 
@@ -264,7 +264,7 @@ describe('service update', () => {
     expect(stdout).toBe(
       'service web (s-web) updated: ports changed\noverall progress: 3 out of 3 tasks\nservice web converged\n',
     );
-    const port = (target: number, published?: number) => ({ ...aPort({ target }), published });
+    const port = (target: number, published?: number) => ({ ...makePort({ target }), published });
     expect(asked()).toMatchObject({
       service: 'web',
       force: false,
@@ -296,7 +296,7 @@ describe('service update', () => {
 
   test('a rolling replacement is shown until every task is new, runs and is healthy', async () => {
     const task = (slot: number, generation: number, health?: string) =>
-      aTask({
+      makeTask({
         id: `g${generation}t${slot}`,
         slot,
         generation,
@@ -313,21 +313,21 @@ describe('service update', () => {
       startPeriod: 0,
       startInterval: 1,
     };
-    const spec = aSpec({ replicas: 2, health });
-    cli.meshd.services = [aService({ spec, taskGeneration: 2 })];
+    const spec = makeSpec({ replicas: 2, health });
+    cli.meshd.services = [makeService({ spec, taskGeneration: 2 })];
     cli.meshd.tasks = [task(1, 1, 'healthy'), task(2, 1, 'healthy')];
     cli.meshd.onApply = () => {};
     const io = fakeIo({ environment: { MESHCTL_HOST: cli.meshd.host }, terminal: true });
     const done = runMeshctl(['service', 'update', '--force', 'web'], io);
-    const tell = (value: ReturnType<typeof aTask>) =>
-      cli.meshd.tell({ action: 'updated', object: { $case: 'task', value }, revision: 3 });
+    const tell = (value: ReturnType<typeof makeTask>) =>
+      cli.meshd.sendEvent({ action: 'updated', object: { $case: 'task', value }, revision: 3 });
     const seen = (text: string) => vi.waitUntil(() => io.stdout.includes(text));
     await seen('1/2: running (healthy) on node2, to be replaced\n2/2: running (healthy) on node2, to be replaced');
     tell(task(1, 2, 'starting'));
     await seen('overall progress: 0 out of 2 tasks\n1/2: running (health: starting) on node2\n2/2');
     tell(task(1, 2, 'healthy'));
     tell({ ...task(1, 1), desired: 'drain' });
-    await seen('overall progress: 1 out of 2 tasks, 1 leaving\n1/2: running (healthy) on node2\n2/2: running');
+    await seen('overall progress: 1 out of 2 tasks, 1 stopping\n1/2: running (healthy) on node2\n2/2: running');
     tell({ ...task(1, 1), desired: 'shutdown', status: { ...task(1, 1).status!, state: 'shutdown' } });
     tell(task(2, 2, 'healthy'));
     tell({ ...task(2, 1), desired: 'shutdown', status: { ...task(2, 1).status!, state: 'shutdown' } });

@@ -1,12 +1,12 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { parseDuration } from '../manifest/duration.ts';
 import { DEFAULT_HOST } from './api.ts';
-import type { ApplyOptions } from './applied.ts';
+import type { ApplyOptions } from './apply-result.ts';
 import type { Context } from './context.ts';
-import type { HistoryOptions } from './history.ts';
-import type { NodeUpdateOptions } from './node-update.ts';
-import type { ServiceUpdateOptions } from './service-update.ts';
-import { VERSION } from './version.ts';
+import type { HistoryOptions } from './verbs/history.ts';
+import type { NodeUpdateOptions } from './verbs/node-update.ts';
+import type { ServiceUpdateOptions } from './verbs/service-update.ts';
+import { VERSION } from './verbs/version.ts';
 
 /** Runs one verb with a context made of the global options; what it returns is the exit status. */
 export type Run = (verb: (context: Context) => Promise<number>) => Promise<void>;
@@ -50,7 +50,7 @@ export function buildProgram(
       .option(...detach)
       .option(...timeout)
       .action((files: string[], options: ApplyOptions) =>
-        run(async (context) => (await import('./apply.ts')).apply(context, files, options)),
+        run(async (context) => (await import('./verbs/apply.ts')).apply(context, files, options)),
       ),
     'meshctl apply service.yaml',
     'generate | meshctl apply --dry-run -',
@@ -60,7 +60,7 @@ export function buildProgram(
       .command('config')
       .description('print manifests in canonical form, every default written out')
       .argument('<file...>', 'manifests; - is standard input')
-      .action((files: string[]) => run(async (context) => (await import('./config.ts')).config(context, files))),
+      .action((files: string[]) => run(async (context) => (await import('./verbs/config.ts')).config(context, files))),
     'meshctl config service.yaml',
   );
 
@@ -74,7 +74,7 @@ export function buildProgram(
       .alias('list')
       .description('list services')
       .option(...quiet)
-      .action((options) => run(async (context) => (await import('./service-ls.ts')).serviceLs(context, options))),
+      .action((options) => run(async (context) => (await import('./verbs/service-ls.ts')).serviceLs(context, options))),
     'meshctl service ls --format json',
   );
   example(
@@ -84,7 +84,7 @@ export function buildProgram(
       .argument('<service...>', 'names, ids or starts of ids')
       .option(...quiet)
       .action((names: string[], options) =>
-        run(async (context) => (await import('./service-ps.ts')).servicePs(context, names, options)),
+        run(async (context) => (await import('./verbs/service-ps.ts')).servicePs(context, names, options)),
       ),
     'meshctl service ps web',
   );
@@ -95,7 +95,7 @@ export function buildProgram(
       .argument('<service...>', 'names, ids or starts of ids')
       .option(...pretty)
       .action((names: string[], options) =>
-        run(async (context) => (await import('./service-inspect.ts')).serviceInspect(context, names, options)),
+        run(async (context) => (await import('./verbs/service-inspect.ts')).serviceInspect(context, names, options)),
       ),
     'meshctl service inspect --pretty web',
     'meshctl service inspect web',
@@ -116,7 +116,7 @@ export function buildProgram(
       .option(...detach)
       .option(...timeout)
       .action((name: string, options: ServiceUpdateOptions) =>
-        run(async (context) => (await import('./service-update.ts')).serviceUpdate(context, name, options)),
+        run(async (context) => (await import('./verbs/service-update.ts')).serviceUpdate(context, name, options)),
       ),
     'meshctl service update --publish-add 8081:80 web',
     'meshctl service update --publish-add published=53,target=53,protocol=udp,mode=host dns',
@@ -131,7 +131,7 @@ export function buildProgram(
       .option(...detach)
       .option(...timeout)
       .action((words: string[], options: ApplyOptions) =>
-        run(async (context) => (await import('./service-scale.ts')).serviceScale(context, words, options)),
+        run(async (context) => (await import('./verbs/service-scale.ts')).serviceScale(context, words, options)),
       ),
     'meshctl service scale web=5 api=2',
   );
@@ -141,7 +141,9 @@ export function buildProgram(
       .alias('remove')
       .description('remove services, their tasks and their ports')
       .argument('<service...>', 'names, ids or starts of ids')
-      .action((names: string[]) => run(async (context) => (await import('./service-rm.ts')).serviceRm(context, names))),
+      .action((names: string[]) =>
+        run(async (context) => (await import('./verbs/service-rm.ts')).serviceRm(context, names)),
+      ),
     'meshctl service rm web',
   );
 
@@ -151,7 +153,7 @@ export function buildProgram(
       .command('ls')
       .alias('list')
       .description('every published port, its service, and the nodes where it is not as declared')
-      .action(() => run(async (context) => (await import('./port-ls.ts')).portLs(context))),
+      .action(() => run(async (context) => (await import('./verbs/port-ls.ts')).portLs(context))),
     'meshctl port ls',
   );
 
@@ -165,7 +167,7 @@ export function buildProgram(
       .alias('list')
       .description('list nodes')
       .option(...quiet)
-      .action((options) => run(async (context) => (await import('./node-ls.ts')).nodeLs(context, options))),
+      .action((options) => run(async (context) => (await import('./verbs/node-ls.ts')).nodeLs(context, options))),
     'meshctl node ls',
   );
   example(
@@ -175,7 +177,7 @@ export function buildProgram(
       .argument('<node...>', 'names, ids or starts of ids; self is this one')
       .option(...pretty)
       .action((names: string[], options) =>
-        run(async (context) => (await import('./node-inspect.ts')).nodeInspect(context, names, options)),
+        run(async (context) => (await import('./verbs/node-inspect.ts')).nodeInspect(context, names, options)),
       ),
     'meshctl node inspect --pretty self',
     'meshctl node inspect self',
@@ -195,7 +197,7 @@ export function buildProgram(
         ]),
       )
       .action((name: string, options: NodeUpdateOptions) =>
-        run(async (context) => (await import('./node-update.ts')).nodeUpdate(context, name, options)),
+        run(async (context) => (await import('./verbs/node-update.ts')).nodeUpdate(context, name, options)),
       ),
     'meshctl node update --label-add zone=a node2',
     'meshctl node update --availability drain node3',
@@ -208,7 +210,7 @@ export function buildProgram(
       .argument('<node...>', 'names, ids or starts of ids')
       .option('-f, --force', 'also when the node is not down')
       .action((names: string[], options) =>
-        run(async (context) => (await import('./node-rm.ts')).nodeRm(context, names, options)),
+        run(async (context) => (await import('./verbs/node-rm.ts')).nodeRm(context, names, options)),
       ),
     'meshctl node rm node3',
   );
@@ -218,7 +220,7 @@ export function buildProgram(
       .command('plan')
       .description('what the kernel of each node would go through, for manifests or for what is declared now')
       .argument('[file...]', 'manifests; - is standard input')
-      .action((files: string[]) => run(async (context) => (await import('./plan.ts')).plan(context, files))),
+      .action((files: string[]) => run(async (context) => (await import('./verbs/plan.ts')).plan(context, files))),
     'meshctl plan service.yaml',
   );
   example(
@@ -226,7 +228,7 @@ export function buildProgram(
       .command('diff')
       .description('what is declared against what the kernel of a node has now')
       .argument('[node]', 'this node when left out')
-      .action((name?: string) => run(async (context) => (await import('./diff.ts')).diff(context, name))),
+      .action((name?: string) => run(async (context) => (await import('./verbs/diff.ts')).diff(context, name))),
     'meshctl diff node2',
   );
   example(
@@ -236,7 +238,7 @@ export function buildProgram(
       .argument('<client>', 'address of the client, a node, or localhost')
       .argument('<node:port>', 'where it sends to: node1:8080, 192.0.2.1:53/udp')
       .action((client: string, target: string) =>
-        run(async (context) => (await import('./trace.ts')).traceVerb(context, client, target)),
+        run(async (context) => (await import('./verbs/trace.ts')).traceVerb(context, client, target)),
       ),
     'meshctl trace 198.51.100.7 node1:8080',
     'meshctl trace localhost node2:53/udp',
@@ -250,7 +252,7 @@ export function buildProgram(
       .option('--service <name>', 'only changes about the ports and tasks of this service')
       .option('--limit <n>', 'the newest so many', countOption)
       .action((names: string[], options: HistoryOptions) =>
-        run(async (context) => (await import('./history.ts')).history(context, names, options)),
+        run(async (context) => (await import('./verbs/history.ts')).history(context, names, options)),
       ),
     'meshctl history --since 10m',
     'meshctl history node2 --service web',
@@ -262,7 +264,7 @@ export function buildProgram(
       .argument('[node...]', 'all nodes when left out; self is this one')
       .option('--verbose', 'also what is well')
       .action((names: string[], options) =>
-        run(async (context) => (await import('./doctor.ts')).doctor(context, names, options)),
+        run(async (context) => (await import('./verbs/doctor.ts')).doctor(context, names, options)),
       ),
     'meshctl doctor',
     'meshctl doctor node2 --verbose',
@@ -271,14 +273,14 @@ export function buildProgram(
     program
       .command('status')
       .description('how this meshd and its cluster are')
-      .action(() => run(async (context) => (await import('./status.ts')).status(context))),
+      .action(() => run(async (context) => (await import('./verbs/status.ts')).status(context))),
     'meshctl status',
   );
   example(
     program
       .command('version')
       .description('versions of meshctl and of the meshd it talks to')
-      .action(() => run(async (context) => (await import('./version.ts')).version(context))),
+      .action(() => run(async (context) => (await import('./verbs/version.ts')).version(context))),
     'meshctl version',
   );
   example(
@@ -288,7 +290,7 @@ export function buildProgram(
       .addArgument(program.createArgument('<shell>').choices(['bash', 'zsh', 'fish']))
       .action((shell: 'bash' | 'zsh' | 'fish') =>
         run(async ({ io }) => {
-          const { completion } = await import('./completion.ts');
+          const { completion } = await import('./verbs/completion.ts');
           io.out(completion(program, shell));
           return 0;
         }),

@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import type { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
-import { completion } from './completion.ts';
 import { buildProgram } from './program.ts';
 import { runMeshctl } from './run.ts';
-import { fakeIo } from './set-up.test-data.ts';
+import { fakeIo } from './test-setup.test-data.ts';
+import { completion } from './verbs/completion.ts';
 
 async function meshctl(...args: string[]) {
   const io = fakeIo();

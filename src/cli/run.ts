@@ -5,23 +5,23 @@ import type { Api } from './api.ts';
 import { type Context, type Format, UsageError } from './context.ts';
 import type { Io } from './io.ts';
 import { buildProgram } from './program.ts';
-import { clean } from './table.ts';
+import { sanitize } from './text/table.ts';
 
 /** Runs meshctl with the arguments after its name. Exit status: 0 done, 1 failed, 2 the arguments make no sense. */
 export async function runMeshctl(args: readonly string[], io: Io): Promise<number> {
   let status = 0;
   let connection: Promise<Api> | undefined;
   const colours = pc.createColors(io.colour);
-  const complain = (text: string) => io.err(`${colours.red('meshctl:')} ${text}\n`);
+  const printError = (text: string) => io.err(`${colours.red('meshctl:')} ${text}\n`);
 
   const program = buildProgram(
     async (verb) => {
       const { host, format } = program.opts<{ host: string; format: Format }>();
-      const asked = program.getOptionValueSource('format') === 'cli' ? format : undefined;
+      const explicitFormat = program.getOptionValueSource('format') === 'cli' ? format : undefined;
       const context: Context = {
         io,
         format,
-        asked,
+        explicitFormat,
         api() {
           connection ??= import('./api.ts').then(({ connect }) => connect(host));
           return connection;
@@ -39,11 +39,14 @@ export async function runMeshctl(args: readonly string[], io: Io): Promise<numbe
             .trim()
             .replace(/^error: /, '')
             .split('\n');
-          const unknown = /^unknown command '([^']+)'$/.exec(first)?.[1];
+          const unknownCommand = /^unknown command '([^']+)'$/.exec(first)?.[1];
           // What is done with a manifest here is known better than what is spelled alike.
-          const known = unknown !== undefined && BY_MANIFEST.includes(unknown);
-          const elsewhere = unknown === undefined || (rest.length > 0 && !known) ? '' : whereElse(program, unknown);
-          complain((known ? first : [first, ...rest].join(' ')) + elsewhere);
+          const replacedByManifest = unknownCommand !== undefined && MANIFEST_VERBS.includes(unknownCommand);
+          const suggestion =
+            unknownCommand === undefined || (rest.length > 0 && !replacedByManifest)
+              ? ''
+              : suggestCommands(program, unknownCommand);
+          printError((replacedByManifest ? first : [first, ...rest].join(' ')) + suggestion);
           io.err('See `meshctl --help`.\n');
         },
         getOutHelpWidth: () => Math.min(io.columns, 110),
@@ -60,18 +63,18 @@ export async function runMeshctl(args: readonly string[], io: Io): Promise<numbe
   } catch (error) {
     if (error instanceof CommanderError) status = error.exitCode === 0 ? 0 : 2;
     else if (error instanceof UsageError) {
-      complain(clean(error.message));
+      printError(sanitize(error.message));
       status = 2;
     } else if (error instanceof MeshError) {
-      for (const line of error.message.split('\n')) complain(clean(line));
+      for (const line of error.message.split('\n')) printError(sanitize(line));
       status = 1;
     } else {
       // A mistake of ours: the stack is what a bug report needs.
-      complain(`internal error: ${error instanceof Error ? error.stack : String(error)}`);
+      printError(`internal error: ${error instanceof Error ? error.stack : String(error)}`);
       status = 1;
     }
   }
-  io.leave?.(status);
+  io.exitIfFlushed?.(status);
   await connection?.then(
     (api) => api.close(),
     () => undefined,
@@ -80,15 +83,15 @@ export async function runMeshctl(args: readonly string[], io: Io): Promise<numbe
 }
 
 /** Verbs that Docker has and meshd does not need, for services are made and changed by their manifest. */
-const BY_MANIFEST = ['create', 'update', 'deploy', 'stack', 'up', 'rollback'];
+const MANIFEST_VERBS = ['create', 'update', 'deploy', 'stack', 'up', 'rollback'];
 
 /** `meshctl ps` is `meshctl service ps`: where a verb may be found that is not where it was looked for. */
-function whereElse(program: Command, verb: string): string {
-  const found = program.commands.flatMap((group) =>
+function suggestCommands(program: Command, verb: string): string {
+  const suggestions = program.commands.flatMap((group) =>
     group.commands
       .filter((command) => command.name() === verb || command.aliases().includes(verb))
       .map((command) => `\`meshctl ${group.name()} ${command.name()}\``),
   );
-  if (BY_MANIFEST.includes(verb)) found.unshift('`meshctl apply FILE`');
-  return found.length === 0 ? '' : ` (Did you mean ${found.join(' or ')}?)`;
+  if (MANIFEST_VERBS.includes(verb)) suggestions.unshift('`meshctl apply FILE`');
+  return suggestions.length === 0 ? '' : ` (Did you mean ${suggestions.join(' or ')}?)`;
 }

@@ -1,7 +1,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: variables of the compose-spec look like that
 import { beforeEach, describe, expect, test } from 'vitest';
-import { aNode, aService, aSpec, aTask, startFakeMeshd } from './fake-meshd.test-data.ts';
-import { manifest, setUp } from './set-up.test-data.ts';
+import { makeNode, makeService, makeSpec, makeTask, startFakeMeshd } from './fake-meshd.test-data.ts';
+import { manifest, setUp } from './test-setup.test-data.ts';
 
 const cli = setUp();
 const { meshctl, file } = cli;
@@ -16,12 +16,12 @@ function lowerCaseKeys(value: unknown): boolean {
 describe('listings', () => {
   beforeEach(() => {
     cli.meshd.services = [
-      aService({ running: 2 }),
-      aService({ id: 's-api', name: 'api', spec: aSpec({ name: 'api', ports: [] }) }),
+      makeService({ running: 2 }),
+      makeService({ id: 's-api', name: 'api', spec: makeSpec({ name: 'api', ports: [] }) }),
     ];
     cli.meshd.tasks = [
-      aTask({ id: 'old', createdAt: 500, desired: 'shutdown' }, 'failed', 'killed by SIGKILL'),
-      aTask({ id: 'new' }),
+      makeTask({ id: 'old', createdAt: 500, desired: 'shutdown' }, 'failed', 'killed by SIGKILL'),
+      makeTask({ id: 'new' }),
     ];
   });
 
@@ -92,7 +92,7 @@ describe('listings', () => {
   });
 
   test('labels and variables keep their case in json', async () => {
-    cli.meshd.services = [aService({ spec: aSpec({ environment: { Path: '/' }, labels: { Team: 'net' } }) })];
+    cli.meshd.services = [makeService({ spec: makeSpec({ environment: { Path: '/' }, labels: { Team: 'net' } }) })];
     const [service] = JSON.parse((await meshctl(['service', 'inspect', 'web', '--format', 'json'])).stdout);
     expect(service.spec).toMatchObject({ environment: { Path: '/' }, labels: { Team: 'net' } });
   });
@@ -114,7 +114,7 @@ describe('listings', () => {
 
   test('service rm prints names; scale tells and follows', async () => {
     expect(await meshctl(['service', 'rm', 'api', 'web'])).toMatchObject({ status: 0, stdout: 'web\napi\n' });
-    cli.meshd.services = [aService()];
+    cli.meshd.services = [makeService()];
     const { status, stdout } = await meshctl(['service', 'scale', 'web=1']);
     expect([status, stdout]).toEqual([
       0,
@@ -128,8 +128,8 @@ describe('listings', () => {
 
   test('nodes: this one has a star, conditions are told, update and rm', async () => {
     cli.meshd.nodes = [
-      aNode({ number: 1 }),
-      aNode({ id: 'n2', name: 'node2', state: 'down', conditions: ['no ip_vs'] }),
+      makeNode({ number: 1 }),
+      makeNode({ id: 'n2', name: 'node2', state: 'down', conditions: ['no ip_vs'] }),
     ];
     expect((await meshctl(['node', 'ls'])).stdout).toBe(
       [

@@ -3,7 +3,7 @@ import type { Service } from '../model/cluster.ts';
 import { sameValue } from '../model/equality.ts';
 import { type PortSpec, portKey, publishedKey, type ServiceSpec } from '../model/spec.ts';
 import { AUTOMATIC_PORTS, allocatePort, isAutomatic } from './allocate.ts';
-import { changesOf, portName } from './changes.ts';
+import { describeChanges, portName } from './changes.ts';
 
 /** What storing a spec would mean, decided against the services that are stored now. */
 export interface Admission {
@@ -23,12 +23,14 @@ export interface Admission {
  */
 export function admit(spec: ServiceSpec, current: Service | undefined, others: Iterable<Service>): Admission {
   const owners = portOwners(others, current?.id);
-  refuseTwice(spec);
+  rejectDuplicates(spec);
   for (const port of spec.ports) {
     // A service stored before a port was refused stays as it is; it need not be removed to be scaled.
-    const had = current?.spec.ports.some((old) => old.published === port.published && old.protocol === port.protocol);
-    if (had !== true) refuseReserved(port);
-    refuseConflict(port, owners);
+    const wasPublished = current?.spec.ports.some(
+      (old) => old.published === port.published && old.protocol === port.protocol,
+    );
+    if (wasPublished !== true) rejectReserved(port);
+    rejectConflict(port, owners);
   }
   if (current !== undefined && current.spec.mode !== spec.mode) {
     throw new MeshError(
@@ -44,14 +46,14 @@ export function admit(spec: ServiceSpec, current: Service | undefined, others: I
     ...(forced === undefined ? {} : { forced }),
   };
   if (current === undefined) return { action: 'created', spec: complete, newGeneration: false, changes: [] };
-  if (sameValue(inOrder(current.spec), inOrder(complete))) {
+  if (sameValue(withSortedPorts(current.spec), withSortedPorts(complete))) {
     return { action: 'unchanged', spec: current.spec, newGeneration: false, changes: [] };
   }
   return {
     action: 'updated',
     spec: complete,
     newGeneration: TASK_FIELDS.some((field) => !sameValue(current.spec[field], complete[field])),
-    changes: changesOf(current.spec, complete),
+    changes: describeChanges(current.spec, complete),
   };
 }
 
@@ -62,17 +64,17 @@ export function admit(spec: ServiceSpec, current: Service | undefined, others: I
 const TASK_FIELDS = ['command', 'environment', 'workingDir', 'user', 'runtime', 'health', 'forced'] as const;
 
 /** The order of ports means nothing: a manifest sorts them, `--publish-add` puts one at the end. */
-function inOrder(spec: ServiceSpec): ServiceSpec {
+function withSortedPorts(spec: ServiceSpec): ServiceSpec {
   return { ...spec, ports: [...spec.ports].sort((a, b) => (portName(a) < portName(b) ? -1 : 1)) };
 }
 
-interface Owner {
+interface PortOwner {
   service: Service;
   mode: PortSpec['mode'];
 }
 
-function portOwners(services: Iterable<Service>, except: string | undefined): Map<string, Owner> {
-  const owners = new Map<string, Owner>();
+function portOwners(services: Iterable<Service>, except: string | undefined): Map<string, PortOwner> {
+  const owners = new Map<string, PortOwner>();
   for (const service of services) {
     if (service.id === except) continue;
     for (const port of service.spec.ports) {
@@ -83,7 +85,7 @@ function portOwners(services: Iterable<Service>, except: string | undefined): Ma
   return owners;
 }
 
-function refuseTwice(spec: ServiceSpec): void {
+function rejectDuplicates(spec: ServiceSpec): void {
   const seen = new Set<string>();
   for (const port of spec.ports) {
     const published = publishedKey(port);
@@ -97,21 +99,21 @@ function refuseTwice(spec: ServiceSpec): void {
  * Ports that nodes themselves cannot do without: the mesh takes a published port on every node, before any program that
  * listens there. 2377 and 2378 are defaults; what listens elsewhere is not known here.
  */
-const RESERVED: Readonly<Record<string, string>> = {
+const RESERVED_PORTS: Readonly<Record<string, string>> = {
   '2377/tcp': "the manager's port",
   '2378/tcp': "the nodes' health endpoint's port",
   '4789/udp': "the mesh's own VXLAN port",
   '22/tcp': "sshd's port",
 };
 
-function refuseReserved(port: PortSpec): void {
+function rejectReserved(port: PortSpec): void {
   const key = publishedKey(port);
-  const what = key === undefined ? undefined : RESERVED[key];
+  const what = key === undefined ? undefined : RESERVED_PORTS[key];
   if (what === undefined) return;
   throw new MeshError('invalid', `published port ${key} would take ${what} on every node; choose another`);
 }
 
-function refuseConflict(port: PortSpec, owners: ReadonlyMap<string, Owner>): void {
+function rejectConflict(port: PortSpec, owners: ReadonlyMap<string, PortOwner>): void {
   const key = publishedKey(port);
   const owner = key === undefined ? undefined : owners.get(key);
   if (owner === undefined || (owner.mode === 'host' && port.mode === 'host')) return;
@@ -127,32 +129,32 @@ function refuseConflict(port: PortSpec, owners: ReadonlyMap<string, Owner>): voi
 function choosePorts(
   ports: readonly PortSpec[],
   before: readonly PortSpec[],
-  owners: ReadonlyMap<string, Owner>,
+  owners: ReadonlyMap<string, PortOwner>,
 ): PortSpec[] {
-  const mine = new Set<string>();
-  const take = (port: PortSpec, published: number): PortSpec => {
-    mine.add(portKey({ protocol: port.protocol, published }));
+  const assigned = new Set<string>();
+  const assign = (port: PortSpec, published: number): PortSpec => {
+    assigned.add(portKey({ protocol: port.protocol, published }));
     return { ...port, published };
   };
-  const free = (protocol: PortSpec['protocol'], published: number) => {
+  const isFree = (protocol: PortSpec['protocol'], published: number) => {
     const key = portKey({ protocol, published });
-    return !owners.has(key) && !mine.has(key);
+    return !owners.has(key) && !assigned.has(key);
   };
   // Those with a number first, then those that had one, so that a newcomer takes nobody's.
   const kept = ports.map((port) => {
-    if (port.published !== undefined) return take(port, port.published);
-    const earlier = before.find(
+    if (port.published !== undefined) return assign(port, port.published);
+    const previous = before.find(
       (old) => old.protocol === port.protocol && old.target === port.target && isAutomatic(old.published),
     )?.published;
-    const named = ports.some((other) => other.published === earlier && other.protocol === port.protocol);
-    return port.mode === 'ingress' && earlier !== undefined && !named && free(port.protocol, earlier)
-      ? take(port, earlier)
+    const isExplicit = ports.some((other) => other.published === previous && other.protocol === port.protocol);
+    return port.mode === 'ingress' && previous !== undefined && !isExplicit && isFree(port.protocol, previous)
+      ? assign(port, previous)
       : port;
   });
   return kept.map((port) => {
     if (port.published !== undefined || port.mode !== 'ingress') return port;
-    const published = allocatePort((number) => !free(port.protocol, number));
-    if (published !== undefined) return take(port, published);
+    const published = allocatePort((number) => !isFree(port.protocol, number));
+    if (published !== undefined) return assign(port, published);
     throw new MeshError(
       'exhausted',
       `no automatic ${port.protocol} port is left in ${AUTOMATIC_PORTS.from}-${AUTOMATIC_PORTS.to}; name a published port for target ${port.target}`,

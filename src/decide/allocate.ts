@@ -33,13 +33,13 @@ export function allocateNodeNumber(nodes: readonly Node[], networks: readonly Ne
 export function allocateAddresses(
   node: Pick<Node, 'number'>,
   networks: readonly Network[],
-  there: readonly Task[],
+  tasksOnNode: readonly Task[],
 ): Task['addresses'] | undefined {
   const addresses: Task['addresses'] = [];
   for (const network of networks) {
     for (const subnet of network.subnets) {
       const block = nodeBlock(subnet, node);
-      const address = block && freeAddress(block, network.id, there);
+      const address = block && freeAddress(block, network.id, tasksOnNode);
       if (address === undefined) return undefined;
       addresses.push({ networkId: network.id, address });
     }
@@ -47,34 +47,34 @@ export function allocateAddresses(
   return addresses;
 }
 
-function freeAddress(block: Cidr, networkId: string, there: readonly Task[]): string | undefined {
+function freeAddress(block: Cidr, networkId: string, tasksOnNode: readonly Task[]): string | undefined {
   // The last address of an IPv4 block is its broadcast address to people's eyes, if not to the kernel.
   const slots = blockSize(block) - 1 - BLOCK_SLOT.firstTask;
   const live = new Set<number>();
   const ended = new Set<number>();
   let newest: { createdAt: number; slot: number } | undefined;
-  for (const task of there) {
+  for (const task of tasksOnNode) {
     for (const own of task.addresses) {
       if (own.networkId !== networkId || own.address.includes(':') !== block.includes(':')) continue;
       const slot = slotOf(block, own.address);
       (isTerminal(task.status.state) ? ended : live).add(slot);
-      const later =
+      const isNewest =
         newest === undefined ||
         task.createdAt > newest.createdAt ||
         (task.createdAt === newest.createdAt && slot > newest.slot);
-      if (later) newest = { createdAt: task.createdAt, slot };
+      if (isNewest) newest = { createdAt: task.createdAt, slot };
     }
   }
   const start = newest === undefined ? 0 : newest.slot + 1 - BLOCK_SLOT.firstTask;
-  let second: number | undefined;
+  let fallbackSlot: number | undefined;
   for (let step = 0; step < slots; step += 1) {
     const slot = BLOCK_SLOT.firstTask + ((start + step) % slots);
     if (live.has(slot)) continue;
     if (!ended.has(slot)) return addressAt(block, slot);
-    second ??= slot;
+    fallbackSlot ??= slot;
   }
   // Better an address that is still in somebody's mind than none: the history of failing tasks may fill a block.
-  return second === undefined ? undefined : addressAt(block, second);
+  return fallbackSlot === undefined ? undefined : addressAt(block, fallbackSlot);
 }
 
 /** The lowest automatic port that is not taken, or undefined when the range is full. */

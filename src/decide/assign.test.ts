@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { addressAt, blockOf, blockSize, slotOf } from '../model/block.ts';
 import type { Service, Task } from '../model/cluster.ts';
 import { allocateAddresses, allocateNodeNumber, nodeBlock } from './allocate.ts';
-import { type AssignView, assignment } from './assign.ts';
+import { type AssignmentView, assignment } from './assign.ts';
 import { ingress, node, service } from './cluster.test-data.ts';
 
 function task(slot: number, nodeId: string, more: Partial<Task> = {}): Task {
@@ -26,7 +26,7 @@ function task(slot: number, nodeId: string, more: Partial<Task> = {}): Task {
   };
 }
 
-function view(nodes = [node(1), node(2)], tasks: Task[] = [], services: Service[] = [service({})]): AssignView {
+function view(nodes = [node(1), node(2)], tasks: Task[] = [], services: Service[] = [service({})]): AssignmentView {
   return {
     revision: 7,
     networks: [ingress],

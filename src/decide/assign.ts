@@ -4,10 +4,10 @@ import { isTerminal, type Network, type Node, type Service, type Task } from '..
 import { vtepMac } from '../model/names.ts';
 import type { PortSpec } from '../model/spec.ts';
 import { nodeBlock } from './allocate.ts';
-import { byPort, portOffers, portOn } from './offers.ts';
+import { groupByPort, portForNode, portOffers } from './offers.ts';
 
 /** The cluster with the look-ups that an assignment needs, so that a part of one costs no walk over everything. */
-export interface AssignView {
+export interface AssignmentView {
   revision: number;
   networks: readonly Network[];
   nodes(): Iterable<Node>;
@@ -20,17 +20,17 @@ export interface AssignView {
 }
 
 /** Everything one node has to know, complete. */
-export function assignment(node: Node, view: AssignView): Assignment {
+export function assignment(node: Node, view: AssignmentView): Assignment {
   return {
     revision: view.revision,
     self: { nodeId: node.id, name: node.name, number: node.number, underlay: node.underlay },
     networks: view.networks.flatMap((network) => {
-      const subnets = blocks(network, node).map(({ family, cidr, block }) => ({ family, cidr, block }));
+      const subnets = blocksOf(network, node).map(({ family, cidr, block }) => ({ family, cidr, block }));
       return [{ id: network.id, name: network.name, vni: network.vni, subnets }];
     }),
     peers: [...view.nodes()].filter((other) => other.id !== node.id).map((other) => peer(other, view.networks)),
-    ports: [...byPort([...view.services()].flatMap((service) => portOffers(service, view))).values()].flatMap(
-      (offers) => portOn(node, offers) ?? [],
+    ports: [...groupByPort([...view.services()].flatMap((service) => portOffers(service, view))).values()].flatMap(
+      (offers) => portForNode(node, offers) ?? [],
     ),
     tasks: view.tasksOnNode(node.id).flatMap((task) => nodeTask(task, view.service(task.serviceId)) ?? []),
   };
@@ -44,12 +44,12 @@ export function peer(node: Node, networks: readonly Network[]): Peer {
     underlay: node.underlay,
     mac: vtepMac(node.number),
     blocks: networks.flatMap((network) =>
-      blocks(network, node).map(({ family, block }) => ({ networkId: network.id, family, block })),
+      blocksOf(network, node).map(({ family, block }) => ({ networkId: network.id, family, block })),
     ),
   };
 }
 
-function blocks(network: Network, node: Node) {
+function blocksOf(network: Network, node: Node) {
   return network.subnets.flatMap((subnet) => {
     const block = nodeBlock(subnet, node);
     return block === undefined ? [] : [{ family: subnet.family, cidr: subnet.cidr, block }];

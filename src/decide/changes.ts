@@ -2,7 +2,7 @@ import { sameValue } from '../model/equality.ts';
 import type { PortSpec, ServiceSpec } from '../model/spec.ts';
 
 /** An update in words, a line each. Values of the environment are not shown: they may be secrets. */
-export function changesOf(before: ServiceSpec, after: ServiceSpec): string[] {
+export function describeChanges(before: ServiceSpec, after: ServiceSpec): string[] {
   const lines: string[] = [];
   if (before.replicas !== after.replicas) lines.push(`replicas ${before.replicas} → ${after.replicas}`);
   lines.push(...portChanges(before.ports, after.ports));
@@ -32,7 +32,7 @@ function portChanges(before: readonly PortSpec[], after: readonly PortSpec[]): s
   const removed = [...old.keys()].filter((name) => !now.has(name)).map((name) => `${name} removed`);
   const changed = [...now].flatMap(([name, port]) => {
     const earlier = old.get(name);
-    return earlier === undefined ? [] : balancingChanges(earlier, port).map((change) => `${name}: ${change}`);
+    return earlier === undefined ? [] : portOptionChanges(earlier, port).map((change) => `${name}: ${change}`);
   });
   return [...added, ...removed, ...changed];
 }
@@ -43,14 +43,14 @@ export function portName({ mode, published, target, protocol }: PortSpec): strin
 }
 
 /** Fields of a port besides those in its name, in the words of the manifest. */
-function balancingChanges(before: PortSpec, after: PortSpec): string[] {
+function portOptionChanges(before: PortSpec, after: PortSpec): string[] {
   const lines: string[] = [];
-  const became = (what: string, one: string, other: string) => {
-    if (one !== other) lines.push(`${what} ${one} → ${other}`);
+  const addIfChanged = (what: string, from: string, to: string) => {
+    if (from !== to) lines.push(`${what} ${from} → ${to}`);
   };
-  became('scheduler', before.scheduler ?? 'rr', after.scheduler ?? 'rr');
-  became('fallback', before.fallback ?? 'rr', after.fallback ?? 'rr');
-  became('policy', before.policy ?? 'cluster', after.policy ?? 'cluster');
+  addIfChanged('scheduler', before.scheduler ?? 'rr', after.scheduler ?? 'rr');
+  addIfChanged('fallback', before.fallback ?? 'rr', after.fallback ?? 'rr');
+  addIfChanged('policy', before.policy ?? 'cluster', after.policy ?? 'cluster');
   const fields: [keyof PortSpec, string][] = [
     ['schedulerFlags', 'scheduler_flags'],
     ['persistence', 'persistence'],

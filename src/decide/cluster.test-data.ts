@@ -3,11 +3,11 @@ import { expect } from 'vitest';
 import type { Network, Node, Service, Task, TaskState } from '../model/cluster.ts';
 import { isTerminal } from '../model/cluster.ts';
 import type { ServiceSpec } from '../model/spec.ts';
-import type { Context } from './context.ts';
-import { givenUp } from './leaving-ports.ts';
+import type { DecisionContext } from './context.ts';
+import { drainingPortsAfter } from './draining-ports.ts';
+import { acceptsConnections, withJoinRevision } from './endpoint-state.ts';
 import { orchestrate } from './orchestrate.ts';
-import { joined, takesConnections } from './serve.ts';
-import type { Orchestration } from './work.ts';
+import type { ServiceDecision } from './task-changes.ts';
 
 const stored = { version: 1, createdAt: 0, updatedAt: 0 };
 
@@ -74,7 +74,7 @@ export class Cluster {
   /** What the healthcheck of every new task says. */
   health: 'starting' | 'healthy' | 'unhealthy' = 'healthy';
   /** Whether new tasks get as far as running. */
-  starts = true;
+  tasksStart = true;
   #service: Service | undefined;
   #revision = 1;
   #ids = 0;
@@ -86,7 +86,7 @@ export class Cluster {
   apply(wanted: Service, newGeneration = false): void {
     const before = this.#service;
     const generation = (before?.taskGeneration ?? 1) + (newGeneration ? 1 : 0);
-    const leaving = before === undefined ? [] : givenUp(before, wanted.spec, this.#revision + 1, this.now);
+    const leaving = before === undefined ? [] : drainingPortsAfter(before, wanted.spec, this.#revision + 1, this.now);
     this.#service = { ...wanted, taskGeneration: generation, ...(leaving.length === 0 ? {} : { leaving }) };
     this.#revision += 1;
   }
@@ -102,7 +102,7 @@ export class Cluster {
 
   /** Tasks that new connections may come to. */
   serving(): Task[] {
-    return this.tasks.filter((task) => takesConnections(task, this.#home(task)));
+    return this.tasks.filter((task) => acceptsConnections(task, this.#home(task)));
   }
 
   report(id: string, status: Partial<Task['status']>): void {
@@ -121,8 +121,8 @@ export class Cluster {
     );
   }
 
-  decide(): Orchestration {
-    const context: Context = {
+  decide(): ServiceDecision {
+    const context: DecisionContext = {
       now: this.now,
       nextRevision: this.#revision + 1,
       nodes: this.nodes,
@@ -168,8 +168,8 @@ export class Cluster {
   /** As the manager stores a task that begins to take connections. */
   #stamped(before: Task | undefined, after: Task): Task {
     const home = this.#home(after);
-    const joins = takesConnections(after, home) && !(before !== undefined && takesConnections(before, home));
-    return joins ? joined(after, this.#revision + 1, this.now) : after;
+    const joins = acceptsConnections(after, home) && !(before !== undefined && acceptsConnections(before, home));
+    return joins ? withJoinRevision(after, this.#revision + 1, this.now) : after;
   }
 
   /** What the agent of a task does next. */
@@ -180,15 +180,15 @@ export class Cluster {
       this.#stamped(task, { ...task, status: { ...task.status, ...more, state, since: this.now } });
     if (task.desired === 'shutdown') return to('shutdown');
     if (task.status.state === 'assigned') return to('starting');
-    if (task.status.state !== 'starting' || !this.starts) return task;
+    if (task.status.state !== 'starting' || !this.tasksStart) return task;
     return to('running', task.spec.health === undefined ? {} : { health: this.health });
   }
 }
 
 /** No two tasks of a node hold one host port. */
-export function expectHostPortsApart(tasks: readonly Task[]): void {
-  const held = tasks
+export function expectNoSharedHostPorts(tasks: readonly Task[]): void {
+  const taken = tasks
     .filter(({ status }) => !isTerminal(status.state))
     .flatMap(({ nodeId, hostPorts }) => (hostPorts ?? []).map((key) => `${nodeId} ${key}`));
-  expect(held).toEqual([...new Set(held)]);
+  expect(taken).toEqual([...new Set(taken)]);
 }

@@ -1,7 +1,7 @@
 import type { Network, Node, Task } from '../model/cluster.ts';
 
 /** What a decision about one service may know of the rest of the cluster. */
-export interface Context {
+export interface DecisionContext {
   /** Wall clock, ms. */
   now: number;
   /** The store revision that the writes of this decision will get. */
@@ -22,6 +22,6 @@ export interface Context {
 }
 
 /** Whether every ready node's kernel is known to hold what it was told with `revision`. */
-export function allAcknowledged(revision: number, context: Context): boolean {
+export function allAcknowledged(revision: number, context: DecisionContext): boolean {
   return context.nodes.every((node) => node.state !== 'ready' || context.acknowledged(node.id) >= revision);
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { Node, Service, Task } from '../model/cluster.ts';
 import type { PortSpec } from '../model/spec.ts';
 import { ingress, node, service } from './cluster.test-data.ts';
-import { byPort, portOffers, portOn } from './offers.ts';
+import { groupByPort, portForNode, portOffers } from './offers.ts';
 
 const PORT: PortSpec = { protocol: 'tcp', target: 80, published: 8080, mode: 'ingress' };
 
@@ -28,14 +28,14 @@ function task(number: number, nodeId: string, more: Partial<Task> = {}): Task {
 }
 
 /** What one node gets under 8080/tcp, as `task:weight`. */
-function seen(at: Node, nodes: Node[], tasks: Task[], ...services: Service[]) {
+function portsSeenBy(at: Node, nodes: Node[], tasks: Task[], ...services: Service[]) {
   const view = {
     networks: [ingress],
     node: (id: string) => nodes.find((each) => each.id === id),
     tasksOfService: (id: string) => tasks.filter(({ serviceId }) => serviceId === id),
   };
-  const offers = byPort(services.flatMap((each) => portOffers(each, view))).get('8080/tcp') ?? [];
-  const port = portOn(at, offers);
+  const offers = groupByPort(services.flatMap((each) => portOffers(each, view))).get('8080/tcp') ?? [];
+  const port = portForNode(at, offers);
   return port && { by: port.serviceId, behind: port.endpoints.map(({ taskId, weight }) => `${taskId}:${weight}`) };
 }
 
@@ -45,16 +45,22 @@ const nodes = [one, two];
 describe('endpoints', () => {
   test('come in the order in which they joined, on every node', () => {
     const tasks = [task(1, 'n1', { joinedRevision: 9 }), task(2, 'n2'), task(3, 'n1')];
-    for (const at of nodes) expect(seen(at, nodes, tasks, service({}))?.behind).toEqual(['t2:1', 't3:1', 't1:1']);
+    for (const at of nodes)
+      expect(portsSeenBy(at, nodes, tasks, service({}))?.behind).toEqual(['t2:1', 't3:1', 't1:1']);
   });
 
   test('have the weight of their node, within bounds', () => {
     const weight = { label: 'cores', default: 3 };
-    expect(seen(one, nodes, [task(1, 'n1'), task(2, 'n2')], service({ weight }))?.behind).toEqual(['t1:8', 't2:3']);
-    expect(seen(one, nodes, [task(2, 'n2')], service({ weight: { default: 70_000 } }))?.behind).toEqual(['t2:65535']);
-    expect(seen(one, [node(1, { labels: { cores: '0' } })], [task(1, 'n1')], service({ weight }))?.behind).toEqual([
-      't1:1',
+    expect(portsSeenBy(one, nodes, [task(1, 'n1'), task(2, 'n2')], service({ weight }))?.behind).toEqual([
+      't1:8',
+      't2:3',
     ]);
+    expect(portsSeenBy(one, nodes, [task(2, 'n2')], service({ weight: { default: 70_000 } }))?.behind).toEqual([
+      't2:65535',
+    ]);
+    expect(
+      portsSeenBy(one, [node(1, { labels: { cores: '0' } })], [task(1, 'n1')], service({ weight }))?.behind,
+    ).toEqual(['t1:1']);
   });
 
   test('are there once they are healthy, and keep only their connections once they are not', () => {
@@ -62,7 +68,8 @@ describe('endpoints', () => {
     const { spec } = service({ health: { ...health, probe: { kind: 'tcp', port: 80 } } });
     const of = (state: 'starting' | 'healthy' | 'unhealthy') =>
       task(1, 'n1', { spec, status: { state: 'running', message: '', error: '', since: 0, health: state } });
-    const behind = (state: 'starting' | 'healthy' | 'unhealthy') => seen(one, nodes, [of(state)], service({}))?.behind;
+    const behind = (state: 'starting' | 'healthy' | 'unhealthy') =>
+      portsSeenBy(one, nodes, [of(state)], service({}))?.behind;
     expect([behind('starting'), behind('healthy'), behind('unhealthy')]).toEqual([[], ['t1:1'], ['t1:0']]);
   });
 });
@@ -71,8 +78,8 @@ describe('who gets a port', () => {
   test('ingress.nodes: those that fulfil all constraints, whatever runs where', () => {
     const nodesOnly = [{ key: 'node.labels.zone', operator: '==' as const, value: 'A' }];
     const some = service({ ports: [{ ...PORT, nodes: nodesOnly }] });
-    expect(seen(one, nodes, [task(1, 'n2')], some)?.behind).toEqual(['t1:1']);
-    expect(seen(two, nodes, [task(1, 'n2')], some)).toBeUndefined();
+    expect(portsSeenBy(one, nodes, [task(1, 'n2')], some)?.behind).toEqual(['t1:1']);
+    expect(portsSeenBy(two, nodes, [task(1, 'n2')], some)).toBeUndefined();
   });
 
   test('host mode: the node of the task that holds it, with that task alone', () => {
@@ -82,17 +89,17 @@ describe('who gets a port', () => {
       task(2, 'n1'),
       task(3, 'n2', { hostPorts: ['8080/tcp'] }),
     ];
-    expect(seen(one, nodes, tasks, host)?.behind).toEqual(['t1:1']);
-    expect(seen(two, nodes, tasks, host)?.behind).toEqual(['t3:1']);
+    expect(portsSeenBy(one, nodes, tasks, host)?.behind).toEqual(['t1:1']);
+    expect(portsSeenBy(two, nodes, tasks, host)?.behind).toEqual(['t3:1']);
     const other: Service = { ...host, id: 's2' };
     const shared = [
       task(1, 'n1', { hostPorts: ['8080/tcp'] }),
       task(2, 'n2', { serviceId: 's2', hostPorts: ['8080/tcp'] }),
     ];
-    expect([seen(one, nodes, shared, host, other)?.by, seen(two, nodes, shared, host, other)?.by]).toEqual([
-      's1',
-      's2',
-    ]);
+    expect([
+      portsSeenBy(one, nodes, shared, host, other)?.by,
+      portsSeenBy(two, nodes, shared, host, other)?.by,
+    ]).toEqual(['s1', 's2']);
   });
 
   test('a number that the node picked comes from the task', () => {
@@ -100,8 +107,8 @@ describe('who gets a port', () => {
     const host = service({ ports: [{ ...open, mode: 'host' }] });
     const ports = [{ protocol: 'tcp' as const, target: 80, published: 8080 }];
     const status = { state: 'running' as const, message: '', error: '', since: 0, ports };
-    expect(seen(one, nodes, [task(1, 'n1', { status })], host)?.behind).toEqual(['t1:1']);
-    expect(seen(two, nodes, [task(1, 'n1', { status })], host)).toBeUndefined();
+    expect(portsSeenBy(one, nodes, [task(1, 'n1', { status })], host)?.behind).toEqual(['t1:1']);
+    expect(portsSeenBy(two, nodes, [task(1, 'n1', { status })], host)).toBeUndefined();
   });
 });
 
@@ -110,24 +117,24 @@ describe('a port that was given up', () => {
 
   test('keeps its connections while it has some to keep, and is nothing without a task', () => {
     const left = { ...service({ ports: [] }), leaving };
-    expect(seen(one, nodes, [task(1, 'n1')], left)?.behind).toEqual(['t1:0']);
-    expect(seen(one, nodes, [], left)).toBeUndefined();
-    expect(seen(one, nodes, [task(1, 'n1')], { ...service({}), removed: true })?.behind).toEqual(['t1:0']);
+    expect(portsSeenBy(one, nodes, [task(1, 'n1')], left)?.behind).toEqual(['t1:0']);
+    expect(portsSeenBy(one, nodes, [], left)).toBeUndefined();
+    expect(portsSeenBy(one, nodes, [task(1, 'n1')], { ...service({}), removed: true })?.behind).toEqual(['t1:0']);
   });
 
   test('is the newcomer’s at once; old connections live on beside it', () => {
     const left = { ...service({ ports: [] }), leaving };
     const newcomer: Service = { ...service({}), id: 's9', name: 'new' };
     const tasks = [task(1, 'n1'), task(2, 'n2', { serviceId: 's9' })];
-    expect(seen(one, nodes, tasks, left, newcomer)).toEqual({ by: 's9', behind: ['t1:0', 't2:1'] });
+    expect(portsSeenBy(one, nodes, tasks, left, newcomer)).toEqual({ by: 's9', behind: ['t1:0', 't2:1'] });
     const removed: Service = { ...service({}), removed: true };
-    expect(seen(one, nodes, tasks, removed, newcomer)).toEqual({ by: 's9', behind: ['t1:0', 't2:1'] });
+    expect(portsSeenBy(one, nodes, tasks, removed, newcomer)).toEqual({ by: 's9', behind: ['t1:0', 't2:1'] });
   });
 
   test('with another target under the same number, a task is behind it with both', () => {
     const moved = { ...service({ ports: [{ ...PORT, target: 81 }] }), leaving };
-    expect(seen(one, nodes, [task(1, 'n1')], moved)?.behind).toEqual(['t1:0', 't1:1']);
+    expect(portsSeenBy(one, nodes, [task(1, 'n1')], moved)?.behind).toEqual(['t1:0', 't1:1']);
     // The same way in twice is one real server, and the living one counts.
-    expect(seen(one, nodes, [task(1, 'n1')], { ...service({}), leaving })?.behind).toEqual(['t1:1']);
+    expect(portsSeenBy(one, nodes, [task(1, 'n1')], { ...service({}), leaving })?.behind).toEqual(['t1:1']);
   });
 });

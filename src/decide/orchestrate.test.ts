@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isTerminal, type Node, type Task } from '../model/cluster.ts';
 import type { PortSpec, ServiceSpec } from '../model/spec.ts';
-import { Cluster, expectHostPortsApart, node, service } from './cluster.test-data.ts';
+import { Cluster, expectNoSharedHostPorts, node, service } from './cluster.test-data.ts';
 
 const live = (tasks: readonly Task[]) =>
   tasks.filter((task) => task.desired === 'running' && !isTerminal(task.status.state));
@@ -261,7 +261,7 @@ test('whatever happens, it settles at what is wanted, with no address and no hos
           .filter((task) => !isTerminal(task.status.state))
           .flatMap((task) => task.addresses.map((own) => own.address));
         expect(new Set(addresses).size).toBe(addresses.length);
-        expectHostPortsApart(cluster.tasks);
+        expectNoSharedHostPorts(cluster.tasks);
       }
       cluster.nodes = cluster.nodes.map((each) => ({ ...each, state: 'ready', availability: 'active' }));
       cluster.connections.clear();

@@ -1,12 +1,12 @@
 import { isTerminal, type Service, type Task } from '../model/cluster.ts';
-import type { Context } from './context.ts';
-import { settleHostPorts } from './host-ports.ts';
-import { advanceDrain, retire } from './leave.ts';
-import { stillLeaving } from './leaving-ports.ts';
+import type { DecisionContext } from './context.ts';
+import { remainingDrainingPorts } from './draining-ports.ts';
+import { updateHostPorts } from './host-ports.ts';
 import { placeTasks } from './place.ts';
-import { fillSlots, releaseStranded } from './rollout.ts';
-import { type Slot, wantedSlots } from './slots.ts';
-import { createWork, groupBySlot, type Orchestration, type Work } from './work.ts';
+import { fillSlots, terminateUnplaceable } from './rollout.ts';
+import { desiredSlots, type Slot } from './slots.ts';
+import { createTaskChanges, groupBySlot, type ServiceDecision, type TaskChanges } from './task-changes.ts';
+import { advanceDrain, beginTermination } from './terminate.ts';
 
 /**
  * INVARIANTS
@@ -20,49 +20,53 @@ import { createWork, groupBySlot, type Orchestration, type Work } from './work.t
  */
 
 /** Ended tasks kept for `service ps`, a slot. */
-const HISTORY = 5;
+const HISTORY_LIMIT = 5;
 
 /** What to do about the tasks of one service; `service` is undefined when nothing is left of it but tasks. */
-export function orchestrate(service: Service | undefined, tasks: readonly Task[], context: Context): Orchestration {
-  const work = createWork(tasks, context);
-  for (const task of tasks) followUp(work, service, task);
-  const wantedService = service?.removed ? undefined : service;
-  const slots = wantedService === undefined ? [] : wantedSlots(wantedService, context.nodes);
-  const wanted = new Map(slots.map((slot) => [slot.slot, slot]));
-  for (const task of work.all()) {
+export function orchestrate(
+  service: Service | undefined,
+  tasks: readonly Task[],
+  context: DecisionContext,
+): ServiceDecision {
+  const changes = createTaskChanges(tasks, context);
+  for (const task of tasks) advanceTask(changes, service, task);
+  const activeService = service?.removed ? undefined : service;
+  const slots = activeService === undefined ? [] : desiredSlots(activeService, context.nodes);
+  const slotsByNumber = new Map(slots.map((slot) => [slot.slot, slot]));
+  for (const task of changes.all()) {
     if (task.desired !== 'running' && task.desired !== 'missing') continue;
-    if (!wanted.has(task.slot) || isTerminal(task.status.state)) retire(work, service, task);
-    else if (isDown(work, task)) miss(work, service, task);
-    else if (isUnhealthy(task)) fail(work, service, task);
+    if (!slotsByNumber.has(task.slot) || isTerminal(task.status.state)) beginTermination(changes, service, task);
+    else if (isDown(changes, task)) markMissing(changes, service, task);
+    else if (isUnhealthy(task)) markFailed(changes, service, task);
   }
-  if (wantedService !== undefined) {
-    settleHostPorts(work, wantedService);
-    fillSlots(work, wantedService, slots);
-    placeTasks(work, wantedService, wanted);
-    releaseStranded(work, wantedService);
+  if (activeService !== undefined) {
+    updateHostPorts(changes, activeService);
+    fillSlots(changes, activeService, slots);
+    placeTasks(changes, activeService, slotsByNumber);
+    terminateUnplaceable(changes, activeService);
   }
-  forget(work, wanted);
-  const over = whatIsOver(work, service);
-  return { ...work.result(), ...(over === undefined ? {} : { service: over }) };
+  pruneHistory(changes, slotsByNumber);
+  const finished = finishedService(changes, service);
+  return { ...changes.result(), ...(finished === undefined ? {} : { service: finished }) };
 }
 
 /** What follows from a task's own state, whatever its service wants. */
-function followUp(work: Work, service: Service | undefined, task: Task): void {
-  if (task.nodeId !== undefined && !work.nodes.has(task.nodeId) && !isTerminal(task.status.state)) {
+function advanceTask(changes: TaskChanges, service: Service | undefined, task: Task): void {
+  if (task.nodeId !== undefined && !changes.nodes.has(task.nodeId) && !isTerminal(task.status.state)) {
     const error = 'its node was removed from the cluster';
-    const status = { state: 'orphaned' as const, message: '', error, since: work.context.now };
-    work.put({ ...task, desired: 'shutdown', status });
-  } else if (task.desired === 'drain') advanceDrain(work, service, task);
+    const status = { state: 'orphaned' as const, message: '', error, since: changes.context.now };
+    changes.put({ ...task, desired: 'shutdown', status });
+  } else if (task.desired === 'drain') advanceDrain(changes, service, task);
 }
 
-function isDown(work: Work, task: Task): boolean {
-  return task.nodeId !== undefined && work.nodes.get(task.nodeId)?.state !== 'ready';
+function isDown(changes: TaskChanges, task: Task): boolean {
+  return task.nodeId !== undefined && changes.nodes.get(task.nodeId)?.state !== 'ready';
 }
 
 /** Its node is down: another is to take its place, but nobody knows that it does not run. */
-function miss(work: Work, service: Service | undefined, task: Task): void {
-  if (task.status.state !== 'running') retire(work, service, task);
-  else if (task.desired !== 'missing') work.put({ ...task, desired: 'missing' });
+function markMissing(changes: TaskChanges, service: Service | undefined, task: Task): void {
+  if (task.status.state !== 'running') beginTermination(changes, service, task);
+  else if (task.desired !== 'missing') changes.put({ ...task, desired: 'missing' });
 }
 
 function isUnhealthy(task: Task): boolean {
@@ -70,28 +74,30 @@ function isUnhealthy(task: Task): boolean {
 }
 
 /** An unhealthy task goes the way of every task that leaves, and has failed at its end. */
-function fail(work: Work, service: Service | undefined, task: Task): void {
+function markFailed(changes: TaskChanges, service: Service | undefined, task: Task): void {
   const error = `unhealthy: ${task.status.message || 'its healthcheck failed'}`;
-  retire(work, service, { ...task, failure: { error, since: work.context.now } });
+  beginTermination(changes, service, { ...task, failure: { error, since: changes.context.now } });
 }
 
 /** Ended tasks beyond the history, and all of slots that are gone. */
-function forget(work: Work, wanted: ReadonlyMap<number, Slot>): void {
-  const ended = work.all().filter((task) => isTerminal(task.status.state) && task.desired !== 'running');
+function pruneHistory(changes: TaskChanges, slotsByNumber: ReadonlyMap<number, Slot>): void {
+  const ended = changes.all().filter((task) => isTerminal(task.status.state) && task.desired !== 'running');
   for (const [slot, tasks] of groupBySlot(ended)) {
-    const keep = wanted.has(slot) ? HISTORY : 0;
+    const keep = slotsByNumber.has(slot) ? HISTORY_LIMIT : 0;
     tasks.sort((a, b) => b.status.since - a.status.since || b.createdAt - a.createdAt);
-    for (const task of tasks.slice(keep)) work.drop(task);
+    for (const task of tasks.slice(keep)) changes.remove(task);
   }
 }
 
 /** Leaving ports that are over, and a removed service with nothing left of it. */
-function whatIsOver(work: Work, service: Service | undefined): Orchestration['service'] {
-  if (service?.removed) return work.all().length === 0 ? { remove: service } : undefined;
+function finishedService(changes: TaskChanges, service: Service | undefined): ServiceDecision['service'] {
+  if (service?.removed) return changes.all().length === 0 ? { remove: service } : undefined;
   if (service?.leaving === undefined) return undefined;
-  const left = stillLeaving(service, work.all(), work.context);
-  for (const { deadline } of left) work.wake(deadline);
-  if (left.length === service.leaving.length) return undefined;
+  const remaining = remainingDrainingPorts(service, changes.all(), changes.context);
+  for (const { deadline } of remaining) changes.wake(deadline);
+  if (remaining.length === service.leaving.length) return undefined;
   const { leaving: _, ...rest } = service;
-  return { put: { ...rest, ...(left.length === 0 ? {} : { leaving: left }), updatedAt: work.context.now } };
+  return {
+    put: { ...rest, ...(remaining.length === 0 ? {} : { leaving: remaining }), updatedAt: changes.context.now },
+  };
 }

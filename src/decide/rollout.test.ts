@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isTerminal, type Task } from '../model/cluster.ts';
 import type { ServiceSpec, UpdateConfig } from '../model/spec.ts';
-import { Cluster, expectHostPortsApart, node, service } from './cluster.test-data.ts';
+import { Cluster, expectNoSharedHostPorts, node, service } from './cluster.test-data.ts';
 
 const HEALTH: NonNullable<ServiceSpec['health']> = {
   probe: { kind: 'tcp', port: 80 },
@@ -26,9 +26,9 @@ function updating(spec: Partial<ServiceSpec>, nodes = [node(1), node(2)]): Clust
 }
 
 /** Steps until nothing changes, telling after each. */
-function watch(cluster: Cluster, look: () => void): void {
+function checkEachStep(cluster: Cluster, check: () => void): void {
   for (let step = 0; cluster.step(); step += 1) {
-    look();
+    check();
     if (step > 500) throw new Error('does not settle');
   }
 }
@@ -37,7 +37,7 @@ describe('an update', () => {
   test.each([1, 2, 3, 0])('replaces %i at a time, 0 being all, the new ones before the old', (parallelism) => {
     const cluster = updating({ replicas: 5, update: { parallelism, delay: 0, order: 'start-first' } });
     let most = 0;
-    watch(cluster, () => {
+    checkEachStep(cluster, () => {
       expect(cluster.serving().length).toBeGreaterThanOrEqual(5);
       const live = cluster.tasks.filter(({ status, desired }) => !isTerminal(status.state) && desired === 'running');
       most = Math.max(most, live.length - 5);
@@ -59,7 +59,7 @@ describe('an update', () => {
     });
     expect(cluster.serving()).toHaveLength(2);
     cluster.connections.clear();
-    watch(cluster, () => {
+    checkEachStep(cluster, () => {
       expect(cluster.serving().length).toBeGreaterThanOrEqual(2);
       for (const { slot, nodeId, spec } of cluster.tasks) {
         if (spec.command[0] !== 'new' || nodeId === undefined) continue;
@@ -103,11 +103,11 @@ describe('an update', () => {
 
   test('tasks that are not up are replaced at once, whatever the update says', () => {
     const cluster = new Cluster([node(1)]);
-    cluster.starts = false;
+    cluster.tasksStart = false;
     const update: UpdateConfig = { parallelism: 1, delay: 3_600_000, order: 'stop-first' };
     cluster.apply(service({ replicas: 4, command: ['old'], update }));
     cluster.settle();
-    cluster.starts = true;
+    cluster.tasksStart = true;
     cluster.apply(service({ replicas: 4, command: ['new'], update }), true);
     cluster.settle();
     expect(commands(cluster.running())).toEqual(['new', 'new', 'new', 'new']);
@@ -119,13 +119,13 @@ describe('an update', () => {
       replicas: 2,
       update: { parallelism: 1, delay: 0, order: 'start-first' },
     });
-    watch(cluster, () => expectHostPortsApart(cluster.tasks));
+    checkEachStep(cluster, () => expectNoSharedHostPorts(cluster.tasks));
     expect(commands(cluster.running())).toEqual(['new', 'new']);
   });
 
   test('of a global service goes node by node', () => {
     const cluster = updating({ mode: 'global' }, [node(1), node(2), node(3)]);
-    watch(cluster, () => expect(cluster.serving().length).toBeGreaterThanOrEqual(3));
+    checkEachStep(cluster, () => expect(cluster.serving().length).toBeGreaterThanOrEqual(3));
     expect(cluster.running().map(({ nodeId, spec }) => [nodeId, spec.command[0]])).toEqual([
       ['n1', 'new'],
       ['n2', 'new'],
@@ -135,7 +135,7 @@ describe('an update', () => {
 
   test('a third version takes the slot that the second did not get ready, and then the rest', () => {
     const cluster = updating({ replicas: 3, update: { parallelism: 1, delay: 0, order: 'stop-first' } });
-    cluster.starts = false;
+    cluster.tasksStart = false;
     cluster.settle();
     expect(commands(cluster.serving())).toEqual(['old', 'old']);
     cluster.apply(
@@ -144,8 +144,8 @@ describe('an update', () => {
     );
     cluster.settle();
     expect(commands(cluster.serving())).toEqual(['old', 'old']);
-    cluster.starts = true;
-    watch(cluster, () => expect(cluster.serving().length).toBeGreaterThanOrEqual(2));
+    cluster.tasksStart = true;
+    checkEachStep(cluster, () => expect(cluster.serving().length).toBeGreaterThanOrEqual(2));
     expect(commands(cluster.running())).toEqual(['third', 'third', 'third']);
   });
 
@@ -176,7 +176,7 @@ describe('an update', () => {
   test('a version that has done its work and ended takes the place of one that still runs', () => {
     const restart = { condition: 'on-failure' as const, maxAttempts: 0, window: 0 };
     const cluster = updating({ replicas: 2, restart });
-    watch(cluster, () => {
+    checkEachStep(cluster, () => {
       for (const task of cluster.running()) if (task.spec.command[0] === 'new') cluster.end(task.id, 'complete');
     });
     expect(cluster.running()).toEqual([]);
@@ -200,7 +200,7 @@ describe('an update', () => {
         const cluster = new Cluster([node(1), node(2)]);
         cluster.apply(service({ replicas: 5, command: ['old'], update, restart }));
         cluster.settle();
-        cluster.starts = false;
+        cluster.tasksStart = false;
         cluster.apply(service({ replicas: 5, command: ['new'], update, restart }), true);
         for (const { kind, n } of history) {
           if (kind === 'steps') for (let step = 0; step < n; step += 1) cluster.step();
@@ -224,7 +224,7 @@ describe('a task that has to leave its node', () => {
     cluster.apply(service({ replicas: 4 }));
     cluster.settle();
     cluster.nodes = [node(1, { availability: 'drain' }), node(2)];
-    watch(cluster, () => expect(cluster.serving().length).toBeGreaterThanOrEqual(4));
+    checkEachStep(cluster, () => expect(cluster.serving().length).toBeGreaterThanOrEqual(4));
     expect(cluster.running().map(({ nodeId }) => nodeId)).toEqual(['n2', 'n2', 'n2', 'n2']);
   });
 
@@ -232,7 +232,7 @@ describe('a task that has to leave its node', () => {
     const cluster = new Cluster([node(1), node(2)]);
     cluster.apply(service({ replicas: 2 }));
     cluster.settle();
-    cluster.starts = false;
+    cluster.tasksStart = false;
     cluster.nodes = [node(1, { availability: 'drain' }), node(2)];
     cluster.settle();
     expect(
@@ -264,7 +264,7 @@ describe('a task that has to leave its node', () => {
     cluster.apply(service({ replicas: 2 }));
     cluster.settle();
     cluster.apply(service({ replicas: 2, constraints: [{ key: 'node.labels.disk', operator: '==', value: 'ssd' }] }));
-    watch(cluster, () => expect(cluster.serving().length).toBeGreaterThanOrEqual(2));
+    checkEachStep(cluster, () => expect(cluster.serving().length).toBeGreaterThanOrEqual(2));
     expect(cluster.running().map(({ nodeId }) => nodeId)).toEqual(['n2', 'n2']);
   });
 
@@ -272,7 +272,7 @@ describe('a task that has to leave its node', () => {
     const cluster = updating({ replicas: 4, update: { parallelism: 1, delay: 3_600_000, order: 'start-first' } });
     cluster.settle();
     cluster.nodes = [node(1, { availability: 'drain' }), node(2)];
-    watch(cluster, () => expect(cluster.serving().length).toBeGreaterThanOrEqual(4));
+    checkEachStep(cluster, () => expect(cluster.serving().length).toBeGreaterThanOrEqual(4));
     expect(new Set(cluster.running().map(({ nodeId }) => nodeId))).toEqual(new Set(['n2']));
     expect(commands(cluster.running())).toContain('old');
   });

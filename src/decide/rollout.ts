@@ -1,12 +1,12 @@
 import type { Service, Task } from '../model/cluster.ts';
-import { type ServiceSpec, UPDATE_DEFAULT, type UpdateConfig } from '../model/spec.ts';
-import { create, newest } from './create.ts';
-import { fixedHostPorts, isCrowdedOut } from './host-ports.ts';
-import { retire } from './leave.ts';
-import { matches } from './schedule.ts';
-import { isUp } from './serve.ts';
+import { DEFAULT_UPDATE, type ServiceSpec, type UpdateConfig } from '../model/spec.ts';
+import { createTask, newestTask } from './create-task.ts';
+import { isUp } from './endpoint-state.ts';
+import { fixedHostPorts, hasHostPortConflict } from './host-ports.ts';
+import { matchesConstraints } from './schedule.ts';
 import type { Slot } from './slots.ts';
-import { groupBySlot, type Work } from './work.ts';
+import { groupBySlot, type TaskChanges } from './task-changes.ts';
+import { beginTermination } from './terminate.ts';
 
 /*
  * One task of the service's generation in each wanted slot.
@@ -19,92 +19,97 @@ import { groupBySlot, type Work } from './work.ts';
  */
 
 /** How a service is updated: as declared, but two tasks cannot share a fixed host port. */
-export function updateOf(spec: ServiceSpec): UpdateConfig {
-  const update = spec.update ?? UPDATE_DEFAULT;
+export function updateConfigOf(spec: ServiceSpec): UpdateConfig {
+  const update = spec.update ?? DEFAULT_UPDATE;
   return fixedHostPorts(spec).length > 0 ? { ...update, order: 'stop-first' } : update;
 }
 
-interface Holding {
+interface SlotTasks {
   slot: Slot;
   /** Every task of the slot, ended ones too. */
   all: readonly Task[];
   /** The one of today's generation in the place it may stay. */
-  best: Task | undefined;
+  current: Task | undefined;
   /** Others that are up. */
   others: Task[];
 }
 
-export function fillSlots(work: Work, service: Service, slots: readonly Slot[]): void {
-  for (const tasks of groupBySlot(work.all()).values()) takeBack(work, service, tasks);
-  const bySlot = groupBySlot(work.all());
-  const update = updateOf(service.spec);
-  const unfinished = work.all().some((task) => task.generation !== service.taskGeneration && isWanted(task));
-  const waiting: Holding[] = [];
+export function fillSlots(changes: TaskChanges, service: Service, slots: readonly Slot[]): void {
+  for (const tasks of groupBySlot(changes.all()).values()) restoreReturned(changes, service, tasks);
+  const bySlot = groupBySlot(changes.all());
+  const update = updateConfigOf(service.spec);
+  const unfinished = changes.all().some((task) => task.generation !== service.taskGeneration && isServing(task));
+  const waiting: SlotTasks[] = [];
   const busyUntil: number[] = [];
   for (const slot of slots) {
-    const holding = sortOut(work, service, slot, bySlot.get(slot.slot) ?? []);
-    const { all, others } = holding;
-    let best = holding.best;
-    if (best === undefined && others.length > 0 && !others.some((task) => moves(work, service, task))) {
-      if (hasFinished(service, all)) for (const task of others) retire(work, service, task);
-      else waiting.push(holding);
+    const slotTasks = classifySlot(changes, service, slot, bySlot.get(slot.slot) ?? []);
+    const { all, others } = slotTasks;
+    let current = slotTasks.current;
+    if (current === undefined && others.length > 0 && !others.some((task) => mustMove(changes, service, task))) {
+      if (hasFinished(service, all)) for (const task of others) beginTermination(changes, service, task);
+      else waiting.push(slotTasks);
       continue;
     }
-    if (best === undefined) best = create(work, service, slot.slot, all, inherits(service, all, unfinished));
-    else if (isUp(best)) for (const task of others) retire(work, service, task);
+    if (current === undefined)
+      current = createTask(changes, service, slot.slot, all, continuesUpdate(service, all, unfinished));
+    else if (isUp(current)) for (const task of others) beginTermination(changes, service, task);
     // Begun the other way round, or the old one is back from a node that was down: it is this slot's turn already.
-    else if (update.order === 'stop-first') retireOutdated(work, service, others);
-    const until = busyEnd(service, best ?? newest(all), update.delay);
-    if (until > work.context.now) busyUntil.push(until);
+    else if (update.order === 'stop-first') terminateOutdated(changes, service, others);
+    const until = slotBusyUntil(service, current ?? newestTask(all), update.delay);
+    if (until > changes.context.now) busyUntil.push(until);
   }
-  const room = update.parallelism === 0 ? waiting.length : update.parallelism - busyUntil.length;
-  for (const { slot, all, others } of waiting.slice(0, Math.max(0, room))) {
-    const made = create(work, service, slot.slot, all, true);
-    if (made !== undefined && update.order === 'stop-first') retireOutdated(work, service, others);
+  const capacity = update.parallelism === 0 ? waiting.length : update.parallelism - busyUntil.length;
+  for (const { slot, all, others } of waiting.slice(0, Math.max(0, capacity))) {
+    const created = createTask(changes, service, slot.slot, all, true);
+    if (created !== undefined && update.order === 'stop-first') terminateOutdated(changes, service, others);
   }
   const next = Math.min(...busyUntil);
-  if (waiting.length > room && Number.isFinite(next)) work.wake(next);
+  if (waiting.length > capacity && Number.isFinite(next)) changes.wake(next);
 }
 
 /** What a slot holds; of several tasks of today's generation the best stays, and what is not up needs no successor. */
-function sortOut(work: Work, service: Service, slot: Slot, all: readonly Task[]): Holding {
+function classifySlot(changes: TaskChanges, service: Service, slot: Slot, all: readonly Task[]): SlotTasks {
   const live = all.filter((task) => task.desired === 'running');
-  const fits = (task: Task) => task.generation === service.taskGeneration && !moves(work, service, task);
-  const [best, ...surplus] = live.filter(fits).sort(byMerit);
-  const rest = live.filter((task) => !fits(task));
-  for (const task of [...surplus, ...rest.filter((other) => !isUp(other))]) retire(work, service, task);
-  return { slot, all, best, others: rest.filter(isUp) };
+  const isCurrent = (task: Task) => task.generation === service.taskGeneration && !mustMove(changes, service, task);
+  const [current, ...surplus] = live.filter(isCurrent).sort(byPreference);
+  const rest = live.filter((task) => !isCurrent(task));
+  for (const task of [...surplus, ...rest.filter((other) => !isUp(other))]) beginTermination(changes, service, task);
+  return { slot, all, current, others: rest.filter(isUp) };
 }
 
-function isWanted(task: Task): boolean {
+function isServing(task: Task): boolean {
   return task.desired === 'running' && isUp(task);
 }
 
 /** Whether a task has to leave its node: drained, no longer suitable, or the service's host port is another's there. */
-function moves(work: Work, service: Service, task: Task): boolean {
-  const node = task.nodeId === undefined ? undefined : work.nodes.get(task.nodeId);
+function mustMove(changes: TaskChanges, service: Service, task: Task): boolean {
+  const node = task.nodeId === undefined ? undefined : changes.nodes.get(task.nodeId);
   if (node === undefined) return false;
-  return node.availability === 'drain' || !matches(node, service.spec.constraints) || isCrowdedOut(task, service);
+  return (
+    node.availability === 'drain' ||
+    !matchesConstraints(node, service.spec.constraints) ||
+    hasHostPortConflict(task, service)
+  );
 }
 
 /** Those that only wait for their successor; one that moves has an order of its own. */
-function retireOutdated(work: Work, service: Service, tasks: readonly Task[]): void {
-  for (const task of tasks) if (!moves(work, service, task)) retire(work, service, task);
+function terminateOutdated(changes: TaskChanges, service: Service, tasks: readonly Task[]): void {
+  for (const task of tasks) if (!mustMove(changes, service, task)) beginTermination(changes, service, task);
 }
 
 /** Up before placed before waiting; then the older one. */
-function byMerit(a: Task, b: Task): number {
-  const merit = (task: Task) => (isUp(task) ? 0 : task.nodeId === undefined ? 2 : 1);
-  return merit(a) - merit(b) || a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1);
+function byPreference(a: Task, b: Task): number {
+  const rank = (task: Task) => (isUp(task) ? 0 : task.nodeId === undefined ? 2 : 1);
+  return rank(a) - rank(b) || a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1);
 }
 
 /** Missing tasks whose node is back: the slot's own again where nothing else is up, else no longer wanted. */
-function takeBack(work: Work, service: Service, tasks: readonly Task[]): void {
+function restoreReturned(changes: TaskChanges, service: Service, tasks: readonly Task[]): void {
   for (const task of tasks) {
-    if (task.desired !== 'missing' || work.nodes.get(task.nodeId!)?.state !== 'ready') continue;
-    const served = tasks.some(isWanted);
-    if (served) retire(work, service, task);
-    else work.put({ ...task, desired: 'running' });
+    if (task.desired !== 'missing' || changes.nodes.get(task.nodeId!)?.state !== 'ready') continue;
+    const isServed = tasks.some(isServing);
+    if (isServed) beginTermination(changes, service, task);
+    else changes.put({ ...task, desired: 'running' });
   }
 }
 
@@ -112,8 +117,8 @@ function takeBack(work: Work, service: Service, tasks: readonly Task[]): void {
  * Whether the successor of a slot's last task is still part of an update: the last one was made by it and never took
  * connections, or it did but ended by itself before the update had reached every slot.
  */
-function inherits(service: Service, all: readonly Task[], unfinished: boolean): boolean {
-  const last = newest(all);
+function continuesUpdate(service: Service, all: readonly Task[], unfinished: boolean): boolean {
+  const last = newestTask(all);
   if (last?.takesOver !== true) return false;
   if (last.joinedAt === undefined) return true;
   const failed = last.status.state === 'failed' || last.failure !== undefined;
@@ -121,7 +126,7 @@ function inherits(service: Service, all: readonly Task[], unfinished: boolean): 
 }
 
 /** Until when (wall clock, ms) a slot counts as being updated; 0 when it does not. */
-function busyEnd(service: Service, task: Task | undefined, delay: number): number {
+function slotBusyUntil(service: Service, task: Task | undefined, delay: number): number {
   if (task?.takesOver !== true || task.generation !== service.taskGeneration) return 0;
   if (isUp(task)) return (task.joinedAt ?? task.status.since) + delay;
   return task.status.state === 'complete' ? task.status.since + delay : Number.POSITIVE_INFINITY;
@@ -129,7 +134,7 @@ function busyEnd(service: Service, task: Task | undefined, delay: number): numbe
 
 /** Whether today's generation has done its work in a slot, and is not to be started again. */
 function hasFinished(service: Service, all: readonly Task[]): boolean {
-  const last = newest(all);
+  const last = newestTask(all);
   if (last?.generation !== service.taskGeneration || last.status.state !== 'complete') return false;
   return service.spec.restart.condition !== 'any';
 }
@@ -138,10 +143,10 @@ function hasFinished(service: Service, all: readonly Task[]): boolean {
  * Tasks that have to leave their node although no other suits: they go, and their successors wait for a place.
  * To be called when all that can be placed is placed.
  */
-export function releaseStranded(work: Work, service: Service): void {
-  for (const tasks of groupBySlot(work.all()).values()) {
+export function terminateUnplaceable(changes: TaskChanges, service: Service): void {
+  for (const tasks of groupBySlot(changes.all()).values()) {
     const live = tasks.filter((task) => task.desired === 'running');
     if (!live.some((task) => task.status.state === 'pending' && task.nodeId === undefined)) continue;
-    for (const task of live) if (moves(work, service, task)) retire(work, service, task);
+    for (const task of live) if (mustMove(changes, service, task)) beginTermination(changes, service, task);
   }
 }

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { PortSpec, ServiceSpec } from '../model/spec.ts';
 import { service } from './cluster.test-data.ts';
-import { type ServiceUpdate, updatedSpec } from './update.ts';
+import { applyUpdate, type ServiceUpdate } from './update.ts';
 
 const port = (published: number | undefined, target: number, more: Partial<PortSpec> = {}): PortSpec => ({
   protocol: 'tcp',
@@ -11,11 +11,11 @@ const port = (published: number | undefined, target: number, more: Partial<PortS
   ...more,
 });
 
-const update = (spec: Partial<ServiceSpec>, wanted: Partial<ServiceUpdate>): ServiceSpec =>
-  updatedSpec(service(spec).spec, { force: false, publishAdd: [], publishRemove: [], ...wanted });
+const update = (spec: Partial<ServiceSpec>, requested: Partial<ServiceUpdate>): ServiceSpec =>
+  applyUpdate(service(spec).spec, { force: false, publishAdd: [], publishRemove: [], ...requested });
 
-const ports = (before: PortSpec[], wanted: Partial<ServiceUpdate>): PortSpec[] =>
-  update({ ports: before }, wanted).ports;
+const ports = (before: PortSpec[], requested: Partial<ServiceUpdate>): PortSpec[] =>
+  update({ ports: before }, requested).ports;
 
 test('ports are added and removed, removals first', () => {
   const before = [port(8080, 80), port(53, 53, { protocol: 'udp' })];

@@ -18,7 +18,7 @@ export interface ServiceUpdate {
  * that one was declared with: to name a port again, or to give it another target, opens it to nobody else. Throws MeshError `not-found` for a port
  * to remove that the service does not publish, `invalid` for replicas of a global service.
  */
-export function updatedSpec(spec: ServiceSpec, update: ServiceUpdate): ServiceSpec {
+export function applyUpdate(spec: ServiceSpec, update: ServiceUpdate): ServiceSpec {
   if (update.replicas !== undefined && spec.mode === 'global') {
     throw new MeshError(
       'invalid',
@@ -26,16 +26,16 @@ export function updatedSpec(spec: ServiceSpec, update: ServiceUpdate): ServiceSp
     );
   }
   let ports = spec.ports;
-  for (const gone of update.publishRemove) {
-    const left = ports.filter((port) => !sameTarget(port, gone));
-    if (left.length === ports.length) {
-      throw new MeshError('not-found', notPublished(spec, gone));
+  for (const removed of update.publishRemove) {
+    const remaining = ports.filter((port) => !sameTarget(port, removed));
+    if (remaining.length === ports.length) {
+      throw new MeshError('not-found', notPublishedMessage(spec, removed));
     }
-    ports = left;
+    ports = remaining;
   }
   for (const added of update.publishAdd) {
     const old = ports.find((port) => replaces(added, port));
-    ports = [...ports.filter((port) => port !== old), old === undefined ? added : inherit(old, added)];
+    ports = [...ports.filter((port) => port !== old), old === undefined ? added : inheritOptions(old, added)];
   }
   return {
     ...spec,
@@ -45,21 +45,21 @@ export function updatedSpec(spec: ServiceSpec, update: ServiceUpdate): ServiceSp
   };
 }
 
-function notPublished(spec: ServiceSpec, gone: ServiceUpdate['publishRemove'][number]): string {
-  const what = `service ${spec.name} publishes no target port ${gone.target}/${gone.protocol} in mode ${gone.mode}`;
-  const same = (port: PortSpec) => port.protocol === gone.protocol;
-  const other = spec.ports.find((port) => same(port) && port.target === gone.target);
-  const named = spec.ports.find((port) => same(port) && port.published === gone.target);
+function notPublishedMessage(spec: ServiceSpec, removed: ServiceUpdate['publishRemove'][number]): string {
+  const what = `service ${spec.name} publishes no target port ${removed.target}/${removed.protocol} in mode ${removed.mode}`;
+  const same = (port: PortSpec) => port.protocol === removed.protocol;
+  const other = spec.ports.find((port) => same(port) && port.target === removed.target);
+  const named = spec.ports.find((port) => same(port) && port.published === removed.target);
   const found = other ?? named;
   if (found === undefined) return `${what}; see \`meshctl port ls\``;
   const mode = found.mode === 'ingress' ? '' : `,mode=${found.mode}`;
-  const word =
+  const suggestion =
     mode === '' ? `${found.target}/${found.protocol}` : `target=${found.target},protocol=${found.protocol}${mode}`;
-  return `${what}; did you mean ${word}?`;
+  return `${what}; did you mean ${suggestion}?`;
 }
 
 /** What was declared of a port beside its numbers; balancing means nothing in mode host. */
-function inherit(old: PortSpec, added: PortSpec): PortSpec {
+function inheritOptions(old: PortSpec, added: PortSpec): PortSpec {
   const { protocol: _, target: __, published, mode, ...declared } = old;
   const { addresses, allowFrom, idleTimeout } = declared;
   const kept =

@@ -5,7 +5,7 @@ import type { KernelObject, ObjectKind } from '../model/kernel-state.ts';
  * The fields of each kind that the kernel cannot change on a living object (or only with a gap nobody should build on).
  * A difference in one of them means delete and create; in any other field, change in place.
  */
-const FIXED: { [kind in ObjectKind]: readonly string[] } = {
+const IMMUTABLE_FIELDS: { [kind in ObjectKind]: readonly string[] } = {
   netns: [],
   veth: ['peer.netns', 'peer.name'],
   vxlan: ['underlayNetns', 'vni', 'local', 'port', 'gbp', 'learning'],
@@ -39,8 +39,10 @@ export function transition(before: KernelObject, after: KernelObject): 'none' | 
   }
   // A veth and a vxlan may have the same name, hence the same key.
   if (before.kind !== after.kind) return 'replace';
-  const fixed = FIXED[before.kind].every((path) => sameValue(fieldAt(before, path), fieldAt(after, path)));
-  return fixed ? 'change' : 'replace';
+  const isMutable = IMMUTABLE_FIELDS[before.kind].every((path) =>
+    sameValue(fieldAt(before, path), fieldAt(after, path)),
+  );
+  return isMutable ? 'change' : 'replace';
 }
 
 function fieldAt(object: KernelObject, path: string): unknown {

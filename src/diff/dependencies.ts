@@ -1,24 +1,24 @@
 import { familyOf, type Protocol } from '../model/address.ts';
-import { type KernelObject, keyOf, type Shortcut, serviceKey } from '../model/kernel-state.ts';
+import { type FastPathFilter, type KernelObject, keyOf, serviceKey } from '../model/kernel-state.ts';
 import { CHAIN_PREFIX, HOST_LINKS, HOST_NETNS, LB_NETNS, publishedSet, serviceSet } from '../model/names.ts';
 
 /**
  * The kernel's own rules of what needs what, in one table. Everything is said in names of things (`netns mesh-lb`,
  * `link mesh-lb host0`), because one object may be several of them: a veth pair is a link in two namespaces.
  */
-interface Needs {
+interface Dependencies {
   /** Things this object lives in: the kernel destroys it together with any of them. */
-  inside: string[];
+  parents: string[];
   /** Things that cannot be removed while this object refers to them. */
-  holds: string[];
+  references: string[];
   /** Things it must come after, and leave before, without the kernel minding. */
-  after: string[];
+  predecessors: string[];
 }
 
-const NOTHING: readonly string[] = [];
+const NONE: readonly string[] = [];
 
 /** The names of things an object is; what others depend on. */
-export function provides(object: KernelObject): string[] {
+export function providedNames(object: KernelObject): string[] {
   switch (object.kind) {
     case 'netns':
       return [netns(object.netns)];
@@ -59,120 +59,130 @@ export function isParent(object: KernelObject): boolean {
 
 /** Everything an object needs, by name of thing; `provides` of other objects answer to these names. */
 export function dependencies(object: KernelObject): string[] {
-  const { inside, holds, after } = needsOf(object);
-  return [...inside, ...holds, ...after];
+  const { parents, references, predecessors } = dependenciesOf(object);
+  return [...parents, ...references, ...predecessors];
 }
 
 /** Names of the things whose end is this object's end too. */
-export function livesIn(object: KernelObject): string[] {
-  return needsOf(object).inside;
+export function parentsOf(object: KernelObject): string[] {
+  return dependenciesOf(object).parents;
 }
 
 /** Names of the things this object keeps from being removed (EBUSY). */
-export function holdsOn(object: KernelObject): string[] {
-  return needsOf(object).holds;
+export function referencesOf(object: KernelObject): string[] {
+  return dependenciesOf(object).references;
 }
 
-function needsOf(object: KernelObject): Needs {
-  const own = inNetns(object.netns);
+function dependenciesOf(object: KernelObject): Dependencies {
+  const own = netnsParents(object.netns);
   switch (object.kind) {
     case 'netns':
-      return needs([]);
+      return makeDependencies([]);
     case 'veth':
       // A netns is cleaned up later than it is deleted, and lives as long as a process in it: so the pair is taken
       // down by its own name before the namespace of its far end, and only dies with its near end.
-      return needs(own, [], inNetns(object.peer.netns));
+      return makeDependencies(own, [], netnsParents(object.peer.netns));
     case 'vxlan':
-      return needs(own, [], inNetns(object.underlayNetns));
+      return makeDependencies(own, [], netnsParents(object.underlayNetns));
     case 'sysctl': {
       const dev = linkOfSysctl(object.name);
-      return needs(dev === undefined ? own : [...own, link(object.netns, dev)]);
+      return makeDependencies(dev === undefined ? own : [...own, link(object.netns, dev)]);
     }
     case 'address':
     case 'neighbour':
     case 'fdb':
-      return needs([...own, link(object.netns, object.dev)]);
+      return makeDependencies([...own, link(object.netns, object.dev)]);
     case 'route': {
       const inside = [...own, link(object.netns, object.dev)];
-      if (object.source === undefined) return needs(inside);
+      if (object.source === undefined) return makeDependencies(inside);
       const source = local(object.netns, object.source);
       // Losing its preferred source ends an IPv4 route (fib_sync_down_addr); IPv6 only forgets the source.
-      return familyOf(object.destination) === 'inet' ? needs([...inside, source]) : needs(inside, [], [source]);
+      return familyOf(object.destination) === 'inet'
+        ? makeDependencies([...inside, source])
+        : makeDependencies(inside, [], [source]);
     }
     case 'ipset':
     case 'ipvs-timeouts':
     case 'virtual-service':
-      return needs(own);
+      return makeDependencies(own);
     case 'rule': {
       const everywhere = object.family === 'inet' ? '0.0.0.0/0' : '::/0';
       const table = 'object' === typeof object.action && 'lookup' in object.action ? object.action.lookup : undefined;
-      return needs(own, [], table === undefined ? [] : [`route ${object.netns} ${table} ${everywhere}`]);
+      return makeDependencies(own, [], table === undefined ? [] : [`route ${object.netns} ${table} ${everywhere}`]);
     }
     case 'set-member':
-      return needs([...own, set(object.netns, object.set)], [], memberAfter(object));
+      return makeDependencies([...own, set(object.netns, object.set)], [], setMemberPredecessors(object));
     case 'set-entry': {
       const { protocol, port } = object;
-      const after = port === undefined || typeof protocol !== 'string' ? [] : [markOf(protocol, port)];
-      return needs([...own, set(object.netns, object.set)], [], after);
+      const after = port === undefined || typeof protocol !== 'string' ? [] : [markEntryKey(protocol, port)];
+      return makeDependencies([...own, set(object.netns, object.set)], [], after);
     }
     case 'chain': {
       // What the administrator's rules refer to is not ours to take out of the way.
-      if (object.administrator === true) return needs(own);
+      if (object.administrator === true) return makeDependencies(own);
       const { family, table, rules } = object;
       const sets = setsIn(rules).map((name) => set(object.netns, name));
       const chains = chainsIn(rules).map((name) => chain(object.netns, family, table, name));
-      return needs(own, [...sets, ...chains]);
+      return makeDependencies(own, [...sets, ...chains]);
     }
     case 'jump':
-      return needs(own, [chain(object.netns, object.family, object.table, object.chain)]);
+      return makeDependencies(own, [chain(object.netns, object.family, object.table, object.chain)]);
     case 'real-server':
-      return needs([...own, `virtual-service ${serviceKey(object)}`]);
+      return makeDependencies([...own, `virtual-service ${serviceKey(object)}`]);
     case 'shortcut':
-      return shortcutNeeds(object, own);
+      return fastPathDependencies(object, own);
     case 'shortcut-task':
       // The entry has the link's number, and outlives it.
-      return needs(own, [link(object.netns, object.link)], [`shortcut ${object.netns} ${object.link}`]);
+      return makeDependencies(own, [link(object.netns, object.link)], [`shortcut ${object.netns} ${object.link}`]);
     case 'shortcut-peer':
-      return needs(own);
+      return makeDependencies(own);
     case 'shortcut-port':
-      return needs(own, [], [service(LB_NETNS, 'inet', object.mark)]);
+      return makeDependencies(own, [], [service(LB_NETNS, 'inet', object.mark)]);
   }
 }
 
 /** Filters end with their link; what their programs name by number they outlive, to lead nowhere or elsewhere. */
-function shortcutNeeds({ netns: name, link: dev, program }: Shortcut, own: string[]): Needs {
+function fastPathDependencies({ netns: name, link: dev, program }: FastPathFilter, own: string[]): Dependencies {
   // The host's underlay link is nobody's object.
-  const inside = name === HOST_NETNS && !HOST_LINKS.includes(dev) ? own : [...own, link(name, dev)];
+  const parents = name === HOST_NETNS && !HOST_LINKS.includes(dev) ? own : [...own, link(name, dev)];
   switch (program.type) {
     case 'host-in':
-      return needs(inside, [link(name, program.lb), link(name, program.router)], [`shortcut ${name} ${program.lb}`]);
+      return makeDependencies(
+        parents,
+        [link(name, program.lb), link(name, program.router)],
+        [`shortcut ${name} ${program.lb}`],
+      );
     case 'task-out':
-      return needs(inside, [link(name, program.vxlan), link(name, program.lb)]);
+      return makeDependencies(parents, [link(name, program.vxlan), link(name, program.lb)]);
     case 'host-out':
     case 'router-in':
     case 'foreign':
-      return needs(inside);
+      return makeDependencies(parents);
   }
 }
 
 /** A port is let in only when what lies behind it stands: service, then its mark, then the host's DNAT. */
-function memberAfter(member: KernelObject & { kind: 'set-member' }): string[] {
+function setMemberPredecessors(member: KernelObject & { kind: 'set-member' }): string[] {
   if (member.mark !== undefined) {
     return [service(member.netns, 'inet', member.mark), service(member.netns, 'inet6', member.mark)];
   }
   const protocol = (['tcp', 'udp', 'sctp'] as const).find((candidate) => publishedSet(candidate) === member.set);
-  return protocol === undefined ? [] : [markOf(protocol, member.port)];
+  return protocol === undefined ? [] : [markEntryKey(protocol, member.port)];
 }
 
-function markOf(protocol: Protocol, port: number): string {
+function markEntryKey(protocol: Protocol, port: number): string {
   return keyOf({ kind: 'set-member', netns: LB_NETNS, set: serviceSet(protocol), port });
 }
 
-function needs(inside: string[], holds: string[] = [...NOTHING], after: string[] = [...NOTHING]): Needs {
-  return { inside, holds, after };
+function makeDependencies(
+  parents: string[],
+  references: string[] = [...NONE],
+  predecessors: string[] = [...NONE],
+): Dependencies {
+  return { parents, references, predecessors };
 }
 
-function inNetns(name: string): string[] {
+function netnsParents(name: string): string[] {
   return name === HOST_NETNS ? [] : [netns(name)];
 }
 

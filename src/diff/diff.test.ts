@@ -2,14 +2,14 @@ import { describe, expect, it } from 'vitest';
 import type { AssignedPort, Assignment } from '../model/assignment.ts';
 import { type KernelObject, keyOf, type Op, type RealServer, stateOf } from '../model/kernel-state.ts';
 import { renderOp } from '../model/render.ts';
-import { endpoint, FACTS, peer, port, task, threeNodes } from '../plan/assignments.test-data.ts';
+import { CAPABILITIES, endpoint, peer, port, task, threeNodes } from '../plan/assignments.test-data.ts';
 import { plan } from '../plan/plan.ts';
 import { diff } from './diff.ts';
 
 const BASE = threeNodes(['inet']);
 
 function steps(before: Assignment, after: Assignment): string[] {
-  return diff(plan(before, FACTS), plan(after, FACTS)).flatMap(renderOp);
+  return diff(plan(before, CAPABILITIES), plan(after, CAPABILITIES)).flatMap(renderOp);
 }
 
 function withPort(changed: AssignedPort): Assignment {
@@ -17,14 +17,14 @@ function withPort(changed: AssignedPort): Assignment {
 }
 
 function altered(key: string, fields: object): Op[] {
-  const want = plan(BASE, FACTS);
+  const want = plan(BASE, CAPABILITIES);
   const have = new Map(want).set(key, { ...want.get(key)!, ...fields } as KernelObject);
   return diff(have, want);
 }
 
 describe('diff', () => {
   it('of a state with itself is empty', () => {
-    expect(diff(plan(BASE, FACTS), plan(structuredClone(BASE), FACTS))).toEqual([]);
+    expect(diff(plan(BASE, CAPABILITIES), plan(structuredClone(BASE), CAPABILITIES))).toEqual([]);
   });
 
   it('builds a port from the back to the front, and takes it down from the front', () => {
@@ -77,7 +77,7 @@ describe('diff', () => {
       tasks: [...BASE.tasks, task('bbbbbbbbbbbb', 1, 2, ['inet'])],
       peers: [...BASE.peers, peer(4, ['inet'])],
     };
-    const order = diff(plan(BASE, FACTS), plan(grown, FACTS)).map(({ object }) => object.kind);
+    const order = diff(plan(BASE, CAPABILITIES), plan(grown, CAPABILITIES)).map(({ object }) => object.kind);
     expect(order.lastIndexOf('rule')).toBeLessThan(order.indexOf('real-server'));
     expect(new Set(order.slice(order.indexOf('real-server')))).toEqual(new Set(['real-server']));
   });
@@ -86,7 +86,7 @@ describe('diff', () => {
     const ops = altered('link mesh-net-ingress vxlan0', { vni: 77 });
     expect(ops[0]).toMatchObject({ verb: 'delete', object: { kind: 'vxlan', vni: 77 } });
     expect(ops.slice(1).every(({ verb }) => verb === 'create')).toBe(true);
-    const onVxlan = [...plan(BASE, FACTS).values()].filter(
+    const onVxlan = [...plan(BASE, CAPABILITIES).values()].filter(
       (object) => 'dev' in object && object.dev === 'vxlan0' && object.netns === 'mesh-net-ingress',
     );
     const made = new Set(ops.slice(1).map(({ object }) => keyOf(object)));
@@ -124,7 +124,7 @@ describe('diff', () => {
   });
 
   it('has no other rule for a wrong one: the right one is made first, whatever else has its priority', () => {
-    const want = plan(BASE, FACTS);
+    const want = plan(BASE, CAPABILITIES);
     const right = [...want.values()].find((object) => object.kind === 'rule' && object.priority === 10_002)!;
     const wrong = { ...right, fwmark: 5 } as KernelObject;
     const have = new Map(want);
@@ -160,7 +160,7 @@ describe('diff', () => {
 
   it('is done with 20 000 ports one by one or at once', () => {
     const many = Array.from({ length: 20_000 }, (_, index) => port('tcp', index + 1, [endpoint(2, 1, 'inet', 80)]));
-    const ops = diff(plan(BASE, FACTS), plan({ ...BASE, ports: many }, FACTS));
+    const ops = diff(plan(BASE, CAPABILITIES), plan({ ...BASE, ports: many }, CAPABILITIES));
     expect(ops.filter(({ verb, object }) => verb === 'create' && object.kind === 'virtual-service')).toHaveLength(
       19_999,
     );

@@ -1,7 +1,7 @@
 import { type KernelObject, type KernelState, type Op, serviceKey } from '../model/kernel-state.ts';
 import { RULE_PRIORITY } from '../model/names.ts';
 import { transition } from './change.ts';
-import { holdsOn, isParent, livesIn, provides } from './dependencies.ts';
+import { isParent, parentsOf, providedNames, referencesOf } from './dependencies.ts';
 import { rankOf } from './order.ts';
 import { type ServerOrder, serverOrder } from './server-order.ts';
 
@@ -18,7 +18,7 @@ import { type ServerOrder, serverOrder } from './server-order.ts';
  *   rules.
  */
 
-type Fate =
+type Action =
   | 'keep'
   | 'create'
   | 'change'
@@ -34,7 +34,7 @@ type Fate =
   /** Dies with its parent and is made anew. */
   | 'recreate';
 
-interface Pair {
+interface ObjectPair {
   key: string;
   before: KernelObject | undefined;
   after: KernelObject | undefined;
@@ -47,76 +47,86 @@ interface Pair {
 export function diff(have: KernelState, want: KernelState): Op[] {
   const steps: Steps = { clear: [], build: [], ease: [], remove: [] };
   const order = serverOrder(have, want);
-  const decide = judge(have, want, order.misplaced);
+  const actionFor = decideActions(have, want, order.misplaced);
   // Parents rank below their children, so every fate is known before it is asked for.
   for (const pairs of byRank(have, want)) {
-    for (const pair of pairs) push(steps, pair, decide(pair), order.places);
+    for (const pair of pairs) addSteps(steps, pair, actionFor(pair), order.positions);
   }
   const { clear, build, ease, remove } = steps;
-  return [...inOrder(clear).reverse(), ...inOrder(build), ...inOrder(ease), ...inOrder(remove).reverse()].flat();
+  return [
+    ...sortedOps(clear).reverse(),
+    ...sortedOps(build),
+    ...sortedOps(ease),
+    ...sortedOps(remove).reverse(),
+  ].flat();
 }
 
 /** Gives the fate of one object after the other, parents before their children. */
-function judge(have: KernelState, want: KernelState, misplaced: ReadonlySet<string>): (pair: Pair) => Fate {
+function decideActions(
+  have: KernelState,
+  want: KernelState,
+  misplaced: ReadonlySet<string>,
+): (pair: ObjectPair) => Action {
   // Asked for only when something leaves: a cold start never does.
   let names: Set<string> | undefined;
   const isClaimed = (name: string) => {
-    names ??= claimedNames(have, want);
+    names ??= requiredNames(have, want);
     return names.has(name);
   };
   // Names of things whose present bearer goes before anything is built, goes at the end, or is not there yet.
-  const early = new Set<string>();
-  const late = new Set<string>();
-  const fresh = new Set<string>();
+  const removedFirst = new Set<string>();
+  const removedLast = new Set<string>();
+  const createdNames = new Set<string>();
 
-  const decide = ({ key, before, after }: Pair): Fate => {
+  const decide = ({ key, before, after }: ObjectPair): Action => {
     if (before === undefined) return 'create';
-    const inside = livesIn(before);
-    const lost = inside.some((name) => early.has(name) || fresh.has(name));
+    const parents = parentsOf(before);
+    const parentRemoved = parents.some((name) => removedFirst.has(name) || createdNames.has(name));
     if (after === undefined) {
-      if (lost || inside.some((name) => late.has(name))) return 'vanish';
+      if (parentRemoved || parents.some((name) => removedLast.has(name))) return 'vanish';
       if (before.kind === 'sysctl' || before.kind === 'ipvs-timeouts') return 'keep';
       if (before.kind === 'chain' && before.administrator && before.rules.length > 0) return 'keep';
-      if (holdsOn(before).some((name) => early.has(name))) return 'clear';
-      return isParent(before) && provides(before).some(isClaimed) ? 'clear' : 'delete';
+      if (referencesOf(before).some((name) => removedFirst.has(name))) return 'clear';
+      return isParent(before) && providedNames(before).some(isClaimed) ? 'clear' : 'delete';
     }
-    if (lost) return 'recreate';
-    if (holdsOn(before).some((name) => early.has(name))) return 'replace';
+    if (parentRemoved) return 'recreate';
+    if (referencesOf(before).some((name) => removedFirst.has(name))) return 'replace';
     // Seen with its far end in a netns that is not there: the name is gone, the pair may still be alive.
-    if (before.kind === 'veth' && fresh.has(`netns ${before.peer.netns}`)) return 'replace';
+    if (before.kind === 'veth' && createdNames.has(`netns ${before.peer.netns}`)) return 'replace';
     if (misplaced.has(key)) return 'move';
     const step = transition(before, after);
     return step === 'none' ? 'keep' : step;
   };
 
   return (pair) => {
-    const fate = decide(pair);
+    const action = decide(pair);
     const { before, after } = pair;
-    if (before !== undefined && fate !== 'keep' && fate !== 'change' && isParent(before)) {
-      const dying = fate === 'delete' || (fate === 'vanish' && !livesIn(before).some((name) => early.has(name)));
-      for (const name of provides(before)) (dying ? late : early).add(name);
+    if (before !== undefined && action !== 'keep' && action !== 'change' && isParent(before)) {
+      const removedAtEnd =
+        action === 'delete' || (action === 'vanish' && !parentsOf(before).some((name) => removedFirst.has(name)));
+      for (const name of providedNames(before)) (removedAtEnd ? removedLast : removedFirst).add(name);
     }
     if (before === undefined && after !== undefined && isParent(after))
-      for (const name of provides(after)) fresh.add(name);
-    return fate;
+      for (const name of providedNames(after)) createdNames.add(name);
+    return action;
   };
 }
 
 /** Names that wanted objects will need for themselves when they are made. */
-function claimedNames(have: KernelState, want: KernelState): Set<string> {
+function requiredNames(have: KernelState, want: KernelState): Set<string> {
   const names = new Set<string>();
   for (const [key, after] of want) {
     if (!isParent(after)) continue;
     const before = have.get(key);
     if (before !== undefined && transition(before, after) !== 'replace') continue;
-    for (const name of provides(after)) names.add(name);
+    for (const name of providedNames(after)) names.add(name);
   }
   return names;
 }
 
-function byRank(have: KernelState, want: KernelState): Pair[][] {
-  const ranks: Pair[][] = [];
-  const add = (object: KernelObject, pair: Pair) => {
+function byRank(have: KernelState, want: KernelState): ObjectPair[][] {
+  const ranks: ObjectPair[][] = [];
+  const add = (object: KernelObject, pair: ObjectPair) => {
     const rank = rankOf(object);
     ranks[rank] ??= [];
     ranks[rank].push(pair);
@@ -137,21 +147,26 @@ interface Step {
   op: Op;
 }
 
-function push(steps: Steps, { key, before, after }: Pair, fate: Fate, places: ServerOrder['places']): void {
+function addSteps(
+  steps: Steps,
+  { key, before, after }: ObjectPair,
+  action: Action,
+  positions: ServerOrder['positions'],
+): void {
   const add = (phase: Phase, op: Op) => {
     const { object } = op;
     const rank = rankOf(object);
-    const down = phase === 'clear' || phase === 'remove';
+    const isRemoval = phase === 'clear' || phase === 'remove';
     steps[phase][rank] ??= [];
-    steps[phase][rank].push({ key: sortKey(key, object, places, down), op });
+    steps[phase][rank].push({ key: sortKey(key, object, positions, isRemoval), op });
   };
-  switch (fate) {
+  switch (action) {
     case 'create':
     case 'recreate':
       add('build', { verb: 'create', object: after! });
       break;
     case 'change':
-      add(losesWeight(before!, after!) ? 'ease' : 'build', { verb: 'change', object: after!, before: before! });
+      add(dropsToZeroWeight(before!, after!) ? 'ease' : 'build', { verb: 'change', object: after!, before: before! });
       break;
     case 'replace':
       add('clear', { verb: 'delete', object: before! });
@@ -164,7 +179,7 @@ function push(steps: Steps, { key, before, after }: Pair, fate: Fate, places: Se
       break;
     case 'clear':
     case 'delete':
-      add(fate === 'clear' ? 'clear' : 'remove', { verb: 'delete', object: before! });
+      add(action === 'clear' ? 'clear' : 'remove', { verb: 'delete', object: before! });
       break;
     case 'keep':
     case 'vanish':
@@ -176,24 +191,24 @@ function push(steps: Steps, { key, before, after }: Pair, fate: Fate, places: Se
  * Objects of one rank go by their keys, but for real servers whose order matters, and rules: what a `goto` leads to has
  * a higher priority number (fib_nl_newrule), so it is there before and after what leads to it.
  */
-function sortKey(key: string, object: KernelObject, places: ServerOrder['places'], down: boolean): string {
+function sortKey(key: string, object: KernelObject, positions: ServerOrder['positions'], isRemoval: boolean): string {
   if (object.kind === 'rule') {
-    const place = down ? object.priority : RULE_PRIORITY.main - object.priority;
-    return `rule ${object.netns} ${object.family} ${String(place).padStart(5, '0')} ${key}`;
+    const position = isRemoval ? object.priority : RULE_PRIORITY.main - object.priority;
+    return `rule ${object.netns} ${object.family} ${String(position).padStart(5, '0')} ${key}`;
   }
   if (object.kind !== 'real-server') return key;
-  const place = places.get(key);
+  const place = positions.get(key);
   if (place === undefined) return key;
   return `real-server ${serviceKey(object)} ${String(place).padStart(6, '0')}`;
 }
 
 /** A real server that stops taking new connections does so only after others have begun to. */
-function losesWeight(before: KernelObject, after: KernelObject): boolean {
+function dropsToZeroWeight(before: KernelObject, after: KernelObject): boolean {
   return before.kind === 'real-server' && after.kind === 'real-server' && before.weight > 0 && after.weight === 0;
 }
 
 /** The steps of each rank that has any, in their order. */
-function inOrder(ranks: Step[][]): Op[][] {
+function sortedOps(ranks: Step[][]): Op[][] {
   return Object.values(ranks).map((steps) => steps.sort(compareSteps).map(({ op }) => op));
 }
 

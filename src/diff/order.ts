@@ -1,6 +1,6 @@
 import type { KernelObject, ObjectKind } from '../model/kernel-state.ts';
 import { LB_NETNS } from '../model/names.ts';
-import { livesIn } from './dependencies.ts';
+import { parentsOf } from './dependencies.ts';
 
 /**
  * The one order: whatever an object depends on ranks below it. Built upwards, taken down downwards: paths before
@@ -41,7 +41,7 @@ export function rankOf(object: KernelObject): number {
     case 'sysctl':
       // Those of conntrack are there when the first rule that needs it is.
       if (object.name.startsWith('net.netfilter.')) return RANK.get('jump')! + 1;
-      return livesIn(object).some((name) => name.startsWith('link ')) ? RANK.get('veth')! + 1 : rank;
+      return parentsOf(object).some((name) => name.startsWith('link ')) ? RANK.get('veth')! + 1 : rank;
     case 'route':
       return object.via === undefined ? rank : rank + 1;
     case 'set-member':

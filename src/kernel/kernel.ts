@@ -9,13 +9,13 @@ export interface Scope {
 }
 
 /** Whether a scope is about objects of a kind, wherever they are. */
-export function asksFor({ kinds }: Scope, kind: ObjectKind): boolean {
+export function coversKind({ kinds }: Scope, kind: ObjectKind): boolean {
   return kinds?.includes(kind) ?? true;
 }
 
 /** Whether an object is in what a scope is about. */
-export function isIn(scope: Scope, { netns, kind }: KernelObject): boolean {
-  return (scope.netns?.includes(netns) ?? true) && asksFor(scope, kind);
+export function scopeIncludes(scope: Scope, { netns, kind }: KernelObject): boolean {
+  return (scope.netns?.includes(netns) ?? true) && coversKind(scope, kind);
 }
 
 /** Who changed something, as the kernel tells it; the process may have ended meanwhile, and its name with it. */

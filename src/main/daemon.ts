@@ -4,21 +4,21 @@ import { localHandlers } from '../agent/local-service.ts';
 import { systemClock } from '../base/clock.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { processStartTime } from '../kernel/process.ts';
-import { sdNotify } from '../kernel/systemd.ts';
+import { processStartTime } from '../kernel/host/process.ts';
+import { sdNotify } from '../kernel/host/systemd.ts';
 import { familyOf } from '../model/address.ts';
 import { LocalService } from '../rpc/gen/mesh.ts';
 import { type Implementation, implement } from '../rpc/implement.ts';
 import { type RunningServer, startServer } from '../rpc/server.ts';
-import { advertisedAddress } from './advertise.ts';
-import type { AgentPart } from './agent-part.ts';
+import { resolveAdvertiseAddress } from './advertise-address.ts';
+import type { AgentRole } from './agent-role.ts';
 import { makeDirectory } from './make-directory.ts';
-import type { ManagerPart } from './manager-part.ts';
+import type { ManagerRole } from './manager-role.ts';
 import { type DaemonOptions, VERSION } from './meshd-options.ts';
 import { lockStateDir } from './state-lock.ts';
 
 /** Longest that an orderly end may take, ms; crash-only parts lose nothing by being cut off. */
-const STOP_LIMIT = 900;
+const STOP_TIMEOUT = 900;
 
 export interface Daemon {
   stop(): Promise<void>;
@@ -31,33 +31,33 @@ export interface Daemon {
 export async function startDaemon(options: DaemonOptions, log: Log): Promise<Daemon> {
   const { roles, name, stateDir, socket } = options;
   const startedAt = Date.now();
-  const stops: (() => Promise<unknown> | unknown)[] = [];
+  const shutdownSteps: (() => Promise<unknown> | unknown)[] = [];
   const stop = async () => {
-    notify('STOPPING=1');
+    notifySystemd('STOPPING=1');
     const all = (async () => {
-      for (const end of stops.splice(0).reverse()) await end();
+      for (const end of shutdownSteps.splice(0).reverse()) await end();
     })();
-    await Promise.race([all, new Promise((resolve) => setTimeout(resolve, STOP_LIMIT).unref())]);
+    await Promise.race([all, new Promise((resolve) => setTimeout(resolve, STOP_TIMEOUT).unref())]);
   };
 
-  const underlay = await advertisedAddress(options.advertise, options.join, options.listen);
+  const underlay = await resolveAdvertiseAddress(options.advertise, options.join, options.listen);
   const lock = lockStateDir(stateDir, processStartTime);
-  stops.push(() => lock.release());
+  shutdownSteps.push(() => lock.release());
   try {
     prepareSocketDir(socket);
-    let manager: ManagerPart | undefined;
-    let agentPart: AgentPart | undefined;
+    let manager: ManagerRole | undefined;
+    let agentRole: AgentRole | undefined;
     if (roles.includes('agent')) {
-      const { openAgentPart } = await import('./agent-part.ts');
-      agentPart = await openAgentPart({ log, clock: systemClock, stateDir, underlay, shortcut: options.shortcut });
-      stops.push(() => agentPart?.close());
+      const { openAgentRole: openAgentPart } = await import('./agent-role.ts');
+      agentRole = await openAgentPart({ log, clock: systemClock, stateDir, underlay, fastPath: options.shortcut });
+      shutdownSteps.push(() => agentRole?.close());
     }
     if (roles.includes('manager')) {
-      const { openManagerPart } = await import('./manager-part.ts');
+      const { openManagerRole: openManagerPart } = await import('./manager-role.ts');
       manager = await openManagerPart(options, systemClock, log);
-      stops.push(() => manager?.stop());
+      shutdownSteps.push(() => manager?.stop());
     }
-    const agent = agentPart?.create({
+    const agent = agentRole?.create({
       name,
       role: manager === undefined ? 'worker' : 'manager',
       labels: options.labels,
@@ -68,15 +68,15 @@ export async function startDaemon(options: DaemonOptions, log: Log): Promise<Dae
     });
 
     const local = implement(LocalService, localHandlers({ name, roles, version: VERSION, startedAt }, agent), log);
-    const wished = options.listen ?? (familyOf(underlay) === 'inet6' ? '[::]:2377' : '0.0.0.0:2377');
-    const servers = await listen({ ...options, listen: wished }, local, manager, log);
+    const listenEndpoint = options.listen ?? (familyOf(underlay) === 'inet6' ? '[::]:2377' : '0.0.0.0:2377');
+    const servers = await listen({ ...options, listen: listenEndpoint }, local, manager, log);
     // Together: a server waits for its streams, and the manager's sessions end with the manager.
-    stops.push(() => Promise.all([manager?.stop(), ...servers.map((server) => server.stop())]));
+    shutdownSteps.push(() => Promise.all([manager?.stop(), ...servers.map((server) => server.stop())]));
     manager?.start();
 
     await agent?.start();
-    if (agent !== undefined) stops.push(() => agent.stop());
-    notify(`READY=1\nSTATUS=${roles.join(' and ')} of node ${name}`);
+    if (agent !== undefined) shutdownSteps.push(() => agent.stop());
+    notifySystemd(`READY=1\nSTATUS=${roles.join(' and ')} of node ${name}`);
     log.info({ roles, underlay, stateDir, socket, version: VERSION }, 'meshd is ready');
     return { stop };
   } catch (thrown) {
@@ -89,7 +89,7 @@ export async function startDaemon(options: DaemonOptions, log: Log): Promise<Dae
 async function listen(
   options: DaemonOptions & { listen: string },
   local: Implementation,
-  manager: ManagerPart | undefined,
+  manager: ManagerRole | undefined,
   log: Log,
 ): Promise<RunningServer[]> {
   const servers: RunningServer[] = [];
@@ -108,19 +108,19 @@ async function listen(
 }
 
 /** Without node identity whoever reaches the port is believed; so by default only this machine reaches it. */
-function listenAddress({ listen: wished, insecureDev }: DaemonOptions & { listen: string }, log: Log): string {
-  const port = wished.slice(wished.lastIndexOf(':') + 1);
-  const host = wished.slice(0, -port.length - 1).replace(/^\[|\]$/g, '');
-  const loopback = host === 'localhost' || host === '::1' || /^127\./.test(host);
-  if (loopback) return wished;
+function listenAddress({ listen: requested, insecureDev }: DaemonOptions & { listen: string }, log: Log): string {
+  const port = requested.slice(requested.lastIndexOf(':') + 1);
+  const host = requested.slice(0, -port.length - 1).replace(/^\[|\]$/g, '');
+  const isLoopback = host === 'localhost' || host === '::1' || /^127\./.test(host);
+  if (isLoopback) return requested;
   if (!insecureDev) {
     log.warn(`listening on 127.0.0.1:${port} only: agents of other machines are let in with --insecure-dev`);
     return `127.0.0.1:${port}`;
   }
   log.warn(
-    `INSECURE: --insecure-dev lets anybody who reaches ${wished} join as a node, read every service's environment and take its traffic. Keep this port inside a network you trust.`,
+    `INSECURE: --insecure-dev lets anybody who reaches ${requested} join as a node, read every service's environment and take its traffic. Keep this port inside a network you trust.`,
   );
-  return wished;
+  return requested;
 }
 
 function prepareSocketDir(socket: string): void {
@@ -135,7 +135,7 @@ function prepareSocketDir(socket: string): void {
 }
 
 /** The service manager is told when there is one; not reaching it is no reason to fail. */
-function notify(state: string): void {
+function notifySystemd(state: string): void {
   try {
     sdNotify(state);
   } catch {

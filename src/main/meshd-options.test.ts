@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { parseMeshd } from './meshd-options.ts';
 
-let told = '';
+let output = '';
 beforeEach(() => {
-  told = '';
+  output = '';
   const hear = (text: unknown) => {
-    told += String(text);
+    output += String(text);
     return true;
   };
   vi.spyOn(process.stderr, 'write').mockImplementation(hear);
@@ -46,7 +46,7 @@ it.each(['--families ipv5', '--families ', '--families ipv6 --ingress-subnet 10.
   'refuses %s',
   (line) => {
     expect(parseMeshd(line.split(' '))).toEqual({ verb: 'exit', status: 2 });
-    expect(told).not.toBe('');
+    expect(output).not.toBe('');
   },
 );
 
@@ -94,19 +94,19 @@ it.each([
   ['reset now', 'too many arguments'],
 ])('refuses %s with status 2', (args, words) => {
   expect(parseMeshd(args.split(' '))).toEqual({ verb: 'exit', status: 2 });
-  expect(told).toContain(words);
-  expect(told).toMatch(/^meshd: (?!error)/);
+  expect(output).toContain(words);
+  expect(output).toMatch(/^meshd: (?!error)/);
 });
 
 it.each(['--version', '-v'])('tells its version for %s', (flag) => {
   expect(parseMeshd([flag])).toEqual({ verb: 'exit', status: 0 });
-  expect(told).toBe('0.0.0-test\n');
+  expect(output).toBe('0.0.0-test\n');
 });
 
 it('shows defaults in the words of the command line', () => {
   parseMeshd(['--help']);
-  expect(told).toContain('(default: manager,agent)');
-  expect(told).not.toMatch(/default: [[{]/);
+  expect(output).toContain('(default: manager,agent)');
+  expect(output).not.toMatch(/default: [[{]/);
 });
 
 it('takes a manager without its port', () => {

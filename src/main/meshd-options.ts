@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { SHORTCUTS, type ShortcutMode } from '../agent/facts.ts';
+import { FAST_PATH_MODES, type FastPathMode } from '../agent/node-capabilities.ts';
 import type { Family } from '../model/address.ts';
 import { LIMIT, NAME_PATTERN } from '../model/limits.ts';
 
@@ -22,7 +22,7 @@ export interface DaemonOptions {
   socket: string;
   labels: Record<string, string>;
   insecureDev: boolean;
-  shortcut: ShortcutMode;
+  shortcut: FastPathMode;
   ingressSubnet: string | undefined;
   /** Of the cluster; undefined: IPv4 in a new cluster, whatever it has in an old one. */
   families: Family[] | undefined;
@@ -42,10 +42,10 @@ export type Invocation =
   /** Everything is said already. */
   | { verb: 'exit'; status: number };
 
-const LEVELS = ['trace', 'debug', 'info', 'warn', 'error'];
-const STATE_DIR = '/var/lib/meshd';
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'];
+const DEFAULT_STATE_DIR = '/var/lib/meshd';
 /** Every address of both families. */
-const HEALTH = '[::]:2378';
+const DEFAULT_HEALTH_LISTEN = '[::]:2378';
 
 /** What the command line asks for; help, version and mistakes are told here (exit status 2 for the latter). */
 export function parseMeshd(argv: readonly string[]): Invocation {
@@ -54,33 +54,33 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     .description('The daemon of a routing mesh: declare services once, reach every published port on every node.')
     .version(VERSION, '-v, --version', 'print the version of meshd')
     .configureOutput({ outputError: (text, write) => write(`meshd: ${text.replace(/^error: /, '')}`) })
-    .option('--role <roles>', 'manager, agent, or both (default: manager,agent)', roles)
-    .option('--name <name>', 'name of this node', name, hostname().split('.')[0])
+    .option('--role <roles>', 'manager, agent, or both (default: manager,agent)', parseRoles)
+    .option('--name <name>', 'name of this node', parseName, hostname().split('.')[0])
     .option('--advertise <address>', 'address of this machine that other nodes send VXLAN to')
-    .option('--listen <address:port>', 'where a manager waits for agents (default: port 2377)', endpoint)
+    .option('--listen <address:port>', 'where a manager waits for agents (default: port 2377)', parseEndpoint)
     .option(
       '--health-listen <where>',
       'address:port where balancers ask an agent for its ports, or off',
-      healthEndpoint,
-      HEALTH,
+      parseHealthEndpoint,
+      DEFAULT_HEALTH_LISTEN,
     )
-    .option('--join <host:port,...>', 'managers an agent connects to; port 2377 when left out', endpoints)
-    .option('--state-dir <dir>', 'what must survive a restart', STATE_DIR)
+    .option('--join <host:port,...>', 'managers an agent connects to; port 2377 when left out', parseEndpoints)
+    .option('--state-dir <dir>', 'what must survive a restart', DEFAULT_STATE_DIR)
     .option('--socket <path>', 'unix socket for meshctl', '/run/meshd/meshd.sock')
-    .option('--label <key=value>', 'label of this node; may be repeated', label)
+    .option('--label <key=value>', 'label of this node; may be repeated', parseLabel)
     .option('--insecure-dev', 'let agents of other machines in without any proof of who they are', false)
     .option('--ingress-subnet <cidr>', 'IPv4 network of the ingress mesh, when a cluster is made')
-    .option('--families <families>', 'ipv4, ipv6 or both, when a cluster is made (default: ipv4)', families)
+    .option('--families <families>', 'ipv4, ipv6 or both, when a cluster is made (default: ipv4)', parseFamilies)
     .option('--ipv6', 'the same as --families ipv4,ipv6')
     .addOption(
       new Option(
         '--shortcut <how>',
         'BPF programs that carry IPv4 packets past netfilter and routing: docs/data-path.md',
       )
-        .choices(SHORTCUTS)
+        .choices(FAST_PATH_MODES)
         .default('inside'),
     )
-    .option('--log-level <level>', LEVELS.join(', '), level, 'info')
+    .option('--log-level <level>', LOG_LEVELS.join(', '), parseLogLevel, 'info')
     .allowExcessArguments(false)
     .exitOverride()
     .action((flags) => {
@@ -91,11 +91,11 @@ export function parseMeshd(argv: readonly string[]): Invocation {
       if (role.includes('manager') && join.length > 0) {
         program.error('--join connects an agent to another manager: say --role agent (this version has one manager)');
       }
-      const { advertise, ingressSubnet, listen, ipv6, families: named, ...others } = rest;
-      if (ipv6 && named !== undefined && named.length < 2) {
+      const { advertise, ingressSubnet, listen, ipv6, families: requestedFamilies, ...others } = rest;
+      if (ipv6 && requestedFamilies !== undefined && requestedFamilies.length < 2) {
         program.error('--ipv6 means --families ipv4,ipv6: give one of the two');
       }
-      const families: Family[] | undefined = ipv6 ? ['inet', 'inet6'] : named;
+      const families: Family[] | undefined = ipv6 ? ['inet', 'inet6'] : requestedFamilies;
       if (ingressSubnet !== undefined && families !== undefined && !families.includes('inet')) {
         program.error('--ingress-subnet is the IPv4 network of the mesh, and --families leaves IPv4 out');
       }
@@ -119,14 +119,14 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     .option('--state-dir <dir>', 'as given to the daemon')
     .option('--force', 'kill tasks at once instead of after their grace period', false)
     .option('--purge', 'remove the state directory too: identity, tasks, and a manager’s whole cluster', false)
-    .option('--log-level <level>', LEVELS.join(', '), level)
+    .option('--log-level <level>', LOG_LEVELS.join(', '), parseLogLevel)
     .exitOverride()
     .action((flags) => {
-      const above = program.opts();
+      const parentOptions = program.opts();
       const options = {
         ...flags,
-        stateDir: flags.stateDir ?? above.stateDir,
-        logLevel: flags.logLevel ?? above.logLevel,
+        stateDir: flags.stateDir ?? parentOptions.stateDir,
+        logLevel: flags.logLevel ?? parentOptions.logLevel,
       };
       invocation = { verb: 'reset', options };
     });
@@ -139,7 +139,7 @@ export function parseMeshd(argv: readonly string[]): Invocation {
   return invocation;
 }
 
-function roles(value: string): string[] {
+function parseRoles(value: string): string[] {
   const given = [...new Set(value.split(',').map((word) => word.trim()))];
   if (given.some((role) => role !== 'manager' && role !== 'agent')) {
     throw new InvalidArgumentError('Say manager, agent or manager,agent.');
@@ -148,7 +148,7 @@ function roles(value: string): string[] {
 }
 
 /** In one order, whatever was typed. */
-function families(value: string): Family[] {
+function parseFamilies(value: string): Family[] {
   const given = new Set(value.split(',').map((word) => word.trim()));
   const known = { ipv4: 'inet', ipv6: 'inet6' } as const;
   if ([...given].some((word) => !Object.hasOwn(known, word))) {
@@ -157,31 +157,31 @@ function families(value: string): Family[] {
   return (['ipv4', 'ipv6'] as const).filter((word) => given.has(word)).map((word) => known[word]);
 }
 
-function name(value: string): string {
+function parseName(value: string): string {
   if (value.length > LIMIT.name || !NAME_PATTERN.test(value)) {
     throw new InvalidArgumentError(`Letters, digits, "_", "." and "-", at most ${LIMIT.name}.`);
   }
   return value;
 }
 
-function endpoint(value: string): string {
+function parseEndpoint(value: string): string {
   const port = Number(/^(?:\[[0-9a-fA-F:.]+\]|[^:\s/]+):(\d{1,5})$/.exec(value)?.[1] ?? Number.NaN);
   if (!(port >= 0 && port <= 65_535)) throw new InvalidArgumentError('Say HOST:PORT, an IPv6 address in brackets.');
   return value;
 }
 
-function healthEndpoint(value: string): string {
-  return value === 'off' ? value : endpoint(value);
+function parseHealthEndpoint(value: string): string {
+  return value === 'off' ? value : parseEndpoint(value);
 }
 
 /** A manager listens on 2377 unless it was told otherwise. */
-function endpoints(value: string, before: string[] = []): string[] {
+function parseEndpoints(value: string, before: string[] = []): string[] {
   const hosts = value.split(',').map((one) => one.trim());
-  return [...before, ...hosts.map((one) => endpoint(/^(\[[^\]]*\]|[^:\s/]+)$/.test(one) ? `${one}:2377` : one))];
+  return [...before, ...hosts.map((one) => parseEndpoint(/^(\[[^\]]*\]|[^:\s/]+)$/.test(one) ? `${one}:2377` : one))];
 }
 
 /** Keys as src/rpc/check.ts takes them, `example.com/zone` among them. */
-function label(value: string, before: Record<string, string> = {}): Record<string, string> {
+function parseLabel(value: string, before: Record<string, string> = {}): Record<string, string> {
   const [key = '', ...rest] = value.split('=');
   const text = rest.join('=');
   if (!/^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}$/.test(key) || rest.length === 0 || text.length > LIMIT.value) {
@@ -190,7 +190,7 @@ function label(value: string, before: Record<string, string> = {}): Record<strin
   return { ...before, [key]: text };
 }
 
-function level(value: string): string {
-  if (!LEVELS.includes(value)) throw new InvalidArgumentError(`One of ${LEVELS.join(', ')}.`);
+function parseLogLevel(value: string): string {
+  if (!LOG_LEVELS.includes(value)) throw new InvalidArgumentError(`One of ${LOG_LEVELS.join(', ')}.`);
   return value;
 }

@@ -1,7 +1,7 @@
 import { MeshError } from '../base/errors.ts';
 import { createLog } from '../base/log.ts';
+import { tuneHeap } from './heap-size.ts';
 import { type DaemonOptions, parseMeshd, type ResetOptions } from './meshd-options.ts';
-import { sizeHeapFor } from './small-heap.ts';
 
 /*
  * Start reading here. The daemon is two parts that only meet over gRPC: a manager (src/manager: what should be) and an
@@ -14,7 +14,7 @@ else if (invocation.verb === 'reset') await reset(invocation.options);
 else process.exitCode = invocation.status;
 
 async function run(options: DaemonOptions): Promise<void> {
-  sizeHeapFor(0);
+  tuneHeap(0);
   const log = createLog(options.logLevel, { node: options.name });
   // Whatever state this process is in now is not to be trusted; the next one adopts what is in the kernel.
   const crash = (thrown: unknown) => {
@@ -23,11 +23,11 @@ async function run(options: DaemonOptions): Promise<void> {
   };
   process.on('uncaughtException', crash);
   process.on('unhandledRejection', crash);
-  let wished = false;
+  let stopRequested = false;
   let daemon: { stop(): Promise<void> } | undefined;
   const end = () => {
-    if (wished) return;
-    wished = true;
+    if (stopRequested) return;
+    stopRequested = true;
     log.info('meshd stops; kernel objects and tasks stay as they are');
     (daemon?.stop() ?? Promise.resolve()).then(() => process.exit(0), crash);
   };
@@ -38,7 +38,7 @@ async function run(options: DaemonOptions): Promise<void> {
     const { startDaemon } = await import('./daemon.ts');
     daemon = await startDaemon(options, log);
   } catch (thrown) {
-    fail(thrown);
+    exitWithError(thrown);
   }
 }
 
@@ -50,12 +50,12 @@ async function reset(options: ResetOptions): Promise<void> {
     );
     process.exit(0);
   } catch (thrown) {
-    fail(thrown);
+    exitWithError(thrown);
   }
 }
 
 /** What was expected to go wrong is told in words; the rest with its stack. */
-function fail(thrown: unknown): never {
+function exitWithError(thrown: unknown): never {
   const text = thrown instanceof MeshError ? thrown.message : ((thrown as Error)?.stack ?? String(thrown));
   process.stderr.write(`meshd: ${text}\n`);
   process.exit(1);

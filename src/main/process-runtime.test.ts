@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../base/clock.ts';
 import { silentLog } from '../base/log.ts';
-import { openSocket, processStartTime, spawnProcess, taskShimPath, watchProcess } from '../kernel/process.ts';
+import { openSocket, processStartTime, spawnProcess, taskShimPath, watchProcess } from '../kernel/host/process.ts';
 import type { AssignedTask } from '../model/assignment.ts';
 import { createProcessRuntime } from '../runtime/process.ts';
 import type { EndedTask, LiveTask, Runtime, TaskLaunch } from '../runtime/runtime.ts';
@@ -24,7 +24,7 @@ afterEach(async () => {
   for (const runtime of runtimes.splice(0)) runtime.close();
   for (const pid of pids) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
   pids.clear();
-  await eventually(() => shims().length === 0);
+  await waitUntil(() => shims().length === 0);
   rmSync(directory, { recursive: true, force: true });
 });
 
@@ -34,7 +34,7 @@ function open(): { runtime: Runtime; ends: EndedTask[]; end(id: string): Promise
   const runtime = createProcessRuntime({ directory, system, clock: systemClock, log: silentLog() });
   runtime.onEnd((ended) => ends.push(ended));
   runtimes.push(runtime);
-  return { runtime, ends, end: (id) => eventually(() => ends.find(({ task }) => task.id === id)) };
+  return { runtime, ends, end: (id) => waitUntil(() => ends.find(({ task }) => task.id === id)) };
 }
 
 function task(id: string, script: string, more: Partial<AssignedTask['process']> = {}): AssignedTask {
@@ -63,9 +63,9 @@ function alive(result: LiveTask | EndedTask): LiveTask {
   return result;
 }
 
-async function eventually<T>(look: () => T | undefined | false): Promise<T> {
+async function waitUntil<T>(probe: () => T | undefined | false): Promise<T> {
   for (;;) {
-    const found = look();
+    const found = probe();
     if (found) return found;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
@@ -128,7 +128,7 @@ describe('start', () => {
     const again = alive(await runtime.start(once));
     expect(results.map((result) => alive(result).pid)).toEqual([again.pid, again.pid]);
     // The exec is done when the start is; what the command says comes when it comes.
-    await eventually(() => logOf('a1') !== '');
+    await waitUntil(() => logOf('a1') !== '');
     expect(logOf('a1')).toBe('started\n');
     expect(shims()).toHaveLength(1);
   });
@@ -166,8 +166,8 @@ describe('end', () => {
     await runtime.start(launch(task('a1', 'exit 3')));
     const killed = alive(await runtime.start(launch(task('a2', 'sleep 60'))));
     process.kill(killed.pid, 'SIGKILL');
-    expect(await end('a1')).toMatchObject({ exit: { code: 3 }, stopping: false });
-    expect(await end('a2')).toMatchObject({ exit: { signal: 'SIGKILL' }, stopping: false });
+    expect(await end('a1')).toMatchObject({ exit: { code: 3 }, stopRequested: false });
+    expect(await end('a2')).toMatchObject({ exit: { signal: 'SIGKILL' }, stopRequested: false });
   });
 
   it('of the shim alone is a failure in words, and takes the command with it', async () => {
@@ -175,18 +175,18 @@ describe('end', () => {
     const { pid } = alive(await runtime.start(launch(task('a1', 'sleep 60'))));
     process.kill(shims()[0]!, 'SIGKILL');
     expect((await end('a1')).exit.error).toMatch(/shim of the task was killed/);
-    await eventually(() => !isAlive(pid));
+    await waitUntil(() => !isAlive(pid));
   });
 
   it('comes by SIGTERM when asked for, by SIGKILL after the grace period', async () => {
     const { runtime, end } = open();
     alive(await runtime.start(launch(task('a1', 'trap "exit 7" TERM; echo ready; while :; do sleep 0.05; done'))));
     alive(await runtime.start(launch(task('a2', 'trap "" TERM; echo ready; while :; do sleep 0.05; done'))));
-    await eventually(() => logOf('a1') !== '' && logOf('a2') !== '');
+    await waitUntil(() => logOf('a1') !== '' && logOf('a2') !== '');
     runtime.stop('a1', 30_000);
     runtime.stop('a2', 100);
-    expect(await end('a1')).toMatchObject({ exit: { code: 7 }, stopping: true });
-    expect(await end('a2')).toMatchObject({ exit: { signal: 'SIGKILL' }, stopping: true });
+    expect(await end('a1')).toMatchObject({ exit: { code: 7 }, stopRequested: true });
+    expect(await end('a2')).toMatchObject({ exit: { signal: 'SIGKILL' }, stopRequested: true });
   });
 });
 
@@ -198,15 +198,15 @@ describe('recover', () => {
     const stopping = alive(
       await first.runtime.start(launch(task('a3', 'trap "" TERM; echo ready; while :; do sleep 0.05; done'))),
     );
-    await eventually(() => logOf('a3') !== '');
+    await waitUntil(() => logOf('a3') !== '');
     first.runtime.stop('a3', 60_000);
     first.runtime.close();
-    await eventually(() => existsSync(join(directory, 'a2', 'exit')));
+    await waitUntil(() => existsSync(join(directory, 'a2', 'exit')));
     const second = open();
     const found = new Map((await second.runtime.recover()).map((process) => [process.task.id, process]));
-    expect(found.get('a1')).toMatchObject({ state: 'live', pid: running.pid, stopping: false });
+    expect(found.get('a1')).toMatchObject({ state: 'live', pid: running.pid, stopRequested: false });
     expect(found.get('a2')).toMatchObject({ state: 'ended', exit: { code: 4 } });
-    expect(found.get('a3')).toMatchObject({ state: 'live', pid: stopping.pid, stopping: true });
+    expect(found.get('a3')).toMatchObject({ state: 'live', pid: stopping.pid, stopRequested: true });
     expect(first.ends.filter(({ task }) => task.id !== 'a2')).toEqual([]);
     process.kill(running.pid, 'SIGTERM');
     expect(await second.end('a1')).toMatchObject({ exit: { signal: 'SIGTERM' } });

@@ -1,10 +1,10 @@
 import { rmSync } from 'node:fs';
-import { openHistory } from '../agent/history.ts';
-import { resetNode } from '../agent/reset.ts';
+import { resetNode } from '../agent/reconcile/reset.ts';
+import { openHistory } from '../agent/session/history.ts';
 import { systemClock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import { processStartTime } from '../kernel/process.ts';
-import { openKernel, openRuntime } from './agent-part.ts';
+import { processStartTime } from '../kernel/host/process.ts';
+import { openKernel, openRuntime } from './agent-role.ts';
 import type { ResetOptions } from './meshd-options.ts';
 import { lockStateDir } from './state-lock.ts';
 

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { processStartTime } from '../kernel/process.ts';
+import { processStartTime } from '../kernel/host/process.ts';
 import { lockStateDir } from './state-lock.ts';
 
 let stateDir: string;

@@ -20,12 +20,12 @@ interface Holder {
  */
 export function lockStateDir(stateDir: string, startTimeOf: (pid: number) => number | undefined): StateLock {
   const path = join(stateDir, 'lock');
-  const mine = join(stateDir, `lock.${process.pid}`);
+  const ownPath = join(stateDir, `lock.${process.pid}`);
   const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   const self: Holder = { pid: process.pid, startTime: startTimeOf(process.pid) ?? 0, bootId };
   try {
     makeDirectory(stateDir, 0o700);
-    writeFileSync(mine, JSON.stringify(self), { mode: 0o600 });
+    writeFileSync(ownPath, JSON.stringify(self), { mode: 0o600 });
   } catch (thrown) {
     const { code } = thrown as NodeJS.ErrnoException;
     throw new MeshError(
@@ -36,7 +36,7 @@ export function lockStateDir(stateDir: string, startTimeOf: (pid: number) => num
   }
   try {
     for (let attempt = 0; attempt < 3; attempt++) {
-      if (tryLink(mine, path)) return { release: () => releaseIfOurs(path, self) };
+      if (tryLink(ownPath, path)) return { release: () => releaseIfOwned(path, self) };
       const holder = readHolder(path);
       if (holder !== undefined && holder.bootId === bootId && isAlive(holder, startTimeOf)) {
         throw new MeshError(
@@ -44,10 +44,10 @@ export function lockStateDir(stateDir: string, startTimeOf: (pid: number) => num
           `another meshd (process ${holder.pid}) uses ${stateDir}: stop it, or give this one another --state-dir and --socket`,
         );
       }
-      takeAway(path, holder);
+      removeStaleLock(path, holder);
     }
   } finally {
-    rmSync(mine, { force: true });
+    rmSync(ownPath, { force: true });
   }
   throw new MeshError('conflict', `another meshd is just starting on ${stateDir}`);
 }
@@ -64,15 +64,15 @@ function tryLink(from: string, to: string): boolean {
 }
 
 /** Moves a dead lock away; should a living one have come in between, it is put back. */
-function takeAway(path: string, dead: Holder | undefined): void {
-  const aside = `${path}.dead.${process.pid}`;
+function removeStaleLock(path: string, staleHolder: Holder | undefined): void {
+  const stalePath = `${path}.dead.${process.pid}`;
   try {
-    renameSync(path, aside);
+    renameSync(path, stalePath);
   } catch {
     return; // somebody else took it away
   }
-  if (JSON.stringify(readHolder(aside)) !== JSON.stringify(dead)) tryLink(aside, path);
-  unlinkSync(aside);
+  if (JSON.stringify(readHolder(stalePath)) !== JSON.stringify(staleHolder)) tryLink(stalePath, path);
+  unlinkSync(stalePath);
 }
 
 function readHolder(path: string): Holder | undefined {
@@ -93,6 +93,6 @@ function isAlive({ pid, startTime }: Holder, startTimeOf: (pid: number) => numbe
   }
 }
 
-function releaseIfOurs(path: string, self: Holder): void {
+function releaseIfOwned(path: string, self: Holder): void {
   if (JSON.stringify(readHolder(path)) === JSON.stringify(self)) rmSync(path, { force: true });
 }

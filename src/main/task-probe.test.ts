@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../base/clock.ts';
 import { silentLog } from '../base/log.ts';
-import { openSocket, processStartTime, spawnProcess, taskShimPath, watchProcess } from '../kernel/process.ts';
+import { openSocket, processStartTime, spawnProcess, taskShimPath, watchProcess } from '../kernel/host/process.ts';
 import type { AssignedTask } from '../model/assignment.ts';
 import type { HealthProbe } from '../model/spec.ts';
 import { createProcessRuntime } from '../runtime/process.ts';
@@ -194,7 +194,7 @@ it('keeps a note with the task, whole, for the next agent', async () => {
     health: 'healthy' as const,
     ports: [{ protocol: 'tcp' as const, target: 80, published: 61_000 }],
   };
-  runtime.keep('a1', note);
+  runtime.saveCheckpoint('a1', note);
   runtime.close();
   runtime = open();
   expect(await runtime.recover()).toMatchObject([{ state: 'live', note }]);

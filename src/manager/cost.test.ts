@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest';
 import { orchestrate } from '../decide/orchestrate.ts';
-import { admitAll } from './admission.ts';
-import { bootstrap } from './bootstrap.ts';
-import { createClusterIndex } from './cluster-index.ts';
-import { createDraft } from './draft.ts';
-import { effectsOf } from './effects.ts';
+import { admitSpecs } from './leading/admission.ts';
+import { bootstrap } from './leading/bootstrap.ts';
+import { createStagedState } from './leading/staged-state.ts';
 import { memoryStore, spec, tcp } from './manager.test-data.ts';
-import { createNodeReports } from './node-reports.ts';
-import { createPortTable } from './port-table.ts';
+import { assignmentChanges } from './serving/assignment-changes.ts';
+import { createClusterIndex } from './serving/cluster-index.ts';
+import { createNodeReports } from './serving/node-reports.ts';
+import { createPortTable } from './serving/port-table.ts';
 
 const SERVICES = 20_000;
 
@@ -29,20 +29,20 @@ test('one change among 20000 services', async () => {
   store.watch((changes) => {
     const name = changes.length === 1 ? 'index and effects of the commit' : 'index and effects of all at once';
     timed(name, () => {
-      index.take(changes);
-      changedPorts += effectsOf(changes, index, table).ports.size;
+      index.apply(changes);
+      changedPorts += assignmentChanges(changes, index, table).ports.size;
     });
   });
   const specs = Array.from({ length: SERVICES }, (_, n) => spec(`s${n}`, { ports: [tcp(10_000 + n)] }));
-  await store.transact(timed('admit all at once', () => admitAll(specs, index, 1)).writes);
+  await store.transact(timed('admit all at once', () => admitSpecs(specs, index, 1)).writes);
   for (let round = 0; round < 50; round += 1) {
     const changed = spec(`s${round}`, { replicas: 2 + round, ports: [tcp(10_000 + round), tcp(40_000 + round)] });
-    const { writes, applied } = timed('admit one', () => admitAll([changed], index, 2));
+    const { writes, applied } = timed('admit one', () => admitSpecs([changed], index, 2));
     expect(applied[0]?.action).toBe('updated');
     await store.transact(writes);
     const id = index.serviceByName(changed.name)!.id;
     const decided = timed('decide one', () => {
-      const draft = createDraft(index, reports, 3);
+      const draft = createStagedState(index, reports, 3);
       return orchestrate(index.service(id), draft.tasksOfService(id), draft.context);
     });
     expect(decided.put).toHaveLength(2 + round);

@@ -127,15 +127,15 @@ interface FakeAgent {
   snapshots: number;
   deltas: number;
   /** Settles when the session ends, with its error if there was one. */
-  over: Promise<unknown>;
+  ended: Promise<unknown>;
   /** Open connections to draining tasks, 0 when not told otherwise. */
   connections: Map<string, number>;
   /** Whether assignments are acknowledged and tasks run. */
-  works: boolean;
-  heartbeats: boolean;
+  responds: boolean;
+  sendsHeartbeats: boolean;
   /** Plans asked for. */
-  probes: Assignment[];
-  answersProbes: boolean;
+  dryRuns: Assignment[];
+  answersDryRuns: boolean;
   report(taskId: string, state: TaskState, more?: Partial<TaskStatus>): void;
   conditions(...texts: string[]): void;
   listeners(...listeners: Listener[]): void;
@@ -154,22 +154,22 @@ export interface TestCluster {
   apply(...specs: ServiceSpec[]): ReturnType<ControlConnection['apply']>;
   tasks(service?: string): Promise<Task[]>;
   /** Lets time and messages flow until this holds. */
-  until(what: () => boolean | Promise<boolean>): Promise<void>;
+  waitUntil(what: () => boolean | Promise<boolean>): Promise<void>;
   /** Lets that much time pass, with messages in between. */
-  pass(ms: number): Promise<void>;
+  advanceTime(ms: number): Promise<void>;
   /** A manager on the same store, as after a restart. */
   restart(): Promise<void>;
   stop(): Promise<void>;
 }
 
-const breath = () => new Promise((resolve) => setTimeout(resolve, 1));
+const yieldToEventLoop = () => new Promise((resolve) => setTimeout(resolve, 1));
 
 export async function testCluster(more: Partial<Pick<ManagerOptions, 'families'>> = {}): Promise<TestCluster> {
   const directory = mkdtempSync(join(tmpdir(), 'manager-'));
   const clock = fakeClock();
   const store = memoryStore();
   const agents: FakeAgent[] = [];
-  const closes: (() => unknown)[] = [];
+  const cleanups: (() => unknown)[] = [];
   const open = async () => {
     const manager = await createManager({ store, clock, log: silentLog(), version: 'test', ...more });
     const server = await startServer({ path: join(directory, 'm.sock'), mode: 0o600 }, [
@@ -179,57 +179,58 @@ export async function testCluster(more: Partial<Pick<ManagerOptions, 'families'>
     manager.start();
     return { manager, server, control: connectControl(server.address) };
   };
-  let opened = await open();
-  const shut = async () => {
-    opened.control.close();
-    await opened.manager.stop();
-    await opened.server.stop();
+  let current = await open();
+  const shutDown = async () => {
+    current.control.close();
+    await current.manager.stop();
+    await current.server.stop();
   };
   const cluster: TestCluster = {
     get manager() {
-      return opened.manager;
+      return current.manager;
     },
     get control() {
-      return opened.control;
+      return current.control;
     },
     store,
     clock,
     async agent(name, hello = {}, connections = new Map()) {
       const underlay = `192.0.2.${agents.length + 1}`;
-      const made = fakeAgent(opened.server.address, clock, { name, underlay, ...hello }, connections);
-      agents.push(made.agent);
-      closes.push(() => made.agent.close());
+      const created = fakeAgent(current.server.address, clock, { name, underlay, ...hello }, connections);
+      agents.push(created.agent);
+      cleanups.push(() => created.agent.close());
       let failed: unknown;
-      made.agent.over.then((error) => {
+      created.agent.ended.then((error) => {
         failed = error ?? new Error('the session ended');
       });
-      await cluster.until(() => made.agent.assignment !== undefined || failed !== undefined);
+      await cluster.waitUntil(() => created.agent.assignment !== undefined || failed !== undefined);
       if (failed !== undefined) throw failed;
-      return made.agent;
+      return created.agent;
     },
-    apply: (...specs) => opened.control.apply({ services: specs.map(specToWire), dryRun: false }),
-    tasks: async (service) => (await opened.control.listTasks({ service, node: undefined, includeEnded: false })).tasks,
-    async until(what) {
+    apply: (...specs) => current.control.apply({ services: specs.map(specToWire), dryRun: false }),
+    tasks: async (service) =>
+      (await current.control.listTasks({ service, node: undefined, includeEnded: false })).tasks,
+    async waitUntil(condition) {
       const limit = Date.now() + 10_000;
-      while (!(await what())) {
-        if (Date.now() > limit) expect.fail(`this did not come true: ${what}`);
+      while (!(await condition())) {
+        if (Date.now() > limit) expect.fail(`this did not come true: ${condition}`);
         clock.advance(10);
-        await breath();
+        await yieldToEventLoop();
       }
     },
-    async pass(ms) {
+    async advanceTime(ms) {
       for (let passed = 0; passed < ms; passed += 100) {
         clock.advance(Math.min(100, ms - passed));
-        await breath();
+        await yieldToEventLoop();
       }
     },
     async restart() {
-      await shut();
-      opened = await open();
+      await shutDown();
+      current = await open();
     },
     async stop() {
-      for (const close of closes) close();
-      await shut();
+      for (const close of cleanups) close();
+      await shutDown();
       rmSync(directory, { recursive: true, force: true });
     },
   };
@@ -253,11 +254,11 @@ function fakeAgent(
     snapshots: 0,
     deltas: 0,
     connections,
-    works: true,
-    heartbeats: true,
-    probes: [],
-    answersProbes: true,
-    over: Promise.resolve(),
+    responds: true,
+    sendsHeartbeats: true,
+    dryRuns: [],
+    answersDryRuns: true,
+    ended: Promise.resolve(),
     report(taskId, state, more = {}) {
       states.set(taskId, state);
       const status = {
@@ -287,19 +288,19 @@ function fakeAgent(
       connection.close();
     },
   };
-  const work = () => {
-    if (!agent.works) return;
+  const applyAssignment = () => {
+    if (!agent.responds) return;
     agent.acknowledge();
     for (const { id, desired } of agent.assignment!.tasks) {
-      const wanted = desired === 'running' ? 'running' : 'shutdown';
-      if (!states.has(id) || (wanted === 'shutdown' && states.get(id) === 'running')) agent.report(id, wanted);
+      const target = desired === 'running' ? 'running' : 'shutdown';
+      if (!states.has(id) || (target === 'shutdown' && states.get(id) === 'running')) agent.report(id, target);
     }
   };
-  const beat = () => {
+  const sendHeartbeat = () => {
     if (stream.closed.aborted) return;
-    if (agent.heartbeats) send({ $case: 'heartbeat', value: {} });
-    if (agent.assignment !== undefined && agent.works) agent.acknowledge();
-    clock.after(1_000, beat);
+    if (agent.sendsHeartbeats) send({ $case: 'heartbeat', value: {} });
+    if (agent.assignment !== undefined && agent.responds) agent.acknowledge();
+    clock.after(1_000, sendHeartbeat);
   };
   const run = async () => {
     send({
@@ -316,27 +317,27 @@ function fakeAgent(
         ...hello,
       },
     });
-    clock.after(1_000, beat);
+    clock.after(1_000, sendHeartbeat);
     for await (const { message } of stream.received) {
       if (message?.$case === 'welcome') agent.nodeId = message.value.nodeId;
       else if (message?.$case === 'snapshot') {
         agent.assignment = assignmentFromWire(message.value);
         agent.snapshots += 1;
-        work();
+        applyAssignment();
       } else if (message?.$case === 'delta') {
         const after = applyAssignmentDelta(agent.assignment!, deltaFromWire(message.value));
         if (!after.ok) throw after.error;
         agent.assignment = after.value;
         agent.deltas += 1;
-        work();
+        applyAssignment();
       } else if (message?.$case === 'probe') {
-        agent.probes.push(assignmentFromWire(message.value.assignment!));
+        agent.dryRuns.push(assignmentFromWire(message.value.assignment!));
         const value = { nodeId: '', nodeName: '', steps: ['ip link add'], error: '', revision: 1 };
-        if (agent.answersProbes) send({ $case: 'plan', value }, message.value.probeId);
+        if (agent.answersDryRuns) send({ $case: 'plan', value }, message.value.probeId);
       }
     }
   };
-  agent.over = run().then(
+  agent.ended = run().then(
     () => undefined,
     (thrown) => thrown,
   );

@@ -18,8 +18,8 @@ describe('apply', () => {
     const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
     const reply = await cluster.apply(spec('web', { replicas: 4, ports: [tcp(8080)] }));
     expect(reply.services).toMatchObject([{ name: 'web', action: 'created', changes: [] }]);
-    await cluster.until(async () => (await running('web')).length === 4);
-    await cluster.until(
+    await cluster.waitUntil(async () => (await running('web')).length === 4);
+    await cluster.waitUntil(
       () => endpoints(one.assignment, 8080).length === 4 && endpoints(two.assignment, 8080).length === 4,
     );
     expect(one.assignment!.tasks).toHaveLength(2);
@@ -138,7 +138,7 @@ test('what a request asks for is decided when it is answered', async () => {
   const services = [specToWire(spec('web', { replicas: 4, ports: [tcp(8080)] }))];
   await control.apply({ services, dryRun: false }, context);
   expect(wanted()).toHaveLength(4);
-  await cluster.until(async () => (await running('web')).length === 4);
+  await cluster.waitUntil(async () => (await running('web')).length === 4);
   await control.scale({ targets: [{ service: 'web', replicas: 1 }] }, context);
   expect(wanted()).toHaveLength(1);
   // A decision that cannot be stored is made later; the request was stored, and is answered.
@@ -150,25 +150,25 @@ test('what a request asks for is decided when it is answered', async () => {
   await control.removeServices({ services: ['web'] }, context);
   expect(wanted()).toHaveLength(1);
   cluster.store.onTransact = () => {};
-  await cluster.until(() => wanted().length === 0);
+  await cluster.waitUntil(() => wanted().length === 0);
 });
 
 describe('scale and removal', () => {
   test('tasks leave the balancers first, wait for connections, then stop', async () => {
     const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
     await cluster.apply(spec('web', { replicas: 2, ports: [tcp(8080)], stopGracePeriod: 60_000 }));
-    await cluster.until(() => endpoints(one.assignment, 8080).length === 2);
+    await cluster.waitUntil(() => endpoints(one.assignment, 8080).length === 2);
     const leaving = (await cluster.tasks('web')).find(({ slot }) => slot === 2)!;
     one.connections.set(leaving.id, 1);
     await cluster.control.scale({ targets: [{ service: 'web', replicas: 1 }] });
-    await cluster.until(() =>
+    await cluster.waitUntil(() =>
       endpoints(two.assignment, 8080).some(({ taskId, weight }) => taskId === leaving.id && weight === 0),
     );
-    await cluster.pass(5_000);
+    await cluster.advanceTime(5_000);
     expect((await cluster.tasks('web')).find(({ id }) => id === leaving.id)).toMatchObject({ desired: 'drain' });
     one.connections.clear();
-    await cluster.until(async () => (await cluster.tasks('web')).length === 1);
-    await cluster.until(
+    await cluster.waitUntil(async () => (await cluster.tasks('web')).length === 1);
+    await cluster.waitUntil(
       () => endpoints(one.assignment, 8080).length === 1 && endpoints(two.assignment, 8080).length === 1,
     );
   });
@@ -177,29 +177,29 @@ describe('scale and removal', () => {
     await cluster.agent('node1');
     const two = await cluster.agent('node2');
     await cluster.apply(spec('web', { replicas: 2, ports: [tcp(8080)], stopGracePeriod: 8_000 }));
-    await cluster.until(async () => (await running('web')).length === 2);
-    two.works = false;
+    await cluster.waitUntil(async () => (await running('web')).length === 2);
+    two.responds = false;
     await cluster.control.scale({ targets: [{ service: 'web', replicas: 0 }] });
-    await cluster.pass(6_000);
+    await cluster.advanceTime(6_000);
     expect(await running('web')).toHaveLength(2);
-    await cluster.pass(3_000);
+    await cluster.advanceTime(3_000);
     expect((await cluster.tasks('web')).every(({ desired }) => desired === 'shutdown')).toBe(true);
-    two.works = true;
+    two.responds = true;
     two.acknowledge();
   });
 
   test('a removed service keeps its port without new connections until its tasks are gone; a newcomer has it at once', async () => {
     const one = await cluster.agent('node1');
     await cluster.apply(spec('web', { ports: [tcp(8080)], stopGracePeriod: 60_000 }));
-    await cluster.until(() => endpoints(one.assignment, 8080).length === 1);
+    await cluster.waitUntil(() => endpoints(one.assignment, 8080).length === 1);
     const [task] = await cluster.tasks('web');
     one.connections.set(task!.id, 3);
     expect(await cluster.control.removeServices({ services: ['web'] })).toMatchObject({ names: ['web'] });
     expect((await cluster.control.listServices({})).services).toEqual([]);
-    await cluster.until(() => endpoints(one.assignment, 8080)[0]?.weight === 0);
+    await cluster.waitUntil(() => endpoints(one.assignment, 8080)[0]?.weight === 0);
     await cluster.apply(spec('other', { ports: [tcp(8080)] }));
     const behind = () => endpoints(one.assignment, 8080).map(({ taskId, weight }) => [taskId === task!.id, weight]);
-    await cluster.until(() => behind().length === 2);
+    await cluster.waitUntil(() => behind().length === 2);
     // Who is connected stays so, who comes now meets the newcomer.
     expect(one.assignment!.ports).toMatchObject([{ serviceName: 'other' }]);
     expect(behind()).toEqual([
@@ -207,14 +207,14 @@ describe('scale and removal', () => {
       [false, 1],
     ]);
     one.connections.clear();
-    await cluster.until(async () => (await cluster.tasks()).every(({ serviceName }) => serviceName === 'other'));
-    await cluster.until(() => behind().length === 1);
+    await cluster.waitUntil(async () => (await cluster.tasks()).every(({ serviceName }) => serviceName === 'other'));
+    await cluster.waitUntil(() => behind().length === 1);
     await cluster.control.removeServices({ services: ['other'] });
-    await cluster.until(() => one.assignment!.ports.length === 0 && one.assignment!.tasks.length === 0);
+    await cluster.waitUntil(() => one.assignment!.ports.length === 0 && one.assignment!.tasks.length === 0);
     expect(
       (await cluster.control.listTasks({ service: undefined, node: undefined, includeEnded: true })).tasks,
     ).toEqual([]);
-    await cluster.until(() => cluster.store.list('services').length === 0);
+    await cluster.waitUntil(() => cluster.store.list('services').length === 0);
   });
 
   test('services are found by name, id and the beginning of an id', async () => {
@@ -232,11 +232,11 @@ describe('tasks', () => {
   test('one that fails is replaced at once, and its endpoint leaves', async () => {
     const one = await cluster.agent('node1');
     await cluster.apply(spec('web', { ports: [tcp(80)] }));
-    await cluster.until(() => endpoints(one.assignment, 80).length === 1);
+    await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 1);
     const [first] = await cluster.tasks('web');
     one.report(first!.id, 'failed');
-    await cluster.until(async () => (await running('web')).some(({ id }) => id !== first!.id));
-    await cluster.until(() => endpoints(one.assignment, 80).every(({ taskId }) => taskId !== first!.id));
+    await cluster.waitUntil(async () => (await running('web')).some(({ id }) => id !== first!.id));
+    await cluster.waitUntil(() => endpoints(one.assignment, 80).every(({ taskId }) => taskId !== first!.id));
     const all = (await cluster.control.listTasks({ service: 'web', node: undefined, includeEnded: true })).tasks;
     expect(all.find(({ id }) => id === first!.id)?.status).toMatchObject({ state: 'failed', error: 'exit status 1' });
   });
@@ -245,19 +245,19 @@ describe('tasks', () => {
     const one = await cluster.agent('node1');
     await cluster.apply(spec('web'));
     for (let round = 0; round < 3; round += 1) {
-      await cluster.until(async () => (await running('web')).length === 1);
+      await cluster.waitUntil(async () => (await running('web')).length === 1);
       one.report((await running('web'))[0]!.id, 'failed');
-      await cluster.until(async () => (await running('web')).length === 0);
+      await cluster.waitUntil(async () => (await running('web')).length === 0);
     }
-    await cluster.pass(1_500);
+    await cluster.advanceTime(1_500);
     expect(await running('web')).toEqual([]);
-    await cluster.until(async () => (await running('web')).length === 1);
+    await cluster.waitUntil(async () => (await running('web')).length === 1);
   });
 
   test('without a suitable node they wait and say why, and start when one comes', async () => {
     await cluster.agent('node1');
     await cluster.apply(spec('web', { constraints: [{ key: 'node.labels.zone', operator: '==', value: 'a' }] }));
-    await cluster.until(async () => (await cluster.tasks('web'))[0]?.status?.state === 'pending');
+    await cluster.waitUntil(async () => (await cluster.tasks('web'))[0]?.status?.state === 'pending');
     expect((await cluster.tasks('web'))[0]?.status?.message).toMatch(
       /no suitable node: of 1, 1 not node.labels.zone == a/,
     );
@@ -267,20 +267,20 @@ describe('tasks', () => {
       removeLabels: [],
       availability: undefined,
     });
-    await cluster.until(async () => (await running('web')).length === 1);
+    await cluster.waitUntil(async () => (await running('web')).length === 1);
     await cluster.control.updateNode({ node: 'node1', setLabels: {}, removeLabels: ['zone'], availability: undefined });
-    await cluster.until(async () => (await cluster.tasks('web'))[0]?.status?.state === 'pending');
+    await cluster.waitUntil(async () => (await cluster.tasks('web'))[0]?.status?.state === 'pending');
   });
 
   test('a report about a task of another node, an unknown one, or back in time changes nothing', async () => {
     const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
     await cluster.apply(spec('web', { constraints: [{ key: 'node.hostname', operator: '==', value: 'node1' }] }));
-    await cluster.until(async () => (await running('web')).length === 1);
+    await cluster.waitUntil(async () => (await running('web')).length === 1);
     const [task] = await cluster.tasks('web');
     two.report(task!.id, 'failed');
     two.report('nosuchtask', 'failed');
     one.report(task!.id, 'starting');
-    await cluster.pass(500);
+    await cluster.advanceTime(500);
     expect((await cluster.tasks('web')).map(({ id, status }) => [id, status?.state])).toEqual([[task!.id, 'running']]);
   });
 });

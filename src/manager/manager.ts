@@ -4,18 +4,18 @@ import { portKey } from '../model/spec.ts';
 import type { ControlService, DispatchService } from '../rpc/gen/mesh.ts';
 import type { Handlers } from '../rpc/implement.ts';
 import type { Store } from '../store/store.ts';
-import { bootstrap, type ClusterOptions } from './bootstrap.ts';
-import { createClusterIndex } from './cluster-index.ts';
-import { createConductor } from './conductor.ts';
-import { controlHandlers } from './control.ts';
-import { createDispatcher } from './dispatcher.ts';
-import { effectsOf } from './effects.ts';
-import { createNodeReports } from './node-reports.ts';
-import { createPortTable } from './port-table.ts';
-import { createPresenter } from './present.ts';
-import { createTaskReports } from './task-reports.ts';
-import { createWatchFeeds } from './watch-feed.ts';
-import { createWriter } from './writer.ts';
+import { bootstrap, type ClusterOptions } from './leading/bootstrap.ts';
+import { createOrchestrator } from './leading/orchestrator.ts';
+import { createTaskReports } from './leading/task-reports.ts';
+import { createWriter } from './leading/writer.ts';
+import { assignmentChanges } from './serving/assignment-changes.ts';
+import { createClusterIndex } from './serving/cluster-index.ts';
+import { controlHandlers } from './serving/control.ts';
+import { createDispatcher } from './serving/dispatcher.ts';
+import { createNodeReports } from './serving/node-reports.ts';
+import { createPortTable } from './serving/port-table.ts';
+import { createPresenter } from './serving/presenter.ts';
+import { createWatchFeeds } from './serving/watch-feed.ts';
 
 /*
  * What should be. Requests (control.ts), agents' reports (dispatcher.ts) and due times lead to decisions
@@ -46,11 +46,11 @@ export async function createManager(options: ManagerOptions): Promise<Manager> {
   const index = createClusterIndex(store);
   const table = createPortTable(index);
   for (const service of index.services()) table.refresh(service.id, service);
-  const reports = createNodeReports(index, table.drainsOn);
-  const present = createPresenter(index, reports);
+  const reports = createNodeReports(index, table.countsConnections);
+  const presenter = createPresenter(index, reports);
   const writer = createWriter();
-  const feeds = createWatchFeeds(index, present);
-  const conductor = createConductor({ store, index, reports, writer, clock, log });
+  const feeds = createWatchFeeds(index, presenter);
+  const orchestrator = createOrchestrator({ store, index, reports, writer, clock, log });
   const taskReports = createTaskReports({ store, index, writer, clock, log });
   const dispatcher = createDispatcher({
     store,
@@ -66,21 +66,21 @@ export async function createManager(options: ManagerOptions): Promise<Manager> {
       const before = reports.portConditions(nodeId);
       reports.onPortConditions(nodeId, conditions);
       const [old, now] = [before, conditions].map((list) => new Set(list.map((one) => JSON.stringify(one))));
-      const touched = [...before, ...conditions].filter((one) => {
+      const changed = [...before, ...conditions].filter((one) => {
         const text = JSON.stringify(one);
         return old?.has(text) !== now?.has(text);
       });
-      const services = touched.flatMap((port) => [...index.servicesWithPort(portKey(port))]);
+      const services = changed.flatMap((port) => [...index.servicesWithPort(portKey(port))]);
       feeds.onServices([...new Set(services)]);
     },
-    onDrainProgress: () => conductor.onDrainProgress(),
+    onDrainProgress: () => orchestrator.onDrainProgress(),
   });
   const stopWatch = store.watch((changes) => {
-    index.take(changes);
-    const effects = effectsOf(changes, index, table);
-    dispatcher.onEffects(effects);
+    index.apply(changes);
+    const affected = assignmentChanges(changes, index, table);
+    dispatcher.onAssignmentChanges(affected);
     feeds.onCommit(changes);
-    conductor.onCommit(changes);
+    orchestrator.onCommit(changes);
   });
   return {
     clusterId,
@@ -92,9 +92,9 @@ export async function createManager(options: ManagerOptions): Promise<Manager> {
         reports,
         writer,
         dispatcher,
-        conductor,
+        orchestrator,
         feeds,
-        present,
+        presenter,
         clock,
         log,
         version: options.version,
@@ -105,10 +105,10 @@ export async function createManager(options: ManagerOptions): Promise<Manager> {
     },
     start() {
       dispatcher.start();
-      conductor.markAll();
+      orchestrator.markAllServices();
     },
     async stop() {
-      conductor.stop();
+      orchestrator.stop();
       taskReports.stop();
       dispatcher.stop();
       feeds.stop();

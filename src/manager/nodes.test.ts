@@ -16,18 +16,18 @@ describe('nodes', () => {
   test('one that falls silent is down after three heartbeats; its endpoints leave, its tasks run elsewhere', async () => {
     const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
     await cluster.apply(spec('web', { replicas: 2, ports: [tcp(80)] }));
-    await cluster.until(() => endpoints(one.assignment, 80).length === 2);
-    two.heartbeats = false;
-    two.works = false;
-    await cluster.pass(5_000);
+    await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 2);
+    two.sendsHeartbeats = false;
+    two.responds = false;
+    await cluster.advanceTime(5_000);
     expect((await nodes()).map(({ state }) => state)).toEqual(['ready', 'ready']);
-    await cluster.pass(2_000);
+    await cluster.advanceTime(2_000);
     expect((await nodes()).map(({ state }) => state)).toEqual(['ready', 'down']);
-    expect(await two.over).toMatchObject({ code: 'unavailable', message: expect.stringMatching(/no heartbeat/) });
-    await cluster.until(() => one.assignment!.tasks.length === 2 && endpoints(one.assignment, 80).length === 2);
+    expect(await two.ended).toMatchObject({ code: 'unavailable', message: expect.stringMatching(/no heartbeat/) });
+    await cluster.waitUntil(() => one.assignment!.tasks.length === 2 && endpoints(one.assignment, 80).length === 2);
     const back = await cluster.agent('node2', { nodeId: two.nodeId, underlay: '192.0.2.2' });
     expect(back.nodeId).toBe(two.nodeId);
-    await cluster.until(() => back.assignment!.tasks.length === 0);
+    await cluster.waitUntil(() => back.assignment!.tasks.length === 0);
     expect((await nodes()).map(({ state }) => state)).toEqual(['ready', 'ready']);
     expect(one.assignment!.tasks).toHaveLength(2);
   });
@@ -35,10 +35,10 @@ describe('nodes', () => {
   test('a broken stream alone is no reason: who is back in time was never away', async () => {
     const one = await cluster.agent('node1');
     await cluster.apply(spec('web', { ports: [tcp(80)] }));
-    await cluster.until(() => endpoints(one.assignment, 80).length === 1);
+    await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 1);
     const before = await nodes();
     one.close();
-    await cluster.pass(12_000);
+    await cluster.advanceTime(12_000);
     const again = await cluster.agent('node1', { nodeId: one.nodeId, underlay: '192.0.2.1' });
     expect(endpoints(again.assignment, 80)).toHaveLength(1);
     expect((await nodes())[0]).toMatchObject({ state: 'ready', stateSince: before[0]!.stateSince, number: 1 });
@@ -47,21 +47,21 @@ describe('nodes', () => {
   test('one whose session was closed and that does not come back is down after a longer while', async () => {
     const one = await cluster.agent('node1');
     one.close();
-    await cluster.pass(25_000);
+    await cluster.advanceTime(25_000);
     expect((await nodes())[0]?.state).toBe('ready');
-    await cluster.pass(7_000);
+    await cluster.advanceTime(7_000);
     expect((await nodes())[0]?.state).toBe('down');
   });
 
   test('a second session of a node replaces the first', async () => {
     const one = await cluster.agent('node1');
     const two = await cluster.agent('node1', { nodeId: one.nodeId, underlay: '192.0.2.1' });
-    expect(await one.over).toMatchObject({
+    expect(await one.ended).toMatchObject({
       code: 'conflict',
       message: expect.stringMatching(/another session of node node1/),
     });
     await cluster.apply(spec('web'));
-    await cluster.until(() => two.assignment!.tasks.length === 1);
+    await cluster.waitUntil(() => two.assignment!.tasks.length === 1);
   });
 
   test('another machine with the name or the address of a connected one is refused', async () => {
@@ -102,36 +102,36 @@ describe('nodes', () => {
     const one = await cluster.agent('node1');
     await cluster.agent('node2');
     await cluster.apply(spec('web', { replicas: 2, ports: [tcp(80)] }));
-    await cluster.until(() => endpoints(one.assignment, 80).length === 2);
+    await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 2);
     const set = (availability: string) =>
       cluster.control.updateNode({ node: 'node1', setLabels: {}, removeLabels: [], availability });
     await set('pause');
-    await cluster.pass(500);
+    await cluster.advanceTime(500);
     expect(one.assignment!.tasks).toHaveLength(1);
     await set('drain');
-    await cluster.until(async () => one.assignment!.tasks.length === 0 && (await running('web')).length === 2);
+    await cluster.waitUntil(async () => one.assignment!.tasks.length === 0 && (await running('web')).length === 2);
     await expect(set('sleep')).rejects.toMatchObject({ code: 'invalid' });
   });
 
   test('removal: only when down or by force; its tasks run elsewhere, its peers forget it', async () => {
     const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
     await cluster.apply(spec('web', { replicas: 2 }));
-    await cluster.until(async () => (await running('web')).length === 2);
+    await cluster.waitUntil(async () => (await running('web')).length === 2);
     await expect(cluster.control.removeNode({ node: 'node2', force: false })).rejects.toMatchObject({
       code: 'conflict',
     });
     await cluster.control.removeNode({ node: 'node2', force: true });
-    expect(await two.over).toMatchObject({ code: 'conflict', message: expect.stringMatching(/removed/) });
-    await cluster.until(() => one.assignment!.tasks.length === 2 && one.assignment!.peers.length === 0);
+    expect(await two.ended).toMatchObject({ code: 'conflict', message: expect.stringMatching(/removed/) });
+    await cluster.waitUntil(() => one.assignment!.tasks.length === 2 && one.assignment!.peers.length === 0);
     expect((await nodes()).map(({ name }) => name)).toEqual(['node1']);
   });
 
   test('what a node says is wrong can be seen', async () => {
     const one = await cluster.agent('node1');
     one.conditions('no ip_vs_mh');
-    await cluster.until(async () => (await nodes())[0]!.conditions.includes('no ip_vs_mh'));
+    await cluster.waitUntil(async () => (await nodes())[0]!.conditions.includes('no ip_vs_mh'));
     expect(one.assignment?.self).toMatchObject({ name: 'node1', number: 1, underlay: '192.0.2.1' });
-    await cluster.until(async () => (await nodes())[0]!.acknowledgedRevision === one.assignment!.revision);
+    await cluster.waitUntil(async () => (await nodes())[0]!.acknowledgedRevision === one.assignment!.revision);
   });
 });
 
@@ -139,12 +139,12 @@ describe('a manager that starts again', () => {
   test('knows everything, changes nothing, and gives agents time to come back', async () => {
     const one = await cluster.agent('node1');
     await cluster.apply(spec('web', { replicas: 2, ports: [tcp(80)] }));
-    await cluster.until(() => endpoints(one.assignment, 80).length === 2);
+    await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 2);
     const revision = cluster.store.revision();
     const { clusterId } = cluster.manager;
     await cluster.restart();
     expect(cluster.manager.clusterId).toBe(clusterId);
-    await cluster.pass(5_000);
+    await cluster.advanceTime(5_000);
     const again = await cluster.agent('node1', { nodeId: one.nodeId, underlay: '192.0.2.1' });
     expect(again.assignment!.ports).toEqual(one.assignment!.ports);
     expect(again.assignment!.tasks).toEqual(one.assignment!.tasks);
@@ -154,7 +154,7 @@ describe('a manager that starts again', () => {
   test('counts nodes that stay away as down', async () => {
     await cluster.agent('node1');
     await cluster.restart();
-    await cluster.pass(32_000);
+    await cluster.advanceTime(32_000);
     expect((await nodes())[0]?.state).toBe('down');
   });
 });
@@ -163,7 +163,7 @@ describe('plan', () => {
   test('asks every node about the state that would come, and changes nothing', async () => {
     const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
     await cluster.apply(spec('web', { replicas: 1, ports: [tcp(80)] }));
-    for (const node of [one, two]) await cluster.until(() => endpoints(node.assignment, 80).length === 1);
+    for (const node of [one, two]) await cluster.waitUntil(() => endpoints(node.assignment, 80).length === 1);
     const revision = cluster.store.revision();
     const wanted = [spec('web', { replicas: 3, ports: [tcp(80)] }), spec('new', { mode: 'global', ports: [tcp(81)] })];
     const reply = await cluster.control.plan({ services: wanted.map(specToWire) });
@@ -172,26 +172,26 @@ describe('plan', () => {
       { nodeName: 'node1', nodeId: one.nodeId, steps: ['ip link add'], error: '' },
       { nodeName: 'node2', nodeId: two.nodeId, steps: ['ip link add'], error: '' },
     ]);
-    for (const { probes } of [one, two]) {
+    for (const { dryRuns: probes } of [one, two]) {
       expect(endpoints(probes[0], 80)).toHaveLength(3);
       expect(endpoints(probes[0], 81)).toHaveLength(2);
     }
-    expect(one.probes[0]!.tasks.length + two.probes[0]!.tasks.length).toBe(5);
+    expect(one.dryRuns[0]!.tasks.length + two.dryRuns[0]!.tasks.length).toBe(5);
     expect(cluster.store.revision()).toBe(revision);
     const now = await cluster.control.plan({ services: [] });
     expect(now.services).toEqual([]);
-    expect(one.probes[1]!.ports).toEqual(one.assignment!.ports);
+    expect(one.dryRuns[1]!.ports).toEqual(one.assignment!.ports);
   });
 
   test('a node that does not answer or is not there shows why', async () => {
     const one = await cluster.agent('node1');
     const two = await cluster.agent('node2');
-    one.answersProbes = false;
+    one.answersDryRuns = false;
     two.close();
-    await cluster.pass(200);
+    await cluster.advanceTime(200);
     const reply = cluster.control.plan({ services: [] });
-    await cluster.until(() => one.probes.length === 1);
-    await cluster.pass(5_000);
+    await cluster.waitUntil(() => one.dryRuns.length === 1);
+    await cluster.advanceTime(5_000);
     expect((await reply).nodes.map(({ error }) => error)).toEqual([
       'node1 did not answer within 5 s',
       'node2 is not connected',
@@ -203,7 +203,7 @@ describe('watch', () => {
   test('tells what is there, that this was all, and every change after', async () => {
     await cluster.agent('node1');
     await cluster.apply(spec('a'));
-    await cluster.until(async () => (await running('a')).length === 1);
+    await cluster.waitUntil(async () => (await running('a')).length === 1);
     const events: string[] = [];
     const end = new AbortController();
     const watching = (async () => {
@@ -215,11 +215,11 @@ describe('watch', () => {
         events.push(`${action} ${object?.$case ?? ''} ${value?.name ?? value?.serviceName ?? ''}`.trim());
       }
     })();
-    await cluster.until(() => events.includes('ready'));
+    await cluster.waitUntil(() => events.includes('ready'));
     expect(events).toEqual(['current node node1', 'current service a', 'current task a', 'ready']);
     await cluster.control.scale({ targets: [{ service: 'a', replicas: 0 }] });
     await cluster.control.removeServices({ services: ['a'] });
-    await cluster.until(() => events.includes('removed task a'));
+    await cluster.waitUntil(() => events.includes('removed task a'));
     expect(events).toContain('updated service a');
     expect(events).toContain('removed service a');
     end.abort();
@@ -231,7 +231,7 @@ test('with IPv6 every task has an address of both families', async () => {
   const both = await testCluster({ families: ['inet', 'inet6'] });
   const one = await both.agent('node1');
   await both.apply(spec('web', { ports: [tcp(80)] }));
-  await both.until(() => endpoints(one.assignment, 80).length === 2);
+  await both.waitUntil(() => endpoints(one.assignment, 80).length === 2);
   expect(one.assignment!.tasks[0]!.addresses.map(({ address }) => address)).toEqual([
     '10.252.1.5',
     'fd6d:6573:6800:1::5',
@@ -243,7 +243,7 @@ test('a cluster of IPv6 alone has no other addresses', async () => {
   const six = await testCluster({ families: ['inet6'] });
   const one = await six.agent('node1', { underlay: 'fd30::1' });
   await six.apply(spec('web', { ports: [tcp(80)] }));
-  await six.until(() => endpoints(one.assignment, 80).length === 1);
+  await six.waitUntil(() => endpoints(one.assignment, 80).length === 1);
   expect(one.assignment!.networks[0]!.subnets).toEqual([
     { family: 'inet6', cidr: 'fd6d:6573:6800::/48', block: 'fd6d:6573:6800:1::/64' },
   ]);

@@ -10,16 +10,16 @@ import { DispatchService } from '../rpc/gen/mesh.ts';
 import { implement } from '../rpc/implement.ts';
 import { startServer } from '../rpc/server.ts';
 import { openEmbeddedStore } from '../store/embedded.ts';
-import { bootstrap } from './bootstrap.ts';
-import { createClusterIndex } from './cluster-index.ts';
-import { findService } from './find.ts';
+import { bootstrap } from './leading/bootstrap.ts';
+import { nextStatus } from './leading/task-reports.ts';
+import { createWriter, put } from './leading/writer.ts';
 import { fakeClock, memoryStore, spec, testCluster } from './manager.test-data.ts';
 import { createManager } from './manager.ts';
-import { createNodeReports } from './node-reports.ts';
-import { createPresenter } from './present.ts';
-import { nextStatus } from './task-reports.ts';
-import { createWatchFeeds } from './watch-feed.ts';
-import { createWriter, put } from './writer.ts';
+import { createClusterIndex } from './serving/cluster-index.ts';
+import { findService } from './serving/find.ts';
+import { createNodeReports } from './serving/node-reports.ts';
+import { createPresenter } from './serving/presenter.ts';
+import { createWatchFeeds } from './serving/watch-feed.ts';
 
 const service = (id: string, name: string): Service => ({
   id,
@@ -111,7 +111,7 @@ test('a watcher that does not read is cut off, the others are not', async () => 
     ),
   );
   store.watch((changes) => {
-    index.take(changes);
+    index.apply(changes);
     feeds.onCommit(changes);
   });
   const wanted = { services: true, tasks: false, nodes: false };
@@ -135,18 +135,18 @@ test('decisions and statuses that cannot be stored are tried again', async () =>
   try {
     const one = await cluster.agent('node1');
     await cluster.apply(spec('web'));
-    await cluster.until(async () => (await cluster.tasks('web'))[0]?.status?.state === 'running');
+    await cluster.waitUntil(async () => (await cluster.tasks('web'))[0]?.status?.state === 'running');
     let refusals = 0;
     cluster.store.onTransact = () => {
       refusals += 1;
       throw new MeshError('exhausted', 'no space left');
     };
     one.report((await cluster.tasks('web'))[0]!.id, 'failed');
-    await cluster.pass(2_500);
+    await cluster.advanceTime(2_500);
     expect(refusals).toBeGreaterThan(1);
     expect((await cluster.tasks('web'))[0]?.status?.state).toBe('running');
     cluster.store.onTransact = () => {};
-    await cluster.until(async () =>
+    await cluster.waitUntil(async () =>
       (await cluster.tasks('web')).some(({ restarts, status }) => restarts === 1 && status?.state === 'running'),
     );
   } finally {

@@ -8,7 +8,7 @@ import {
   type SchedulerFlag,
   TRAFFIC_POLICIES,
 } from '../model/spec.ts';
-import { constraints, duration, fail, kindOf, oneOf } from './fields.ts';
+import { constraints, describeValue, duration, fail, oneOf } from './fields.ts';
 import { LIMITS } from './limits.ts';
 import { parseNetwork, sortedNetworks } from './networks.ts';
 
@@ -19,7 +19,7 @@ const networks = z.array(z.unknown()).transform((list, ctx): Cidr[] => {
     const parsed = typeof value === 'string' ? parseNetwork(value) : undefined;
     if (parsed?.ok) found.add(parsed.value);
     else if (parsed !== undefined) fail(ctx, parsed.error.message, parsed.error.remedy, [index]);
-    else fail(ctx, `must be a network, but is ${kindOf(value)}`, 'write it like "10.0.0.0/8"', [index]);
+    else fail(ctx, `must be a network, but is ${describeValue(value)}`, 'write it like "10.0.0.0/8"', [index]);
   }
   if (list.length === 0) {
     fail(ctx, 'is an empty list', 'name at least one network, or remove the key; "0.0.0.0/0" and "::/0" mean all');
@@ -50,17 +50,17 @@ function mask(bits: 32 | 128) {
   return z.unknown().transform((value, ctx): number => {
     const text = typeof value === 'number' || typeof value === 'string' ? String(value) : '';
     const length = /^\/?(\d{1,3})$/.exec(text)?.[1];
-    const prefix = length !== undefined ? Number(length) : bits === 32 ? prefixOfMask(text) : undefined;
+    const prefix = length !== undefined ? Number(length) : bits === 32 ? maskToPrefix(text) : undefined;
     if (prefix === undefined || prefix < 1 || prefix > bits) {
       const form = bits === 32 ? '/24 or 255.255.255.0' : '/64';
-      fail(ctx, `must be a mask, but is ${kindOf(value)}`, `write it like ${form}; choose one of /1-/${bits}`);
+      fail(ctx, `must be a mask, but is ${describeValue(value)}`, `write it like ${form}; choose one of /1-/${bits}`);
       return bits;
     }
     return prefix;
   });
 }
 
-function prefixOfMask(text: string): number | undefined {
+function maskToPrefix(text: string): number | undefined {
   if (!/^\d{1,3}(\.\d{1,3}){3}$/.test(text)) return undefined;
   const bytes = text.split('.').map(Number);
   if (bytes.some((byte) => byte > 255)) return undefined;

@@ -1,5 +1,5 @@
 import { Composer, CST, type Document, isScalar, LineCounter, Parser } from 'yaml';
-import { type DocumentOptions, expand, type Places, placeKey } from './expand.ts';
+import { type DocumentOptions, expand, pathKey, type SourcePositions } from './expand.ts';
 import { LIMITS } from './limits.ts';
 import { type ManifestError, type Path, pathText, shorten } from './manifest-error.ts';
 
@@ -26,55 +26,56 @@ export function readDocuments(
     const { line, col } = lines.linePos(Math.max(0, Math.min(offset, text.length)));
     return { file, line: Math.max(1, line), column: Math.max(1, col), path: pathText(path), message, remedy };
   };
-  const refuse = (offset: number, message: string, remedy: string) => ({
+  const reject = (offset: number, message: string, remedy: string) => ({
     documents: [],
     errors: [errorFor(offset, [], message, remedy)],
   });
 
-  if (text.length > LIMITS.textLength) return refuse(0, ...TOO_LARGE);
+  if (text.length > LIMITS.textLength) return reject(0, ...TOO_LARGE);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: that they are there is the point
   if (/[\u0000-\u0008\u000e-\u001a\u001c-\u001f]/.test(text)) {
-    return refuse(0, 'is not text but binary data', 'give a YAML file in UTF-8');
+    return reject(0, 'is not text but binary data', 'give a YAML file in UTF-8');
   }
 
   let parsed: Document.Parsed[];
   try {
     // The token parser does not recurse, the composer does: bound depth and number before it sees them.
     const tokens = [...new Parser(lines.addNewLine).parse(text)];
-    const size = measure(tokens);
-    if (size.error !== undefined) {
-      return refuse(size.error.offset, ...yamlWords('UNEXPECTED_TOKEN', size.error.message));
+    const metrics = measureTokens(tokens);
+    if (metrics.error !== undefined) {
+      return reject(metrics.error.offset, ...yamlErrorText('UNEXPECTED_TOKEN', metrics.error.message));
     }
-    if (size.depth > LIMITS.depth) {
+    if (metrics.depth > LIMITS.depth) {
       const remedy = 'close the brackets, or check the indentation';
-      return refuse(size.deepest, `is nested deeper than ${LIMITS.depth} levels`, remedy);
+      return reject(metrics.deepest, `is nested deeper than ${LIMITS.depth} levels`, remedy);
     }
-    if (size.nodes > LIMITS.nodes) {
-      return refuse(0, `has more than ${LIMITS.nodes} values`, 'split it into several files');
+    if (metrics.nodes > LIMITS.nodes) {
+      return reject(0, `has more than ${LIMITS.nodes} values`, 'split it into several files');
     }
     const composer = new Composer({ uniqueKeys: false, prettyErrors: false, logLevel: 'silent', schema: 'core' });
     parsed = [...composer.compose(tokens, true, text.length)] as Document.Parsed[];
   } catch {
-    return refuse(0, 'is not YAML that can be read', 'check it with a YAML linter');
+    return reject(0, 'is not YAML that can be read', 'check it with a YAML linter');
   }
 
   const budget = { nodes: LIMITS.nodes as number, characters: LIMITS.characters as number };
   const documents: ManifestDocument[] = [];
   const errors: ManifestError[] = [];
   for (const document of parsed) {
-    const broken = document.errors[0];
+    const syntaxError = document.errors[0];
     // One broken bracket has many followers: only the first error tells something.
-    if (broken !== undefined) return refuse(broken.pos[0], ...yamlWords(broken.code, broken.message));
+    if (syntaxError !== undefined)
+      return reject(syntaxError.pos[0], ...yamlErrorText(syntaxError.code, syntaxError.message));
     const tag = document.warnings.find((warning) => warning.code === 'TAG_RESOLVE_FAILED');
     if (tag !== undefined) {
       errors.push(errorFor(tag.pos[0], [], 'uses a YAML tag that meshd does not know', 'remove the word with `!`'));
     }
     const { contents } = document;
     if (contents === null || (isScalar(contents) && contents.value === null)) continue;
-    const places: Places = new Map();
+    const places: SourcePositions = new Map();
     const value = expand(contents, {
       ...options,
-      places,
+      positions: places,
       budget,
       report: (offset, path, message, remedy) => errors.push(errorFor(offset, path, message, remedy)),
       lineOf: (offset) => lines.linePos(offset).line,
@@ -84,8 +85,8 @@ export function readDocuments(
       value,
       errorAt(path, message, remedy, at = 'value') {
         let length = path.length;
-        while (length > 0 && !places.has(placeKey(path.slice(0, length)))) length--;
-        return errorFor(places.get(placeKey(path.slice(0, length)))?.[at] ?? 0, path, message, remedy);
+        while (length > 0 && !places.has(pathKey(path.slice(0, length)))) length--;
+        return errorFor(places.get(pathKey(path.slice(0, length)))?.[at] ?? 0, path, message, remedy);
       },
     });
   }
@@ -99,13 +100,13 @@ export const TOO_LARGE = [
 ] as const;
 
 /** Depth and number of the nodes of token trees, and the first token that is no YAML; without recursion. */
-function measure(tokens: CST.Token[]) {
+function measureTokens(tokens: CST.Token[]) {
   let depth = 0;
   let deepest = 0;
   let nodes = 0;
   let error: { offset: number; message: string } | undefined;
-  const open: [CST.Token, number][] = tokens.map((token) => [token, 1]);
-  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+  const stack: [CST.Token, number][] = tokens.map((token) => [token, 1]);
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
     const [token, level] = next;
     nodes++;
     if (level > depth) {
@@ -113,17 +114,17 @@ function measure(tokens: CST.Token[]) {
       if (level <= LIMITS.depth + 1 && 'offset' in token) deepest = token.offset;
     }
     if (token.type === 'error' && (error === undefined || token.offset < error.offset)) error = token;
-    if (token.type === 'document' && token.value !== undefined) open.push([token.value, level]);
+    if (token.type === 'document' && token.value !== undefined) stack.push([token.value, level]);
     if (!CST.isCollection(token)) continue;
     for (const item of token.items) {
-      if (item.key) open.push([item.key, level + 1]);
-      if (item.value) open.push([item.value, level + 1]);
+      if (item.key) stack.push([item.key, level + 1]);
+      if (item.value) stack.push([item.value, level + 1]);
     }
   }
   return { depth, deepest, nodes, error };
 }
 
-function yamlWords(code: string, message: string): [message: string, remedy: string] {
+function yamlErrorText(code: string, message: string): [message: string, remedy: string] {
   if (code === 'TAB_AS_INDENT') return ['is not valid YAML: a tab is used as indentation', 'indent with spaces'];
   const remedy = 'check indentation, quotes and brackets at and before this place';
   return [`is not valid YAML: ${shorten(message, 120)}`, remedy];

@@ -3,7 +3,7 @@ import type { Constraint } from '../model/spec.ts';
 import { formatDuration, parseDuration } from './duration.ts';
 import { LIMITS } from './limits.ts';
 import { shorten } from './manifest-error.ts';
-import { splitWords } from './words.ts';
+import { splitShellWords } from './shell-words.ts';
 
 type Context = z.core.$RefinementCtx;
 
@@ -13,7 +13,7 @@ export function fail(ctx: Context, message: string, remedy: string, path: (strin
 }
 
 /** What a value is, in words of YAML. */
-export function kindOf(value: unknown): string {
+export function describeValue(value: unknown): string {
   if (value === null || value === undefined) return 'empty';
   if (Array.isArray(value)) return 'a list';
   if (typeof value === 'object') return 'a map';
@@ -23,7 +23,7 @@ export function kindOf(value: unknown): string {
 }
 
 /** Text that becomes part of a process: no NUL, and short enough for execve. */
-export function processText(ctx: Context, text: string, path: (string | number)[] = []): boolean {
+export function checkProcessText(ctx: Context, text: string, path: (string | number)[] = []): boolean {
   if (text.includes('\0')) fail(ctx, 'contains a NUL character', 'remove it: a process cannot be given one', path);
   else if (Buffer.byteLength(text) > LIMITS.argument) {
     fail(ctx, `is longer than ${LIMITS.argument} bytes`, 'put it in a file: the kernel refuses longer arguments', path);
@@ -33,10 +33,14 @@ export function processText(ctx: Context, text: string, path: (string | number)[
 
 export const text = z.unknown().transform((value, ctx): string => {
   if (typeof value === 'string' && value !== '') {
-    processText(ctx, value);
+    checkProcessText(ctx, value);
     return value;
   }
-  fail(ctx, `must be a text, but is ${value === '' ? 'empty' : kindOf(value)}`, 'write a text, or remove the key');
+  fail(
+    ctx,
+    `must be a text, but is ${value === '' ? 'empty' : describeValue(value)}`,
+    'write a text, or remove the key',
+  );
   return '';
 });
 
@@ -56,23 +60,24 @@ export const user = text.transform((value, ctx): string => {
 /** A list of arguments, or a text that is split like a shell does. */
 export const commandLine = z.unknown().transform((value, ctx): string[] => {
   if (typeof value === 'string') {
-    const words = splitWords(value);
-    if (words.ok && words.value.every((word) => processText(ctx, word))) return words.value;
+    const words = splitShellWords(value);
+    if (words.ok && words.value.every((word) => checkProcessText(ctx, word))) return words.value;
     if (!words.ok) fail(ctx, words.error, 'close the quotes, or write a list: `command: [sleep, "60"]`');
     return [];
   }
   if (!Array.isArray(value)) {
-    fail(ctx, `must be a text or a list, but is ${kindOf(value)}`, 'write it like `command: [sleep, "60"]`');
+    fail(ctx, `must be a text or a list, but is ${describeValue(value)}`, 'write it like `command: [sleep, "60"]`');
     return [];
   }
   return value.map((word, index) => {
-    if (typeof word !== 'string') fail(ctx, `must be a text, but is ${kindOf(word)}`, 'put it in quotes', [index]);
-    else processText(ctx, word, [index]);
+    if (typeof word !== 'string')
+      fail(ctx, `must be a text, but is ${describeValue(word)}`, 'put it in quotes', [index]);
+    else checkProcessText(ctx, word, [index]);
     return String(word);
   });
 });
 
-const NAMES = { environment: /^[^=]{1,1024}$/, labels: /^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}$/ };
+const KEY_PATTERNS = { environment: /^[^=]{1,1024}$/, labels: /^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}$/ };
 
 /** A map, or a list of `KEY=value`; keys come out sorted, for their order means nothing. */
 function pairs(what: 'environment' | 'labels') {
@@ -89,27 +94,27 @@ function pairs(what: 'environment' | 'labels') {
         }
         return;
       }
-      if (typeof entry !== 'string') fail(ctx, `must be a text, but is ${kindOf(entry)}`, 'write a text', path);
-      else if (!NAMES[what].test(key)) {
+      if (typeof entry !== 'string') fail(ctx, `must be a text, but is ${describeValue(entry)}`, 'write a text', path);
+      else if (!KEY_PATTERNS[what].test(key)) {
         fail(ctx, `"${shorten(key)}" is not a name for that`, `write it like \`${what}: {KEY: value}\``, path);
       } else if (what === 'labels' && Buffer.byteLength(entry) > LIMITS.value) {
         fail(ctx, `is longer than ${LIMITS.value} bytes`, 'labels are short: put the text elsewhere', path);
       } else if (key === '__proto__') fail(ctx, 'the name `__proto__` is not allowed', 'choose another name', path);
       else if (found.has(key)) fail(ctx, `${shorten(key)} is given twice`, 'remove one of them', path);
-      else if (processText(ctx, `${key}=${entry}`, path)) found.set(key, entry);
+      else if (checkProcessText(ctx, `${key}=${entry}`, path)) found.set(key, entry);
     };
     if (Array.isArray(value)) {
       for (const [index, item] of value.entries()) {
         const equals = typeof item === 'string' ? item.indexOf('=') : -1;
         if (typeof item !== 'string')
-          fail(ctx, `must be "KEY=value", but is ${kindOf(item)}`, 'write "KEY=value"', [index]);
+          fail(ctx, `must be "KEY=value", but is ${describeValue(item)}`, 'write "KEY=value"', [index]);
         else if (equals < 0) add(item, null, [index]);
         else add(item.slice(0, equals), item.slice(equals + 1), [index]);
       }
     } else if (typeof value === 'object' && value !== null) {
       for (const [key, entry] of Object.entries(value)) add(key, entry, [key]);
     } else {
-      fail(ctx, `must be a map or a list, but is ${kindOf(value)}`, `write it like \`${what}: {KEY: value}\``);
+      fail(ctx, `must be a map or a list, but is ${describeValue(value)}`, `write it like \`${what}: {KEY: value}\``);
     }
     if (found.size > LIMITS.entries) fail(ctx, `has more than ${LIMITS.entries} entries`, 'put them in a file');
     return Object.fromEntries([...found].sort(([a], [b]) => (a < b ? -1 : 1)));
@@ -124,7 +129,7 @@ export function count(maximum: number, why: string) {
   return z.unknown().transform((value, ctx): number => {
     const number = typeof value === 'string' && /^-?\d{1,15}$/.test(value) ? Number(value) : value;
     if (typeof number !== 'number' || !Number.isInteger(number)) {
-      fail(ctx, `must be a whole number, but is ${kindOf(value)}`, `choose one of 0-${maximum}`);
+      fail(ctx, `must be a whole number, but is ${describeValue(value)}`, `choose one of 0-${maximum}`);
       return 0;
     }
     if (number < 0 || number > maximum) {
@@ -141,7 +146,7 @@ export const duration = z.unknown().transform((value, ctx): number => {
   if (milliseconds === undefined) {
     fail(
       ctx,
-      `must be a duration, but is ${kindOf(value)}`,
+      `must be a duration, but is ${describeValue(value)}`,
       'write a number with a unit (ms, s, m, h), such as 10s or 1m30s',
     );
     return 0;
@@ -158,7 +163,7 @@ export function oneOf<const T extends string>(...choices: T[]) {
     const choice = choices.find((candidate) => candidate === value);
     if (choice === undefined) {
       const which = choices.length === 1 ? choices[0] : `one of ${choices.join(', ')}`;
-      fail(ctx, `must be ${which}, but is ${kindOf(value)}`, `write ${choices.join(' or ')}`);
+      fail(ctx, `must be ${which}, but is ${describeValue(value)}`, `write ${choices.join(' or ')}`);
     }
     return choice ?? choices[0]!;
   });
@@ -173,7 +178,7 @@ const constraint = z.unknown().transform((value, ctx): Constraint => {
       ? /^\s*([^\s=!]+)\s*(==|!=)\s*(\S(?:.*\S)?)\s*$/.exec(value)
       : null;
   if (match === null) {
-    fail(ctx, `${typeof value === 'string' ? `"${shorten(value)}"` : kindOf(value)} is not a constraint`, form);
+    fail(ctx, `${typeof value === 'string' ? `"${shorten(value)}"` : describeValue(value)} is not a constraint`, form);
     return nothing;
   }
   const [, written, operator, wanted] = match;

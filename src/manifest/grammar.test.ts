@@ -1,11 +1,11 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: variables of the compose-spec look like that
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { closestMatch } from './closest-match.ts';
 import { formatDuration, parseDuration } from './duration.ts';
 import { interpolate } from './interpolate.ts';
 import { pathText, shorten } from './manifest-error.ts';
-import { nearest } from './nearest.ts';
-import { splitWords } from './words.ts';
+import { splitShellWords } from './shell-words.ts';
 
 describe('durations', () => {
   test.each([
@@ -46,16 +46,16 @@ describe('words of a command', () => {
     ['a\\\nb', ['ab']],
     ['', []],
   ])('%j', (text, words) => {
-    expect(splitWords(text)).toEqual({ ok: true, value: words });
+    expect(splitShellWords(text)).toEqual({ ok: true, value: words });
   });
   test.each(['"a', "a 'b", 'a\\'])('%j is refused', (text) => {
-    expect(splitWords(text).ok).toBe(false);
+    expect(splitShellWords(text).ok).toBe(false);
   });
   test('a single-quoted word is itself', () => {
     fc.assert(
       fc.property(fc.array(fc.string()), (words) => {
         const text = words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
-        expect(splitWords(text)).toEqual({ ok: true, value: words });
+        expect(splitShellWords(text)).toEqual({ ok: true, value: words });
       }),
     );
   });
@@ -99,12 +99,12 @@ describe('variables', () => {
 
 test('the nearest word, or none', () => {
   const words = ['healthcheck', 'command', 'ports', 'deploy'];
-  expect(nearest('helthchek', words)).toBe('healthcheck');
-  expect(nearest('comand', words)).toBe('command');
-  expect(nearest('prots', words)).toBe('ports');
-  expect(nearest('PORTS', words)).toBe('ports');
-  expect(nearest('volumes', words)).toBe(undefined);
-  expect(nearest('x'.repeat(10_000), words)).toBe(undefined);
+  expect(closestMatch('helthchek', words)).toBe('healthcheck');
+  expect(closestMatch('comand', words)).toBe('command');
+  expect(closestMatch('prots', words)).toBe('ports');
+  expect(closestMatch('PORTS', words)).toBe('ports');
+  expect(closestMatch('volumes', words)).toBe(undefined);
+  expect(closestMatch('x'.repeat(10_000), words)).toBe(undefined);
 });
 
 test('paths as people write them, input that cannot reach a terminal', () => {

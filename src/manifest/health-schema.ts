@@ -1,31 +1,32 @@
 import * as z from 'zod';
 import type { HealthCheck, HealthProbe } from '../model/spec.ts';
-import { count, duration, fail, kindOf, processText } from './fields.ts';
+import { checkProcessText, count, describeValue, duration, fail } from './fields.ts';
 import { LIMITS } from './limits.ts';
 import { shorten } from './manifest-error.ts';
 
-const TEST_FORM =
+const TEST_SYNTAX =
   'write `test: curl -f http://127.0.0.1/` for a shell, `test: [CMD, curl, -f, http://127.0.0.1/]` without one';
 
 /** `undefined` is `[NONE]`: no healthcheck. */
 const test = z.unknown().transform((value, ctx): HealthProbe | undefined => {
   const shell = (command: string, path: number[]): HealthProbe => {
-    if (command.trim() === '') fail(ctx, 'has no command', TEST_FORM, path);
-    else processText(ctx, command, path);
+    if (command.trim() === '') fail(ctx, 'has no command', TEST_SYNTAX, path);
+    else checkProcessText(ctx, command, path);
     return { kind: 'shell', command };
   };
   if (typeof value === 'string') return shell(value, []);
   if (!Array.isArray(value) || value.length === 0) {
-    fail(ctx, `must be a text or a list, but is ${Array.isArray(value) ? 'empty' : kindOf(value)}`, TEST_FORM);
+    fail(ctx, `must be a text or a list, but is ${Array.isArray(value) ? 'empty' : describeValue(value)}`, TEST_SYNTAX);
     return undefined;
   }
   for (const [index, word] of value.entries()) {
-    if (typeof word !== 'string') fail(ctx, `must be a text, but is ${kindOf(word)}`, 'put it in quotes', [index]);
-    else processText(ctx, word, [index]);
+    if (typeof word !== 'string')
+      fail(ctx, `must be a text, but is ${describeValue(word)}`, 'put it in quotes', [index]);
+    else checkProcessText(ctx, word, [index]);
   }
   if (!value.every((word) => typeof word === 'string')) return undefined;
-  const [how, ...words] = value as [string, ...string[]];
-  switch (how) {
+  const [form, ...words] = value as [string, ...string[]];
+  switch (form) {
     case 'NONE':
       if (words.length > 0) fail(ctx, 'NONE takes no command', 'write `test: [NONE]`', [1]);
       return undefined;
@@ -35,18 +36,18 @@ const test = z.unknown().transform((value, ctx): HealthProbe | undefined => {
       }
       return shell(words[0] ?? '-', [1]);
     case 'CMD':
-      if (words.length === 0 || words[0] === '') fail(ctx, 'CMD has no command', TEST_FORM);
+      if (words.length === 0 || words[0] === '') fail(ctx, 'CMD has no command', TEST_SYNTAX);
       else if (words.length > LIMITS.arguments) {
         fail(ctx, `the command has more than ${LIMITS.arguments} arguments`, 'put them in a file');
       }
       return { kind: 'command', command: words };
     default:
-      fail(ctx, `a list starts with CMD, CMD-SHELL or NONE, but this one with "${shorten(how)}"`, TEST_FORM, [0]);
+      fail(ctx, `a list starts with CMD, CMD-SHELL or NONE, but this one with "${shorten(form)}"`, TEST_SYNTAX, [0]);
       return undefined;
   }
 });
 
-const times = {
+const timingFields = {
   interval: duration.optional(),
   timeout: duration.optional(),
   retries: count(1_000_000, 'choose fewer').optional(),
@@ -55,36 +56,36 @@ const times = {
 };
 
 /** Docker's defaults; 0 stands for the default there too. */
-function timesOf(given: { [name in keyof typeof times]?: number | undefined }): Omit<HealthCheck, 'probe'> {
+function toTimings(fields: { [name in keyof typeof timingFields]?: number | undefined }): Omit<HealthCheck, 'probe'> {
   return {
-    interval: given.interval || 30_000,
-    timeout: given.timeout || 30_000,
-    retries: given.retries || 3,
-    startPeriod: given.start_period ?? 0,
-    startInterval: given.start_interval || 5_000,
+    interval: fields.interval || 30_000,
+    timeout: fields.timeout || 30_000,
+    retries: fields.retries || 3,
+    startPeriod: fields.start_period ?? 0,
+    startInterval: fields.start_interval || 5_000,
   };
 }
 
 const flag = z.unknown().transform((value, ctx): boolean => {
   if (value !== true && value !== false && value !== 'true' && value !== 'false') {
-    fail(ctx, `must be true or false, but is ${kindOf(value)}`, 'write true or false');
+    fail(ctx, `must be true or false, but is ${describeValue(value)}`, 'write true or false');
   }
   return value === true || value === 'true';
 });
 
-export const composeHealth = z.strictObject({ test: test.optional(), disable: flag.optional(), ...times });
+export const composeHealth = z.strictObject({ test: test.optional(), disable: flag.optional(), ...timingFields });
 
 /** The compose key; without `health` it was written to have none. */
 export const healthcheck = composeHealth.transform((given, ctx): { health?: HealthCheck } => {
   const { test: probe, disable = false } = given;
   if (ctx.issues.length > 0) return {}; // a slip in a key explains what is missing
-  const none = Object.hasOwn(given, 'test') && probe === undefined;
+  const isDisabled = Object.hasOwn(given, 'test') && probe === undefined;
   if (disable && probe !== undefined) {
     fail(ctx, '`disable` and `test` contradict each other', 'remove one of them', ['disable']);
-  } else if (!disable && !none && probe === undefined) {
-    fail(ctx, 'has no test', `${TEST_FORM}; a probe without a program goes to \`x-mesh.healthcheck\``);
+  } else if (!disable && !isDisabled && probe === undefined) {
+    fail(ctx, 'has no test', `${TEST_SYNTAX}; a probe without a program goes to \`x-mesh.healthcheck\``);
   }
-  return probe === undefined ? {} : { health: { probe, ...timesOf(given) } };
+  return probe === undefined ? {} : { health: { probe, ...toTimings(given) } };
 });
 
 const probePort = count(65_535, 'choose one of 1-65535').transform((port, ctx): number => {
@@ -94,13 +95,13 @@ const probePort = count(65_535, 'choose one of 1-65535').transform((port, ctx): 
 
 const path = z.unknown().transform((value, ctx): string => {
   if (typeof value === 'string' && /^\/[\x21-\x7e]*$/.test(value) && value.length <= LIMITS.value) return value;
-  fail(ctx, `must be the path of a URL, but is ${kindOf(value)}`, 'start it with `/`; blanks are written %20');
+  fail(ctx, `must be the path of a URL, but is ${describeValue(value)}`, 'start it with `/`; blanks are written %20');
   return '/';
 });
 
 const http = z.strictObject({ port: probePort, path: path.optional() });
 
-export const meshHealth = z.strictObject({ tcp: probePort.optional(), http: http.optional(), ...times });
+export const meshHealth = z.strictObject({ tcp: probePort.optional(), http: http.optional(), ...timingFields });
 
 /** `x-mesh.healthcheck`: probes meshd makes itself, inside the task's network namespace. */
 export const probe = meshHealth.transform((given, ctx): HealthCheck => {
@@ -111,7 +112,7 @@ export const probe = meshHealth.transform((given, ctx): HealthCheck => {
   }
   const probe: HealthProbe =
     http === undefined ? { kind: 'tcp', port: tcp ?? 1 } : { kind: 'http', port: http.port, path: http.path ?? '/' };
-  return { probe, ...timesOf(given) };
+  return { probe, ...toTimings(given) };
 });
 
 export const HTTP_KEYS = Object.keys(http.shape);

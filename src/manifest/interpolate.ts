@@ -31,11 +31,11 @@ export function interpolate(
     }
     const braced = rest.startsWith('{');
     const name = NAME.exec(braced ? rest.slice(1) : rest)?.[0];
-    if (name === undefined) return err(malformed('`$` does not start a variable'));
+    if (name === undefined) return err(invalidReference('`$` does not start a variable'));
     let expression = '';
     if (braced) {
       const end = rest.indexOf('}');
-      if (end < 0) return err(malformed(`\`\${${name}\` is not closed by \`}\``));
+      if (end < 0) return err(invalidReference(`\`\${${name}\` is not closed by \`}\``));
       expression = rest.slice(1 + name.length, end);
       at = dollar + 1 + end + 1;
     } else {
@@ -50,12 +50,12 @@ export function interpolate(
 function substitute(name: string, expression: string, value: string | undefined): Result<string, InterpolationError> {
   const operator = /^:?[-?+]/.exec(expression)?.[0];
   if (expression !== '' && operator === undefined) {
-    return err(malformed(`\`\${${name}${expression}}\` is not a form of variable meshd knows`));
+    return err(invalidReference(`\`\${${name}${expression}}\` is not a form of variable meshd knows`));
   }
   const argument = expression.slice(operator?.length ?? 0);
-  const given = value !== undefined && !(operator?.startsWith(':') && value === '');
-  if (operator?.endsWith('+')) return ok(given ? argument : '');
-  if (given) return ok(value);
+  const configured = value !== undefined && !(operator?.startsWith(':') && value === '');
+  if (operator?.endsWith('+')) return ok(configured ? argument : '');
+  if (configured) return ok(value);
   if (operator?.endsWith('-')) return ok(argument);
   const why = operator?.endsWith('?') && argument !== '' ? `: ${argument}` : '';
   return err({
@@ -64,7 +64,7 @@ function substitute(name: string, expression: string, value: string | undefined)
   });
 }
 
-function malformed(message: string): InterpolationError {
+function invalidReference(message: string): InterpolationError {
   // biome-ignore lint/suspicious/noTemplateCurlyInString: these are the variables of the compose-spec
   return { message, remedy: 'write `${NAME}` or `${NAME:-default}` for a variable, `$$` for a dollar sign' };
 }

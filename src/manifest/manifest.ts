@@ -1,12 +1,12 @@
 import type * as z from 'zod';
 import { err, ok, type Result } from '../base/errors.ts';
 import { type PortSpec, portKey, type ServiceSpec } from '../model/spec.ts';
+import { closestMatch } from './closest-match.ts';
 import { exampleFor } from './compose-keys.ts';
 import { type ManifestDocument, readDocuments } from './document.ts';
 import { LIMITS } from './limits.ts';
 import { type ManifestError, type Path, shorten } from './manifest-error.ts';
-import { nearest } from './nearest.ts';
-import { FILE_KEYS, file as fileSchema, keysAt, nameProblem, serviceSchema, zodWords } from './schema.ts';
+import { FILE_KEYS, file as fileSchema, keysAt, serviceNameError, serviceSchema, zodIssueText } from './schema.ts';
 
 export interface ManifestSource {
   /** What errors call it. */
@@ -37,28 +37,29 @@ export function parseManifests(
   options: ManifestOptions = {},
 ): Result<ServiceSpec[], ManifestError[]> {
   const errors: ManifestError[] = [];
-  const found: Found[] = [];
+  const parsedEntries: ParsedEntry[] = [];
   for (const { file, text } of sources) {
-    const read = readDocuments(text, { file, environment: options.environment ?? {}, textual });
-    const told = new Set(read.errors.flatMap((error) => [placeOf(error), error.path]));
+    const parsed = readDocuments(text, { file, environment: options.environment ?? {}, isTextField });
+    const reportedErrors = new Set(parsed.errors.flatMap((error) => [positionOf(error), error.path]));
     const schemaErrors: ManifestError[] = [];
     let entries = 0;
-    for (const document of read.documents) {
-      entries += checkDocument(document, found, schemaErrors);
+    for (const document of parsed.documents) {
+      entries += checkDocument(document, parsedEntries, schemaErrors);
     }
-    if (entries === 0 && read.errors.length === 0 && schemaErrors.length === 0) {
+    if (entries === 0 && parsed.errors.length === 0 && schemaErrors.length === 0) {
       const remedy =
         'declare at least one, such as `services: {web: {command: [sleep, "60"], x-mesh: {runtime: process}}}`';
       errors.push({ file, line: 1, column: 1, path: '', message: 'declares no services', remedy });
     }
     // What could not be read is missing afterwards: say it once.
-    for (const error of read.errors) errors.push(error);
-    for (const error of schemaErrors) if (!told.has(placeOf(error)) && !told.has(error.path)) errors.push(error);
+    for (const error of parsed.errors) errors.push(error);
+    for (const error of schemaErrors)
+      if (!reportedErrors.has(positionOf(error)) && !reportedErrors.has(error.path)) errors.push(error);
   }
-  checkAcross(found, errors);
-  if (errors.length === 0) return ok(found.map(({ spec }) => spec));
+  checkConflicts(parsedEntries, errors);
+  if (errors.length === 0) return ok(parsedEntries.map(({ spec }) => spec));
   const order = new Map(sources.map(({ file }, index) => [file, index]));
-  const unique = new Map(errors.map((error) => [`${placeOf(error)} ${error.path} ${error.message}`, error]));
+  const unique = new Map(errors.map((error) => [`${positionOf(error)} ${error.path} ${error.message}`, error]));
   const sorted = [...unique.values()].sort(
     (a, b) => order.get(a.file)! - order.get(b.file)! || a.line - b.line || a.column - b.column,
   );
@@ -66,17 +67,17 @@ export function parseManifests(
 }
 
 /** A service that stands on its own, and where it was written. */
-interface Found {
+interface ParsedEntry {
   spec: ServiceSpec;
   portEntries: number[];
   document: ManifestDocument;
   path: Path;
 }
 
-const placeOf = (error: ManifestError): string => `${error.file}:${error.line}:${error.column}`;
+const positionOf = (error: ManifestError): string => `${error.file}:${error.line}:${error.column}`;
 
 /** Fields whose scalars are text, whatever they look like: `FOO: 1.0`, `command: [sleep, 60]`, `user: 1000`. */
-function textual(path: Path): boolean {
+function isTextField(path: Path): boolean {
   if (path[0] !== 'services') return false;
   if (path[2] === 'healthcheck') return path[3] === 'test';
   const field = String(path[2] === 'deploy' ? path[3] : path[2]);
@@ -84,7 +85,7 @@ function textual(path: Path): boolean {
 }
 
 /** Adds the good services of a document and the errors of the others; returns how many services it declares. */
-function checkDocument(document: ManifestDocument, found: Found[], errors: ManifestError[]): number {
+function checkDocument(document: ManifestDocument, parsedEntries: ParsedEntry[], errors: ManifestError[]): number {
   const { value } = document;
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     const remedy = 'start with `services:` and put each service below it';
@@ -92,7 +93,7 @@ function checkDocument(document: ManifestDocument, found: Found[], errors: Manif
     return 0;
   }
   const top = fileSchema.safeParse(value);
-  for (const issue of top.error?.issues ?? []) errors.push(...explain(issue, [], document, value, FILE_KEYS));
+  for (const issue of top.error?.issues ?? []) errors.push(...toManifestErrors(issue, [], document, value, FILE_KEYS));
   if (Object.hasOwn(value, 'x-mesh')) {
     const remedy =
       'move it to each service, beside `command`; a home for an anchor needs another name, such as `x-base`';
@@ -102,11 +103,16 @@ function checkDocument(document: ManifestDocument, found: Found[], errors: Manif
   if (typeof services !== 'object' || services === null || Array.isArray(services)) return 0;
   for (const [name, entry] of Object.entries(services)) {
     const path = ['services', name];
-    const problem = nameProblem(name);
-    if (problem !== undefined) errors.push(document.errorAt(path, problem.message, problem.remedy, 'key'));
+    const nameError = serviceNameError(name);
+    if (nameError !== undefined) errors.push(document.errorAt(path, nameError.message, nameError.remedy, 'key'));
     const service = serviceSchema.safeParse(entry);
     if (service.success) {
-      found.push({ spec: { name, ...service.data.spec }, portEntries: service.data.portEntries, document, path });
+      parsedEntries.push({
+        spec: { name, ...service.data.spec },
+        portEntries: service.data.portEntries,
+        document,
+        path,
+      });
     } else {
       const { issues } = service.error;
       // Who wrote an image meant it to be run: that it is not supported is the one thing to say.
@@ -115,7 +121,7 @@ function checkDocument(document: ManifestDocument, found: Found[], errors: Manif
       );
       for (const issue of issues) {
         if (image && issue.code === 'custom' && issue.path.length === 0) continue;
-        errors.push(...explain(issue, path, document, entry, keysAt(issue.path)));
+        errors.push(...toManifestErrors(issue, path, document, entry, keysAt(issue.path)));
       }
     }
   }
@@ -123,7 +129,7 @@ function checkDocument(document: ManifestDocument, found: Found[], errors: Manif
 }
 
 /** An issue of zod as errors a person can act on. */
-function explain(
+function toManifestErrors(
   issue: z.core.$ZodIssue,
   base: Path,
   document: ManifestDocument,
@@ -139,7 +145,7 @@ function explain(
         const message = `\`${key}\` is a compose key that meshd does not support yet`;
         return document.errorAt([...path, key], message, instead, 'key');
       }
-      const near = nearest(key, [...keys.known, ...Object.keys(keys.unsupported)]);
+      const near = closestMatch(key, [...keys.known, ...Object.keys(keys.unsupported)]);
       const one = keys.known.length === 1 ? `use \`${keys.known[0]}\`` : `use one of ${keys.known.join(', ')}`;
       const note = path.includes('x-mesh') ? ', or remove it' : ', or an `x-` key for a note';
       const remedy = near === undefined ? `${one}${note}` : `did you mean \`${near}\`?`;
@@ -155,19 +161,19 @@ function explain(
     (inner, step) => (inner as Record<PropertyKey, unknown> | null)?.[step],
     value,
   );
-  return [document.errorAt(path, zodWords(issue, input), exampleFor(path), input === undefined ? 'key' : 'value')];
+  return [document.errorAt(path, zodIssueText(issue, input), exampleFor(path), input === undefined ? 'key' : 'value')];
 }
 
 /** What no service can see alone: names and published ports taken twice, and the limits of the whole. */
-function checkAcross(found: readonly Found[], errors: ManifestError[]): void {
-  const names = new Map<string, Found>();
-  const taken = new Map<string, { at: ManifestError; service: string; mode: PortSpec['mode'] }>();
+function checkConflicts(parsedEntries: readonly ParsedEntry[], errors: ManifestError[]): void {
+  const names = new Map<string, ParsedEntry>();
+  const usedPorts = new Map<string, { at: ManifestError; service: string; mode: PortSpec['mode'] }>();
   let ports = 0;
-  for (const { spec, portEntries, document, path } of found) {
-    const twin = names.get(spec.name);
-    if (twin !== undefined) {
-      const first = twin.document.errorAt(twin.path, '', '', 'key');
-      const message = `service ${spec.name} is declared twice, first at ${placeOf(first)}`;
+  for (const { spec, portEntries, document, path } of parsedEntries) {
+    const duplicate = names.get(spec.name);
+    if (duplicate !== undefined) {
+      const first = duplicate.document.errorAt(duplicate.path, '', '', 'key');
+      const message = `service ${spec.name} is declared twice, first at ${positionOf(first)}`;
       errors.push(document.errorAt(path, message, 'rename or remove one of them', 'key'));
       continue;
     }
@@ -178,17 +184,17 @@ function checkAcross(found: readonly Found[], errors: ManifestError[]): void {
       const { published, protocol, target, mode } = port;
       const key =
         published === undefined ? `auto ${mode} ${spec.name} ${target}/${protocol}` : portKey({ published, protocol });
-      const other = taken.get(key);
-      if (other === undefined) taken.set(key, { at, service: spec.name, mode });
+      const other = usedPorts.get(key);
+      if (other === undefined) usedPorts.set(key, { at, service: spec.name, mode });
       // Tasks of two services with one host port never share a node, as in Swarm.
       else if (other.service === spec.name || other.mode !== 'host' || mode !== 'host') {
         const what = published === undefined ? `automatic port for ${target}/${protocol}` : `published port ${key}`;
-        const message = `${what} is already taken by service ${other.service} at ${placeOf(other.at)}`;
+        const message = `${what} is already taken by service ${other.service} at ${positionOf(other.at)}`;
         errors.push({ ...at, message, remedy: 'choose another port, or remove one of them' });
       }
     });
   }
-  const last = found.at(-1);
+  const last = parsedEntries.at(-1);
   if (last === undefined) return;
   const beyond = (what: string, limit: number): void => {
     const message = `declares more than ${limit} ${what} together with what stands before`;

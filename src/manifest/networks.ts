@@ -5,7 +5,7 @@ import { hostNetwork } from '../model/block.ts';
 import { shorten } from './manifest-error.ts';
 
 /** What is wrong with an address or network as written. */
-export interface NetworkProblem {
+export interface NetworkError {
   message: string;
   remedy: string;
 }
@@ -14,7 +14,7 @@ export interface NetworkProblem {
  * The network a person means, in canonical form: an address alone is a network of one, host bits are cleared. IPv4 in
  * IPv6's clothes (`::ffff:10.0.0.1`) is refused, for the kernel shows such clients with their IPv4 address.
  */
-export function parseNetwork(text: string): Result<Cidr, NetworkProblem> {
+export function parseNetwork(text: string): Result<Cidr, NetworkError> {
   const [base = '', length, ...rest] = text.length > 64 ? [''] : text.trim().split('/');
   const address = parseAddress(base);
   const bits = address instanceof ipaddr.IPv6 ? 128 : 32;
@@ -39,7 +39,7 @@ export function parseNetwork(text: string): Result<Cidr, NetworkProblem> {
 }
 
 /** An address alone, as a network of one; `0.0.0.0` and `::` are every address of their family, as in Docker. */
-export function parseHost(text: string): Result<Cidr, NetworkProblem> {
+export function parseHost(text: string): Result<Cidr, NetworkError> {
   if (text === '0.0.0.0' || text === '::') return ok(`${text}/0`);
   return text.includes('/')
     ? err({

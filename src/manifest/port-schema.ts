@@ -2,10 +2,10 @@ import * as z from 'zod';
 import { sameValue } from '../model/equality.ts';
 import type { PortSpec } from '../model/spec.ts';
 import { balancing } from './balancing-schema.ts';
-import { fail, kindOf, withoutExtensions } from './fields.ts';
+import { describeValue, fail, withoutExtensions } from './fields.ts';
 import { LIMITS } from './limits.ts';
 import { parseHost, sortedNetworks } from './networks.ts';
-import { comparePorts, type PortProblem, parseLongPort, parseShortPort } from './ports.ts';
+import { comparePorts, type PortError, parseLongPort, parseShortPort } from './ports.ts';
 
 type Context = z.core.$RefinementCtx;
 
@@ -23,14 +23,14 @@ export const longPort = z.strictObject({
 });
 
 /** A port, and whether it came with a host address: the same port may then be written once for each address. */
-interface Written {
+interface ParsedPort {
   port: PortSpec;
   entry: number;
   addressed: boolean;
 }
 
-const entry = z.unknown().transform((value, ctx): Omit<Written, 'entry'>[] => {
-  const report = (problem: PortProblem, path: string[] = []): [] => {
+const entry = z.unknown().transform((value, ctx): Omit<ParsedPort, 'entry'>[] => {
+  const report = (problem: PortError, path: string[] = []): [] => {
     fail(ctx, problem.message, problem.remedy, path);
     return [];
   };
@@ -48,26 +48,26 @@ const entry = z.unknown().transform((value, ctx): Omit<Written, 'entry'>[] => {
   const parsed = parseLongPort({ ...fields, mode });
   if (!parsed.ok) return report(parsed.error, parsed.error.key === undefined ? [] : [parsed.error.key]);
   const address = hostAddress(host_ip, mesh, ctx);
-  if (mode === 'host') refuseBalancing(mesh, ctx);
+  if (mode === 'host') rejectBalancing(mesh, ctx);
   return parsed.value.map((port) => ({ port: { ...port, ...mesh, ...address }, addressed: 'addresses' in address }));
 });
 
-function hostAddress(written: unknown, mesh: Partial<PortSpec>, ctx: Context): { addresses?: string[] } {
+function hostAddress(value: unknown, mesh: Partial<PortSpec>, ctx: Context): { addresses?: string[] } {
   // Docker takes an empty text for no address.
-  if (written === undefined || written === '') return {};
+  if (value === undefined || value === '') return {};
   const remedy = 'remove one of them';
   if (mesh.addresses !== undefined) fail(ctx, 'is given beside `x-mesh.ingress.addresses`', remedy, ['host_ip']);
-  const parsed = typeof written === 'string' ? parseHost(written) : undefined;
+  const parsed = typeof value === 'string' ? parseHost(value) : undefined;
   if (parsed?.ok) return { addresses: [parsed.value] };
-  const problem = parsed?.error ?? {
-    message: `must be an address, but is ${kindOf(written)}`,
+  const error = parsed?.error ?? {
+    message: `must be an address, but is ${describeValue(value)}`,
     remedy: 'write it like `host_ip: 192.0.2.7`',
   };
-  fail(ctx, problem.message, problem.remedy, ['host_ip']);
+  fail(ctx, error.message, error.remedy, ['host_ip']);
   return {};
 }
 
-const ONE_TASK = [
+const BALANCING_FIELDS = [
   ['scheduler', 'scheduler'],
   ['schedulerFlags', 'scheduler_flags'],
   ['fallback', 'fallback'],
@@ -76,8 +76,8 @@ const ONE_TASK = [
 ] as const;
 
 /** One task answers a port in host mode, on its own node. */
-function refuseBalancing(mesh: Partial<PortSpec>, ctx: Context): void {
-  for (const [field, key] of ONE_TASK) {
+function rejectBalancing(mesh: Partial<PortSpec>, ctx: Context): void {
+  for (const [field, key] of BALANCING_FIELDS) {
     if (mesh[field] === undefined) continue;
     const message = `\`${key}\` means nothing in mode host: the port leads to the one task of its node`;
     fail(ctx, message, 'remove it, or use `mode: ingress`', ['x-mesh', key]);
@@ -93,7 +93,7 @@ function refuseBalancing(mesh: Partial<PortSpec>, ctx: Context): void {
 }
 
 /** Whether two entries are one port, as in `127.0.0.1:80:80` and `[::1]:80:80`. */
-function onOtherAddress(a: Written, b: Omit<Written, 'entry'>): boolean {
+function isSamePublication(a: ParsedPort, b: Omit<ParsedPort, 'entry'>): boolean {
   const { addresses: _, ...one } = a.port;
   const { addresses: __, ...other } = b.port;
   return a.addressed && one.published !== undefined && sameValue(one, other);
@@ -101,15 +101,15 @@ function onOtherAddress(a: Written, b: Omit<Written, 'entry'>): boolean {
 
 /** Ports with the index of the entry they come from, in canonical order. */
 export const ports = z.array(entry).transform((entries, ctx) => {
-  const all: Written[] = [];
+  const all: ParsedPort[] = [];
   for (const [entry, list] of entries.entries()) {
     for (const written of list) {
-      const twin = written.addressed ? all.find((other) => onOtherAddress(other, written)) : undefined;
-      if (twin === undefined) all.push({ ...written, entry });
+      const duplicate = written.addressed ? all.find((other) => isSamePublication(other, written)) : undefined;
+      if (duplicate === undefined) all.push({ ...written, entry });
       else
-        twin.port = {
-          ...twin.port,
-          addresses: sortedNetworks([...(twin.port.addresses ?? []), ...(written.port.addresses ?? [])]),
+        duplicate.port = {
+          ...duplicate.port,
+          addresses: sortedNetworks([...(duplicate.port.addresses ?? []), ...(written.port.addresses ?? [])]),
         };
     }
   }

@@ -6,7 +6,7 @@ import { shorten } from './manifest-error.ts';
 import { parseHost } from './networks.ts';
 
 /** What is wrong with a port; `key` names the field of the long form it is about. */
-export interface PortProblem {
+export interface PortError {
   message: string;
   remedy: string;
   key?: 'target' | 'published' | 'protocol' | 'mode';
@@ -18,26 +18,26 @@ interface Range {
 }
 
 /** `[[host:]published:]target[/protocol]`, each side a port or a range; a range gives one port for each number. */
-export function parseShortPort(text: string): Result<PortSpec[], PortProblem> {
+export function parseShortPort(text: string): Result<PortSpec[], PortError> {
   const slash = text.indexOf('/');
   const protocol = parseProtocol(slash < 0 ? 'tcp' : text.slice(slash + 1));
   if (!protocol.ok) return protocol;
   const rest = slash < 0 ? text : text.slice(0, slash);
   const address = /^(?:\[([^\]]*)\]|([^:[\]]*)):(?=[^:]*:[^:]*$)/.exec(rest);
-  if (address === null && /[[\]]|\..*:|:.*:/.test(rest)) return err(ADDRESS_FORM);
+  if (address === null && /[[\]]|\..*:|:.*:/.test(rest)) return err(AMBIGUOUS_ADDRESS);
   const [left, right] = rest.slice(address?.[0].length ?? 0).split(':');
   const target = parseRange(right ?? left!, 'target');
   if (!target.ok) return target;
   // `:80` is compose's way to ask for an automatic published port.
   const published = right === undefined || left === '' ? ok(undefined) : parseRange(left!, 'published');
   if (!published.ok) return published;
-  const ports = combine(protocol.value, target.value, published.value, 'ingress');
+  const ports = expandRange(protocol.value, target.value, published.value, 'ingress');
   if (address === null || !ports.ok) return ports;
   const network = parseHost(address[1] ?? address[2]!);
   return network.ok ? ok(ports.value.map((port) => ({ ...port, addresses: [network.value] }))) : network;
 }
 
-const ADDRESS_FORM: PortProblem = {
+const AMBIGUOUS_ADDRESS: PortError = {
   message: 'has a host address that cannot be told from the ports',
   remedy: 'write "192.0.2.7:8080:80", "192.0.2.7::80" or "[2001:db8::7]:8080:80"',
 };
@@ -48,7 +48,7 @@ export function parseLongPort(fields: {
   published?: string | number | undefined;
   protocol?: string | undefined;
   mode?: string | undefined;
-}): Result<PortSpec[], PortProblem> {
+}): Result<PortSpec[], PortError> {
   const protocol = parseProtocol(fields.protocol ?? 'tcp');
   if (!protocol.ok) return protocol;
   const mode = parseMode(fields.mode ?? 'ingress');
@@ -64,25 +64,25 @@ export function parseLongPort(fields: {
   }
   // Docker reads 0 and an empty text as "choose one".
   if (fields.published === undefined || fields.published === '' || Number(fields.published) === 0) {
-    return combine(protocol.value, target.value, undefined, mode.value);
+    return expandRange(protocol.value, target.value, undefined, mode.value);
   }
   const published = parseRange(String(fields.published), 'published');
-  return published.ok ? combine(protocol.value, target.value, published.value, mode.value) : published;
+  return published.ok ? expandRange(protocol.value, target.value, published.value, mode.value) : published;
 }
 
-function parseProtocol(text: string): Result<Protocol, PortProblem> {
+function parseProtocol(text: string): Result<Protocol, PortError> {
   const protocol = text.toLowerCase();
   if (protocol === 'tcp' || protocol === 'udp' || protocol === 'sctp') return ok(protocol);
   return err({ message: `protocol "${shorten(text)}" is unknown`, remedy: 'choose tcp, udp or sctp', key: 'protocol' });
 }
 
-function parseMode(text: string): Result<PortSpec['mode'], PortProblem> {
+function parseMode(text: string): Result<PortSpec['mode'], PortError> {
   const mode = text.toLowerCase();
   if (mode === 'ingress' || mode === 'host') return ok(mode);
   return err({ message: `mode "${shorten(text)}" is unknown`, remedy: 'choose ingress or host', key: 'mode' });
 }
 
-function parseRange(text: string, key: 'target' | 'published'): Result<Range, PortProblem> {
+function parseRange(text: string, key: 'target' | 'published'): Result<Range, PortError> {
   const match = /^(\d{1,10})(?:-(\d{1,10}))?$/.exec(text);
   if (match === null) {
     return err({
@@ -104,12 +104,12 @@ function parseRange(text: string, key: 'target' | 'published'): Result<Range, Po
   return ok({ first, last });
 }
 
-function combine(
+function expandRange(
   protocol: Protocol,
   target: Range,
   published: Range | undefined,
   mode: PortSpec['mode'],
-): Result<PortSpec[], PortProblem> {
+): Result<PortSpec[], PortError> {
   const count = target.last - target.first + 1;
   const publishedCount = published === undefined ? count : published.last - published.first + 1;
   if (publishedCount !== count) {

@@ -3,12 +3,12 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { sameValue } from '../model/equality.ts';
 import {
+  DEFAULT_UPDATE,
   type HealthCheck,
   type PortSpec,
   SCHEDULER_FLAGS,
   SCHEDULERS,
   type ServiceSpec,
-  UPDATE_DEFAULT,
   type UpdateConfig,
   type WeightSpec,
 } from '../model/spec.ts';
@@ -132,7 +132,7 @@ const update: fc.Arbitrary<UpdateConfig> = fc
     delay: duration,
     order: fc.constantFrom('start-first' as const, 'stop-first' as const),
   })
-  .filter((config) => !sameValue(config, UPDATE_DEFAULT));
+  .filter((config) => !sameValue(config, DEFAULT_UPDATE));
 
 const spec: fc.Arbitrary<ServiceSpec> = fc
   .record(

@@ -22,17 +22,17 @@ function service(spec: ServiceSpec): Record<string, unknown> {
   const { restart, mode } = spec;
   const health = spec.health && healthcheck(spec.health);
   return {
-    ...unlessEmpty('labels', escapeValues(spec.labels)),
-    command: spec.command.map(dollars),
-    working_dir: dollars(spec.workingDir),
-    ...(spec.user === undefined ? {} : { user: dollars(spec.user) }),
-    ...unlessEmpty('environment', escapeValues(spec.environment)),
-    ...unlessEmpty('ports', spec.ports.map(port)),
+    ...omitIfEmpty('labels', escapeValues(spec.labels)),
+    command: spec.command.map(escapeDollars),
+    working_dir: escapeDollars(spec.workingDir),
+    ...(spec.user === undefined ? {} : { user: escapeDollars(spec.user) }),
+    ...omitIfEmpty('environment', escapeValues(spec.environment)),
+    ...omitIfEmpty('ports', spec.ports.map(port)),
     stop_grace_period: formatDuration(spec.stopGracePeriod),
     deploy: {
       mode,
       ...(mode === 'global' ? {} : { replicas: spec.replicas }),
-      ...unlessEmpty('placement', unlessEmpty('constraints', spec.constraints.map(constraint))),
+      ...omitIfEmpty('placement', omitIfEmpty('constraints', spec.constraints.map(constraint))),
       restart_policy: {
         condition: restart.condition,
         ...(restart.delay === undefined ? {} : { delay: formatDuration(restart.delay) }),
@@ -53,7 +53,7 @@ function service(spec: ServiceSpec): Record<string, unknown> {
 }
 
 function constraint({ key, operator, value }: Constraint): string {
-  return dollars(`${key} ${operator} ${value}`);
+  return escapeDollars(`${key} ${operator} ${value}`);
 }
 
 /** As `healthcheck` of compose, or of `x-mesh` where meshd makes the probe itself. */
@@ -71,13 +71,13 @@ function healthcheck({ probe, ...times }: HealthCheck): Record<string, unknown> 
 function test(probe: HealthCheck['probe']): Record<string, unknown> {
   switch (probe.kind) {
     case 'command':
-      return { test: ['CMD', ...probe.command.map(dollars)] };
+      return { test: ['CMD', ...probe.command.map(escapeDollars)] };
     case 'shell':
-      return { test: ['CMD-SHELL', dollars(probe.command)] };
+      return { test: ['CMD-SHELL', escapeDollars(probe.command)] };
     case 'tcp':
       return { tcp: probe.port };
     case 'http':
-      return { http: { port: probe.port, path: dollars(probe.path) } };
+      return { http: { port: probe.port, path: escapeDollars(probe.path) } };
   }
 }
 
@@ -91,20 +91,20 @@ function port(spec: PortSpec): Record<string, unknown> {
     ...(spec.published === undefined ? {} : { published: spec.published }),
     protocol: spec.protocol,
     mode: spec.mode,
-    ...unlessEmpty('x-mesh', balancing(spec)),
+    ...omitIfEmpty('x-mesh', balancing(spec)),
   };
 }
 
 function balancing(spec: PortSpec): Record<string, unknown> {
   const { persistence } = spec;
   return {
-    ...unlessEmpty('ingress', {
-      ...unlessEmpty('nodes', (spec.nodes ?? []).map(constraint)),
-      ...unlessEmpty('addresses', spec.addresses ?? []),
+    ...omitIfEmpty('ingress', {
+      ...omitIfEmpty('nodes', (spec.nodes ?? []).map(constraint)),
+      ...omitIfEmpty('addresses', spec.addresses ?? []),
     }),
-    ...unlessEmpty('allow_from', spec.allowFrom ?? []),
+    ...omitIfEmpty('allow_from', spec.allowFrom ?? []),
     ...(spec.scheduler === undefined ? {} : { scheduler: spec.scheduler }),
-    ...unlessEmpty('scheduler_flags', spec.schedulerFlags ?? []),
+    ...omitIfEmpty('scheduler_flags', spec.schedulerFlags ?? []),
     ...(spec.fallback === undefined ? {} : { fallback: spec.fallback }),
     ...(persistence === undefined
       ? {}
@@ -121,13 +121,13 @@ function balancing(spec: PortSpec): Record<string, unknown> {
 }
 
 /** Doubles dollar signs, which would start a variable. */
-const dollars = (text: string): string => text.replaceAll('$', '$$$$');
+const escapeDollars = (text: string): string => text.replaceAll('$', '$$$$');
 
 function escapeValues(record: Record<string, string>): Record<string, string> {
   const sorted = Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1));
-  return Object.fromEntries(sorted.map(([key, value]) => [key, dollars(value)]));
+  return Object.fromEntries(sorted.map(([key, value]) => [key, escapeDollars(value)]));
 }
 
-function unlessEmpty(key: string, value: object): Record<string, unknown> {
+function omitIfEmpty(key: string, value: object): Record<string, unknown> {
   return Object.keys(value).length === 0 ? {} : { [key]: value };
 }

@@ -1,17 +1,17 @@
 import * as z from 'zod';
 import { sameValue } from '../model/equality.ts';
-import { type PortSpec, type ServiceSpec, UPDATE_DEFAULT, type UpdateConfig, type WeightSpec } from '../model/spec.ts';
+import { DEFAULT_UPDATE, type PortSpec, type ServiceSpec, type UpdateConfig, type WeightSpec } from '../model/spec.ts';
 import { BALANCING_KEYS } from './balancing-schema.ts';
 import { UNSUPPORTED } from './compose-keys.ts';
 import {
   commandLine,
   constraints,
   count,
+  describeValue,
   directory,
   duration,
   environment,
   fail,
-  kindOf,
   labels,
   oneOf,
   text,
@@ -61,12 +61,12 @@ const nodeLabel = text.transform((value, ctx): string => {
   return name;
 });
 
-const share = count(65_535, 'choose one of 1-65535').transform((value, ctx): number => {
+const weightValue = count(65_535, 'choose one of 1-65535').transform((value, ctx): number => {
   if (value === 0) fail(ctx, 'a weight of 0 would leave the tasks without clients', 'choose one of 1-65535');
   return value;
 });
 
-const weightMap = z.strictObject({ label: nodeLabel.optional(), default: share.optional() });
+const weightMap = z.strictObject({ label: nodeLabel.optional(), default: weightValue.optional() });
 
 /** A number for all tasks, `node.labels.NAME`, or `{label, default}`; undefined is what it is without the key. */
 const weight = z.preprocess(
@@ -104,7 +104,7 @@ const service = z.strictObject({
 
 /** The top of a file; `version` and `name` are allowed and mean nothing, as in compose, nor do networks nobody declares. */
 export const file = z.preprocess(
-  (value) => withoutNothing(withoutExtensions(value)),
+  (value) => dropEmptyNetworks(withoutExtensions(value)),
   z.strictObject({
     version: z.unknown().optional(),
     name: text.optional(),
@@ -113,7 +113,7 @@ export const file = z.preprocess(
 );
 
 /** Without a `networks` that is empty, as tools write it. */
-function withoutNothing(value: unknown): unknown {
+function dropEmptyNetworks(value: unknown): unknown {
   const { networks, ...rest } = (value ?? {}) as Record<string, unknown>;
   const isMap = typeof networks === 'object' && networks !== null && !Array.isArray(networks);
   return isMap && Object.keys(networks).length === 0 ? rest : value;
@@ -156,7 +156,7 @@ export const serviceSchema = z.preprocess(
     if (given.healthcheck !== undefined && given['x-mesh']?.healthcheck !== undefined) {
       fail(ctx, 'stands beside `healthcheck`: a service has one', 'remove one of them', ['x-mesh', 'healthcheck']);
     }
-    const update = updateOf(deploy?.update_config);
+    const update = toUpdateConfig(deploy?.update_config);
     const weight = given['x-mesh']?.weight;
     return {
       spec: {
@@ -187,13 +187,13 @@ export const serviceSchema = z.preprocess(
 );
 
 /** Undefined where it says nothing but the default. */
-function updateOf(given: z.output<typeof updateConfig> | undefined): UpdateConfig | undefined {
+function toUpdateConfig(fields: z.output<typeof updateConfig> | undefined): UpdateConfig | undefined {
   const update: UpdateConfig = {
-    parallelism: given?.parallelism ?? UPDATE_DEFAULT.parallelism,
-    delay: given?.delay ?? UPDATE_DEFAULT.delay,
-    order: given?.order ?? UPDATE_DEFAULT.order,
+    parallelism: fields?.parallelism ?? DEFAULT_UPDATE.parallelism,
+    delay: fields?.delay ?? DEFAULT_UPDATE.delay,
+    order: fields?.order ?? DEFAULT_UPDATE.order,
   };
-  return sameValue(update, UPDATE_DEFAULT) ? undefined : update;
+  return sameValue(update, DEFAULT_UPDATE) ? undefined : update;
 }
 
 function sorted(record: Record<string, string>): Record<string, string> {
@@ -243,7 +243,7 @@ export const FILE_KEYS = {
 };
 
 /** Names of services become host names and parts of task names, so they are host names themselves. */
-export function nameProblem(name: string): { message: string; remedy: string } | undefined {
+export function serviceNameError(name: string): { message: string; remedy: string } | undefined {
   if (name.length <= 63 && /^[A-Za-z0-9]+([-_]+[A-Za-z0-9]+)*$/.test(name)) return undefined;
   return {
     message: `"${shorten(name)}" cannot be the name of a service`,
@@ -252,12 +252,12 @@ export function nameProblem(name: string): { message: string; remedy: string } |
 }
 
 /** Words for an issue that zod itself raised. */
-export function zodWords(issue: z.core.$ZodIssue, input: unknown): string {
+export function zodIssueText(issue: z.core.$ZodIssue, input: unknown): string {
   if (issue.code === 'invalid_type' || issue.code === 'invalid_union') {
     const kinds: Record<string, string> = { object: 'a map', record: 'a map', array: 'a list', string: 'a text' };
     const wanted =
       issue.code === 'invalid_type' ? (kinds[issue.expected] ?? `a ${issue.expected}`) : 'a number or a text';
-    return input === undefined ? 'is missing' : `must be ${wanted}, but is ${kindOf(input)}`;
+    return input === undefined ? 'is missing' : `must be ${wanted}, but is ${describeValue(input)}`;
   }
   return shorten(issue.message, 120);
 }

@@ -1,7 +1,7 @@
 import { ok, type Result } from '../base/errors.ts';
 import type { Assignment, AssignmentDelta } from './assignment.ts';
 import { sameValue } from './equality.ts';
-import { assignmentOf, changeAssignment, keyedAssignment } from './keyed-assignment.ts';
+import { applyDelta, keyedAssignment, toAssignment } from './keyed-assignment.ts';
 import { portKey } from './spec.ts';
 
 /**
@@ -10,9 +10,9 @@ import { portKey } from './spec.ts';
  */
 export function assignmentDelta(before: Assignment, after: Assignment): AssignmentDelta | undefined {
   if (!sameValue(before.self, after.self) || !sameValue(before.networks, after.networks)) return undefined;
-  const peers = changes(before.peers, after.peers, (peer) => peer.nodeId);
-  const ports = changes(before.ports, after.ports, portKey);
-  const tasks = changes(before.tasks, after.tasks, (task) => task.id);
+  const peers = changedItems(before.peers, after.peers, (peer) => peer.nodeId);
+  const ports = changedItems(before.ports, after.ports, portKey);
+  const tasks = changedItems(before.tasks, after.tasks, (task) => task.id);
   return {
     base: before.revision,
     revision: after.revision,
@@ -40,17 +40,17 @@ export function isEmptyDelta(delta: AssignmentDelta): boolean {
 /** The assignment after a delta; see changeAssignment. */
 export function applyAssignmentDelta(before: Assignment, delta: AssignmentDelta): Result<Assignment> {
   const after = keyedAssignment(before);
-  const done = changeAssignment(after, delta);
-  return done.ok ? ok(assignmentOf(after)) : done;
+  const done = applyDelta(after, delta);
+  return done.ok ? ok(toAssignment(after)) : done;
 }
 
-function changes<T>(before: readonly T[], after: readonly T[], keyOf: (item: T) => string) {
+function changedItems<T>(before: readonly T[], after: readonly T[], keyOf: (item: T) => string) {
   const old = new Map(before.map((item) => [keyOf(item), item]));
   const changed: T[] = [];
   for (const item of after) {
     const key = keyOf(item);
-    const known = old.get(key);
-    if (known === undefined || !sameValue(known, item)) changed.push(item);
+    const previous = old.get(key);
+    if (previous === undefined || !sameValue(previous, item)) changed.push(item);
     old.delete(key);
   }
   return { changed, removed: [...old.keys()] };

@@ -27,7 +27,7 @@ export interface ChangeRecord {
 export type ChangeReason = 'start' | 'assignment' | 'repair' | 'retry' | 'reset';
 
 /** What a node is asked by `history`; all fields may be missing. */
-export interface HistoryQuestion {
+export interface HistoryQuery {
   /** Not older than this, ms. */
   age?: number;
   service?: string;
@@ -36,6 +36,6 @@ export interface HistoryQuestion {
 }
 
 /** Oldest first. */
-export interface HistoryAnswer {
+export interface HistoryResult {
   changes: ChangeRecord[];
 }

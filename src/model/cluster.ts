@@ -16,12 +16,12 @@ export interface Service extends Stored {
   /** Grows when a change of the spec needs new tasks (command, environment …), not when only ports or replicas change. */
   taskGeneration: number;
   /** Ports it gave up: they take no new connections, and stay while old ones are open; UDP has none. */
-  leaving?: LeavingPort[];
+  leaving?: DrainingPort[];
   /** Somebody removed it: nameless and without new connections it stays until its last task is gone. */
   removed?: true;
 }
 
-export interface LeavingPort {
+export interface DrainingPort {
   /** As it was declared. */
   port: PortSpec;
   /** Revision of the assignments from which on it takes no new connections. */

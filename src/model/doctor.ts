@@ -11,7 +11,7 @@ export interface Finding {
 }
 
 /** What a node found out about itself, and how it reaches the others. */
-export interface NodeCheckup {
+export interface DoctorReport {
   /** Wall clock when the question came, and how long the answer took, ms. */
   now: number;
   took: number;

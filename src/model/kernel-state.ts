@@ -23,10 +23,10 @@ export type KernelObject =
   | IpvsTimeouts
   | VirtualService
   | RealServer
-  | Shortcut
-  | ShortcutTask
-  | ShortcutPort
-  | ShortcutPeer;
+  | FastPathFilter
+  | FastPathTask
+  | FastPathPort
+  | FastPathPeer;
 
 export type ObjectKind = KernelObject['kind'];
 
@@ -205,7 +205,7 @@ interface IpvsTimeouts {
 }
 
 /** Which IPVS service: the one of a fwmark, or the one of an address with the protocol and port the mark stands for. */
-interface ServiceName {
+interface ServiceIdentity {
   netns: string;
   family: Family;
   fwmark: number;
@@ -217,7 +217,7 @@ interface ServiceName {
 }
 
 /** An IPVS service. */
-export interface VirtualService extends ServiceName {
+export interface VirtualService extends ServiceIdentity {
   kind: 'virtual-service';
   scheduler: string;
   /** In the order of SCHEDULER_FLAGS; absent when there is none. */
@@ -232,7 +232,7 @@ export interface VirtualService extends ServiceName {
 }
 
 /** A real server of such a service, forwarded by masquerading (NAT). */
-export interface RealServer extends ServiceName {
+export interface RealServer extends ServiceIdentity {
   kind: 'real-server';
   address: IpAddress;
   port: number;
@@ -240,7 +240,7 @@ export interface RealServer extends ServiceName {
 }
 
 /** One of src/bpf's programs, with the links it names by their names; the driver knows their numbers. */
-export type ShortcutProgram =
+export type FastPathProgram =
   /**
    * Underlay → lb, for published ports of `address`, and out of VXLAN: `lb` and `router` are the host's ends of the veths
    * to them, `vni` the router's, `number` this node's.
@@ -256,15 +256,15 @@ export type ShortcutProgram =
   | { type: 'foreign' };
 
 /** A tc filter of ours at the ingress of a link. */
-export interface Shortcut {
+export interface FastPathFilter {
   kind: 'shortcut';
   netns: string;
   link: string;
-  program: ShortcutProgram;
+  program: FastPathProgram;
 }
 
 /** A task that packets take the shortcut to: an entry of mesh_tasks (src/bpf/maps.ts). */
-export interface ShortcutTask {
+export interface FastPathTask {
   kind: 'shortcut-task';
   /** The router's. */
   netns: string;
@@ -274,7 +274,7 @@ export interface ShortcutTask {
 }
 
 /** A published port that packets take the shortcut to: an entry of mesh_ports. */
-export interface ShortcutPort {
+export interface FastPathPort {
   kind: 'shortcut-port';
   netns: string;
   /** Stands for protocol and port (names.ts). */
@@ -282,7 +282,7 @@ export interface ShortcutPort {
 }
 
 /** Another node, whose VXLAN the shortcut unpacks: an entry of mesh_peers. */
-export interface ShortcutPeer {
+export interface FastPathPeer {
   kind: 'shortcut-peer';
   netns: string;
   /** On the underlay. */
@@ -290,17 +290,17 @@ export interface ShortcutPeer {
 }
 
 /** Schedulers whose choice depends on the order of the real servers. */
-export function hashes(scheduler: string): boolean {
+export function usesHashing(scheduler: string): boolean {
   return scheduler === 'sh' || scheduler === 'mh';
 }
 
 /** A service among all. */
-export function serviceKey({ netns, family, fwmark, at }: ServiceName): string {
+export function serviceKey({ netns, family, fwmark, at }: ServiceIdentity): string {
   return at === undefined ? [netns, family, fwmark].join(' ') : `${netns} ${family} ${fwmark} at ${at}`;
 }
 
 /** What names a service, out of what belongs to it. */
-export function serviceName({ netns, family, fwmark, at }: ServiceName): ServiceName {
+export function serviceIdentity({ netns, family, fwmark, at }: ServiceIdentity): ServiceIdentity {
   return { netns, family, fwmark, ...(at === undefined ? {} : { at }) };
 }
 

@@ -24,7 +24,7 @@ export function keyedAssignment({ peers, ports, tasks, ...rest }: Assignment): K
   };
 }
 
-export function assignmentOf({ peers, ports, tasks, ...rest }: KeyedAssignment): Assignment {
+export function toAssignment({ peers, ports, tasks, ...rest }: KeyedAssignment): Assignment {
   return { ...rest, peers: [...peers.values()], ports: [...ports.values()], tasks: [...tasks.values()] };
 }
 
@@ -32,7 +32,7 @@ export function assignmentOf({ peers, ports, tasks, ...rest }: KeyedAssignment):
  * Makes of an assignment the one after a delta. What changed keeps its place in the lists, what is new comes last. Refuses
  * a delta that was made for another revision, and changes nothing then; the remedy is a whole assignment.
  */
-export function changeAssignment(assignment: KeyedAssignment, delta: AssignmentDelta): Result<void> {
+export function applyDelta(assignment: KeyedAssignment, delta: AssignmentDelta): Result<void> {
   if (delta.base !== assignment.revision) {
     return err(
       new MeshError(

@@ -12,7 +12,7 @@ const SSH_PORT = 22;
  * Whether a node keeps its port from the mesh because of this program, for without it nobody gets in any more: sshd, or
  * meshd itself, which other nodes and outside balancers talk to. What listens on loopback alone keeps nothing.
  */
-export function keepsPort(listener: Listener): boolean {
+export function isProtectedListener(listener: Listener): boolean {
   const { protocol, port, process, pid, address } = listener;
   if (isLoopback(address)) return false;
   if (protocol === 'udp') return (port === VXLAN_PORT && pid === undefined) || process === 'meshd';
@@ -31,18 +31,18 @@ export function listenerName({ protocol, port, process, pid }: Listener): string
 }
 
 /** `0.0.0.0:8080`, `[::]:8080` */
-export function socketText(address: IpAddress, port: number): string {
+export function formatAddressPort(address: IpAddress, port: number): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
 /** Whether a port published on these local networks (undefined: everywhere) takes connections from this address. */
-export function takesFrom(address: IpAddress, networks: readonly Cidr[] | undefined): boolean {
-  if (networks === undefined || isEverywhere(address)) return true;
+export function coversAddress(address: IpAddress, networks: readonly Cidr[] | undefined): boolean {
+  if (networks === undefined || isWildcard(address)) return true;
   const plain = ipaddr.process(address).toString();
   return networks.some((network) => isWithin(plain, network));
 }
 
-function isEverywhere(address: IpAddress): boolean {
+function isWildcard(address: IpAddress): boolean {
   return address === '0.0.0.0' || address === '::';
 }
 

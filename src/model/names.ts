@@ -103,9 +103,9 @@ export function peerSet(family: Family): string {
 }
 
 /** Names of tc filters of ours are this and what they are for. */
-export const SHORTCUT_PREFIX = 'mesh-';
+export const FAST_PATH_PREFIX = 'mesh-';
 /** `pref` of our tc filters: behind those made by hand with small numbers, before those that tc gives a number (49152). */
-export const SHORTCUT_PREFERENCE = 4096;
+export const FAST_PATH_PREFERENCE = 4096;
 
 export const CHAIN_PREFIX = 'MESH-';
 /** Host, filter: the administrator's, for packets on their way to a published port. Made when absent, then left alone. */

@@ -1,6 +1,6 @@
 import type { IpAddress } from './address.ts';
-import type { Op, Shortcut, ShortcutPeer, ShortcutPort, ShortcutProgram, ShortcutTask } from './kernel-state.ts';
-import { HOST_NETNS, SHORTCUT_PREFERENCE, SHORTCUT_PREFIX } from './names.ts';
+import type { FastPathFilter, FastPathPeer, FastPathPort, FastPathProgram, FastPathTask, Op } from './kernel-state.ts';
+import { FAST_PATH_PREFERENCE, FAST_PATH_PREFIX, HOST_NETNS } from './names.ts';
 
 /*
  * The shortcut in words of tc and bpftool. The programs are in meshd and in no file, so where tc takes a file these lines
@@ -9,29 +9,29 @@ import { HOST_NETNS, SHORTCUT_PREFERENCE, SHORTCUT_PREFIX } from './names.ts';
 
 type Verb = Op['verb'];
 
-export function shortcutWords({ netns, link, program }: Shortcut, verb: Verb): string[] {
+export function fastPathFilterCommands({ netns, link, program }: FastPathFilter, verb: Verb): string[] {
   const tc = netns === HOST_NETNS ? 'tc' : `tc -n ${netns}`;
-  const place = `dev ${link} ingress pref ${SHORTCUT_PREFERENCE}`;
+  const place = `dev ${link} ingress pref ${FAST_PATH_PREFERENCE}`;
   if (verb === 'delete') return [`${tc} filter del ${place}`];
   const qdisc = verb === 'create' ? [`${tc} qdisc add dev ${link} clsact`] : [];
   const add = verb === 'create' ? 'add' : 'replace';
-  const object = `${SHORTCUT_PREFIX}${program.type}${parameters(program)}`;
+  const object = `${FAST_PATH_PREFIX}${program.type}${parameters(program)}`;
   return [...qdisc, `${tc} filter ${add} ${place} handle 1 bpf direct-action object ${object}`];
 }
 
-export function shortcutTaskWords({ netns, address, link }: ShortcutTask, verb: Verb): string[] {
-  return entryWords(netns, 'mesh_tasks', bytes(address), link, verb);
+export function fastPathTaskCommands({ netns, address, link }: FastPathTask, verb: Verb): string[] {
+  return mapEntryCommands(netns, 'mesh_tasks', addressBytes(address), link, verb);
 }
 
-export function shortcutPeerWords({ address }: ShortcutPeer, verb: Verb): string[] {
-  return entryWords(HOST_NETNS, 'mesh_peers', bytes(address), '1', verb);
+export function fastPathPeerCommands({ address }: FastPathPeer, verb: Verb): string[] {
+  return mapEntryCommands(HOST_NETNS, 'mesh_peers', addressBytes(address), '1', verb);
 }
 
-export function shortcutPortWords({ mark }: ShortcutPort, verb: Verb): string[] {
-  return entryWords(HOST_NETNS, 'mesh_ports', word(mark), '1', verb);
+export function fastPathPortCommands({ mark }: FastPathPort, verb: Verb): string[] {
+  return mapEntryCommands(HOST_NETNS, 'mesh_ports', littleEndianBytes(mark), '1', verb);
 }
 
-function entryWords(netns: string, map: string, key: string, value: string, verb: Verb): string[] {
+function mapEntryCommands(netns: string, map: string, key: string, value: string, verb: Verb): string[] {
   const bpftool = `${netns === HOST_NETNS ? '' : `ip netns exec ${netns} `}bpftool map`;
   return [
     verb === 'delete'
@@ -40,17 +40,17 @@ function entryWords(netns: string, map: string, key: string, value: string, verb
   ];
 }
 
-function parameters({ type: _, ...rest }: ShortcutProgram): string {
+function parameters({ type: _, ...rest }: FastPathProgram): string {
   const words = Object.entries(rest).map(([name, value]) => `${name} ${value}`);
   return words.length === 0 ? '' : ` # ${words.join(', ')}`;
 }
 
 /** An address as bpftool takes it. */
-function bytes(address: IpAddress): string {
+function addressBytes(address: IpAddress): string {
   return address.split('.').join(' ');
 }
 
 /** Four bytes as bpftool takes them, the lowest first. */
-function word(value: number): string {
+function littleEndianBytes(value: number): string {
   return [0, 8, 16, 24].map((shift) => (value >>> shift) & 0xff).join(' ');
 }

@@ -2,7 +2,12 @@ import { familyOf } from './address.ts';
 import { hostPrefix } from './block.ts';
 import type { KernelObject, KernelState, Op, RealServer, Rule, VirtualService, Vxlan } from './kernel-state.ts';
 import { HOST_NETNS, markedPort, ROUTE_PROTOCOL } from './names.ts';
-import { shortcutPeerWords, shortcutPortWords, shortcutTaskWords, shortcutWords } from './render-shortcut.ts';
+import {
+  fastPathFilterCommands,
+  fastPathPeerCommands,
+  fastPathPortCommands,
+  fastPathTaskCommands,
+} from './render-shortcut.ts';
 
 /**
  * The one renderer: kernel objects in the words a person would type into a root shell. Every line is a valid command of
@@ -12,12 +17,12 @@ import { shortcutPeerWords, shortcutPortWords, shortcutTaskWords, shortcutWords 
 
 /** The commands that make an object where there is none. */
 export function renderObject(object: KernelObject): string[] {
-  return words(object, 'create');
+  return commands(object, 'create');
 }
 
 /** The commands of one step. */
 export function renderOp(op: Op): string[] {
-  return words(op.object, op.verb, op.verb === 'change' ? op.before : undefined);
+  return commands(op.object, op.verb, op.verb === 'change' ? op.before : undefined);
 }
 
 /** A whole state, one command a line, ordered by what the objects are; the same state gives the same text. */
@@ -26,7 +31,7 @@ export function renderState(state: KernelState): string {
   return keys.flatMap((key) => renderObject(state.get(key)!).map((line) => `${line}\n`)).join('');
 }
 
-function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): string[] {
+function commands(object: KernelObject, verb: Op['verb'], before?: KernelObject): string[] {
   const { netns } = object;
   const add = { create: 'add', change: 'replace', delete: 'del' }[verb];
   switch (object.kind) {
@@ -42,7 +47,7 @@ function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): s
       // Not `up` at once: the kernel opens a veth only when its pair is complete (ENOTCONN).
       return [
         `${ip(netns)} link add ${object.name} mtu ${object.mtu} type veth` +
-          ` peer name ${peer.name} mtu ${peer.mtu} netns ${netnsWord(peer.netns)}`,
+          ` peer name ${peer.name} mtu ${peer.mtu} netns ${netnsArgument(peer.netns)}`,
         ...(object.up ? [`${ip(netns)} link set ${object.name} up`] : []),
         ...(peer.up ? [`${ip(peer.netns)} link set ${peer.name} up`] : []),
       ];
@@ -50,7 +55,7 @@ function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): s
     case 'vxlan':
       return vxlan(object, verb);
     case 'sysctl':
-      return verb === 'delete' ? [] : [`${exec(netns)}sysctl -qw ${object.name}=${object.value}`];
+      return verb === 'delete' ? [] : [`${execPrefix(netns)}sysctl -qw ${object.name}=${object.value}`];
     case 'address': {
       // Duplicate address detection would keep a new IPv6 address unusable for a second or two.
       const nodad = familyOf(object.address) === 'inet6' && verb !== 'delete' ? ' nodad' : '';
@@ -83,7 +88,8 @@ function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): s
       ];
     }
     case 'rule': {
-      if (verb === 'change' && before?.kind === 'rule') return [...words(before, 'delete'), ...words(object, 'create')];
+      if (verb === 'change' && before?.kind === 'rule')
+        return [...commands(before, 'delete'), ...commands(object, 'create')];
       // Without a mask the kernel compares all bits, but for mark 0: then it compares none (fib_nl2rule).
       const mask = object.fwmask === 0xffffffff && object.fwmark !== 0 ? '' : `/${hex(object.fwmask)}`;
       return [
@@ -92,16 +98,16 @@ function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): s
       ];
     }
     case 'ipset': {
-      if (verb === 'delete') return [`${exec(netns)}ipset destroy ${object.name}`];
+      if (verb === 'delete') return [`${execPrefix(netns)}ipset destroy ${object.name}`];
       const skbinfo = object.skbinfo ? ' skbinfo' : '';
       const shape =
         object.type === 'bitmap:port' ? `range ${object.range.from}-${object.range.to}` : `family ${object.family}`;
-      return [`${exec(netns)}ipset create ${object.name} ${object.type} ${shape}${skbinfo}`];
+      return [`${execPrefix(netns)}ipset create ${object.name} ${object.type} ${shape}${skbinfo}`];
     }
     case 'set-member': {
       const mark = object.mark === undefined || verb === 'delete' ? '' : ` skbmark ${hex(object.mark)}`;
       const ipset = { create: 'add', change: '-exist add', delete: 'del' }[verb];
-      return [`${exec(netns)}ipset ${ipset} ${object.set} ${object.port}${mark}`];
+      return [`${execPrefix(netns)}ipset ${ipset} ${object.set} ${object.port}${mark}`];
     }
     case 'set-entry': {
       const { network, protocol, port, network2 } = object;
@@ -114,7 +120,7 @@ function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): s
       ].join(',');
       const ipset = { create: 'add', change: '-exist add', delete: 'del' }[verb];
       const exception = object.exception === true && verb !== 'delete' ? ' nomatch' : '';
-      return [`${exec(netns)}ipset ${ipset} ${object.set} ${element}${exception}`];
+      return [`${execPrefix(netns)}ipset ${ipset} ${object.set} ${element}${exception}`];
     }
     case 'chain': {
       const table = `${iptables(netns, object.family)} -t ${object.table}`;
@@ -125,7 +131,7 @@ function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): s
       return [`${table} ${verb === 'create' ? '-N' : '-F'} ${object.chain}`, ...rules];
     }
     case 'jump': {
-      const old = before?.kind === 'jump' ? words(before, 'delete') : [];
+      const old = before?.kind === 'jump' ? commands(before, 'delete') : [];
       const match = object.match === '' ? '' : `${object.match} `;
       const how = verb === 'delete' ? '-D' : object.position === 'first' ? '-I' : '-A';
       return [
@@ -134,28 +140,30 @@ function words(object: KernelObject, verb: Op['verb'], before?: KernelObject): s
       ];
     }
     case 'ipvs-timeouts':
-      return verb === 'delete' ? [] : [`${exec(netns)}ipvsadm --set ${object.tcp} ${object.tcpFin} ${object.udp}`];
+      return verb === 'delete'
+        ? []
+        : [`${execPrefix(netns)}ipvsadm --set ${object.tcp} ${object.tcpFin} ${object.udp}`];
     case 'virtual-service': {
-      const service = serviceWords(object);
-      if (verb === 'delete') return [`${exec(netns)}ipvsadm -D ${service}`];
+      const service = serviceArguments(object);
+      if (verb === 'delete') return [`${execPrefix(netns)}ipvsadm -D ${service}`];
       const verbWord = verb === 'create' ? '-A' : '-E';
-      return [`${exec(netns)}ipvsadm ${verbWord} ${service} -s ${object.scheduler}${balancing(object)}`];
+      return [`${execPrefix(netns)}ipvsadm ${verbWord} ${service} -s ${object.scheduler}${balancingArguments(object)}`];
     }
     case 'shortcut':
-      return shortcutWords(object, verb);
+      return fastPathFilterCommands(object, verb);
     case 'shortcut-task':
-      return shortcutTaskWords(object, verb);
+      return fastPathTaskCommands(object, verb);
     case 'shortcut-peer':
-      return shortcutPeerWords(object, verb);
+      return fastPathPeerCommands(object, verb);
     case 'shortcut-port':
-      return shortcutPortWords(object, verb);
+      return fastPathPortCommands(object, verb);
     case 'real-server': {
-      const service = serviceWords(object);
+      const service = serviceArguments(object);
       const server =
         object.family === 'inet6' ? `[${object.address}]:${object.port}` : `${object.address}:${object.port}`;
-      if (verb === 'delete') return [`${exec(netns)}ipvsadm -d ${service} -r ${server}`];
+      if (verb === 'delete') return [`${execPrefix(netns)}ipvsadm -d ${service} -r ${server}`];
       return [
-        `${exec(netns)}ipvsadm ${verb === 'create' ? '-a' : '-e'} ${service} -r ${server} -m -w ${object.weight}`,
+        `${execPrefix(netns)}ipvsadm ${verb === 'create' ? '-a' : '-e'} ${service} -r ${server} -m -w ${object.weight}`,
       ];
     }
   }
@@ -168,14 +176,14 @@ function vxlan(object: Vxlan, verb: Op['verb']): string[] {
   if (verb === 'change') return [`${ip(netns)} link set ${name} address ${object.mac} mtu ${object.mtu} ${up}`];
   // Made from the underlay's netns straight into its own: the UDP socket stays on the underlay.
   return [
-    `${ip(object.underlayNetns)} link add ${name} netns ${netnsWord(netns)} address ${object.mac} mtu ${object.mtu}` +
+    `${ip(object.underlayNetns)} link add ${name} netns ${netnsArgument(netns)} address ${object.mac} mtu ${object.mtu}` +
       `${object.up ? ' up' : ''} type vxlan id ${object.vni} local ${object.local} dstport ${object.port}` +
       `${object.learning ? '' : ' nolearning'}${object.gbp ? ' gbp' : ''}`,
   ];
 }
 
 /** `-f 73616 -6`, or `-t 10.252.1.2:8080` of a service found by its address. */
-function serviceWords({ family, fwmark, at }: VirtualService | RealServer): string {
+function serviceArguments({ family, fwmark, at }: VirtualService | RealServer): string {
   const named = at === undefined ? undefined : markedPort(fwmark);
   if (named === undefined) return `-f ${fwmark}${family === 'inet6' ? ' -6' : ''}`;
   const option = { tcp: '-t', udp: '-u', sctp: '--sctp-service' }[named.protocol];
@@ -183,12 +191,12 @@ function serviceWords({ family, fwmark, at }: VirtualService | RealServer): stri
 }
 
 /** ` -b mh-port -p 300 -M 255.255.255.0`; the mask of one address is what ipvsadm takes by itself. */
-function balancing({ family, flags, persistence }: VirtualService): string {
-  const words = flags === undefined ? '' : ` -b ${flags.join(',')}`;
-  if (persistence === undefined) return words;
+function balancingArguments({ family, flags, persistence }: VirtualService): string {
+  const options = flags === undefined ? '' : ` -b ${flags.join(',')}`;
+  if (persistence === undefined) return options;
   const { timeout, prefix } = persistence;
   const mask = family === 'inet6' ? `${prefix}` : dottedMask(prefix);
-  return `${words} -p ${timeout}${prefix === hostPrefix(family) ? '' : ` -M ${mask}`}`;
+  return `${options} -p ${timeout}${prefix === hostPrefix(family) ? '' : ` -M ${mask}`}`;
 }
 
 function dottedMask(prefix: number): string {
@@ -213,16 +221,16 @@ function bridge(netns: string): string {
   return netns === HOST_NETNS ? 'bridge' : `bridge -n ${netns}`;
 }
 
-function exec(netns: string): string {
+function execPrefix(netns: string): string {
   return netns === HOST_NETNS ? '' : `ip netns exec ${netns} `;
 }
 
 function iptables(netns: string, family: 'inet' | 'inet6'): string {
-  return `${exec(netns)}${family === 'inet6' ? 'ip6tables' : 'iptables'}`;
+  return `${execPrefix(netns)}${family === 'inet6' ? 'ip6tables' : 'iptables'}`;
 }
 
 /** The host's netns has no name ip(8) knows; process 1 always lives in it or in a netns its user calls host. */
-function netnsWord(netns: string): string {
+function netnsArgument(netns: string): string {
   return netns === HOST_NETNS ? '1' : netns;
 }
 

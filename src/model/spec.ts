@@ -38,7 +38,7 @@ export interface UpdateConfig {
 }
 
 /** One at a time, new before old; a service with a fixed host port must stop first, for two tasks cannot share it. */
-export const UPDATE_DEFAULT: UpdateConfig = { parallelism: 1, delay: 0, order: 'start-first' };
+export const DEFAULT_UPDATE: UpdateConfig = { parallelism: 1, delay: 0, order: 'start-first' };
 
 /** Docker's healthcheck; times in milliseconds. */
 export interface HealthCheck {

@@ -19,7 +19,7 @@ export function stateFromJson(text: string): Result<Map<string, KernelObject>> {
   if (!Array.isArray(parsed)) return err(new MeshError('invalid', 'a state is a JSON array of kernel objects'));
   const state = new Map<string, KernelObject>();
   for (const [index, item] of parsed.entries()) {
-    const fault = faultOf(item);
+    const fault = findFault(item);
     if (fault !== undefined) return err(new MeshError('invalid', `object ${index + 1} of the state: ${fault}`));
     state.set(keyOf(item as KernelObject), item as KernelObject);
   }
@@ -139,7 +139,7 @@ const FIELDS: { [kind in ObjectKind]: Record<string, Check> } = {
   'shortcut-peer': { address: text },
 };
 
-function faultOf(item: unknown): string | undefined {
+function findFault(item: unknown): string | undefined {
   if (typeof item !== 'object' || item === null) return 'is no object';
   const kind = (item as { kind?: unknown }).kind;
   if (typeof kind !== 'string' || !Object.hasOwn(FIELDS, kind)) return `unknown kind ${JSON.stringify(kind)}`;

@@ -19,7 +19,7 @@ import {
   NLM_F_DUMP,
   NLM_F_REQUEST,
 } from './message.ts';
-import { decodeOf, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR } from './rtnetlink.ts';
+import { decodeWithHeader, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR } from './rtnetlink.ts';
 
 // include/uapi/linux/if_addr.h
 const IFA_ADDRESS = 1;
@@ -95,7 +95,7 @@ export function dumpAddresses(filter: { family?: Family; index?: number } = {}):
 
 /** Reads RTM_NEWADDR and RTM_DELADDR. */
 export function decodeAddress(message: NetlinkMessage): Result<AddressEntry> {
-  return decodeOf('address', [RTM_NEWADDR, RTM_DELADDR], IFADDRMSG, message, (view, payload) => {
+  return decodeWithHeader('address', [RTM_NEWADDR, RTM_DELADDR], IFADDRMSG, message, (view, payload) => {
     const attributes = new Attributes(payload, IFADDRMSG);
     const remote = attributes.bytes(IFA_ADDRESS);
     // IPv6 sends IFA_LOCAL only where there is a peer.

@@ -32,7 +32,7 @@ export function decodeText(bytes: Uint8Array): string {
 }
 
 /** An object that cannot be written in netlink's fields; thrown by encoders, for it is the caller's mistake. */
-export function unencodable(what: string): MeshError {
+export function encodeError(what: string): MeshError {
   return new MeshError('invalid', `cannot encode for the kernel: ${what}`);
 }
 
@@ -40,7 +40,7 @@ export function unencodable(what: string): MeshError {
  * Runs a decoder so that it is total: the MeshError a reader below throws at the first byte that makes no sense becomes
  * an error Result, prefixed with what was being decoded. Anything else thrown is a bug and passes through.
  */
-export function decoding<T>(what: string, body: () => T): Result<T> {
+export function toDecodeResult<T>(what: string, body: () => T): Result<T> {
   try {
     return ok(body());
   } catch (thrown) {
@@ -50,14 +50,14 @@ export function decoding<T>(what: string, body: () => T): Result<T> {
 }
 
 /** What a decoder throws inside `decoding` at bytes that make no sense. */
-export function malformed(what: string): MeshError {
+export function decodeError(what: string): MeshError {
   return new MeshError('invalid', what);
 }
 
 /** A number cut to its field would be another valid object: a port, a mark, somebody else's table. */
 function inRange(value: number, max: number): number {
   if (Number.isInteger(value) && value >= 0 && value <= max) return value;
-  throw unencodable(`${value} is no whole number from 0 to ${max}`);
+  throw encodeError(`${value} is no whole number from 0 to ${max}`);
 }
 
 /** Where small messages are written one after the other: each with memory of its own would cost far more than it holds. */
@@ -101,7 +101,7 @@ export class AttributeWriter {
   }
 
   #grow(end: number): void {
-    if (end > MAX_MESSAGE) throw unencodable(`message of more than ${MAX_MESSAGE} bytes; send it in parts`);
+    if (end > MAX_MESSAGE) throw encodeError(`message of more than ${MAX_MESSAGE} bytes; send it in parts`);
     const grown = new Uint8Array(Math.max(end, this.#capacity * 2));
     grown.set(this.#written());
     this.#view = new DataView(grown.buffer);
@@ -159,7 +159,7 @@ export class AttributeWriter {
 
   /** Header and room for `size` bytes padded to 4; returns where the value goes. */
   #attribute(type: number, size: number): number {
-    if (size + NLA_HEADER > MAX_ATTRIBUTE) throw unencodable(`attribute ${type & NLA_TYPE_MASK} of ${size} bytes`);
+    if (size + NLA_HEADER > MAX_ATTRIBUTE) throw encodeError(`attribute ${type & NLA_TYPE_MASK} of ${size} bytes`);
     const at = this.#reserve(NLA_HEADER + ((size + 3) & ~3));
     this.#view.setUint16(at, NLA_HEADER + size, LITTLE_ENDIAN);
     this.#view.setUint16(at + 2, type, LITTLE_ENDIAN);
@@ -216,7 +216,7 @@ export class AttributeWriter {
     }
     const bytes = text.encode(value);
     if (bytes.length + 1 > limit || bytes.includes(0)) {
-      throw unencodable(`${JSON.stringify(value)}: at most ${limit - 1} bytes and no NUL`);
+      throw encodeError(`${JSON.stringify(value)}: at most ${limit - 1} bytes and no NUL`);
     }
     this.#copy(bytes, this.#attribute(type, bytes.length + 1));
     return this;
@@ -234,7 +234,7 @@ export class AttributeWriter {
     body();
     const size = this.#length - start;
     if (size > MAX_ATTRIBUTE)
-      throw unencodable(`nested attribute ${type & NLA_TYPE_MASK} of ${size} bytes; send it in parts`);
+      throw encodeError(`nested attribute ${type & NLA_TYPE_MASK} of ${size} bytes; send it in parts`);
     this.#view.setUint16(this.#start + start, size, LITTLE_ENDIAN);
     return this;
   }
@@ -261,12 +261,12 @@ export class Attributes {
   constructor(bytes: Uint8Array, offset = 0) {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    if (offset > bytes.length) throw malformed(`${bytes.length} bytes where a header of ${offset} is due`);
+    if (offset > bytes.length) throw decodeError(`${bytes.length} bytes where a header of ${offset} is due`);
     let at = offset;
     while (at + NLA_HEADER <= bytes.length) {
       const length = this.#view.getUint16(at, LITTLE_ENDIAN);
       if (length < NLA_HEADER || at + length > bytes.length) {
-        throw malformed(`attribute at byte ${at} claims ${length} of ${bytes.length - at} bytes`);
+        throw decodeError(`attribute at byte ${at} claims ${length} of ${bytes.length - at} bytes`);
       }
       this.#index.push(this.#view.getUint16(at + 2, LITTLE_ENDIAN) & NLA_TYPE_MASK, at + NLA_HEADER, at + length);
       at += (length + 3) & ~3;
@@ -280,7 +280,7 @@ export class Attributes {
       if (index[i] !== type) continue;
       const start = index[i + 1]!;
       if (index[i + 2]! - start < size) {
-        throw malformed(`attribute ${type} has ${index[i + 2]! - start} bytes instead of ${size}`);
+        throw decodeError(`attribute ${type} has ${index[i + 2]! - start} bytes instead of ${size}`);
       }
       return start;
     }

@@ -1,9 +1,9 @@
 import type { Result } from '../base/errors.ts';
 import type { Family, IpAddress } from '../model/address.ts';
-import { Attributes, AttributeWriter, malformed, NLA_F_NESTED } from './attributes.ts';
+import { Attributes, AttributeWriter, decodeError, NLA_F_NESTED } from './attributes.ts';
 import { familyName, familyNumber, formatField, IPPROTO_SCTP, IPPROTO_UDP } from './ip.ts';
 import { type NetlinkMessage, type NetlinkRequest, NLM_F_DUMP, NLM_F_REQUEST } from './message.ts';
-import { decodeOf } from './rtnetlink.ts';
+import { decodeWithHeader } from './rtnetlink.ts';
 
 /** include/uapi/linux/netfilter/nfnetlink.h; the high byte of the message type. */
 const NFNL_SUBSYS_CTNETLINK = 1 << 8;
@@ -85,7 +85,7 @@ export function deleteFlow({ family, name }: Pick<Flow, 'family' | 'name'>): Net
 
 /** Reads the answers to dumpFlows; an error for protocols without ports. */
 export function decodeFlow(message: NetlinkMessage): Result<Flow> {
-  return decodeOf('conntrack entry', [NEW], NFGENMSG, message, (view, payload) => {
+  return decodeWithHeader('conntrack entry', [NEW], NFGENMSG, message, (view, payload) => {
     const family = familyName(view.getUint8(0));
     const attributes = new Attributes(payload, NFGENMSG);
     const original = readTuple(attributes, CTA_TUPLE_ORIG, family);
@@ -96,7 +96,7 @@ export function decodeFlow(message: NetlinkMessage): Result<Flow> {
       original: original.tuple,
       reply: reply.tuple,
       zoned: (attributes.be16(CTA_ZONE) ?? 0) !== 0 || original.zoned || reply.zoned,
-      name: { tuple: attributes.bytes(CTA_TUPLE_ORIG)!, id: attributes.bytes(CTA_ID) ?? missing('its id') },
+      name: { tuple: attributes.bytes(CTA_TUPLE_ORIG)!, id: attributes.bytes(CTA_ID) ?? missingAttribute('its id') },
     };
   });
 }
@@ -107,21 +107,21 @@ export function flowProtocolNumber(protocol: FlowProtocol): number {
 }
 
 function readTuple(attributes: Attributes, type: number, family: Family) {
-  const nest = attributes.nested(type) ?? missing('a tuple');
-  const ip = nest.nested(CTA_TUPLE_IP) ?? missing('its addresses');
-  const proto = nest.nested(CTA_TUPLE_PROTO) ?? missing('its protocol');
+  const nest = attributes.nested(type) ?? missingAttribute('a tuple');
+  const ip = nest.nested(CTA_TUPLE_IP) ?? missingAttribute('its addresses');
+  const proto = nest.nested(CTA_TUPLE_PROTO) ?? missingAttribute('its protocol');
   const address = (where: 'source' | 'destination') =>
-    formatField(ip.bytes(CTA_IP[family][where]) ?? missing(where), family);
+    formatField(ip.bytes(CTA_IP[family][where]) ?? missingAttribute(where), family);
   const tuple: Tuple = {
     source: address('source'),
     destination: address('destination'),
-    sourcePort: proto.be16(CTA_PROTO_SRC_PORT) ?? missing('ports'),
-    destinationPort: proto.be16(CTA_PROTO_DST_PORT) ?? missing('ports'),
+    sourcePort: proto.be16(CTA_PROTO_SRC_PORT) ?? missingAttribute('ports'),
+    destinationPort: proto.be16(CTA_PROTO_DST_PORT) ?? missingAttribute('ports'),
   };
-  const protocol = proto.u8(CTA_PROTO_NUM) ?? missing('its protocol');
+  const protocol = proto.u8(CTA_PROTO_NUM) ?? missingAttribute('its protocol');
   return { tuple, protocol, zoned: (nest.be16(CTA_TUPLE_ZONE) ?? 0) !== 0 };
 }
 
-function missing(what: string): never {
-  throw malformed(`without ${what}`);
+function missingAttribute(what: string): never {
+  throw decodeError(`without ${what}`);
 }

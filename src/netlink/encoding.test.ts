@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { MeshError } from '../base/errors.ts';
 import { newAddress } from './address.ts';
-import { Attributes, AttributeWriter, decoding } from './attributes.ts';
+import { Attributes, AttributeWriter, toDecodeResult } from './attributes.ts';
 import { errorName } from './errno.ts';
 import { formatAddress, parseAddress, parseCidr, parseMac } from './ip.ts';
 import { addEntries, addEntry, createSet, deleteEntries } from './ipset.ts';
@@ -90,11 +90,14 @@ describe('attributes', () => {
   });
 
   it('fail on lengths that make no sense, and end before less than a header', () => {
-    expect(decoding('x', () => new Attributes(hex('0300 0100')))).toMatchObject({ ok: false });
-    expect(decoding('x', () => new Attributes(hex('0000 0100')))).toMatchObject({ ok: false });
-    expect(decoding('x', () => new Attributes(hex('0900 0100 00000000')))).toMatchObject({ ok: false });
-    expect(decoding('x', () => new Attributes(hex('0500 0100 00')).u32(1))).toMatchObject({ ok: false });
-    expect(decoding('x', () => new Attributes(hex('0400 0100 0300')).list().length)).toEqual({ ok: true, value: 1 });
+    expect(toDecodeResult('x', () => new Attributes(hex('0300 0100')))).toMatchObject({ ok: false });
+    expect(toDecodeResult('x', () => new Attributes(hex('0000 0100')))).toMatchObject({ ok: false });
+    expect(toDecodeResult('x', () => new Attributes(hex('0900 0100 00000000')))).toMatchObject({ ok: false });
+    expect(toDecodeResult('x', () => new Attributes(hex('0500 0100 00')).u32(1))).toMatchObject({ ok: false });
+    expect(toDecodeResult('x', () => new Attributes(hex('0400 0100 0300')).list().length)).toEqual({
+      ok: true,
+      value: 1,
+    });
   });
 
   it('the last of equals counts, as in the kernel', () => {
@@ -103,7 +106,7 @@ describe('attributes', () => {
 
   it('pass on what is no MeshError', () => {
     expect(() =>
-      decoding('x', () => {
+      toDecodeResult('x', () => {
         throw new RangeError('a bug');
       }),
     ).toThrow(RangeError);

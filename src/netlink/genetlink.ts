@@ -1,5 +1,5 @@
 import type { Result } from '../base/errors.ts';
-import { Attributes, AttributeWriter, decoding, malformed } from './attributes.ts';
+import { Attributes, AttributeWriter, decodeError, toDecodeResult } from './attributes.ts';
 import { type NetlinkMessage, type NetlinkRequest, NLM_F_REQUEST } from './message.ts';
 
 // include/uapi/linux/genetlink.h
@@ -37,7 +37,7 @@ export interface GenlFamily {
 export function decodeGenlFamily(message: NetlinkMessage): Result<GenlFamily> {
   return decodeGenl('generic netlink family', GENL_ID_CTRL, [CTRL_CMD_NEWFAMILY], message, (attributes) => {
     const id = attributes.u16(CTRL_ATTR_FAMILY_ID);
-    if (id === undefined) throw malformed('no family id in it');
+    if (id === undefined) throw decodeError('no family id in it');
     return {
       id,
       name: attributes.string(CTRL_ATTR_FAMILY_NAME) ?? '',
@@ -48,17 +48,17 @@ export function decodeGenlFamily(message: NetlinkMessage): Result<GenlFamily> {
 
 /** Decodes messages of a family (any when `family` is undefined) and of the given commands only. */
 export function decodeGenl<T>(
-  what: string,
+  kind: string,
   family: number | undefined,
   commands: readonly number[],
   message: NetlinkMessage,
   body: (attributes: Attributes) => T,
 ): Result<T> {
-  return decoding(what, () => {
-    if (family !== undefined && message.type !== family) throw malformed(`type ${message.type} instead of ${family}`);
+  return toDecodeResult(kind, () => {
+    if (family !== undefined && message.type !== family) throw decodeError(`type ${message.type} instead of ${family}`);
     const { payload } = message;
-    if (payload.length < GENL_HEADER) throw malformed(`${payload.length} bytes, its header has ${GENL_HEADER}`);
-    if (!commands.includes(payload[0]!)) throw malformed(`command ${payload[0]} is none of ${commands.join(', ')}`);
+    if (payload.length < GENL_HEADER) throw decodeError(`${payload.length} bytes, its header has ${GENL_HEADER}`);
+    if (!commands.includes(payload[0]!)) throw decodeError(`command ${payload[0]} is none of ${commands.join(', ')}`);
     return body(new Attributes(payload, GENL_HEADER));
   });
 }

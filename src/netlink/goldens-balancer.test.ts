@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { compare, expectSame, normalised, type Payload } from '../../test/goldens/compare.ts';
+import { compare, expectSameRequest, normalize, type Payload } from '../../test/goldens/compare.ts';
 import { goldenOf, readGoldens } from '../../test/goldens/read.ts';
 import { getGenlFamily } from './genetlink.ts';
 import * as ipset from './ipset.ts';
@@ -9,20 +9,20 @@ import { encodeBatch, encodeMessage } from './message.ts';
 import { dumpListeners } from './sock-diag.ts';
 
 /** Creating a hash set: ipset asks for the newest revision it and the kernel know, we for the first with skbinfo. */
-const revision = (payload: Payload) => normalised(payload, 4, (type, value) => (type === 4 ? Uint8Array.of(0) : value));
+const revision = (payload: Payload) => normalize(payload, 4, (type, value) => (type === 4 ? Uint8Array.of(0) : value));
 
 /**
  * ipvsadm sends the whole of its structs even where only the identity counts (settings of the service with a real
  * server or a delete; scheduler to DEST_NETMASK), and the tunnel attributes (13-15) which are 0 here.
  */
 const ipvsKeyOnly = (payload: Payload) =>
-  normalised(payload, 4, (type, value) => {
-    if (type === 1) return normalised(value, 0, (inner, data) => (inner >= 6 && inner <= 9 ? null : data));
-    return type === 2 ? normalised(value, 0, (inner, data) => (inner >= 13 ? null : data)) : value;
+  normalize(payload, 4, (type, value) => {
+    if (type === 1) return normalize(value, 0, (inner, data) => (inner >= 6 && inner <= 9 ? null : data));
+    return type === 2 ? normalize(value, 0, (inner, data) => (inner >= 13 ? null : data)) : value;
   });
 const ipvsDelete = (payload: Payload) =>
-  normalised(ipvsKeyOnly(payload), 4, (type, value) =>
-    type === 2 ? normalised(value, 0, (inner, data) => (inner >= 3 && inner <= 6 ? null : data)) : value,
+  normalize(ipvsKeyOnly(payload), 4, (type, value) =>
+    type === 2 ? normalize(value, 0, (inner, data) => (inner >= 3 && inner <= 6 ? null : data)) : value,
   );
 
 describe('ipset', () => {
@@ -226,11 +226,11 @@ describe('IPVS', () => {
   it('ipvsadm begins with GET_INFO and lists services by a dump', () => {
     const goldens = readGoldens('ipvs');
     const [info] = goldens[0]!.sent.filter((message) => message.payload[0] === ipvs.IPVS_CMD.getInfo);
-    expectSame(info, ipvs.getInfo(genl));
+    expectSameRequest(info, ipvs.getInfo(genl));
     const [services] = goldenOf(goldens, 'ipvsadm -L -n').sent.filter(
       (message) => message.payload[0] === ipvs.IPVS_CMD.getService,
     );
-    expectSame(services, ipvs.dumpServices(genl));
+    expectSameRequest(services, ipvs.dumpServices(genl));
   });
 
   it('scheduler flags are read as they are written, and what else is set stays over', () => {

@@ -1,5 +1,5 @@
 import { describe } from 'vitest';
-import { compare, normalised, type Payload } from '../../test/goldens/compare.ts';
+import { compare, normalize, type Payload } from '../../test/goldens/compare.ts';
 import { deleteAddress, dumpAddresses, IFA_F_NODAD, newAddress } from './address.ts';
 import { deleteLink, dumpLinks, getLink, newLink, setLink } from './link.ts';
 import { deleteFdb, deleteNeighbour, dumpFdb, dumpNeighbours, newFdb, newNeighbour } from './neighbour.ts';
@@ -9,8 +9,8 @@ import { deleteRule, dumpRules, newRule } from './rule.ts';
 
 /** Deep: sorts the attributes inside IFLA_LINKINFO (18) and IFLA_INFO_DATA (2) too. */
 const sortedLink = (payload: Payload) =>
-  normalised(payload, 16, (type, value) =>
-    type === 18 ? normalised(value, 0, (inner, data) => (inner === 2 ? normalised(data, 0) : data)) : value,
+  normalize(payload, 16, (type, value) =>
+    type === 18 ? normalize(value, 0, (inner, data) => (inner === 2 ? normalize(data, 0) : data)) : value,
   );
 
 /**
@@ -20,7 +20,7 @@ const sortedLink = (payload: Payload) =>
 const linkLookup = (payload: Payload) => {
   const own = payload.slice();
   own[0] = 0;
-  return normalised(own, 16, (type, value) => (type === 29 ? Uint8Array.of(8, 0, 0, 0) : value));
+  return normalize(own, 16, (type, value) => (type === 29 ? Uint8Array.of(8, 0, 0, 0) : value));
 };
 
 /** Deleting a rule: iproute2 leaves the action open, we name it, so that no other rule can be meant. */

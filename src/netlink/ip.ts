@@ -1,5 +1,5 @@
 import type { Cidr, Family, IpAddress, MacAddress } from '../model/address.ts';
-import { malformed, unencodable } from './attributes.ts';
+import { decodeError, encodeError } from './attributes.ts';
 
 /** include/linux/socket.h */
 export const AF_UNSPEC = 0;
@@ -21,7 +21,7 @@ export function familyNumber(family: Family): number {
 export function familyName(number: number): Family {
   if (number === AF_INET) return 'inet';
   if (number === AF_INET6) return 'inet6';
-  throw malformed(`address family ${number}`);
+  throw decodeError(`address family ${number}`);
 }
 
 function addressLength(family: Family): number {
@@ -92,13 +92,13 @@ function parseInet6(text: string): Uint8Array | undefined {
 export function parseAddress(address: IpAddress): Uint8Array {
   const bytes = address.includes(':') ? parseInet6(address) : parseQuad(address);
   if (bytes !== undefined) return bytes;
-  throw unencodable(`${JSON.stringify(address)} is no IP address`);
+  throw encodeError(`${JSON.stringify(address)} is no IP address`);
 }
 
 /** Canonical text: dotted quad, or RFC 5952. Throws (inside `decoding`) unless there are 4 or 16 bytes. */
 export function formatAddress(bytes: Uint8Array): IpAddress {
   if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`;
-  if (bytes.length !== 16) throw malformed(`address of ${bytes.length} bytes`);
+  if (bytes.length !== 16) throw decodeError(`address of ${bytes.length} bytes`);
   const words: number[] = [];
   for (let i = 0; i < 16; i += 2) words.push((bytes[i]! << 8) | bytes[i + 1]!);
   // RFC 5952 4.2: the longest run of at least two zero words, the first of equals.
@@ -122,13 +122,13 @@ export function formatAddress(bytes: Uint8Array): IpAddress {
 /** Reads the first 4 or 16 bytes of a field that is as long as the longest address (IPVS, inet_diag). */
 export function formatField(field: Uint8Array, family: Family): IpAddress {
   const size = addressLength(family);
-  if (field.length < size) throw malformed(`address field of ${field.length} bytes for ${family}`);
+  if (field.length < size) throw decodeError(`address field of ${field.length} bytes for ${family}`);
   return formatAddress(field.subarray(0, size));
 }
 
 /** The six bytes of an Ethernet address; throws `invalid` for anything else. */
 export function parseMac(mac: MacAddress): Uint8Array {
-  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac)) throw unencodable(`${JSON.stringify(mac)} is no MAC address`);
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac)) throw encodeError(`${JSON.stringify(mac)} is no MAC address`);
   return Uint8Array.from(mac.split(':'), (byte) => Number.parseInt(byte, 16));
 }
 
@@ -140,7 +140,7 @@ export function formatMac(bytes: Uint8Array): MacAddress {
 /** `10.0.0.0/8` as family, bytes and prefix length. */
 export function parseCidr(cidr: Cidr): { family: Family; bytes: Uint8Array; prefix: number } {
   const slash = cidr.indexOf('/');
-  if (slash === -1 || !/^\d{1,3}$/.test(cidr.slice(slash + 1))) throw unencodable(`${JSON.stringify(cidr)} is no CIDR`);
+  if (slash === -1 || !/^\d{1,3}$/.test(cidr.slice(slash + 1))) throw encodeError(`${JSON.stringify(cidr)} is no CIDR`);
   const bytes = parseAddress(cidr.slice(0, slash));
   const prefix = Number(cidr.slice(slash + 1));
   checkPrefix(prefix, bytes);
@@ -150,6 +150,6 @@ export function parseCidr(cidr: Cidr): { family: Family; bytes: Uint8Array; pref
 /** Throws `invalid` when a prefix is longer than the address. */
 export function checkPrefix(prefix: number, bytes: Uint8Array): void {
   if (!Number.isInteger(prefix) || prefix < 0 || prefix > bytes.length * 8) {
-    throw unencodable(`prefix length ${prefix} of ${formatAddress(bytes)}`);
+    throw encodeError(`prefix length ${prefix} of ${formatAddress(bytes)}`);
   }
 }

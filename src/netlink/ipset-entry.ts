@@ -1,5 +1,5 @@
 import type { IpAddress, Protocol } from '../model/address.ts';
-import { type Attributes, type AttributeWriter, NLA_F_NESTED, NLA_F_NET_BYTEORDER, unencodable } from './attributes.ts';
+import { type Attributes, type AttributeWriter, encodeError, NLA_F_NESTED, NLA_F_NET_BYTEORDER } from './attributes.ts';
 import { checkPrefix, formatAddress, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, parseAddress } from './ip.ts';
 
 // CADT and ADT attributes, include/uapi/linux/netfilter/ipset/ip_set.h
@@ -57,7 +57,7 @@ function putIp(writer: AttributeWriter, type: number, address: IpAddress): Uint8
 function putCidr(writer: AttributeWriter, type: number, prefix: number | undefined, bytes: Uint8Array): void {
   if (prefix === undefined) return;
   checkPrefix(prefix, bytes);
-  if (prefix === 0) throw unencodable('prefix length 0 in an ipset: add both halves (0.0.0.0/1 and 128.0.0.0/1)');
+  if (prefix === 0) throw encodeError('prefix length 0 in an ipset: add both halves (0.0.0.0/1 and 128.0.0.0/1)');
   writer.putU8(type, prefix);
 }
 

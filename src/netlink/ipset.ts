@@ -1,6 +1,6 @@
 import type { Result } from '../base/errors.ts';
 import type { Family } from '../model/address.ts';
-import { Attributes, AttributeWriter, decoding, malformed, NLA_F_NESTED, unencodable } from './attributes.ts';
+import { Attributes, AttributeWriter, decodeError, encodeError, NLA_F_NESTED, toDecodeResult } from './attributes.ts';
 import { AF_INET, AF_UNSPEC, familyNumber } from './ip.ts';
 import { ATTR_LINENO, ATTR_PORT, putNet16, putNet32, readEntry, type SetEntry, writeEntry } from './ipset-entry.ts';
 import {
@@ -111,7 +111,7 @@ export function createSet(set: NewSet, mode: 'create' | 'ensure' = 'create'): Ne
   writer.putU8(ATTR_FAMILY, bitmap ? AF_UNSPEC : familyNumber(set.family ?? 'inet'));
   writer.nested(ATTR_DATA | NLA_F_NESTED, () => {
     if (bitmap) {
-      if (set.range === undefined) throw unencodable(`set ${set.name}: bitmap:port needs a range`);
+      if (set.range === undefined) throw encodeError(`set ${set.name}: bitmap:port needs a range`);
       putNet16(writer, ATTR_PORT, set.range.from);
       putNet16(writer, ATTR_PORT_TO, set.range.to);
     }
@@ -199,7 +199,7 @@ export function deleteEntries(
 /** Which element (index into the list given) an NLMSG_ERROR to a batch is about; undefined when it does not say. */
 export function decodeFailedEntry(message: NetlinkMessage): number | undefined {
   const echo = 4 + 16 + NFGENMSG; // error number, nlmsghdr and nfgenmsg of the request
-  const line = decoding('ipset error', () => {
+  const line = toDecodeResult('ipset error', () => {
     if (message.type !== NLMSG_ERROR || message.payload.length < echo) return undefined;
     return new Attributes(message.payload, echo).be32(ATTR_LINENO);
   });
@@ -236,9 +236,9 @@ function decodeSetMessage<T>(
   commands: readonly number[],
   body: (top: Attributes) => T,
 ): Result<T> {
-  return decoding('ipset', () => {
+  return toDecodeResult('ipset', () => {
     const { type, payload } = message;
-    if ((type & 0xff00) !== NFNL_SUBSYS_IPSET || !commands.includes(type & 0xff)) throw malformed(`type ${type}`);
+    if ((type & 0xff00) !== NFNL_SUBSYS_IPSET || !commands.includes(type & 0xff)) throw decodeError(`type ${type}`);
     return body(new Attributes(payload, NFGENMSG));
   });
 }
@@ -268,7 +268,7 @@ export interface SetPart {
 export function decodeSetPart(message: NetlinkMessage): Result<SetPart> {
   return decodeSetMessage(message, [CMD.list, CMD.header], (top) => {
     const name = top.string(ATTR_SETNAME);
-    if (name === undefined) throw malformed('no set name in it');
+    if (name === undefined) throw decodeError('no set name in it');
     const type = top.string(ATTR_TYPENAME);
     const elements = top.nested(ATTR_ADT)?.list() ?? [];
     return {
@@ -307,12 +307,12 @@ export function collectSets(messages: readonly NetlinkMessage[]): Result<SetList
     const { name, header, entries } = part.value;
     if (header !== undefined) sets.set(name, { name, ...header, entries: [...entries] });
     else {
-      const known = sets.get(name);
-      if (known === undefined)
-        return decoding('ipset', () => {
-          throw malformed(`set ${name} goes on but never began`);
+      const existing = sets.get(name);
+      if (existing === undefined)
+        return toDecodeResult('ipset', () => {
+          throw decodeError(`set ${name} goes on but never began`);
         });
-      for (const entry of entries) known.entries.push(entry);
+      for (const entry of entries) existing.entries.push(entry);
     }
   }
   return { ok: true, value: [...sets.values()] };

@@ -1,6 +1,6 @@
 import type { Result } from '../base/errors.ts';
 import type { Family, IpAddress } from '../model/address.ts';
-import { malformed, NLA_F_NESTED } from './attributes.ts';
+import { decodeError, NLA_F_NESTED } from './attributes.ts';
 import { decodeGenl } from './genetlink.ts';
 import { familyName, familyNumber, formatField, parseAddress } from './ip.ts';
 import { IPVS_CMD, ipvsRequest, putAddressField, type ServiceKey, writeServiceKey } from './ipvs.ts';
@@ -113,12 +113,12 @@ export function decodeDestination(message: NetlinkMessage): Result<DestinationEn
     const field = destination?.bytes(DEST_ADDR);
     const port = destination?.be16(DEST_PORT);
     if (destination === undefined || field === undefined || port === undefined)
-      throw malformed('no address and port in it');
+      throw decodeError('no address and port in it');
     // Kernels before 3.18 know one family per service and do not say it here; they are not supported.
     const family = familyName(destination.u16(DEST_ADDR_FAMILY) ?? familyNumber('inet'));
     const method = (destination.u32(DEST_FWD_METHOD) ?? 0) & FWD_MASK;
     const forwarding = FORWARDING[method];
-    if (forwarding === undefined) throw malformed(`forwarding method ${method}`);
+    if (forwarding === undefined) throw decodeError(`forwarding method ${method}`);
     return {
       family,
       address: formatField(field, family),

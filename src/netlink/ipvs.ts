@@ -1,7 +1,7 @@
 import type { Result } from '../base/errors.ts';
 import type { Family, IpAddress, Protocol } from '../model/address.ts';
 import { SCHEDULER_FLAGS, type SchedulerFlag } from '../model/spec.ts';
-import { type Attributes, type AttributeWriter, malformed, NLA_F_NESTED, unencodable } from './attributes.ts';
+import { type Attributes, type AttributeWriter, decodeError, encodeError, NLA_F_NESTED } from './attributes.ts';
 import { decodeGenl, genlWriter } from './genetlink.ts';
 import { familyName, familyNumber, formatField, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, parseAddress } from './ip.ts';
 import { type NetlinkMessage, type NetlinkRequest, NLM_F_DUMP, NLM_F_REQUEST } from './message.ts';
@@ -112,7 +112,7 @@ export function putAddressField(writer: AttributeWriter, type: number, address: 
 
 function writeKey(writer: AttributeWriter, key: ServiceKey): Family {
   if ('fwmark' in key) {
-    if (key.fwmark === 0) throw unencodable('an IPVS service with fwmark 0, which the kernel takes for none');
+    if (key.fwmark === 0) throw encodeError('an IPVS service with fwmark 0, which the kernel takes for none');
     writer.putU16(SVC_AF, familyNumber(key.family)).putU32(SVC_FWMARK, key.fwmark);
     return key.family;
   }
@@ -144,7 +144,7 @@ export function ipvsRequest(
 /** IPv4: the mask in network order; IPv6: the prefix length in the machine's. */
 function putNetmask(writer: AttributeWriter, family: Family, prefix: number | undefined): void {
   const longest = family === 'inet' ? 32 : 128;
-  if (prefix !== undefined && !(prefix >= 0 && prefix <= longest)) throw unencodable(`persistence prefix ${prefix}`);
+  if (prefix !== undefined && !(prefix >= 0 && prefix <= longest)) throw encodeError(`persistence prefix ${prefix}`);
   if (family === 'inet6') writer.putU32(SVC_NETMASK, prefix ?? 128);
   else writer.putBe32(SVC_NETMASK, prefix === 0 ? 0 : (0xffff_ffff << (32 - (prefix ?? 32))) >>> 0);
 }
@@ -204,10 +204,10 @@ export function zeroCounters(genl: number, key?: ServiceKey): NetlinkRequest {
 export function decodeService(message: NetlinkMessage): Result<ServiceEntry> {
   return decodeGenl('IPVS service', undefined, [IPVS_CMD.newService, IPVS_CMD.setService], message, (top) => {
     const service = top.nested(CMD_ATTR_SERVICE);
-    if (service === undefined) throw malformed('no service in it');
+    if (service === undefined) throw decodeError('no service in it');
     const family = familyName(service.u16(SVC_AF) ?? 0);
     const flags = service.bytes(SVC_FLAGS);
-    if (flags !== undefined && flags.length < 4) throw malformed(`flags of ${flags.length} bytes`);
+    if (flags !== undefined && flags.length < 4) throw decodeError(`flags of ${flags.length} bytes`);
     return {
       key: readKey(service, family),
       family,
@@ -229,7 +229,7 @@ function readKey(service: Attributes, family: Family): ServiceKey {
   const field = service.bytes(SVC_ADDR);
   const port = service.be16(SVC_PORT);
   if (protocol === undefined || field === undefined || port === undefined) {
-    throw malformed(`neither a fwmark nor protocol, address and port (protocol ${number})`);
+    throw decodeError(`neither a fwmark nor protocol, address and port (protocol ${number})`);
   }
   return { protocol, address: formatField(field, family), port };
 }

@@ -1,5 +1,5 @@
 import type { IpAddress, MacAddress } from '../model/address.ts';
-import { type Attributes, type AttributeWriter, unencodable } from './attributes.ts';
+import { type Attributes, type AttributeWriter, encodeError } from './attributes.ts';
 import { formatAddress, parseAddress, parseMac } from './ip.ts';
 import { IFNAMSIZ, writeIfinfomsg } from './rtnetlink.ts';
 
@@ -123,7 +123,7 @@ export function writeLinkInfo(writer: AttributeWriter, config: LinkConfig): void
 }
 
 function writeVxlan(writer: AttributeWriter, config: VxlanConfig): void {
-  if (!Number.isInteger(config.vni) || config.vni < 0 || config.vni >= 1 << 24) throw unencodable(`VNI ${config.vni}`);
+  if (!Number.isInteger(config.vni) || config.vni < 0 || config.vni >= 1 << 24) throw encodeError(`VNI ${config.vni}`);
   const bool = (type: number, value: boolean | undefined) => {
     if (value !== undefined) writer.putU8(type, value ? 1 : 0);
   };

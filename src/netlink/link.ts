@@ -26,7 +26,15 @@ import {
   NLM_F_DUMP,
   NLM_F_REQUEST,
 } from './message.ts';
-import { ALTIFNAMSIZ, decodeOf, IFNAMSIZ, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, writeIfinfomsg } from './rtnetlink.ts';
+import {
+  ALTIFNAMSIZ,
+  decodeWithHeader,
+  IFNAMSIZ,
+  RTM_DELLINK,
+  RTM_GETLINK,
+  RTM_NEWLINK,
+  writeIfinfomsg,
+} from './rtnetlink.ts';
 
 // include/uapi/linux/if_link.h
 const IFLA_IFALIAS = 20;
@@ -140,7 +148,7 @@ export function dumpLinks(filter: { kind?: string; master?: number } = {}): Netl
 
 /** Reads RTM_NEWLINK and RTM_DELLINK. */
 export function decodeLink(message: NetlinkMessage): Result<Link> {
-  return decodeOf('link', [RTM_NEWLINK, RTM_DELLINK], IFINFOMSG, message, (view, payload) => {
+  return decodeWithHeader('link', [RTM_NEWLINK, RTM_DELLINK], IFINFOMSG, message, (view, payload) => {
     const attributes = new Attributes(payload, IFINFOMSG);
     const flags = view.getUint32(8, LITTLE_ENDIAN);
     const info = attributes.nested(IFLA_LINKINFO);

@@ -1,5 +1,5 @@
 import { err, ok, type Result } from '../base/errors.ts';
-import { Attributes, decoding, LITTLE_ENDIAN, malformed } from './attributes.ts';
+import { Attributes, decodeError, LITTLE_ENDIAN, toDecodeResult } from './attributes.ts';
 import { errorName } from './errno.ts';
 
 /** A request before the socket gives it a sequence number. */
@@ -115,8 +115,8 @@ export function encodeBatch(
   let at = 0;
   for (let i = 0; i < requests.length; i++) {
     const request = requests[i]!;
-    const asks = ack === 'each' || (ack === 'last' && i === requests.length - 1);
-    const flags = asks ? request.flags | NLM_F_ACK : request.flags;
+    const wantsAck = ack === 'each' || (ack === 'last' && i === requests.length - 1);
+    const flags = wantsAck ? request.flags | NLM_F_ACK : request.flags;
     writeMessage(request, (firstSequence + i) >>> 0, portId, flags, bytes, view, at);
     at += encodedLength(request);
   }
@@ -130,11 +130,11 @@ export function decodeMessages(datagram: Uint8Array): Result<NetlinkMessage[]> {
   let at = 0;
   while (at < datagram.length) {
     if (datagram.length - at < HEADER) {
-      return err(malformed(`netlink datagram ends with ${datagram.length - at} bytes that are no message`));
+      return err(decodeError(`netlink datagram ends with ${datagram.length - at} bytes that are no message`));
     }
     const length = view.getUint32(at, LITTLE_ENDIAN);
     if (length < HEADER || length > datagram.length - at) {
-      return err(malformed(`netlink message at byte ${at} claims ${length} of ${datagram.length - at} bytes`));
+      return err(decodeError(`netlink message at byte ${at} claims ${length} of ${datagram.length - at} bytes`));
     }
     messages.push({
       type: view.getUint16(at + 4, LITTLE_ENDIAN),
@@ -168,14 +168,14 @@ export interface Ack {
 
 /** Reads NLMSG_ERROR and NLMSG_DONE; any other type is an error. */
 export function decodeAck(message: NetlinkMessage): Result<Ack> {
-  return decoding('answer', () => {
+  return toDecodeResult('answer', () => {
     if (message.type !== NLMSG_ERROR && message.type !== NLMSG_DONE)
-      throw malformed(`type ${message.type} is no answer`);
+      throw decodeError(`type ${message.type} is no answer`);
     const { payload } = message;
     const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
     // Some families end dumps with a DONE that has no error in it.
     if (message.type === NLMSG_DONE && payload.length < 4) return { sequence: message.sequence, errno: 0, code: 'OK' };
-    if (payload.length < 4) throw malformed(`${payload.length} bytes are too few for an error number`);
+    if (payload.length < 4) throw decodeError(`${payload.length} bytes are too few for an error number`);
     const errno = Math.abs(view.getInt32(0, LITTLE_ENDIAN));
     const ack: Ack = { sequence: message.sequence, errno, code: errorName(errno) };
     if ((message.flags & NLM_F_ACK_TLVS) !== 0)
@@ -187,9 +187,9 @@ export function decodeAck(message: NetlinkMessage): Result<Ack> {
 /** Attributes follow the request's header, or the whole request when the kernel echoes it (failures without CAP_ACK). */
 function attributesOffset(message: NetlinkMessage, errno: number, view: DataView): number {
   if (message.type === NLMSG_DONE) return 4;
-  if (view.byteLength < 4 + HEADER) throw malformed(`${view.byteLength} bytes are too few for the request's header`);
+  if (view.byteLength < 4 + HEADER) throw decodeError(`${view.byteLength} bytes are too few for the request's header`);
   const echoed = errno !== 0 && (message.flags & NLM_F_CAPPED) === 0 ? view.getUint32(4, LITTLE_ENDIAN) : HEADER;
-  if (echoed > view.byteLength) throw malformed(`an echoed request of ${echoed} bytes in ${view.byteLength}`);
+  if (echoed > view.byteLength) throw decodeError(`an echoed request of ${echoed} bytes in ${view.byteLength}`);
   return 4 + ((Math.max(echoed, HEADER) + 3) & ~3);
 }
 

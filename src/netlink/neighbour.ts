@@ -1,6 +1,6 @@
 import type { Result } from '../base/errors.ts';
 import type { Family, IpAddress, MacAddress } from '../model/address.ts';
-import { Attributes, LITTLE_ENDIAN, malformed } from './attributes.ts';
+import { Attributes, decodeError, LITTLE_ENDIAN } from './attributes.ts';
 import {
   AF_BRIDGE,
   AF_INET,
@@ -21,7 +21,7 @@ import {
   NLM_F_DUMP,
   NLM_F_REQUEST,
 } from './message.ts';
-import { decodeOf, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH, writeNdmsg } from './rtnetlink.ts';
+import { decodeWithHeader, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH, writeNdmsg } from './rtnetlink.ts';
 
 // include/uapi/linux/neighbour.h
 const NDA_DST = 1;
@@ -103,10 +103,10 @@ export function dumpNeighbours(filter: { family?: Family; index?: number } = {})
 
 /** Reads RTM_NEWNEIGH and RTM_DELNEIGH of IPv4 and IPv6; FDB entries are errors here (see isFdb). */
 export function decodeNeighbour(message: NetlinkMessage): Result<NeighbourEntry> {
-  return decodeOf('neighbour', [RTM_NEWNEIGH, RTM_DELNEIGH], NDMSG, message, (view, payload) => {
+  return decodeWithHeader('neighbour', [RTM_NEWNEIGH, RTM_DELNEIGH], NDMSG, message, (view, payload) => {
     const attributes = new Attributes(payload, NDMSG);
     const address = attributes.bytes(NDA_DST);
-    if (address === undefined) throw malformed('no address in it');
+    if (address === undefined) throw decodeError('no address in it');
     const mac = attributes.bytes(NDA_LLADDR);
     const state = view.getUint16(8, LITTLE_ENDIAN);
     return {
@@ -149,8 +149,8 @@ export function dumpFdb(filter: { index?: number } = {}): NetlinkRequest {
 
 /** Reads RTM_NEWNEIGH and RTM_DELNEIGH of AF_BRIDGE. */
 export function decodeFdb(message: NetlinkMessage): Result<FdbRecord> {
-  return decodeOf('fdb', [RTM_NEWNEIGH, RTM_DELNEIGH], NDMSG, message, (view, payload) => {
-    if (view.getUint8(0) !== AF_BRIDGE) throw malformed(`address family ${view.getUint8(0)}`);
+  return decodeWithHeader('fdb', [RTM_NEWNEIGH, RTM_DELNEIGH], NDMSG, message, (view, payload) => {
+    if (view.getUint8(0) !== AF_BRIDGE) throw decodeError(`address family ${view.getUint8(0)}`);
     const attributes = new Attributes(payload, NDMSG);
     const dst = attributes.bytes(NDA_DST);
     const state = view.getUint16(8, LITTLE_ENDIAN);

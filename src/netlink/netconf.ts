@@ -1,9 +1,9 @@
 import type { Result } from '../base/errors.ts';
 import type { Family } from '../model/address.ts';
-import { Attributes, malformed } from './attributes.ts';
+import { Attributes, decodeError } from './attributes.ts';
 import { AF_INET, AF_INET6 } from './ip.ts';
 import type { NetlinkMessage } from './message.ts';
-import { decodeOf } from './rtnetlink.ts';
+import { decodeWithHeader } from './rtnetlink.ts';
 
 // include/uapi/linux/rtnetlink.h and netconf.h
 export const RTM_NEWNETCONF = 80;
@@ -27,12 +27,12 @@ export interface Netconf {
 
 /** Reads RTM_NEWNETCONF, what the groups ipv4Netconf and ipv6Netconf tell (inet_netconf_notify_devconf). */
 export function decodeNetconf(message: NetlinkMessage): Result<Netconf> {
-  return decodeOf('netconf', [RTM_NEWNETCONF], NETCONFMSG, message, (view, payload) => {
+  return decodeWithHeader('netconf', [RTM_NEWNETCONF], NETCONFMSG, message, (view, payload) => {
     const attributes = new Attributes(payload, NETCONFMSG);
     const family = view.getUint8(0);
     const index = attributes.i32(NETCONFA_IFINDEX);
-    if (family !== AF_INET && family !== AF_INET6) throw malformed(`address family ${family}`);
-    if (index === undefined) throw malformed('no link in it');
+    if (family !== AF_INET && family !== AF_INET6) throw decodeError(`address family ${family}`);
+    if (index === undefined) throw decodeError('no link in it');
     return {
       family: family === AF_INET ? 'inet' : 'inet6',
       index,

@@ -2,7 +2,7 @@ import type { Result } from '../base/errors.ts';
 import { Attributes, AttributeWriter } from './attributes.ts';
 import type { NetnsReference } from './link-kind.ts';
 import { type NetlinkMessage, type NetlinkRequest, NLM_F_DUMP, NLM_F_REQUEST } from './message.ts';
-import { decodeOf, RTM_DELNSID, RTM_GETNSID, RTM_NEWNSID } from './rtnetlink.ts';
+import { decodeWithHeader, RTM_DELNSID, RTM_GETNSID, RTM_NEWNSID } from './rtnetlink.ts';
 
 // include/uapi/linux/net_namespace.h
 const NETNSA_NSID = 1;
@@ -13,14 +13,14 @@ const NSID_NONE = -1;
 /** struct rtgenmsg padded to 4. */
 const RTGENMSG = 4;
 
-function writeReference(netns: NetnsReference): AttributeWriter {
+function writeNetnsReference(netns: NetnsReference): AttributeWriter {
   const writer = new AttributeWriter(32).zeros(RTGENMSG);
   return 'fd' in netns ? writer.putU32(NETNSA_FD, netns.fd) : writer.putU32(NETNSA_PID, netns.pid);
 }
 
 /** `ip netns set`: gives another netns an id in the socket's netns; EEXIST when it has one already. */
 export function newNetnsId(netns: NetnsReference, id = NSID_NONE): NetlinkRequest {
-  const payload = writeReference(netns)
+  const payload = writeNetnsReference(netns)
     .putU32(NETNSA_NSID, id >>> 0)
     .finish();
   return { type: RTM_NEWNSID, flags: NLM_F_REQUEST, payload };
@@ -28,7 +28,7 @@ export function newNetnsId(netns: NetnsReference, id = NSID_NONE): NetlinkReques
 
 /** The id of another netns in the socket's netns; answers one RTM_NEWNSID, with NSID_NONE when it has none. */
 export function getNetnsId(netns: NetnsReference): NetlinkRequest {
-  return { type: RTM_GETNSID, flags: NLM_F_REQUEST, payload: writeReference(netns).finish() };
+  return { type: RTM_GETNSID, flags: NLM_F_REQUEST, payload: writeNetnsReference(netns).finish() };
 }
 
 /** `ip netns list-id`. */
@@ -39,7 +39,7 @@ export function dumpNetnsIds(): NetlinkRequest {
 
 /** The id in RTM_NEWNSID and RTM_DELNSID. */
 export function decodeNetnsId(message: NetlinkMessage): Result<{ id: number }> {
-  return decodeOf('netns id', [RTM_NEWNSID, RTM_DELNSID], RTGENMSG, message, (_view, payload) => {
+  return decodeWithHeader('netns id', [RTM_NEWNSID, RTM_DELNSID], RTGENMSG, message, (_view, payload) => {
     return { id: new Attributes(payload, RTGENMSG).i32(NETNSA_NSID) ?? NSID_NONE };
   });
 }

@@ -15,7 +15,7 @@ import { decodeRule } from './rule.ts';
 import { decodeSocket } from './sock-diag.ts';
 
 /** Everything the kernel answered to a command that is no ACK and not about something else, decoded. */
-function answers<T>(
+function decodedReplies<T>(
   file: Parameters<typeof readGoldens>[0],
   command: string,
   type: number | undefined,
@@ -33,7 +33,7 @@ function answers<T>(
 
 describe('rtnetlink answers', () => {
   it('links', () => {
-    const links = answers('rtnetlink', 'ip -d link show', 16, decodeLink);
+    const links = decodedReplies('rtnetlink', 'ip -d link show', 16, decodeLink);
     expect(links.map(({ index, name, kind, up }) => [index, name, kind, up])).toEqual([
       [1, 'lo', undefined, true],
       [2, 'veth0', 'veth', false],
@@ -65,17 +65,21 @@ describe('rtnetlink answers', () => {
 
   it('one link by name and by alternative name', () => {
     for (const name of ['vx0', 'a-name-longer-than-fifteen']) {
-      const links = answers('rtnetlink', `ip link show dev ${name}`, 16, decodeLink);
+      const links = decodedReplies('rtnetlink', `ip link show dev ${name}`, 16, decodeLink);
       expect(links.at(-1)).toMatchObject({ index: 4, name: 'vx0', master: undefined });
     }
   });
 
   it('netns ids', () => {
-    expect(answers('rtnetlink', 'ip netns list-id', 88, decodeNetnsId)).toEqual([{ id: 0 }, { id: -1 }, { id: 0 }]);
+    expect(decodedReplies('rtnetlink', 'ip netns list-id', 88, decodeNetnsId)).toEqual([
+      { id: 0 },
+      { id: -1 },
+      { id: 0 },
+    ]);
   });
 
   it('addresses', () => {
-    const addresses = answers('rtnetlink', 'ip address show', 20, decodeAddress);
+    const addresses = decodedReplies('rtnetlink', 'ip address show', 20, decodeAddress);
     expect(addresses).toContainEqual({
       index: 4,
       family: 'inet',
@@ -99,7 +103,7 @@ describe('rtnetlink answers', () => {
   });
 
   it('routes', () => {
-    const routes = answers('rtnetlink', 'ip route show table all proto 109', 24, decodeRoute);
+    const routes = decodedReplies('rtnetlink', 'ip route show table all proto 109', 24, decodeRoute);
     const unicast = { type: 'unicast', protocol: 109, scope: 'global', nextHops: 1, cloned: false };
     expect(routes).toHaveLength(10);
     expect(routes[0]).toMatchObject({
@@ -130,7 +134,7 @@ describe('rtnetlink answers', () => {
   });
 
   it('rules', () => {
-    const rules = answers('rtnetlink', 'ip rule show', 32, decodeRule);
+    const rules = decodedReplies('rtnetlink', 'ip rule show', 32, decodeRule);
     const rule = { family: 'inet', protocol: 0, fwmark: 0, fwmask: 0, otherSelectors: false };
     expect(rules.slice(0, 5)).toEqual([
       { ...rule, priority: 0, action: { lookup: 255 }, protocol: 2 },
@@ -139,12 +143,14 @@ describe('rtnetlink answers', () => {
       { ...rule, priority: 10_005, fwmark: 5, fwmask: 0xffff_ffff, action: { lookup: 100_005 }, protocol: 109 },
       { ...rule, priority: 20_000, action: 'nop' },
     ]);
-    const [, rule6] = answers('rtnetlink', 'ip -6 rule show', 32, decodeRule);
+    const [, rule6] = decodedReplies('rtnetlink', 'ip -6 rule show', 32, decodeRule);
     expect(rule6).toMatchObject({ family: 'inet6', priority: 10_005, fwmark: 5, action: { lookup: 100_005 } });
   });
 
   it('neighbours', () => {
-    const all = answers('rtnetlink', 'ip neighbour show', 28, decodeNeighbour).filter((entry) => entry.permanent);
+    const all = decodedReplies('rtnetlink', 'ip neighbour show', 28, decodeNeighbour).filter(
+      (entry) => entry.permanent,
+    );
     expect(all).toEqual([
       { index: 4, family: 'inet', address: '10.255.2.0', mac: '02:6d:65:73:00:03', state: 0x80, permanent: true },
       { index: 4, family: 'inet6', address: 'fd77:0:0:2::', mac: '02:6d:65:73:00:02', state: 0x80, permanent: true },
@@ -152,7 +158,7 @@ describe('rtnetlink answers', () => {
   });
 
   it('forwarding tables', () => {
-    const [entry, ...rest] = answers('rtnetlink', 'bridge fdb show dev vx0', 28, decodeFdb);
+    const [entry, ...rest] = decodedReplies('rtnetlink', 'bridge fdb show dev vx0', 28, decodeFdb);
     expect(rest).toEqual([]);
     expect(entry).toMatchObject({
       index: 4,
@@ -161,7 +167,7 @@ describe('rtnetlink answers', () => {
       permanent: true,
       self: true,
     });
-    const all = answers('rtnetlink', 'bridge fdb show', 28, decodeFdb);
+    const all = decodedReplies('rtnetlink', 'bridge fdb show', 28, decodeFdb);
     expect(all.map(({ dst }) => dst).filter(Boolean)).toEqual(['172.30.0.22', 'ff05::100', 'fd30::2']);
     const kinds = (command: string) => goldenOf(readGoldens('rtnetlink'), command).received.map(isFdb);
     expect(kinds('bridge fdb show dev vx0')).toContain(true);
@@ -281,13 +287,16 @@ describe('ipset listings', () => {
   });
 
   it('come with names or headers only when asked', () => {
-    const names = answers('ipset', 'ipset list -name', 0x607, decodeSetPart).map(({ name, header }) => [name, header]);
+    const names = decodedReplies('ipset', 'ipset list -name', 0x607, decodeSetPart).map(({ name, header }) => [
+      name,
+      header,
+    ]);
     expect(names).toContainEqual(['big', undefined]);
-    const [terse] = answers('ipset', 'ipset list -terse big', 0x607, decodeSetPart);
+    const [terse] = decodedReplies('ipset', 'ipset list -terse big', 0x607, decodeSetPart);
     expect(terse).toMatchObject({ name: 'big', header: { elements: 1500, type: 'bitmap:port' }, entries: [] });
-    const [header] = answers('ipset', 'ipset add pub-tcp 8080', 0x60c, decodeSetPart);
+    const [header] = decodedReplies('ipset', 'ipset add pub-tcp 8080', 0x60c, decodeSetPart);
     expect(header).toMatchObject({ name: 'pub-tcp', header: { type: 'bitmap:port', revision: 3 } });
-    const [type] = answers('ipset', 'ipset create hair hash:net,net', 0x60d, decodeSetType);
+    const [type] = decodedReplies('ipset', 'ipset create hair hash:net,net', 0x60d, decodeSetType);
     expect(type).toEqual({ type: 'hash:net,net', revisionMin: 0, revisionMax: 3 });
   });
 
@@ -364,7 +373,7 @@ describe('sockets', () => {
     ['ss -lun4', { family: 'inet', state: 'close', address: '127.0.0.1', port: 53 }],
     ['ss -lun6', { family: 'inet6', state: 'close', address: '::', port: 5353 }],
   ])('%s', (command, expected) => {
-    const sockets = answers('sock-diag', command, 20, decodeSocket);
+    const sockets = decodedReplies('sock-diag', command, 20, decodeSocket);
     expect(sockets).toHaveLength(1);
     expect(sockets[0]).toMatchObject(expected);
     expect(sockets[0]?.inode).toBeGreaterThan(0);

@@ -1,6 +1,6 @@
 import type { Result } from '../base/errors.ts';
 import type { Cidr, Family, IpAddress } from '../model/address.ts';
-import { Attributes, AttributeWriter, LITTLE_ENDIAN, unencodable } from './attributes.ts';
+import { Attributes, AttributeWriter, encodeError, LITTLE_ENDIAN } from './attributes.ts';
 import { AF_UNSPEC, familyName, familyNumber, formatAddress, parseAddress, parseCidr } from './ip.ts';
 import {
   type CreateMode,
@@ -10,7 +10,7 @@ import {
   NLM_F_DUMP,
   NLM_F_REQUEST,
 } from './message.ts';
-import { decodeOf, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE } from './rtnetlink.ts';
+import { decodeWithHeader, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE } from './rtnetlink.ts';
 
 // include/uapi/linux/rtnetlink.h
 const RTA_DST = 1;
@@ -104,12 +104,12 @@ function writeRoute(route: RouteSpec, scope: number, protocol: number, type: num
   if (route.via !== undefined) {
     const via = parseAddress(route.via);
     if (via.length === bytes.length) writer.put(RTA_GATEWAY, via);
-    else if (bytes.length === 16) throw unencodable(`IPv4 gateway ${route.via} of an IPv6 route`);
+    else if (bytes.length === 16) throw encodeError(`IPv4 gateway ${route.via} of an IPv6 route`);
     else writer.put(RTA_VIA, viaOtherFamily(via));
   }
   if (route.source !== undefined) {
     const source = parseAddress(route.source);
-    if (source.length !== bytes.length) throw unencodable(`source ${route.source} of route ${route.destination}`);
+    if (source.length !== bytes.length) throw encodeError(`source ${route.source} of route ${route.destination}`);
     writer.put(RTA_PREFSRC, source);
   }
   if (table > 255) writer.putU32(RTA_TABLE, table);
@@ -167,7 +167,7 @@ export function dumpRoutes(
 
 /** Reads RTM_NEWROUTE and RTM_DELROUTE of IPv4 and IPv6; other families (MPLS, multicast) are errors. */
 export function decodeRoute(message: NetlinkMessage): Result<RouteEntry> {
-  return decodeOf('route', [RTM_NEWROUTE, RTM_DELROUTE], RTMSG, message, (view, payload) => {
+  return decodeWithHeader('route', [RTM_NEWROUTE, RTM_DELROUTE], RTMSG, message, (view, payload) => {
     const attributes = new Attributes(payload, RTMSG);
     const family = familyName(view.getUint8(0));
     const destination = attributes.bytes(RTA_DST);

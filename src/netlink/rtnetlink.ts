@@ -1,5 +1,5 @@
 import type { MeshError, Result } from '../base/errors.ts';
-import { AttributeWriter, decoding, malformed } from './attributes.ts';
+import { AttributeWriter, decodeError, toDecodeResult } from './attributes.ts';
 import type { NetlinkMessage } from './message.ts';
 
 // Message types of NETLINK_ROUTE, include/uapi/linux/rtnetlink.h
@@ -49,17 +49,17 @@ export const IFNAMSIZ = 16;
 export const ALTIFNAMSIZ = 128;
 
 /** Decodes messages of the given types only, with their fixed header read through `view`. */
-export function decodeOf<T>(
-  what: string,
+export function decodeWithHeader<T>(
+  kind: string,
   types: readonly number[],
   headerLength: number,
   message: NetlinkMessage,
   body: (view: DataView, payload: Uint8Array) => T,
 ): Result<T, MeshError> {
-  return decoding(what, () => {
-    if (!types.includes(message.type)) throw malformed(`type ${message.type} is none of ${types.join(', ')}`);
+  return toDecodeResult(kind, () => {
+    if (!types.includes(message.type)) throw decodeError(`type ${message.type} is none of ${types.join(', ')}`);
     const { payload } = message;
-    if (payload.length < headerLength) throw malformed(`${payload.length} bytes, its header has ${headerLength}`);
+    if (payload.length < headerLength) throw decodeError(`${payload.length} bytes, its header has ${headerLength}`);
     return body(new DataView(payload.buffer, payload.byteOffset, payload.byteLength), payload);
   });
 }

@@ -3,7 +3,7 @@ import type { Family } from '../model/address.ts';
 import { Attributes, AttributeWriter } from './attributes.ts';
 import { AF_UNSPEC, familyName, familyNumber } from './ip.ts';
 import { createFlags, type NetlinkMessage, type NetlinkRequest, NLM_F_DUMP, NLM_F_REQUEST } from './message.ts';
-import { decodeOf, RTM_DELRULE, RTM_GETRULE, RTM_NEWRULE } from './rtnetlink.ts';
+import { decodeWithHeader, RTM_DELRULE, RTM_GETRULE, RTM_NEWRULE } from './rtnetlink.ts';
 
 // include/uapi/linux/fib_rules.h
 const FRA_GOTO = 4;
@@ -86,7 +86,7 @@ export function dumpRules(family?: Family): NetlinkRequest {
 
 /** Reads RTM_NEWRULE and RTM_DELRULE of IPv4 and IPv6. */
 export function decodeRule(message: NetlinkMessage): Result<RuleEntry> {
-  return decodeOf('rule', [RTM_NEWRULE, RTM_DELRULE], FIB_RULE_HDR, message, (view, payload) => {
+  return decodeWithHeader('rule', [RTM_NEWRULE, RTM_DELRULE], FIB_RULE_HDR, message, (view, payload) => {
     const attributes = new Attributes(payload, FIB_RULE_HDR);
     const code = view.getUint8(7);
     const hasAddress = view.getUint8(1) !== 0 || view.getUint8(2) !== 0 || view.getUint8(3) !== 0;

@@ -3,7 +3,7 @@ import type { Family, IpAddress } from '../model/address.ts';
 import { AttributeWriter, LITTLE_ENDIAN } from './attributes.ts';
 import { familyName, familyNumber, formatField, IPPROTO_TCP, IPPROTO_UDP } from './ip.ts';
 import { type NetlinkMessage, type NetlinkRequest, NLM_F_DUMP, NLM_F_REQUEST } from './message.ts';
-import { decodeOf } from './rtnetlink.ts';
+import { decodeWithHeader } from './rtnetlink.ts';
 
 /** include/uapi/linux/sock_diag.h */
 const SOCK_DIAG_BY_FAMILY = 20;
@@ -29,13 +29,13 @@ const STATES = [
 ] as const;
 type SocketState = (typeof STATES)[number];
 
-const bit = (state: SocketState) => 1 << STATES.indexOf(state);
+const stateBit = (state: SocketState) => 1 << STATES.indexOf(state);
 
 /**
  * Sockets that wait: of TCP in `listen` alone, for any other state makes the kernel walk every connection there is
  * (inet_diag_dump_icsk); of UDP in `close`, beside which ss asks for `listen`, which UDP never has.
  */
-const WAITING = { tcp: bit('listen'), udp: bit('listen') | bit('close') } as const;
+const LISTENER_STATES = { tcp: stateBit('listen'), udp: stateBit('listen') | stateBit('close') } as const;
 
 /** A socket of the netns the netlink socket is in. */
 export interface SocketEntry {
@@ -54,13 +54,13 @@ export interface SocketEntry {
  */
 export function dumpListeners(protocol: 'tcp' | 'udp', family: Family): NetlinkRequest {
   const writer = new AttributeWriter(64).u8(familyNumber(family)).u8(protocol === 'tcp' ? IPPROTO_TCP : IPPROTO_UDP);
-  const payload = writer.zeros(2).u32(WAITING[protocol]).zeros(SOCKID).finish();
+  const payload = writer.zeros(2).u32(LISTENER_STATES[protocol]).zeros(SOCKID).finish();
   return { type: SOCK_DIAG_BY_FAMILY, flags: NLM_F_REQUEST | NLM_F_DUMP, payload };
 }
 
 /** Reads answers of dumpListeners; the protocol is the one asked for. */
 export function decodeSocket(message: NetlinkMessage): Result<SocketEntry> {
-  return decodeOf('socket', [SOCK_DIAG_BY_FAMILY], INET_DIAG_MSG, message, (view, payload) => {
+  return decodeWithHeader('socket', [SOCK_DIAG_BY_FAMILY], INET_DIAG_MSG, message, (view, payload) => {
     const family = familyName(view.getUint8(0));
     return {
       family,

@@ -9,7 +9,7 @@ import {
   NLM_F_REQUEST,
 } from './message.ts';
 import {
-  decodeOf,
+  decodeWithHeader,
   RTM_DELQDISC,
   RTM_DELTFILTER,
   RTM_GETQDISC,
@@ -52,7 +52,7 @@ export interface Qdisc {
   parent: number;
 }
 
-interface FilterPlace {
+interface FilterLocation {
   /** ifindex. */
   index: number;
   /** INGRESS, EGRESS, or a class of another qdisc. */
@@ -62,7 +62,7 @@ interface FilterPlace {
   handle: number;
 }
 
-export interface NewBpfFilter extends Omit<FilterPlace, 'parent'> {
+export interface NewBpfFilter extends Omit<FilterLocation, 'parent'> {
   /** Descriptor of the program. */
   fd: number;
   /** As `tc filter show` prints it. */
@@ -70,7 +70,7 @@ export interface NewBpfFilter extends Omit<FilterPlace, 'parent'> {
 }
 
 /** A filter as the kernel tells it; of other kinds than bpf only where it is. */
-export interface Filter extends FilterPlace {
+export interface Filter extends FilterLocation {
   kind: string;
   chain: number;
   bpf?: { name: string; id: number | undefined; tag: string | undefined; directAction: boolean } | undefined;
@@ -87,7 +87,7 @@ function writeTcmsg(index: number, handle: number, parent: number, info: number)
 }
 
 /** TC_H_MAKE(preference << 16, protocol in network order) */
-function infoOf(preference: number, protocol: number): number {
+function tcmInfo(preference: number, protocol: number): number {
   return preference * 0x1_0000 + (((protocol & 0xff) << 8) | (protocol >> 8));
 }
 
@@ -111,7 +111,7 @@ export function dumpQdiscs(): NetlinkRequest {
 /** `tc filter add|replace dev … ingress pref … handle … bpf direct-action …`, for all protocols. */
 export function newBpfFilter(filter: NewBpfFilter, mode: CreateMode = 'create'): NetlinkRequest {
   const { index, preference, handle, fd, name } = filter;
-  const writer = writeTcmsg(index, handle, INGRESS, infoOf(preference, ETH_P_ALL)).putString(TCA_KIND, 'bpf', 16);
+  const writer = writeTcmsg(index, handle, INGRESS, tcmInfo(preference, ETH_P_ALL)).putString(TCA_KIND, 'bpf', 16);
   writer.nested(TCA_OPTIONS, () => {
     writer.putU32(TCA_BPF_FD, fd);
     writer.putString(TCA_BPF_NAME, name, NAME_LENGTH);
@@ -121,21 +121,21 @@ export function newBpfFilter(filter: NewBpfFilter, mode: CreateMode = 'create'):
 }
 
 /** `tc filter del dev … ingress pref … handle … bpf`: ENOENT where there is none. */
-export function deleteBpfFilter({ index, preference, handle }: Omit<FilterPlace, 'parent'>): NetlinkRequest {
-  const info = infoOf(preference, ETH_P_ALL);
+export function deleteBpfFilter({ index, preference, handle }: Omit<FilterLocation, 'parent'>): NetlinkRequest {
+  const info = tcmInfo(preference, ETH_P_ALL);
   const payload = writeTcmsg(index, handle, INGRESS, info).putString(TCA_KIND, 'bpf', 16).finish();
   return { type: RTM_DELTFILTER, flags: NLM_F_REQUEST, payload };
 }
 
 /** `tc filter show dev … ingress [pref …]`; nothing, and no error, where there is no such qdisc. */
 export function dumpFilters(index: number, parent: number = INGRESS, preference = 0): NetlinkRequest {
-  const payload = writeTcmsg(index, 0, parent, infoOf(preference, 0)).finish();
+  const payload = writeTcmsg(index, 0, parent, tcmInfo(preference, 0)).finish();
   return { type: RTM_GETTFILTER, flags: NLM_F_REQUEST | NLM_F_DUMP, payload };
 }
 
 /** Reads RTM_NEWQDISC and RTM_DELQDISC. */
 export function decodeQdisc(message: NetlinkMessage): Result<Qdisc> {
-  return decodeOf('qdisc', [RTM_NEWQDISC, RTM_DELQDISC], TCMSG, message, (view, payload) => ({
+  return decodeWithHeader('qdisc', [RTM_NEWQDISC, RTM_DELQDISC], TCMSG, message, (view, payload) => ({
     index: view.getInt32(4, LITTLE_ENDIAN),
     kind: new Attributes(payload, TCMSG).string(TCA_KIND) ?? '',
     parent: view.getUint32(12, LITTLE_ENDIAN),
@@ -147,7 +147,7 @@ export function decodeQdisc(message: NetlinkMessage): Result<Qdisc> {
  * 0, before those of its filters (tcf_chain_dump).
  */
 export function decodeFilter(message: NetlinkMessage): Result<Filter> {
-  return decodeOf('filter', [RTM_NEWTFILTER, RTM_DELTFILTER], TCMSG, message, (view, payload) => {
+  return decodeWithHeader('filter', [RTM_NEWTFILTER, RTM_DELTFILTER], TCMSG, message, (view, payload) => {
     const attributes = new Attributes(payload, TCMSG);
     const kind = attributes.string(TCA_KIND) ?? '';
     const options = kind === 'bpf' ? attributes.nested(TCA_OPTIONS) : undefined;

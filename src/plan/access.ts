@@ -6,7 +6,7 @@ import { atSet, fromSet, HOST_NETNS, publishedSet } from '../model/names.ts';
 import type { PlanContext } from './context.ts';
 
 /** An ipset has no /0, so everything is its two halves. */
-const HALVES: Record<Family, Cidr[]> = { inet: ['0.0.0.0/1', '128.0.0.0/1'], inet6: ['::/1', '8000::/1'] };
+const EVERYTHING: Record<Family, Cidr[]> = { inet: ['0.0.0.0/1', '128.0.0.0/1'], inet6: ['::/1', '8000::/1'] };
 
 /**
  * What makes the host send a port's packets to the balancer. A port for everybody is one bit; one with `allowFrom` or
@@ -21,8 +21,8 @@ export function planAccess({ subnets }: PlanContext, port: AssignedPort): Kernel
   }
   return subnets.flatMap(({ family }) => {
     const service = { kind: 'set-entry' as const, netns: HOST_NETNS, protocol, port: published };
-    const clients = networks(allowFrom, family);
-    return networks(addresses, family).flatMap((local): KernelObject[] => [
+    const clients = networksOf(allowFrom, family);
+    return networksOf(addresses, family).flatMap((local): KernelObject[] => [
       { ...service, set: atSet(family), network: local },
       ...clients.map((client) => ({ ...service, set: fromSet(family), network: client, network2: local })),
     ]);
@@ -30,8 +30,8 @@ export function planAccess({ subnets }: PlanContext, port: AssignedPort): Kernel
 }
 
 /** Those of one family; no list at all means everything. */
-function networks(list: readonly Cidr[] | undefined, family: Family): Cidr[] {
+function networksOf(list: readonly Cidr[] | undefined, family: Family): Cidr[] {
   return (list ?? [DEFAULT_DESTINATION[family]])
     .filter((network) => familyOf(network) === family)
-    .flatMap((network) => (network === DEFAULT_DESTINATION[family] ? HALVES[family] : [network]));
+    .flatMap((network) => (network === DEFAULT_DESTINATION[family] ? EVERYTHING[family] : [network]));
 }

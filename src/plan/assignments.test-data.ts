@@ -4,11 +4,11 @@ import type { AssignedPort, AssignedTask, Assignment, Endpoint, Peer } from '../
 import { addressAt } from '../model/block.ts';
 import { vtepMac } from '../model/names.ts';
 import { SCHEDULERS } from '../model/spec.ts';
-import type { Facts } from './context.ts';
+import type { NodeCapabilities } from './context.ts';
 
 /** Assignments for tests of this room and of those above it. */
 
-export const FACTS: Facts = {
+export const CAPABILITIES: NodeCapabilities = {
   underlayMtu: 1500,
   kernel: { major: 6, minor: 1 },
   families: ['inet', 'inet6'],
@@ -106,14 +106,14 @@ export const anyAccess: fc.Arbitrary<Pick<AssignedPort, 'allowFrom' | 'addresses
   fc.record({ allowFrom: anyNetworks, addresses: anyNetworks }, { requiredKeys: [] }),
 );
 
-const STICKY = { persistence: { timeout: 300_000, prefix: { inet: 24, inet6: 64 } } };
+const PERSISTENT = { persistence: { timeout: 300_000, prefix: { inet: 24, inet6: 64 } } };
 
 /** Small assignments that share nodes, ports and tasks, so that two of them overlap. */
 export function anyAssignment(families: readonly Family[], self = 1): fc.Arbitrary<Assignment> {
   const weight = fc.constantFrom(0, 1, 1, 5);
   const anyEndpoint = fc
     .tuple(fc.integer({ min: 1, max: 4 }), fc.integer({ min: 1, max: 3 }), fc.constantFrom(...families), weight)
-    .map(([node, slot, family, load]) => endpoint(node, slot, family, 80, load));
+    .map(([node, slot, family, endpointWeight]) => endpoint(node, slot, family, 80, endpointWeight));
   const anyPort = fc
     .tuple(
       fc.constantFrom<Protocol>('tcp', 'udp', 'sctp'),
@@ -121,7 +121,7 @@ export function anyAssignment(families: readonly Family[], self = 1): fc.Arbitra
       fc.uniqueArray(anyEndpoint, { maxLength: 5, selector: (item) => item.address }),
       fc.constantFrom('rr', 'wlc', 'sh', 'mh'),
       fc.constantFrom<'ingress' | 'host'>('ingress', 'ingress', 'ingress', 'host'),
-      fc.constantFrom<Partial<AssignedPort>>({}, { policy: 'prefer-local' }, { idleTimeout: 60_000 }, STICKY),
+      fc.constantFrom<Partial<AssignedPort>>({}, { policy: 'prefer-local' }, { idleTimeout: 60_000 }, PERSISTENT),
     )
     .chain(([protocol, published, endpoints, scheduler, mode, balancing]) =>
       fc

@@ -7,9 +7,9 @@ import { type KernelObject, type RealServer, stateOf, type VirtualService } from
 import { keyedAssignment } from '../model/keyed-assignment.ts';
 import { renderOp } from '../model/render.ts';
 import { SCHEDULERS } from '../model/spec.ts';
-import { emptyAssignment, endpoint, FACTS, port } from './assignments.test-data.ts';
+import { CAPABILITIES, emptyAssignment, endpoint, port } from './assignments.test-data.ts';
 import { plan, planDelta } from './plan.ts';
-import { fallbacks, flagsOf, schedulerOf } from './scheduler.ts';
+import { fallbackConditions, flagsOf, schedulerOf } from './scheduler.ts';
 
 const withPorts = (...ports: AssignedPort[]) => ({ ...emptyAssignment(1, ['inet']), ports });
 const here = endpoint(1, 1, 'inet', 80);
@@ -17,12 +17,12 @@ const there = endpoint(2, 1, 'inet', 80);
 const both = [here, there];
 
 function service(fields: Partial<AssignedPort>, schedulers: readonly string[] = SCHEDULERS): VirtualService {
-  const objects = plan(withPorts({ ...port('tcp', 80, both), ...fields }), { ...FACTS, schedulers });
+  const objects = plan(withPorts({ ...port('tcp', 80, both), ...fields }), { ...CAPABILITIES, schedulers });
   return [...objects.values()].find((object) => object.kind === 'virtual-service')!;
 }
 
 function weights(fields: Partial<AssignedPort>, endpoints: Endpoint[] = both): number[] {
-  const objects = plan(withPorts({ ...port('tcp', 80, endpoints), ...fields }), FACTS).values();
+  const objects = plan(withPorts({ ...port('tcp', 80, endpoints), ...fields }), CAPABILITIES).values();
   return [...objects]
     .filter((object): object is RealServer => object.kind === 'real-server')
     .map(({ weight }) => weight);
@@ -52,8 +52,8 @@ describe('the scheduler of a port', () => {
 
   it('tells of ports it is not the declared one of', () => {
     const ports = [{ ...port('tcp', 80, []), scheduler: 'mh', fallback: 'wlc' }, port('udp', 53, [])];
-    expect(fallbacks(ports, SCHEDULERS)).toEqual([]);
-    expect(fallbacks(ports, ['rr', 'wlc'])).toEqual([
+    expect(fallbackConditions(ports, SCHEDULERS)).toEqual([]);
+    expect(fallbackConditions(ports, ['rr', 'wlc'])).toEqual([
       {
         protocol: 'tcp',
         published: 80,
@@ -113,7 +113,7 @@ describe('a traffic policy', () => {
   it('changes weights only: no real server goes', () => {
     const before = withPorts(port('tcp', 80, both));
     const after = withPorts({ ...port('tcp', 80, both), policy: 'local' });
-    expect(diff(plan(before, FACTS), plan(after, FACTS)).flatMap(renderOp)).toEqual([
+    expect(diff(plan(before, CAPABILITIES), plan(after, CAPABILITIES)).flatMap(renderOp)).toEqual([
       'ip netns exec mesh-lb ipvsadm -e -f 65616 -r 10.252.2.5:80 -m -w 0',
     ]);
   });
@@ -125,7 +125,7 @@ describe('idle times', () => {
     ...(seconds === undefined ? {} : { idleTimeout: seconds * 1_000 }),
   });
   const clocks = (...ports: AssignedPort[]) => {
-    const state = plan(withPorts(...ports), FACTS);
+    const state = plan(withPorts(...ports), CAPABILITIES);
     const { tcp, udp } = state.get('ipvs-timeouts mesh-lb') as KernelObject & { kind: 'ipvs-timeouts' };
     const conntrack = ['tcp_timeout_established', 'udp_timeout', 'udp_timeout_stream'].map((name) => {
       const setting = state.get(`sysctl mesh-net-ingress net.netfilter.nf_conntrack_${name}`);
@@ -152,7 +152,7 @@ describe('idle times', () => {
     const change = (before: AssignedPort[], after: AssignedPort[]) => {
       const old = withPorts(...before);
       const delta = assignmentDelta(old, { ...withPorts(...after), revision: 2 })!;
-      const { have, want } = planDelta(keyedAssignment(old), delta, FACTS);
+      const { have, want } = planDelta(keyedAssignment(old), delta, CAPABILITIES);
       return diff(stateOf(have), stateOf(want))
         .flatMap(renderOp)
         .filter((line) => /--set|conntrack/.test(line));
@@ -170,7 +170,7 @@ describe('idle times', () => {
 
 describe('the order of real servers', () => {
   const hashed = (endpoints: Endpoint[], scheduler = 'mh') =>
-    plan(withPorts({ ...port('tcp', 80, endpoints), scheduler }), FACTS);
+    plan(withPorts({ ...port('tcp', 80, endpoints), scheduler }), CAPABILITIES);
   const at = (slot: number) => endpoint(2, slot, 'inet', 80);
   const words = (before: ReadonlyMap<string, KernelObject>, after: ReadonlyMap<string, KernelObject>) =>
     diff(before, after)

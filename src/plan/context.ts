@@ -4,7 +4,7 @@ import type { AssignedNetwork, Assignment } from '../model/assignment.ts';
 import { INGRESS_NETWORK } from '../model/names.ts';
 
 /** What a plan has to know of the machine it is for; plain data, measured by the agent. */
-export interface Facts {
+export interface NodeCapabilities {
   /** Smallest MTU on the way to other nodes, bytes. */
   underlayMtu: number;
   kernel: { major: number; minor: number };
@@ -13,11 +13,11 @@ export interface Facts {
   /** Names of IPVS schedulers this kernel has or can load. */
   schedulers: readonly string[];
   /** Which packets take the shortcut; undefined: none, as the kernel cannot or nobody asked for it. */
-  shortcut?: Shortcut | undefined;
+  fastPath?: FastPath | undefined;
 }
 
 /** `link`: the host's link that has the underlay address; without, the shortcut begins inside our own namespaces. */
-export interface Shortcut {
+export interface FastPath {
   link?: string;
 }
 
@@ -29,28 +29,31 @@ export interface PlanContext {
   subnets: { family: Family; cidr: Cidr; block: Cidr }[];
   /** Of every link inside the overlay, bytes. */
   mtu: number;
-  kernel: Facts['kernel'];
+  kernel: NodeCapabilities['kernel'];
   schedulers: readonly string[];
-  shortcut?: Shortcut | undefined;
+  fastPath?: FastPath | undefined;
 }
 
 /** Outer Ethernet, IP, UDP and VXLAN headers, bytes. */
-const ENCAPSULATION = { inet: 50, inet6: 70 } as const;
+const VXLAN_OVERHEAD = { inet: 50, inet6: 70 } as const;
 
 /** Undefined while the node has no place in the ingress network: then there is nothing to build. */
-export function planContext(assignment: Pick<Assignment, 'self' | 'networks'>, facts: Facts): PlanContext | undefined {
+export function planContext(
+  assignment: Pick<Assignment, 'self' | 'networks'>,
+  capabilities: NodeCapabilities,
+): PlanContext | undefined {
   const network = assignment.networks.find((candidate) => candidate.name === INGRESS_NETWORK);
   if (network === undefined) return undefined;
-  const subnets = network.subnets.filter((subnet) => facts.families.includes(subnet.family));
+  const subnets = network.subnets.filter((subnet) => capabilities.families.includes(subnet.family));
   if (subnets.length === 0) return undefined;
   return {
     self: assignment.self,
     network,
     subnets,
     // 68 is the smallest MTU IPv4 allows; below it the kernel would refuse the whole link.
-    mtu: Math.max(68, facts.underlayMtu - ENCAPSULATION[familyOf(assignment.self.underlay)]),
-    kernel: facts.kernel,
-    schedulers: facts.schedulers,
-    shortcut: facts.shortcut,
+    mtu: Math.max(68, capabilities.underlayMtu - VXLAN_OVERHEAD[familyOf(assignment.self.underlay)]),
+    kernel: capabilities.kernel,
+    schedulers: capabilities.schedulers,
+    fastPath: capabilities.fastPath,
   };
 }

@@ -21,7 +21,7 @@ import {
   VXLAN_PORT,
 } from '../model/names.ts';
 import type { PlanContext } from './context.ts';
-import { isHostShort } from './shortcut.ts';
+import { usesHostFastPath } from './fast-path.ts';
 
 /**
  * The static firewall of a node. No rule here names a service, a task or a peer, so none is ever rewritten while the
@@ -34,7 +34,14 @@ type Builtin = 'PREROUTING' | 'INPUT' | 'FORWARD' | 'OUTPUT' | 'POSTROUTING';
 type Table = FirewallChain['table'];
 
 /** One chain of ours and the jump into it, ahead of everybody else's rules; only for packets that match, when given. */
-function hook(netns: string, family: Family, table: Table, from: Builtin, rules: string[], match = ''): KernelObject[] {
+function hookedChain(
+  netns: string,
+  family: Family,
+  table: Table,
+  from: Builtin,
+  rules: string[],
+  match = '',
+): KernelObject[] {
   const chain: FirewallChain = { kind: 'chain', netns, family, table, chain: CHAIN_PREFIX + from, rules };
   const jump: FirewallJump = {
     kind: 'jump',
@@ -67,12 +74,12 @@ function underlayChains({ self: { underlay }, subnets }: PlanContext): KernelObj
   const family = familyOf(underlay);
   const vxlan = `-p udp -m udp --dport ${VXLAN_PORT} -j CT --notrack`;
   return [
-    ...hook(HOST_NETNS, family, 'raw', 'PREROUTING', [`-d ${hostNetwork(underlay)} ${vxlan}`]),
-    ...hook(HOST_NETNS, family, 'raw', 'OUTPUT', [`-s ${hostNetwork(underlay)} ${vxlan}`]),
+    ...hookedChain(HOST_NETNS, family, 'raw', 'PREROUTING', [`-d ${hostNetwork(underlay)} ${vxlan}`]),
+    ...hookedChain(HOST_NETNS, family, 'raw', 'OUTPUT', [`-s ${hostNetwork(underlay)} ${vxlan}`]),
     // With subnets of the underlay's family the rule stands in their INPUT chain.
     ...(subnets.some((subnet) => subnet.family === family)
       ? []
-      : hook(HOST_NETNS, family, 'filter', 'INPUT', [peersMaySend(family)])),
+      : hookedChain(HOST_NETNS, family, 'filter', 'INPUT', [acceptPeers(family)])),
   ];
 }
 
@@ -80,7 +87,7 @@ function underlayChains({ self: { underlay }, subnets }: PlanContext): KernelObj
  * VXLAN authenticates nobody, so INPUT is opened for it to the addresses of the cluster's nodes and stays as closed to
  * all others as the administrator has it. The first of all rules: it is met by every packet between nodes.
  */
-function peersMaySend(family: Family): string {
+function acceptPeers(family: Family): string {
   return `-p udp -m udp --dport ${VXLAN_PORT} -m set --match-set ${peerSet(family)} src -j ACCEPT`;
 }
 
@@ -96,9 +103,9 @@ function hostChains(context: PlanContext, family: Family, lb: IpAddress): Kernel
     ),
     `${match}-m addrtype --dst-type LOCAL -m set ${from} -j DNAT --to-destination ${lb}`,
   ];
-  const refuse = (match: string) => [
-    `-p tcp ${match} -j REJECT --reject-with ${refusal('tcp', family)}`,
-    `! -p tcp ${match} -j REJECT --reject-with ${refusal('udp', family)}`,
+  const rejectRules = (match: string) => [
+    `-p tcp ${match} -j REJECT --reject-with ${rejectWith('tcp', family)}`,
+    `! -p tcp ${match} -j REJECT --reject-with ${rejectWith('udp', family)}`,
   ];
   // Only what DNAT sent there may pass the host towards the lb, and only its answers come back: mesh0 is no way
   // around the host's firewall, and route_localnet on it opens nobody's 127.0.0.1 (CVE-2020-8558).
@@ -110,12 +117,12 @@ function hostChains(context: PlanContext, family: Family, lb: IpAddress): Kernel
     `-i ${HOST_LINK} -j DROP`,
   ];
   const input = (...more: string[]) => [
-    ...(family === familyOf(self.underlay) ? [peersMaySend(family)] : []),
+    ...(family === familyOf(self.underlay) ? [acceptPeers(family)] : []),
     `-i ${HOST_LINK} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
     ...more,
     `-i ${HOST_LINK} -j DROP`,
     // Who may not come in to a restricted port got no DNAT, and is refused before anything of the host answers.
-    ...refuse(`-m conntrack --ctstate NEW ${at} -m set ! ${from}`),
+    ...rejectRules(`-m conntrack --ctstate NEW ${at} -m set ! ${from}`),
   ];
   const user: FirewallChain = {
     kind: 'chain',
@@ -128,41 +135,41 @@ function hostChains(context: PlanContext, family: Family, lb: IpAddress): Kernel
   };
   if (family === 'inet') {
     return [
-      ...hook(HOST_NETNS, family, 'nat', 'PREROUTING', dnat('')),
-      ...hook(HOST_NETNS, family, 'nat', 'OUTPUT', dnat('')),
+      ...hookedChain(HOST_NETNS, family, 'nat', 'PREROUTING', dnat('')),
+      ...hookedChain(HOST_NETNS, family, 'nat', 'OUTPUT', dnat('')),
       // Loopback sources cannot leave the host; they become the node's own overlay address. So does the underlay
       // address where the lb answers in its name.
-      ...hook(HOST_NETNS, family, 'nat', 'POSTROUTING', [
+      ...hookedChain(HOST_NETNS, family, 'nat', 'POSTROUTING', [
         `-s 127.0.0.0/8 -o ${HOST_LINK} -j MASQUERADE`,
-        ...(isHostShort(context) ? [`-s ${hostNetwork(self.underlay)} -o ${HOST_LINK} -j MASQUERADE`] : []),
+        ...(usesHostFastPath(context) ? [`-s ${hostNetwork(self.underlay)} -o ${HOST_LINK} -j MASQUERADE`] : []),
       ]),
-      ...hook(HOST_NETNS, family, 'filter', 'INPUT', input()),
+      ...hookedChain(HOST_NETNS, family, 'filter', 'INPUT', input()),
       user,
-      ...hook(HOST_NETNS, family, 'filter', 'FORWARD', forward),
+      ...hookedChain(HOST_NETNS, family, 'filter', 'FORWARD', forward),
     ];
   }
   return [
-    ...hook(HOST_NETNS, family, 'nat', 'PREROUTING', dnat('')),
+    ...hookedChain(HOST_NETNS, family, 'nat', 'PREROUTING', dnat('')),
     // IPv6 has no route_localnet: a connection to ::1 could never leave. It is refused at once, so that clients
     // of `localhost` go on to 127.0.0.1.
-    ...hook(HOST_NETNS, family, 'nat', 'OUTPUT', dnat('! -d ::1/128 ')),
-    ...hook(
+    ...hookedChain(HOST_NETNS, family, 'nat', 'OUTPUT', dnat('! -d ::1/128 ')),
+    ...hookedChain(
       HOST_NETNS,
       family,
       'filter',
       'OUTPUT',
       [
         ...PROTOCOLS.map(
-          (protocol) => `-p ${protocol} ${published(protocol)} -j REJECT --reject-with ${refusal(protocol, family)}`,
+          (protocol) => `-p ${protocol} ${published(protocol)} -j REJECT --reject-with ${rejectWith(protocol, family)}`,
         ),
-        ...refuse(at),
+        ...rejectRules(at),
       ],
       '-d ::1/128',
     ),
     // Neighbour discovery is ICMPv6 and never part of a connection.
-    ...hook(HOST_NETNS, family, 'filter', 'INPUT', input(`-i ${HOST_LINK} -p ipv6-icmp -j ACCEPT`)),
+    ...hookedChain(HOST_NETNS, family, 'filter', 'INPUT', input(`-i ${HOST_LINK} -p ipv6-icmp -j ACCEPT`)),
     user,
-    ...hook(HOST_NETNS, family, 'filter', 'FORWARD', forward),
+    ...hookedChain(HOST_NETNS, family, 'filter', 'FORWARD', forward),
   ];
 }
 
@@ -174,13 +181,13 @@ function lbChains(context: PlanContext, family: Family): KernelObject[] {
   const mark = `-j MARK --set-xmark 0x${self.number.toString(16)}/0xffffffff`;
   return [
     // What took the shortcut has its mark already.
-    ...hook(LB_NETNS, family, 'mangle', 'PREROUTING', toMark, `-i ${LB_HOST_LINK} -m mark --mark 0x0`),
-    ...hook(LB_NETNS, family, 'mangle', 'POSTROUTING', [mark, CLAMP], `-o ${VXLAN_LINK}`),
+    ...hookedChain(LB_NETNS, family, 'mangle', 'PREROUTING', toMark, `-i ${LB_HOST_LINK} -m mark --mark 0x0`),
+    ...hookedChain(LB_NETNS, family, 'mangle', 'POSTROUTING', [mark, CLAMP_MSS], `-o ${VXLAN_LINK}`),
   ];
 }
 
 /** Nobody has to find the smaller MTU of the overlay by losing packets. */
-const CLAMP = `-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu`;
+const CLAMP_MSS = `-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu`;
 
 /**
  * The router remembers which node brought a flow to a local task, and sends the answers back through that node.
@@ -193,35 +200,37 @@ function routerChains(context: PlanContext, family: Family, cidr: Cidr, block: C
   const admin = family === 'inet' ? 'icmp-admin-prohibited' : 'icmp6-adm-prohibited';
   return [
     // The same client address and port may come in through several nodes at once; the zone keeps them apart.
-    ...hook(netns, family, 'raw', 'PREROUTING', [`${BROUGHT} -j CT --zone-orig mark`]),
-    ...hook(netns, family, 'mangle', 'PREROUTING', [
-      `${BROUGHT} -j CONNMARK --save-mark ${ALL_BITS}`,
+    ...hookedChain(netns, family, 'raw', 'PREROUTING', [`${FROM_OTHER_NODE} -j CT --zone-orig mark`]),
+    ...hookedChain(netns, family, 'mangle', 'PREROUTING', [
+      `${FROM_OTHER_NODE} -j CONNMARK --save-mark ${ALL_BITS}`,
       // Left on, the mark would route the request straight back to where it came from.
-      `${BROUGHT} -j MARK --set-xmark 0x0/0xffffffff`,
+      `${FROM_OTHER_NODE} -j MARK --set-xmark 0x0/0xffffffff`,
       `-i t-+ -m connmark ! --mark 0x0 -j CONNMARK --restore-mark ${ALL_BITS}`,
     ]),
     // What the router itself answers for a task (reset, unreachable) goes the way of the task's answers.
-    ...hook(netns, family, 'mangle', 'OUTPUT', [`-m connmark ! --mark 0x0 -j CONNMARK --restore-mark ${ALL_BITS}`]),
-    ...hook(netns, family, 'mangle', 'POSTROUTING', [CLAMP], `-o ${VXLAN_LINK}`),
-    ...hook(netns, family, 'filter', 'FORWARD', [
+    ...hookedChain(netns, family, 'mangle', 'OUTPUT', [
+      `-m connmark ! --mark 0x0 -j CONNMARK --restore-mark ${ALL_BITS}`,
+    ]),
+    ...hookedChain(netns, family, 'mangle', 'POSTROUTING', [CLAMP_MSS], `-o ${VXLAN_LINK}`),
+    ...hookedChain(netns, family, 'filter', 'FORWARD', [
       // Tasks answer; they open no connections of their own over this network.
       '-i t-+ -m conntrack --ctstate INVALID -j DROP',
       `-i t-+ -m conntrack --ctstate NEW -j REJECT --reject-with ${admin}`,
       // An overlay address without a task would circle between router and lb until its TTL ends.
       ...behindLb.map((address) => `-d ${address} -o ${NET_LB_LINK} -j RETURN`),
-      `-d ${cidr} -o ${NET_LB_LINK} -p tcp -j REJECT --reject-with ${refusal('tcp', family)}`,
-      `-d ${cidr} -o ${NET_LB_LINK} -j REJECT --reject-with ${refusal('udp', family)}`,
+      `-d ${cidr} -o ${NET_LB_LINK} -p tcp -j REJECT --reject-with ${rejectWith('tcp', family)}`,
+      `-d ${cidr} -o ${NET_LB_LINK} -j REJECT --reject-with ${rejectWith('udp', family)}`,
     ]),
     // Does nothing but switch NAT on: conntrack then finds a free source port when two zones meet in one reply tuple.
-    ...hook(netns, family, 'nat', 'POSTROUTING', ['-j RETURN']),
+    ...hookedChain(netns, family, 'nat', 'POSTROUTING', ['-j RETURN']),
   ];
 }
 
 /** By another node, whose number is the packet's mark: over vxlan0, or past it by the shortcut. */
-const BROUGHT = '-m mark ! --mark 0x0';
+const FROM_OTHER_NODE = '-m mark ! --mark 0x0';
 const ALL_BITS = '--nfmask 0xffffffff --ctmask 0xffffffff';
 
-function refusal(protocol: Protocol, family: Family): string {
+function rejectWith(protocol: Protocol, family: Family): string {
   if (protocol === 'tcp') return 'tcp-reset';
   return family === 'inet' ? 'icmp-port-unreachable' : 'icmp6-port-unreachable';
 }

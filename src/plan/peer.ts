@@ -13,9 +13,9 @@ import {
   VXLAN_LINK,
 } from '../model/names.ts';
 import type { PlanContext } from './context.ts';
+import { planFastPathPeer } from './fast-path.ts';
 import { groupRules, returnRule } from './return-rules.ts';
 import { route } from './route.ts';
-import { planShortPeer } from './shortcut.ts';
 
 /** The lb's way to another node's tasks, and the router's way back to the lb that brought a flow in. */
 export function planPeer(context: PlanContext, peer: Peer): KernelObject[] {
@@ -45,7 +45,7 @@ export function planPeer(context: PlanContext, peer: Peer): KernelObject[] {
       returnRule(router, family, peer.number),
     );
   }
-  return [...objects, ...planShortPeer(context, peer), ...planSharedRules(context, peer)];
+  return [...objects, ...planFastPathPeer(context, peer), ...planSharedRules(context, peer)];
 }
 
 /** The part of a peer's plan that it may share with others: it stays as long as one of them is there. */

@@ -10,9 +10,9 @@ import { renderOp } from '../model/render.ts';
 import {
   anyAssignment,
   anyFamilies,
+  CAPABILITIES,
   emptyAssignment,
   endpoint,
-  FACTS,
   port,
   task,
   threeNodes,
@@ -27,18 +27,18 @@ describe('plan', () => {
     ['inet', ['inet']],
     ['dual-stack', ['inet', 'inet6']],
   ] as const)('builds node 1 of three in these words (%s)', async (name, families) => {
-    const words = diff(new Map(), plan(threeNodes(families), FACTS)).flatMap(renderOp);
+    const words = diff(new Map(), plan(threeNodes(families), CAPABILITIES)).flatMap(renderOp);
     await expect(`${words.join('\n')}\n`).toMatchFileSnapshot(`golden/three-nodes-${name}.sh`);
   });
 
   it('adds the shortcut in these words, and takes nothing away for it', async () => {
     const assignment = threeNodes(['inet', 'inet6']);
-    const plain = plan(assignment, FACTS);
+    const plain = plan(assignment, CAPABILITIES);
     for (const [name, shortcut] of [
       ['inside', {}],
       ['full', { link: 'eth0' }],
     ] as const) {
-      const ops = diff(plain, plan(assignment, { ...FACTS, shortcut }));
+      const ops = diff(plain, plan(assignment, { ...CAPABILITIES, fastPath: shortcut }));
       expect(ops.filter(({ verb }) => verb === 'delete')).toEqual([]);
       await expect(`${ops.flatMap(renderOp).join('\n')}\n`).toMatchFileSnapshot(`golden/shortcut-${name}.sh`);
     }
@@ -52,7 +52,7 @@ describe('plan', () => {
     ['nobody behind it', { endpoints: [] }],
     ['another protocol', { protocol: 'sctp' as const }],
   ])('leaves a port with %s to the plain path', (_, change) => {
-    const facts = { ...FACTS, shortcut: { link: 'eth0' } };
+    const facts = { ...CAPABILITIES, fastPath: { link: 'eth0' } };
     const shortcuts = (one: Partial<AssignedPort>) => {
       const assignment = threeNodes(['inet']);
       assignment.ports = [{ ...assignment.ports[0]!, ...one }];
@@ -64,8 +64,8 @@ describe('plan', () => {
 
   it('has no shortcut in a cluster of IPv6 alone', () => {
     const assignment = threeNodes(['inet6']);
-    const short = plan(assignment, { ...FACTS, shortcut: { link: 'eth0' } });
-    expect([...short]).toEqual([...plan(assignment, FACTS)]);
+    const short = plan(assignment, { ...CAPABILITIES, fastPath: { link: 'eth0' } });
+    expect([...short]).toEqual([...plan(assignment, CAPABILITIES)]);
   });
 
   it('is the same for the same assignment, in the same order', () => {
@@ -73,7 +73,7 @@ describe('plan', () => {
       fc.property(
         anyFamilies.chain((families) => anyAssignment(families)),
         (assignment) => {
-          expect([...plan(assignment, FACTS)]).toEqual([...plan(structuredClone(assignment), FACTS)]);
+          expect([...plan(assignment, CAPABILITIES)]).toEqual([...plan(structuredClone(assignment), CAPABILITIES)]);
         },
       ),
       { numRuns: 30 },
@@ -81,12 +81,12 @@ describe('plan', () => {
   });
 
   it('is empty without the ingress network, or without a family the kernel has', () => {
-    expect(plan({ ...threeNodes(['inet']), networks: [] }, FACTS).size).toBe(0);
-    expect(plan(threeNodes(['inet6']), { ...FACTS, families: ['inet'] }).size).toBe(0);
+    expect(plan({ ...threeNodes(['inet']), networks: [] }, CAPABILITIES).size).toBe(0);
+    expect(plan(threeNodes(['inet6']), { ...CAPABILITIES, families: ['inet'] }).size).toBe(0);
   });
 
   it('leaves out the family a kernel has not', () => {
-    const facts = { ...FACTS, families: ['inet'] as const };
+    const facts = { ...CAPABILITIES, families: ['inet'] as const };
     const both = threeNodes(['inet', 'inet6']);
     const strip = (addresses: { address: string }[]) => addresses.filter(({ address }) => !address.includes(':'));
     const text = JSON.stringify([...plan(both, facts).values()]);
@@ -98,7 +98,7 @@ describe('plan', () => {
   it('takes the encapsulation off the MTU, more of it over IPv6', () => {
     const mtuOf = (underlay: string) => {
       const assignment = threeNodes(['inet']);
-      const links = plan({ ...assignment, self: { ...assignment.self, underlay } }, FACTS).values();
+      const links = plan({ ...assignment, self: { ...assignment.self, underlay } }, CAPABILITIES).values();
       return [...links].flatMap((object) =>
         object.kind === 'veth' ? [object.mtu, object.peer.mtu] : object.kind === 'vxlan' ? object.mtu : [],
       );
@@ -108,7 +108,7 @@ describe('plan', () => {
   });
 
   it('spares the host all settings but forwarding and those of its own veth', () => {
-    const host = kinds(plan(threeNodes(['inet', 'inet6']), FACTS).values(), 'sysctl').filter(
+    const host = kinds(plan(threeNodes(['inet', 'inet6']), CAPABILITIES).values(), 'sysctl').filter(
       ({ netns }) => netns === 'host',
     );
     expect(host.map((object) => object.kind === 'sysctl' && object.name)).toEqual([
@@ -121,7 +121,7 @@ describe('plan', () => {
 
   it('turns connection reuse off where it costs a second (before 5.9)', () => {
     const reuse = (major: number, minor: number) =>
-      plan(threeNodes(['inet']), { ...FACTS, kernel: { major, minor } }).get(
+      plan(threeNodes(['inet']), { ...CAPABILITIES, kernel: { major, minor } }).get(
         'sysctl mesh-lb net.ipv4.vs.conn_reuse_mode',
       );
     expect([reuse(5, 8), reuse(5, 9), reuse(6, 0), reuse(4, 19)]).toMatchObject([
@@ -133,7 +133,7 @@ describe('plan', () => {
   });
 
   it('keeps a port without tasks published, with nothing behind it', () => {
-    const objects = plan({ ...emptyAssignment(1, ['inet', 'inet6']), ports: [port('udp', 53, [])] }, FACTS);
+    const objects = plan({ ...emptyAssignment(1, ['inet', 'inet6']), ports: [port('udp', 53, [])] }, CAPABILITIES);
     expect(kinds(objects.values(), 'virtual-service')).toHaveLength(2);
     expect(kinds(objects.values(), 'real-server')).toHaveLength(0);
     expect(kinds(objects.values(), 'set-member')).toHaveLength(2);
@@ -141,7 +141,7 @@ describe('plan', () => {
 
   it('finds SCTP ports by address, and leaves one without tasks to the lb to refuse', () => {
     const planned = (endpoints: Endpoint[]) => {
-      const want = plan({ ...emptyAssignment(1, ['inet']), ports: [port('sctp', 53, endpoints)] }, FACTS);
+      const want = plan({ ...emptyAssignment(1, ['inet']), ports: [port('sctp', 53, endpoints)] }, CAPABILITIES);
       expect(kinds(want.values(), 'set-member')).toEqual([]); // bitmap:port knows TCP and UDP alone
       expect(kinds(want.values(), 'set-entry').map((entry) => 'set' in entry && entry.set)).toContain('mesh-from-4');
       return kinds(want.values(), 'virtual-service').map((service) => 'at' in service && service.at);
@@ -154,14 +154,14 @@ describe('plan', () => {
     const drained = [endpoint(1, 1, 'inet', 80, 0)];
     const of = (protocol: 'tcp' | 'udp' | 'sctp') =>
       kinds(
-        plan({ ...emptyAssignment(1, ['inet']), ports: [port(protocol, 80, drained)] }, FACTS).values(),
+        plan({ ...emptyAssignment(1, ['inet']), ports: [port(protocol, 80, drained)] }, CAPABILITIES).values(),
         'real-server',
       );
     expect(of('tcp')).toMatchObject([{ weight: 0 }]);
     expect(of('sctp')).toMatchObject([{ weight: 0 }]);
     expect(of('udp')).toEqual([]);
     const planned = (mode: 'ingress' | 'host') =>
-      plan({ ...emptyAssignment(1, ['inet']), ports: [{ ...port('tcp', 80, drained), mode }] }, FACTS);
+      plan({ ...emptyAssignment(1, ['inet']), ports: [{ ...port('tcp', 80, drained), mode }] }, CAPABILITIES);
     expect(planned('host')).toEqual(planned('ingress'));
   });
 });
@@ -173,8 +173,10 @@ describe('planDelta', () => {
         anyFamilies.chain((families) => fc.tuple(anyAssignment(families), anyAssignment(families))),
         ([before, after]) => {
           const delta = assignmentDelta(before, { ...after, revision: before.revision + 1 })!;
-          const { have, want } = planDelta(keyedAssignment(before), delta, FACTS);
-          expect(diff(stateOf(have), stateOf(want))).toEqual(diff(plan(before, FACTS), plan(after, FACTS)));
+          const { have, want } = planDelta(keyedAssignment(before), delta, CAPABILITIES);
+          expect(diff(stateOf(have), stateOf(want))).toEqual(
+            diff(plan(before, CAPABILITIES), plan(after, CAPABILITIES)),
+          );
         },
       ),
       { numRuns: 200 },
@@ -186,7 +188,7 @@ describe('planDelta', () => {
     const before = { ...threeNodes(['inet']), ports };
     const changed = port('tcp', 777, [endpoint(2, 1, 'inet', 80), endpoint(3, 1, 'inet', 80)]);
     const delta = assignmentDelta(before, { ...before, revision: 2, ports: ports.with(776, changed) })!;
-    const { have, want } = planDelta(keyedAssignment(before), delta, FACTS);
+    const { have, want } = planDelta(keyedAssignment(before), delta, CAPABILITIES);
     expect([have.length, want.length]).toEqual([4, 5]);
     const after = applyAssignmentDelta(before, delta);
     expect(after.ok && after.value.ports[776]).toEqual(changed);
@@ -195,7 +197,7 @@ describe('planDelta', () => {
   it('touches nothing else when a task comes', () => {
     const before = threeNodes(['inet']);
     const after = { ...before, revision: 2, tasks: [...before.tasks, task('bbbbbbbbbbbb', 1, 2, ['inet'])] };
-    const { have, want } = planDelta(keyedAssignment(before), assignmentDelta(before, after)!, FACTS);
+    const { have, want } = planDelta(keyedAssignment(before), assignmentDelta(before, after)!, CAPABILITIES);
     expect(have).toEqual([]);
     expect(new Set(want.map(({ netns }) => netns))).toEqual(new Set(['mesh-task-bbbbbbbbbbbb', 'mesh-net-ingress']));
   });

@@ -3,8 +3,8 @@ import { sameValue } from '../model/equality.ts';
 import { type KernelObject, keyOf, stateOf } from '../model/kernel-state.ts';
 import type { KeyedAssignment } from '../model/keyed-assignment.ts';
 import { portKey } from '../model/spec.ts';
-import { type Facts, type PlanContext, planContext } from './context.ts';
-import { holdClocks, planIdle } from './idle.ts';
+import { type NodeCapabilities, type PlanContext, planContext } from './context.ts';
+import { keepsTimeouts, planIdleTimeouts } from './idle-timeouts.ts';
 import { planPeer, planSharedRules } from './peer.ts';
 import { planPort } from './port.ts';
 import { planSkeleton } from './skeleton.ts';
@@ -14,15 +14,15 @@ import { planTask } from './task.ts';
  * What the kernel of this node should hold: the union of independent contributions. Same input, same output, in the
  * same order. Empty while the node has no place in the ingress network.
  */
-export function plan(assignment: Assignment, facts: Facts): Map<string, KernelObject> {
-  const context = planContext(assignment, facts);
+export function plan(assignment: Assignment, capabilities: NodeCapabilities): Map<string, KernelObject> {
+  const context = planContext(assignment, capabilities);
   if (context === undefined) return new Map();
-  return stateOf(everything(context, assignment));
+  return stateOf(planAll(context, assignment));
 }
 
-function* everything(context: PlanContext, assignment: Assignment): Generator<KernelObject> {
+function* planAll(context: PlanContext, assignment: Assignment): Generator<KernelObject> {
   yield* planSkeleton(context);
-  yield* planIdle(context, assignment.ports);
+  yield* planIdleTimeouts(context, assignment.ports);
   yield* contributions(context, assignment);
 }
 
@@ -42,43 +42,44 @@ function* contributions(
 export function planDelta(
   before: KeyedAssignment,
   delta: AssignmentDelta,
-  facts: Facts,
+  capabilities: NodeCapabilities,
 ): { have: KernelObject[]; want: KernelObject[] } {
-  const context = planContext(before, facts);
+  const context = planContext(before, capabilities);
   if (context === undefined) return { have: [], want: [] };
   const peers = new Set([...delta.removedPeers, ...delta.peers.map((peer) => peer.nodeId)]);
   const tasks = new Set([...delta.removedTasks, ...delta.tasks.map((task) => task.id)]);
   const ports = new Set([...delta.removedPorts, ...delta.ports.map(portKey)]);
   const touched = {
-    peers: among(before.peers, peers),
-    tasks: among(before.tasks, tasks),
-    ports: among(before.ports, ports),
+    peers: selectKeys(before.peers, peers),
+    tasks: selectKeys(before.tasks, tasks),
+    ports: selectKeys(before.ports, ports),
   };
   const have = [...contributions(context, touched)];
   const want = [...contributions(context, delta)];
-  const shared = sharedWithOthers(context, others(before.peers, peers), [...touched.peers, ...delta.peers]);
-  const idle = idleChange(context, before.ports, ports, delta.ports);
-  return { have: [...have, ...shared, ...idle.have], want: [...want, ...shared, ...idle.want] };
+  const shared = sharedWithOthers(context, withoutKeys(before.peers, peers), [...touched.peers, ...delta.peers]);
+  const idleTimeouts = idleTimeoutChange(context, before.ports, ports, delta.ports);
+  return { have: [...have, ...shared, ...idleTimeouts.have], want: [...want, ...shared, ...idleTimeouts.want] };
 }
 
-function among<T>(all: ReadonlyMap<string, T>, keys: ReadonlySet<string>): T[] {
+function selectKeys<T>(all: ReadonlyMap<string, T>, keys: ReadonlySet<string>): T[] {
   return [...keys].flatMap((key) => all.get(key) ?? []);
 }
 
-function* others<T>(all: ReadonlyMap<string, T>, keys: ReadonlySet<string>): Generator<T> {
+function* withoutKeys<T>(all: ReadonlyMap<string, T>, keys: ReadonlySet<string>): Generator<T> {
   for (const [key, item] of all) if (!keys.has(key)) yield item;
 }
 
 /** All ports of a protocol share one clock: only where no other port holds it does a walk over all tell how it goes. */
-function idleChange(
+function idleTimeoutChange(
   context: PlanContext,
   before: ReadonlyMap<string, AssignedPort>,
   touched: ReadonlySet<string>,
   changed: readonly AssignedPort[],
 ): { have: KernelObject[]; want: KernelObject[] } {
-  if (holdClocks(others(before, touched), [...among(before, touched), ...changed])) return { have: [], want: [] };
-  const have = planIdle(context, [...before.values()]);
-  const want = planIdle(context, [...others(before, touched), ...changed]);
+  if (keepsTimeouts(withoutKeys(before, touched), [...selectKeys(before, touched), ...changed]))
+    return { have: [], want: [] };
+  const have = planIdleTimeouts(context, [...before.values()]);
+  const want = planIdleTimeouts(context, [...withoutKeys(before, touched), ...changed]);
   return sameValue(have, want) ? { have: [], want: [] } : { have, want };
 }
 

@@ -1,13 +1,19 @@
 import { type Family, familyOf, type IpAddress } from '../model/address.ts';
 import type { AssignedPort, Endpoint } from '../model/assignment.ts';
 import { addressAt } from '../model/block.ts';
-import { hashes, type KernelObject, type RealServer, serverKey, type VirtualService } from '../model/kernel-state.ts';
+import {
+  type KernelObject,
+  type RealServer,
+  serverKey,
+  usesHashing,
+  type VirtualService,
+} from '../model/kernel-state.ts';
 import { BLOCK_SLOT, LB_NETNS, portMark, serviceSet } from '../model/names.ts';
 import type { TrafficPolicy } from '../model/spec.ts';
 import { planAccess } from './access.ts';
 import type { PlanContext } from './context.ts';
+import { planFastPathPort } from './fast-path.ts';
 import { flagsOf, schedulerOf } from './scheduler.ts';
-import { planShortPort } from './shortcut.ts';
 
 /**
  * A published port: one fwmark service per family with its tasks as real servers, and the port's entry in both sets.
@@ -26,23 +32,23 @@ export function planPort(context: PlanContext, port: AssignedPort): KernelObject
     const set = serviceSet(port.protocol);
     objects.push({ kind: 'set-member', netns: LB_NETNS, set, port: port.published, mark: fwmark });
   }
-  objects.push(...planAccess(context, port), ...planShortPort(context, port));
+  objects.push(...planAccess(context, port), ...planFastPathPort(context, port));
   return objects;
 }
 
 function planService(context: PlanContext, port: AssignedPort, family: Family, fwmark: number): KernelObject[] {
   const scheduler = schedulerOf(port, context.schedulers);
-  const endpoints = byPolicy(
+  const endpoints = applyPolicy(
     context.self.nodeId,
     port.policy,
     port.endpoints.filter(({ address }) => familyOf(address) === family),
   );
   const { persistence } = port;
   const block = context.subnets.find((subnet) => subnet.family === family)?.block;
-  const at = isFoundByAddress(port) && block !== undefined ? addressAt(block, BLOCK_SLOT.lb) : undefined;
-  const servers = (scheduler === 'sh' ? withinTable(endpoints) : endpoints)
-    .filter((endpoint) => keepsConnections(port, endpoint))
-    .map((endpoint) => server(family, fwmark, at, endpoint));
+  const at = isMatchedByAddress(port) && block !== undefined ? addressAt(block, BLOCK_SLOT.lb) : undefined;
+  const servers = (scheduler === 'sh' ? fitHashTable(endpoints) : endpoints)
+    .filter((endpoint) => isRealServer(port, endpoint))
+    .map((endpoint) => realServer(family, fwmark, at, endpoint));
   const service: VirtualService = {
     kind: 'virtual-service',
     netns: LB_NETNS,
@@ -54,13 +60,13 @@ function planService(context: PlanContext, port: AssignedPort, family: Family, f
     ...(persistence === undefined
       ? {}
       : { persistence: { timeout: Math.ceil(persistence.timeout / 1_000), prefix: persistence.prefix[family] } }),
-    ...(hashes(scheduler) ? { servers: [...new Set(servers.map(serverKey))] } : {}),
+    ...(usesHashing(scheduler) ? { servers: [...new Set(servers.map(serverKey))] } : {}),
   };
   return [service, ...servers];
 }
 
 /** There are more of these than of everything else: made without spreading, which takes three times as long. */
-function server(family: Family, fwmark: number, at: IpAddress | undefined, endpoint: Endpoint): RealServer {
+function realServer(family: Family, fwmark: number, at: IpAddress | undefined, endpoint: Endpoint): RealServer {
   const { address, port, weight } = endpoint;
   const made: RealServer = { kind: 'real-server', netns: LB_NETNS, family, fwmark, address, port, weight };
   if (at !== undefined) made.at = at;
@@ -71,12 +77,12 @@ function server(family: Family, fwmark: number, at: IpAddress | undefined, endpo
  * Whether IPVS finds a port's service by the address to which the host's DNAT sends clients, not by mark: persistent
  * ones, for a mark's template forgets the port of the task; SCTP's, for no set gives its packets a mark.
  */
-function isFoundByAddress({ protocol, persistence }: AssignedPort): boolean {
+function isMatchedByAddress({ protocol, persistence }: AssignedPort): boolean {
   return persistence !== undefined || protocol === 'sctp';
 }
 
 /** Whom a policy leaves out gets weight 0: open connections go on, new ones go elsewhere. */
-function byPolicy(nodeId: string, policy: TrafficPolicy = 'cluster', endpoints: Endpoint[]): Endpoint[] {
+function applyPolicy(nodeId: string, policy: TrafficPolicy = 'cluster', endpoints: Endpoint[]): Endpoint[] {
   const isLocal = (endpoint: Endpoint) => endpoint.nodeId === nodeId;
   const onlyLocal =
     policy === 'local' || (policy === 'prefer-local' && endpoints.some((one) => isLocal(one) && one.weight > 0));
@@ -84,12 +90,12 @@ function byPolicy(nodeId: string, policy: TrafficPolicy = 'cluster', endpoints: 
 }
 
 /** Buckets of sh, CONFIG_IP_VS_SH_TAB_BITS = 8: it fills them in order by weight, and who comes late gets none. */
-const SH_TABLE = 256;
+const SH_TABLE_SIZE = 256;
 
-function withinTable(endpoints: Endpoint[]): Endpoint[] {
+function fitHashTable(endpoints: Endpoint[]): Endpoint[] {
   const sum = endpoints.reduce((total, { weight }) => total + weight, 0);
-  if (sum <= SH_TABLE) return endpoints;
-  const share = (weight: number) => (weight === 0 ? 0 : Math.max(1, Math.floor((weight * SH_TABLE) / sum)));
+  if (sum <= SH_TABLE_SIZE) return endpoints;
+  const share = (weight: number) => (weight === 0 ? 0 : Math.max(1, Math.floor((weight * SH_TABLE_SIZE) / sum)));
   return endpoints.map((endpoint) => ({ ...endpoint, weight: share(endpoint.weight) }));
 }
 
@@ -97,6 +103,6 @@ function withinTable(endpoints: Endpoint[]): Endpoint[] {
  * UDP has no connections to drain: with weight 0 a client that never stops sending would keep its dead task for ever.
  * Gone from the balancer, its next packet ends the entry (expire_nodest_conn) and the one after goes to a live task.
  */
-function keepsConnections(port: AssignedPort, endpoint: Endpoint): boolean {
+function isRealServer(port: AssignedPort, endpoint: Endpoint): boolean {
   return endpoint.weight > 0 || port.protocol !== 'udp';
 }

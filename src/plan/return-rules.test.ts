@@ -8,7 +8,7 @@ import { type KernelObject, type KernelState, keyOf, type Op, type Rule, stateOf
 import { keyedAssignment } from '../model/keyed-assignment.ts';
 import { NODE_NUMBER_LIMIT, networkNetns, RULE_PRIORITY, returnTable } from '../model/names.ts';
 import { renderObject } from '../model/render.ts';
-import { anyFamilies, emptyAssignment, FACTS, peer } from './assignments.test-data.ts';
+import { anyFamilies, CAPABILITIES, emptyAssignment, peer } from './assignments.test-data.ts';
 import { plan, planDelta } from './plan.ts';
 
 const NETNS = networkNetns('ingress');
@@ -78,8 +78,12 @@ const anyNumber = fc.oneof(
 const anyNumbers = (maxLength: number) => fc.uniqueArray(anyNumber, { maxLength, size: 'max' });
 
 /** What the rules of a set of peers cost, and whether they lead to the right tables. */
-function expectRight(numbers: readonly number[], families: readonly Family[], strangers: readonly number[]): void {
-  const state = plan(withPeers(numbers, families), FACTS);
+function expectCorrectLookups(
+  numbers: readonly number[],
+  families: readonly Family[],
+  strangers: readonly number[],
+): void {
+  const state = plan(withPeers(numbers, families), CAPABILITIES);
   const known = new Set(numbers);
   for (const family of families) {
     const lookup = lookups(state, family);
@@ -99,7 +103,7 @@ function expectRight(numbers: readonly number[], families: readonly Family[], st
 
 describe('return rules', () => {
   it('of up to 64 nodes are a list', () => {
-    const words = rulesOf(plan(withPeers([2, 3, 63], ['inet']), FACTS).values(), 'inet').flatMap(renderObject);
+    const words = rulesOf(plan(withPeers([2, 3, 63], ['inet']), CAPABILITIES).values(), 'inet').flatMap(renderObject);
     expect(words).toEqual([
       'ip -n mesh-net-ingress rule add priority 10000 fwmark 0x0/0xffffffff goto 32766',
       'ip -n mesh-net-ingress rule add priority 10002 fwmark 0x2 lookup 100002',
@@ -109,7 +113,7 @@ describe('return rules', () => {
   });
 
   it('of more nodes stand in groups', () => {
-    const words = rulesOf(plan(withPeers([7, 1067], ['inet6']), FACTS).values(), 'inet6').flatMap(renderObject);
+    const words = rulesOf(plan(withPeers([7, 1067], ['inet6']), CAPABILITIES).values(), 'inet6').flatMap(renderObject);
     expect(words).toEqual([
       'ip -6 -n mesh-net-ingress rule add priority 10000 fwmark 0x0/0xffffffff goto 32766',
       'ip -6 -n mesh-net-ingress rule add priority 10007 fwmark 0x7 lookup 100007',
@@ -124,7 +128,7 @@ describe('return rules', () => {
 
   it('cost a packet at most 200 comparisons with 4096 nodes, whatever its mark', { timeout: 60_000 }, () => {
     const strangers = [...Array.from({ length: 4_300 }, (_, mark) => mark), 19_999, 32_768, 0x7fff_ffff, 0xffff_ffff];
-    expectRight(
+    expectCorrectLookups(
       Array.from({ length: 4_095 }, (_, index) => index + 2),
       ['inet', 'inet6'],
       strangers.slice(1),
@@ -134,7 +138,7 @@ describe('return rules', () => {
   it('cost as little with 4096 nodes anywhere among all numbers', { timeout: 60_000 }, () => {
     for (const step of [4, 3]) {
       const numbers = Array.from({ length: 4_095 }, (_, index) => NODE_NUMBER_LIMIT - index * step);
-      expectRight(
+      expectCorrectLookups(
         numbers,
         ['inet'],
         numbers.map((number) => number - 1),
@@ -145,7 +149,7 @@ describe('return rules', () => {
   it('lead to the right table for any set of peers, and any other mark to main', { timeout: 60_000 }, () => {
     fc.assert(
       fc.property(anyNumbers(300), fc.array(fc.nat(0xffff_ffff)), anyFamilies, (numbers, marks, families) => {
-        expectRight(
+        expectCorrectLookups(
           numbers,
           families,
           [...marks, ...numbers.map((number) => number + 1), ...numbers.map((number) => number ^ 0x20)].filter(
@@ -159,7 +163,7 @@ describe('return rules', () => {
 
   it('stay within what is ours, each with a place of its own', () => {
     const numbers = Array.from({ length: NODE_NUMBER_LIMIT - 1 }, (_, index) => index + 2);
-    const rules = rulesOf(plan(withPeers(numbers, ['inet']), FACTS).values(), 'inet');
+    const rules = rulesOf(plan(withPeers(numbers, ['inet']), CAPABILITIES).values(), 'inet');
     const wrong = rules.filter(
       ({ priority, action }) =>
         priority < RULE_PRIORITY.first ||
@@ -202,11 +206,11 @@ describe('peers that come and go', () => {
         const before = withPeers(some, families);
         const after = withPeers([...new Set([...kept, ...others])], families);
         const delta = assignmentDelta(before, { ...after, revision: 2 })!;
-        const { have, want } = planDelta(keyedAssignment(before), delta, FACTS);
-        const whole = plan(before, FACTS);
+        const { have, want } = planDelta(keyedAssignment(before), delta, CAPABILITIES);
+        const whole = plan(before, CAPABILITIES);
         const ops = diff(stateOf(have), stateOf(want));
         const state = expectNoGap(whole, ops, families, kept);
-        expect([...state.keys()].sort()).toEqual([...plan(after, FACTS).keys()].sort());
+        expect([...state.keys()].sort()).toEqual([...plan(after, CAPABILITIES).keys()].sort());
       }),
       { numRuns: 60 },
     );
@@ -218,7 +222,7 @@ describe('peers that come and go', () => {
     for (const number of [1_500, 2_001, 65]) {
       const before = withPeers(all, families);
       const delta = { ...assignmentDelta(before, before)!, revision: 2, removedPeers: [`node${number}`] };
-      const gone = planDelta(keyedAssignment(before), delta, FACTS);
+      const gone = planDelta(keyedAssignment(before), delta, CAPABILITIES);
       const steps = diff(stateOf(gone.have), stateOf(gone.want));
       // Two FDB entries and peer set; two neighbours, three routes and a rule a family.
       expect(steps).toHaveLength(3 + 6 * families.length);
@@ -227,7 +231,7 @@ describe('peers that come and go', () => {
       const back = planDelta(
         keyedAssignment(without.value),
         { ...delta, base: 2, revision: 3, removedPeers: [], peers: [peer(number, families)] },
-        FACTS,
+        CAPABILITIES,
       );
       expect(diff(stateOf(back.have), stateOf(back.want))).toHaveLength(3 + 6 * families.length);
     }
@@ -237,7 +241,7 @@ describe('peers that come and go', () => {
     const before = withPeers([1_500, 1_501, 3_000], ['inet']);
     const steps = (removed: number[], from: Assignment) => {
       const delta = { ...assignmentDelta(from, from)!, removedPeers: removed.map((number) => `node${number}`) };
-      const { have, want } = planDelta(keyedAssignment(from), delta, FACTS);
+      const { have, want } = planDelta(keyedAssignment(from), delta, CAPABILITIES);
       return diff(stateOf(have), stateOf(want)).flatMap(({ verb, object }) =>
         object.kind === 'rule' ? [`${verb} ${object.priority}`] : [],
       );
@@ -256,7 +260,7 @@ describe('peers that come and go', () => {
   it('go over from the one list of earlier versions without a gap', { timeout: 60_000 }, () => {
     fc.assert(
       fc.property(anyNumbers(60), anyFamilies, (numbers, families) => {
-        const want = plan(withPeers(numbers, families), FACTS);
+        const want = plan(withPeers(numbers, families), CAPABILITIES);
         const old = stateOf([
           ...[...want.values()].filter(({ kind }) => kind !== 'rule'),
           ...families.flatMap((family) =>

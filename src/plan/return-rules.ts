@@ -23,10 +23,10 @@ import { RULE_PRIORITY, returnTable } from '../model/names.ts';
  */
 
 /** Numbers below have no groups: clusters of this size stay as easy to read as a list. */
-const FLAT = 64;
-const BLOCK = 32;
+const FLAT_LIMIT = 64;
+const BLOCK_SIZE = 32;
 /** Largest span; those of small numbers are powers of two, so that none holds flat numbers. */
-const SPAN = 1_024;
+const SPAN_SIZE = 1_024;
 const ALL_BITS = 0xffff_ffff;
 
 /** Flows that no other node brought in. */
@@ -36,50 +36,50 @@ export function unmarkedRule(netns: string, family: Family): Rule {
 }
 
 export function returnRule(netns: string, family: Family, number: number): Rule {
-  const priority = number < FLAT ? RULE_PRIORITY.base + number : blockList(number);
+  const priority = number < FLAT_LIMIT ? RULE_PRIORITY.base + number : blockListPriority(number);
   return rule(netns, family, priority, { from: number, size: 1 }, { lookup: returnTable(number) });
 }
 
 /** What leads to a node's return rule; shared by all nodes of its block or span. */
 export function groupRules(netns: string, family: Family, number: number): Rule[] {
-  if (number < FLAT) return [];
+  if (number < FLAT_LIMIT) return [];
   const span = spanOf(number);
-  const block = { from: number - (number % BLOCK), size: BLOCK };
+  const block = { from: number - (number % BLOCK_SIZE), size: BLOCK_SIZE };
   const list = RULE_PRIORITY.spanLists + 2 * span.index;
-  const leaves = blockList(number);
+  const blockPriority = blockListPriority(number);
   const main = { goto: RULE_PRIORITY.main };
   return [
     rule(netns, family, RULE_PRIORITY.spans, span, { goto: list }),
     rule(netns, family, RULE_PRIORITY.rest, EVERYTHING, main),
-    rule(netns, family, list, block, { goto: leaves }),
+    rule(netns, family, list, block, { goto: blockPriority }),
     rule(netns, family, list + 1, span, main),
-    rule(netns, family, leaves + 1, block, main),
+    rule(netns, family, blockPriority + 1, block, main),
   ];
 }
 
 /** Numbers that agree in all but their last bits. `size` is a power of two, `from` a multiple of it. */
-interface Range {
+interface NumberRange {
   from: number;
   size: number;
 }
 
-const EVERYTHING: Range = { from: 0, size: 2 ** 32 };
+const EVERYTHING: NumberRange = { from: 0, size: 2 ** 32 };
 
-function spanOf(number: number): Range & { index: number } {
-  if (number >= SPAN) {
-    const index = Math.floor(number / SPAN);
+function spanOf(number: number): NumberRange & { index: number } {
+  if (number >= SPAN_SIZE) {
+    const index = Math.floor(number / SPAN_SIZE);
     // Four spans (64, 128, 256, 512) come before.
-    return { from: index * SPAN, size: SPAN, index: index + 3 };
+    return { from: index * SPAN_SIZE, size: SPAN_SIZE, index: index + 3 };
   }
   const bits = 31 - Math.clz32(number);
-  return { from: 2 ** bits, size: 2 ** bits, index: bits - Math.log2(FLAT) };
+  return { from: 2 ** bits, size: 2 ** bits, index: bits - Math.log2(FLAT_LIMIT) };
 }
 
-function blockList(number: number): number {
-  return RULE_PRIORITY.blocks + 2 * Math.floor(number / BLOCK);
+function blockListPriority(number: number): number {
+  return RULE_PRIORITY.blocks + 2 * Math.floor(number / BLOCK_SIZE);
 }
 
-function rule(netns: string, family: Family, priority: number, range: Range, action: Rule['action']): Rule {
+function rule(netns: string, family: Family, priority: number, range: NumberRange, action: Rule['action']): Rule {
   const fwmask = (ALL_BITS - (range.size - 1)) >>> 0;
   return { kind: 'rule', netns, family, priority, fwmark: range.from, fwmask, action };
 }

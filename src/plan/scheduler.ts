@@ -1,15 +1,15 @@
 import type { AssignedPort } from '../model/assignment.ts';
 import type { PortCondition } from '../model/cluster.ts';
-import { hashes, type VirtualService } from '../model/kernel-state.ts';
+import { usesHashing, type VirtualService } from '../model/kernel-state.ts';
 import { SCHEDULER_FLAGS, type SchedulerFlag } from '../model/spec.ts';
 
 /** What a kernel must have for meshd to run at all (preflight), so it is the last resort. */
-const LAST_RESORT = 'rr';
+const DEFAULT_SCHEDULER = 'rr';
 
 /** The declared scheduler, or what the port falls back to on a kernel that has not got it. */
 export function schedulerOf(port: Pick<AssignedPort, 'scheduler' | 'fallback'>, schedulers: readonly string[]): string {
-  const wishes = [port.scheduler, ...(port.fallback === undefined ? [] : [port.fallback])];
-  return wishes.find((name) => schedulers.includes(name)) ?? LAST_RESORT;
+  const candidates = [port.scheduler, ...(port.fallback === undefined ? [] : [port.fallback])];
+  return candidates.find((name) => schedulers.includes(name)) ?? DEFAULT_SCHEDULER;
 }
 
 /**
@@ -17,7 +17,7 @@ export function schedulerOf(port: Pick<AssignedPort, 'scheduler' | 'fallback'>, 
  * without weight: without it, whoever hashes to a task that drains is refused until the task is gone.
  */
 export function flagsOf(scheduler: string, declared: readonly SchedulerFlag[] = []): Pick<VirtualService, 'flags'> {
-  if (!hashes(scheduler)) return {};
+  if (!usesHashing(scheduler)) return {};
   const flags = SCHEDULER_FLAGS.filter(
     (flag) => flag.startsWith(`${scheduler}-`) && (flag === `${scheduler}-fallback` || declared.includes(flag)),
   );
@@ -25,7 +25,7 @@ export function flagsOf(scheduler: string, declared: readonly SchedulerFlag[] = 
 }
 
 /** Ports of this node that another scheduler balances than the declared one, because its kernel has not got that. */
-export function fallbacks(ports: readonly AssignedPort[], schedulers: readonly string[]): PortCondition[] {
+export function fallbackConditions(ports: readonly AssignedPort[], schedulers: readonly string[]): PortCondition[] {
   return ports.flatMap((port): PortCondition[] => {
     const { protocol, published, scheduler } = port;
     const used = schedulerOf(port, schedulers);

@@ -21,10 +21,10 @@ import {
   vtepMac,
 } from '../model/names.ts';
 import type { PlanContext } from './context.ts';
+import { planFastPath } from './fast-path.ts';
 import { PROTOCOLS, planFirewall } from './firewall.ts';
 import { unmarkedRule } from './return-rules.ts';
 import { route } from './route.ts';
-import { planShortcut } from './shortcut.ts';
 import { planSysctls } from './sysctls.ts';
 import { veth } from './veth.ts';
 
@@ -43,12 +43,12 @@ export function planSkeleton(context: PlanContext): KernelObject[] {
     veth([LB_NETNS, LB_NET_LINK], [router, NET_LB_LINK], mtu),
     vxlan(context, router, context.network.vni),
     vxlan(context, LB_NETNS, LB_VNI),
-    ...context.subnets.flatMap(({ family, block }) => addressing(router, family, block)),
+    ...context.subnets.flatMap(({ family, block }) => planAddresses(router, family, block)),
     ...context.subnets.map(({ family }) => unmarkedRule(router, family)),
     ...PROTOCOLS.flatMap(planSets),
     ...planHashSets(context),
     ...planFirewall(context),
-    ...planShortcut(context),
+    ...planFastPath(context),
   ];
 }
 
@@ -99,35 +99,35 @@ function planHashSets({ self, subnets }: PlanContext): KernelObject[] {
   ];
 }
 
-function addressing(router: string, family: Family, block: string): KernelObject[] {
+function planAddresses(router: string, family: Family, block: string): KernelObject[] {
   const at = (slot: keyof typeof BLOCK_SLOT) => addressAt(block, BLOCK_SLOT[slot]);
   const prefix = hostPrefix(family);
-  const own = (netns: string, dev: string, address: string): KernelObject => ({
+  const ownAddress = (netns: string, dev: string, address: string): KernelObject => ({
     kind: 'address',
     netns,
     dev,
     address,
     prefix,
   });
-  const everywhere = DEFAULT_DESTINATION[family];
+  const anyDestination = DEFAULT_DESTINATION[family];
   const host = at('host');
   const lb = at('lb');
   const lbNet = at('lbNet');
   const gateway = at('router');
   return [
-    own(HOST_NETNS, HOST_LINK, host),
-    own(LB_NETNS, LB_HOST_LINK, lb),
-    own(LB_NETNS, LB_NET_LINK, lbNet),
-    own(router, NET_LB_LINK, gateway),
-    own(router, VXLAN_LINK, at('vtep')),
+    ownAddress(HOST_NETNS, HOST_LINK, host),
+    ownAddress(LB_NETNS, LB_HOST_LINK, lb),
+    ownAddress(LB_NETNS, LB_NET_LINK, lbNet),
+    ownAddress(router, NET_LB_LINK, gateway),
+    ownAddress(router, VXLAN_LINK, at('vtep')),
     route(HOST_NETNS, hostNetwork(lb), HOST_LINK, { source: host }),
     route(LB_NETNS, hostNetwork(host), LB_HOST_LINK),
-    route(LB_NETNS, everywhere, LB_HOST_LINK, { via: host }),
+    route(LB_NETNS, anyDestination, LB_HOST_LINK, { via: host }),
     route(LB_NETNS, hostNetwork(gateway), LB_NET_LINK),
     // Not the whole network: IPv6 takes no gateway on vxlan0 that a route to another link covers (ip6_route_check_nh_onlink).
     route(LB_NETNS, block, LB_NET_LINK, { via: gateway }),
     route(router, hostNetwork(lbNet), NET_LB_LINK),
     route(router, hostNetwork(host), NET_LB_LINK, { via: lbNet }),
-    route(router, everywhere, NET_LB_LINK, { via: lbNet }),
+    route(router, anyDestination, NET_LB_LINK, { via: lbNet }),
   ];
 }

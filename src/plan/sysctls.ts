@@ -16,40 +16,40 @@ export function planSysctls(context: PlanContext): Sysctl[] {
   const inet6 = context.subnets.some((subnet) => subnet.family === 'inet6');
   const router = networkNetns(context.network.name);
   return [
-    ...settings(HOST_NETNS, [
+    ...sysctlsOf(HOST_NETNS, [
       ['net.ipv4.ip_forward', '1'],
       // Lets answers to 127.0.0.1 come in over this one veth. rp_filter needs no change, strict included: at the
       // time of the check an answer still has the lb's address as source, and its /32 route points to this veth.
       [`net.ipv4.conf.${HOST_LINK}.route_localnet`, '1'],
     ]),
     ...(inet6
-      ? settings(HOST_NETNS, [
+      ? sysctlsOf(HOST_NETNS, [
           // The kernel has no per-link switch: ip6_forward() looks at `all`. Hosts that take their default route
           // from router advertisements need accept_ra=2 on that link.
           ['net.ipv6.conf.all.forwarding', '1'],
           [`net.ipv6.conf.${HOST_LINK}.accept_dad`, '0'],
         ])
       : []),
-    ...settings(LB_NETNS, [...forwarding(inet6), ...ipvs(context), ...refusals(inet6)]),
-    ...settings(router, forwarding(inet6)),
-    ...[LB_HOST_LINK, LB_NET_LINK, VXLAN_LINK].flatMap((link) => settings(LB_NETNS, onLink(link, inet6))),
-    ...[NET_LB_LINK, VXLAN_LINK].flatMap((link) => settings(router, onLink(link, inet6))),
+    ...sysctlsOf(LB_NETNS, [...forwardingSettings(inet6), ...ipvsSettings(context), ...icmpSettings(inet6)]),
+    ...sysctlsOf(router, forwardingSettings(inet6)),
+    ...[LB_HOST_LINK, LB_NET_LINK, VXLAN_LINK].flatMap((link) => sysctlsOf(LB_NETNS, linkSettings(link, inet6))),
+    ...[NET_LB_LINK, VXLAN_LINK].flatMap((link) => sysctlsOf(router, linkSettings(link, inet6))),
   ];
 }
 
 /** Tasks run without privileges as the image or manifest says, and still listen on ports like 80. */
 export function planTaskSysctls(netns: string): Sysctl[] {
-  return settings(netns, [['net.ipv4.ip_unprivileged_port_start', '0']]);
+  return sysctlsOf(netns, [['net.ipv4.ip_unprivileged_port_start', '0']]);
 }
 
 export type Setting = readonly [name: string, value: string];
 
-export function settings(netns: string, list: readonly Setting[]): Sysctl[] {
+export function sysctlsOf(netns: string, list: readonly Setting[]): Sysctl[] {
   return list.map(([name, value]) => ({ kind: 'sysctl', netns, name, value }));
 }
 
 /** The effective rp_filter is the greater of `all` and the link's; links of tasks take `default`. */
-function forwarding(inet6: boolean): Setting[] {
+function forwardingSettings(inet6: boolean): Setting[] {
   return [
     ['net.ipv4.ip_forward', '1'],
     // Nobody listens here: no look for a socket per packet. The switch is for both families (ip6_rcv_finish_core).
@@ -66,7 +66,7 @@ function forwarding(inet6: boolean): Setting[] {
   ];
 }
 
-function onLink(link: string, inet6: boolean): Setting[] {
+function linkSettings(link: string, inet6: boolean): Setting[] {
   return [
     [`net.ipv4.conf.${link}.rp_filter`, '0'],
     ...(inet6 ? ([[`net.ipv6.conf.${link}.accept_dad`, '0']] as const) : []),
@@ -74,11 +74,11 @@ function onLink(link: string, inet6: boolean): Setting[] {
 }
 
 /** A port without tasks is refused by ICMP; the usual one message a second per client would leave the rest hanging. */
-function refusals(inet6: boolean): Setting[] {
+function icmpSettings(inet6: boolean): Setting[] {
   return [['net.ipv4.icmp_ratelimit', '0'], ...(inet6 ? ([['net.ipv6.icmp.ratelimit', '0']] as const) : [])];
 }
 
-function ipvs({ kernel }: PlanContext): Setting[] {
+function ipvsSettings({ kernel }: PlanContext): Setting[] {
   const reuse = kernel.major > 5 || (kernel.major === 5 && kernel.minor >= 9);
   return [
     ['net.ipv4.vs.conntrack', '0'],

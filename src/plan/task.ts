@@ -4,8 +4,8 @@ import { DEFAULT_DESTINATION, hostNetwork, hostPrefix } from '../model/block.ts'
 import type { KernelObject } from '../model/kernel-state.ts';
 import { networkNetns, TASK_GATEWAY, TASK_LINK, taskNetns, taskVeth } from '../model/names.ts';
 import type { PlanContext } from './context.ts';
+import { planFastPathTask } from './fast-path.ts';
 import { route } from './route.ts';
-import { planShortTask } from './shortcut.ts';
 import { planTaskSysctls } from './sysctls.ts';
 import { veth } from './veth.ts';
 
@@ -32,6 +32,6 @@ export function planTask(context: PlanContext, task: AssignedTask): KernelObject
     );
     if (family === 'inet') objects.push(route(netns, hostNetwork(gateway), TASK_LINK));
   }
-  objects.push(...planShortTask(context, task));
+  objects.push(...planFastPathTask(context, task));
   return objects;
 }

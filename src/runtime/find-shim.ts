@@ -12,12 +12,12 @@ export function findShim(
 ): ProcessId | undefined {
   for (const entry of readdirSync('/proc')) {
     if (!/^\d+$/.test(entry)) continue;
-    const words = commandLine(entry);
-    if (words[0] !== shimPath || words[words.indexOf('--dir') + 1] !== dir) continue;
+    const args = commandLine(entry);
+    if (args[0] !== shimPath || args[args.indexOf('--dir') + 1] !== dir) continue;
     const pid = Number(entry);
     // A child between fork and exec has the same command line; the shim leads its session, or is about to.
     const startTime = startTimeOf(pid);
-    if (startTime !== undefined && !isForkOf(entry, shimPath)) return { pid, startTime };
+    if (startTime !== undefined && !isForkedShim(entry, shimPath)) return { pid, startTime };
   }
   return undefined;
 }
@@ -30,7 +30,7 @@ function commandLine(pid: string): string[] {
   }
 }
 
-function isForkOf(pid: string, shimPath: string): boolean {
+function isForkedShim(pid: string, shimPath: string): boolean {
   try {
     const parent = /^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
     return parent !== undefined && commandLine(parent)[0] === shimPath;

@@ -4,20 +4,20 @@ import type { AssignedTask } from '../model/assignment.ts';
 import type { ProbeResult } from './runtime.ts';
 import type { ProcessId } from './task-dir.ts';
 
-/** What is needed of a process that was started; src/kernel/process.ts has it. */
-interface Spawned {
+/** What is needed of a process that was started; src/kernel/host/process.ts has it. */
+interface SpawnedProcess {
   watch: { readonly pid: number; signal(signal: number): void; unref(): unknown };
   stdout?: NodeJS.ReadableStream;
 }
 
-export interface CommandPlace {
+export interface CommandProbeContext {
   /** Throws when it cannot be started; `onExit` comes once. */
   spawnProcess(
     path: string,
     args: readonly string[],
     options: { env: Readonly<Record<string, string>>; session: boolean; pipes?: readonly 'stdout'[] },
     onExit: () => void,
-  ): Spawned;
+  ): SpawnedProcess;
   shimPath: string;
   /** The shim of the task. */
   shim: ProcessId;
@@ -26,13 +26,13 @@ export interface CommandPlace {
 }
 
 /** What the shim tells at most: its first line, and what it keeps of the output (native/task/probe.c). */
-const TOLD_LIMIT = 8_192;
+const REPORT_LIMIT = 8_192;
 /** From the end of its time until the prober itself is taken for stuck, ms; its leftovers may sleep on a dead disk. */
-const PROBER_GRACE = 15_000;
+const PROBER_EXIT_TIMEOUT = 15_000;
 
 /** Runs a command with the task's user, environment and directory; 0 is healthy, as for Docker. */
 export function probeByCommand(
-  { spawnProcess, shimPath, shim, environment }: CommandPlace,
+  { spawnProcess, shimPath, shim, environment }: CommandProbeContext,
   { user, workingDir }: AssignedTask['process'],
   command: readonly string[],
   timeout: number,
@@ -42,21 +42,21 @@ export function probeByCommand(
   flags.push('--timeout', String(timeout), '--cwd', workingDir);
   if (user !== undefined) flags.push('--user', user);
   return new Promise((resolve) => {
-    let told = '';
+    let report = '';
     let running = true;
-    let open = true;
-    const send = (number: number) => {
+    let stdoutOpen = true;
+    const sendSignal = (number: number) => {
       if (running) child.watch.signal(number);
     };
-    const giveUp = () => send(constants.signals.SIGTERM);
+    const cancel = () => sendSignal(constants.signals.SIGTERM);
     const finish = () => {
       // Its output may come after its end.
-      if (running || open) return;
-      clearTimeout(stuck);
-      signal.removeEventListener('abort', giveUp);
-      resolve(resultOf(told, timeout));
+      if (running || stdoutOpen) return;
+      clearTimeout(killTimer);
+      signal.removeEventListener('abort', cancel);
+      resolve(parseReport(report, timeout));
     };
-    let child: Spawned;
+    let child: SpawnedProcess;
     try {
       const options = { env: environment, session: true, pipes: ['stdout'] as const };
       child = spawnProcess(shimPath, [...flags, '--', ...command], options, () => {
@@ -67,28 +67,28 @@ export function probeByCommand(
       resolve({ ok: false, output: `cannot run the probe: ${messageOf(thrown)}` });
       return;
     }
-    const stuck = setTimeout(() => send(constants.signals.SIGKILL), timeout + PROBER_GRACE);
-    signal.addEventListener('abort', giveUp);
+    const killTimer = setTimeout(() => sendSignal(constants.signals.SIGKILL), timeout + PROBER_EXIT_TIMEOUT);
+    signal.addEventListener('abort', cancel);
     child.stdout?.setEncoding('utf8');
     child.stdout?.on('data', (text: string) => {
-      if (told.length < TOLD_LIMIT) told += text;
+      if (report.length < REPORT_LIMIT) report += text;
     });
     child.stdout?.on('close', () => {
-      open = false;
+      stdoutOpen = false;
       finish();
     });
-    if (signal.aborted) giveUp();
+    if (signal.aborted) cancel();
   });
 }
 
 /** Reads what the prober tells: a line about the end, and the output. */
-function resultOf(told: string, timeout: number): ProbeResult {
-  const end = told.indexOf('\n');
-  const [verdict = '', ...rest] = (end < 0 ? '' : told.slice(0, end)).split(' ');
+function parseReport(report: string, timeout: number): ProbeResult {
+  const end = report.indexOf('\n');
+  const [verdict = '', ...rest] = (end < 0 ? '' : report.slice(0, end)).split(' ');
   const detail = rest.join(' ');
-  const output = told.slice(end + 1).trim();
+  const output = report.slice(end + 1).trim();
   if (verdict === 'exit' && detail === '0') return { ok: true, output };
-  const what =
+  const reason =
     verdict === 'exit'
       ? `exit code ${detail}`
       : verdict === 'signal'
@@ -98,5 +98,5 @@ function resultOf(told: string, timeout: number): ProbeResult {
           : verdict === 'error'
             ? detail
             : 'the probe was killed';
-  return { ok: false, output: output === '' ? what : `${what}: ${output}` };
+  return { ok: false, output: output === '' ? reason : `${reason}: ${output}` };
 }

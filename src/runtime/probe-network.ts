@@ -7,7 +7,7 @@ import type { HealthProbe } from '../model/spec.ts';
 import type { ProbeResult } from './runtime.ts';
 import type { ProcessId } from './task-dir.ts';
 
-export interface SocketPlace {
+export interface NetworkProbeContext {
   /** The shim of the task. */
   shim: ProcessId;
   /** A TCP socket in the netns of a process, not yet connected; `family` as in AF_INET (2), AF_INET6 (10). */
@@ -16,36 +16,39 @@ export interface SocketPlace {
 }
 
 /** Bytes of an answer that are looked at. */
-const ANSWER_LIMIT = 4_096;
+const RESPONSE_LIMIT = 4_096;
 const AF = { inet: 2, inet6: 10 } as const;
 
 /** Healthy when a connection is accepted; it is closed at once. */
 export function probeByTcp(
-  place: SocketPlace,
+  context: NetworkProbeContext,
   addresses: readonly IpAddress[],
   port: number,
   timeout: number,
   signal: AbortSignal,
 ): Promise<ProbeResult> {
-  return within(timeout, signal, async (track) => {
-    const { address } = await connected(place, addresses, port, track);
-    return { ok: true, output: `connected to ${written(address, port)}` };
+  return withDeadline(timeout, signal, async (scope) => {
+    const { address } = await connectToTask(context, addresses, port, scope);
+    return { ok: true, output: `connected to ${formatEndpoint(address, port)}` };
   });
 }
 
 /** Healthy when GET answers 200-399; where it redirects to is not looked at. */
 export function probeByHttp(
-  place: SocketPlace,
+  context: NetworkProbeContext,
   addresses: readonly IpAddress[],
   { port, path }: Extract<HealthProbe, { kind: 'http' }>,
   timeout: number,
   signal: AbortSignal,
 ): Promise<ProbeResult> {
-  return within(timeout, signal, async (track) => {
-    const { socket } = await connected(place, addresses, port, track);
+  return withDeadline(timeout, signal, async (scope) => {
+    const { socket } = await connectToTask(context, addresses, port, scope);
     const headers = { host: port === 80 ? 'localhost' : `localhost:${port}`, 'user-agent': 'meshd-health' };
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
-      const sent = request({ createConnection: () => socket, path, headers, maxHeaderSize: 4 * ANSWER_LIMIT }, resolve);
+      const sent = request(
+        { createConnection: () => socket, path, headers, maxHeaderSize: 4 * RESPONSE_LIMIT },
+        resolve,
+      );
       sent.once('error', reject);
       sent.end();
     });
@@ -54,79 +57,88 @@ export function probeByHttp(
     const { statusCode = 0, statusMessage = '' } = response;
     const status = `HTTP ${statusCode} ${statusMessage}`.trim();
     if (statusCode >= 200 && statusCode < 400) return { ok: true, output: status };
-    const body = await beginning(response, track);
+    const body = await readBodyPrefix(response, scope);
     return { ok: false, output: body === '' ? status : `${status}: ${body}` };
   });
 }
 
 /** Takes what a probe opens, so that it is closed whatever happens. */
-interface Track {
-  socket(socket: Socket): void;
+interface ProbeScope {
+  addSocket(addSocket: Socket): void;
   /** Resolves when time is up. */
-  timeUp: Promise<void>;
+  deadline: Promise<void>;
 }
 
-async function within(
+async function withDeadline(
   timeout: number,
   signal: AbortSignal,
-  probe: (track: Track) => Promise<ProbeResult>,
+  probe: (scope: ProbeScope) => Promise<ProbeResult>,
 ): Promise<ProbeResult> {
   const sockets: Socket[] = [];
-  let end = () => {};
-  const timeUp = new Promise<void>((resolve) => {
-    end = resolve;
+  let expire = () => {};
+  const deadline = new Promise<void>((resolve) => {
+    expire = resolve;
   });
-  const timer = setTimeout(end, timeout);
-  signal.addEventListener('abort', end);
-  if (signal.aborted) end();
+  const timer = setTimeout(expire, timeout);
+  signal.addEventListener('abort', expire);
+  if (signal.aborted) expire();
   const failed = (output: string): ProbeResult => ({ ok: false, output });
   try {
     return await Promise.race([
-      probe({ socket: (socket) => void sockets.push(socket), timeUp }).catch((thrown) => failed(messageOf(thrown))),
+      probe({ addSocket: (socket) => void sockets.push(socket), deadline }).catch((thrown) =>
+        failed(messageOf(thrown)),
+      ),
       // A probe that knows its answer by now comes first.
-      timeUp
+      deadline
         .then(() => new Promise<void>((resolve) => setImmediate(resolve)))
         .then(() => failed(`no answer within ${timeout / 1000} s`)),
     ]);
   } finally {
     clearTimeout(timer);
-    signal.removeEventListener('abort', end);
+    signal.removeEventListener('abort', expire);
     for (const socket of sockets) socket.destroy();
   }
 }
 
 /** 127.0.0.1 first; a task that listens only on an address of its own refuses there and is asked on that one. */
-async function connected(
-  place: SocketPlace,
-  own: readonly IpAddress[],
+async function connectToTask(
+  context: NetworkProbeContext,
+  taskAddresses: readonly IpAddress[],
   port: number,
-  track: Track,
+  scope: ProbeScope,
 ): Promise<{ socket: Socket; address: IpAddress }> {
-  const loopback = own.some((address) => familyOf(address) === 'inet6') ? ['127.0.0.1', '::1'] : ['127.0.0.1'];
-  let refusal: unknown;
-  for (const address of [...loopback, ...own]) {
+  const loopback = taskAddresses.some((address) => familyOf(address) === 'inet6')
+    ? ['127.0.0.1', '::1']
+    : ['127.0.0.1'];
+  let firstError: unknown;
+  for (const address of [...loopback, ...taskAddresses]) {
     try {
-      return { socket: await connect(place, address, port, track), address };
+      return { socket: await openConnection(context, address, port, scope), address };
     } catch (thrown) {
       // EAFNOSUPPORT, EADDRNOTAVAIL: a host without that family.
       const { code } = thrown as NodeJS.ErrnoException;
       if (code !== 'ECONNREFUSED' && code !== 'EAFNOSUPPORT' && code !== 'EADDRNOTAVAIL') throw thrown;
-      refusal ??= thrown;
+      firstError ??= thrown;
     }
   }
-  throw refusal;
+  throw firstError;
 }
 
-function connect(place: SocketPlace, address: IpAddress, port: number, track: Track): Promise<Socket> {
-  const { shim } = place;
-  const fd = place.openSocket({ netns: { pid: shim.pid }, family: AF[familyOf(address)] });
+function openConnection(
+  context: NetworkProbeContext,
+  address: IpAddress,
+  port: number,
+  scope: ProbeScope,
+): Promise<Socket> {
+  const { shim } = context;
+  const fd = context.openSocket({ netns: { pid: shim.pid }, family: AF[familyOf(address)] });
   // The socket holds the netns of whoever has the number now; only then is looking safe.
-  if (place.processStartTime(shim.pid) !== shim.startTime) {
+  if (context.processStartTime(shim.pid) !== shim.startTime) {
     closeSync(fd);
     return Promise.reject(new Error('the task has ended'));
   }
   const socket = new Socket({ fd, readable: true, writable: true });
-  track.socket(socket);
+  scope.addSocket(socket);
   return new Promise((resolve, reject) => {
     socket.once('error', reject);
     socket.connect({ host: address, port }, () => {
@@ -138,21 +150,21 @@ function connect(place: SocketPlace, address: IpAddress, port: number, track: Tr
 }
 
 /** What an answer begins with; what has come when time is up. */
-async function beginning(response: IncomingMessage, { timeUp }: Track): Promise<string> {
-  const pieces: Buffer[] = [];
+async function readBodyPrefix(response: IncomingMessage, { deadline: timeUp }: ProbeScope): Promise<string> {
+  const chunks: Buffer[] = [];
   let length = 0;
   const end = new Promise<void>((resolve) => {
-    response.on('data', (piece: Buffer) => {
-      pieces.push(piece);
-      length += piece.length;
-      if (length >= ANSWER_LIMIT) resolve();
+    response.on('data', (chunk: Buffer) => {
+      chunks.push(chunk);
+      length += chunk.length;
+      if (length >= RESPONSE_LIMIT) resolve();
     });
     response.once('close', resolve);
   });
   await Promise.race([end, timeUp]);
-  return Buffer.concat(pieces).subarray(0, ANSWER_LIMIT).toString('utf8').trim();
+  return Buffer.concat(chunks).subarray(0, RESPONSE_LIMIT).toString('utf8').trim();
 }
 
-function written(address: IpAddress, port: number): string {
+function formatEndpoint(address: IpAddress, port: number): string {
   return familyOf(address) === 'inet6' ? `[${address}]:${port}` : `${address}:${port}`;
 }

@@ -7,10 +7,10 @@ import type { Log } from '../base/log.ts';
 import type { AssignedTask } from '../model/assignment.ts';
 import { findShim } from './find-shim.ts';
 import { probeTask } from './probe.ts';
-import type { CommandPlace } from './probe-command.ts';
-import type { SocketPlace } from './probe-network.ts';
+import type { CommandProbeContext } from './probe-command.ts';
+import type { NetworkProbeContext } from './probe-network.ts';
 import type { EndedTask, LiveTask, Runtime, TaskExit, TaskLaunch } from './runtime.ts';
-import { boundLog, makeTaskDir, type ProcessId, readTaskFiles, writeTaskFile } from './task-dir.ts';
+import { makeTaskDir, type ProcessId, readTaskFiles, truncateLargeLog, writeTaskFile } from './task-dir.ts';
 import { hostResolvConf, taskEnvironment } from './task-environment.ts';
 
 /*
@@ -27,14 +27,14 @@ interface HeldProcess {
   close(): void;
 }
 
-/** What this driver needs of the operating system; src/kernel/process.ts has it. */
+/** What this driver needs of the operating system; src/kernel/host/process.ts has it. */
 interface ProcessSystem {
   taskShimPath(): string;
   /** Throws (ESRCH) when there is no such process, or with `startTime` not that one. */
   watchProcess(pid: number, onExit: () => void, startTime?: number): HeldProcess;
   processStartTime(pid: number): number | undefined;
-  openSocket: SocketPlace['openSocket'];
-  spawnProcess: CommandPlace['spawnProcess'];
+  openSocket: NetworkProbeContext['openSocket'];
+  spawnProcess: CommandProbeContext['spawnProcess'];
 }
 
 export interface ProcessRuntimeOptions {
@@ -45,7 +45,7 @@ export interface ProcessRuntimeOptions {
   log: Log;
 }
 
-interface Watched {
+interface WatchedTask {
   task: AssignedTask;
   dir: string;
   shim: HeldProcess;
@@ -54,42 +54,51 @@ interface Watched {
   /** What the command was started with. */
   environment: Record<string, string>;
   /** Aborted when the task ends. */
-  over: AbortController;
-  stopping: boolean;
+  endController: AbortController;
+  stopRequested: boolean;
   cancelKill: (() => void) | undefined;
 }
 
 const SIGTERM = 15;
 const SIGKILL = 9;
 /** How long a shim may take after its task was killed, ms. */
-const SHIM_GRACE = 15_000;
+const SHIM_EXIT_TIMEOUT = 15_000;
 /** Between two looks at the size of logs, ms. */
-const LOG_PERIOD = 30_000;
+const LOG_CHECK_INTERVAL = 30_000;
 /** As ids are on the wire; no name of a path. */
 const TASK_ID = /^[A-Za-z0-9_-]{1,64}$/;
 
 /** Tasks as plain processes, each under a `mesh-task` shim that outlives the agent. */
 export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   const { directory, system, clock, log } = options;
-  const watched = new Map<string, Watched>();
+  const watched = new Map<string, WatchedTask>();
   const starting = new Map<string, Promise<LiveTask | EndedTask>>();
-  const listeners: ((ended: EndedTask) => void)[] = [];
+  const listeners: ((handleTaskEnd: EndedTask) => void)[] = [];
   let cancelLogs: (() => void) | undefined;
   let closed = false;
 
-  const dirOf = (taskId: string) => {
+  const taskDirOf = (taskId: string) => {
     if (!TASK_ID.test(taskId)) throw new MeshError('invalid', `${JSON.stringify(taskId)} is not a task id`);
     return join(directory, taskId);
   };
 
   /** Holds on to a living shim; false when it has ended. */
-  function hold(task: AssignedTask, dir: string, shim: ProcessId, stopping: boolean): boolean {
+  function attach(task: AssignedTask, dir: string, shim: ProcessId, stopping: boolean): boolean {
     try {
-      const held = system.watchProcess(shim.pid, () => ended(task.id), shim.startTime);
+      const shimProcess = system.watchProcess(shim.pid, () => ended(task.id), shim.startTime);
       const { record } = readTaskFiles(dir);
       const environment = taskEnvironment({ task, environment: record?.environment ?? {} });
-      const over = new AbortController();
-      watched.set(task.id, { task, dir, shim: held, shimId: shim, environment, over, stopping, cancelKill: undefined });
+      const endController = new AbortController();
+      watched.set(task.id, {
+        task,
+        dir,
+        shim: shimProcess,
+        shimId: shim,
+        environment,
+        endController,
+        stopRequested: stopping,
+        cancelKill: undefined,
+      });
       return true;
     } catch {
       return false;
@@ -101,51 +110,52 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     if (entry === undefined) return;
     watched.delete(taskId);
     entry.cancelKill?.();
-    entry.over.abort();
-    const exit = exitOf(entry.dir);
-    for (const listener of listeners) listener({ state: 'ended', task: entry.task, exit, stopping: entry.stopping });
+    entry.endController.abort();
+    const exit = readExit(entry.dir);
+    for (const listener of listeners)
+      listener({ state: 'ended', task: entry.task, exit, stopRequested: entry.stopRequested });
   }
 
-  function exitOf(dir: string): TaskExit {
+  function readExit(dir: string): TaskExit {
     const { exit, record } = readTaskFiles(dir);
     if (exit !== undefined) return exit;
     const error =
-      record !== undefined && record.bootId !== bootId()
+      record !== undefined && record.bootId !== currentBootId()
         ? 'the node was restarted while the task ran'
         : 'the shim of the task was killed; its exit status is lost';
     return { error, at: clock.now() };
   }
 
   /** What became of a directory: a task that lives or has ended, undefined when nothing was ever started in it. */
-  function look(task: AssignedTask, dir: string): LiveTask | EndedTask | undefined {
+  function inspectTaskDir(task: AssignedTask, dir: string): LiveTask | EndedTask | undefined {
     const files = readTaskFiles(dir);
-    const stopping = files.stopRequested !== undefined;
-    const note = files.note === undefined ? {} : { note: files.note };
+    const stopping = files.stopRequestedAt !== undefined;
+    const note = files.checkpoint === undefined ? {} : { note: files.checkpoint };
     const shim =
       files.started?.shim ?? files.shim ?? findShim(dir, system.taskShimPath(), (pid) => system.processStartTime(pid));
-    if (files.exit === undefined && shim !== undefined && hold(task, dir, shim, stopping)) {
-      return { state: 'live', task, pid: files.started?.task.pid ?? 0, stopping, ...note };
+    if (files.exit === undefined && shim !== undefined && attach(task, dir, shim, stopping)) {
+      return { state: 'live', task, pid: files.started?.task.pid ?? 0, stopRequested: stopping, ...note };
     }
-    const everStarted = files.started !== undefined || files.exit !== undefined;
-    return everStarted ? { state: 'ended', task, exit: exitOf(dir), stopping, ...note } : undefined;
+    const wasStarted = files.started !== undefined || files.exit !== undefined;
+    return wasStarted ? { state: 'ended', task, exit: readExit(dir), stopRequested: stopping, ...note } : undefined;
   }
 
-  async function startOnce(launch: TaskLaunch): Promise<LiveTask | EndedTask> {
+  async function startTask(launch: TaskLaunch): Promise<LiveTask | EndedTask> {
     const { task } = launch;
-    const dir = dirOf(task.id);
+    const dir = taskDirOf(task.id);
     await makeTaskDir(dir);
-    const found = look(task, dir);
-    if (found !== undefined) return found.state === 'live' ? afterExec(task, dir) : found;
+    const found = inspectTaskDir(task, dir);
+    if (found !== undefined) return found.state === 'live' ? waitForExec(task, dir) : found;
     if (launch.note !== undefined) writeTaskFile(dir, 'note.json', launch.note, { sync: false });
-    writeTaskFile(dir, 'task.json', { task, environment: launch.environment, bootId: bootId() });
-    await boundLog(dir);
+    writeTaskFile(dir, 'task.json', { task, environment: launch.environment, bootId: currentBootId() });
+    await truncateLargeLog(dir);
     const shim = spawnShim(launch, dir);
     const startTime = system.processStartTime(shim);
     if (startTime !== undefined) writeTaskFile(dir, 'shim.json', { pid: shim, startTime });
-    if (startTime === undefined || !hold(task, dir, { pid: shim, startTime }, false)) {
-      return { state: 'ended', task, exit: exitOf(dir), stopping: false };
+    if (startTime === undefined || !attach(task, dir, { pid: shim, startTime }, false)) {
+      return { state: 'ended', task, exit: readExit(dir), stopRequested: false };
     }
-    return afterExec(task, dir);
+    return waitForExec(task, dir);
   }
 
   function spawnShim(launch: TaskLaunch, dir: string): number {
@@ -169,16 +179,16 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   }
 
   /** Waits until the shim has told whether the command runs, or has ended. */
-  function afterExec(task: AssignedTask, dir: string): Promise<LiveTask | EndedTask> {
+  function waitForExec(task: AssignedTask, dir: string): Promise<LiveTask | EndedTask> {
     return new Promise((resolve) => {
       const check = () => {
         const files = readTaskFiles(dir);
         const entry = watched.get(task.id);
         if (files.started !== undefined && entry !== undefined) {
-          done({ state: 'live', task, pid: files.started.task.pid, stopping: entry.stopping });
+          done({ state: 'live', task, pid: files.started.task.pid, stopRequested: entry.stopRequested });
         } else if (entry === undefined) {
-          const stopping = files.stopRequested !== undefined;
-          done({ state: 'ended', task, exit: exitOf(dir), stopping });
+          const stopping = files.stopRequestedAt !== undefined;
+          done({ state: 'ended', task, exit: readExit(dir), stopRequested: stopping });
         } else cancel = clock.after(50, check);
       };
       const done = (result: LiveTask | EndedTask) => {
@@ -196,13 +206,13 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     });
   }
 
-  function boundLogs(): void {
-    cancelLogs = clock.after(LOG_PERIOD, () => {
-      for (const { dir } of watched.values()) void boundLog(dir);
-      boundLogs();
+  function scheduleLogCheck(): void {
+    cancelLogs = clock.after(LOG_CHECK_INTERVAL, () => {
+      for (const { dir } of watched.values()) void truncateLargeLog(dir);
+      scheduleLogCheck();
     });
   }
-  boundLogs();
+  scheduleLogCheck();
 
   return {
     async recover() {
@@ -216,10 +226,10 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
           await rm(dir, { recursive: true, force: true });
           continue;
         }
-        const state = look(record.task, dir);
+        const state = inspectTaskDir(record.task, dir);
         if (state === undefined) continue;
-        const late = state.state === 'live' && state.pid === 0;
-        found.push(late ? { ...state, ...(await afterExec(record.task, dir)) } : state);
+        const isExecPending = state.state === 'live' && state.pid === 0;
+        found.push(isExecPending ? { ...state, ...(await waitForExec(record.task, dir)) } : state);
       }
       return found;
     },
@@ -228,49 +238,49 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       const { id } = launch.task;
       const running = starting.get(id);
       if (running !== undefined) return running;
-      const mine = startOnce(launch).finally(() => starting.delete(id));
-      starting.set(id, mine);
-      return mine;
+      const pendingStart = startTask(launch).finally(() => starting.delete(id));
+      starting.set(id, pendingStart);
+      return pendingStart;
     },
 
     stop(taskId, grace) {
       const entry = watched.get(taskId);
       if (entry === undefined || entry.cancelKill !== undefined) return;
       const files = readTaskFiles(entry.dir);
-      const since = files.stopRequested ?? clock.now();
-      if (files.stopRequested === undefined) {
+      const requestedAt = files.stopRequestedAt ?? clock.now();
+      if (files.stopRequestedAt === undefined) {
         try {
-          writeTaskFile(entry.dir, 'stop.json', { at: since });
+          writeTaskFile(entry.dir, 'stop.json', { at: requestedAt });
         } catch (thrown) {
           log.warn({ task: taskId }, messageOf(thrown)); // a full disk must not keep a task alive
         }
       }
-      entry.stopping = true;
-      signal(entry.shim, SIGTERM);
+      entry.stopRequested = true;
+      sendSignal(entry.shim, SIGTERM);
       // A restarted agent goes on with the grace period of the one before; clocks that jump lengthen it by nothing.
-      const left = Math.min(grace, Math.max(0, since + grace - clock.now()));
-      entry.cancelKill = clock.after(left, () => {
+      const remaining = Math.min(grace, Math.max(0, requestedAt + grace - clock.now()));
+      entry.cancelKill = clock.after(remaining, () => {
         log.info({ task: taskId, grace }, 'the task did not end in its grace period: killing it');
         killTask(entry);
-        entry.cancelKill = clock.after(SHIM_GRACE, () => signal(entry.shim, SIGKILL));
+        entry.cancelKill = clock.after(SHIM_EXIT_TIMEOUT, () => sendSignal(entry.shim, SIGKILL));
       });
     },
 
-    keep: (taskId, note) => writeTaskFile(dirOf(taskId), 'note.json', note, { sync: false }),
+    saveCheckpoint: (taskId, note) => writeTaskFile(taskDirOf(taskId), 'note.json', note, { sync: false }),
 
     async probe(taskId, probe, timeout) {
       const entry = watched.get(taskId);
       if (entry === undefined) return { ok: false, output: 'the task does not run' };
-      const { task, shimId, environment, over } = entry;
-      const place = { ...system, shimPath: system.taskShimPath(), shim: shimId, environment };
-      return probeTask(place, task, probe, timeout, over.signal);
+      const { task, shimId, environment, endController: over } = entry;
+      const context = { ...system, shimPath: system.taskShimPath(), shim: shimId, environment };
+      return probeTask(context, task, probe, timeout, over.signal);
     },
 
     async remove(taskId) {
       if (watched.has(taskId) || starting.has(taskId)) {
         throw new MeshError('conflict', `task ${taskId} still runs: stop it first`);
       }
-      await rm(dirOf(taskId), { recursive: true, force: true });
+      await rm(taskDirOf(taskId), { recursive: true, force: true });
     },
 
     onEnd: (listener) => void listeners.push(listener),
@@ -279,7 +289,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       if (closed) return;
       closed = true;
       cancelLogs?.();
-      for (const { shim, cancelKill, over } of watched.values()) {
+      for (const { shim, cancelKill, endController: over } of watched.values()) {
         cancelKill?.();
         over.abort();
         shim.close();
@@ -289,15 +299,15 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   };
 
   /** Kills the command and leaves its shim to tell of it; a shim without a command is killed itself. */
-  function killTask(entry: Watched): void {
+  function killTask(entry: WatchedTask): void {
     const task = readTaskFiles(entry.dir).started?.task;
     try {
       if (task === undefined) {
-        signal(entry.shim, SIGKILL);
+        sendSignal(entry.shim, SIGKILL);
         return;
       }
       const held = system.watchProcess(task.pid, () => {}, task.startTime);
-      signal(held, SIGKILL);
+      sendSignal(held, SIGKILL);
       held.close();
     } catch {
       // Ended by itself meanwhile.
@@ -305,7 +315,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   }
 }
 
-function signal(process: HeldProcess, number: number): void {
+function sendSignal(process: HeldProcess, number: number): void {
   try {
     process.signal(number);
   } catch {
@@ -332,8 +342,8 @@ function listDirectory(path: string): string[] {
   }
 }
 
-let knownBootId: string | undefined;
-function bootId(): string {
-  knownBootId ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-  return knownBootId;
+let cachedBootId: string | undefined;
+function currentBootId(): string {
+  cachedBootId ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  return cachedBootId;
 }

@@ -10,11 +10,11 @@ export interface TaskLaunch {
   /** Set on top of the task's own environment. */
   environment: Record<string, string>;
   /** Kept before anything is started. */
-  note?: TaskNote;
+  note?: TaskCheckpoint;
 }
 
 /** What an agent wants to find again with a task after a restart of its own. */
-export interface TaskNote extends Pick<TaskStatus, 'ports' | 'health'> {
+export interface TaskCheckpoint extends Pick<TaskStatus, 'ports' | 'health'> {
   /** Wall clock, ms: when the task was started. */
   startedAt: number;
   /** What the last failed probe said; only while unhealthy. */
@@ -45,16 +45,16 @@ export interface LiveTask {
   /** Of the command itself. */
   pid: number;
   /** Somebody asked for its end. */
-  stopping: boolean;
-  note?: TaskNote;
+  stopRequested: boolean;
+  note?: TaskCheckpoint;
 }
 
 export interface EndedTask {
   state: 'ended';
   task: AssignedTask;
   exit: TaskExit;
-  stopping: boolean;
-  note?: TaskNote;
+  stopRequested: boolean;
+  note?: TaskCheckpoint;
 }
 
 /**
@@ -69,7 +69,7 @@ export interface Runtime {
   /** Asks a task to end, and makes it end after `grace` ms; its end arrives through `onEnd`. */
   stop(taskId: string, grace: number): void;
   /** Keeps a note with a task, in place of the one before; throws MeshError `exhausted` when it cannot. */
-  keep(taskId: string, note: TaskNote): void;
+  saveCheckpoint(taskId: string, note: TaskCheckpoint): void;
   /**
    * Probes a running task where it runs: its netns, and for a command its user, environment and directory. Resolves
    * after `timeout` ms at the latest (a command's end may take a moment more) and never rejects. Given up, with nothing

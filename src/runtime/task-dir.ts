@@ -3,7 +3,7 @@ import { copyFile, mkdir, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { AssignedTask } from '../model/assignment.ts';
-import type { TaskExit, TaskNote } from './runtime.ts';
+import type { TaskCheckpoint, TaskExit } from './runtime.ts';
 
 /*
  * Files of one task: `task.json` (what was started, written first), `shim.json` (who watches it), `stop.json` (since
@@ -30,8 +30,8 @@ export interface TaskFiles {
   started: { task: ProcessId; shim: ProcessId } | undefined;
   exit: TaskExit | undefined;
   /** Wall clock, ms. */
-  stopRequested: number | undefined;
-  note: TaskNote | undefined;
+  stopRequestedAt: number | undefined;
+  checkpoint: TaskCheckpoint | undefined;
 }
 
 /** Reads a task's directory; what is missing or cut short by a crash is undefined. */
@@ -55,9 +55,9 @@ export function readTaskFiles(dir: string): TaskFiles {
       ...(typeof value['error'] === 'string' ? { error: value['error'] } : {}),
       at: Number.isSafeInteger(value['at']) ? Number(value['at']) : Date.now(),
     })),
-    stopRequested: readJson(dir, 'stop.json', (value) => Number(value['at'])),
-    note: readJson(dir, 'note.json', (value) =>
-      typeof value['startedAt'] === 'number' ? (value as unknown as TaskNote) : undefined,
+    stopRequestedAt: readJson(dir, 'stop.json', (value) => Number(value['at'])),
+    checkpoint: readJson(dir, 'note.json', (value) =>
+      typeof value['startedAt'] === 'number' ? (value as unknown as TaskCheckpoint) : undefined,
     ),
   };
 }
@@ -69,10 +69,10 @@ function processId(pid: unknown, startTime: unknown): ProcessId | undefined {
 function readJson<T>(
   dir: string,
   name: string,
-  pick: (value: Record<string, unknown>) => T | undefined,
+  parse: (value: Record<string, unknown>) => T | undefined,
 ): T | undefined {
   try {
-    return pick(JSON.parse(readFileSync(join(dir, name), 'utf8')));
+    return parse(JSON.parse(readFileSync(join(dir, name), 'utf8')));
   } catch {
     return undefined;
   }
@@ -109,7 +109,7 @@ export async function makeTaskDir(dir: string): Promise<void> {
 const LOG_LIMIT = 10 * 1024 * 1024;
 
 /** Moves a log that grew too big out of the way. Its writer has it open for appending, so it goes on at the start. */
-export async function boundLog(dir: string): Promise<void> {
+export async function truncateLargeLog(dir: string): Promise<void> {
   const log = join(dir, 'log');
   try {
     if ((await stat(log)).size <= LOG_LIMIT) return;

@@ -10,7 +10,7 @@ export function taskEnvironment({
 }: Pick<TaskLaunch, 'task' | 'environment'>): Record<string, string> {
   return {
     PATH: DEFAULT_PATH,
-    HOME: homeOf(task.process.user),
+    HOME: homeDirectoryOf(task.process.user),
     ...task.process.environment,
     ...environment,
     MESH_TASK_ID: task.id,
@@ -20,7 +20,7 @@ export function taskEnvironment({
 }
 
 /** As login(1) would set it; `/` for who is not in passwd(5). */
-function homeOf(user: string | undefined): string {
+function homeDirectoryOf(user: string | undefined): string {
   const name = user?.split(':')[0] ?? String(process.getuid?.() ?? 0);
   try {
     for (const line of readFileSync('/etc/passwd', 'utf8').split('\n')) {

@@ -14,7 +14,7 @@ import {
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { MeshError, messageOf } from '../base/errors.ts';
-import { encodeRow, FORMAT, FORMAT_KEY, SUMMARY_KEY, type Summary } from './rows.ts';
+import { encodeRow, FORMAT_KEY, STORE_FORMAT, SUMMARY_KEY, type Summary } from './rows.ts';
 
 /** LevelDB behind a few verbs, with its failures as MeshErrors. */
 export interface Database {
@@ -32,7 +32,7 @@ export function databasePath(directory: string): string {
 }
 
 /** Where databases are made before they get their name. */
-const FRESH = 'new-';
+const TEMPORARY_PREFIX = 'new-';
 
 /** Opens an existing database. Errors: `conflict` when it is in use, `corrupt`, `exhausted`, `permission`, `unavailable`. */
 export async function openDatabase(directory: string): Promise<Database> {
@@ -42,26 +42,26 @@ export async function openDatabase(directory: string): Promise<Database> {
   try {
     await level.open();
   } catch (thrown) {
-    throw explain(thrown, directory);
+    throw storageError(thrown, directory);
   }
-  const stopGuard = keepPrivate(path);
+  const stopWatching = enforceFileModes(path);
   // Left by starts that were killed; whoever still makes one has lost the race already.
   for (const name of readdirSync(directory)) {
-    if (name.startsWith(FRESH)) rmSync(join(directory, name), { recursive: true, force: true });
+    if (name.startsWith(TEMPORARY_PREFIX)) rmSync(join(directory, name), { recursive: true, force: true });
   }
   return {
     rows: () => rows(level, directory),
-    get: (key) => level.get(key).catch((thrown) => Promise.reject(explain(thrown, directory))),
+    get: (key) => level.get(key).catch((thrown) => Promise.reject(storageError(thrown, directory))),
     write: async (batch) => {
       const operations = [...batch].map(([key, value]) =>
         value === undefined ? { type: 'del' as const, key } : { type: 'put' as const, key, value },
       );
       await level
         .batch(operations, { sync: true })
-        .catch((thrown) => Promise.reject(explain(thrown, directory, 'written')));
+        .catch((thrown) => Promise.reject(storageError(thrown, directory, 'written')));
     },
     close: async () => {
-      stopGuard();
+      stopWatching();
       await level.close();
     },
   };
@@ -72,21 +72,21 @@ export async function openDatabase(directory: string): Promise<Database> {
  * its CURRENT file for a new database and delete what lies there, so we never let it create one in place.
  */
 export async function createDatabase(directory: string): Promise<void> {
-  const fresh = mkdtempSync(join(directory, FRESH));
+  const temporary = mkdtempSync(join(directory, TEMPORARY_PREFIX));
   try {
-    const level = new ClassicLevel<string, string>(fresh, { compression: false });
+    const level = new ClassicLevel<string, string>(temporary, { compression: false });
     await level.open();
     const summary: Summary = { revision: 0, rows: 0, digest: 0 };
-    await level.put(FORMAT_KEY, encodeRow(FORMAT_KEY, { format: FORMAT }).row, { sync: true });
+    await level.put(FORMAT_KEY, encodeRow(FORMAT_KEY, { format: STORE_FORMAT }).row, { sync: true });
     await level.put(SUMMARY_KEY, encodeRow(SUMMARY_KEY, summary).row, { sync: true });
     await level.close();
-    renameSync(fresh, databasePath(directory));
+    renameSync(temporary, databasePath(directory));
     syncDirectory(directory);
   } catch (thrown) {
     // Somebody else was faster; who may use it is decided when it is opened.
-    if (!existsSync(databasePath(directory))) throw explain(thrown, directory, 'written');
+    if (!existsSync(databasePath(directory))) throw storageError(thrown, directory, 'written');
   } finally {
-    rmSync(fresh, { recursive: true, force: true });
+    rmSync(temporary, { recursive: true, force: true });
   }
 }
 
@@ -97,7 +97,7 @@ function syncDirectory(directory: string): void {
 }
 
 /** Makes the directory, for its owner alone. */
-export function makePrivate(directory: string): void {
+export function createPrivateDirectory(directory: string): void {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     chmodSync(directory, 0o700);
@@ -119,13 +119,13 @@ async function* rows(level: ClassicLevel<string, string>, directory: string): As
       await iterator.close();
     }
   } catch (thrown) {
-    throw explain(thrown, directory);
+    throw storageError(thrown, directory);
   }
 }
 
 /** LevelDB makes its files 0644 whenever it likes; the directory is closed to others anyway, this makes sure twice. */
-function keepPrivate(path: string): () => void {
-  const close = (name: string) => {
+function enforceFileModes(path: string): () => void {
+  const restrict = (name: string) => {
     try {
       chmodSync(join(path, name), 0o600);
     } catch {
@@ -133,14 +133,14 @@ function keepPrivate(path: string): () => void {
     }
   };
   const watcher = watch(path, { persistent: false }, (event, name) => {
-    if (event === 'rename' && name !== null) close(name); // a name came or went; `change` would be our own chmod
+    if (event === 'rename' && name !== null) restrict(name); // a name came or went; `change` would be our own chmod
   });
   watcher.on('error', () => {});
-  for (const name of readdirSync(path)) close(name);
+  for (const name of readdirSync(path)) restrict(name);
   return () => watcher.close();
 }
 
-function explain(thrown: unknown, directory: string, verb: 'read' | 'written' = 'read'): MeshError {
+function storageError(thrown: unknown, directory: string, verb: 'read' | 'written' = 'read'): MeshError {
   if (thrown instanceof MeshError) return thrown;
   const { cause } = thrown as { cause?: unknown };
   const reason = cause === undefined ? thrown : cause;

@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Stored } from '../model/cluster.ts';
-import { createDatabase, type Database, databasePath, makePrivate, openDatabase } from './database.ts';
+import { createDatabase, createPrivateDirectory, type Database, databasePath, openDatabase } from './database.ts';
 import { type Head, openHead, readHead } from './head.ts';
-import { loadRows, type Table } from './load.ts';
+import { loadRows, type ObjectTable } from './load.ts';
 import { encodeObject, encodeRow, rowKey, SUMMARY_KEY, type Summary } from './rows.ts';
 import type { Change, Collection, Store, Write } from './store.ts';
 
@@ -19,7 +19,7 @@ const WRITES_LIMIT = 200_000;
  * `permission`, `unavailable` for a disk or a process in trouble.
  */
 export async function openEmbeddedStore(directory: string, log: Log): Promise<Store> {
-  makePrivate(directory);
+  createPrivateDirectory(directory);
   const headPath = join(directory, 'HEAD');
   let database: Database | undefined;
   try {
@@ -62,7 +62,7 @@ function embeddedStore(
   directory: string,
   opened: Database,
   head: Head,
-  table: Table,
+  table: ObjectTable,
   loaded: Summary,
   log: Log,
 ): Store {
@@ -71,7 +71,7 @@ function embeddedStore(
   let closed = false;
   let queue: Promise<unknown> = Promise.resolve();
   /** Keys of a failed batch: the disk may or may not have them. */
-  const doubtful = new Set<string>();
+  const uncertainKeys = new Set<string>();
   const listeners = new Set<(changes: readonly Change[]) => void>();
 
   /** The row that memory says this key has on disk. */
@@ -88,20 +88,20 @@ function embeddedStore(
   async function recover(): Promise<Database> {
     await database?.close();
     database = undefined;
-    const fresh = await openDatabase(directory);
+    const reopened = await openDatabase(directory);
     try {
-      await fresh.write(new Map([...doubtful].map((key) => [key, rowInMemory(key)])));
+      await reopened.write(new Map([...uncertainKeys].map((key) => [key, rowInMemory(key)])));
     } catch (thrown) {
-      await fresh.close();
+      await reopened.close();
       throw thrown;
     }
-    doubtful.clear();
-    database = fresh;
-    return fresh;
+    uncertainKeys.clear();
+    database = reopened;
+    return reopened;
   }
 
   /** HEAD is a second witness; the transaction is durable without it. */
-  function noteHead(revision: number): void {
+  function writeHead(revision: number): void {
     try {
       head.write(revision);
     } catch (thrown) {
@@ -111,18 +111,18 @@ function embeddedStore(
 
   async function commit(writes: readonly Write[]): Promise<{ revision: number }> {
     if (writes.length === 0) return { revision: summary.revision };
-    const { changes, batch, next } = prepare(table, summary, writes);
-    const writable = doubtful.size === 0 && database !== undefined ? database : await recover();
+    const { changes, batch, next } = prepareTransaction(table, summary, writes);
+    const writable = uncertainKeys.size === 0 && database !== undefined ? database : await recover();
     try {
       await writable.write(batch);
     } catch (thrown) {
-      for (const key of batch.keys()) doubtful.add(key);
+      for (const key of batch.keys()) uncertainKeys.add(key);
       await recover().catch(() => {}); // or at the next transaction
       throw thrown;
     }
     summary = next;
     for (const { collection, id, after } of changes) table.set(rowKey(collection, id), collection, after);
-    noteHead(next.revision);
+    writeHead(next.revision);
     for (const listener of [...listeners]) {
       try {
         listener(changes);
@@ -162,7 +162,7 @@ function embeddedStore(
 }
 
 /** Checks a transaction against what is there and works out its rows; changes nothing. */
-function prepare(table: Table, summary: Summary, writes: readonly Write[]) {
+function prepareTransaction(table: ObjectTable, summary: Summary, writes: readonly Write[]) {
   if (writes.length > WRITES_LIMIT) {
     throw new MeshError('invalid', `a transaction of ${writes.length} writes is too big: at most ${WRITES_LIMIT}`);
   }

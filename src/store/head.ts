@@ -13,7 +13,7 @@ export function readHead(path: string): number | undefined {
   if (!existsSync(path)) return undefined;
   const text = readFileSync(path, 'latin1');
   const match = /^(\d{16}) ([0-9a-f]{8})\n$/.exec(text);
-  if (match === null || line(Number(match[1])) !== text) {
+  if (match === null || headLine(Number(match[1])) !== text) {
     throw new MeshError('corrupt', `${path} is damaged, so nobody can tell whether the database beside it is whole`);
   }
   return Number(match[1]);
@@ -26,29 +26,29 @@ export interface Head {
 
 /** Makes the file say `revision` and keeps it open. */
 export function openHead(path: string, revision: number): Head {
-  if (!existsSync(path)) create(path, revision);
+  if (!existsSync(path)) createHead(path, revision);
   const fd = openSync(path, constants.O_WRONLY);
   const write = (next: number) => {
-    writeSync(fd, line(next), 0, 'latin1');
+    writeSync(fd, headLine(next), 0, 'latin1');
   };
   write(revision);
   return { write, close: () => closeSync(fd) };
 }
 
-function create(path: string, revision: number): void {
-  const fresh = `${path}.new`;
+function createHead(path: string, revision: number): void {
+  const temporary = `${path}.new`;
   try {
-    const fd = openSync(fresh, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600);
-    writeSync(fd, line(revision), 0, 'latin1');
+    const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600);
+    writeSync(fd, headLine(revision), 0, 'latin1');
     fsyncSync(fd);
     closeSync(fd);
-    renameSync(fresh, path);
+    renameSync(temporary, path);
   } catch (thrown) {
     throw new MeshError('exhausted', `cannot make ${path}: ${messageOf(thrown)}`, { cause: thrown });
   }
 }
 
-function line(revision: number): string {
+function headLine(revision: number): string {
   const digits = String(revision).padStart(16, '0');
   return `${digits} ${checksumOf('HEAD', digits).toString(16).padStart(8, '0')}\n`;
 }

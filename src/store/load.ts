@@ -1,11 +1,11 @@
 import { MeshError } from '../base/errors.ts';
 import type { Stored } from '../model/cluster.ts';
 import type { Database } from './database.ts';
-import { decodeRow, encodeRow, FORMAT, FORMAT_KEY, SUMMARY_KEY, type Summary, splitKey } from './rows.ts';
+import { decodeRow, encodeRow, FORMAT_KEY, STORE_FORMAT, SUMMARY_KEY, type Summary, splitKey } from './rows.ts';
 import type { Collection } from './store.ts';
 
 /** All objects, by key and by collection. */
-export interface Table {
+export interface ObjectTable {
   object(key: string): Stored | undefined;
   list(collection: Collection): Stored[];
   /** Checksum of the row of an object that is there. */
@@ -13,32 +13,32 @@ export interface Table {
   set(key: string, collection: Collection, object: Stored | undefined): void;
 }
 
-function createTable(): Table {
+function createObjectTable(): ObjectTable {
   const collections = new Map<Collection, Map<string, Stored>>();
-  const at = (collection: Collection) => {
+  const objectsOf = (collection: Collection) => {
     const found = collections.get(collection) ?? new Map<string, Stored>();
     collections.set(collection, found);
     return found;
   };
   const object = (key: string) => {
-    const place = splitKey(key);
-    return place && collections.get(place.collection)?.get(key);
+    const location = splitKey(key);
+    return location && collections.get(location.collection)?.get(key);
   };
   return {
     object,
-    list: (collection) => [...at(collection).values()],
+    list: (collection) => [...objectsOf(collection).values()],
     checksum: (key) => encodeRow(key, object(key)).checksum,
     set: (key, collection, value) => {
-      if (value === undefined) at(collection).delete(key);
-      else at(collection).set(key, value);
+      if (value === undefined) objectsOf(collection).delete(key);
+      else objectsOf(collection).set(key, value);
     },
   };
 }
 
 /** Reads everything and checks it: each row by its checksum, all of them by the summary. Throws `corrupt`. */
-export async function loadRows(database: Database): Promise<{ table: Table; summary: Summary }> {
+export async function loadRows(database: Database): Promise<{ table: ObjectTable; summary: Summary }> {
   await checkFormat(database);
-  const table = createTable();
+  const table = createObjectTable();
   const found = { rows: 0, digest: 0 };
   let summary: Summary | undefined;
   for await (const [key, row] of database.rows()) {
@@ -48,11 +48,11 @@ export async function loadRows(database: Database): Promise<{ table: Table; summ
       summary = value as Summary;
       continue;
     }
-    const place = splitKey(key);
-    if (place === undefined || !isStored(value, place.id)) {
+    const location = splitKey(key);
+    if (location === undefined || !isStored(value, location.id)) {
       throw new MeshError('corrupt', `row ${JSON.stringify(key.slice(0, 100))} is not one of meshd's`);
     }
-    table.set(key, place.collection, value);
+    table.set(key, location.collection, value);
     found.rows += 1;
     found.digest ^= checksum;
   }
@@ -70,10 +70,10 @@ async function checkFormat(database: Database): Promise<void> {
   const row = await database.get(FORMAT_KEY);
   if (row === undefined) throw new MeshError('corrupt', 'the database has no format row');
   const { format } = decodeRow(FORMAT_KEY, row).value as { format: number };
-  if (format !== FORMAT) {
+  if (format !== STORE_FORMAT) {
     throw new MeshError(
       'unsupported',
-      `the store has format ${format}, this meshd knows ${FORMAT}: install the meshd that wrote it`,
+      `the store has format ${format}, this meshd knows ${STORE_FORMAT}: install the meshd that wrote it`,
     );
   }
 }

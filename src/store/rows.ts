@@ -9,7 +9,7 @@ import type { Collection } from './store.ts';
  * how many rows there are and what the exclusive or of their checksums is, so that a row cannot get lost unseen.
  */
 
-export const FORMAT = 1;
+export const STORE_FORMAT = 1;
 export const FORMAT_KEY = '!format';
 export const SUMMARY_KEY = '!summary';
 
@@ -57,14 +57,14 @@ export function encodeObject(key: string, value: Stored): { row: string; checksu
 export function decodeRow(key: string, row: string): { value: unknown; checksum: number } {
   const text = row.slice(8);
   const checksum = checksumOf(key, text);
-  if (row.slice(0, 8) !== checksum.toString(16).padStart(8, '0')) throw damaged(key);
+  if (row.slice(0, 8) !== checksum.toString(16).padStart(8, '0')) throw damagedRow(key);
   try {
     return { value: JSON.parse(text), checksum };
   } catch {
-    throw damaged(key);
+    throw damagedRow(key);
   }
 }
 
-function damaged(key: string): MeshError {
+function damagedRow(key: string): MeshError {
   return new MeshError('corrupt', `row ${JSON.stringify(key.slice(0, 100))} is damaged`);
 }

@@ -5,63 +5,68 @@ import type { Packet } from './packet.ts';
 import { isInSet, markFromSet } from './sets.ts';
 
 /** A chain of ours, judged for one packet: only words that our own chains use (src/plan/firewall.ts) are known. */
-export interface Judgement {
+export interface ChainResult {
   verdict: 'accept' | 'drop' | 'reject' | 'continue';
   /** The packet after the chain. */
   packet: Packet;
   /** Rules that did something, in iptables-save words, with what they did. */
-  met: { rule: string; effect: string }[];
+  matchedRules: { rule: string; effect: string }[];
 }
 
 /** What is around the packet. */
-export interface Surroundings {
+export interface PacketContext {
   state: KernelState;
   /** Whether an address belongs to the netns the packet is in. */
   isLocal(address: IpAddress): boolean;
 }
 
 /** Walks a chain of ours; undefined when the kernel has it not, or nothing leads into it. */
-export function judge(
+export function evaluateChain(
   hook: { table: FirewallChain['table']; from: string },
   packet: Packet,
-  around: Surroundings,
-): Judgement | undefined {
+  context: PacketContext,
+): ChainResult | undefined {
   const { netns } = packet;
   const family = familyOf(packet.destination);
   const name = `MESH-${hook.from}`;
   const place = { netns, family, table: hook.table };
   const jump = keyOf({ kind: 'jump', ...place, from: hook.from, chain: name, match: '', position: 'first' });
-  const chain = around.state.get(keyOf({ kind: 'chain', ...place, chain: name, rules: [] }));
-  if (!around.state.has(jump) || chain?.kind !== 'chain') return undefined;
-  return walk(chain.rules, packet, around);
+  const chain = context.state.get(keyOf({ kind: 'chain', ...place, chain: name, rules: [] }));
+  if (!context.state.has(jump) || chain?.kind !== 'chain') return undefined;
+  return evaluateRules(chain.rules, packet, context);
 }
 
-function walk(rules: readonly string[], start: Packet, around: Surroundings): Judgement {
+function evaluateRules(rules: readonly string[], start: Packet, context: PacketContext): ChainResult {
   let packet = start;
-  const met: Judgement['met'] = [];
+  const matchedRules: ChainResult['matchedRules'] = [];
   for (const rule of rules) {
     const words = rule.split(' ');
-    const at = words.indexOf('-j');
-    if (at < 0 || !matches(words.slice(0, at), packet, around)) continue;
-    const target = words[at + 1]!;
-    const options = words.slice(at + 2);
-    const changed = act(target, options, packet, around);
-    if (changed === undefined) continue;
-    packet = changed.packet;
-    if (changed.effect !== '') met.push({ rule, effect: changed.effect });
-    if (changed.verdict !== undefined) return { verdict: changed.verdict, packet, met };
+    const targetIndex = words.indexOf('-j');
+    if (targetIndex < 0 || !allMatch(words.slice(0, targetIndex), packet, context)) continue;
+    const target = words[targetIndex + 1]!;
+    const options = words.slice(targetIndex + 2);
+    const result = applyTarget(target, options, packet, context);
+    if (result === undefined) continue;
+    packet = result.packet;
+    if (result.effect !== '') matchedRules.push({ rule, effect: result.effect });
+    if (result.verdict !== undefined) return { verdict: result.verdict, packet, matchedRules };
   }
-  return { verdict: 'continue', packet, met };
+  return { verdict: 'continue', packet, matchedRules };
 }
 
-interface Act {
+interface TargetResult {
   packet: Packet;
   effect: string;
-  verdict?: Judgement['verdict'];
+  verdict?: ChainResult['verdict'];
 }
 
 /** Undefined for a target that does nothing we can tell of. */
-function act(target: string, options: string[], packet: Packet, { state }: Surroundings): Act | undefined {
+function applyTarget(
+  target: string,
+  options: string[],
+  packet: Packet,
+  { state }: PacketContext,
+): TargetResult | undefined {
   const option = (name: string) => options[options.indexOf(name) + 1] ?? '';
   switch (target) {
     case 'ACCEPT':
@@ -101,11 +106,11 @@ function act(target: string, options: string[], packet: Packet, { state }: Surro
 }
 
 /** Whether every match holds; one that is not known does not hold. A `!` may stand before any of them. */
-function matches(words: readonly string[], packet: Packet, around: Surroundings): boolean {
+function allMatch(words: readonly string[], packet: Packet, context: PacketContext): boolean {
   for (let index = 0; index < words.length; ) {
     const inverted = words[index] === '!';
     if (inverted) index += 1;
-    const match = matchAt(words, index, packet, around);
+    const match = evaluateMatch(words, index, packet, context);
     if (match === undefined || match.holds === inverted) return false;
     index += match.words;
   }
@@ -113,58 +118,58 @@ function matches(words: readonly string[], packet: Packet, around: Surroundings)
 }
 
 /** The match at `index`: whether it holds, and how many words it has. */
-function matchAt(
+function evaluateMatch(
   words: readonly string[],
   index: number,
   packet: Packet,
-  around: Surroundings,
+  context: PacketContext,
 ): { holds: boolean; words: number } | undefined {
   const value = words[index + 1] ?? '';
-  const held = (holds: boolean, count = 2) => ({ holds, words: count });
+  const result = (holds: boolean, count = 2) => ({ holds, words: count });
   switch (words[index]) {
     case '-i':
-      return held(isLink(packet.from, value));
+      return result(matchesLink(packet.inputLink, value));
     case '-o':
-      return held(isLink(packet.to, value));
+      return result(matchesLink(packet.outputLink, value));
     case '-s':
-      return held(isWithin(packet.source, value));
+      return result(isWithin(packet.source, value));
     case '-d':
-      return held(isWithin(packet.destination, value));
+      return result(isWithin(packet.destination, value));
     case '-p':
-      return held(packet.protocol === value);
+      return result(packet.protocol === value);
     case '-m':
-      return held(true); // names the module of the matches that follow
+      return result(true); // names the module of the matches that follow
     case '--dst-type':
-      return held(around.isLocal(packet.destination) === (value === 'LOCAL'));
+      return result(context.isLocal(packet.destination) === (value === 'LOCAL'));
     case '--dport':
-      return held(packet.port === Number(value));
+      return result(packet.port === Number(value));
     case '--ctstate': {
       const states = value.split(',');
       const is = (name: string) => states.includes(name);
-      return held((packet.translated && is('DNAT')) || is(packet.answer ? 'ESTABLISHED' : 'NEW'));
+      return result((packet.translated && is('DNAT')) || is(packet.answer ? 'ESTABLISHED' : 'NEW'));
     }
     case '--match-set': {
       const sides = words[index + 2] ?? '';
-      return held(isInSet(around.state, value, sides, packet), 3);
+      return result(isInSet(context.state, value, sides, packet), 3);
     }
     case '--mark':
-      return held(
-        Number.parseInt(value, 16) === (moduleOf(words, index) === 'connmark' ? packet.connmark : packet.mark),
+      return result(
+        Number.parseInt(value, 16) === (matchModule(words, index) === 'connmark' ? packet.connmark : packet.mark),
       );
     case '--tcp-flags':
-      return held(packet.protocol === 'tcp', 3);
+      return result(packet.protocol === 'tcp', 3);
     default:
       return undefined;
   }
 }
 
 /** The module a match belongs to: the last `-m` before it. */
-function moduleOf(words: readonly string[], index: number): string {
+function matchModule(words: readonly string[], index: number): string {
   const at = words.lastIndexOf('-m', index);
   return at < 0 ? '' : (words[at + 1] ?? '');
 }
 
-function isLink(link: string | undefined, pattern: string): boolean {
+function matchesLink(link: string | undefined, pattern: string): boolean {
   if (link === undefined) return false;
   return pattern.endsWith('+') ? link.startsWith(pattern.slice(0, -1)) : link === pattern;
 }

@@ -20,9 +20,9 @@ export interface Packet {
   port: number;
   netns: string;
   /** The link it came in on; undefined when it was made here. */
-  from?: string;
+  inputLink?: string;
   /** The link it goes out on, once that is known. */
-  to?: string;
+  outputLink?: string;
   mark: number;
   connmark: number;
   /** Its destination was changed by NAT on this node. */

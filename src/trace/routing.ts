@@ -7,7 +7,7 @@ import { type KernelState, keyOf, type Route, type Rule } from '../model/kernel-
 const MAIN = { table: 254, priority: 32_766 } as const;
 
 /** The route the kernel picks, with the rule of ours that led to its table if one did. */
-export interface Found {
+export interface RouteMatch {
   route: Route;
   rule?: Rule;
 }
@@ -16,27 +16,27 @@ export interface Found {
 export function findRoute(
   state: KernelState,
   packet: { netns: string; destination: IpAddress; mark: number },
-): Found | undefined {
+): RouteMatch | undefined {
   const { netns, destination, mark } = packet;
-  const rules = rulesOf(state, netns, destination);
-  const routes = routesOf(state, netns, destination);
-  let from = 0;
+  const rules = rulesFor(state, netns, destination);
+  const routes = routesFor(state, netns, destination);
+  let minPriority = 0;
   for (const rule of rules) {
-    if (rule.priority < from || ((mark ^ rule.fwmark) & rule.fwmask) !== 0) continue;
+    if (rule.priority < minPriority || ((mark ^ rule.fwmark) & rule.fwmask) !== 0) continue;
     if (rule.action === 'nop') continue;
     if ('goto' in rule.action) {
-      from = rule.action.goto;
-      if (from >= MAIN.priority) break;
+      minPriority = rule.action.goto;
+      if (minPriority >= MAIN.priority) break;
       continue;
     }
-    const route = longest(routes, rule.action.lookup);
+    const route = longestPrefixMatch(routes, rule.action.lookup);
     if (route !== undefined) return { route, rule };
   }
-  const route = longest(routes, MAIN.table);
+  const route = longestPrefixMatch(routes, MAIN.table);
   return route === undefined ? undefined : { route };
 }
 
-function rulesOf(state: KernelState, netns: string, destination: IpAddress): Rule[] {
+function rulesFor(state: KernelState, netns: string, destination: IpAddress): Rule[] {
   const family = familyOf(destination);
   const rules: Rule[] = [];
   for (const object of state.values()) {
@@ -45,7 +45,7 @@ function rulesOf(state: KernelState, netns: string, destination: IpAddress): Rul
   return rules.sort((a, b) => a.priority - b.priority);
 }
 
-function routesOf(state: KernelState, netns: string, destination: IpAddress): Route[] {
+function routesFor(state: KernelState, netns: string, destination: IpAddress): Route[] {
   const routes: Route[] = [];
   for (const object of state.values()) {
     if (object.kind === 'route' && object.netns === netns && isWithin(destination, object.destination)) {
@@ -55,7 +55,7 @@ function routesOf(state: KernelState, netns: string, destination: IpAddress): Ro
   return routes;
 }
 
-function longest(routes: readonly Route[], table: number): Route | undefined {
+function longestPrefixMatch(routes: readonly Route[], table: number): Route | undefined {
   const prefix = (route: Route) => ipaddr.parseCIDR(route.destination)[1];
   return routes
     .filter((route) => route.table === table)

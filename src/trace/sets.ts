@@ -11,16 +11,16 @@ export function isInSet(state: KernelState, set: string, sides: string, packet: 
   if (type.type === 'bitmap:port') return state.has(keyOf({ kind: 'set-member', netns, set, port }));
   if (type.family !== familyOf(destination)) return false;
   const [first, , last] = sides.split(',').map((side) => (side === 'src' ? packet.source : destination));
-  let held = false;
+  let isMatched = false;
   for (const entry of state.values()) {
     if (entry.kind !== 'set-entry' || entry.netns !== netns || entry.set !== set) continue;
     if (entry.port !== undefined && (entry.port !== port || entry.protocol !== protocol)) continue;
     if (!isWithin(first!, entry.network)) continue;
     if (entry.network2 !== undefined && !isWithin(last!, entry.network2)) continue;
     if (entry.exception) return false;
-    held = true;
+    isMatched = true;
   }
-  return held;
+  return isMatched;
 }
 
 /** The mark a port has in a set with skbinfo. */

@@ -2,28 +2,28 @@
 import { existsSync } from 'node:fs';
 import {
   addressOf,
+  listRows,
   meshctl,
-  must,
   nodeNames,
-  on,
-  type Probe,
-  parseAnswer,
-  probe,
-  rows,
+  type ProbeClient,
+  parseWhoami,
+  runOn,
   sleep,
-  until,
-} from '../scenarios/mesh.ts';
+  startProbe,
+  stdoutOf,
+  waitFor,
+} from '../scenarios/harness.ts';
 
-const shortfalls: string[] = [];
+const failedExpectations: string[] = [];
 const figures: string[] = [];
 
 function heading(number: number, text: string): void {
   console.log(`\n\x1b[1m── ${number}. ${text}\x1b[0m`);
 }
 
-function expect(holds: boolean, shortfall: string): void {
-  if (holds) return;
-  shortfalls.push(shortfall);
+function check(condition: boolean, shortfall: string): void {
+  if (condition) return;
+  failedExpectations.push(shortfall);
   console.log(`\x1b[31m✗ ${shortfall}\x1b[0m`);
 }
 
@@ -31,39 +31,39 @@ function expect(holds: boolean, shortfall: string): void {
 async function show(host: string, ...command: string[]): Promise<void> {
   const words = command.map((word) => (/^[\w./:=@%+,-]+$/.test(word) ? word : `'${word}'`)).join(' ');
   console.log(`\x1b[2m${host}#\x1b[0m ${words}`);
-  const { status, stdout, stderr } = await on(host, ...command);
+  const { status, stdout, stderr } = await runOn(host, ...command);
   process.stdout.write(stdout + stderr);
-  expect(status === 0, `${words}: exit status ${status}`);
+  check(status === 0, `${words}: exit status ${status}`);
 }
 
 const urls = nodeNames().map((node) => `http://${addressOf(node)}:8080/`);
-const running = async () => (await rows('service', 'ps', 'web')).filter((task) => task['state'] === 'running');
+const running = async () => (await listRows('service', 'ps', 'web')).filter((task) => task['state'] === 'running');
 
 /** Time until `look` holds, in ms. */
-async function timed(what: string, look: () => Promise<boolean>): Promise<number> {
+async function measure(what: string, look: () => Promise<boolean>): Promise<number> {
   const started = performance.now();
-  await until(what, 60_000, look);
+  await waitFor(what, 60_000, look);
   return Math.round(performance.now() - started);
 }
 
-async function callEveryNode(client: Probe): Promise<void> {
+async function callEveryNode(client: ProbeClient): Promise<void> {
   for (const [index, url] of urls.entries()) {
     const tasks = new Set<string>();
     const addresses = new Set<string>();
     for (let call = 0; call < 6; call += 1) {
-      const answer = parseAnswer(await client.http(url));
+      const answer = parseWhoami(await client.http(url));
       tasks.add(`${answer.task} on ${answer.node}`);
       addresses.add(answer.address);
     }
     console.log(
       `node${index + 1}  ${url}  →  ${[...tasks].sort().join(', ')}; client seen as ${[...addresses].join(', ')}`,
     );
-    expect(tasks.size === 3, `node${index + 1}: answers from ${tasks.size} tasks instead of 3`);
-    expect([...addresses].join() === addressOf('client'), `node${index + 1}: the client address was not kept`);
+    check(tasks.size === 3, `node${index + 1}: answers from ${tasks.size} tasks instead of 3`);
+    check([...addresses].join() === addressOf('client'), `node${index + 1}: the client address was not kept`);
   }
 }
 
-async function scaleUnderLoad(client: Probe): Promise<void> {
+async function scaleUnderLoad(client: ProbeClient): Promise<void> {
   await client.startLoad('calls', urls, { parallel: 4, pause: 50 });
   for (const replicas of [5, 2]) {
     await show('node1', 'meshctl', 'service', 'scale', `web=${replicas}`);
@@ -73,28 +73,28 @@ async function scaleUnderLoad(client: Probe): Promise<void> {
   console.log(
     `${load.answered} calls answered, ${load.failed} failed ${load.failed ? JSON.stringify(load.errors) : ''}`,
   );
-  expect(load.failed === 0, `${load.failed} calls failed while scaling`);
+  check(load.failed === 0, `${load.failed} calls failed while scaling`);
   figures.push(`scaling: ${load.answered} calls, ${load.failed} failed`);
 }
 
-async function killTask(client: Probe): Promise<void> {
+async function killTask(client: ProbeClient): Promise<void> {
   const [victim] = await running();
   const address = String((victim?.['addresses'] as { address: string }[] | undefined)?.[0]?.address ?? '');
   console.log(`kill -9 ${victim?.['pid']}  (${victim?.['name']} ${victim?.['id']} on ${victim?.['node']})`);
-  await must(on(String(victim?.['node']), 'kill', '-9', String(victim?.['pid'])));
+  await stdoutOf(runOn(String(victim?.['node']), 'kill', '-9', String(victim?.['pid'])));
   const gone = Promise.all(
     nodeNames().map((node) =>
-      timed(`${node} let go of the task`, async () => {
-        const listing = await must(on(node, 'ip', 'netns', 'exec', 'mesh-lb', 'ipvsadm', '-Sn'));
+      measure(`${node} let go of the task`, async () => {
+        const listing = await stdoutOf(runOn(node, 'ip', 'netns', 'exec', 'mesh-lb', 'ipvsadm', '-Sn'));
         return !listing.includes(`${address}:`);
       }),
     ),
   );
-  const replaced = timed('the replacement answers', async () => {
+  const replaced = measure('the replacement answers', async () => {
     const ids = new Set<string>();
     for (let call = 0; call < 4; call += 1) {
       const text = await client.http(urls[0]!, { timeout: 2_000 }).catch(() => undefined);
-      if (text !== undefined) ids.add(parseAnswer(text).id);
+      if (text !== undefined) ids.add(parseWhoami(text).id);
     }
     return ids.size === 2 && !ids.has(String(victim?.['id']));
   });
@@ -104,14 +104,14 @@ async function killTask(client: Probe): Promise<void> {
   figures.push(`kill: out of every balancer in ${Math.max(...left)} ms, replaced in ${answered} ms`);
 }
 
-async function damage(client: Probe): Promise<void> {
+async function demoRepair(client: ProbeClient): Promise<void> {
   await show('node1', 'ip', 'netns', 'exec', 'mesh-lb', 'ipvsadm', '--clear');
   await show('node1', 'ip', '-n', 'mesh-net-ingress', 'link', 'del', 'vxlan0');
-  const healed = await timed('node1 answers again', async () => {
+  const healed = await measure('node1 answers again', async () => {
     for (let call = 0; call < 3; call += 1) {
       if ((await client.http(urls[0]!, { timeout: 1_000 }).catch(() => undefined)) === undefined) return false;
     }
-    const [diff] = JSON.parse(await must(on('node1', 'meshctl', 'diff', '--format', 'json')));
+    const [diff] = JSON.parse(await stdoutOf(runOn('node1', 'meshctl', 'diff', '--format', 'json')));
     return diff.steps.length === 0;
   });
   console.log(`whole again after ${healed} ms`);
@@ -123,14 +123,14 @@ async function demo(): Promise<void> {
   await show('node1', 'meshctl', 'apply', 'examples/service.yaml');
   for (const verb of ['service ls', 'service ps web', 'node ls']) await show('node1', 'meshctl', ...verb.split(' '));
   const tasks = await running();
-  expect(tasks.length === 3, `${tasks.length} tasks run instead of 3`);
-  expect(
+  check(tasks.length === 3, `${tasks.length} tasks run instead of 3`);
+  check(
     tasks.every((task) => task['node'] !== 'node1'),
     'a task runs on node1 against the constraint',
   );
 
   heading(2, 'an outside client calls port 8080 of every node');
-  const client = probe('client', 'dist/probe.mjs');
+  const client = startProbe('client', 'dist/probe.mjs');
   await callEveryNode(client);
 
   heading(3, 'localhost on node1, which runs no task');
@@ -143,7 +143,7 @@ async function demo(): Promise<void> {
   await killTask(client);
 
   heading(6, 'someone flushes IPVS and deletes the vxlan device on node1');
-  await damage(client);
+  await demoRepair(client);
 
   heading(7, 'what the kernel of node1 holds now');
   await show('node1', 'ip', 'netns', 'exec', 'mesh-lb', 'ipvsadm', '-Ln');
@@ -152,13 +152,13 @@ async function demo(): Promise<void> {
 
   heading(8, 'the end');
   client.close();
-  expect((await meshctl('service', 'rm', 'web')).status === 0, 'service rm web failed');
+  check((await meshctl('service', 'rm', 'web')).status === 0, 'service rm web failed');
 }
 
 if (!existsSync('dist/probe.mjs')) throw new Error('dist/probe.mjs is missing: run this with `make demo`');
-await demo().catch((error: Error) => expect(false, error.message));
-if (shortfalls.length > 0) {
-  console.log(`\ndemo FAILED: ${shortfalls.join('; ')}`);
+await demo().catch((error: Error) => check(false, error.message));
+if (failedExpectations.length > 0) {
+  console.log(`\ndemo FAILED: ${failedExpectations.join('; ')}`);
   process.exit(1);
 }
 console.log(`demo ok: ${figures.join('; ')}`);

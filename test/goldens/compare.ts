@@ -6,7 +6,7 @@ import { goldenOf, readGoldens } from './read.ts';
 export type Payload = Uint8Array;
 
 /** Payload with the attributes after `header` bytes in the order of their type, and changed by `edit` (null drops). */
-export function normalised(
+export function normalize(
   payload: Payload,
   header: number,
   edit: (type: number, value: Payload) => Payload | null = (_type, value) => value,
@@ -21,7 +21,7 @@ export function normalised(
 }
 
 /** Sequence numbers and port ids differ by nature; tools ask every message for an ACK, we the last of a batch. */
-export function expectSame(
+export function expectSameRequest(
   sent: NetlinkMessage | undefined,
   request: NetlinkRequest,
   normalise = (payload: Payload) => payload,
@@ -45,6 +45,6 @@ export function compare(name: Parameters<typeof readGoldens>[0], cases: Case[]):
       (message) =>
         message.type === request.type && message.sequence !== 0 && dump(message.flags) === dump(request.flags),
     );
-    expectSame(sent.at(-1), request, normalise);
+    expectSameRequest(sent.at(-1), request, normalise);
   });
 }

@@ -4,22 +4,22 @@ import { diff } from '../../src/diff/diff.ts';
 import type { KernelObject, Op, Route } from '../../src/model/kernel-state.ts';
 import { portMark } from '../../src/model/names.ts';
 import { endpoint, port } from '../../src/plan/assignments.test-data.ts';
-import { expected, listed } from './listings.ts';
-import { assignment, costOf, ipvs, messages, node, one, reach } from './node.ts';
-import { NETWORK, sh, withoutIpvs } from './stage.ts';
+import { actualListing, expectedListing } from './listings.ts';
+import { applyState, assignment, errorMessages, findObject, ipvsOptions, measureChange, node } from './node.ts';
+import { NETWORK, runShell, withoutIpvs } from './sandbox.ts';
 
 /** How steps are taken: what counts as done, what a failure says, what a change costs. */
 export function testApply(): void {
   test('takes what is there already for done, after a second look', async () => {
     const again = [...node.want.values()].map((object): Op => ({ verb: 'create', object }));
     const { failed } = await node.kernel.apply(again.filter(({ object }) => object.kind !== 'chain'));
-    assert.deepEqual(messages(failed), []);
+    assert.deepEqual(errorMessages(failed), []);
     assert.deepEqual(diff(await node.kernel.observe(), node.want), []);
   });
 
   test('does not take for done what is there and differs', async () => {
-    const fdb = one('fdb');
-    const route = one('route', ({ via, netns }) => via !== undefined && netns === NETWORK);
+    const fdb = findObject('fdb');
+    const route = findObject('route', ({ via, netns }) => via !== undefined && netns === NETWORK);
     const wrong: Op[] = [
       { verb: 'create', object: { ...fdb, dst: '192.0.2.99' } },
       { verb: 'create', object: { ...route, via: '10.252.1.77' } },
@@ -33,11 +33,11 @@ export function testApply(): void {
   });
 
   test('deletes what is not there: done', async () => {
-    const gone: Op[] = [
+    const removed: Op[] = [
       { verb: 'delete', object: { kind: 'address', netns: NETWORK, dev: 'lb0', address: '10.9.9.9', prefix: 32 } },
       { verb: 'delete', object: { kind: 'address', netns: NETWORK, dev: 'nolink', address: '10.9.9.9', prefix: 32 } },
       { verb: 'delete', object: { kind: 'address', netns: 'mesh-none', dev: 'x', address: '10.9.9.9', prefix: 32 } },
-      { verb: 'delete', object: { ...one('route'), destination: '10.9.0.0/16' } },
+      { verb: 'delete', object: { ...findObject('route'), destination: '10.9.0.0/16' } },
       {
         verb: 'delete',
         object: { kind: 'fdb', netns: NETWORK, dev: 'vxlan0', mac: '02:00:00:00:00:99', dst: '192.0.2.9' },
@@ -46,7 +46,7 @@ export function testApply(): void {
         verb: 'delete',
         object: { kind: 'neighbour', netns: NETWORK, dev: 'vxlan0', address: '10.9.9.9', mac: '02:00:00:00:00:99' },
       },
-      { verb: 'delete', object: { ...one('rule'), priority: 29_999, fwmark: 9999 } },
+      { verb: 'delete', object: { ...findObject('rule'), priority: 29_999, fwmark: 9999 } },
       { verb: 'delete', object: { kind: 'set-member', netns: 'host', set: 'mesh-pub-tcp', port: 9 } },
       { verb: 'delete', object: { kind: 'set-member', netns: 'host', set: 'mesh-none', port: 9 } },
       {
@@ -68,7 +68,7 @@ export function testApply(): void {
       },
     ];
     if (!withoutIpvs) {
-      gone.push(
+      removed.push(
         {
           verb: 'delete',
           object: {
@@ -79,15 +79,15 @@ export function testApply(): void {
             scheduler: 'rr',
           },
         },
-        { verb: 'delete', object: { ...one('real-server'), port: 9999 } },
+        { verb: 'delete', object: { ...findObject('real-server'), port: 9999 } },
       );
     }
-    const { failed } = await node.kernel.apply(gone);
-    assert.deepEqual(messages(failed), []);
+    const { failed } = await node.kernel.apply(removed);
+    assert.deepEqual(errorMessages(failed), []);
     assert.deepEqual(diff(await node.kernel.observe(), node.want), []);
   });
 
-  test('an added port costs three sends and no iptables run; a real server one send', ipvs, async () => {
+  test('an added port costs three sends and no iptables run; a real server one send', ipvsOptions, async () => {
     const added = {
       ...assignment,
       ports: [
@@ -95,23 +95,23 @@ export function testApply(): void {
         port('tcp', 9090, [endpoint(1, 1, 'inet', 80), endpoint(2, 1, 'inet', 80), endpoint(1, 1, 'inet6', 80)]),
       ],
     };
-    const withPort = await costOf(added);
+    const withPort = await measureChange(added);
     assert.deepEqual([withPort.sends, withPort.firewallRuns], [3, 0]);
     const more = structuredClone(added);
     more.ports.at(-1)?.endpoints.push(endpoint(3, 1, 'inet', 80));
-    const withServer = await costOf(more);
+    const withServer = await measureChange(more);
     assert.deepEqual([withServer.sends, withServer.messages], [1, 1]);
     more.ports.at(-1)!.endpoints.at(-1)!.weight = 0;
-    const withWeight = await costOf(structuredClone(more));
+    const withWeight = await measureChange(structuredClone(more));
     assert.deepEqual([withWeight.sends, withWeight.messages], [1, 1]);
-    assert.match(sh('ip netns exec mesh-lb ipvsadm -Sn'), /-r 10\.252\.3\.5:80 -m -w 0/);
-    const withoutServer = await costOf(added);
+    assert.match(runShell('ip netns exec mesh-lb ipvsadm -Sn'), /-r 10\.252\.3\.5:80 -m -w 0/);
+    const withoutServer = await measureChange(added);
     assert.deepEqual([withoutServer.sends, withoutServer.messages], [1, 1]);
     const counts = await node.kernel.connections('mesh-lb', [portMark('tcp', 9090)]);
     assert.deepEqual([...counts.keys()].sort(), ['10.252.1.5:80', '10.252.2.5:80', '[fd6d:65:73:1::5]:80']);
-    const back = await costOf(assignment);
+    const back = await measureChange(assignment);
     assert.deepEqual([back.sends, back.firewallRuns], [3, 0]);
-    assert.deepEqual(listed('mesh-lb', { ipvs: true }), expected('mesh-lb', node.want.values()));
+    assert.deepEqual(actualListing('mesh-lb', { ipvs: true }), expectedListing('mesh-lb', node.want.values()));
   });
 
   test('goes on after failures in the middle of a batch, and says what failed and why', async () => {
@@ -126,7 +126,7 @@ export function testApply(): void {
     const route = (destination: string, via: string): Op => ({
       verb: 'create',
       object: {
-        ...one('route', ({ netns, via: gateway }) => netns === NETWORK && gateway !== undefined),
+        ...findObject('route', ({ netns, via: gateway }) => netns === NETWORK && gateway !== undefined),
         destination,
         via,
         onlink: false,
@@ -150,14 +150,14 @@ export function testApply(): void {
     ]);
     assert.deepEqual(new Set(done), new Set(good));
     assert.deepEqual(new Set(failed.map(({ op }) => op)), new Set(bad));
-    const said = messages(failed).join('\n');
+    const said = errorMessages(failed).join('\n');
     assert.match(said, /ip -n mesh-net-ingress addr add 10\.1\.3\.1\/32 dev nolink: .*nolink/);
     assert.match(said, /ipset add mesh-none 7003: ENOENT/);
     assert.match(said, /route add 10\.66\.0\.0\/16 via 10\.99\.99\.99.*: ENETUNREACH \(.*[Nn]exthop.*\)/);
-    await reach(node.want);
+    await applyState(node.want);
   });
 
-  test('names the module of a scheduler that is not there, and the ones beside it are made', ipvs, async () => {
+  test('names the module of a scheduler that is not there, and the ones beside it are made', ipvsOptions, async () => {
     const service = (number: number, scheduler: string): Op => ({
       verb: 'create',
       object: { kind: 'virtual-service', netns: 'mesh-lb', family: 'inet', fwmark: portMark('tcp', number), scheduler },
@@ -168,15 +168,15 @@ export function testApply(): void {
       service(7003, 'rr'),
     ]);
     assert.equal(done.length, 2);
-    assert.match(messages(failed).join(), /ipvsadm -A -f 72538 -s nosuch: ENOENT.*modprobe ip_vs_nosuch/);
-    await reach(node.want);
+    assert.match(errorMessages(failed).join(), /ipvsadm -A -f 72538 -s nosuch: ENOENT.*modprobe ip_vs_nosuch/);
+    await applyState(node.want);
   });
 
   test('sends thousands of objects in few sends', async () => {
     const routes = Array.from(
       { length: 4000 },
       (_, i): Route => ({
-        ...one('route', ({ netns, via }) => netns === NETWORK && via === undefined),
+        ...findObject('route', ({ netns, via }) => netns === NETWORK && via === undefined),
         destination: `10.66.${i >> 8}.${i & 0xff}/32`,
       }),
     );
@@ -189,12 +189,12 @@ export function testApply(): void {
     assert.equal(report.done.length, routes.length);
     assert.equal(report.failed.length, routes.length / 8);
     assert.ok(report.sends < 20, `${report.sends} sends`);
-    assert.equal(sh(`ip -n ${NETWORK} -4 route show proto 109 dev lb0 | grep -c '^10.66'`).trim(), '4000');
-    await reach(node.want);
+    assert.equal(runShell(`ip -n ${NETWORK} -4 route show proto 109 dev lb0 | grep -c '^10.66'`).trim(), '4000');
+    await applyState(node.want);
   });
 }
 
 function vxlanFields(): Omit<Extract<KernelObject, { kind: 'vxlan' }>, 'kind'> {
-  const { kind: _, ...fields } = one('vxlan');
+  const { kind: _, ...fields } = findObject('vxlan');
   return fields;
 }

@@ -1,7 +1,7 @@
-import { NETWORK, TASK } from './stage.ts';
+import { NETWORK, TASK } from './sandbox.ts';
 
 /** What people do to a node by hand: a name and the commands. Each of it a repair has to undo. */
-export const DAMAGE: [string, string][] = [
+export const DAMAGE_CASES: [string, string][] = [
   ['vxlan device deleted', `ip -n ${NETWORK} link del vxlan0`],
   ['vxlan down', `ip -n ${NETWORK} link set vxlan0 down`],
   ['vxlan MAC address', `ip -n ${NETWORK} link set vxlan0 address 02:00:00:00:00:07`],
@@ -92,7 +92,7 @@ export const DAMAGE: [string, string][] = [
   ['a leftover file instead of a netns', `ip netns del ${TASK}; touch /run/netns/${TASK}`],
 ];
 
-export const IPVS_DAMAGE: [string, string][] = [
+export const IPVS_DAMAGE_CASES: [string, string][] = [
   ['IPVS cleared', 'ip netns exec mesh-lb ipvsadm -C'],
   ['a scheduler', 'ip netns exec mesh-lb ipvsadm -E -f 73616 -s lc'],
   ['a persistent service', 'ip netns exec mesh-lb ipvsadm -E -f 73616 -s rr -p 300'],

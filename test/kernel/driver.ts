@@ -3,20 +3,20 @@ import { closeSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { diff } from '../../src/diff/diff.ts';
-import { preflight } from '../../src/kernel/preflight.ts';
-import { bindSocket, openSocket } from '../../src/kernel/process.ts';
+import { runPreflight } from '../../src/kernel/host/preflight.ts';
+import { bindSocket, openSocket } from '../../src/kernel/host/process.ts';
 import type { Sysctl } from '../../src/model/kernel-state.ts';
 import { testApply } from './apply-tests.ts';
 import { testBalancing } from './balancing-tests.ts';
-import { DAMAGE, IPVS_DAMAGE } from './damage.ts';
+import { DAMAGE_CASES, IPVS_DAMAGE_CASES } from './damage.ts';
+import { testFastPath } from './fast-path-tests.ts';
 import { testFlows } from './flows-tests.ts';
-import { foreignListing, makeForeign } from './foreign.ts';
-import { testGroups } from './groups-tests.ts';
-import { testLegacyFirewall } from './legacy-tests.ts';
-import { assertListed, ipvs, node, one, openNode, reach, repair } from './node.ts';
-import { replayOnBoth } from './replay.ts';
-import { testShortcuts } from './shortcut-tests.ts';
-import { enterStage, NETWORK, sh, TASK } from './stage.ts';
+import { createForeignObjects, listForeignObjects } from './foreign.ts';
+import { testLegacyFirewall } from './iptables-legacy-tests.ts';
+import { applyState, assertListed, damageAndRepair, findObject, ipvsOptions, node, openNode } from './node.ts';
+import { replayOnRealAndModel } from './replay.ts';
+import { testGroups } from './rule-group-tests.ts';
+import { enterSandbox, NETWORK, runShell, TASK } from './sandbox.ts';
 import { testUnderlay } from './underlay-tests.ts';
 import { testWatch } from './watch-tests.ts';
 
@@ -24,21 +24,21 @@ import { testWatch } from './watch-tests.ts';
  * The Linux driver on a real kernel: it builds what a plan of one node of three wants, and the listings of ip, bridge,
  * ipset, ipvsadm and iptables say whether that is there. The order matters: each test starts from what the last left.
  */
-enterStage();
+enterSandbox();
 
 let foreign = '';
 
 before(async () => {
-  makeForeign();
-  foreign = foreignListing();
+  createForeignObjects();
+  foreign = listForeignObjects();
   await openNode();
 });
 
 after(() => node.kernel.close());
 
 describe('the Linux driver', () => {
-  test('finds nothing missing on this kernel', ipvs, async () => {
-    assert.deepEqual(await preflight(), []);
+  test('finds nothing missing on this kernel', ipvsOptions, async () => {
+    assert.deepEqual(await runPreflight(), []);
   });
 
   test('sees nothing of its own at first', async () => {
@@ -48,14 +48,14 @@ describe('the Linux driver', () => {
   });
 
   test('builds a node, and the real tools list it', async () => {
-    await reach(node.want);
+    await applyState(node.want);
     assertListed();
     for (const netns of ['host', 'mesh-lb', NETWORK, TASK]) {
       const settings = [...node.want.values()].filter(
         (object) => object.kind === 'sysctl' && object.netns === netns,
       ) as Sysctl[];
       const exec = netns === 'host' ? '' : `ip netns exec ${netns} `;
-      const values = sh(`${exec}sysctl -n ${settings.map(({ name }) => name).join(' ')}`)
+      const values = runShell(`${exec}sysctl -n ${settings.map(({ name }) => name).join(' ')}`)
         .trim()
         .split('\n');
       assert.deepEqual(
@@ -63,12 +63,12 @@ describe('the Linux driver', () => {
         settings.map(({ value }) => value),
       );
     }
-    const vxlan = JSON.parse(sh(`ip -n ${NETWORK} -j -d link show vxlan0`))[0];
+    const vxlan = JSON.parse(runShell(`ip -n ${NETWORK} -j -d link show vxlan0`))[0];
     assert.equal(vxlan.address, '02:6d:65:73:00:01');
     assert.deepEqual(vxlan.flags.includes('UP'), true);
     const { id, local, port: outer, learning, gbp } = vxlan.linkinfo.info_data;
     assert.deepEqual([id, local, outer, learning, gbp], [4096, '192.0.2.1', 4789, false, true]);
-    assert.match(sh('ss -Hlun sport = :4789'), /:4789/, 'its socket stays in the underlay');
+    assert.match(runShell('ss -Hlun sport = :4789'), /:4789/, 'its socket stays in the underlay');
   });
 
   testApply();
@@ -76,12 +76,12 @@ describe('the Linux driver', () => {
   testBalancing();
 
   describe('repairs what was changed by hand', () => {
-    for (const [name, command] of DAMAGE) test(name, () => repair(command));
-    for (const [name, command] of IPVS_DAMAGE) test(name, ipvs, () => repair(command));
+    for (const [name, command] of DAMAGE_CASES) test(name, () => damageAndRepair(command));
+    for (const [name, command] of IPVS_DAMAGE_CASES) test(name, ipvsOptions, () => damageAndRepair(command));
     test('and at the end the real tools list what is wanted', assertListed);
   });
 
-  test('the model kernel goes the same way under the same hands', () => replayOnBoth(node.kernel, node.want));
+  test('the model kernel goes the same way under the same hands', () => replayOnRealAndModel(node.kernel, node.want));
 
   testGroups();
 
@@ -93,7 +93,7 @@ describe('the Linux driver', () => {
 
   testWatch();
 
-  testShortcuts();
+  testFastPath();
 
   test('lists who listens in a netns', async () => {
     const path = node.kernel.netnsPath(TASK);
@@ -113,11 +113,11 @@ describe('the Linux driver', () => {
   });
 
   test("leaves the administrator's chain alone while it holds rules", async () => {
-    sh('iptables -A MESH-USER -s 198.51.100.9/32 -j DROP');
-    const held = () => sh('iptables -S MESH-USER');
+    runShell('iptables -A MESH-USER -s 198.51.100.9/32 -j DROP');
+    const held = () => runShell('iptables -S MESH-USER');
     const before = held();
     assert.deepEqual(diff(await node.kernel.observe(), node.want), []);
-    const chain = one('chain', ({ administrator, family }) => administrator === true && family === 'inet');
+    const chain = findObject('chain', ({ administrator, family }) => administrator === true && family === 'inet');
     // As if it had come between a look and the step.
     await node.kernel.apply([
       { verb: 'create', object: chain },
@@ -126,25 +126,25 @@ describe('the Linux driver', () => {
     assert.equal(held(), before);
     const all = node.want;
     node.want = new Map();
-    await reach(node.want);
+    await applyState(node.want);
     assert.equal(held(), before);
-    assert.doesNotMatch(sh('iptables-save'), /-j MESH/);
+    assert.doesNotMatch(runShell('iptables-save'), /-j MESH/);
     node.want = all;
-    await reach(node.want);
+    await applyState(node.want);
     assert.equal(held(), before);
-    assert.match(sh('iptables-save'), /-A MESH-FORWARD -o mesh0 -j MESH-USER/);
-    sh('iptables -F MESH-USER');
+    assert.match(runShell('iptables-save'), /-A MESH-FORWARD -o mesh0 -j MESH-USER/);
+    runShell('iptables -F MESH-USER');
   });
 
   test('removes everything of its own and nothing else', async () => {
     node.want = new Map();
-    await reach(node.want);
-    assert.match(sh('ip netns list').trim(), /^foreign\b[^\n]*$/);
+    await applyState(node.want);
+    assert.match(runShell('ip netns list').trim(), /^foreign\b[^\n]*$/);
     assert.deepEqual([...(await node.kernel.observe()).keys()], []);
     assert.doesNotMatch(
-      sh('iptables-save; ip6tables-save; ipset save; ip link; ip -d route; ip -6 route'),
+      runShell('iptables-save; ip6tables-save; ipset save; ip link; ip -d route; ip -6 route'),
       /mesh|MESH|proto 109/,
     );
-    assert.equal(foreignListing(), foreign);
+    assert.equal(listForeignObjects(), foreign);
   });
 });

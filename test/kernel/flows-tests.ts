@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { endpoint, port } from '../../src/plan/assignments.test-data.ts';
-import { assignment, costOf } from './node.ts';
-import { sh } from './stage.ts';
+import { assignment, measureChange } from './node.ts';
+import { runShell } from './sandbox.ts';
 
 /** Enters a flow into the host's connection tracking; `to` is where NAT would have sent it. */
 function flow(protocol: 'udp' | 'tcp', source: string, destination: string, dport: number, to = destination): void {
   const state = protocol === 'tcp' ? '--state ESTABLISHED -u SEEN_REPLY,ASSURED' : '-u SEEN_REPLY';
-  sh(
+  runShell(
     `conntrack -I -p ${protocol} -s ${source} -d ${destination} --sport 1000 --dport ${dport}` +
       ` --reply-src ${to} --reply-dst ${source} --reply-port-src ${dport} --reply-port-dst 1000 --timeout 600 ${state}`,
   );
@@ -15,7 +15,7 @@ function flow(protocol: 'udp' | 'tcp', source: string, destination: string, dpor
 
 /** `udp 192.0.2.50 192.0.2.1 7000` of every flow there is. */
 function flows(): string[] {
-  return sh('conntrack -L -f ipv4 2>/dev/null; conntrack -L -f ipv6 2>/dev/null')
+  return runShell('conntrack -L -f ipv4 2>/dev/null; conntrack -L -f ipv6 2>/dev/null')
     .split('\n')
     .flatMap((line) => {
       const found = /^(\w+) .*?src=(\S+) dst=(\S+) sport=\d+ dport=(\d+) .*?src=(\S+)/.exec(line);
@@ -31,7 +31,7 @@ export function testFlows(): void {
     const client = '192.0.2.50';
     const local = '192.0.2.1';
     const lb = '10.252.1.2';
-    sh('conntrack -F');
+    runShell('conntrack -F');
     flow('udp', client, local, 7000);
     flow('udp', '127.0.0.1', '127.0.0.1', 7000);
     flow('udp', '::1', '::1', 7000);
@@ -54,30 +54,30 @@ export function testFlows(): void {
     assert.equal(flows().length, 8);
 
     const published = { ...port('udp', 7000, [endpoint(1, 1, 'inet', 53)]) };
-    await costOf({ ...assignment, ports: [...assignment.ports, published] });
+    await measureChange({ ...assignment, ports: [...assignment.ports, published] });
     assert.deepEqual(flows(), kept);
 
     flow('udp', client, local, 7000, lb);
     assert.equal(flows().length, 6);
-    await costOf(assignment);
+    await measureChange(assignment);
     assert.deepEqual(flows(), kept);
 
     // Many ports at once, and for some clients only.
     flow('udp', client, local, 7000);
     const many = Array.from({ length: 20 }, (_, index) => port('udp', 6_990 + index, []));
-    await costOf({ ...assignment, ports: [...assignment.ports, ...many] });
+    await measureChange({ ...assignment, ports: [...assignment.ports, ...many] });
     assert.deepEqual(
       flows(),
       kept.filter((line) => !line.includes('7001')),
     );
-    await costOf(assignment);
+    await measureChange(assignment);
     flow('udp', client, local, 7000);
     flow('udp', '198.51.100.9', local, 7000);
     const restricted = { ...published, allowFrom: ['192.0.2.0/24'], addresses: ['192.0.2.1/32'] };
-    await costOf({ ...assignment, ports: [...assignment.ports, restricted] });
+    await measureChange({ ...assignment, ports: [...assignment.ports, restricted] });
     assert.ok(!flows().includes(`udp ${client} ${local} 7000 ${local}`));
     assert.ok(flows().includes(`tcp ${client} ${local} 7000 ${local}`));
-    await costOf(assignment);
-    sh('conntrack -F');
+    await measureChange(assignment);
+    runShell('conntrack -F');
   });
 }

@@ -1,8 +1,8 @@
-import { sh, withoutIpvs } from './stage.ts';
+import { runShell, withoutIpvs } from './sandbox.ts';
 
 /** What other people's programs have on a host: their own netns, sets, rules, routes, links and IPVS services. */
-export function makeForeign(): void {
-  sh(
+export function createForeignObjects(): void {
+  runShell(
     [
       'ip netns add foreign',
       'ip link add foreign0 type veth peer name eth0 netns foreign',
@@ -21,7 +21,7 @@ export function makeForeign(): void {
 }
 
 /** What the tools list of it. */
-export function foreignListing(): string {
+export function listForeignObjects(): string {
   const listings = [
     'ip netns list | grep foreign',
     'ip -br link show | grep -v mesh0 | cut -d" " -f1 | sort',
@@ -32,5 +32,5 @@ export function foreignListing(): string {
     'ip6tables-save | grep ^-A | grep -v MESH',
     ...(withoutIpvs ? [] : ['ipvsadm -Sn']),
   ];
-  return listings.map(sh).join('---\n');
+  return listings.map(runShell).join('---\n');
 }

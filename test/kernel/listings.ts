@@ -1,5 +1,5 @@
 import type { KernelObject } from '../../src/model/kernel-state.ts';
-import { json, sh } from './stage.ts';
+import { runJson, runShell } from './sandbox.ts';
 
 /**
  * Objects in the words of the real tools' listings, and what these tools list. Comparing the two says what the kernel
@@ -7,12 +7,12 @@ import { json, sh } from './stage.ts';
  */
 
 type Kind = KernelObject['kind'];
-type Of<K extends Kind> = Extract<KernelObject, { kind: K }>;
+type ObjectOfKind<K extends Kind> = Extract<KernelObject, { kind: K }>;
 
 /** What the tools should list for the objects of a netns; sorted. */
-export function expected(netns: string, objects: Iterable<KernelObject>): Record<string, string[]> {
+export function expectedListing(netns: string, objects: Iterable<KernelObject>): Record<string, string[]> {
   const all = [...objects].filter((object) => object.netns === netns);
-  const of = <K extends Kind>(kind: K) => all.filter((object): object is Of<K> => object.kind === kind);
+  const of = <K extends Kind>(kind: K) => all.filter((object): object is ObjectOfKind<K> => object.kind === kind);
   return {
     addresses: of('address')
       .map(({ dev, address, prefix }) => `${dev} ${address}/${prefix}`)
@@ -66,7 +66,7 @@ export function expected(netns: string, objects: Iterable<KernelObject>): Record
   };
 }
 
-function routeWords(route: Of<'route'>): string {
+function routeWords(route: ObjectOfKind<'route'>): string {
   const { destination, dev, via, table, source, scope } = route;
   const inet6 = destination.includes(':');
   const name =
@@ -75,7 +75,7 @@ function routeWords(route: Of<'route'>): string {
 }
 
 /** What the tools list in a netns of that name, in the words of `expected`. */
-export function listed(netns: string, options: { ipvs: boolean }): Record<string, string[]> {
+export function actualListing(netns: string, options: { ipvs: boolean }): Record<string, string[]> {
   const host = netns === 'host';
   const ip = host ? 'ip' : `ip -n ${netns}`;
   const exec = host ? '' : `ip netns exec ${netns} `;
@@ -84,10 +84,10 @@ export function listed(netns: string, options: { ipvs: boolean }): Record<string
     routes: [...listRoutes(`${ip} -4`), ...listRoutes(`${ip} -6`)].sort(),
     // Ours are in our own namespaces only.
     rules: host ? [] : [...listRules(`${ip} -4`, 'inet'), ...listRules(`${ip} -6`, 'inet6')].sort(),
-    neighbours: json<{ dst: string; dev: string; lladdr: string }>(`${ip} -j neigh show nud permanent`)
+    neighbours: runJson<{ dst: string; dev: string; lladdr: string }>(`${ip} -j neigh show nud permanent`)
       .map(({ dst, dev, lladdr }) => `${dev} ${dst} ${lladdr}`)
       .sort(),
-    fdb: json<{ mac: string; ifname: string; dst?: string }>(`${host ? 'bridge' : `bridge -n ${netns}`} -j fdb show`)
+    fdb: runJson<{ mac: string; ifname: string; dst?: string }>(`${host ? 'bridge' : `bridge -n ${netns}`} -j fdb show`)
       .flatMap(({ mac, ifname, dst }) => (dst === undefined ? [] : [`${ifname} ${mac} ${dst}`]))
       .sort(),
     sets: lines(`${exec}ipset save`)
@@ -105,7 +105,7 @@ function listAddresses(ip: string, host: boolean): string[] {
     ifname: string;
     addr_info: { local: string; prefixlen: number; scope: string }[];
   }
-  return json<Listing>(`${ip} -j addr show`)
+  return runJson<Listing>(`${ip} -j addr show`)
     .filter(({ ifname }) => ifname !== 'lo' && (!host || ifname === 'mesh0'))
     .flatMap(({ ifname, addr_info }) =>
       addr_info
@@ -124,8 +124,9 @@ function listRoutes(ip: string): string[] {
     prefsrc?: string;
     scope?: string;
   }
-  return json<Listing>(`${ip} -j route show table all proto 109`).map(({ dst, dev, gateway, table, prefsrc, scope }) =>
-    [dst, dev, gateway ?? '', table ?? 254, prefsrc ?? '', ip.endsWith('6') ? '' : (scope ?? 'global')].join(' '),
+  return runJson<Listing>(`${ip} -j route show table all proto 109`).map(
+    ({ dst, dev, gateway, table, prefsrc, scope }) =>
+      [dst, dev, gateway ?? '', table ?? 254, prefsrc ?? '', ip.endsWith('6') ? '' : (scope ?? 'global')].join(' '),
   );
 }
 
@@ -137,7 +138,7 @@ function listRules(ip: string, family: string): string[] {
     table?: string;
     goto?: number;
   }
-  return json<Listing>(`${ip} -j rule show`)
+  return runJson<Listing>(`${ip} -j rule show`)
     .filter(({ priority }) => priority >= 10_000 && priority < 32_766)
     .map(({ priority, fwmark, fwmask, table, goto }) => {
       const mask = fwmark === undefined ? 0 : Number(fwmask ?? 0xffffffff);
@@ -164,7 +165,7 @@ function listFirewall(exec: string): { chains: string[]; jumps: string[] } {
 }
 
 function lines(command: string): string[] {
-  return sh(command)
+  return runShell(command)
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '');

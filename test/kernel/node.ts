@@ -1,47 +1,47 @@
 import assert from 'node:assert/strict';
 import { silentLog } from '../../src/base/log.ts';
 import { diff } from '../../src/diff/diff.ts';
+import { openLinuxKernel } from '../../src/kernel/driver/linux-kernel.ts';
 import type { ApplyReport, Kernel } from '../../src/kernel/kernel.ts';
-import { openLinuxKernel } from '../../src/kernel/linux.ts';
 import type { Assignment } from '../../src/model/assignment.ts';
 import { type KernelObject, keyOf, stateOf } from '../../src/model/kernel-state.ts';
 import { port, threeNodes } from '../../src/plan/assignments.test-data.ts';
-import { expected, listed } from './listings.ts';
-import { NETWORK, pause, sh, TASK, wantOf, withoutIpvs } from './stage.ts';
+import { actualListing, expectedListing } from './listings.ts';
+import { desiredStateOf, NETWORK, runShell, sleep, TASK, withoutIpvs } from './sandbox.ts';
 
 /** The one node that the driver's tests build, one after the other: what it should hold, and the kernel that holds it. */
 
 export const FAMILIES = ['inet', 'inet6'] as const;
-const plain = threeNodes(FAMILIES);
+const baseAssignment = threeNodes(FAMILIES);
 export const assignment: Assignment = {
-  ...plain,
+  ...baseAssignment,
   ports: [
-    ...plain.ports,
+    ...baseAssignment.ports,
     { ...port('tcp', 8443, []), allowFrom: ['198.51.100.0/24', '2001:db8::/32', '2001:db8:1::7/128'] },
   ],
 };
 /** Options of tests that need IPVS. */
-export const ipvs = { skip: withoutIpvs ? 'left out by MESH_DRIVER_WITHOUT' : false };
+export const ipvsOptions = { skip: withoutIpvs ? 'left out by MESH_DRIVER_WITHOUT' : false };
 
-let opened: Kernel | undefined;
+let openedKernel: Kernel | undefined;
 
 export const node = {
-  want: wantOf(assignment) as ReadonlyMap<string, KernelObject>,
+  want: desiredStateOf(assignment) as ReadonlyMap<string, KernelObject>,
   get kernel(): Kernel {
-    assert.ok(opened, 'openNode comes first');
-    return opened;
+    assert.ok(openedKernel, 'openNode comes first');
+    return openedKernel;
   },
 };
 
 /** Opens the node's kernel; everything else here needs it. */
 export async function openNode(): Promise<void> {
-  opened = await openLinuxKernel({ log: silentLog(), wanted: () => node.want });
+  openedKernel = await openLinuxKernel({ log: silentLog(), desired: () => node.want });
 }
 
 /** Brings the kernel to a state in one diff and apply, and checks that a fresh look agrees. */
-export async function reach(state: ReadonlyMap<string, KernelObject>): Promise<void> {
+export async function applyState(state: ReadonlyMap<string, KernelObject>): Promise<void> {
   const { failed } = await node.kernel.apply(diff(await node.kernel.observe(), state));
-  assert.deepEqual(messages(failed), []);
+  assert.deepEqual(errorMessages(failed), []);
   const left = diff(await node.kernel.observe(), state);
   assert.deepEqual(
     left.map(({ verb, object }) => `${verb} ${keyOf(object)}`),
@@ -50,49 +50,49 @@ export async function reach(state: ReadonlyMap<string, KernelObject>): Promise<v
 }
 
 /** What a change of the assignment costs when only what it changes is diffed. */
-export async function costOf(next: Assignment): Promise<ApplyReport> {
-  const target = wantOf(next);
+export async function measureChange(next: Assignment): Promise<ApplyReport> {
+  const target = desiredStateOf(next);
   const report = await node.kernel.apply(diff(stateOf(node.want.values()), target));
   node.want = target;
-  assert.deepEqual(messages(report.failed), []);
+  assert.deepEqual(errorMessages(report.failed), []);
   assert.deepEqual(diff(await node.kernel.observe(), node.want), []);
   return report;
 }
 
 /** Does a damage, checks that it is seen, and repairs it. */
-export async function repair(command: string): Promise<void> {
-  sh(command);
+export async function damageAndRepair(command: string): Promise<void> {
+  runShell(command);
   assert.notDeepEqual(diff(await node.kernel.observe(), node.want), [], 'the damage is not seen');
   // Deleting a netns by hand ends its links later than the command; a repair may need a second go.
   for (let i = 0; i < 100; i++) {
     const { failed } = await node.kernel.apply(diff(await node.kernel.observe(), node.want));
     if (failed.length === 0 && diff(await node.kernel.observe(), node.want).length === 0) break;
-    await pause(50);
+    await sleep(50);
   }
-  await reach(node.want);
+  await applyState(node.want);
 }
 
 /** The real tools list exactly what is wanted, in each of the node's namespaces. */
 export function assertListed(): void {
   for (const netns of ['host', 'mesh-lb', NETWORK, TASK]) {
-    assert.deepEqual(listed(netns, { ipvs: !withoutIpvs }), expected(netns, node.want.values()), netns);
+    assert.deepEqual(actualListing(netns, { ipvs: !withoutIpvs }), expectedListing(netns, node.want.values()), netns);
   }
 }
 
 /** What the failures of an apply said. */
-export function messages(failed: readonly { error: Error }[]): string[] {
+export function errorMessages(failed: readonly { error: Error }[]): string[] {
   return failed.map(({ error }) => error.message);
 }
 
 /** A wanted object of a kind; throws when none fits. */
-export function one<K extends KernelObject['kind']>(
+export function findObject<K extends KernelObject['kind']>(
   kind: K,
-  fits: (object: Extract<KernelObject, { kind: K }>) => boolean = () => true,
+  matches: (object: Extract<KernelObject, { kind: K }>) => boolean = () => true,
 ): Extract<KernelObject, { kind: K }> {
   for (const object of node.want.values()) {
     if (object.kind !== kind) continue;
     const candidate = object as Extract<KernelObject, { kind: K }>;
-    if (fits(candidate)) return candidate;
+    if (matches(candidate)) return candidate;
   }
   throw new Error(`no ${kind} is wanted`);
 }

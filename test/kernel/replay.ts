@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { diff } from '../../src/diff/diff.ts';
 import type { Kernel } from '../../src/kernel/kernel.ts';
-import { createModelKernel, playScript } from '../../src/kernel/model-kernel.ts';
+import { createModelKernel, playScript } from '../../src/kernel/model/model-kernel.ts';
 import { type KernelObject, type KernelState, keyOf, type ObjectKind, type Op } from '../../src/model/kernel-state.ts';
 import { renderOp } from '../../src/model/render.ts';
-import { pause, sh } from './stage.ts';
+import { runShell, sleep } from './sandbox.ts';
 
 /** One of each that somebody may delete by hand; the rest of a kind behaves the same. */
-const VICTIMS: readonly ObjectKind[] = [
+const DELETED_KINDS: readonly ObjectKind[] = [
   'address',
   'neighbour',
   'fdb',
@@ -26,38 +26,42 @@ const VICTIMS: readonly ObjectKind[] = [
  * The same hands at the model kernel and at the real one: somebody deletes an object with the real tools, and both must
  * show the same left over (what dies together does so in both), want the same steps, and take them alike.
  */
-export async function replayOnBoth(real: Kernel, want: KernelState): Promise<void> {
+export async function replayOnRealAndModel(real: Kernel, want: KernelState): Promise<void> {
   const model = createModelKernel({ objects: want.values() });
-  const byHand = (op: Op) => void sh(renderOp(op).join(' && '));
-  const inModel = (op: Op) => assert.equal(model.corrupt(op), undefined);
-  for (const kind of VICTIMS) {
+  const applyWithTools = (op: Op) => void runShell(renderOp(op).join(' && '));
+  const applyToModel = (op: Op) => assert.equal(model.changeExternally(op), undefined);
+  for (const kind of DELETED_KINDS) {
     const object = [...want.values()].find((candidate) => candidate.kind === kind);
     if (!object) continue;
-    const harm = { corrupt: { verb: 'delete', object } } as const;
-    await playScript(real, byHand, [harm]);
-    await playScript(model, inModel, [harm]);
-    const left = await model.observe();
-    await settled(real, left);
-    assert.deepEqual(shown(await real.observe()), shown(left), `after ${renderOp(harm.corrupt).join()}`);
-    const steps = diff(left, want);
-    const outcomes = [await playScript(real, byHand, steps), await playScript(model, inModel, steps)];
+    const damage = { corrupt: { verb: 'delete', object } } as const;
+    await playScript(real, applyWithTools, [damage]);
+    await playScript(model, applyToModel, [damage]);
+    const remaining = await model.observe();
+    await waitForState(real, remaining);
+    assert.deepEqual(
+      renderState(await real.observe()),
+      renderState(remaining),
+      `after ${renderOp(damage.corrupt).join()}`,
+    );
+    const steps = diff(remaining, want);
+    const outcomes = [await playScript(real, applyWithTools, steps), await playScript(model, applyToModel, steps)];
     const [onReal, onModel] = outcomes.map((list) =>
       list.map((outcome, i) => `${outcome} ${renderOp(steps[i]!).join()}`),
     );
     assert.deepEqual(onReal, onModel, kind);
-    assert.deepEqual(shown(await real.observe()), shown(want), kind);
+    assert.deepEqual(renderState(await real.observe()), renderState(want), kind);
   }
 }
 
 /** The links of a deleted netns end a moment after the command. */
-async function settled(real: Kernel, left: KernelState): Promise<void> {
+async function waitForState(real: Kernel, expected: KernelState): Promise<void> {
   for (let i = 0; i < 100; i++) {
-    if (diff(await real.observe(), left).length === 0) return;
-    await pause(50);
+    if (diff(await real.observe(), expected).length === 0) return;
+    await sleep(50);
   }
 }
 
-function shown(state: ReadonlyMap<string, KernelObject>): string[] {
+function renderState(state: ReadonlyMap<string, KernelObject>): string[] {
   return [...state.values()]
     .map((object) => `${keyOf(object)} ${JSON.stringify(object, Object.keys(object).sort())}`)
     .sort();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { assertListed, assignment, costOf } from './node.ts';
-import { json, NETWORK, sh } from './stage.ts';
+import { assertListed, assignment, measureChange } from './node.ts';
+import { NETWORK, runJson, runShell } from './sandbox.ts';
 
 interface ListedVxlan {
   mtu: number;
@@ -12,17 +12,17 @@ interface ListedVxlan {
 export function testUnderlay(): void {
   test('moves to an underlay of IPv6, and back', async () => {
     const peers = assignment.peers.map((peer) => ({ ...peer, underlay: `fd30::${peer.number}` }));
-    await costOf({ ...assignment, self: { ...assignment.self, underlay: 'fd30::1' }, peers });
+    await measureChange({ ...assignment, self: { ...assignment.self, underlay: 'fd30::1' }, peers });
     assertListed();
-    const [vxlan] = json<ListedVxlan>(`ip -n ${NETWORK} -d -j link show vxlan0`);
+    const [vxlan] = runJson<ListedVxlan>(`ip -n ${NETWORK} -d -j link show vxlan0`);
     assert.deepEqual([vxlan!.mtu, vxlan!.linkinfo.info_data.local6], [1_430, 'fd30::1']);
-    assert.match(sh(`bridge -n ${NETWORK} fdb show dev vxlan0`), /02:6d:65:73:00:02 dst fd30::2 .*permanent/);
-    assert.match(sh('ip6tables-save -t raw'), /-d fd30::1\/128 -p udp -m udp --dport 4789 -j CT --notrack/);
-    assert.match(sh('ip6tables-save -t filter'), /--match-set mesh-peers-6 src -j ACCEPT/);
-    assert.doesNotMatch(sh('iptables-save'), /4789/);
-    await costOf(assignment);
+    assert.match(runShell(`bridge -n ${NETWORK} fdb show dev vxlan0`), /02:6d:65:73:00:02 dst fd30::2 .*permanent/);
+    assert.match(runShell('ip6tables-save -t raw'), /-d fd30::1\/128 -p udp -m udp --dport 4789 -j CT --notrack/);
+    assert.match(runShell('ip6tables-save -t filter'), /--match-set mesh-peers-6 src -j ACCEPT/);
+    assert.doesNotMatch(runShell('iptables-save'), /4789/);
+    await measureChange(assignment);
     assertListed();
-    assert.match(sh('iptables-save -t raw'), /-d 192\.0\.2\.1\/32 -p udp .*--notrack/);
-    assert.doesNotMatch(sh('ip6tables-save'), /4789/);
+    assert.match(runShell('iptables-save -t raw'), /-d 192\.0\.2\.1\/32 -p udp .*--notrack/);
+    assert.doesNotMatch(runShell('ip6tables-save'), /4789/);
   });
 }

@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import type { Scope } from '../../src/kernel/kernel.ts';
 import type { KernelObject } from '../../src/model/kernel-state.ts';
 import { task } from '../../src/plan/assignments.test-data.ts';
-import { assignment, costOf, FAMILIES, node, reach } from './node.ts';
-import { NETWORK, pause, sh, TASK } from './stage.ts';
+import { applyState, assignment, FAMILIES, measureChange, node } from './node.ts';
+import { NETWORK, runShell, sleep, TASK } from './sandbox.ts';
 
 /** What the driver hears of what others do. */
 export function testWatch(): void {
@@ -12,7 +12,7 @@ export function testWatch(): void {
     const scopes: Scope[] = [];
     const stop = node.kernel.watch((scope) => scopes.push(scope));
     const heard = async (what: string, is: (scope: Scope) => boolean) => {
-      for (let i = 0; i < 200 && !scopes.some(is); i++) await pause(50);
+      for (let i = 0; i < 200 && !scopes.some(is); i++) await sleep(50);
       assert.ok(scopes.some(is), `${what}: ${JSON.stringify(scopes)}`);
     };
     const about = (netns: string, kind: KernelObject['kind']) => (scope: Scope) =>
@@ -20,12 +20,12 @@ export function testWatch(): void {
     try {
       // Everything the driver can do, then something foreign: the first that is heard must be the foreign one.
       const task2 = task('bbbbbbbbbbbb', 1, 2, FAMILIES);
-      await costOf({ ...assignment, tasks: [...assignment.tasks, task2], peers: assignment.peers.slice(1) });
-      await costOf(assignment);
-      sh(`ip -n ${NETWORK} neigh del 10.252.2.0 dev vxlan0`);
+      await measureChange({ ...assignment, tasks: [...assignment.tasks, task2], peers: assignment.peers.slice(1) });
+      await measureChange(assignment);
+      runShell(`ip -n ${NETWORK} neigh del 10.252.2.0 dev vxlan0`);
       await heard('a deleted neighbour', about(NETWORK, 'neighbour'));
       assert.deepEqual(scopes, [{ netns: [NETWORK], kinds: ['neighbour'] }]);
-      await reach(node.want);
+      await applyState(node.want);
 
       const cases: [string, string, string, KernelObject['kind']][] = [
         [`ip -n ${TASK} addr flush dev eth0`, 'addresses', TASK, 'address'],
@@ -39,15 +39,15 @@ export function testWatch(): void {
         ['ip netns add mesh-task-new', 'a new netns', 'mesh-task-new', 'netns'],
         ['ip -n mesh-lb link set lo down', 'loopback', 'mesh-lb', 'netns'],
       ];
-      if (sh('iptables -V').includes('nf_tables')) {
+      if (runShell('iptables -V').includes('nf_tables')) {
         cases.push(['iptables -t nat -F MESH-OUTPUT', 'a chain', 'host', 'chain']);
         cases.push(['iptables -t nat -D OUTPUT -j MESH-OUTPUT', 'a jump', 'host', 'jump']);
       }
       for (const [command, what, netns, kind] of cases) {
         scopes.length = 0;
-        sh(command);
+        runShell(command);
         await heard(what, about(netns, kind));
-        await reach(node.want);
+        await applyState(node.want);
       }
     } finally {
       stop();

@@ -2,15 +2,28 @@
 import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
 import { after, before, test } from 'node:test';
-import { addressOf, applyText, must, nodeNames, on, type Probe, parseAnswer, run, until } from './mesh.ts';
-import { clientProbe, inet6Of, probeIn, urlOf } from './shared.ts';
+import {
+  addressOf,
+  applyManifest,
+  nodeNames,
+  type ProbeClient,
+  parseWhoami,
+  run,
+  runOn,
+  stdoutOf,
+  waitFor,
+} from './harness.ts';
+import { clientProbe, inet6Of, probeOn, urlOf } from './shared.ts';
 
 const GUEST = { inet: '172.30.0.101', inet6: 'fd30::101' };
 const BOTH = ['inet', 'inet6'] as const;
 type Family = (typeof BOTH)[number];
 
 /** A service with one port that everybody may use, and one with these keys; tasks on node2 and node3. */
-async function applyDoor(access: { allow_from?: string[]; ingress?: { addresses: string[] } }): Promise<void> {
+async function applyRestrictedService(access: {
+  allow_from?: string[];
+  ingress?: { addresses: string[] };
+}): Promise<void> {
   const manifest = {
     services: {
       door: {
@@ -26,154 +39,158 @@ async function applyDoor(access: { allow_from?: string[]; ingress?: { addresses:
       },
     },
   };
-  await must(applyText(JSON.stringify(manifest)));
+  await stdoutOf(applyManifest(JSON.stringify(manifest)));
 }
 
 const clientOf = (family: Family): string => (family === 'inet' ? addressOf('client') : inet6Of('client'));
 const nodeOf = (node: string, family: Family): string => (family === 'inet' ? addressOf(node) : inet6Of(node));
 
-async function answers(from: Probe, url: string, localAddress?: string): Promise<void> {
-  const answer = parseAnswer(await from.http(url, localAddress === undefined ? {} : { localAddress }));
+async function assertAnswered(from: ProbeClient, url: string, localAddress?: string): Promise<void> {
+  const answer = parseWhoami(await from.http(url, localAddress === undefined ? {} : { localAddress }));
   if (localAddress !== undefined) assert.equal(answer.address, localAddress);
 }
 
 /** Refused, not left waiting: the error of a request that nobody answers is another one. */
-async function refuses(from: Probe, url: string, localAddress?: string): Promise<void> {
+async function assertRefused(from: ProbeClient, url: string, localAddress?: string): Promise<void> {
   await assert.rejects(from.http(url, localAddress === undefined ? {} : { localAddress }), /ECONNREFUSED/);
 }
 
-let outside: Probe;
+let outsideClient: ProbeClient;
 before(async () => {
-  outside = await clientProbe();
-  await must(on('client', 'ip', 'addr', 'add', `${GUEST.inet}/24`, 'dev', 'eth0'));
+  outsideClient = await clientProbe();
+  await stdoutOf(runOn('client', 'ip', 'addr', 'add', `${GUEST.inet}/24`, 'dev', 'eth0'));
   // Deprecated at once: used when asked for, never chosen by the kernel.
-  await must(on('client', 'ip', 'addr', 'add', `${GUEST.inet6}/64`, 'dev', 'eth0', 'nodad', 'preferred_lft', '0'));
+  await stdoutOf(
+    runOn('client', 'ip', 'addr', 'add', `${GUEST.inet6}/64`, 'dev', 'eth0', 'nodad', 'preferred_lft', '0'),
+  );
 });
 after(async () => {
-  await must(on('client', 'ip', 'addr', 'del', `${GUEST.inet}/24`, 'dev', 'eth0'));
-  await must(on('client', 'ip', 'addr', 'del', `${GUEST.inet6}/64`, 'dev', 'eth0'));
+  await stdoutOf(runOn('client', 'ip', 'addr', 'del', `${GUEST.inet}/24`, 'dev', 'eth0'));
+  await stdoutOf(runOn('client', 'ip', 'addr', 'del', `${GUEST.inet6}/64`, 'dev', 'eth0'));
 });
 
 test('allow_from lets in the clients it lists, with their own address, and refuses all others at once', async () => {
-  await applyDoor({ allow_from: ['172.30.0.96/30', `${addressOf('client')}/32`, `${inet6Of('client')}/128`] });
+  await applyRestrictedService({
+    allow_from: ['172.30.0.96/30', `${addressOf('client')}/32`, `${inet6Of('client')}/128`],
+  });
   for (const node of nodeNames()) {
     for (const family of BOTH) {
       const address = nodeOf(node, family);
-      await answers(outside, urlOf(address, 8443), clientOf(family));
-      await refuses(outside, urlOf(address, 8443), GUEST[family]);
+      await assertAnswered(outsideClient, urlOf(address, 8443), clientOf(family));
+      await assertRefused(outsideClient, urlOf(address, 8443), GUEST[family]);
       // The list is about the port a client comes to, not the one behind it.
-      await answers(outside, urlOf(address, 8090), GUEST[family]);
+      await assertAnswered(outsideClient, urlOf(address, 8090), GUEST[family]);
     }
-    assert.match(await outside.udp(addressOf(node), 8553), / sees 172\.30\.0\.100 /);
+    assert.match(await outsideClient.udp(addressOf(node), 8553), / sees 172\.30\.0\.100 /);
   }
 });
 
 test('allow_from is literal: the nodes themselves are refused, and localhost is when it is not listed', async () => {
-  const [here, there] = [await probeIn('node1'), await probeIn('node2')];
-  for (const from of [here, there]) await refuses(from, urlOf(addressOf('node1'), 8443));
-  await refuses(here, urlOf('127.0.0.1', 8443));
-  await refuses(here, urlOf(inet6Of('node1'), 8443));
-  await refuses(here, urlOf('::1', 8443));
+  const [here, there] = [await probeOn('node1'), await probeOn('node2')];
+  for (const from of [here, there]) await assertRefused(from, urlOf(addressOf('node1'), 8443));
+  await assertRefused(here, urlOf('127.0.0.1', 8443));
+  await assertRefused(here, urlOf(inet6Of('node1'), 8443));
+  await assertRefused(here, urlOf('::1', 8443));
   await assert.rejects(here.udp('127.0.0.1', 8553), /ECONNREFUSED/);
   await assert.rejects(there.udp(addressOf('node1'), 8553), /ECONNREFUSED/);
-  await answers(here, urlOf('127.0.0.1', 8090));
+  await assertAnswered(here, urlOf('127.0.0.1', 8090));
 });
 
 test('clients that stay allowed notice nothing while the lists change, and nobody else slips in', async () => {
-  const strangers = await probeIn('node3');
+  const strangers = await probeOn('node3');
   const door = [urlOf(addressOf('node1'), 8443), urlOf(inet6Of('node1'), 8443)];
-  await outside.startLoad('allowed', door, { parallel: 2, pause: 50 });
+  await outsideClient.startLoad('allowed', door, { parallel: 2, pause: 50 });
   await strangers.startLoad('strangers', door, { parallel: 2, pause: 50 });
-  await applyDoor({
+  await applyRestrictedService({
     allow_from: ['172.30.0.100/31', 'fd30::100/127', '127.0.0.1/32', '::1/128'],
     ingress: { addresses: ['172.30.0.0/27', 'fd30::/123', '127.0.0.0/8', '::1/128'] },
   });
-  const allowed = await outside.stopLoad('allowed');
+  const allowed = await outsideClient.stopLoad('allowed');
   const slipped = await strangers.stopLoad('strangers');
   assert.deepEqual([allowed.failed, allowed.errors], [0, {}]);
   assert.ok(allowed.answered > 0);
   assert.deepEqual(slipped.errors, { ECONNREFUSED: slipped.failed });
   assert.equal(slipped.answered, 0);
-  for (const family of BOTH) await answers(outside, urlOf(nodeOf('node2', family), 8443), GUEST[family]);
+  for (const family of BOTH) await assertAnswered(outsideClient, urlOf(nodeOf('node2', family), 8443), GUEST[family]);
 });
 
 test('127.0.0.1 comes in when it is listed; [::1] is refused at once all the same', async () => {
-  const here = await probeIn('node1');
-  await answers(here, urlOf('127.0.0.1', 8443));
-  await refuses(here, urlOf('::1', 8443));
-  await refuses(here, urlOf(addressOf('node1'), 8443));
+  const here = await probeOn('node1');
+  await assertAnswered(here, urlOf('127.0.0.1', 8443));
+  await assertRefused(here, urlOf('::1', 8443));
+  await assertRefused(here, urlOf(addressOf('node1'), 8443));
 });
 
 test('on an address that is not listed the port stays the host’s', async () => {
-  await applyDoor({ ingress: { addresses: nodeNames().map((node) => `${addressOf(node)}/32`) } });
+  await applyRestrictedService({ ingress: { addresses: nodeNames().map((node) => `${addressOf(node)}/32`) } });
   const second = '172.30.0.201';
-  await must(on('node1', 'ip', 'addr', 'add', `${second}/24`, 'dev', 'eth0'));
+  await stdoutOf(runOn('node1', 'ip', 'addr', 'add', `${second}/24`, 'dev', 'eth0'));
   const server = `require('node:http').createServer((_, r) => r.end('the host')).listen(8443, '${second}')`;
-  await must(
-    on('node1', 'sh', '-c', `node -e "${server}" </dev/null >/dev/null 2>&1 & echo $! > /run/host-server.pid`),
+  await stdoutOf(
+    runOn('node1', 'sh', '-c', `node -e "${server}" </dev/null >/dev/null 2>&1 & echo $! > /run/host-server.pid`),
   );
   try {
-    const host = await until('the host’s own server', 20_000, () => outside.http(urlOf(second, 8443)));
+    const host = await waitFor('the host’s own server', 20_000, () => outsideClient.http(urlOf(second, 8443)));
     assert.equal(host, 'the host');
     for (const node of nodeNames()) {
-      await answers(outside, urlOf(addressOf(node), 8443), GUEST.inet);
-      await refuses(outside, urlOf(inet6Of(node), 8443));
+      await assertAnswered(outsideClient, urlOf(addressOf(node), 8443), GUEST.inet);
+      await assertRefused(outsideClient, urlOf(inet6Of(node), 8443));
     }
-    const here = await probeIn('node1');
-    await answers(here, urlOf(addressOf('node1'), 8443));
-    await refuses(here, urlOf('127.0.0.1', 8443));
+    const here = await probeOn('node1');
+    await assertAnswered(here, urlOf(addressOf('node1'), 8443));
+    await assertRefused(here, urlOf('127.0.0.1', 8443));
   } finally {
-    await must(on('node1', 'sh', '-c', 'kill $(cat /run/host-server.pid)'));
-    await must(on('node1', 'ip', 'addr', 'del', `${second}/24`, 'dev', 'eth0'));
+    await stdoutOf(runOn('node1', 'sh', '-c', 'kill $(cat /run/host-server.pid)'));
+    await stdoutOf(runOn('node1', 'ip', 'addr', 'del', `${second}/24`, 'dev', 'eth0'));
   }
 });
 
 test('a port that is for everybody again answers everybody', async () => {
-  await applyDoor({});
-  for (const family of BOTH) await answers(outside, urlOf(nodeOf('node1', family), 8443), GUEST[family]);
-  await answers(await probeIn('node1'), urlOf('127.0.0.1', 8443));
+  await applyRestrictedService({});
+  for (const family of BOTH) await assertAnswered(outsideClient, urlOf(nodeOf('node1', family), 8443), GUEST[family]);
+  await assertAnswered(await probeOn('node1'), urlOf('127.0.0.1', 8443));
 });
 
 test('rules in MESH-USER cut a client off, and outlive a restart of meshd and its repairs', async () => {
   const node = 'node2';
   const url = urlOf(addressOf(node), 8090);
-  const rules = () => must(on(node, 'iptables', '-S', 'MESH-USER'));
+  const rules = () => stdoutOf(runOn(node, 'iptables', '-S', 'MESH-USER'));
   const reject = ['-s', `${GUEST.inet}/32`, '-p', 'tcp', '--dport', '8090', '-j', 'REJECT'];
-  await must(on(node, 'iptables', '-A', 'MESH-USER', ...reject));
+  await stdoutOf(runOn(node, 'iptables', '-A', 'MESH-USER', ...reject));
   const written = await rules();
   const cut = async () => {
-    await refuses(outside, url, GUEST.inet);
-    await answers(outside, urlOf(addressOf(node), 8443), GUEST.inet);
-    await answers(outside, url, clientOf('inet'));
+    await assertRefused(outsideClient, url, GUEST.inet);
+    await assertAnswered(outsideClient, urlOf(addressOf(node), 8443), GUEST.inet);
+    await assertAnswered(outsideClient, url, clientOf('inet'));
     assert.equal(await rules(), written);
   };
   await cut();
-  await must(run('node-stop', ['2']));
+  await stdoutOf(run('node-stop', ['2']));
   await cut();
-  await must(run('node-start', ['2']));
-  await until('node2 agrees with its plan', 60_000, () => agrees(node));
+  await stdoutOf(run('node-start', ['2']));
+  await waitFor('node2 agrees with its plan', 60_000, () => hasNoDrift(node));
   await cut();
-  await must(on(node, 'iptables', '-F', 'MESH-FORWARD'));
-  await until('the jump is back', 30_000, async () =>
-    (await must(on(node, 'iptables', '-S', 'MESH-FORWARD'))).includes('-j MESH-USER'),
+  await stdoutOf(runOn(node, 'iptables', '-F', 'MESH-FORWARD'));
+  await waitFor('the jump is back', 30_000, async () =>
+    (await stdoutOf(runOn(node, 'iptables', '-S', 'MESH-FORWARD'))).includes('-j MESH-USER'),
   );
   await cut();
 });
 
 test('MESH-USER removed by hand comes back empty', async () => {
   const node = 'node2';
-  await must(on(node, 'sh', '-c', 'iptables -F MESH-FORWARD; iptables -F MESH-USER; iptables -X MESH-USER'));
-  await until('MESH-USER is back', 30_000, async () => {
-    const { status, stdout } = await on(node, 'iptables', '-S', 'MESH-USER');
+  await stdoutOf(runOn(node, 'sh', '-c', 'iptables -F MESH-FORWARD; iptables -F MESH-USER; iptables -X MESH-USER'));
+  await waitFor('MESH-USER is back', 30_000, async () => {
+    const { status, stdout } = await runOn(node, 'iptables', '-S', 'MESH-USER');
     return status === 0 && stdout.trim() === '-N MESH-USER';
   });
-  await until('node2 agrees with its plan', 30_000, () => agrees(node));
-  await answers(outside, urlOf(addressOf(node), 8090), GUEST.inet);
+  await waitFor('node2 agrees with its plan', 30_000, () => hasNoDrift(node));
+  await assertAnswered(outsideClient, urlOf(addressOf(node), 8090), GUEST.inet);
 });
 
 /** `meshctl diff` on a node finds nothing to do. */
-async function agrees(node: string): Promise<boolean> {
-  const outcome = await on(node, 'meshctl', 'diff', '--format', 'json');
+async function hasNoDrift(node: string): Promise<boolean> {
+  const outcome = await runOn(node, 'meshctl', 'diff', '--format', 'json');
   if (outcome.status !== 0) return false;
   const [diff] = JSON.parse(outcome.stdout);
   return ((diff?.steps ?? []) as string[]).length === 0;

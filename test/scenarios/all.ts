@@ -2,7 +2,7 @@
 import { after } from 'node:test';
 import { closeProbes } from './shared.ts';
 import './ingress.ts';
-import './refusals.ts';
+import './rejections.ts';
 import './resilience.ts';
 import './repair.ts';
 import './trace.ts';

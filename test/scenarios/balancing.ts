@@ -4,18 +4,18 @@ import { resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import {
   addressOf,
-  applyText,
+  applyManifest,
+  listRows,
   meshctl,
-  must,
   nodeNames,
-  on,
-  type Probe,
-  parseAnswer,
-  rows,
+  type ProbeClient,
+  parseWhoami,
   run,
+  runOn,
   sleep,
-  until,
-} from './mesh.ts';
+  stdoutOf,
+  waitFor,
+} from './harness.ts';
 import { applyWeb, clientProbe, runningTasks, urlOf } from './shared.ts';
 
 const whoami = resolve('examples/whoami.mjs');
@@ -27,7 +27,7 @@ const WEIGHTS = [1, 2, 4];
 const CLIENTS = Array.from({ length: 12 }, (_, index) => `172.30.0.${110 + index}`);
 const MOVED = { persistent: 9010, udp: 9053, udpPersistent: 9054, hashed: 9105, consistent: 9106, policy: 9200 };
 
-let outside: Probe;
+let outsideClient: ProbeClient;
 
 /** A port's long form. */
 const port = (published: number, mesh: Record<string, unknown> = {}, protocol = 'tcp') => ({
@@ -46,12 +46,14 @@ async function applyService(name: string, deploy: Record<string, unknown>, ports
     ports,
     'x-mesh': { runtime: 'process', ...mesh },
   };
-  const outcome = await applyText(JSON.stringify({ services: { [name]: service } }));
+  const outcome = await applyManifest(JSON.stringify({ services: { [name]: service } }));
   assert.equal(outcome.status, 0, outcome.stderr || outcome.stdout);
 }
 
 const ipvs = (node: string, command: string) =>
-  must(on(node, 'sh', '-c', `ip netns exec mesh-lb ipvsadm ${command}`)).then((text) => text.replace(/ +/g, ' '));
+  stdoutOf(runOn(node, 'sh', '-c', `ip netns exec mesh-lb ipvsadm ${command}`)).then((text) =>
+    text.replace(/ +/g, ' '),
+  );
 
 /** Lines of `ipvsadm -Ln` about one published TCP port: the service, then its real servers, newest first. */
 async function listed(node: string, published: number, protocol = 1): Promise<string[]> {
@@ -68,18 +70,18 @@ async function listed(node: string, published: number, protocol = 1): Promise<st
 }
 
 /** Which task (by its node) answers each client through a node. */
-async function choices(node: string, published: number): Promise<string> {
+async function recordAnswers(node: string, published: number): Promise<string> {
   const seen: string[] = [];
   for (const localAddress of CLIENTS) {
-    seen.push(parseAnswer(await outside.http(urlOf(addressOf(node), published), { localAddress })).id);
+    seen.push(parseWhoami(await outsideClient.http(urlOf(addressOf(node), published), { localAddress })).id);
   }
   return seen.join(' ');
 }
 
-async function sameEverywhere(published: number): Promise<string> {
+async function assertSameOnAllNodes(published: number): Promise<string> {
   const [first, ...others] = nodeNames();
-  const wanted = await choices(first!, published);
-  for (const node of others) assert.equal(await choices(node, published), wanted, `${node} chooses otherwise`);
+  const wanted = await recordAnswers(first!, published);
+  for (const node of others) assert.equal(await recordAnswers(node, published), wanted, `${node} chooses otherwise`);
   return wanted;
 }
 
@@ -87,17 +89,17 @@ function count(nodes: readonly string[]): number[] {
   return nodeNames().map((name) => nodes.filter((node) => node === name).length);
 }
 
-let others: string[] = [];
+let otherNodes: string[] = [];
 
 describe('balancing', () => {
   before(async () => {
-    outside = await clientProbe();
+    outsideClient = await clientProbe();
     // Idle times are the longest of all ports: nobody else may have one.
-    others = (await rows('service', 'ls')).map(({ name }) => String(name));
-    for (const name of others) await must(meshctl('service', 'rm', name));
-    for (const address of CLIENTS) await must(on('client', 'ip', 'addr', 'add', `${address}/24`, 'dev', 'eth0'));
+    otherNodes = (await listRows('service', 'ls')).map(({ name }) => String(name));
+    for (const name of otherNodes) await stdoutOf(meshctl('service', 'rm', name));
+    for (const address of CLIENTS) await stdoutOf(runOn('client', 'ip', 'addr', 'add', `${address}/24`, 'dev', 'eth0'));
     for (const [index, node] of nodeNames().entries()) {
-      await must(meshctl('node', 'update', '--label-add', `power=${WEIGHTS[index]}`, node));
+      await stdoutOf(meshctl('node', 'update', '--label-add', `power=${WEIGHTS[index]}`, node));
     }
     const idle_timeout = '2s';
     await applyService(
@@ -119,15 +121,15 @@ describe('balancing', () => {
   after(async () => {
     for (const name of ['bal', 'hash', 'pol', 'calm']) await meshctl('service', 'rm', name);
     for (const node of nodeNames()) await meshctl('node', 'update', '--label-rm', 'power', node);
-    for (const address of CLIENTS) await on('client', 'ip', 'addr', 'del', `${address}/24`, 'dev', 'eth0');
-    if (others.includes('web')) await applyWeb({ replicas: 2 });
+    for (const address of CLIENTS) await runOn('client', 'ip', 'addr', 'del', `${address}/24`, 'dev', 'eth0');
+    if (otherNodes.includes('web')) await applyWeb({ replicas: 2 });
   });
 
   for (const scheduler of SCHEDULERS) {
     test(`${scheduler} answers through every node, and ipvsadm shows it`, async () => {
       const flags: Record<string, string> = { sh: ' (sh-fallback)', mh: ' (mh-fallback)' };
       for (const node of nodeNames()) {
-        const lines = await until(`${scheduler} on ${node}`, 10_000, async () => {
+        const lines = await waitFor(`${scheduler} on ${node}`, 10_000, async () => {
           const found = await listed(node, PORT[scheduler]!);
           return found.length === 4 && found;
         });
@@ -140,7 +142,7 @@ describe('balancing', () => {
             .sort(),
           WEIGHTS,
         );
-        parseAnswer(await outside.http(urlOf(addressOf(node), PORT[scheduler]!)));
+        parseWhoami(await outsideClient.http(urlOf(addressOf(node), PORT[scheduler]!)));
       }
     });
   }
@@ -149,7 +151,7 @@ describe('balancing', () => {
     assert.match((await listed('node1', 9009))[0]!, / mh \(mh-fallback,mh-port\)$/);
     const seen = new Set<string>();
     for (let call = 0; call < 30; call += 1) {
-      seen.add(parseAnswer(await outside.http(urlOf(addressOf('node1'), 9009))).node);
+      seen.add(parseWhoami(await outsideClient.http(urlOf(addressOf('node1'), 9009))).node);
     }
     assert.ok(seen.size > 1);
   });
@@ -158,7 +160,7 @@ describe('balancing', () => {
     const answers = async (published: number, calls: number) => {
       const nodes: string[] = [];
       for (let call = 0; call < calls; call += 1) {
-        nodes.push(parseAnswer(await outside.http(urlOf(addressOf('node2'), published))).node);
+        nodes.push(parseWhoami(await outsideClient.http(urlOf(addressOf('node2'), published))).node);
       }
       return count(nodes);
     };
@@ -168,10 +170,10 @@ describe('balancing', () => {
 
   test('wlc gives open connections by weight', async () => {
     const names = Array.from({ length: 21 }, (_, index) => `wlc${index}`);
-    for (const name of names) await outside.hold(name, addressOf('node1'), PORT['wlc']!);
+    for (const name of names) await outsideClient.hold(name, addressOf('node1'), PORT['wlc']!);
     const nodes: string[] = [];
-    for (const name of names) nodes.push(/ on (\S+) sees/.exec(await outside.ask(name))![1]!);
-    for (const name of names) await outside.release(name);
+    for (const name of names) nodes.push(/ on (\S+) sees/.exec(await outsideClient.ask(name))![1]!);
+    for (const name of names) await outsideClient.release(name);
     const shares = count(nodes);
     for (const [index, share] of [3, 6, 12].entries()) {
       assert.ok(Math.abs(shares[index]! - share) <= 1, `${shares} instead of about 3,6,12`);
@@ -181,7 +183,7 @@ describe('balancing', () => {
   test('UDP follows weights', async () => {
     const nodes: string[] = [];
     for (let call = 0; call < 28; call += 1) {
-      nodes.push(parseAnswer(await outside.udp(addressOf('node3'), MOVED.udp)).node);
+      nodes.push(parseWhoami(await outsideClient.udp(addressOf('node3'), MOVED.udp)).node);
     }
     assert.deepEqual(count(nodes), [4, 8, 16]);
     assert.match(await ipvs('node3', '-Ln --timeout'), /: 10800 120 2\s*$/);
@@ -194,7 +196,7 @@ describe('balancing', () => {
     for (const localAddress of CLIENTS) {
       for (let call = 0; call < 2; call += 1) {
         const url = urlOf(addressOf('node1'), MOVED.persistent);
-        seen.add(parseAnswer(await outside.http(url, { localAddress })).id);
+        seen.add(parseWhoami(await outsideClient.http(url, { localAddress })).id);
       }
     }
     assert.equal(seen.size, 1);
@@ -202,7 +204,7 @@ describe('balancing', () => {
 
   test('persistence ends with its timeout: then comes another task', async () => {
     assert.match((await listed('node1', MOVED.udpPersistent, 2))[0]!, / rr persistent 3 mask 255\.255\.255\.0$/);
-    const ask = async () => parseAnswer(await outside.udp(addressOf('node1'), MOVED.udpPersistent)).id;
+    const ask = async () => parseWhoami(await outsideClient.udp(addressOf('node1'), MOVED.udpPersistent)).id;
     const first = await ask();
     for (let call = 0; call < 5; call += 1) assert.equal(await ask(), first);
     // The flows end after 2 s, the affinity after 3 more at most.
@@ -212,14 +214,14 @@ describe('balancing', () => {
 
   test('a client that reuses its port right after closing is not made to wait', async () => {
     const repeated = async () => {
-      const text = await must(on('client', 'cat', '/proc/net/netstat'));
+      const text = await stdoutOf(runOn('client', 'cat', '/proc/net/netstat'));
       const [names, values] = text.split('\n').filter((line) => line.startsWith('TcpExt:'));
       return Number(values!.split(' ')[names!.split(' ').indexOf('TCPSynRetrans')]);
     };
     // Where the client closed first, its own kernel keeps the port for a second (tcp_tw_reuse) and says so.
-    await must(on('client', 'sysctl', '-qw', 'net.ipv4.tcp_tw_reuse=1'));
+    await stdoutOf(runOn('client', 'sysctl', '-qw', 'net.ipv4.tcp_tw_reuse=1'));
     const reusing = (url: string) =>
-      until('the port is free', 10_000, () => outside.http(url, { localPort: 45_679 }).catch(freeLater));
+      waitFor('the port is free', 10_000, () => outsideClient.http(url, { localPort: 45_679 }).catch(freeLater));
     const freeLater = (error: Error) => {
       if (/EADDR/.test(error.message)) return undefined;
       throw error;
@@ -227,15 +229,15 @@ describe('balancing', () => {
     for (const name of ['rr', 'wlc', 'mh']) {
       const before = await repeated();
       for (let call = 0; call < 25; call += 1) {
-        parseAnswer(await reusing(urlOf(addressOf('node2'), PORT[name]!)));
+        parseWhoami(await reusing(urlOf(addressOf('node2'), PORT[name]!)));
       }
       const again = (await repeated()) - before;
       // Each one would be; an emulated host may be late by a second once, by itself.
       assert.ok(again < 5, `${name}: ${again} of 25 SYNs had to be sent again`);
     }
     for (const node of nodeNames()) {
-      const mode = await must(
-        on(node, 'ip', 'netns', 'exec', 'mesh-lb', 'sysctl', '-n', 'net.ipv4.vs.conn_reuse_mode'),
+      const mode = await stdoutOf(
+        runOn(node, 'ip', 'netns', 'exec', 'mesh-lb', 'sysctl', '-n', 'net.ipv4.vs.conn_reuse_mode'),
       );
       assert.equal(mode.trim(), '1');
     }
@@ -247,21 +249,21 @@ describe('balancing', () => {
     const probing =
       'ip netns add nonq; ip netns exec nonq ipvsadm -A -f 1 -s nq; there=$?; ip netns del nonq; exit $there';
     const conditions = async () => {
-      const [row] = (await rows('port', 'ls')).filter(({ published }) => published === PORT['nq']);
+      const [row] = (await listRows('port', 'ls')).filter(({ published }) => published === PORT['nq']);
       return row?.['degraded'] as { node: string; kind: string; message: string }[];
     };
     const restart = async (node: string) => {
-      await must(run('node-stop', [node]));
-      await must(run('node-start', [node]));
+      await stdoutOf(run('node-stop', [node]));
+      await stdoutOf(run('node-start', [node]));
     };
     const scheduled = async (node: string, scheduler: string) =>
       (await listed(node, PORT['nq']!))[0] === `FWM ${0x10000 + PORT['nq']!} ${scheduler}`;
     // Nothing may use the module while it goes.
     await applyService('bal', { mode: 'global' }, [port(PORT['nq']!)]);
-    await until('nobody uses nq', 20_000, async () =>
-      /^ip_vs_nq \d+ 0/m.test(await must(run('lsmod', []).then(squeezed))),
+    await waitFor('nobody uses nq', 20_000, async () =>
+      /^ip_vs_nq \d+ 0/m.test(await stdoutOf(run('lsmod', []).then(squeezed))),
     );
-    await must(run('sh', ['-c', outOfUse.join(' && ')]));
+    await stdoutOf(run('sh', ['-c', outOfUse.join(' && ')]));
     try {
       if ((await run('sh', ['-c', probing])).status === 0) {
         context.skip('this kernel loads its modules from elsewhere');
@@ -269,9 +271,9 @@ describe('balancing', () => {
       }
       await restart('node3');
       await applyNq();
-      await until('the fallback on node3', 30_000, () => scheduled('node3', 'wlc'));
-      parseAnswer(await outside.http(urlOf(addressOf('node3'), PORT['nq']!)));
-      const told = await until('node3 tells', 30_000, async () => {
+      await waitFor('the fallback on node3', 30_000, () => scheduled('node3', 'wlc'));
+      parseWhoami(await outsideClient.http(urlOf(addressOf('node3'), PORT['nq']!)));
+      const told = await waitFor('node3 tells', 30_000, async () => {
         const list = await conditions();
         return list.some(({ node }) => node === 'node3') && list;
       });
@@ -282,8 +284,8 @@ describe('balancing', () => {
       await run('rm', ['-f', block]);
     }
     await restart('node3');
-    await until('nq again', 30_000, () => scheduled('node3', 'nq'));
-    await until('all as declared', 30_000, async () => (await conditions()).length === 0);
+    await waitFor('nq again', 30_000, () => scheduled('node3', 'nq'));
+    await waitFor('all as declared', 30_000, async () => (await conditions()).length === 0);
   });
 
   const squeezed = <T extends { stdout: string }>(outcome: T): T => ({
@@ -301,7 +303,7 @@ describe('balancing', () => {
         port(MOVED.hashed, { scheduler: 'sh' }),
         port(MOVED.consistent, { scheduler: 'mh' }),
       ]);
-    const check = async () => [await sameEverywhere(MOVED.hashed), await sameEverywhere(MOVED.consistent)];
+    const check = async () => [await assertSameOnAllNodes(MOVED.hashed), await assertSameOnAllNodes(MOVED.consistent)];
     await scale(5);
     const [byHash, byMaglev] = await check();
     assert.ok(new Set(byHash!.split(' ')).size > 1);
@@ -309,11 +311,11 @@ describe('balancing', () => {
     await scale(3);
     await check();
     // Lists of real servers that grew one by one, on one node, meet one that is made at once, on another.
-    await must(run('node-stop', ['node2']));
-    await must(on('node2', 'ip', 'netns', 'exec', 'mesh-lb', 'ipvsadm', '-C'));
-    await must(run('node-start', ['node2']));
+    await stdoutOf(run('node-stop', ['node2']));
+    await stdoutOf(runOn('node2', 'ip', 'netns', 'exec', 'mesh-lb', 'ipvsadm', '-C'));
+    await stdoutOf(run('node-start', ['node2']));
     await scale(6);
-    await until('node2 has all again', 30_000, async () => (await listed('node2', MOVED.consistent)).length === 7);
+    await waitFor('node2 has all again', 30_000, async () => (await listed('node2', MOVED.consistent)).length === 7);
     const grown = await check();
     const order = async (node: string, published: number) =>
       (await listed(node, published)).slice(1).map((line) => line.split(' ')[1]!);
@@ -322,19 +324,23 @@ describe('balancing', () => {
       assert.equal(wanted.length, 6);
       for (const node of nodeNames()) assert.deepEqual(await order(node, published), wanted);
       // The oldest real server taken away by hand comes back at its place, the others behind it; their connections go on.
-      await outside.hold('kept', addressOf('node3'), published);
-      const task = await outside.ask('kept');
+      await outsideClient.hold('kept', addressOf('node3'), published);
+      const task = await outsideClient.ask('kept');
       // Forward, weight, open connections: its real server is the only one with one.
       const busy = (await listed('node3', published)).find((line) => /^-> \S+ Masq 1 [1-9]/.test(line))?.split(' ')[1];
       const victim = wanted.at(-1) === busy ? wanted.at(-2) : wanted.at(-1);
       await ipvs('node3', `-d -f ${0x10000 + published} -r ${victim}`);
-      await until('the order is right again', 15_000, async () => `${await order('node3', published)}` === `${wanted}`);
-      assert.equal(/^(\S+ \S+) on/m.exec(await outside.ask('kept'))?.[1], /^(\S+ \S+) on/m.exec(task)?.[1]);
-      await outside.release('kept');
+      await waitFor(
+        'the order is right again',
+        15_000,
+        async () => `${await order('node3', published)}` === `${wanted}`,
+      );
+      assert.equal(/^(\S+ \S+) on/m.exec(await outsideClient.ask('kept'))?.[1], /^(\S+ \S+) on/m.exec(task)?.[1]);
+      await outsideClient.release('kept');
       // Made anew in another order: the same. meshd may be quicker than the second command.
       const again = `-f ${0x10000 + published} -r ${wanted.at(-2)}`;
-      await must(
-        on(
+      await stdoutOf(
+        runOn(
           'node3',
           'ip',
           'netns',
@@ -345,16 +351,20 @@ describe('balancing', () => {
           `ipvsadm -d ${again} && { ipvsadm -a ${again} -m -w 1 || :; }`,
         ),
       );
-      await until('the order is right again', 15_000, async () => `${await order('node3', published)}` === `${wanted}`);
+      await waitFor(
+        'the order is right again',
+        15_000,
+        async () => `${await order('node3', published)}` === `${wanted}`,
+      );
     }
     assert.deepEqual(await check(), grown);
   });
 
   test('mh: nobody is refused while tasks drain', async () => {
     const load = urlOf(addressOf('node1'), MOVED.consistent);
-    await outside.startLoad('drain', [load], { parallel: 8, timeout: 30_000, pause: 50 });
+    await outsideClient.startLoad('drain', [load], { parallel: 8, timeout: 30_000, pause: 50 });
     await applyService('hash', { replicas: 2 }, [port(MOVED.consistent, { scheduler: 'mh' })]);
-    const figures = await outside.stopLoad('drain');
+    const figures = await outsideClient.stopLoad('drain');
     assert.deepEqual(figures.errors, {});
     assert.ok(figures.answered > 0);
   });
@@ -364,7 +374,7 @@ describe('balancing', () => {
       await applyService('pol', { replicas: 2, placement: { constraints: ['node.hostname != node1'] } }, [
         port(MOVED.policy, { policy: name }),
       ]);
-      await until(`${name} everywhere`, 15_000, async () => {
+      await waitFor(`${name} everywhere`, 15_000, async () => {
         const weights = async (node: string) =>
           (await listed(node, MOVED.policy))
             .slice(1)
@@ -383,7 +393,7 @@ describe('balancing', () => {
     const seenBy = async (node: string) => {
       const seen = new Set<string>();
       for (let call = 0; call < 8; call += 1) {
-        seen.add(parseAnswer(await outside.http(urlOf(addressOf(node), MOVED.policy))).node);
+        seen.add(parseWhoami(await outsideClient.http(urlOf(addressOf(node), MOVED.policy))).node);
       }
       return [...seen].sort();
     };
@@ -394,11 +404,11 @@ describe('balancing', () => {
       node,
       name: `pol${index}`,
     }));
-    for (const { node, name } of held) await outside.hold(name, addressOf(node), MOVED.policy);
+    for (const { node, name } of held) await outsideClient.hold(name, addressOf(node), MOVED.policy);
     const askAll = () =>
       Promise.all(
         held.map(async ({ node, name }) => {
-          const answer = await outside.ask(name).catch((error: Error) => error.message);
+          const answer = await outsideClient.ask(name).catch((error: Error) => error.message);
           return `${node} → ${/ on (\S+) /.exec(answer)?.[1] ?? answer}`;
         }),
       );
@@ -410,45 +420,48 @@ describe('balancing', () => {
     assert.deepEqual(await askAll(), before);
     await policy('local');
     assert.deepEqual(await seenBy('node3'), ['node3']);
-    await assert.rejects(outside.http(urlOf(addressOf('node1'), MOVED.policy), { timeout: 5_000 }), /ECONNREFUSED/);
+    await assert.rejects(
+      outsideClient.http(urlOf(addressOf('node1'), MOVED.policy), { timeout: 5_000 }),
+      /ECONNREFUSED/,
+    );
     assert.deepEqual(await askAll(), before);
     await policy('cluster');
     assert.deepEqual(await seenBy('node1'), ['node2', 'node3']);
     assert.deepEqual(await askAll(), before);
-    for (const { name } of held) await outside.release(name);
+    for (const { name } of held) await outsideClient.release(name);
   });
 
   test('the declared idle time governs: the longest of a protocol, and the default where nothing is declared', async () => {
     const timeouts = async () => (await ipvs('node1', '-Ln --timeout')).trim();
-    const isSet = (text: string) => until(text, 15_000, async () => (await timeouts()).endsWith(`: ${text}`));
-    for (const name of ['bal', 'hash', 'pol']) await must(meshctl('service', 'rm', name));
+    const isSet = (text: string) => waitFor(text, 15_000, async () => (await timeouts()).endsWith(`: ${text}`));
+    for (const name of ['bal', 'hash', 'pol']) await stdoutOf(meshctl('service', 'rm', name));
     const calm = (...ports: unknown[]) => applyService('calm', { replicas: 1 }, ports);
     await calm(port(9300, { idle_timeout: '3s' }));
     await isSet('3 120 120');
     const silent = async (name: string) => {
-      await outside.hold(name, addressOf('node1'), 9300);
-      parseAnswer(
-        (await outside.ask(name))
+      await outsideClient.hold(name, addressOf('node1'), 9300);
+      parseWhoami(
+        (await outsideClient.ask(name))
           .split('\r\n\r\n')[1]!
           .split('\n')
           .find((line) => line.includes(' on '))!,
       );
       await sleep(8_000);
-      return outside.ask(name);
+      return outsideClient.ask(name);
     };
     await assert.rejects(silent('short'), /ECONNRESET|closed/);
     await calm(port(9300, { idle_timeout: '3s' }), port(9301, { idle_timeout: '2m' }));
     await isSet('120 120 120');
     assert.match(await silent('long'), / on node\d sees /);
-    await outside.release('long');
+    await outsideClient.release('long');
     await calm(port(9300));
     await isSet('10800 120 120');
     await calm(port(9300), port(9302, { idle_timeout: '10m' }, 'udp'));
     await isSet('10800 120 600');
-    await until('the router keeps UDP as long', 15_000, async () => {
+    await waitFor('the router keeps UDP as long', 15_000, async () => {
       const exec = ['ip', 'netns', 'exec', 'mesh-net-ingress', 'sysctl', '-n'];
       const names = ['net.netfilter.nf_conntrack_udp_timeout', 'net.netfilter.nf_conntrack_udp_timeout_stream'];
-      return (await must(on('node1', ...exec, ...names))).trim() === '600\n600';
+      return (await stdoutOf(runOn('node1', ...exec, ...names))).trim() === '600\n600';
     });
   });
 });

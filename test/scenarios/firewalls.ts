@@ -4,8 +4,8 @@
 import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
 import { test } from 'node:test';
-import { addressOf, must, nodeNames, on, type Probe, parseAnswer, run, until } from './mesh.ts';
-import { applyWeb, clientProbe, inet6Of, probeIn, urlOf } from './shared.ts';
+import { addressOf, nodeNames, type ProbeClient, parseWhoami, run, runOn, stdoutOf, waitFor } from './harness.ts';
+import { applyWeb, clientProbe, inet6Of, probeOn, urlOf } from './shared.ts';
 
 const fixture = (name: string) => resolve('test/fixtures/firewalls', name);
 
@@ -37,12 +37,12 @@ const FIREWALLS: Firewall[] = [
   { name: 'Docker', load: `${save} && ${loaded('docker')}`, listing: FOREIGN, unload: restored },
 ];
 
-let outside: Probe;
+let outsideClient: ProbeClient;
 
-const everywhere = async (command: string): Promise<string[]> =>
-  Promise.all(nodeNames().map((node) => must(on(node, 'sh', '-c', command))));
+const onEveryNode = async (command: string): Promise<string[]> =>
+  Promise.all(nodeNames().map((node) => stdoutOf(runOn(node, 'sh', '-c', command))));
 
-async function publishedPortsAnswer(): Promise<void> {
+async function assertPublishedPortsAnswer(): Promise<void> {
   for (const node of nodeNames()) {
     for (const [address, client] of [
       [addressOf(node), addressOf('client')],
@@ -51,45 +51,45 @@ async function publishedPortsAnswer(): Promise<void> {
       // Both tasks: one of them is on another node, at the far end of a VXLAN datagram.
       const tasks = new Set<string>();
       for (let call = 0; call < 2; call += 1) {
-        const answer = parseAnswer(await outside.http(urlOf(address, 8080)));
+        const answer = parseWhoami(await outsideClient.http(urlOf(address, 8080)));
         assert.equal(answer.address, client);
         tasks.add(answer.task);
       }
       assert.equal(tasks.size, 2, `through ${address}`);
     }
-    parseAnswer(await outside.udp(addressOf(node), 5353).then((text) => text.trim()));
-    parseAnswer(await (await probeIn(node)).http(urlOf('127.0.0.1', 8080)));
+    parseWhoami(await outsideClient.udp(addressOf(node), 5353).then((text) => text.trim()));
+    parseWhoami(await (await probeOn(node)).http(urlOf('127.0.0.1', 8080)));
   }
 }
 
 // Not in a hook: hooks of all files run together, and another one applies `web` too.
 test('a service with a TCP and a UDP port, to stand behind firewalls', async () => {
-  outside = await clientProbe();
+  outsideClient = await clientProbe();
   await applyWeb({ replicas: 2 });
-  await publishedPortsAnswer();
+  await assertPublishedPortsAnswer();
 });
 
 for (const [index, { name, load, listing, unload }] of FIREWALLS.entries()) {
   test(`with the rules of ${name} published ports answer through every node, and none of its rules changes`, async () => {
-    await everywhere(load);
+    await onEveryNode(load);
     try {
-      const theirs = await everywhere(listing);
-      await publishedPortsAnswer();
+      const theirs = await onEveryNode(listing);
+      await assertPublishedPortsAnswer();
       // A daemon that starts beside them finds its manager, and all as it should be.
-      await must(run('node-stop', ['3']));
-      await must(run('node-start', ['3']));
-      await until('node3 agrees with its plan', 60_000, async () => {
-        const { status, stdout } = await on('node3', 'meshctl', 'diff', '--format', 'json');
+      await stdoutOf(run('node-stop', ['3']));
+      await stdoutOf(run('node-start', ['3']));
+      await waitFor('node3 agrees with its plan', 60_000, async () => {
+        const { status, stdout } = await runOn('node3', 'meshctl', 'diff', '--format', 'json');
         return status === 0 && JSON.parse(stdout)[0].steps.length === 0;
       });
       // And one published while they are there.
       const added = 8100 + index;
       await applyWeb({ replicas: 2, ports: ['8080:80', '5353:53/udp', `${added}:80`] });
-      for (const node of nodeNames()) parseAnswer(await outside.http(urlOf(addressOf(node), added)));
-      await publishedPortsAnswer();
-      assert.deepEqual(await everywhere(listing), theirs);
+      for (const node of nodeNames()) parseWhoami(await outsideClient.http(urlOf(addressOf(node), added)));
+      await assertPublishedPortsAnswer();
+      assert.deepEqual(await onEveryNode(listing), theirs);
     } finally {
-      await everywhere(unload);
+      await onEveryNode(unload);
     }
   });
 }

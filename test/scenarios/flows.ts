@@ -5,15 +5,15 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { after, test } from 'node:test';
-import { addressOf, applyText, meshctl, must, nodeNames, on, until } from './mesh.ts';
+import { addressOf, applyManifest, meshctl, nodeNames, runOn, stdoutOf, waitFor } from './harness.ts';
 import { clientProbe, runningTasks, whoamiManifest } from './shared.ts';
 
 /** Generous: what hangs, hangs for ever here, for the client keeps its flow alive. */
-const RECOVERY = 60_000;
+const RECOVERY_TIMEOUT = 60_000;
 
-interface Stream {
+interface DatagramStream {
   /** Answers from that moment (Date.now) on. */
-  since(moment: number): { at: number; who: string }[];
+  answersSince(moment: number): { at: number; who: string }[];
   stop(): void;
 }
 
@@ -23,7 +23,7 @@ after(() => {
 });
 
 /** Sends a datagram every 20 ms over one connected socket, refused or not. */
-function stream(host: string, port: number): Stream {
+function startStream(host: string, port: number): DatagramStream {
   const script = `
     const socket = require('node:dgram').createSocket('udp4');
     socket.on('error', () => {});
@@ -37,7 +37,7 @@ function stream(host: string, port: number): Stream {
     answers.push({ at: Number(at), who });
   });
   return {
-    since: (moment) => answers.filter(({ at }) => at >= moment),
+    answersSince: (moment) => answers.filter(({ at }) => at >= moment),
     stop: () => {
       children.delete(child);
       child.kill();
@@ -48,21 +48,21 @@ function stream(host: string, port: number): Stream {
 const manifest = (ports: string[], replicas = 2) => whoamiManifest({ name: 'flows', replicas, ports });
 
 async function apply(text: string): Promise<void> {
-  const { status, stderr, stdout } = await applyText(text);
+  const { status, stderr, stdout } = await applyManifest(text);
   assert.equal(status, 0, stderr || stdout);
 }
 
 /** When a client that begins now gets its first answer. */
 async function firstAnswer(port: number): Promise<number> {
   const fresh = await clientProbe();
-  await until('a new client is answered', RECOVERY, () => fresh.udp(addressOf('node1'), port, 500));
+  await waitFor('a new client is answered', RECOVERY_TIMEOUT, () => fresh.udp(addressOf('node1'), port, 500));
   return Date.now();
 }
 
 /** Waits for the stream's first answer after a moment, and tells how long it took from when others were answered. */
-async function recovers(what: string, flow: Stream, moment: number, served: number): Promise<void> {
-  const [first] = await until(`${what}: the one that never stopped is answered`, RECOVERY, async () => {
-    const answers = flow.since(moment);
+async function waitForRecovery(what: string, flow: DatagramStream, moment: number, served: number): Promise<void> {
+  const [first] = await waitFor(`${what}: the one that never stopped is answered`, RECOVERY_TIMEOUT, async () => {
+    const answers = flow.answersSince(moment);
     return answers.length > 0 && answers;
   });
   console.log(`# ${what}: answered ${Math.max(0, first!.at - served)} ms after the first new client`);
@@ -71,25 +71,25 @@ async function recovers(what: string, flow: Stream, moment: number, served: numb
 test('a UDP client that never stops sending meets a port published after its first packet, and published again', async () => {
   const port = 7100;
   await apply(manifest(['7101:53/udp']));
-  const flow = stream(addressOf('node1'), port);
+  const flow = startStream(addressOf('node1'), port);
   try {
-    await until('it sends', 20_000, async () => {
-      const listed = await must(on('node1', 'conntrack', '-L', '-p', 'udp', '--orig-port-dst', String(port)));
+    await waitFor('it sends', 20_000, async () => {
+      const listed = await stdoutOf(runOn('node1', 'conntrack', '-L', '-p', 'udp', '--orig-port-dst', String(port)));
       return listed.includes(`dport=${port}`);
     });
     let moment = Date.now();
     await apply(manifest([`${port}:53/udp`]));
-    await recovers('published', flow, moment, await firstAnswer(port));
+    await waitForRecovery('published', flow, moment, await firstAnswer(port));
 
     await apply(manifest(['7101:53/udp']));
-    await until('nobody answers, and nothing is sent to the balancer', RECOVERY, async () => {
-      const entry = await must(on('node1', 'conntrack', '-L', '-p', 'udp', '--orig-port-dst', String(port)));
-      return flow.since(Date.now() - 1_000).length === 0 && !/src=10\.252\.\d+\.2 /.test(entry);
+    await waitFor('nobody answers, and nothing is sent to the balancer', RECOVERY_TIMEOUT, async () => {
+      const entry = await stdoutOf(runOn('node1', 'conntrack', '-L', '-p', 'udp', '--orig-port-dst', String(port)));
+      return flow.answersSince(Date.now() - 1_000).length === 0 && !/src=10\.252\.\d+\.2 /.test(entry);
     });
 
     moment = Date.now();
     await apply(manifest([`${port}:53/udp`]));
-    await recovers('published again', flow, moment, await firstAnswer(port));
+    await waitForRecovery('published again', flow, moment, await firstAnswer(port));
   } finally {
     flow.stop();
   }
@@ -98,20 +98,20 @@ test('a UDP client that never stops sending meets a port published after its fir
 test('a UDP client that never stops sending leaves a removed task, and finds a service that went to zero and back', async () => {
   const port = 7100;
   await apply(manifest([`${port}:53/udp`], 2));
-  const flows = [stream(addressOf('node1'), port), stream(addressOf('node1'), port)];
+  const flows = [startStream(addressOf('node1'), port), startStream(addressOf('node1'), port)];
   try {
     let moment = Date.now();
-    for (const flow of flows) await recovers('at first', flow, moment, moment);
+    for (const flow of flows) await waitForRecovery('at first', flow, moment, moment);
     moment = Date.now();
     assert.equal((await meshctl('service', 'scale', 'flows=1')).status, 0);
-    const [left] = await until('one task is left', RECOVERY, async () => {
+    const [left] = await waitFor('one task is left', RECOVERY_TIMEOUT, async () => {
       const tasks = await runningTasks('flows');
       return tasks.length === 1 && tasks;
     });
     const name = String(left!['name']);
     for (const flow of flows) {
-      const answers = await until(`it is with ${name}`, RECOVERY, async () => {
-        const all = flow.since(moment);
+      const answers = await waitFor(`it is with ${name}`, RECOVERY_TIMEOUT, async () => {
+        const all = flow.answersSince(moment);
         return all.at(-1)?.who === name && all;
       });
       const gaps = answers.map(({ at }, index) => at - (answers[index - 1]?.at ?? at));
@@ -119,13 +119,13 @@ test('a UDP client that never stops sending leaves a removed task, and finds a s
     }
 
     assert.equal((await meshctl('service', 'scale', 'flows=0')).status, 0);
-    await until('nobody answers', RECOVERY, async () =>
-      flows.every((flow) => flow.since(Date.now() - 1_000).length === 0),
+    await waitFor('nobody answers', RECOVERY_TIMEOUT, async () =>
+      flows.every((flow) => flow.answersSince(Date.now() - 1_000).length === 0),
     );
     moment = Date.now();
     assert.equal((await meshctl('service', 'scale', 'flows=1')).status, 0);
     const served = await firstAnswer(port);
-    for (const flow of flows) await recovers('zero and back', flow, moment, served);
+    for (const flow of flows) await waitForRecovery('zero and back', flow, moment, served);
   } finally {
     for (const flow of flows) flow.stop();
   }
@@ -150,9 +150,9 @@ test('sctp: a task is reached through every node and sees the client; without a 
   await apply(sctp(1));
   // One way: at the end of its input socat would shut the association down, and SCTP has no half-closed state.
   const ask = (node: string) =>
-    on('client', 'timeout', '30', 'socat', '-T10', '-u', `SCTP4:${addressOf(node)}:7132`, '-');
+    runOn('client', 'timeout', '30', 'socat', '-T10', '-u', `SCTP4:${addressOf(node)}:7132`, '-');
   for (const node of nodeNames()) {
-    const { stdout, stderr } = await until(`an answer through ${node}`, RECOVERY, async () => {
+    const { stdout, stderr } = await waitFor(`an answer through ${node}`, RECOVERY_TIMEOUT, async () => {
       const outcome = await ask(node);
       if (outcome.stdout === '') throw new Error(outcome.stderr);
       return outcome;

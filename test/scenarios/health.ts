@@ -4,34 +4,34 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { before, test } from 'node:test';
 import {
   addressOf,
-  applyText,
+  applyManifest,
+  listRows,
   meshctl,
   meshctlOn,
-  must,
   nodeNames,
-  on,
-  type Probe,
-  parseAnswer,
-  rows,
+  type ProbeClient,
+  parseWhoami,
   run,
-  until,
-} from './mesh.ts';
+  runOn,
+  stdoutOf,
+  waitFor,
+} from './harness.ts';
 import { clientProbe } from './shared.ts';
 
 /** The hosts of the mesh share /tmp. */
-const SIGNS = '/tmp/mesh-health';
-const say = (sign: string) => writeFileSync(`${SIGNS}/${sign}`, '');
-const unsay = (sign: string) => rmSync(`${SIGNS}/${sign}`, { force: true });
+const HEALTH_DIRECTORY = '/tmp/mesh-health';
+const setHealthy = (sign: string) => writeFileSync(`${HEALTH_DIRECTORY}/${sign}`, '');
+const clearHealthy = (sign: string) => rmSync(`${HEALTH_DIRECTORY}/${sign}`, { force: true });
 
 /**
  * Answers on port 80 from the first moment on, whatever its health is, so that a packet that came too early or too late
  * would be seen. /health tells whether its sign is there, and only then port 81 is open.
  */
-const PATIENT = `
+const TASK_SCRIPT = `
   const { existsSync } = require('node:fs');
   const { createServer } = require('node:http');
   const { MESH_SERVICE, MESH_TASK_SLOT, MESH_TASK_ID, MESH_NODE } = process.env;
-  const sign = '${SIGNS}/' + MESH_SERVICE + '.' + MESH_TASK_SLOT;
+  const sign = '${HEALTH_DIRECTORY}/' + MESH_SERVICE + '.' + MESH_TASK_SLOT;
   createServer((request, response) => {
     const { remoteAddress, remotePort } = request.socket;
     response.statusCode = request.url === '/health' && !existsSync(sign) ? 503 : 200;
@@ -45,53 +45,55 @@ const PATIENT = `
   }, 100);`;
 
 /** Until it was healthy once, a task has all the time that a slow test host takes. */
-const TIMES = { interval: '1s', timeout: '20s', retries: 2, start_period: '10m', start_interval: '1s' };
-const SIGN = `${SIGNS}/$$MESH_SERVICE.$$MESH_TASK_SLOT`;
+const HEALTH_TIMINGS = { interval: '1s', timeout: '20s', retries: 2, start_period: '10m', start_interval: '1s' };
+const HEALTH_FILE = `${HEALTH_DIRECTORY}/$$MESH_SERVICE.$$MESH_TASK_SLOT`;
 const KINDS = {
-  'by-shell': { healthcheck: { test: `test -e ${SIGN}`, ...TIMES } },
-  'by-command': { healthcheck: { test: ['CMD', 'sh', '-c', `test -e ${SIGN}`], ...TIMES } },
-  'by-tcp': { 'x-mesh': { healthcheck: { tcp: 81, ...TIMES } } },
-  'by-http': { 'x-mesh': { healthcheck: { http: { port: 80, path: '/health' }, ...TIMES } } },
+  'by-shell': { healthcheck: { test: `test -e ${HEALTH_FILE}`, ...HEALTH_TIMINGS } },
+  'by-command': { healthcheck: { test: ['CMD', 'sh', '-c', `test -e ${HEALTH_FILE}`], ...HEALTH_TIMINGS } },
+  'by-tcp': { 'x-mesh': { healthcheck: { tcp: 81, ...HEALTH_TIMINGS } } },
+  'by-http': { 'x-mesh': { healthcheck: { http: { port: 80, path: '/health' }, ...HEALTH_TIMINGS } } },
 };
 const kinds = Object.keys(KINDS);
-const OTHERS = ['clinic', 'fixed', 'picked', 'near'];
+const OTHER_SERVICES = ['clinic', 'fixed', 'picked', 'near'];
 const portOf = (kind: string) => 8601 + kinds.indexOf(kind);
 
 const service = (more: { 'x-mesh'?: object; deploy?: object; [key: string]: unknown }) => ({
-  command: ['node', '-e', PATIENT],
+  command: ['node', '-e', TASK_SCRIPT],
   ...more,
   deploy: { replicas: 1, placement: { constraints: ['node.hostname != node1'] }, ...more.deploy },
   'x-mesh': { runtime: 'process', ...more['x-mesh'] },
 });
 const apply = (services: object, ...options: string[]) =>
-  must(applyText(JSON.stringify({ services }), '--timeout', '3m', ...options));
+  stdoutOf(applyManifest(JSON.stringify({ services }), '--timeout', '3m', ...options));
 
-const tasksOf = (...names: string[]) => rows('service', 'ps', ...names);
-const current = async (name: string, slot = 1) =>
+const tasksOf = (...names: string[]) => listRows('service', 'ps', ...names);
+const currentTask = async (name: string, slot = 1) =>
   (await tasksOf(name)).find((task) => task['slot'] === slot && task['desired'] === 'running');
 
 /** What a task answers to somebody in its own netns, whatever the mesh does. */
 const askTask = async (task: Record<string, unknown>) =>
-  must(on(String(task['node']), 'ip', 'netns', 'exec', `mesh-task-${task['id']}`, 'curl', '-sS', 'http://127.0.0.1/'));
+  stdoutOf(
+    runOn(String(task['node']), 'ip', 'netns', 'exec', `mesh-task-${task['id']}`, 'curl', '-sS', 'http://127.0.0.1/'),
+  );
 
 /** Status and body of a node's health endpoint. */
 async function askEndpoint(node: string, path: string): Promise<{ status: number; body: Record<string, unknown> }> {
   const url = `http://${addressOf(node)}:2378${path}`;
-  const text = await must(on('client', 'curl', '-sS', '-w', '%{http_code}', url));
+  const text = await stdoutOf(runOn('client', 'curl', '-sS', '-w', '%{http_code}', url));
   return { status: Number(text.slice(-3)), body: JSON.parse(text.slice(0, -3)) };
 }
 
 const client = addressOf('client');
 const url = (node: string, port: number) => `http://${addressOf(node)}:${port}/`;
-const refused = (node: string, port: number) =>
-  assert.rejects(outside.http(url(node, port), { timeout: 5_000 }), /ECONNREFUSED/);
-const answers = async (node: string, port: number) => parseAnswer(await outside.http(url(node, port)));
+const isRefused = (node: string, port: number) =>
+  assert.rejects(outsideClient.http(url(node, port), { timeout: 5_000 }), /ECONNREFUSED/);
+const isAnswered = async (node: string, port: number) => parseWhoami(await outsideClient.http(url(node, port)));
 
-let outside: Probe;
+let outsideClient: ProbeClient;
 before(async () => {
-  rmSync(SIGNS, { recursive: true, force: true });
-  mkdirSync(SIGNS);
-  outside = await clientProbe();
+  rmSync(HEALTH_DIRECTORY, { recursive: true, force: true });
+  mkdirSync(HEALTH_DIRECTORY);
+  outsideClient = await clientProbe();
 });
 test('a task joins on its first healthy result: by command, shell, tcp and http', async () => {
   const services = kinds.map((kind) => [
@@ -99,7 +101,7 @@ test('a task joins on its first healthy result: by command, shell, tcp and http'
     service({ ports: [`${portOf(kind)}:80`], ...KINDS[kind as keyof typeof KINDS] }),
   ]);
   await apply(Object.fromEntries(services), '--detach');
-  const tasks = await until('they run and are not healthy', 180_000, async () => {
+  const tasks = await waitFor('they run and are not healthy', 180_000, async () => {
     const found = await tasksOf(...kinds);
     return found.every((task) => task['state'] === 'running' && task['message'] !== '') && found;
   });
@@ -108,62 +110,66 @@ test('a task joins on its first healthy result: by command, shell, tcp and http'
     [...kinds].sort().map((kind) => [kind, 'starting']),
   );
   for (const task of tasks) assert.match(await askTask(task), new RegExp(`^${task['service']}\\.1 `));
-  for (const kind of kinds) for (const node of nodeNames()) await refused(node, portOf(kind));
-  for (const kind of kinds) say(`${kind}.1`);
+  for (const kind of kinds) for (const node of nodeNames()) await isRefused(node, portOf(kind));
+  for (const kind of kinds) setHealthy(`${kind}.1`);
   for (const kind of kinds) {
     for (const node of nodeNames()) {
-      await until(`${kind} is answered on ${node}`, 60_000, () => answers(node, portOf(kind)).catch(() => undefined));
+      await waitFor(`${kind} is answered on ${node}`, 60_000, () =>
+        isAnswered(node, portOf(kind)).catch(() => undefined),
+      );
     }
   }
   for (const task of await tasksOf(...kinds)) assert.equal(task['health'], 'healthy');
 });
 
 test('it leaves when it is unhealthy, whatever it still serves', async () => {
-  for (const kind of kinds) unsay(`${kind}.1`);
+  for (const kind of kinds) clearHealthy(`${kind}.1`);
   for (const kind of kinds) {
-    await until(`${kind} is refused`, 60_000, async () => {
-      const error = await outside.http(url('node1', portOf(kind)), { timeout: 5_000 }).catch((thrown: Error) => thrown);
+    await waitFor(`${kind} is refused`, 60_000, async () => {
+      const error = await outsideClient
+        .http(url('node1', portOf(kind)), { timeout: 5_000 })
+        .catch((thrown: Error) => thrown);
       return error instanceof Error && /ECONNREFUSED/.test(error.message);
     });
   }
-  await until('all have failed', 120_000, async () => {
+  await waitFor('all have failed', 120_000, async () => {
     const failed = (await tasksOf(...kinds)).filter((task) => task['state'] === 'failed');
     for (const task of failed) assert.match(String(task['error']), /^unhealthy: /);
     return new Set(failed.map((task) => task['service'])).size === kinds.length;
   });
-  await must(meshctl('service', 'rm', ...kinds));
+  await stdoutOf(meshctl('service', 'rm', ...kinds));
 });
 
 test('a task among others: no request goes to it before it is healthy, none is lost when it leaves', async () => {
   const healthcheck = KINDS['by-shell'].healthcheck;
-  say('clinic.1');
+  setHealthy('clinic.1');
   await apply({ clinic: service({ ports: ['8605:80'], healthcheck, deploy: { replicas: 2 } }) }, '--detach');
-  await until('clinic.1 is answered', 120_000, () => answers('node1', 8605).catch(() => undefined));
-  const second = await until('clinic.2 runs', 120_000, async () => {
-    const task = await current('clinic', 2);
+  await waitFor('clinic.1 is answered', 120_000, () => isAnswered('node1', 8605).catch(() => undefined));
+  const second = await waitFor('clinic.2 runs', 120_000, async () => {
+    const task = await currentTask('clinic', 2);
     return task?.['state'] === 'running' && task;
   });
   assert.match(await askTask(second), /^clinic\.2 /);
   for (let call = 0; call < 4; call += 1) {
-    for (const node of nodeNames()) assert.equal((await answers(node, 8605)).task, 'clinic.1');
+    for (const node of nodeNames()) assert.equal((await isAnswered(node, 8605)).task, 'clinic.1');
   }
-  say('clinic.2');
-  await until('clinic.2 is answered', 60_000, async () => (await answers('node1', 8605)).task === 'clinic.2');
+  setHealthy('clinic.2');
+  await waitFor('clinic.2 is answered', 60_000, async () => (await isAnswered('node1', 8605)).task === 'clinic.2');
 
-  const first = await current('clinic', 1);
+  const first = await currentTask('clinic', 1);
   const urls = nodeNames().map((node) => url(node, 8605));
-  await outside.startLoad('leaving', urls, { parallel: 2, pause: 20 });
-  unsay('clinic.1');
-  await until('clinic.1 leaves', 60_000, async () => (await current('clinic', 1))?.['id'] !== first?.['id']);
+  await outsideClient.startLoad('leaving', urls, { parallel: 2, pause: 20 });
+  clearHealthy('clinic.1');
+  await waitFor('clinic.1 leaves', 60_000, async () => (await currentTask('clinic', 1))?.['id'] !== first?.['id']);
   for (const node of nodeNames()) {
-    for (let call = 0; call < 4; call += 1) assert.equal((await answers(node, 8605)).task, 'clinic.2');
+    for (let call = 0; call < 4; call += 1) assert.equal((await isAnswered(node, 8605)).task, 'clinic.2');
   }
-  say('clinic.1');
-  await until('its replacement is answered', 120_000, async () => {
-    const { task, id } = await answers('node1', 8605);
+  setHealthy('clinic.1');
+  await waitFor('its replacement is answered', 120_000, async () => {
+    const { task, id } = await isAnswered('node1', 8605);
     return task === 'clinic.1' && id !== first?.['id'];
   });
-  const { failed, errors, answered } = await outside.stopLoad('leaving');
+  const { failed, errors, answered } = await outsideClient.stopLoad('leaving');
   assert.deepEqual({ failed, errors }, { failed: 0, errors: {} });
   assert.ok(answered > 0);
 });
@@ -171,9 +177,9 @@ test('a task among others: no request goes to it before it is healthy, none is l
 test('host mode: only the task’s node answers, with the client’s address kept; the others refuse at once', async () => {
   const ports = [{ target: 80, published: 8610, mode: 'host' }];
   await apply({ fixed: service({ ports, deploy: { placement: { constraints: ['node.hostname == node2'] } } }) });
-  const answer = await until('node2 answers', 30_000, () => answers('node2', 8610).catch(() => undefined));
+  const answer = await waitFor('node2 answers', 30_000, () => isAnswered('node2', 8610).catch(() => undefined));
   assert.deepEqual([answer.node, answer.address], ['node2', client]);
-  for (const node of nodeNames().filter((name) => name !== 'node2')) await refused(node, 8610);
+  for (const node of nodeNames().filter((name) => name !== 'node2')) await isRefused(node, 8610);
 });
 
 test('host mode without a number: the node picks one, service ps tells it, packets arrive there', async () => {
@@ -184,43 +190,43 @@ test('host mode without a number: the node picks one, service ps tells it, packe
     const node = String(task['node']);
     const [{ published }] = task['ports'] as unknown as [{ published: number }];
     assert.ok(published >= 49_152, `picked ${published}`);
-    const answer = await until(`${node}:${published} answers`, 30_000, () =>
-      answers(node, published).catch(() => undefined),
+    const answer = await waitFor(`${node}:${published} answers`, 30_000, () =>
+      isAnswered(node, published).catch(() => undefined),
     );
     assert.deepEqual([answer.id, answer.address], [task['id'], client]);
-    await refused('node1', published);
+    await isRefused('node1', published);
   }
 });
 
 test('kill -9 and restart of agents: healthy tasks stay, picked numbers too, probing goes on', async () => {
   const before = (await tasksOf('picked')).filter((task) => task['desired'] === 'running');
-  await outside.startLoad('restart', [url('node1', 8605)], { pause: 50 });
+  await outsideClient.startLoad('restart', [url('node1', 8605)], { pause: 50 });
   for (const node of ['node2', 'node3']) {
-    await must(run('node-stop', [node, 'KILL']));
-    await must(run('node-start', [node]));
-    await until(`${node} is connected again`, 60_000, async () => {
-      const [status] = JSON.parse(await must(meshctlOn(node, ['status', '--format', 'json'])));
+    await stdoutOf(run('node-stop', [node, 'KILL']));
+    await stdoutOf(run('node-start', [node]));
+    await waitFor(`${node} is connected again`, 60_000, async () => {
+      const [status] = JSON.parse(await stdoutOf(meshctlOn(node, ['status', '--format', 'json'])));
       return Number(status.assignmentrevision) > 0;
     });
   }
   for (const task of before) {
     const [{ published }] = task['ports'] as unknown as [{ published: number }];
-    assert.equal((await answers(String(task['node']), published)).id, task['id']);
+    assert.equal((await isAnswered(String(task['node']), published)).id, task['id']);
   }
   const ids = (tasks: Record<string, unknown>[]) => tasks.map(({ id, ports }) => [id, ports]);
   assert.deepEqual(ids((await tasksOf('picked')).filter((task) => task['desired'] === 'running')), ids(before));
-  const { failed, errors } = await outside.stopLoad('restart');
+  const { failed, errors } = await outsideClient.stopLoad('restart');
   assert.deepEqual({ failed, errors }, { failed: 0, errors: {} });
-  const first = await current('clinic', 1);
+  const first = await currentTask('clinic', 1);
   assert.equal(first?.['health'], 'healthy');
-  unsay('clinic.1');
-  await until('clinic.1 leaves', 60_000, async () => (await current('clinic', 1))?.['id'] !== first?.['id']);
+  clearHealthy('clinic.1');
+  await waitFor('clinic.1 leaves', 60_000, async () => (await currentTask('clinic', 1))?.['id'] !== first?.['id']);
 });
 
 test('traffic policy local: the health endpoint tells which nodes answer, and they do', async () => {
   const ports = [{ target: 80, published: 8620, 'x-mesh': { policy: 'local' } }];
   await apply({ near: service({ ports, deploy: { placement: { constraints: ['node.hostname == node2'] } } }) });
-  await until('node2 answers', 30_000, () => answers('node2', 8620).catch(() => undefined));
+  await waitFor('node2 answers', 30_000, () => isAnswered('node2', 8620).catch(() => undefined));
   const here = await askEndpoint('node2', '/ports/8620/tcp');
   assert.deepEqual(here, {
     status: 200,
@@ -229,7 +235,7 @@ test('traffic policy local: the health endpoint tells which nodes answer, and th
   for (const node of nodeNames().filter((name) => name !== 'node2')) {
     const { status, body } = await askEndpoint(node, '/ports/8620');
     assert.deepEqual([status, body['local']], [503, 0]);
-    await refused(node, 8620);
+    await isRefused(node, 8620);
   }
   assert.equal((await askEndpoint('node1', '/ports/8621/tcp')).status, 404);
   for (const node of nodeNames()) {
@@ -238,6 +244,6 @@ test('traffic policy local: the health endpoint tells which nodes answer, and th
 });
 
 test('the services of these scenarios are removed', async () => {
-  const names = (await rows('service', 'ls')).map(({ name }) => String(name));
-  await must(meshctl('service', 'rm', ...names.filter((name) => [...kinds, ...OTHERS].includes(name))));
+  const names = (await listRows('service', 'ls')).map(({ name }) => String(name));
+  await stdoutOf(meshctl('service', 'rm', ...names.filter((name) => [...kinds, ...OTHER_SERVICES].includes(name))));
 });

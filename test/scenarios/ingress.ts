@@ -1,14 +1,24 @@
 // The way in: every published port on every node, from everywhere, with the client's own address.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
-import { addressOf, must, nodeNames, on, type Probe, parseAnswer, rows, sleep, until } from './mesh.ts';
-import { applyWeb, clientProbe, countOf, probeIn, runningTasks } from './shared.ts';
+import {
+  addressOf,
+  listRows,
+  nodeNames,
+  type ProbeClient,
+  parseWhoami,
+  runOn,
+  sleep,
+  stdoutOf,
+  waitFor,
+} from './harness.ts';
+import { applyWeb, clientProbe, probeOn, readCounters, runningTasks } from './shared.ts';
 
 const client = addressOf('client');
-let outside: Probe;
+let outsideClient: ProbeClient;
 
 before(async () => {
-  outside = await clientProbe();
+  outsideClient = await clientProbe();
   await applyWeb({ replicas: 2 });
 });
 
@@ -16,7 +26,7 @@ for (const node of nodeNames()) {
   test(`a client on ${node}:8080 reaches every task and is seen with its own address`, async () => {
     const tasks = new Set<string>();
     for (let call = 0; call < 6; call += 1) {
-      const answer = parseAnswer(await outside.http(`http://${addressOf(node)}:8080/`));
+      const answer = parseWhoami(await outsideClient.http(`http://${addressOf(node)}:8080/`));
       assert.equal(answer.address, client);
       assert.notEqual(answer.node, 'node1');
       tasks.add(answer.task);
@@ -25,21 +35,21 @@ for (const node of nodeNames()) {
   });
 
   test(`localhost:8080 on ${node} answers`, async () => {
-    const here = await probeIn(node);
-    for (let call = 0; call < 4; call += 1) parseAnswer(await here.http('http://127.0.0.1:8080/'));
+    const here = await probeOn(node);
+    for (let call = 0; call < 4; call += 1) parseWhoami(await here.http('http://127.0.0.1:8080/'));
   });
 
   test(`${node} reaches its own address and the next node's`, async () => {
-    const here = await probeIn(node);
+    const here = await probeOn(node);
     const names = nodeNames();
     const next = names[(names.indexOf(node) + 1) % names.length]!;
-    parseAnswer(await here.http(`http://${addressOf(node)}:8080/`));
-    const answer = parseAnswer(await here.http(`http://${addressOf(next)}:8080/`));
+    parseWhoami(await here.http(`http://${addressOf(node)}:8080/`));
+    const answer = parseWhoami(await here.http(`http://${addressOf(next)}:8080/`));
     assert.equal(answer.address, addressOf(node));
   });
 
   test(`[::1]:8080 on ${node} answers or is refused at once`, async () => {
-    const here = await probeIn(node);
+    const here = await probeOn(node);
     const outcome = await here.http('http://[::1]:8080/', { timeout: 3_000 }).catch((error: Error) => error.message);
     assert.doesNotMatch(outcome, /no answer/);
   });
@@ -47,7 +57,7 @@ for (const node of nodeNames()) {
   test(`UDP 5353 → 53 through ${node}, client address kept`, async () => {
     const seen = new Set<string>();
     for (let call = 0; call < 4; call += 1) {
-      const answer = parseAnswer(await outside.udp(addressOf(node), 5353));
+      const answer = parseWhoami(await outsideClient.udp(addressOf(node), 5353));
       assert.equal(answer.address, client);
       seen.add(answer.task);
     }
@@ -56,46 +66,46 @@ for (const node of nodeNames()) {
 }
 
 test('the client port the task sees is the one the client used', async () => {
-  const answer = parseAnswer(await outside.http(`http://${addressOf('node1')}:8080/`, { localPort: 45_678 }));
+  const answer = parseWhoami(await outsideClient.http(`http://${addressOf('node1')}:8080/`, { localPort: 45_678 }));
   assert.equal(answer.port, 45_678);
 });
 
 test('one source port through three nodes to the same tasks at once', async () => {
   const calls = nodeNames().flatMap((node) =>
-    [5555, 5556].map((localPort) => outside.http(`http://${addressOf(node)}:8080/?wait=1500`, { localPort })),
+    [5555, 5556].map((localPort) => outsideClient.http(`http://${addressOf(node)}:8080/?wait=1500`, { localPort })),
   );
-  for (const answer of await Promise.all(calls)) assert.equal(parseAnswer(answer).address, client);
+  for (const answer of await Promise.all(calls)) assert.equal(parseWhoami(answer).address, client);
 });
 
 test('a port that nobody publishes is refused by the host itself', async () => {
-  await assert.rejects(outside.http(`http://${addressOf('node1')}:8081/`, { timeout: 5_000 }), /ECONNREFUSED/);
+  await assert.rejects(outsideClient.http(`http://${addressOf('node1')}:8081/`, { timeout: 5_000 }), /ECONNREFUSED/);
 });
 
 test('answers keep coming with FORWARD policy DROP on every node', async () => {
-  for (const node of nodeNames()) await must(on(node, 'iptables', '-P', 'FORWARD', 'DROP'));
+  for (const node of nodeNames()) await stdoutOf(runOn(node, 'iptables', '-P', 'FORWARD', 'DROP'));
   try {
-    for (const node of nodeNames()) parseAnswer(await outside.http(`http://${addressOf(node)}:8080/`));
+    for (const node of nodeNames()) parseWhoami(await outsideClient.http(`http://${addressOf(node)}:8080/`));
   } finally {
-    for (const node of nodeNames()) await must(on(node, 'iptables', '-P', 'FORWARD', 'ACCEPT'));
+    for (const node of nodeNames()) await stdoutOf(runOn(node, 'iptables', '-P', 'FORWARD', 'ACCEPT'));
   }
 });
 
 test('a large answer and a large question cross the overlay whole', async () => {
-  const here = await probeIn('node1');
+  const here = await probeOn('node1');
   // 200 kB of cookies would be refused by HTTP; a long path is cut at 16 kB: enough for many full-size segments.
   const long = 'x'.repeat(12_000);
-  parseAnswer(await outside.http(`http://${addressOf('node1')}:8080/${long}`));
-  parseAnswer(await here.http(`http://127.0.0.1:8080/${long}`));
+  parseWhoami(await outsideClient.http(`http://${addressOf('node1')}:8080/${long}`));
+  parseWhoami(await here.http(`http://127.0.0.1:8080/${long}`));
 });
 
 test('200 parallel clients while tasks come and go: no failed call', async () => {
   const urls = nodeNames().map((node) => `http://${addressOf(node)}:8080/`);
-  await outside.startLoad('crowd', urls, { parallel: 200, timeout: 30_000, pause: 500 });
+  await outsideClient.startLoad('crowd', urls, { parallel: 200, timeout: 30_000, pause: 500 });
   for (const replicas of [4, 1, 3, 2]) {
     await applyWeb({ replicas });
     await sleep(500);
   }
-  const figures = await outside.stopLoad('crowd');
+  const figures = await outsideClient.stopLoad('crowd');
   assert.deepEqual(figures.errors, {});
   assert.ok(figures.answered >= 200, `only ${figures.answered} answers`);
   console.log(
@@ -105,31 +115,38 @@ test('200 parallel clients while tasks come and go: no failed call', async () =>
 
 test('scaling down takes a task out of the balancers before it stops: held requests are answered', async () => {
   await applyWeb({ replicas: 3 });
-  const slow = Array.from({ length: 6 }, () => outside.http(`http://${addressOf('node2')}:8080/?wait=2000`));
+  const slow = Array.from({ length: 6 }, () => outsideClient.http(`http://${addressOf('node2')}:8080/?wait=2000`));
   await sleep(300);
   await applyWeb({ replicas: 1 });
-  for (const answer of await Promise.all(slow)) parseAnswer(answer);
-  await until('one task left', 30_000, async () => (await runningTasks('web')).length === 1);
+  for (const answer of await Promise.all(slow)) parseWhoami(answer);
+  await waitFor('one task left', 30_000, async () => (await runningTasks('web')).length === 1);
   await applyWeb({ replicas: 2 });
 });
 
 test('an added port costs at most 3 sends a node and no run of iptables, and touches nothing else', async () => {
   const names = nodeNames();
   const state = async (node: string) => ({
-    rules: await must(
-      on(node, 'sh', '-c', 'for n in mesh-lb mesh-net-ingress; do ip netns exec $n iptables-save; done; iptables-save'),
+    rules: await stdoutOf(
+      runOn(
+        node,
+        'sh',
+        '-c',
+        'for n in mesh-lb mesh-net-ingress; do ip netns exec $n iptables-save; done; iptables-save',
+      ),
     ),
-    links: await must(
-      on(node, 'sh', '-c', 'for n in $(ls /run/netns); do ip -n $n -o link; ip -n $n route show table all; done'),
+    links: await stdoutOf(
+      runOn(node, 'sh', '-c', 'for n in $(ls /run/netns); do ip -n $n -o link; ip -n $n route show table all; done'),
     ),
   });
   const quiet = (text: string) => text.replace(/^#.*$/gm, '').replace(/\[\d+:\d+\]/g, '');
   const earlier = await Promise.all(names.map(state));
-  const counters = await Promise.all(names.map(countOf));
+  const counters = await Promise.all(names.map(readCounters));
   await applyWeb({ replicas: 2, ports: ['8080:80', '5353:53/udp', '9090:80'] });
-  await Promise.all(names.map(async (node) => parseAnswer(await outside.http(`http://${addressOf(node)}:9090/`))));
+  await Promise.all(
+    names.map(async (node) => parseWhoami(await outsideClient.http(`http://${addressOf(node)}:9090/`))),
+  );
   for (const [index, node] of names.entries()) {
-    const now = await countOf(node);
+    const now = await readCounters(node);
     const then = counters[index]!;
     assert.ok(now.sends - then.sends <= 3, `${node}: ${now.sends - then.sends} sends`);
     // pub member, svc member, virtual service, and one real server for each of the two tasks
@@ -140,7 +157,7 @@ test('an added port costs at most 3 sends a node and no run of iptables, and tou
     assert.equal(after.links, earlier[index]!.links);
   }
   await applyWeb({ replicas: 2 });
-  await assert.rejects(outside.http(`http://${addressOf('node2')}:9090/`, { timeout: 5_000 }), /ECONNREFUSED/);
-  const tasks = await rows('service', 'ps', 'web');
+  await assert.rejects(outsideClient.http(`http://${addressOf('node2')}:9090/`, { timeout: 5_000 }), /ECONNREFUSED/);
+  const tasks = await listRows('service', 'ps', 'web');
   assert.ok(tasks.length >= 2);
 });

@@ -3,16 +3,16 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { resolve } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { addressOf, applyText, meshctl, must, on, parseAnswer, rows, run, until } from './mesh.ts';
+import { addressOf, applyManifest, listRows, meshctl, parseWhoami, run, runOn, stdoutOf, waitFor } from './harness.ts';
 import { clientProbe, whoamiManifest } from './shared.ts';
 
-interface Program {
+interface ListeningProgram {
   pid: number;
   end(): void;
 }
 
 /** A program of this name (/proc/PID/comm) that listens on every address of a node and answers HTTP with its name. */
-async function listenOn(t: TestContext, host: string, name: string, port: number): Promise<Program> {
+async function listenOn(t: TestContext, host: string, name: string, port: number): Promise<ListeningProgram> {
   const code = `process.title = '${name}';
     require('node:http').createServer((q, r) => r.end('${name} itself')).listen(${port}, () => console.log(process.pid))`;
   const child: ChildProcess = spawn('on', [host, 'node', '-e', code], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -39,9 +39,9 @@ interface Degraded {
 }
 
 /** What `service inspect` and `port ls` say of where a service is degraded: the same. */
-async function degraded(service: string): Promise<Degraded[]> {
-  const [inspected] = await rows('service', 'inspect', service);
-  const ports = (await rows('port', 'ls')).filter((port) => port['name'] === service);
+async function degradedConditions(service: string): Promise<Degraded[]> {
+  const [inspected] = await listRows('service', 'inspect', service);
+  const ports = (await listRows('port', 'ls')).filter((port) => port['name'] === service);
   const listed = ports.flatMap((port) => port['degraded'] as Degraded[]);
   const found = inspected?.['degraded'] as Degraded[];
   assert.equal(listed.length, found.length);
@@ -56,31 +56,31 @@ test('a program that listens on a port is told of before and after it is publish
   const nginx = await listenOn(t, 'node2', 'nginx', 8086);
   const manifest = whoamiManifest({ name: 'early', replicas: 1, ports: ['8086:80'] });
   const warning = `port 8086/tcp: on node2 nginx (pid ${nginx.pid}) listens; clients of node2 will reach service early instead`;
-  await until('a dry run warns', 30_000, async () => {
-    const { status, stderr } = await applyText(manifest, '--dry-run');
+  await waitFor('a dry run warns', 30_000, async () => {
+    const { status, stderr } = await applyManifest(manifest, '--dry-run');
     return status === 0 && stderr.includes(warning);
   });
-  const applied = await applyText(manifest, '--timeout', '60s');
+  const applied = await applyManifest(manifest, '--timeout', '60s');
   assert.equal(applied.status, 0, applied.stderr);
   assert.ok(applied.stderr.includes(warning), applied.stderr);
-  parseAnswer(await fetchFrom('node2', 8086));
-  const [taken] = await until('it is degraded', 30_000, async () => {
-    const found = await degraded('early');
+  parseWhoami(await fetchFrom('node2', 8086));
+  const [taken] = await waitFor('it is degraded', 30_000, async () => {
+    const found = await degradedConditions('early');
     return found.length > 0 && found;
   });
   assert.equal(`${taken?.node} ${taken?.kind}`, 'node2 taken');
   assert.ok(taken?.message.includes(`nginx (pid ${nginx.pid}) listens on `), taken?.message);
   nginx.end();
-  await until('it is well', 30_000, async () => (await degraded('early')).length === 0);
-  parseAnswer(await fetchFrom('node2', 8086));
+  await waitFor('it is well', 30_000, async () => (await degradedConditions('early')).length === 0);
+  parseWhoami(await fetchFrom('node2', 8086));
 });
 
 test('a port of sshd is refused, with what to do instead; done, the other nodes have it', async (t) => {
   t.after(() => meshctl('service', 'rm', 'remote'));
   const sshd = await listenOn(t, 'node3', 'sshd', 2222);
-  const refusal = await until('it is refused', 30_000, async () => {
+  const refusal = await waitFor('it is refused', 30_000, async () => {
     const manifest = whoamiManifest({ name: 'remote', replicas: 1, ports: ['2222:80'] });
-    const { status, stderr } = await applyText(manifest, '--dry-run');
+    const { status, stderr } = await applyManifest(manifest, '--dry-run');
     return status === 1 && stderr;
   });
   assert.ok(refusal.includes(`port 2222/tcp: on node3 sshd (pid ${sshd.pid}) listens`), refusal);
@@ -92,31 +92,35 @@ test('a port of sshd is refused, with what to do instead; done, the other nodes 
     ports: [{ target: 80, published: 2222, 'x-mesh': { ingress: { nodes: [nodes] } } }],
     'x-mesh': { runtime: 'process' },
   };
-  await must(applyText(JSON.stringify({ services: { remote: service } }), '--timeout', '60s'));
-  parseAnswer(await fetchFrom('node1', 2222));
+  await stdoutOf(applyManifest(JSON.stringify({ services: { remote: service } }), '--timeout', '60s'));
+  parseWhoami(await fetchFrom('node1', 2222));
   assert.equal(await fetchFrom('node3', 2222), 'sshd itself');
   sshd.end();
 });
 
 test('sshd that comes later gets its port back on its node, and only there, until it ends', async (t) => {
   t.after(() => meshctl('service', 'rm', 'late'));
-  await must(applyText(whoamiManifest({ name: 'late', replicas: 1, ports: ['2223:80'] }), '--timeout', '60s'));
-  parseAnswer(await fetchFrom('node2', 2223));
+  await stdoutOf(applyManifest(whoamiManifest({ name: 'late', replicas: 1, ports: ['2223:80'] }), '--timeout', '60s'));
+  parseWhoami(await fetchFrom('node2', 2223));
   const sshd = await listenOn(t, 'node2', 'sshd', 2223);
-  await until('sshd answers', 30_000, async () => (await fetchFrom('node2', 2223)) === 'sshd itself');
-  parseAnswer(await fetchFrom('node1', 2223));
-  const [withheld] = await until('it is degraded', 30_000, async () => {
-    const found = await degraded('late');
+  await waitFor('sshd answers', 30_000, async () => (await fetchFrom('node2', 2223)) === 'sshd itself');
+  parseWhoami(await fetchFrom('node1', 2223));
+  const [withheld] = await waitFor('it is degraded', 30_000, async () => {
+    const found = await degradedConditions('late');
     return found.length > 0 && found;
   });
   assert.equal(`${withheld?.node} ${withheld?.kind}`, 'node2 withheld');
   // What it has already is warned of, not refused.
-  const again = await applyText(whoamiManifest({ name: 'late', replicas: 1, ports: ['2223:80'] }), '--timeout', '60s');
+  const again = await applyManifest(
+    whoamiManifest({ name: 'late', replicas: 1, ports: ['2223:80'] }),
+    '--timeout',
+    '60s',
+  );
   assert.equal(again.status, 0, again.stderr);
   assert.ok(again.stderr.includes(`port 2223/tcp: on node2 sshd (pid ${sshd.pid}) listens and keeps the port`));
   sshd.end();
-  await until('the service answers', 30_000, async () => parseAnswer(await fetchFrom('node2', 2223)));
-  await until('it is well', 30_000, async () => (await degraded('late')).length === 0);
+  await waitFor('the service answers', 30_000, async () => parseWhoami(await fetchFrom('node2', 2223)));
+  await waitFor('it is well', 30_000, async () => (await degradedConditions('late')).length === 0);
 });
 
 interface Finding {
@@ -128,7 +132,7 @@ interface Finding {
 }
 
 /** What doctor finds wrong. */
-async function trouble(): Promise<Finding[]> {
+async function doctorProblems(): Promise<Finding[]> {
   const { status, stdout, stderr } = await meshctl('doctor', '--format', 'json');
   const found = (JSON.parse(stdout) as { name: string; findings: Omit<Finding, 'node'>[] }[]).flatMap((row) =>
     row.findings.filter(({ level }) => level !== 'ok').map((finding) => ({ ...finding, node: row.name })),
@@ -137,27 +141,27 @@ async function trouble(): Promise<Finding[]> {
   return found;
 }
 
-const said = (found: readonly Finding[]) =>
+const findingsText = (found: readonly Finding[]) =>
   found.map(({ node, check, what }) => `${node} ${check}: ${what}`).join('\n');
 
 /** Types the remedy in on its node; of several ways the first. */
-async function heal(finding: Finding): Promise<void> {
-  await must(on(finding.node, 'sh', '-c', finding.remedy.split(', or ')[0]!));
+async function applyRemedy(finding: Finding): Promise<void> {
+  await stdoutOf(runOn(finding.node, 'sh', '-c', finding.remedy.split(', or ')[0]!));
 }
 
-const wellAgain = () =>
-  until('all is well', 60_000, async () => {
-    const found = await trouble();
-    if (found.length > 0) throw new Error(said(found));
+const waitUntilHealthy = () =>
+  waitFor('all is well', 60_000, async () => {
+    const found = await doctorProblems();
+    if (found.length > 0) throw new Error(findingsText(found));
     return true;
   });
 
 test('doctor finds all well', async () => {
-  await wellAgain();
+  await waitUntilHealthy();
   const { status, stdout } = await meshctl('doctor');
   assert.equal(status, 0, stdout);
   assert.match(stdout, /^\d+ checks on 3 nodes: all well\n$/);
-  const verbose = await must(meshctl('doctor', 'node1', '--verbose'));
+  const verbose = await stdoutOf(meshctl('doctor', 'node1', '--verbose'));
   assert.match(verbose, /node2 answers through VXLAN, small packets and full ones/);
   assert.match(verbose, /^FROM \\ TO +node2 +node3$/m);
 });
@@ -176,37 +180,37 @@ test('doctor finds VXLAN dropped one way, with the rule and the command that tak
     '-j',
     'DROP',
   ];
-  t.after(() => on('node2', 'iptables', '-t', 'mangle', '-D', ...rule));
-  await must(on('node2', 'iptables', '-t', 'mangle', '-I', ...rule));
-  const found = await trouble();
+  t.after(() => runOn('node2', 'iptables', '-t', 'mangle', '-D', ...rule));
+  await stdoutOf(runOn('node2', 'iptables', '-t', 'mangle', '-I', ...rule));
+  const found = await doctorProblems();
   const paths = found.filter(({ check }) => check === 'path');
   assert.deepEqual(paths.map(({ node, what }) => `${node} ${what.slice(0, 20)}`).sort(), [
     'node1 no answer from node2',
     'node2 no answer from node1',
   ]);
   const cause = found.find(({ check }) => check === 'firewall');
-  assert.equal(cause?.node, 'node2', said(found));
+  assert.equal(cause?.node, 'node2', findingsText(found));
   assert.equal(cause?.remedy, `iptables -t mangle -D ${rule.join(' ')}`);
   assert.match((await meshctl('doctor')).stdout, /^node1 +.*lost\/lost/m);
-  await heal(cause!);
-  await wellAgain();
+  await applyRemedy(cause!);
+  await waitUntilHealthy();
 });
 
 test('doctor finds an underlay link that takes less than the overlay makes', async (t) => {
-  t.after(() => on('node2', 'ip', 'link', 'set', 'eth0', 'mtu', '1500'));
-  await must(on('node2', 'ip', 'link', 'set', 'eth0', 'mtu', '1400'));
-  const found = await trouble();
+  t.after(() => runOn('node2', 'ip', 'link', 'set', 'eth0', 'mtu', '1500'));
+  await stdoutOf(runOn('node2', 'ip', 'link', 'set', 'eth0', 'mtu', '1400'));
+  const found = await doctorProblems();
   const cause = found.find(({ check }) => check === 'mtu');
-  assert.equal(cause?.node, 'node2', said(found));
+  assert.equal(cause?.node, 'node2', findingsText(found));
   assert.match(cause!.remedy, /^ip link set dev eth0 mtu 1500, or /);
   const full = found.filter(({ check, what }) => check === 'path' && what.startsWith('packets of full size'));
   assert.ok(
     full.some(({ node, what }) => node === 'node1' && what.includes('node2')),
-    said(found),
+    findingsText(found),
   );
-  assert.ok(!full.some(({ node, what }) => node === 'node1' && what.includes('node3')), said(found));
-  await heal(cause!);
-  await wellAgain();
+  assert.ok(!full.some(({ node, what }) => node === 'node1' && what.includes('node3')), findingsText(found));
+  await applyRemedy(cause!);
+  await waitUntilHealthy();
 });
 
 test('doctor finds strict rp_filter on a link of ours while somebody keeps setting it', async (t) => {
@@ -220,24 +224,24 @@ test('doctor finds strict rp_filter on a link of ours while somebody keeps setti
     turning = false;
   };
   t.after(stop);
-  const cause = await until('it is found', 60_000, async () =>
-    (await trouble()).find(({ what }) => what.startsWith('rp_filter of vxlan0')),
+  const cause = await waitFor('it is found', 60_000, async () =>
+    (await doctorProblems()).find(({ what }) => what.startsWith('rp_filter of vxlan0')),
   );
   stop();
   assert.equal(cause.node, 'node3');
   assert.equal(cause.remedy, 'ip netns exec mesh-net-ingress sysctl -w net.ipv4.conf.vxlan0.rp_filter=0');
-  await heal(cause);
-  await wellAgain();
+  await applyRemedy(cause);
+  await waitUntilHealthy();
 });
 
 test('doctor tells of a node that does not answer, and goes on with the others', async (t) => {
   t.after(() => run('node-start', ['3'])); // says so and does nothing when it runs
-  await must(run('node-stop', ['3']));
-  const found = await until('node3 is missed', 60_000, async () => {
-    const now = await trouble();
+  await stdoutOf(run('node-stop', ['3']));
+  const found = await waitFor('node3 is missed', 60_000, async () => {
+    const now = await doctorProblems();
     return now.some(({ node }) => node === 'node3') && now;
   });
   assert.match(found.find(({ node }) => node === 'node3')!.what, /^node3 (is down|could not be asked: )/);
-  await must(run('node-start', ['3']));
-  await wellAgain();
+  await stdoutOf(run('node-start', ['3']));
+  await waitUntilHealthy();
 });

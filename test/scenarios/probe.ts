@@ -4,16 +4,16 @@ import { createSocket } from 'node:dgram';
 import { Agent, request } from 'node:http';
 import { createConnection } from 'node:net';
 import { createInterface } from 'node:readline';
-import type { Answer, LoadFigures, Order } from './orders.ts';
+import type { LoadStats, ProbeRequest, ProbeResponse } from './probe-protocol.ts';
 
 interface Load {
-  stop(): Promise<LoadFigures>;
+  stop(): Promise<LoadStats>;
 }
 
 const loads = new Map<string, Load>();
 
 /** What a client sees when the server closed a connection that lay idle, at the moment of the next request. */
-const CLOSED = new Set(['ECONNRESET', 'EPIPE']);
+const CONNECTION_CLOSED_CODES = new Set(['ECONNRESET', 'EPIPE']);
 const CLOSED_BEFORE = 'the idle connection was closed';
 
 /** One HTTP request on a connection of its own; resolves with the body, rejects with the reason. */
@@ -34,7 +34,7 @@ function httpOnce(
     outgoing.once('close', () => clearTimeout(timer));
     outgoing.once('error', (error: NodeJS.ErrnoException) => {
       const reason = error.code ?? error.message;
-      reject(new Error(outgoing.reusedSocket && CLOSED.has(reason) ? CLOSED_BEFORE : reason));
+      reject(new Error(outgoing.reusedSocket && CONNECTION_CLOSED_CODES.has(reason) ? CLOSED_BEFORE : reason));
     });
     outgoing.once('response', (response) => {
       let body = '';
@@ -66,18 +66,19 @@ function udpOnce(host: string, port: number, timeout: number): Promise<string> {
 }
 
 /** Keeps `parallel` request loops going over the urls in turn until stopped; counts every failure. */
-function startLoad(order: Extract<Order, { op: 'load' }>): Load {
+function startLoad(request: Extract<ProbeRequest, { op: 'load' }>): Load {
   let running = true;
-  const figures: LoadFigures = { answered: 0, failed: 0, reconnected: 0, errors: {}, by: {}, slowest: 0 };
-  const loops = Array.from({ length: order.parallel }, async (_, index) => {
-    const agent = order.keepAlive ? new Agent({ keepAlive: true, maxSockets: 1 }) : undefined;
+  const figures: LoadStats = { answered: 0, failed: 0, reconnected: 0, errors: {}, by: {}, slowest: 0 };
+  const loops = Array.from({ length: request.parallel }, async (_, index) => {
+    const agent = request.keepAlive ? new Agent({ keepAlive: true, maxSockets: 1 }) : undefined;
     // A crowd does not come in step.
-    if (order.pause > 0) await new Promise((resume) => setTimeout(resume, (order.pause * index) / order.parallel));
+    if (request.pause > 0)
+      await new Promise((resume) => setTimeout(resume, (request.pause * index) / request.parallel));
     for (let turn = index; running; turn += 1) {
-      const url = order.urls[turn % order.urls.length]!;
+      const url = request.urls[turn % request.urls.length]!;
       const started = performance.now();
       try {
-        const options = { timeout: order.timeout, ...(agent ? { agent } : {}) };
+        const options = { timeout: request.timeout, ...(agent ? { agent } : {}) };
         const body = await httpOnce(url, options).catch((error: Error) => {
           // Whoever keeps connections open asks again on a new one (RFC 9112, 9.3.1); that one has to be answered.
           if (error.message !== CLOSED_BEFORE) throw error;
@@ -93,7 +94,7 @@ function startLoad(order: Extract<Order, { op: 'load' }>): Load {
         figures.failed += 1;
         figures.errors[reason] = (figures.errors[reason] ?? 0) + 1;
       }
-      if (order.pause > 0) await new Promise((resume) => setTimeout(resume, order.pause));
+      if (request.pause > 0) await new Promise((resume) => setTimeout(resume, request.pause));
     }
     agent?.destroy();
   });
@@ -107,11 +108,11 @@ function startLoad(order: Extract<Order, { op: 'load' }>): Load {
 }
 
 /** Holds one TCP connection open and sends a request over it whenever asked. */
-const held = new Map<string, { ask(): Promise<string>; close(): void }>();
+const heldConnections = new Map<string, { ask(): Promise<string>; close(): void }>();
 
-function hold(order: Extract<Order, { op: 'hold' }>): Promise<void> {
+function holdConnection(request: Extract<ProbeRequest, { op: 'hold' }>): Promise<void> {
   return new Promise((resolve, reject) => {
-    const socket = createConnection({ host: order.host, port: order.port });
+    const socket = createConnection({ host: request.host, port: request.port });
     let waiting: { resolve(text: string): void; reject(error: Error): void } | undefined;
     socket.setEncoding('utf8');
     socket.once('connect', () => resolve());
@@ -119,18 +120,18 @@ function hold(order: Extract<Order, { op: 'hold' }>): Promise<void> {
       waiting?.resolve(String(text));
       waiting = undefined;
     });
-    const gone = (error: Error) => {
+    const closed = (error: Error) => {
       reject(error);
       waiting?.reject(error);
       waiting = undefined;
-      held.set(order.name, { ask: () => Promise.reject(error), close() {} });
+      heldConnections.set(request.name, { ask: () => Promise.reject(error), close() {} });
     };
-    socket.on('error', gone);
-    socket.on('close', () => gone(new Error('connection closed')));
-    held.set(order.name, {
+    socket.on('error', closed);
+    socket.on('close', () => closed(new Error('connection closed')));
+    heldConnections.set(request.name, {
       ask: () =>
         new Promise((resolveAsk, rejectAsk) => {
-          const timer = setTimeout(() => gone(new Error('no answer on the open connection within 10 s')), 10_000);
+          const timer = setTimeout(() => closed(new Error('no answer on the open connection within 10 s')), 10_000);
           const done =
             <T>(then: (value: T) => void) =>
             (value: T) => {
@@ -145,44 +146,44 @@ function hold(order: Extract<Order, { op: 'hold' }>): Promise<void> {
   });
 }
 
-async function obey(order: Order): Promise<unknown> {
-  switch (order.op) {
+async function handleRequest(request: ProbeRequest): Promise<unknown> {
+  switch (request.op) {
     case 'http':
-      return httpOnce(order.url, {
-        timeout: order.timeout,
-        localPort: order.localPort,
-        localAddress: order.localAddress,
+      return httpOnce(request.url, {
+        timeout: request.timeout,
+        localPort: request.localPort,
+        localAddress: request.localAddress,
       });
     case 'udp':
-      return udpOnce(order.host, order.port, order.timeout);
+      return udpOnce(request.host, request.port, request.timeout);
     case 'load':
-      loads.set(order.name, startLoad(order));
+      loads.set(request.name, startLoad(request));
       return null;
     case 'load-stop': {
-      const load = loads.get(order.name);
-      loads.delete(order.name);
+      const load = loads.get(request.name);
+      loads.delete(request.name);
       return load?.stop();
     }
     case 'hold':
-      return hold(order).then(() => null);
+      return holdConnection(request).then(() => null);
     case 'ask':
-      return held.get(order.name)?.ask();
+      return heldConnections.get(request.name)?.ask();
     case 'release':
-      held.get(order.name)?.close();
-      held.delete(order.name);
+      heldConnections.get(request.name)?.close();
+      heldConnections.delete(request.name);
       return null;
   }
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const order = JSON.parse(line) as Order & { id: number };
-  obey(order).then(
-    (value) => answer({ id: order.id, ok: true, value }),
-    (error: Error) => answer({ id: order.id, ok: false, error: error.message }),
+  const order = JSON.parse(line) as ProbeRequest & { id: number };
+  handleRequest(order).then(
+    (value) => sendResponse({ id: order.id, ok: true, value }),
+    (error: Error) => sendResponse({ id: order.id, ok: false, error: error.message }),
   );
 }
 process.exit(0);
 
-function answer(reply: Answer): void {
+function sendResponse(reply: ProbeResponse): void {
   process.stdout.write(`${JSON.stringify(reply)}\n`);
 }

@@ -1,7 +1,7 @@
 // `service update`: ports of a living service come and go without its tasks; force replaces them all.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { addressOf, applyText, meshctl, must, nodeNames, parseAnswer, rows, until } from './mesh.ts';
+import { addressOf, applyManifest, listRows, meshctl, nodeNames, parseWhoami, stdoutOf, waitFor } from './harness.ts';
 import { applyWeb, clientProbe, runningTasks, urlOf, whoamiManifest } from './shared.ts';
 
 const update = (...options: string[]) => meshctl('service', 'update', ...options);
@@ -9,21 +9,21 @@ const update = (...options: string[]) => meshctl('service', 'update', ...options
 const taskOf = (answer: string) => /^(\S+ \S+) on /m.exec(answer)?.[1] ?? assert.fail(answer);
 const identities = async () => (await runningTasks('web')).map(({ id, pid }) => `${id} ${pid}`).sort();
 const published = async () =>
-  (await rows('port', 'ls'))
+  (await listRows('port', 'ls'))
     .filter(({ name }) => name === 'web')
     .map((port) => `${port['published']}/${port['protocol']}`);
 
 test('--publish-add: the port answers on every node, no task is restarted', async () => {
   await applyWeb({ replicas: 2, ports: ['8080:80'] });
   const before = await identities();
-  const told = await must(
+  const told = await stdoutOf(
     update('web', '--publish-add', '8085:80', '--publish-add', 'published=5355,target=53,protocol=udp'),
   );
   assert.match(told, /updated: port 8085:80\/tcp added, port 5355:53\/udp added\n/);
   const client = await clientProbe();
   for (const node of nodeNames()) {
-    await until(`8085 on ${node}`, 5_000, async () => parseAnswer(await client.http(urlOf(addressOf(node), 8085))));
-    await until(`5355/udp on ${node}`, 5_000, async () => parseAnswer(await client.udp(addressOf(node), 5355, 500)));
+    await waitFor(`8085 on ${node}`, 5_000, async () => parseWhoami(await client.http(urlOf(addressOf(node), 8085))));
+    await waitFor(`5355/udp on ${node}`, 5_000, async () => parseWhoami(await client.udp(addressOf(node), 5355, 500)));
   }
   assert.deepEqual(await identities(), before);
   assert.deepEqual(await published(), ['5355/udp', '8080/tcp', '8085/tcp']);
@@ -35,15 +35,15 @@ test('--publish-rm names the port of the tasks; connections of a port that stays
   await client.hold('kept', addressOf('node1'), 8080);
   const first = await client.ask('kept');
   assert.equal((await update('web', '--publish-rm', '8085')).status, 1);
-  await must(update('web', '--publish-rm', '80', '--publish-rm', '53/udp', '--publish-add', '8080:80'));
+  await stdoutOf(update('web', '--publish-rm', '80', '--publish-rm', '53/udp', '--publish-add', '8080:80'));
   for (const node of nodeNames()) {
-    await until(`8085 on ${node} refused`, 5_000, async () =>
+    await waitFor(`8085 on ${node} refused`, 5_000, async () =>
       client.http(urlOf(addressOf(node), 8085), { timeout: 2_000 }).then(
         () => false,
         (error: Error) => /ECONNREFUSED/.test(error.message),
       ),
     );
-    parseAnswer(await client.http(urlOf(addressOf(node), 8080)));
+    parseWhoami(await client.http(urlOf(addressOf(node), 8080)));
   }
   assert.equal(taskOf(await client.ask('kept')), taskOf(first));
   await client.release('kept');
@@ -52,22 +52,22 @@ test('--publish-rm names the port of the tasks; connections of a port that stays
 });
 
 test('of two services that ask for one port at once, one gets it', async () => {
-  const other = await applyText(whoamiManifest({ name: 'rival', replicas: 1, ports: [] }));
+  const other = await applyManifest(whoamiManifest({ name: 'rival', replicas: 1, ports: [] }));
   assert.equal(other.status, 0, other.stderr);
   const outcomes = await Promise.all(
     ['web', 'rival'].map((name) => update(name, '--detach', '--publish-add', '8086:80')),
   );
   assert.deepEqual(outcomes.map(({ status }) => status).sort(), [0, 1]);
   assert.match(outcomes.map(({ stderr }) => stderr).join(''), /port '8086\/tcp' is already in use by service/);
-  const owners = (await rows('port', 'ls')).filter((port) => port['published'] === 8086);
+  const owners = (await listRows('port', 'ls')).filter((port) => port['published'] === 8086);
   assert.equal(owners.length, 1);
-  await must(meshctl('service', 'rm', 'rival'));
+  await stdoutOf(meshctl('service', 'rm', 'rival'));
 });
 
 test('--force: every task is new, and the command waits for that', async () => {
   await applyWeb({ replicas: 2, ports: ['8080:80'] });
   const before = await identities();
-  const told = await must(update('--force', 'web'));
+  const told = await stdoutOf(update('--force', 'web'));
   assert.match(told, /updated: all tasks are replaced\n[\s\S]*service web converged\n$/);
   const after = await identities();
   assert.equal(after.length, 2);

@@ -1,16 +1,16 @@
 // Removing services leaves the skeleton and nothing else.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { addressOf, meshctl, must, nodeNames, on, rows, until } from './mesh.ts';
+import { addressOf, listRows, meshctl, nodeNames, runOn, stdoutOf, waitFor } from './harness.ts';
 import { clientProbe } from './shared.ts';
 
 test('service rm: ports are refused, tasks are gone, no kernel object of the service is left', async () => {
-  await must(meshctl('service', 'rm', 'web'));
+  await stdoutOf(meshctl('service', 'rm', 'web'));
   const outside = await clientProbe();
   for (const node of nodeNames()) {
-    await until(`nothing of web is left on ${node}`, 60_000, async () => {
-      const listing = await must(
-        on(
+    await waitFor(`nothing of web is left on ${node}`, 60_000, async () => {
+      const listing = await stdoutOf(
+        runOn(
           node,
           'sh',
           '-c',
@@ -21,5 +21,5 @@ test('service rm: ports are refused, tasks are gone, no kernel object of the ser
     });
     await assert.rejects(outside.http(`http://${addressOf(node)}:8080/`, { timeout: 5_000 }), /ECONNREFUSED/);
   }
-  assert.deepEqual(await rows('service', 'ls'), []);
+  assert.deepEqual(await listRows('service', 'ls'), []);
 });

@@ -5,13 +5,14 @@ import { test } from 'node:test';
 import type { ChangeRecord } from '../../src/model/change-record.ts';
 import type { KernelObject } from '../../src/model/kernel-state.ts';
 import { renderOp } from '../../src/model/render.ts';
-import { changesOfAll, conditionsOf, infoOf, objectsOfAll, stepsOf } from '../torture/looks.ts';
-import { must, on, until } from './mesh.ts';
+import { allKernelObjects, nodeConditions, nodeInfo, pendingSteps, recentChanges } from '../torture/queries.ts';
+import { runOn, stdoutOf, waitFor } from './harness.ts';
 import { applyWeb } from './shared.ts';
 
 const NODE = 'node2';
-const sh = (command: string) => must(on(NODE, 'sh', '-c', command));
-const quiet = () => until('node2 has nothing to do', 60_000, async () => (await stepsOf(NODE)).length === 0);
+const sh = (command: string) => stdoutOf(runOn(NODE, 'sh', '-c', command));
+const waitUntilQuiet = () =>
+  waitFor('node2 has nothing to do', 60_000, async () => (await pendingSteps(NODE)).length === 0);
 
 type Kind = KernelObject['kind'];
 const lb = (object: KernelObject) => object.netns === 'mesh-lb';
@@ -34,25 +35,25 @@ const KINDS: [Kind, (object: KernelObject) => boolean, 'told' | 'audited'][] = [
 ];
 
 /** When the damage was done and the repair that followed it. */
-async function repairOf(command: string): Promise<{ ms: number; change: ChangeRecord }> {
+async function measureRepair(command: string): Promise<{ ms: number; change: ChangeRecord }> {
   // The time before the damage: the repair may be over before another program has started.
   // A chain that something jumps to is emptied, and stays: its command ends with an error.
   const began = Number((await sh(`date +%s%3N; ${command}; true`)).split('\n')[0]);
-  const change = await until(`a repair after ${command}`, 60_000, async () =>
-    (await changesOfAll(60_000)).get(NODE)!.find(({ at, why, count }) => why === 'repair' && count > 0 && at >= began),
+  const change = await waitFor(`a repair after ${command}`, 60_000, async () =>
+    (await recentChanges(60_000)).get(NODE)!.find(({ at, why, count }) => why === 'repair' && count > 0 && at >= began),
   );
-  await quiet();
+  await waitUntilQuiet();
   return { ms: Math.round(change.at + change.took - began), change };
 }
 
 test('every kind of object that somebody deletes is repaired; the history tells what was wrong and how long it took', async () => {
   await applyWeb({ replicas: 3 });
-  await quiet();
+  await waitUntilQuiet();
   for (const [kind, which, how] of KINDS) {
-    const objects = (await objectsOfAll()).get(NODE)!;
+    const objects = (await allKernelObjects()).get(NODE)!;
     const object = objects.find((one) => one.kind === kind && which(one));
     assert.ok(object, `no ${kind} on ${NODE}`);
-    const { ms, change } = await repairOf(renderOp({ verb: 'delete', object }).join('; '));
+    const { ms, change } = await measureRepair(renderOp({ verb: 'delete', object }).join('; '));
     console.log(`# ${kind} (${how}): whole after ${ms} ms; ${change.wrong[0]}${change.by.map((by) => `, by ${by}`)}`);
     assert.match(change.wrong.join('\n'), /missing|nobody wants it|→|lacks/);
     assert.deepEqual(change.failures, []);
@@ -62,17 +63,17 @@ test('every kind of object that somebody deletes is repaired; the history tells 
 test('switches that the kernel tells of, and those it does not tell of', async () => {
   for (const name of ['net.ipv4.ip_forward', 'net.ipv4.conf.all.rp_filter', 'net.ipv4.vs.expire_nodest_conn']) {
     const value = (await sh(`ip netns exec mesh-lb sysctl -n ${name}`)).trim();
-    const { ms, change } = await repairOf(`ip netns exec mesh-lb sysctl -qw ${name}=${value === '0' ? 1 : 0}`);
+    const { ms, change } = await measureRepair(`ip netns exec mesh-lb sysctl -qw ${name}=${value === '0' ? 1 : 0}`);
     console.log(`# ${name}: whole after ${ms} ms; ${change.wrong[0]}`);
     assert.equal((await sh(`ip netns exec mesh-lb sysctl -n ${name}`)).trim(), value);
   }
 });
 
 test('a program that keeps deleting what is ours: no storm, and said until it is over', async () => {
-  const before = (await infoOf(NODE)).counters!.operations;
-  const peer = (await objectsOfAll()).get(NODE)!.find(({ kind }) => kind === 'fdb');
+  const before = (await nodeInfo(NODE)).counters!.operations;
+  const peer = (await allKernelObjects()).get(NODE)!.find(({ kind }) => kind === 'fdb');
   assert.ok(peer?.kind === 'fdb');
-  const loop = on(
+  const loop = runOn(
     NODE,
     'sh',
     '-c',
@@ -81,11 +82,11 @@ test('a program that keeps deleting what is ours: no storm, and said until it is
       peer.mac,
     ),
   );
-  await until('a condition', 30_000, async () => (await conditionsOf(NODE)).join().includes('keeps changing'));
+  await waitFor('a condition', 30_000, async () => (await nodeConditions(NODE)).join().includes('keeps changing'));
   await loop;
-  const operations = (await infoOf(NODE)).counters!.operations - before;
+  const operations = (await nodeInfo(NODE)).counters!.operations - before;
   console.log(`# a fight of 12 s: ${operations} kernel operations`);
   assert.ok(operations < 40, `${operations} operations in a fight`);
-  await quiet();
-  await until('the condition is gone', 90_000, async () => (await conditionsOf(NODE)).length === 0);
+  await waitUntilQuiet();
+  await waitFor('the condition is gone', 90_000, async () => (await nodeConditions(NODE)).length === 0);
 });

@@ -1,17 +1,17 @@
 // Hands in the kernel: ours is made whole again, what is not ours stays byte for byte.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { addressOf, meshctlOn, must, nodeNames, on, parseAnswer, until } from './mesh.ts';
+import { addressOf, meshctlOn, nodeNames, parseWhoami, runOn, stdoutOf, waitFor } from './harness.ts';
 import { applyWeb, clientProbe } from './shared.ts';
 
-const inNetns = (netns: string, ...command: string[]) => on('node1', 'ip', 'netns', 'exec', netns, ...command);
+const inNetns = (netns: string, ...command: string[]) => runOn('node1', 'ip', 'netns', 'exec', netns, ...command);
 
 /** node1 answers a client, three times in a row. */
-async function whole(): Promise<true | false> {
+async function isServed(): Promise<true | false> {
   const outside = await clientProbe();
   try {
     for (let call = 0; call < 3; call += 1) {
-      parseAnswer(await outside.http(`http://${addressOf('node1')}:8080/`, { timeout: 2_000 }));
+      parseWhoami(await outside.http(`http://${addressOf('node1')}:8080/`, { timeout: 2_000 }));
     }
     return true;
   } catch {
@@ -20,22 +20,22 @@ async function whole(): Promise<true | false> {
 }
 
 /** `meshctl diff` on node1 finds nothing to do. */
-async function agrees(): Promise<boolean> {
-  const [diff] = JSON.parse(await must(meshctlOn('node1', ['diff', '--format', 'json'])));
+async function hasNoDrift(): Promise<boolean> {
+  const [diff] = JSON.parse(await stdoutOf(meshctlOn('node1', ['diff', '--format', 'json'])));
   const steps = (diff?.steps ?? []) as string[];
   return steps.length === 0;
 }
 
-const damages: [string, () => Promise<unknown>][] = [
-  ['ipvsadm -C in the lb netns', () => must(inNetns('mesh-lb', 'ipvsadm', '-C'))],
-  ['the vxlan device deleted', () => must(inNetns('mesh-net-ingress', 'ip', 'link', 'del', 'vxlan0'))],
-  ['the vxlan device down', () => must(inNetns('mesh-net-ingress', 'ip', 'link', 'set', 'vxlan0', 'down'))],
-  ['the veth to the lb deleted', () => must(on('node1', 'ip', 'link', 'del', 'mesh0'))],
-  ['routes of the router flushed', () => must(inNetns('mesh-net-ingress', 'ip', 'route', 'flush', 'proto', '109'))],
+const damageCases: [string, () => Promise<unknown>][] = [
+  ['ipvsadm -C in the lb netns', () => stdoutOf(inNetns('mesh-lb', 'ipvsadm', '-C'))],
+  ['the vxlan device deleted', () => stdoutOf(inNetns('mesh-net-ingress', 'ip', 'link', 'del', 'vxlan0'))],
+  ['the vxlan device down', () => stdoutOf(inNetns('mesh-net-ingress', 'ip', 'link', 'set', 'vxlan0', 'down'))],
+  ['the veth to the lb deleted', () => stdoutOf(runOn('node1', 'ip', 'link', 'del', 'mesh0'))],
+  ['routes of the router flushed', () => stdoutOf(inNetns('mesh-net-ingress', 'ip', 'route', 'flush', 'proto', '109'))],
   [
     'the FDB emptied',
     () =>
-      must(
+      stdoutOf(
         inNetns(
           'mesh-net-ingress',
           'sh',
@@ -44,42 +44,42 @@ const damages: [string, () => Promise<unknown>][] = [
         ),
       ),
   ],
-  ['published ports flushed', () => must(on('node1', 'ipset', 'flush', 'mesh-pub-tcp'))],
-  ['port marks flushed', () => must(inNetns('mesh-lb', 'ipset', 'flush', 'mesh-svc-tcp'))],
-  ['nat rules flushed', () => must(on('node1', 'iptables', '-t', 'nat', '-F'))],
-  ['mangle rules of the lb flushed', () => must(inNetns('mesh-lb', 'iptables', '-t', 'mangle', '-F'))],
-  ['a sysctl turned', () => must(inNetns('mesh-lb', 'sysctl', '-qw', 'net.ipv4.ip_forward=0'))],
-  ['the whole lb netns deleted', () => must(on('node1', 'ip', 'netns', 'del', 'mesh-lb'))],
-  ['the whole ingress netns deleted', () => must(on('node1', 'ip', 'netns', 'del', 'mesh-net-ingress'))],
+  ['published ports flushed', () => stdoutOf(runOn('node1', 'ipset', 'flush', 'mesh-pub-tcp'))],
+  ['port marks flushed', () => stdoutOf(inNetns('mesh-lb', 'ipset', 'flush', 'mesh-svc-tcp'))],
+  ['nat rules flushed', () => stdoutOf(runOn('node1', 'iptables', '-t', 'nat', '-F'))],
+  ['mangle rules of the lb flushed', () => stdoutOf(inNetns('mesh-lb', 'iptables', '-t', 'mangle', '-F'))],
+  ['a sysctl turned', () => stdoutOf(inNetns('mesh-lb', 'sysctl', '-qw', 'net.ipv4.ip_forward=0'))],
+  ['the whole lb netns deleted', () => stdoutOf(runOn('node1', 'ip', 'netns', 'del', 'mesh-lb'))],
+  ['the whole ingress netns deleted', () => stdoutOf(runOn('node1', 'ip', 'netns', 'del', 'mesh-net-ingress'))],
 ];
 
-for (const [what, damage] of damages) {
+for (const [what, damage] of damageCases) {
   test(`repaired: ${what}`, async () => {
-    await until('whole before', 30_000, whole);
+    await waitFor('whole before', 30_000, isServed);
     await damage();
     const started = performance.now();
-    await until('want and have agree', 60_000, agrees);
-    await until('node1 answers', 60_000, whole);
+    await waitFor('want and have agree', 60_000, hasNoDrift);
+    await waitFor('node1 answers', 60_000, isServed);
     console.log(`# ${what}: whole after ${Math.round(performance.now() - started)} ms`);
   });
 }
 
 test('a real server set to weight 0 by hand, one removed and one added: put right', async () => {
   await applyWeb({ replicas: 2 });
-  const listing = await must(inNetns('mesh-lb', 'ipvsadm', '-Sn'));
+  const listing = await stdoutOf(inNetns('mesh-lb', 'ipvsadm', '-Sn'));
   const servers = [...listing.matchAll(/^-a -f 73616 -r (\S+)/gm)].map((match) => match[1]!);
   assert.equal(servers.length, 2);
-  await must(inNetns('mesh-lb', 'ipvsadm', '-e', '-f', '73616', '-r', servers[0]!, '-m', '-w', '0'));
-  await must(inNetns('mesh-lb', 'ipvsadm', '-d', '-f', '73616', '-r', servers[1]!));
-  await must(inNetns('mesh-lb', 'ipvsadm', '-a', '-f', '73616', '-r', '10.255.255.77:80', '-m'));
-  await until('the listing is what it was', 30_000, async () => {
-    const now = await must(inNetns('mesh-lb', 'ipvsadm', '-Sn'));
+  await stdoutOf(inNetns('mesh-lb', 'ipvsadm', '-e', '-f', '73616', '-r', servers[0]!, '-m', '-w', '0'));
+  await stdoutOf(inNetns('mesh-lb', 'ipvsadm', '-d', '-f', '73616', '-r', servers[1]!));
+  await stdoutOf(inNetns('mesh-lb', 'ipvsadm', '-a', '-f', '73616', '-r', '10.255.255.77:80', '-m'));
+  await waitFor('the listing is what it was', 30_000, async () => {
+    const now = await stdoutOf(inNetns('mesh-lb', 'ipvsadm', '-Sn'));
     return now.split('\n').sort().join('\n') === listing.split('\n').sort().join('\n');
   });
 });
 
 /** Everything of others on node1 that a careless controller could hit. */
-const foreign = `
+const foreignObjects = `
 ipvsadm -A -t 10.99.0.1:80 -s wlc
 ipvsadm -a -t 10.99.0.1:80 -r 10.99.0.2:80 -m -w 7
 ipvsadm -A -f 73616 -s lc
@@ -101,9 +101,9 @@ ip netns exec mesh-lb ipvsadm -A -t 10.99.0.3:443 -s rr
 ip netns exec mesh-lb ipvsadm -a -t 10.99.0.3:443 -r 10.99.0.4:443 -m`;
 
 /** What the system's own tools say of it. Counters do not belong to the picture. */
-async function foreignPicture(): Promise<string> {
-  const text = await must(
-    on(
+async function listForeignObjects(): Promise<string> {
+  const text = await stdoutOf(
+    runOn(
       'node1',
       'sh',
       '-c',
@@ -117,22 +117,22 @@ async function foreignPicture(): Promise<string> {
 }
 
 test('foreign objects survive changes, repairs and a restart byte for byte', async () => {
-  await must(on('node1', 'sh', '-ec', foreign));
-  const before = await foreignPicture();
+  await stdoutOf(runOn('node1', 'sh', '-ec', foreignObjects));
+  const before = await listForeignObjects();
   await applyWeb({ replicas: 3 });
-  await must(on('node1', 'ip', 'link', 'del', 'mesh0'));
-  await must(inNetns('mesh-lb', 'sh', '-c', 'ipset flush mesh-svc-tcp'));
-  await must(on('node1', 'sh', '-c', 'node-stop node1 KILL; node-start node1'));
-  await until('want and have agree', 60_000, agrees);
-  await until('node1 answers', 60_000, whole);
+  await stdoutOf(runOn('node1', 'ip', 'link', 'del', 'mesh0'));
+  await stdoutOf(inNetns('mesh-lb', 'sh', '-c', 'ipset flush mesh-svc-tcp'));
+  await stdoutOf(runOn('node1', 'sh', '-c', 'node-stop node1 KILL; node-start node1'));
+  await waitFor('want and have agree', 60_000, hasNoDrift);
+  await waitFor('node1 answers', 60_000, isServed);
   await applyWeb({ replicas: 2 });
-  assert.equal(await foreignPicture(), before);
+  assert.equal(await listForeignObjects(), before);
 });
 
 test('meshctl diff agrees with the kernel on every node at the end', async () => {
   for (const node of nodeNames()) {
-    await until(`${node} agrees`, 30_000, async () => {
-      const [diff] = JSON.parse(await must(meshctlOn(node, ['diff', '--format', 'json'])));
+    await waitFor(`${node} agrees`, 30_000, async () => {
+      const [diff] = JSON.parse(await stdoutOf(meshctlOn(node, ['diff', '--format', 'json'])));
       return ((diff?.steps ?? []) as string[]).length === 0;
     });
   }

@@ -1,22 +1,22 @@
 // What the scenario files share: probes (one a host, started once), the `web` service, and small looks at the mesh.
 import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
-import { applyText, meshctlOn, must, type Probe, probe, rows } from './mesh.ts';
+import { applyManifest, listRows, meshctlOn, type ProbeClient, startProbe, stdoutOf } from './harness.ts';
 
-const probes = new Map<string, Probe>();
+const probes = new Map<string, ProbeClient>();
 // Everything in the test host runs with the checkout as its working directory.
 const program = resolve('dist/probe.mjs');
 
 /** The probe in a host; started on first use, kept to the end. */
-export async function probeIn(host: string): Promise<Probe> {
-  const known = probes.get(host);
-  if (known) return known;
-  const started = probe(host, program);
+export async function probeOn(host: string): Promise<ProbeClient> {
+  const existing = probes.get(host);
+  if (existing) return existing;
+  const started = startProbe(host, program);
   probes.set(host, started);
   return started;
 }
 
-export const clientProbe = (): Promise<Probe> => probeIn('client');
+export const clientProbe = (): Promise<ProbeClient> => probeOn('client');
 
 export function closeProbes(): void {
   for (const started of probes.values()) started.close();
@@ -65,12 +65,12 @@ export function whoamiManifest(options: {
 /** Applies `web` and waits until it is what was asked. */
 export async function applyWeb(options: { replicas: number; ports?: string[] }): Promise<void> {
   const manifest = whoamiManifest({ name: 'web', ports: ['8080:80', '5353:53/udp'], ...options });
-  const outcome = await applyText(manifest);
+  const outcome = await applyManifest(manifest);
   assert.equal(outcome.status, 0, outcome.stderr || outcome.stdout);
 }
 
 export async function runningTasks(service: string): Promise<Record<string, unknown>[]> {
-  const tasks = await rows('service', 'ps', service);
+  const tasks = await listRows('service', 'ps', service);
   return tasks.filter((task) => task['state'] === 'running' && task['desired'] === 'running');
 }
 
@@ -83,8 +83,8 @@ export interface Counters {
 }
 
 /** What the agent of a node has sent to its kernel since it started. */
-export async function countOf(node: string): Promise<Counters> {
-  const [status] = JSON.parse(await must(meshctlOn(node, ['status', '--format', 'json'])));
+export async function readCounters(node: string): Promise<Counters> {
+  const [status] = JSON.parse(await stdoutOf(meshctlOn(node, ['status', '--format', 'json'])));
   const counters = status?.counters;
   assert.ok(counters, `no counters in the status of ${node}`);
   return {

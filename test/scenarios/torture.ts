@@ -1,7 +1,7 @@
 // Damage by chance, seeded, to every kind of object, while traffic flows: each round ends as if nothing had been.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { torture } from '../torture/rounds.ts';
+import { runTorture } from '../torture/rounds.ts';
 import { applyWeb, closeProbes } from './shared.ts';
 
 const seed = Number(process.env['TEST_SEED'] ?? 1);
@@ -9,7 +9,7 @@ const rounds = Number(process.env['TEST_ROUNDS'] ?? 3);
 
 test(`torture: ${rounds} rounds of seed ${seed}`, async () => {
   await applyWeb({ replicas: 3 });
-  const { times, answered } = await torture(seed, rounds);
+  const { times, answered } = await runTorture(seed, rounds);
   const at = (part: number) => times[Math.min(times.length - 1, Math.floor(times.length * part))]!;
   console.log(`# torture: median round ${at(0.5).ms} ms, slowest ${at(1).ms} ms: ${at(1).what}`);
   assert.ok(answered > 0);

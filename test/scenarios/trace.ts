@@ -1,12 +1,12 @@
 // `meshctl trace` says what packets then do.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { addressOf, meshctl, must, nodeNames, rows, until } from './mesh.ts';
+import { addressOf, listRows, meshctl, nodeNames, stdoutOf, waitFor } from './harness.ts';
 import { applyWeb, clientProbe, runningTasks } from './shared.ts';
 
 const CLIENT = '172.30.0.100';
 
-async function traced(client: string, target: string): Promise<Record<string, unknown>> {
+async function runTrace(client: string, target: string): Promise<Record<string, unknown>> {
   const { stdout, stderr } = await meshctl('trace', client, target, '--format', 'json');
   const [found] = JSON.parse(stdout || '[]');
   assert.ok(found, stderr);
@@ -23,7 +23,7 @@ test('trace: answered through every node by every task, as a client sees it', as
       ['localhost', `${node}:8080`],
       ['node2', `${addressOf(node)}:5353/udp`],
     ] as const) {
-      const found = await traced(client, target);
+      const found = await runTrace(client, target);
       assert.equal(found['outcome'], 'answered', `${client} to ${target}: ${found['reason']}`);
       const paths = found['paths'] as { hops: { netns: string }[] }[];
       const reached = paths.map(({ hops }) => hops.find(({ netns }) => netns.startsWith('mesh-task-'))?.netns);
@@ -39,17 +39,17 @@ test('trace: answered through every node by every task, as a client sees it', as
 test('trace: a port nobody publishes and a service without tasks are refused, as a client sees it', async () => {
   const outside = await clientProbe();
   const refusedIs = async (port: number, reason: RegExp) => {
-    const found = await traced(CLIENT, `node1:${port}`);
+    const found = await runTrace(CLIENT, `node1:${port}`);
     assert.equal(found['outcome'], 'refused');
     assert.match(String(found['reason']), reason);
     await assert.rejects(outside.http(`http://${addressOf('node1')}:${port}/`, { timeout: 5_000 }), /ECONNREFUSED/);
   };
   await refusedIs(8099, /does not take 8099\/tcp/);
-  await must(meshctl('service', 'scale', 'web=0'));
-  await until('no task of web is left', 60_000, async () =>
-    (await rows('service', 'ps', 'web')).every(({ state }) => state !== 'running'),
+  await stdoutOf(meshctl('service', 'scale', 'web=0'));
+  await waitFor('no task of web is left', 60_000, async () =>
+    (await listRows('service', 'ps', 'web')).every(({ state }) => state !== 'running'),
   );
-  await until('the ports are without real servers', 10_000, async () => {
+  await waitFor('the ports are without real servers', 10_000, async () => {
     await refusedIs(8080, /no real server takes new connections/);
     return true;
   });

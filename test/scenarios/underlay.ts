@@ -2,35 +2,35 @@
 // IPv6, and nobody was told an address. The cluster is of the families MESHD_ARGS says.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { addressOf, must, nodeNames, on, type Probe, parseAnswer, rows } from './mesh.ts';
-import { applyWeb, clientProbe, closeProbes, probeIn, runningTasks } from './shared.ts';
+import { addressOf, listRows, nodeNames, type ProbeClient, parseWhoami, runOn, stdoutOf } from './harness.ts';
+import { applyWeb, clientProbe, closeProbes, probeOn, runningTasks } from './shared.ts';
 
 const inet = process.env['MESHD_ARGS']?.includes('ipv4') ?? false;
 const families = inet ? 'both families' : 'IPv6 alone';
 
-let outside: Probe;
+let outsideClient: ProbeClient;
 before(async () => {
-  outside = await clientProbe();
+  outsideClient = await clientProbe();
   await applyWeb({ replicas: 2, ports: ['8080:80'] });
 });
 after(closeProbes);
 
 test(`${families}: nodes find their only address by themselves`, async () => {
-  const nodes = await rows('node', 'ls');
+  const nodes = await listRows('node', 'ls');
   assert.deepEqual(nodes.map((node) => node['address']).sort(), nodeNames().map(addressOf).sort());
   for (const node of nodeNames()) {
     assert.equal(
-      await must(on(node, 'ip', '-4', '-o', 'addr', 'show', 'dev', 'eth0')),
+      await stdoutOf(runOn(node, 'ip', '-4', '-o', 'addr', 'show', 'dev', 'eth0')),
       '',
       'the wire has IPv4 after all',
     );
     const [vxlan] = JSON.parse(
-      await must(on(node, 'ip', '-n', 'mesh-net-ingress', '-d', '-j', 'link', 'show', 'vxlan0')),
+      await stdoutOf(runOn(node, 'ip', '-n', 'mesh-net-ingress', '-d', '-j', 'link', 'show', 'vxlan0')),
     );
     assert.equal(vxlan.mtu, 1_430);
     assert.equal(vxlan.linkinfo.info_data.local6, addressOf(node));
     assert.match(
-      await must(on(node, 'ip6tables-save', '-t', 'raw')),
+      await stdoutOf(runOn(node, 'ip6tables-save', '-t', 'raw')),
       /-d fd30::\S+ -p udp .*--dport 4789 -j CT --notrack/,
     );
   }
@@ -40,23 +40,23 @@ for (const node of nodeNames()) {
   test(`${families}: a client on ${node}:8080 reaches every task and is seen with its own address`, async () => {
     const tasks = new Set<string>();
     for (let call = 0; call < 4; call += 1) {
-      const answer = parseAnswer(await outside.http(`http://[${addressOf(node)}]:8080/`));
+      const answer = parseWhoami(await outsideClient.http(`http://[${addressOf(node)}]:8080/`));
       assert.equal(answer.address, addressOf('client'));
       tasks.add(answer.task);
     }
     assert.equal(tasks.size, 2);
-    parseAnswer(await outside.http(`http://[${addressOf(node)}]:8080/${'x'.repeat(12_000)}`));
+    parseWhoami(await outsideClient.http(`http://[${addressOf(node)}]:8080/${'x'.repeat(12_000)}`));
   });
 
   test(`${families}: ${node} reaches the port itself; on localhost it is answered or refused at once`, async () => {
-    const here = await probeIn(node);
-    parseAnswer(await here.http(`http://[${addressOf(node)}]:8080/`));
+    const here = await probeOn(node);
+    parseWhoami(await here.http(`http://[${addressOf(node)}]:8080/`));
     for (const host of ['[::1]', '127.0.0.1']) {
       const call = here.http(`http://${host}:8080/`, { timeout: 5_000 });
       if (inet && host === '127.0.0.1') {
         // The IPv4 overlay over the IPv6 wire: tasks run on other nodes too.
-        const nodes = new Set([parseAnswer(await call).node]);
-        for (let more = 0; more < 3; more += 1) nodes.add(parseAnswer(await here.http(`http://${host}:8080/`)).node);
+        const nodes = new Set([parseWhoami(await call).node]);
+        for (let more = 0; more < 3; more += 1) nodes.add(parseWhoami(await here.http(`http://${host}:8080/`)).node);
         assert.equal(nodes.size, 2);
       } else {
         assert.doesNotMatch(await call.catch((error: Error) => error.message), /no answer/);
@@ -67,8 +67,8 @@ for (const node of nodeNames()) {
 
 test(`${families}: tasks have addresses of these families and no others`, async () => {
   for (const task of await runningTasks('web')) {
-    const addresses = await must(
-      on(String(task['node']), 'ip', '-n', `mesh-task-${task['id']}`, '-o', 'addr', 'show', 'dev', 'eth0'),
+    const addresses = await stdoutOf(
+      runOn(String(task['node']), 'ip', '-n', `mesh-task-${task['id']}`, '-o', 'addr', 'show', 'dev', 'eth0'),
     );
     assert.equal(/inet 10\.252\./.test(addresses), inet, addresses);
     assert.match(addresses, /inet6 fd6d:6573:6800:/);

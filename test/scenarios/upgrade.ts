@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
-import { infoOf } from '../torture/looks.ts';
-import { addressOf, must, nodeNames, on, parseAnswer, run, sleep, until } from './mesh.ts';
+import { nodeInfo } from '../torture/queries.ts';
+import { addressOf, nodeNames, parseWhoami, run, runOn, sleep, stdoutOf, waitFor } from './harness.ts';
 import { applyWeb, clientProbe } from './shared.ts';
 
 const OTHER = '99.9.9';
@@ -13,10 +13,10 @@ const OTHER = '99.9.9';
  * How long the managers are away, in seconds. Longer than every patience of ours: 5 s for the disk's assignment, 30 s for
  * a node to be down. `TEST_ABSENCE=3600` for the hour that is promised.
  */
-const ABSENCE = Number(process.env['TEST_ABSENCE'] ?? 45);
+const DOWNTIME_SECONDS = Number(process.env['TEST_ABSENCE'] ?? 45);
 
 /** A copy of the programs that calls itself another version. */
-function anotherVersion(): string {
+function buildOtherVersion(): string {
   // In the checkout, so that it finds the same packages; the test host forgets what is written there.
   const copy = resolve('.cache/other-version');
   cpSync(resolve('dist'), join(copy, 'dist'), { recursive: true });
@@ -34,22 +34,26 @@ function anotherVersion(): string {
 const list = (directory: string) => readdirSync(directory).map((name) => join(directory, name));
 
 /** Kills the meshd of a node and starts another program in its place. */
-async function swap(node: string, program: string | undefined): Promise<void> {
-  await must(run('node-stop', [node, 'KILL']));
-  await must(
+async function swapVersion(node: string, program: string | undefined): Promise<void> {
+  await stdoutOf(run('node-stop', [node, 'KILL']));
+  await stdoutOf(
     program === undefined ? run('node-start', [node]) : run('env', [`MESHD_CMD=${program}`, 'node-start', node]),
   );
-  await until(`${node} is connected again`, 60_000, async () => Number((await infoOf(node)).assignmentRevision) > 0);
+  await waitFor(
+    `${node} is connected again`,
+    60_000,
+    async () => Number((await nodeInfo(node)).assignmentRevision) > 0,
+  );
 }
 
 /** The kernel of a node in the words of its own tools; hash tables sorted, counters left out. */
-async function picture(node: string): Promise<string> {
+async function nodeState(node: string): Promise<string> {
   const script = `
     ip -d -o link show mesh0; ip -n mesh-lb -o addr; ip -n mesh-net-ingress route show table all; ip -n mesh-net-ingress rule
     bridge -n mesh-net-ingress fdb show dev vxlan0 | sort; ip -n mesh-net-ingress neigh show nud permanent | sort
     ipset save | sort; ip netns exec mesh-lb ipset save | sort; ip netns exec mesh-lb ipvsadm -Sn; ip netns exec mesh-lb ipvsadm -L --timeout
     for n in '' 'ip netns exec mesh-lb' 'ip netns exec mesh-net-ingress'; do $n iptables-save; done; ls /run/netns`;
-  const text = await must(on(node, 'sh', '-c', script));
+  const text = await stdoutOf(runOn(node, 'sh', '-c', script));
   return text
     .split('\n')
     .filter((line) => !line.startsWith('#'))
@@ -59,9 +63,9 @@ async function picture(node: string): Promise<string> {
 
 test('upgrade and rollback of every meshd under load: no connection breaks, no kernel operation', async () => {
   await applyWeb({ replicas: 3 });
-  const program = anotherVersion();
+  const program = buildOtherVersion();
   const before = new Map<string, string>();
-  for (const node of nodeNames()) before.set(node, await picture(node));
+  for (const node of nodeNames()) before.set(node, await nodeState(node));
   const client = await clientProbe();
   for (const node of nodeNames()) await client.hold(`up-${node}`, addressOf(node), 8080);
   const urls = nodeNames().map((node) => `http://${addressOf(node)}:8080/`);
@@ -70,9 +74,9 @@ test('upgrade and rollback of every meshd under load: no connection breaks, no k
     [OTHER, program],
     [undefined, undefined],
   ] as const) {
-    for (const node of nodeNames()) await swap(node, command);
+    for (const node of nodeNames()) await swapVersion(node, command);
     for (const node of nodeNames()) {
-      const { version: now, counters } = await infoOf(node);
+      const { version: now, counters } = await nodeInfo(node);
       if (version === undefined) assert.notEqual(now, OTHER);
       else assert.equal(now, version);
       assert.equal(Number(counters!.operations), 0, `${node} changed its kernel although nothing had changed`);
@@ -84,39 +88,39 @@ test('upgrade and rollback of every meshd under load: no connection breaks, no k
   for (const node of nodeNames()) {
     assert.match(await client.ask(`up-${node}`), /sees 172\.30\.0\.100/);
     await client.release(`up-${node}`);
-    assert.equal(await picture(node), before.get(node));
+    assert.equal(await nodeState(node), before.get(node));
   }
 });
 
 test('all managers gone for long, agents restarted meanwhile: the kernels stay byte for byte, ports answer', async () => {
   const agents = nodeNames().filter((node) => node !== 'node1');
   const before = new Map<string, string>();
-  for (const node of agents) before.set(node, await picture(node));
+  for (const node of agents) before.set(node, await nodeState(node));
   const client = await clientProbe();
-  await must(run('node-stop', ['node1', 'KILL']));
+  await stdoutOf(run('node-stop', ['node1', 'KILL']));
   const gone = performance.now();
   try {
     for (const node of agents) {
-      await must(run('node-stop', [node, 'KILL']));
-      await must(run('node-start', [node]));
+      await stdoutOf(run('node-stop', [node, 'KILL']));
+      await stdoutOf(run('node-start', [node]));
     }
     let calls = 0;
-    for (; performance.now() - gone < ABSENCE * 1000; await sleep(1_000)) {
-      for (const node of nodeNames()) parseAnswer(await client.http(`http://${addressOf(node)}:8080/`));
+    for (; performance.now() - gone < DOWNTIME_SECONDS * 1000; await sleep(1_000)) {
+      for (const node of nodeNames()) parseWhoami(await client.http(`http://${addressOf(node)}:8080/`));
       calls += nodeNames().length;
     }
-    console.log(`# no manager for ${ABSENCE} s: ${calls} calls, all answered`);
+    console.log(`# no manager for ${DOWNTIME_SECONDS} s: ${calls} calls, all answered`);
     for (const node of agents) {
-      assert.equal(await picture(node), before.get(node));
-      assert.equal(Number((await infoOf(node)).counters!.operations), 0);
-      assert.match((await infoOf(node)).conditions.join(), /no manager answers/);
+      assert.equal(await nodeState(node), before.get(node));
+      assert.equal(Number((await nodeInfo(node)).counters!.operations), 0);
+      assert.match((await nodeInfo(node)).conditions.join(), /no manager answers/);
     }
   } finally {
-    await must(run('node-start', ['node1']));
+    await stdoutOf(run('node-start', ['node1']));
   }
-  await until('the conditions are gone', 60_000, async () => {
-    for (const node of agents) if ((await infoOf(node)).conditions.length > 0) return false;
+  await waitFor('the conditions are gone', 60_000, async () => {
+    for (const node of agents) if ((await nodeInfo(node)).conditions.length > 0) return false;
     return true;
   });
-  for (const node of agents) assert.equal(await picture(node), before.get(node));
+  for (const node of agents) assert.equal(await nodeState(node), before.get(node));
 });

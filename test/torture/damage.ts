@@ -5,18 +5,18 @@ import { LB_NETNS } from '../../src/model/names.ts';
 import { renderOp } from '../../src/model/render.ts';
 import type { Random } from './random.ts';
 
-type Of<K extends KernelObject['kind']> = Extract<KernelObject, { kind: K }>;
+type ObjectOfKind<K extends KernelObject['kind']> = Extract<KernelObject, { kind: K }>;
 
 const exec = (netns: string) => (netns === 'host' ? '' : `ip netns exec ${netns} `);
 const ip = (netns: string, option = '') => `ip${netns === 'host' ? '' : ` -n ${netns}`}${option}`;
 const bridge = (netns: string) => `bridge${netns === 'host' ? '' : ` -n ${netns}`}`;
-const iptables = ({ netns, family }: Of<'chain' | 'jump'>) =>
+const iptables = ({ netns, family }: ObjectOfKind<'chain' | 'jump'>) =>
   `${exec(netns)}${family === 'inet' ? 'iptables' : 'ip6tables'} -w`;
 const deleted = (object: KernelObject) => renderOp({ verb: 'delete', object }).join('; ');
-const ALIEN_MAC = '02:aa:bb:cc:dd:ee';
+const FOREIGN_MAC = '02:aa:bb:cc:dd:ee';
 
 /** Commands that damage the object, one of which is to be picked. */
-export function damagesOf(object: KernelObject, random: Random): string[] {
+export function damageCommands(object: KernelObject, random: Random): string[] {
   switch (object.kind) {
     case 'netns':
       return netnsDamages(object);
@@ -35,9 +35,9 @@ export function damagesOf(object: KernelObject, random: Random): string[] {
       const alien = familyOf(address) === 'inet' ? '10.99.0.77' : 'fd99::77';
       return [
         deleted(object),
-        `${ip(netns)} neigh replace ${address} lladdr ${ALIEN_MAC} dev ${dev} nud permanent`,
+        `${ip(netns)} neigh replace ${address} lladdr ${FOREIGN_MAC} dev ${dev} nud permanent`,
         `${ip(netns)} neigh replace ${address} lladdr ${object.mac} dev ${dev} nud stale`,
-        `${ip(netns)} neigh add ${alien} lladdr ${ALIEN_MAC} dev ${dev} nud permanent`,
+        `${ip(netns)} neigh add ${alien} lladdr ${FOREIGN_MAC} dev ${dev} nud permanent`,
         `${ip(netns)} neigh flush nud permanent dev ${dev}`,
       ];
     }
@@ -47,7 +47,7 @@ export function damagesOf(object: KernelObject, random: Random): string[] {
       return [
         `${bridge(netns)} fdb del ${mac} dev ${dev}`,
         `${bridge(netns)} fdb replace ${mac} dev ${dev} dst ${alien}`,
-        `${bridge(netns)} fdb add ${ALIEN_MAC} dev ${dev} dst ${alien}`,
+        `${bridge(netns)} fdb add ${FOREIGN_MAC} dev ${dev} dst ${alien}`,
         `${bridge(netns)} fdb del ${mac} dev ${dev}; ${bridge(netns)} fdb add ${mac} dev ${dev} dst ${dst} port 4999`,
       ];
     }
@@ -116,7 +116,7 @@ export function damagesOf(object: KernelObject, random: Random): string[] {
   }
 }
 
-function netnsDamages({ netns }: Of<'netns'>): string[] {
+function netnsDamages({ netns }: ObjectOfKind<'netns'>): string[] {
   const file = `/run/netns/${netns}`;
   return [
     `${ip(netns)} link set lo down`,
@@ -128,7 +128,7 @@ function netnsDamages({ netns }: Of<'netns'>): string[] {
   ];
 }
 
-function vethDamages({ netns, name, mtu, peer }: Of<'veth'>): string[] {
+function vethDamages({ netns, name, mtu, peer }: ObjectOfKind<'veth'>): string[] {
   const far = ip(peer.netns);
   return [
     `${ip(netns)} link del ${name}`,
@@ -140,18 +140,18 @@ function vethDamages({ netns, name, mtu, peer }: Of<'veth'>): string[] {
     `${far} link set ${peer.name} down; ${far} link set ${peer.name} name other9`,
     `${ip(netns)} link set ${name} down; ${ip(netns)} link set ${name} name other8`,
     `ip netns add stray; ${far} link set ${peer.name} netns stray`,
-    `${far} link set ${peer.name} address ${ALIEN_MAC}`,
+    `${far} link set ${peer.name} address ${FOREIGN_MAC}`,
     `${ip(netns)} link set ${name} down; ${ip(netns)} link set ${name} up`,
   ];
 }
 
-function vxlanDamages({ netns, name, mtu, local }: Of<'vxlan'>): string[] {
+function vxlanDamages({ netns, name, mtu, local }: ObjectOfKind<'vxlan'>): string[] {
   const link = `${ip(netns)} link`;
   return [
     `${link} del ${name}`,
     `${link} set ${name} down`,
     `${link} set ${name} mtu ${mtu - 100}`,
-    `${link} set ${name} address ${ALIEN_MAC}`,
+    `${link} set ${name} address ${FOREIGN_MAC}`,
     `${link} set ${name} type vxlan learning`,
     `${link} del ${name}; ${link} add ${name} type vxlan id 77 dstport 4790 local ${local}`,
     `${link} del ${name}; ${link} add ${name} type dummy`,
@@ -160,7 +160,7 @@ function vxlanDamages({ netns, name, mtu, local }: Of<'vxlan'>): string[] {
   ];
 }
 
-function addressDamages(object: Of<'address'>): string[] {
+function addressDamages(object: ObjectOfKind<'address'>): string[] {
   const { netns, dev, address, prefix } = object;
   const alien = familyOf(address) === 'inet' ? '10.99.0.77/32' : 'fd99::77/128';
   return [
@@ -171,7 +171,7 @@ function addressDamages(object: Of<'address'>): string[] {
   ];
 }
 
-function routeDamages(object: Of<'route'>): string[] {
+function routeDamages(object: ObjectOfKind<'route'>): string[] {
   const { netns, destination, table, dev, type } = object;
   const route = `${ip(netns, familyOf(destination) === 'inet6' ? ' -6' : '')} route`;
   const alien = familyOf(destination) === 'inet' ? '10.98.7.0/24' : 'fd98::/64';
@@ -186,7 +186,7 @@ function routeDamages(object: Of<'route'>): string[] {
   ];
 }
 
-function setDamages(object: Of<'ipset'>, random: Random): string[] {
+function setDamages(object: ObjectOfKind<'ipset'>, random: Random): string[] {
   const { netns, name } = object;
   const ipset = `${exec(netns)}ipset`;
   const port = 1_000 + random.below(9_000);
@@ -200,7 +200,7 @@ function setDamages(object: Of<'ipset'>, random: Random): string[] {
   ].filter((_, index) => netns !== 'host' || index < 3); // elsewhere in the host others have rules too
 }
 
-function chainDamages(object: Of<'chain'>): string[] {
+function chainDamages(object: ObjectOfKind<'chain'>): string[] {
   const table = `${iptables(object)} -t ${object.table}`;
   const { chain, rules } = object;
   if (object.administrator === true) {
@@ -220,7 +220,10 @@ function chainDamages(object: Of<'chain'>): string[] {
   ];
 }
 
-function serviceDamages({ netns, family, fwmark, scheduler }: Of<'virtual-service'>, random: Random): string[] {
+function serviceDamages(
+  { netns, family, fwmark, scheduler }: ObjectOfKind<'virtual-service'>,
+  random: Random,
+): string[] {
   const ipvsadm = `${exec(netns)}ipvsadm`;
   const service = `-f ${fwmark}${family === 'inet6' ? ' -6' : ''}`;
   return [
@@ -232,7 +235,7 @@ function serviceDamages({ netns, family, fwmark, scheduler }: Of<'virtual-servic
   ];
 }
 
-function serverDamages({ netns, family, fwmark, address, port, weight }: Of<'real-server'>): string[] {
+function serverDamages({ netns, family, fwmark, address, port, weight }: ObjectOfKind<'real-server'>): string[] {
   const ipvsadm = `${exec(netns)}ipvsadm`;
   const service = `-f ${fwmark}${family === 'inet6' ? ' -6' : ''}`;
   const server = family === 'inet6' ? `[${address}]:${port}` : `${address}:${port}`;
@@ -248,10 +251,10 @@ function serverDamages({ netns, family, fwmark, address, port, weight }: Of<'rea
 }
 
 /** Objects that may be damaged: those of task namespaces seldom, as their tasks are replaced. */
-export function targets(objects: readonly KernelObject[], random: Random): KernelObject[] {
-  const own = objects.filter(({ netns }) => !netns.startsWith('mesh-task-'));
-  const tasks = objects.filter(({ netns }) => netns.startsWith('mesh-task-'));
-  return random.chance(0.15) && tasks.length > 0
-    ? tasks
-    : own.filter((object) => object.kind !== 'netns' || object.netns === LB_NETNS || random.chance(0.5));
+export function damageTargets(objects: readonly KernelObject[], random: Random): KernelObject[] {
+  const meshObjects = objects.filter(({ netns }) => !netns.startsWith('mesh-task-'));
+  const taskObjects = objects.filter(({ netns }) => netns.startsWith('mesh-task-'));
+  return random.chance(0.15) && taskObjects.length > 0
+    ? taskObjects
+    : meshObjects.filter((object) => object.kind !== 'netns' || object.netns === LB_NETNS || random.chance(0.5));
 }

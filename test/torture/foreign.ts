@@ -1,8 +1,8 @@
 // What belongs to others on a node, within reach of a careless controller, and what the real tools say of it.
-import { on } from '../scenarios/mesh.ts';
+import { runOn } from '../scenarios/harness.ts';
 
 /** Beside ours, in the host and in a netns of somebody's. */
-const OUTSIDE = `
+const ADD_TO_HOST = `
 ipvsadm -A -t 10.99.0.1:80 -s wlc
 ipvsadm -a -t 10.99.0.1:80 -r 10.99.0.2:80 -m -w 7
 ipvsadm -A -f 73616 -s lc
@@ -31,7 +31,7 @@ iptables -w -t filter -A FORWARD -s 10.99.0.0/24 -j DROP
 ip6tables -w -t filter -A FORWARD -s fd99::/64 -j DROP
 `;
 
-const OUTSIDE_PICTURE = `
+const LIST_ON_HOST = `
 ipvsadm -Sn; ip -o netns list | grep -v -e mesh- -e stray | sort
 ip -n other -d -o link show; ip -n other route show table all; ip netns exec other ipset save
 ip netns exec other iptables-save -t nat | grep -v -e '^#' -e '^:'
@@ -41,7 +41,7 @@ iptables -w -t nat -S FOREIGN; iptables -w -t nat -S | grep 'j FOREIGN'; iptable
 `;
 
 /** In namespaces of ours; goes with them. */
-const INSIDE = `
+const ADD_TO_MESH = `
 ip netns exec mesh-lb ipvsadm -A -t 10.99.0.3:443 -s rr
 ip netns exec mesh-lb ipvsadm -a -t 10.99.0.3:443 -r 10.99.0.4:443 -m -w 3
 ip netns exec mesh-lb ipset create foreign-lb hash:net
@@ -50,17 +50,17 @@ ip -n mesh-lb rule add fwmark 0x66 lookup 6666 priority 99
 ip -n mesh-net-ingress route add 10.96.0.0/16 dev lo table 666
 `;
 
-const INSIDE_PICTURE = `
+const LIST_IN_MESH = `
 ip netns exec mesh-lb ipvsadm -Sn | grep -e '-t '; ip netns exec mesh-lb ipset save foreign-lb
 ip -n mesh-lb rule show priority 99; ip -n mesh-net-ingress route show table 666
 `;
 
-const sh = (node: string, script: string) => on(node, 'sh', '-c', script);
-const without = (text: string) => text.replace(/ \(id: \d+\)/g, '');
+const sh = (node: string, script: string) => runOn(node, 'sh', '-c', script);
+const withoutIds = (text: string) => text.replace(/ \(id: \d+\)/g, '');
 
 /** What is there already, by another scenario, is as good. */
-export const plantOutside = (node: string) => sh(node, OUTSIDE);
+export const addForeignToHost = (node: string) => sh(node, ADD_TO_HOST);
 /** Again where some of it went together with what it was in. */
-export const plantInside = (node: string) => sh(node, INSIDE);
-export const outsidePicture = async (node: string) => without((await sh(node, OUTSIDE_PICTURE)).stdout);
-export const insidePicture = async (node: string) => without((await sh(node, INSIDE_PICTURE)).stdout);
+export const addForeignToMesh = (node: string) => sh(node, ADD_TO_MESH);
+export const foreignOnHost = async (node: string) => withoutIds((await sh(node, LIST_ON_HOST)).stdout);
+export const foreignInMesh = async (node: string) => withoutIds((await sh(node, LIST_IN_MESH)).stdout);

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { type FilterFacts, judgeFilters } from './firewall.ts';
-import { judgeUnderlay, type UnderlayFacts } from './link.ts';
-import { advertisedLinks } from './measure.ts';
-import { judgePlace } from './place.ts';
-import { judgeSysctls, namesToRead, type SysctlFacts } from './sysctls.ts';
+import { linksWithRouterAdvertisement } from './collect.ts';
+import { checkFirewall, type FirewallFacts } from './firewall.ts';
+import { checkUnderlay, type UnderlayFacts } from './link.ts';
+import { checkNodeState } from './node-state.ts';
+import { checkSysctls, type SysctlFacts, sysctlsToRead } from './sysctls.ts';
 
-const bad = (findings: ReturnType<typeof judgePlace>) => findings.filter(({ level }) => level !== 'ok');
+const problems = (findings: ReturnType<typeof checkNodeState>) => findings.filter(({ level }) => level !== 'ok');
 
 /** Every sysctl as it should be, but for these: `netns name=value`. */
 function sysctls(...changes: string[]): SysctlFacts {
@@ -18,7 +18,7 @@ function sysctls(...changes: string[]): SysctlFacts {
     'net.netfilter.nf_conntrack_max': '1000',
   };
   const values = new Map(
-    [...namesToRead(['eth0'])].map(([netns, names]) => [
+    [...sysctlsToRead(['eth0'])].map(([netns, names]) => [
       netns,
       new Map(names.map((name) => [name, good[name] ?? '0'])),
     ]),
@@ -32,7 +32,7 @@ function sysctls(...changes: string[]): SysctlFacts {
 
 describe('sysctls', () => {
   it('are well as meshd sets them', () => {
-    expect(bad(judgeSysctls(sysctls()))).toEqual([]);
+    expect(problems(checkSysctls(sysctls()))).toEqual([]);
   });
 
   it.each([
@@ -47,18 +47,18 @@ describe('sysctls', () => {
     ['host net.netfilter.nf_conntrack_count=800', 'warning', 'sysctl -w net.netfilter.nf_conntrack_max=4000'],
     ['host net.netfilter.nf_conntrack_count=990', 'error', 'sysctl -w net.netfilter.nf_conntrack_max=4000'],
   ])('%s', (change, level, remedy) => {
-    expect(bad(judgeSysctls(sysctls(change))).map((one) => [one.level, one.remedy])).toEqual([[level, remedy]]);
+    expect(problems(checkSysctls(sysctls(change))).map((one) => [one.level, one.remedy])).toEqual([[level, remedy]]);
   });
 
   it('count by the greater of all and the link: what is loose on the link beats strict for all', () => {
     const all = 'mesh-lb net.ipv4.conf.all.rp_filter=1';
-    expect(bad(judgeSysctls(sysctls(all))).map(({ remedy }) => remedy)).toEqual([
+    expect(problems(checkSysctls(sysctls(all))).map(({ remedy }) => remedy)).toEqual([
       'ip netns exec mesh-lb sysctl -w net.ipv4.conf.all.rp_filter=0',
       'ip netns exec mesh-lb sysctl -w net.ipv4.conf.all.rp_filter=0',
       'ip netns exec mesh-lb sysctl -w net.ipv4.conf.all.rp_filter=0',
     ]);
     const loose = ['host0', 'net0', 'vxlan0'].map((link) => `mesh-lb net.ipv4.conf.${link}.rp_filter=2`);
-    expect(bad(judgeSysctls(sysctls(all, ...loose)))).toEqual([]);
+    expect(problems(checkSysctls(sysctls(all, ...loose)))).toEqual([]);
   });
 
   it('know the links whose default route came by router advertisement', () => {
@@ -70,7 +70,7 @@ describe('sysctls', () => {
       line('00000003', 'eth1'),
       line('00440001', 'eth2', `20010db8${'0'.repeat(24)} 40`),
     ];
-    expect(advertisedLinks(`${routes.join('\n')}\n`)).toEqual(['eth0']);
+    expect(linksWithRouterAdvertisement(`${routes.join('\n')}\n`)).toEqual(['eth0']);
   });
 });
 
@@ -78,7 +78,7 @@ describe('the underlay link', () => {
   const link = { name: 'eth0', mtu: 1_500, strict: false };
   const facts: UnderlayFacts = { address: '172.30.0.1', link, overlayMtu: 1_450, overhead: 50, features: undefined };
   const remedies = (change: Partial<UnderlayFacts>) =>
-    bad(judgeUnderlay({ ...facts, ...change })).map(({ level, remedy }) => `${level}: ${remedy}`);
+    problems(checkUnderlay({ ...facts, ...change })).map(({ level, remedy }) => `${level}: ${remedy}`);
 
   it('takes what the overlay makes', () => {
     expect(remedies({})).toEqual([]);
@@ -100,26 +100,27 @@ describe('the underlay link', () => {
 
   it('has to be there', () => {
     const { link: _, ...without } = facts;
-    expect(bad(judgeUnderlay(without))).toHaveLength(1);
+    expect(problems(checkUnderlay(without))).toHaveLength(1);
   });
 });
 
 describe('packet filters', () => {
-  const facts: FilterFacts = {
+  const facts: FirewallFacts = {
     rules: undefined,
     command: 'iptables',
     ruleset: '',
     underlay: '172.30.0.2',
     link: undefined,
-    silent: ['172.30.0.1'],
+    unreachable: ['172.30.0.1'],
   };
-  const remedies = (change: Partial<FilterFacts>) => judgeFilters({ ...facts, ...change }).map(({ remedy }) => remedy);
+  const remedies = (change: Partial<FirewallFacts>) =>
+    checkFirewall({ ...facts, ...change }).map(({ remedy }) => remedy);
   const filter = (...lines: string[]) => `*filter\n:INPUT ACCEPT [0:0]\n${lines.join('\n')}\nCOMMIT\n`;
 
   it('are suspected only when a node does not answer', () => {
     const rules = filter('-A INPUT -p udp -m udp --dport 4789 -j DROP');
     expect(remedies({ rules })).toEqual(['iptables -t filter -D INPUT -p udp -m udp --dport 4789 -j DROP']);
-    expect(remedies({ rules, silent: [] })).toEqual([]);
+    expect(remedies({ rules, unreachable: [] })).toEqual([]);
   });
 
   it.each([
@@ -149,7 +150,7 @@ describe('packet filters', () => {
       '-A INPUT -j MESH-INPUT\n-A MESH-INPUT -p udp -m udp --dport 4789 -m set --match-set mesh-peers-4 src -j ACCEPT\n';
     expect(remedies({ rules: `*filter\n:INPUT DROP [0:0]\n${ours}COMMIT\n` })).toEqual([]);
     expect(
-      remedies({ rules: `*filter\n:OUTPUT DROP [0:0]\n${ours}COMMIT\n`, silent: ['10.0.0.1', '10.0.0.2'] }),
+      remedies({ rules: `*filter\n:OUTPUT DROP [0:0]\n${ours}COMMIT\n`, unreachable: ['10.0.0.1', '10.0.0.2'] }),
     ).toEqual([
       'iptables -I OUTPUT -d 10.0.0.1 -p udp --dport 4789 -j ACCEPT && iptables -I OUTPUT -d 10.0.0.2 -p udp --dport 4789 -j ACCEPT',
     ]);
@@ -188,10 +189,10 @@ describe('the node itself', () => {
     conditions: [],
     degraded: [],
   };
-  const levels = (change: Partial<Parameters<typeof judgePlace>[0]>) =>
-    bad(judgePlace({ ...well, ...change })).map(({ level, check }) => `${level} ${check}`);
+  const levels = (change: Partial<Parameters<typeof checkNodeState>[0]>) =>
+    problems(checkNodeState({ ...well, ...change })).map(({ level, check }) => `${level} ${check}`);
 
-  it.each<[Partial<Parameters<typeof judgePlace>[0]>, string[]]>([
+  it.each<[Partial<Parameters<typeof checkNodeState>[0]>, string[]]>([
     [{}, []],
     [{ disk: { free: 2 ** 25, size: 2 ** 36 } }, ['error disk']],
     [{ disk: { free: 2 ** 28, size: 2 ** 36 } }, ['warning disk']],

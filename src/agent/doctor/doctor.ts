@@ -1,26 +1,26 @@
 import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
-import { echo } from '../../kernel/echo.ts';
+import { pingAddresses } from '../../kernel/host/icmp-echo.ts';
+import { runPreflight } from '../../kernel/host/preflight.ts';
 import type { Kernel } from '../../kernel/kernel.ts';
-import { preflight } from '../../kernel/preflight.ts';
 import type { Assignment } from '../../model/assignment.ts';
 import { addressAt } from '../../model/block.ts';
 import type { PortCondition } from '../../model/cluster.ts';
-import { type EchoResult, error, type Finding, type NodeCheckup, ok, warning } from '../../model/doctor.ts';
+import { type DoctorReport, type EchoResult, error, type Finding, ok, warning } from '../../model/doctor.ts';
 import type { KernelObject } from '../../model/kernel-state.ts';
 import { BLOCK_SLOT, INGRESS_NETWORK, LB_NETNS, networkNetns } from '../../model/names.ts';
 import { portKey, SCHEDULERS } from '../../model/spec.ts';
-import type { Facts } from '../../plan/context.ts';
-import { judgeFilters } from './firewall.ts';
-import { judgeUnderlay } from './link.ts';
-import { measureDisk, measureFilters, measureSysctls, measureUnderlay } from './measure.ts';
-import { judgePlace } from './place.ts';
-import { judgeSysctls } from './sysctls.ts';
+import type { NodeCapabilities } from '../../plan/context.ts';
+import { readDiskSpace, readFirewallFacts, readSysctlFacts, readUnderlayFacts } from './collect.ts';
+import { checkFirewall } from './firewall.ts';
+import { checkUnderlay } from './link.ts';
+import { checkNodeState } from './node-state.ts';
+import { checkSysctls } from './sysctls.ts';
 
 export interface DoctorOptions {
   kernel: Kernel;
   clock: Clock;
-  facts: Facts;
+  capabilities: NodeCapabilities;
   underlay: string;
   version: string;
   stateDir: string | undefined;
@@ -34,61 +34,66 @@ export interface DoctorOptions {
 
 const ROUTER = networkNetns(INGRESS_NETWORK);
 /** Bytes of the small probe: an ordinary ping, even over IPv6. */
-const SMALL = 104;
+const SMALL_PROBE_SIZE = 104;
 
 /** Looks at everything a node needs for the mesh, and sends to every other node. One round at a time: who asks meanwhile gets the same. */
-export function createDoctor(options: DoctorOptions): () => Promise<NodeCheckup> {
-  let running: Promise<NodeCheckup> | undefined;
+export function createDoctor(options: DoctorOptions): () => Promise<DoctorReport> {
+  let running: Promise<DoctorReport> | undefined;
   return () => {
-    running ??= examine(options).finally(() => {
+    running ??= runChecks(options).finally(() => {
       running = undefined;
     });
     return running;
   };
 }
 
-async function examine(options: DoctorOptions): Promise<NodeCheckup> {
-  const { kernel, clock, facts, underlay, version } = options;
+async function runChecks(options: DoctorOptions): Promise<DoctorReport> {
+  const { kernel, clock, capabilities, underlay, version } = options;
   const now = clock.now();
-  const begin = clock.monotonic();
+  const startedAt = clock.monotonic();
   const vxlan = [...options.have().values()].find((object) => object.kind === 'vxlan' && object.netns === ROUTER);
   const overlayMtu = vxlan?.kind === 'vxlan' ? vxlan.mtu : undefined;
   const echoes = await pingPeers(options, overlayMtu).catch((thrown) => messageOf(thrown));
-  const reached = typeof echoes === 'string' ? [] : echoes;
-  const silent = reached.filter((one) => one.small === undefined || one.full === undefined);
-  const link = await measureUnderlay(kernel, underlay);
+  const results = typeof echoes === 'string' ? [] : echoes;
+  const unreachable = results.filter((one) => one.small === undefined || one.full === undefined);
+  const link = await readUnderlayFacts(kernel, underlay);
   const findings = await Promise.all([
-    attempt('module', () => modules(facts)),
-    attempt('sysctl', async () => judgeSysctls(measureSysctls(kernel, hasInet6(options)))),
-    attempt('underlay', async () => judgeUnderlay({ ...link, ...(overlayMtu === undefined ? {} : { overlayMtu }) })),
-    attempt('firewall', async () => {
-      if (silent.length === 0) return [];
-      const filters = await measureFilters(kernel, underlay);
-      return judgeFilters({ ...filters, underlay, link: link.link, silent: silent.map((one) => one.underlay) });
+    runCheck('module', () => checkModules(capabilities)),
+    runCheck('sysctl', async () => checkSysctls(readSysctlFacts(kernel, hasInet6(options)))),
+    runCheck('underlay', async () => checkUnderlay({ ...link, ...(overlayMtu === undefined ? {} : { overlayMtu }) })),
+    runCheck('firewall', async () => {
+      if (unreachable.length === 0) return [];
+      const filters = await readFirewallFacts(kernel, underlay);
+      return checkFirewall({
+        ...filters,
+        underlay,
+        link: link.link,
+        unreachable: unreachable.map((one) => one.underlay),
+      });
     }),
-    attempt('place', () => place(options)),
+    runCheck('place', () => gatherNodeState(options)),
   ]);
   if (typeof echoes === 'string') {
     findings.push([error('path', `the other nodes cannot be probed: ${echoes}`, 'meshctl diff self, on this node')]);
   }
   return {
     now,
-    took: clock.monotonic() - begin,
+    took: clock.monotonic() - startedAt,
     version,
     findings: findings.flat(),
-    echoes: reached,
+    echoes: results,
     ...(overlayMtu === undefined ? {} : { overlayMtu }),
   };
 }
 
 /** Whether the overlay has IPv6 on this node: without, nothing of IPv6 is forwarded and nothing has to be. */
-function hasInet6({ facts, assignment }: DoctorOptions): boolean {
+function hasInet6({ capabilities, assignment }: DoctorOptions): boolean {
   const network = assignment()?.networks.find(({ name }) => name === INGRESS_NETWORK);
   const wanted = network?.subnets.some(({ family }) => family === 'inet6') ?? false;
-  return wanted && facts.families.includes('inet6');
+  return wanted && capabilities.families.includes('inet6');
 }
 
-async function attempt(check: string, judge: () => Promise<Finding[]>): Promise<Finding[]> {
+async function runCheck(check: string, judge: () => Promise<Finding[]>): Promise<Finding[]> {
   try {
     return await judge();
   } catch (thrown) {
@@ -105,11 +110,11 @@ async function pingPeers({ kernel, assignment }: DoctorOptions, mtu: number | un
     const own = blocks.find((block) => block.networkId === network.id && block.family === family);
     return own === undefined ? [] : [{ nodeId, underlay, vtep: addressAt(own.block, BLOCK_SLOT.vtep) }];
   });
-  const times = await echo(
+  const times = await pingAddresses(
     // From the lb, as every client's packets: the other node's router answers this node's lb.
     kernel.netnsPath(LB_NETNS),
     peers.map(({ vtep }) => vtep),
-    [SMALL, mtu],
+    [SMALL_PROBE_SIZE, mtu],
   );
   return peers.map(({ nodeId, underlay, vtep }): EchoResult => {
     const [small, full] = times.get(vtep) ?? [];
@@ -123,8 +128,8 @@ async function pingPeers({ kernel, assignment }: DoctorOptions, mtu: number | un
 }
 
 /** Everything meshd asks of a kernel, tried in a netns of its own. */
-async function modules({ schedulers }: Facts): Promise<Finding[]> {
-  const missing = await preflight();
+async function checkModules({ schedulers }: NodeCapabilities): Promise<Finding[]> {
+  const missing = await runPreflight();
   const lacking = SCHEDULERS.filter((name) => !schedulers.includes(name));
   return [
     ...(missing.length === 0
@@ -145,14 +150,14 @@ async function modules({ schedulers }: Facts): Promise<Finding[]> {
   ];
 }
 
-async function place(options: DoctorOptions): Promise<Finding[]> {
+async function gatherNodeState(options: DoctorOptions): Promise<Finding[]> {
   const { stateDir } = options;
   const [disk, { steps, error: stepsError }] = await Promise.all([
-    stateDir === undefined ? undefined : measureDisk(stateDir),
+    stateDir === undefined ? undefined : readDiskSpace(stateDir),
     options.diff(),
   ]);
   const degraded = options.portConditions().map((one) => `${portKey(one)}: ${one.message}`);
-  return judgePlace({
+  return checkNodeState({
     stateDir: stateDir ?? '',
     disk,
     steps,

@@ -17,10 +17,10 @@ export interface UnderlayFacts {
  * Drivers whose cards compute wrong checksums for packets inside UDP tunnels: vmxnet3 of VMware ESXi, with VXLAN on a
  * port that the hypervisor does not take for a tunnel.
  */
-const BAD_TUNNELS = ['vmxnet3'];
+const DRIVERS_WITH_BAD_CHECKSUMS = ['vmxnet3'];
 const TUNNEL_OFFLOADS = ['tx-udp_tnl-segmentation', 'tx-udp_tnl-csum-segmentation'];
 
-export function judgeUnderlay(facts: UnderlayFacts): Finding[] {
+export function checkUnderlay(facts: UnderlayFacts): Finding[] {
   const { link, address, overlayMtu, overhead } = facts;
   if (link === undefined) {
     return [
@@ -31,7 +31,7 @@ export function judgeUnderlay(facts: UnderlayFacts): Finding[] {
       ),
     ];
   }
-  const findings = [ok('underlay', `${link.name} has ${address}`), ...judgeOffload(facts)];
+  const findings = [ok('underlay', `${link.name} has ${address}`), ...checkOffload(facts)];
   if (overlayMtu === undefined) {
     findings.push(error('mtu', 'there is no VXLAN device yet', 'meshctl diff self; meshctl node inspect self'));
     return findings;
@@ -57,10 +57,10 @@ export function judgeUnderlay(facts: UnderlayFacts): Finding[] {
   return findings;
 }
 
-function judgeOffload({ link, features }: UnderlayFacts): Finding[] {
+function checkOffload({ link, features }: UnderlayFacts): Finding[] {
   if (link === undefined) return [];
   const { name, driver } = link;
-  if (driver === undefined || !BAD_TUNNELS.includes(driver)) {
+  if (driver === undefined || !DRIVERS_WITH_BAD_CHECKSUMS.includes(driver)) {
     return [ok('offload', `${name} (${driver ?? 'no driver of its own'}) is not known to spoil checksums in tunnels`)];
   }
   const on = TUNNEL_OFFLOADS.filter((feature) => features === undefined || features.has(feature));

@@ -35,7 +35,7 @@ const OUR_LINKS: readonly [netns: string, link: string][] = [
 const STRICT = 1;
 
 /** What has to be read of each netns for the checks. */
-export function namesToRead(advertised: readonly string[]): Map<string, string[]> {
+export function sysctlsToRead(advertised: readonly string[]): Map<string, string[]> {
   const names = new Map<string, string[]>();
   const add = (netns: string, ...more: string[]) => names.set(netns, [...(names.get(netns) ?? []), ...more]);
   for (const netns of [HOST_NETNS, LB_NETNS, ROUTER]) {
@@ -48,59 +48,63 @@ export function namesToRead(advertised: readonly string[]): Map<string, string[]
   return names;
 }
 
-export function judgeSysctls(facts: SysctlFacts): Finding[] {
+export function checkSysctls(facts: SysctlFacts): Finding[] {
   return [
-    ...judgeForwarding(facts),
-    ...OUR_LINKS.flatMap(([netns, link]) => judgeRpFilter(facts, netns, link)),
-    judgeLocalnet(facts),
-    ...facts.advertised.map((link) => judgeAdvertised(facts, link)),
-    ...judgeConntrack(facts),
+    ...checkForwarding(facts),
+    ...OUR_LINKS.flatMap(([netns, link]) => checkRpFilter(facts, netns, link)),
+    checkRouteLocalnet(facts),
+    ...facts.advertised.map((link) => checkAcceptRa(facts, link)),
+    ...checkConntrack(facts),
   ];
 }
 
-function judgeForwarding({ values, inet6 }: SysctlFacts): Finding[] {
+function checkForwarding({ values, inet6 }: SysctlFacts): Finding[] {
   const names = ['net.ipv4.ip_forward', ...(inet6 ? ['net.ipv6.conf.all.forwarding'] : [])];
   return [HOST_NETNS, LB_NETNS, ROUTER].flatMap((netns) =>
     names.map((name) => {
       const value = values.get(netns)?.get(name);
-      if (value === '1') return ok('sysctl', `${name}=1 in ${place(netns)}`);
-      const said = value === undefined ? 'cannot be read' : `is ${value}`;
-      return error('sysctl', `${name} ${said} in ${place(netns)}: nothing is forwarded`, set(netns, [`${name}=1`]));
+      if (value === '1') return ok('sysctl', `${name}=1 in ${netnsLabel(netns)}`);
+      const problem = value === undefined ? 'cannot be read' : `is ${value}`;
+      return error(
+        'sysctl',
+        `${name} ${problem} in ${netnsLabel(netns)}: nothing is forwarded`,
+        sysctlCommand(netns, [`${name}=1`]),
+      );
     }),
   );
 }
 
 /** The kernel takes the greater of `all` and the link's own (IN_DEV_RPFILTER, include/linux/inetdevice.h). */
-function judgeRpFilter({ values }: SysctlFacts, netns: string, link: string): Finding[] {
+function checkRpFilter({ values }: SysctlFacts, netns: string, link: string): Finding[] {
   const read = (name: string) => Number(values.get(netns)?.get(name) ?? 0);
   // Of a link that is not there the look at our objects tells.
   if (values.get(netns)?.get(rpFilter(link)) === undefined) return [];
   const names = ['net.ipv4.conf.all.rp_filter', rpFilter(link)];
   const effective = Math.max(...names.map(read));
   if (effective !== STRICT) return [ok('sysctl', `rp_filter of ${link} in ${netns} lets answers in (${effective})`)];
-  const guilty = names.filter((name) => read(name) !== 0).map((name) => `${name}=0`);
+  const offending = names.filter((name) => read(name) !== 0).map((name) => `${name}=0`);
   return [
     error(
       'sysctl',
       `rp_filter of ${link} in ${netns} is strict (effective 1: the greater of all and the link): packets whose way back is another are dropped`,
-      set(netns, guilty),
+      sysctlCommand(netns, offending),
     ),
   ];
 }
 
-function judgeLocalnet({ values }: SysctlFacts): Finding {
+function checkRouteLocalnet({ values }: SysctlFacts): Finding {
   const host = values.get(HOST_NETNS);
   const names = ['net.ipv4.conf.all.route_localnet', `net.ipv4.conf.${HOST_LINK}.route_localnet`];
   if (names.some((name) => host?.get(name) === '1')) return ok('sysctl', `route_localnet of ${HOST_LINK} is on`);
   return error(
     'sysctl',
     `route_localnet of ${HOST_LINK} is off: published ports do not answer on 127.0.0.1`,
-    set(HOST_NETNS, [`net.ipv4.conf.${HOST_LINK}.route_localnet=1`]),
+    sysctlCommand(HOST_NETNS, [`net.ipv4.conf.${HOST_LINK}.route_localnet=1`]),
   );
 }
 
 /** With forwarding on, a link listens to router advertisements only with 2 (Documentation/networking/ip-sysctl.rst). */
-function judgeAdvertised({ values }: SysctlFacts, link: string): Finding {
+function checkAcceptRa({ values }: SysctlFacts, link: string): Finding {
   const host = values.get(HOST_NETNS);
   const value = host?.get(acceptRa(link));
   const forwarding = host?.get('net.ipv6.conf.all.forwarding') === '1';
@@ -108,11 +112,11 @@ function judgeAdvertised({ values }: SysctlFacts, link: string): Finding {
   return warning(
     'sysctl',
     `the IPv6 default route over ${link} came by router advertisement, and with forwarding on it will run out: accept_ra is 1`,
-    set(HOST_NETNS, [`${acceptRa(link)}=2`]),
+    sysctlCommand(HOST_NETNS, [`${acceptRa(link)}=2`]),
   );
 }
 
-function judgeConntrack({ values }: SysctlFacts): Finding[] {
+function checkConntrack({ values }: SysctlFacts): Finding[] {
   const host = values.get(HOST_NETNS);
   const count = Number(host?.get('net.netfilter.nf_conntrack_count') ?? Number.NaN);
   const max = Number(host?.get('net.netfilter.nf_conntrack_max') ?? Number.NaN);
@@ -134,10 +138,10 @@ function acceptRa(link: string): string {
   return `net.ipv6.conf.${link.replaceAll('.', '/')}.accept_ra`;
 }
 
-function place(netns: string): string {
+function netnsLabel(netns: string): string {
   return netns === HOST_NETNS ? 'the host' : netns;
 }
 
-function set(netns: string, assignments: readonly string[]): string {
+function sysctlCommand(netns: string, assignments: readonly string[]): string {
   return `${netns === HOST_NETNS ? '' : `ip netns exec ${netns} `}sysctl -w ${assignments.join(' ')}`;
 }

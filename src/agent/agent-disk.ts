@@ -1,0 +1,139 @@
+import { mkdirSync, readFileSync } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import { MeshError, messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Assignment } from '../model/assignment.ts';
+
+/** Who this node is, as its cluster told it. */
+interface Identity {
+  clusterId: string;
+  nodeId: string;
+  name: string;
+}
+
+/**
+ * What an agent keeps on disk. The identity is written before it is used. The assignment may lag behind what the
+ * kernel holds and what was acknowledged: it serves only while no manager is there, and a crash loses at most the last
+ * moments of it. What must not be lost (which tasks were ever started) is in the tasks' own directories, and those go
+ * only after an assignment without them is on disk.
+ */
+export interface AgentDisk {
+  identity(): Identity | undefined;
+  saveIdentity(identity: Identity): Promise<void>;
+  assignment(): Assignment | undefined;
+  /** Asks soon for the assignment as it is then, and writes it; of several askers the newest. */
+  saveAssignment(read: () => Assignment): void;
+  /** Resolves when everything given so far is on disk; rejects when it cannot be written. */
+  flush(): Promise<void>;
+}
+
+/** Milliseconds in which changes of the assignment are gathered before they are written. */
+const WRITE_DELAY = 500;
+
+/** Throws MeshError `corrupt` when a file is there and is not what was written. */
+export function openAgentDisk(stateDir: string, clock: Clock, log: Log): AgentDisk {
+  const directory = join(stateDir, 'agent');
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new MeshError('permission', `cannot use ${directory}: ${messageOf(cause)}; give another --state-dir`, {
+      cause,
+    });
+  }
+  let identity = readJson<Identity>(join(directory, 'identity.json'));
+  let pending: (() => Assignment) | undefined;
+  let writing: Promise<void> = Promise.resolve();
+  let cancel: (() => void) | undefined;
+
+  const writeNow = (): Promise<void> => {
+    cancel?.();
+    cancel = undefined;
+    const read = pending;
+    pending = undefined;
+    if (read !== undefined) {
+      const text = JSON.stringify(read());
+      const next = writing
+        .catch(() => {})
+        .then(() => writeAtomically(join(directory, 'assignment.json'), text))
+        .catch((thrown) => {
+          pending ??= read; // the next change, or the next flush, tries again
+          throw thrown;
+        });
+      writing = next;
+    }
+    return writing;
+  };
+
+  return {
+    identity: () => identity,
+    async saveIdentity(next) {
+      await writeAtomically(join(directory, 'identity.json'), JSON.stringify(next));
+      identity = next;
+    },
+    assignment: () => readAssignment(join(directory, 'assignment.json'), log),
+    saveAssignment(read) {
+      pending = read;
+      cancel ??= clock.after(WRITE_DELAY, () => {
+        writeNow().catch((thrown) => log.error(`cannot keep the assignment on disk: ${messageOf(thrown)}`));
+      });
+    },
+    flush: writeNow,
+  };
+}
+
+/** A broken copy is worth less than none: the manager has the original. */
+function readAssignment(path: string, log: Log): Assignment | undefined {
+  try {
+    const assignment = readJson<Assignment>(path);
+    if (assignment === undefined) return undefined;
+    const lists = [assignment.networks, assignment.peers, assignment.ports, assignment.tasks];
+    if (
+      typeof assignment.revision === 'number' &&
+      typeof assignment.self?.nodeId === 'string' &&
+      lists.every(Array.isArray)
+    ) {
+      return assignment;
+    }
+    log.warn(`${path} is not an assignment: waiting for the manager's`);
+  } catch (thrown) {
+    log.warn(messageOf(thrown));
+  }
+  return undefined;
+}
+
+function readJson<T>(path: string): T | undefined {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new MeshError('corrupt', `cannot read ${path}: ${messageOf(cause)}`, { cause });
+  }
+  try {
+    const value = JSON.parse(text);
+    if (typeof value === 'object' && value !== null) return value;
+  } catch {
+    // Told below.
+  }
+  throw new MeshError('corrupt', `${path} is damaged; restore it, or remove it and join the cluster as a new node`);
+}
+
+/** Whole or not at all, and on the disk when it resolves. */
+async function writeAtomically(path: string, text: string): Promise<void> {
+  const temporary = `${path}.new`;
+  try {
+    const file = await open(temporary, 'w', 0o600);
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (cause) {
+    await rm(temporary, { force: true });
+    throw new MeshError('exhausted', `cannot write ${path}: ${messageOf(cause)}`, { retry: true, cause });
+  }
+}

@@ -1,0 +1,66 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { networkInterfaces, release } from 'node:os';
+import type { Log } from '../base/log.ts';
+import type { IpAddress } from '../model/address.ts';
+import type { FastPath, NodeCapabilities } from '../plan/context.ts';
+
+const ETHERNET_MTU = 1_500;
+
+/** How far packets may take the shortcut: not at all, inside our own namespaces, or from the wire on. */
+export const FAST_PATH_MODES = ['off', 'inside', 'full'] as const;
+export type FastPathMode = (typeof FAST_PATH_MODES)[number];
+
+/**
+ * Measures what a plan has to know of this machine; which schedulers its kernel has, and whether it can do the shortcut
+ * that is asked for, the kernel room tells.
+ */
+export function detectCapabilities(
+  underlay: IpAddress,
+  schedulers: readonly string[],
+  fastPath: FastPathMode,
+  log: Log,
+): NodeCapabilities {
+  const [, major = '0', minor = '0'] = /^(\d+)\.(\d+)/.exec(release()) ?? [];
+  return {
+    underlayMtu: underlayMtu(underlay, log),
+    kernel: { major: Number(major), minor: Number(minor) },
+    // Absent with ipv6.disable=1 and on kernels without IPv6.
+    families: existsSync('/proc/net/if_inet6') ? ['inet', 'inet6'] : ['inet'],
+    schedulers,
+    fastPath: fastPath === 'off' ? undefined : fastPath === 'full' ? fullFastPath(underlay, log) : {},
+  };
+}
+
+/** The program at the wire reads Ethernet headers; other links have no address of that kind. */
+function fullFastPath(underlay: IpAddress, log: Log): FastPath {
+  const found = findLink(underlay);
+  const mac = found?.addresses.find(({ address }) => address === underlay)?.mac ?? NO_MAC;
+  if (found !== undefined && mac !== NO_MAC) return { link: found.name };
+  log.warn(`the shortcut begins inside: ${found?.name ?? `the link of ${underlay}`} is no Ethernet`);
+  return {};
+}
+
+const NO_MAC = '00:00:00:00:00:00';
+
+function findLink(underlay: IpAddress) {
+  const all = Object.entries(networkInterfaces());
+  const found = all.find(([, addresses]) => addresses?.some(({ address }) => address === underlay));
+  return found === undefined ? undefined : { name: found[0], addresses: found[1] ?? [] };
+}
+
+/** MTU of the interface that has the address, bytes. */
+function underlayMtu(underlay: IpAddress, log: Log): number {
+  const name = findLink(underlay)?.name;
+  if (name === undefined) {
+    log.warn(`no interface of this machine has ${underlay}: taking an MTU of ${ETHERNET_MTU}`);
+    return ETHERNET_MTU;
+  }
+  try {
+    const mtu = Number(readFileSync(`/sys/class/net/${name}/mtu`, 'utf8'));
+    if (mtu > 0) return mtu;
+  } catch {
+    // sysfs may not be mounted, or show another netns.
+  }
+  log.warn(`cannot read the MTU of ${name}: taking ${ETHERNET_MTU}`);
+  return ETHERNET_MTU;
+}

@@ -1,0 +1,217 @@
+import { readFileSync } from 'node:fs';
+import ipaddr from 'ipaddr.js';
+import type { Clock } from '../../base/clock.ts';
+import { messageOf } from '../../base/errors.ts';
+import type { Log } from '../../base/log.ts';
+import type { Listener as Socket, SocketOwner } from '../../kernel/kernel.ts';
+import type { AssignedPort } from '../../model/assignment.ts';
+import type { Listener, PortCondition } from '../../model/cluster.ts';
+import { sameValue } from '../../model/equality.ts';
+import { portKey } from '../../model/spec.ts';
+import { groupByPort, isWithheld, type ListenersByPort, listenerConditions } from './port-conditions.ts';
+
+export interface PortWatchOptions {
+  clock: Clock;
+  log: Log;
+  /** Sockets of the host that wait for clients. */
+  sockets(): Promise<Socket[]>;
+  owners(inodes: ReadonlySet<number>): Promise<Map<number, SocketOwner>>;
+  /** The process that is meshd. */
+  pid: number;
+  /** What is published on this node, withheld ports too. */
+  ports(): readonly AssignedPort[];
+  /** What else may be wrong with a published port on this node. */
+  checks: readonly ((ports: readonly AssignedPort[]) => PortCondition[])[];
+  onListeners(listeners: Listener[]): void;
+  onConditions(conditions: PortCondition[]): void;
+  /** These ports are to be taken, and these no more. */
+  onWithheld(released: AssignedPort[], withheld: string[]): void;
+}
+
+/** Sees which programs of the host want the same ports as the mesh. */
+export interface PortWatch {
+  /** Resolves after the first look, that it made anything of it or not. */
+  start(): Promise<void>;
+  /** Those of the ports that this node may take, by what the last look has shown; it is then taken to have just them. */
+  filterPublishable(ports: readonly AssignedPort[]): AssignedPort[];
+  /** Whether this node may take the port. */
+  isPublishable(port: AssignedPort): boolean;
+  /** Other ports are published, or the same in another way. */
+  portsChanged(): void;
+  listeners(): Listener[];
+  conditions(): PortCondition[];
+  stop(): void;
+}
+
+/**
+ * Milliseconds between two looks, or as many times what the last one took; no longer than the limit, for one look may
+ * have waited for others' turns in the kernel.
+ */
+const SCAN_INTERVAL = { period: 3_000, factor: 20, limit: 6_000 };
+/** Changes of ports are judged together after this long, ms; a look at the sockets follows. */
+const DEBOUNCE = 50;
+/** What is reported at a time. */
+const MAX_REPORTED = 4_096;
+
+export function createPortWatch(options: PortWatchOptions): PortWatch {
+  const { clock, log } = options;
+  let listeners: Listener[] = [];
+  let listenersByPort: ListenersByPort = new Map();
+  let conditions: PortCondition[] = [];
+  let withheld = new Set<string>();
+  let previousInodes = new Set<number>();
+  let stopped = false;
+  let scanning = false;
+  let scanRequested = false;
+  let cancelScan = () => {};
+  let cancelEvaluate: (() => void) | undefined;
+
+  async function scan(): Promise<void> {
+    if (stopped || scanning) {
+      scanRequested = scanning;
+      return;
+    }
+    scanning = true;
+    cancelScan();
+    const startedAt = clock.monotonic();
+    try {
+      const found = await readListeners();
+      if (!stopped && !sameValue(found, listeners)) {
+        listeners = found;
+        listenersByPort = groupByPort(found);
+        options.onListeners(found);
+        evaluatePorts();
+      }
+    } catch (thrown) {
+      log.warn(`cannot see who listens on this host's ports: ${messageOf(thrown)}`);
+    }
+    scanning = false;
+    if (stopped) return;
+    const delay = scanRequested
+      ? DEBOUNCE
+      : Math.min(
+          SCAN_INTERVAL.limit,
+          Math.max(SCAN_INTERVAL.period, (clock.monotonic() - startedAt) * SCAN_INTERVAL.factor),
+        );
+    scanRequested = false;
+    cancelScan = clock.after(delay, () => void scan());
+  }
+
+  async function readListeners(): Promise<Listener[]> {
+    const all = await options.sockets();
+    const range = readEphemeralRange();
+    const steady = all.filter((socket) => !isEphemeralSocket(socket, range) || previousInodes.has(socket.inode ?? 0));
+    previousInodes = new Set(all.flatMap(({ inode }) => (inode === undefined ? [] : [inode])));
+    const owners = await options.owners(new Set(steady.flatMap(({ inode }) => (inode ? [inode] : []))));
+    return steady
+      .flatMap(({ protocol, port, address: text, inode }): Listener[] => {
+        const address = canonicalAddress(text);
+        if (address === undefined) return [];
+        const owner = owners.get(inode ?? 0);
+        if (owner === undefined) return [{ protocol, port, address }];
+        const process = owner.pid === options.pid ? 'meshd' : owner.process;
+        return [{ protocol, port, address, pid: owner.pid, process }];
+      })
+      .sort(compareListeners)
+      .filter((listener, index, list) => index === 0 || compareListeners(listener, list[index - 1]!) !== 0)
+      .slice(0, MAX_REPORTED);
+  }
+
+  /** Judges all ports anew, and moves those that may be taken now or no more. */
+  function evaluatePorts(): void {
+    cancelEvaluate?.();
+    cancelEvaluate = undefined;
+    if (stopped) return;
+    const ports = options.ports();
+    const kept = ports.filter((port) => isWithheld(port, listenersByPort));
+    const keys = new Set(kept.map(portKey));
+    const released = ports.filter((port) => withheld.has(portKey(port)) && !keys.has(portKey(port)));
+    const added = [...keys].filter((key) => !withheld.has(key));
+    withheld = keys;
+    if (released.length > 0 || added.length > 0) options.onWithheld(released, added);
+    const judged = [
+      listenerConditions(ports, listenersByPort),
+      ...options.checks.map((conditionsOf) => conditionsOf(ports)),
+    ];
+    const next = judged.flat().slice(0, MAX_REPORTED);
+    if (sameValue(next, conditions)) return;
+    logChanges(next);
+    conditions = next;
+    options.onConditions(next);
+  }
+
+  function logChanges(next: readonly PortCondition[]): void {
+    const before = new Set(conditions.map(formatCondition));
+    for (const condition of next) if (!before.has(formatCondition(condition))) log.warn(formatCondition(condition));
+    const after = new Set(next.map(({ protocol, published }) => portKey({ protocol, published })));
+    for (const { protocol, published } of conditions) {
+      const key = portKey({ protocol, published });
+      if (!after.has(key)) log.info(`port ${key} is the service's again, as declared`);
+    }
+  }
+
+  return {
+    start: scan,
+    filterPublishable(ports) {
+      return ports.filter((port) => {
+        const keeps = isWithheld(port, listenersByPort);
+        if (keeps) withheld.add(portKey(port));
+        else withheld.delete(portKey(port));
+        return !keeps;
+      });
+    },
+    isPublishable: (port) => !isWithheld(port, listenersByPort),
+    portsChanged() {
+      if (stopped) return;
+      cancelEvaluate ??= clock.after(DEBOUNCE, () => {
+        cancelEvaluate = undefined;
+        evaluatePorts();
+        void scan();
+      });
+    },
+    listeners: () => listeners,
+    conditions: () => conditions,
+    stop() {
+      stopped = true;
+      cancelScan();
+      cancelEvaluate?.();
+    },
+  };
+}
+
+/** A UDP socket with a port that the kernel chose is mostly a client's, and gone at the next look. */
+function isEphemeralSocket({ protocol, port }: Socket, [from, to]: readonly [number, number]): boolean {
+  return protocol === 'udp' && port >= from && port <= to;
+}
+
+function readEphemeralRange(): [number, number] {
+  try {
+    const [from = 0, to = 0] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'latin1')
+      .split(/\s+/)
+      .map(Number);
+    return [from, to];
+  } catch {
+    return [32_768, 60_999];
+  }
+}
+
+/** In the one spelling; an IPv4 address within IPv6 is what it stands for. */
+function canonicalAddress(address: string): string | undefined {
+  if (!ipaddr.isValid(address)) return undefined;
+  const parsed = ipaddr.process(address);
+  return parsed instanceof ipaddr.IPv6 ? parsed.toRFC5952String() : parsed.toString();
+}
+
+function compareListeners(a: Listener, b: Listener): number {
+  return (
+    compare(a.protocol, b.protocol) || a.port - b.port || compare(a.address, b.address) || (a.pid ?? 0) - (b.pid ?? 0)
+  );
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
+}
+
+function formatCondition({ protocol, published, kind, message }: PortCondition): string {
+  return `port ${published}/${protocol} ${kind === 'fallback' ? '' : `is ${kind}`}: ${message}`;
+}

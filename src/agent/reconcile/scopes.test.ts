@@ -1,0 +1,46 @@
+import { expect, it } from 'vitest';
+import type { Scope } from '../../kernel/kernel.ts';
+import { keyOf, type Op } from '../../model/kernel-state.ts';
+import { HOST_NETNS, LB_NETNS, networkNetns } from '../../model/names.ts';
+import { assignment, desiredState } from '../agent.test-data.ts';
+import { addScope, widenScope, withDependentKinds } from './scopes.ts';
+
+const want = desiredState(assignment());
+const make = (key: string): Op => ({ verb: 'create', object: want.get(key)! });
+
+it('merges scopes and drops those another one covers', () => {
+  const list: Scope[] = [];
+  addScope(list, { netns: ['a'], kinds: ['route'] });
+  addScope(list, { netns: ['a'], kinds: ['route'] });
+  addScope(list, { netns: ['b'], kinds: ['route'] });
+  expect(list).toEqual([{ netns: ['a', 'b'], kinds: ['route'] }]);
+  addScope(list, { kinds: ['ipset'] });
+  expect(list).toHaveLength(2);
+  const all: Scope[] = [{}];
+  addScope(all, { netns: ['a'], kinds: ['route'] });
+  expect(all).toEqual([{}]);
+});
+
+it('looks at a whole netns again when something in it is made anew', () => {
+  const router = networkNetns('ingress');
+  const link = make(`link ${router} vxlan0`);
+  expect(widenScope({ netns: [router], kinds: ['vxlan'] }, [link], want)).toEqual({ netns: [router] });
+  expect(widenScope({ netns: [router] }, [link], want)).toBeUndefined();
+  expect(widenScope({}, [link], want)).toBeUndefined();
+});
+
+it('looks at both ends of the links that end in a netns made anew', () => {
+  const wide = widenScope({ netns: [LB_NETNS], kinds: ['netns'] }, [make(`netns ${LB_NETNS}`)], want);
+  expect([...wide!.netns!].sort()).toEqual([HOST_NETNS, LB_NETNS, networkNetns('ingress')].sort());
+});
+
+it('is content with what was looked at when nothing is made that others live in', () => {
+  const member = [...want.values()].find(({ kind }) => kind === 'real-server')!;
+  expect(widenScope({ kinds: ['real-server'] }, [make(keyOf(member))], want)).toBeUndefined();
+});
+
+it('takes an event about one object for all that may have gone with it', () => {
+  expect(withDependentKinds({ netns: ['a'], kinds: ['fdb'] }).kinds).toContain('vxlan');
+  expect(withDependentKinds({ kinds: ['chain'] })).toEqual({ kinds: ['chain'] });
+  expect(withDependentKinds({})).toEqual({});
+});

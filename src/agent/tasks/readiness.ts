@@ -1,0 +1,47 @@
+import type { IpAddress, Protocol } from '../../model/address.ts';
+import { familyOf } from '../../model/address.ts';
+
+/** A socket that waits for clients; kernel.ts has the same shape. */
+interface BoundSocket {
+  protocol: Protocol;
+  port: number;
+  address: IpAddress;
+}
+
+/**
+ * Why clients of a task would still be refused, undefined when every target is bound where they come in. A task whose
+ * process runs takes no client before that.
+ */
+export function whyNotReady(
+  targets: readonly { protocol: Protocol; port: number }[],
+  addresses: readonly IpAddress[],
+  bound: readonly BoundSocket[],
+): string | undefined {
+  const problems: string[] = [];
+  for (const { protocol, port } of targets) {
+    const sockets = bound.filter((socket) => socket.protocol === protocol && socket.port === port);
+    if (sockets.some(({ address }) => isWildcard(address) || addresses.includes(unmapAddress(address)))) continue;
+    const target = `${port}/${protocol}`;
+    const other = sockets[0]?.address;
+    if (other === undefined) problems.push(`nothing listens on ${target}`);
+    else problems.push(`${target} is only on ${formatEndpoint(other, port)}; bind ${wildcardFor(addresses)}`);
+  }
+  return problems.length === 0 ? undefined : `the process runs but ${problems.join(', and ')}`;
+}
+
+function isWildcard(address: IpAddress): boolean {
+  return address === '0.0.0.0' || address === '::';
+}
+
+/** `::ffff:10.0.0.5` is 10.0.0.5 bound through a dual-stack socket. */
+function unmapAddress(address: IpAddress): IpAddress {
+  return address.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address;
+}
+
+function formatEndpoint(address: IpAddress, port: number): string {
+  return familyOf(address) === 'inet6' ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+function wildcardFor(addresses: readonly IpAddress[]): string {
+  return addresses.some((address) => familyOf(address) === 'inet') ? '0.0.0.0' : '[::]';
+}

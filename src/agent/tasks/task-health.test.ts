@@ -1,0 +1,192 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { AssignedTask } from '../../model/assignment.ts';
+import { HOST_NETNS, taskNetns } from '../../model/names.ts';
+import type { HealthCheck } from '../../model/spec.ts';
+import { statusFromWire } from '../../rpc/convert-cluster.ts';
+import {
+  assignment,
+  eventually,
+  extraTask,
+  type FakeManager,
+  fakeManager,
+  listen,
+  startNode,
+  TASK,
+  type TestNode,
+} from '../agent.test-data.ts';
+
+let manager: FakeManager;
+let node: TestNode;
+
+const CHECK: HealthCheck = {
+  probe: { kind: 'tcp', port: 80 },
+  interval: 30,
+  timeout: 1_000,
+  retries: 2,
+  startPeriod: 0,
+  startInterval: 10,
+};
+
+const withTask = (change: Partial<AssignedTask>) => {
+  const whole = assignment();
+  return { ...whole, tasks: whole.tasks.map((task) => (task.id === TASK ? { ...task, ...change } : task)) };
+};
+
+beforeEach(async () => {
+  manager = await fakeManager();
+});
+afterEach(async () => {
+  await node.close();
+  await manager.stop();
+});
+
+const statuses = (taskId = TASK) =>
+  manager
+    .of('tasks')
+    .flatMap(({ tasks }) => tasks)
+    .filter((report) => report.taskId === taskId)
+    .map((report) => statusFromWire(report.status!));
+const status = (wanted: object, taskId = TASK) =>
+  eventually(
+    () =>
+      statuses(taskId).find((one) =>
+        Object.entries(wanted).every(([key, value]) => (one as unknown as Record<string, unknown>)[key] === value),
+      ),
+    JSON.stringify(wanted),
+  );
+
+describe('a task with a healthcheck', () => {
+  it('is running first, and healthy when a probe succeeds', async () => {
+    manager.assignment = withTask({ health: { ...CHECK, interval: 60_000 } });
+    node = await startNode([manager.address]);
+    node.tasks.health.set(TASK, { ok: false, output: 'HTTP 503' });
+    await status({ state: 'starting', health: 'starting' });
+    listen(node.kernel, TASK);
+    await status({ state: 'running', health: 'starting', message: 'HTTP 503' });
+    node.tasks.health.delete(TASK);
+    expect(await status({ health: 'healthy' })).toMatchObject({ state: 'running', message: '' });
+  });
+
+  it('is told unhealthy with the reason, is probed on and may recover', async () => {
+    manager.assignment = withTask({ health: CHECK });
+    node = await startNode([manager.address]);
+    listen(node.kernel, TASK);
+    await status({ health: 'healthy' });
+    node.tasks.health.set(TASK, { ok: false, output: 'no answer within 1 s' });
+    await status({ state: 'running', health: 'unhealthy', message: 'no answer within 1 s' });
+    const told = statuses().length;
+    const probed = node.tasks.probed.length;
+    await eventually(() => node.tasks.probed.length > probed + 3);
+    expect(statuses()).toHaveLength(told);
+    node.tasks.health.delete(TASK);
+    await eventually(() => statuses().at(-1)?.health === 'healthy');
+    expect(node.tasks.stops).toEqual([]);
+  });
+
+  it('that never binds its ports and fails its probes is ended', async () => {
+    manager.assignment = withTask({ health: CHECK });
+    node = await startNode([manager.address]);
+    node.tasks.health.set(TASK, { ok: false, output: 'connect ECONNREFUSED' });
+    await eventually(() => node.tasks.stops.includes(TASK));
+    node.tasks.end(TASK, { signal: 'SIGTERM' });
+    await status({ state: 'failed', error: 'unhealthy: connect ECONNREFUSED' });
+  });
+
+  it('is not probed once it is being stopped', async () => {
+    manager.assignment = withTask({ health: CHECK });
+    node = await startNode([manager.address]);
+    listen(node.kernel, TASK);
+    await status({ health: 'healthy' });
+    manager.delta({ tasks: [{ ...manager.assignment!.tasks[0]!, desired: 'shutdown' }] });
+    await eventually(() => node.tasks.stops.includes(TASK));
+    const probed = node.tasks.probed.length;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(node.tasks.probed).toHaveLength(probed);
+    node.tasks.end(TASK, { code: 0 });
+    expect((await status({ state: 'shutdown' })).health).toBeUndefined();
+  });
+
+  it('is what it was in the first report after a restart of the agent, and probing goes on', async () => {
+    manager.assignment = withTask({ health: CHECK });
+    node = await startNode([manager.address]);
+    listen(node.kernel, TASK);
+    await status({ health: 'healthy' });
+    node.tasks.health.set(TASK, { ok: false, output: 'gone' });
+    const sessions = manager.of('hello').length;
+    await node.restart();
+    const hello = await eventually(() => manager.of('hello')[sessions]);
+    const [first] = hello.tasks;
+    expect(['healthy', 'unhealthy']).toContain(first!.status!.health);
+    expect(first!.status!.state).toBe('running');
+    await eventually(() => statuses().at(-1)?.health === 'unhealthy');
+  });
+
+  it('follows a check that changes, appears or goes while it runs', async () => {
+    manager.assignment = withTask({});
+    node = await startNode([manager.address]);
+    listen(node.kernel, TASK);
+    expect((await status({ state: 'running' })).health).toBeUndefined();
+    const [task] = manager.assignment.tasks;
+    manager.delta({ tasks: [{ ...task!, health: CHECK }] });
+    await status({ health: 'healthy' });
+    manager.delta({ tasks: [task!] });
+    await eventually(() => statuses().at(-1)?.health === undefined);
+    const probed = node.tasks.probed.length;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(node.tasks.probed.length - probed).toBeLessThanOrEqual(1);
+  });
+});
+
+describe('host mode ports without a number', () => {
+  const pick = [{ protocol: 'tcp' as const, port: 80 }];
+
+  it('are picked before the process starts, differ between tasks, and avoid what listens', async () => {
+    manager.assignment = withTask({ pick });
+    node = await startNode([manager.address]);
+    const [first] = (await status({ state: 'starting' })).ports!;
+    expect(first).toMatchObject({ protocol: 'tcp', target: 80 });
+    listen(node.kernel, TASK);
+    expect((await status({ state: 'running' })).ports).toEqual([first]);
+    // The next in line is in use by a program of the node.
+    const other = extraTask(7);
+    const all = Array.from({ length: 65_536 - 49_152 }, (_, index) => 49_152 + index);
+    const spare = all.filter((port) => port !== first!.published).slice(100, 101);
+    const listening = all.filter((port) => port !== spare[0] && port !== first!.published);
+    node.kernel.setListeners(
+      HOST_NETNS,
+      listening.map((port) => ({ protocol: 'tcp', port, address: '0.0.0.0' })),
+    );
+    manager.delta({ tasks: [{ ...other, pick }] });
+    const picked = await eventually(() => statuses(other.id).find(({ ports }) => ports !== undefined)?.ports);
+    expect(picked).toEqual([{ protocol: 'tcp', target: 80, published: spare[0] }]);
+    const third = extraTask(8);
+    manager.delta({ tasks: [{ ...third, pick }] });
+    expect((await status({ state: 'failed' }, third.id)).error).toMatch(/no port of this node is free/);
+  });
+
+  it('stay the same over a restart, and follow changes of a running task', async () => {
+    manager.assignment = withTask({ pick });
+    node = await startNode([manager.address]);
+    listen(node.kernel, TASK);
+    const { ports } = await status({ state: 'running' });
+    const [first] = ports!;
+    await node.restart();
+    await eventually(() => manager.of('hello').length > 1);
+    const again = manager.of('hello').at(-1)!.tasks[0]!;
+    expect(again.status!.ports).toMatchObject([{ published: first!.published }]);
+    const [task] = manager.assignment.tasks;
+    const more = { ...task!, pick: [...pick, { protocol: 'udp' as const, port: 53 }] };
+    manager.delta({ tasks: [more] });
+    const both = await eventually(() => statuses().find((one) => one.ports?.length === 2));
+    expect(both.ports).toContainEqual(first);
+    // What it was started with is asked for again while its agent is away: the other number goes.
+    manager.assignment = withTask({ pick });
+    manager.assignment.revision = 9;
+    await node.restart();
+    await eventually(() => statuses().at(-1)?.ports?.length === 1);
+    expect(statuses().at(-1)!.ports).toEqual([first]);
+    manager.delta({ tasks: [{ ...task!, pick: [] }] });
+    await eventually(() => statuses().at(-1)?.ports === undefined);
+    expect(node.kernel.state().has(`netns ${taskNetns(TASK)}`)).toBe(true);
+  });
+});

@@ -1,0 +1,50 @@
+import type { Node } from '../../rpc/gen/mesh.ts';
+import { renderTable } from './table.ts';
+import { capitalize } from './task.ts';
+
+/** `self` is the id of the node meshctl runs on. */
+export function nodeRow(node: Node, self: string) {
+  return {
+    id: node.id,
+    name: node.name,
+    hostname: node.name,
+    self: node.id === self,
+    status: node.state,
+    availability: node.availability,
+    role: node.role,
+    managerStatus: node.role === 'manager' ? 'leader' : '',
+    version: node.agentVersion,
+    address: node.underlay,
+    number: node.number,
+    labels: node.labels,
+    kernel: node.kernelRelease,
+    tasks: node.tasksRunning,
+    revision: node.acknowledgedRevision,
+    conditions: node.conditions,
+    stateSince: node.stateSince,
+    createdAt: node.createdAt,
+    updatedAt: node.updatedAt,
+  };
+}
+
+/** As `docker node ls`; what is wrong on a node follows below the table. */
+export function renderNodes(nodes: readonly Node[], self: string): string {
+  const sorted = [...nodes].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const table = renderTable(
+    ['ID', 'HOSTNAME', 'STATUS', 'AVAILABILITY', 'MANAGER STATUS', 'VERSION'],
+    sorted.map((node) => {
+      const row = nodeRow(node, self);
+      const id = row.self ? `${row.id} *` : row.id;
+      return [
+        id,
+        row.name,
+        capitalize(row.status),
+        capitalize(row.availability),
+        capitalize(row.managerStatus),
+        row.version,
+      ];
+    }),
+  );
+  const conditions = sorted.flatMap((node) => node.conditions.map((condition) => `${node.name}: ${condition}\n`));
+  return table + conditions.join('');
+}

@@ -1,0 +1,85 @@
+import type { PortSpec, Service } from '../../rpc/gen/mesh.ts';
+import { conditionRow } from './port.ts';
+import { renderTable, sanitize, truncate } from './table.ts';
+
+/**
+ * `*:8080->80/tcp, 10.0.0.1:9000-9009->90-99/udp, *:81->81/tcp (host)`, runs of ports as one; a port without number waits
+ * for the manager, or in mode host for the nodes.
+ */
+export function portsText(ports: readonly PortSpec[]): string {
+  const runs: {
+    published: number | undefined;
+    target: number;
+    protocol: string;
+    mode: string;
+    address: string;
+    length: number;
+  }[] = [];
+  const sorted = [...ports].sort(
+    (a, b) => a.protocol.localeCompare(b.protocol) || (a.published ?? 0) - (b.published ?? 0) || a.target - b.target,
+  );
+  for (const { published, target, protocol, mode, addresses } of sorted) {
+    const at = addressText(addresses);
+    const run = runs.at(-1);
+    const extendsRun =
+      run !== undefined &&
+      run.protocol === protocol &&
+      run.mode === mode &&
+      run.address === at &&
+      run.target + run.length === target &&
+      run.published !== undefined &&
+      run.published + run.length === published;
+    if (extendsRun) run.length++;
+    else runs.push({ published, target, protocol, mode, address: at, length: 1 });
+  }
+  const rangeText = (first: number, length: number) => (length === 1 ? `${first}` : `${first}-${first + length - 1}`);
+  return runs
+    .map(({ published, target, protocol, mode, address: at, length }) => {
+      const from = published === undefined ? '(auto)' : rangeText(published, length);
+      return `${at}:${from}->${rangeText(target, length)}/${protocol}${mode === 'host' ? ' (host)' : ''}`;
+    })
+    .join(', ');
+}
+
+/** The local addresses a port answers on, as Docker writes one; of several the first. */
+function addressText([first, ...more]: readonly string[]): string {
+  if (first === undefined) return '*';
+  const address = first.replace(/\/(32|128)$/, '');
+  return `${address.includes(':') ? `[${address}]` : address}${more.length === 0 ? '' : ',…'}`;
+}
+
+/** A command as one would type it. */
+export function commandText(command: readonly string[]): string {
+  return command.map((word) => (/^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(' ');
+}
+
+export function serviceRow(service: Service) {
+  const { id, name, spec, running, desired } = service;
+  return {
+    id,
+    name,
+    mode: spec?.mode ?? '',
+    replicas: `${running}/${desired}`,
+    running,
+    desired,
+    command: spec?.command ?? [],
+    ports: spec?.ports ?? [],
+    labels: spec?.labels ?? {},
+    degraded: service.degraded.map(conditionRow),
+  };
+}
+
+/** As `docker service ls`; what is not as declared follows below the table. */
+export function renderServices(services: readonly Service[]): string {
+  const table = renderTable(
+    ['ID', 'NAME', 'MODE', 'REPLICAS', 'COMMAND', 'PORTS'],
+    services.map((service) => {
+      const row = serviceRow(service);
+      return [row.id, row.name, row.mode, row.replicas, truncate(commandText(row.command), 40), portsText(row.ports)];
+    }),
+  );
+  const degraded = services.flatMap(({ name, degraded }) =>
+    degraded.map(({ nodeName, message }) => sanitize(`${name}: degraded on ${nodeName}: ${message}`).concat('\n')),
+  );
+  return table + degraded.join('');
+}

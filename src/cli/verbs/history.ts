@@ -1,0 +1,99 @@
+import { MeshError } from '../../base/errors.ts';
+import type { ChangeRecord, HistoryQuery, HistoryResult } from '../../model/change-record.ts';
+import type { Node, NodeAnswer } from '../../rpc/gen/mesh.ts';
+import type { Context } from '../context.ts';
+import { resolveObjects } from '../resolve-object.ts';
+import { renderJson } from '../text/json.ts';
+import { renderTable } from '../text/table.ts';
+
+export interface HistoryOptions {
+  /** ms */
+  since?: number;
+  service?: string;
+  limit?: number;
+}
+
+type NodeChange = ChangeRecord & { id: string; name: string };
+
+/** Changes shown when nobody says how many. */
+const DEFAULT_LIMIT = 50;
+/** Lines a change takes at most in the table; JSON has more of them. */
+const MAX_DETAIL_LINES = 5;
+
+/** `meshctl history [NODE…]`: status 1 when a node could not be asked; the others are shown all the same. */
+export async function history(context: Context, names: string[], options: HistoryOptions): Promise<number> {
+  const { io, format } = context;
+  const { control, local } = await context.api();
+  const [{ nodes }, { nodeId }] = await Promise.all([control.listNodes({}), local.info({})]);
+  const requested = names.map((name) => (name === 'self' ? nodeId : name));
+  const { found: selected, status } = resolveObjects(io, 'node', nodes, requested);
+  if (selected.length === 0 && names.length > 0) return 1;
+  const limit = options.limit ?? DEFAULT_LIMIT;
+  const query: HistoryQuery = {
+    limit,
+    ...(options.since === undefined ? {} : { age: options.since }),
+    ...(options.service === undefined ? {} : { service: options.service }),
+  };
+  const request = { nodes: selected.map(({ id }) => id), kind: 'history', argument: JSON.stringify(query) };
+  const { nodes: answers } = await control.ask(request);
+  let exitStatus = status;
+  const changes: NodeChange[] = [];
+  for (const answer of answers) {
+    try {
+      changes.push(...parseChanges(answer));
+    } catch (thrown) {
+      exitStatus = 1;
+      io.err(`meshctl: ${answer.nodeName} could not be asked: ${(thrown as MeshError).message}\n`);
+    }
+  }
+  const newest = changes.sort((a, b) => a.at - b.at).slice(-limit);
+  io.out(format === 'json' ? renderJson(newest.map(changeRow)) : renderChanges(newest, nodes));
+  return exitStatus;
+}
+
+/** Throws MeshError with what the node said, or for an answer that is none. */
+function parseChanges({ nodeId, nodeName, body, error }: NodeAnswer): NodeChange[] {
+  if (error !== '') throw new MeshError('unavailable', error);
+  try {
+    const { changes } = JSON.parse(Buffer.from(body).toString('utf8')) as HistoryResult;
+    return changes.map((change) => ({ ...change, id: nodeId, name: nodeName }));
+  } catch (cause) {
+    throw new MeshError('internal', 'its answer cannot be read: is its meshd of another version?', { cause });
+  }
+}
+
+function changeRow({ at, ...change }: NodeChange) {
+  return { ...change, at: new Date(at).toISOString() };
+}
+
+function renderChanges(changes: readonly NodeChange[], nodes: readonly Node[]): string {
+  const showNodes = nodes.length > 1;
+  const rows = changes.flatMap((change) => {
+    const { at, name, took, count, wrong, steps, failures } = change;
+    const details = [...wrong.map((fault) => `wrong: ${fault}`), ...steps, ...failures.map((one) => `failed: ${one}`)];
+    const shown =
+      details.length > MAX_DETAIL_LINES + 1
+        ? [...details.slice(0, MAX_DETAIL_LINES), `… ${details.length - MAX_DETAIL_LINES} lines more`]
+        : details;
+    const head = [timeText(at), ...(showNodes ? [name] : []), reasonText(change), `${took} ms`, String(count)];
+    const blank = head.map(() => '');
+    return (shown.length > 0 ? shown : ['']).map((line, index) => [...(index === 0 ? head : blank), line]);
+  });
+  return renderTable(['TIME', ...(showNodes ? ['NODE'] : []), 'WHY', 'TOOK', 'STEPS', 'WHAT'], rows);
+}
+
+function reasonText({ why, by, revision }: ChangeRecord): string {
+  switch (why) {
+    case 'assignment':
+      return `revision ${revision}`;
+    case 'start':
+      return `start, revision ${revision}`;
+    case 'repair':
+      return by.length > 0 ? `repair, changed by ${by.join(', ')}` : 'repair';
+    default:
+      return why;
+  }
+}
+
+/** `2026-11-21 08:41:43.120`, in UTC: nodes and people may be in several time zones. */
+const timeText = (at: number): string => new Date(at).toISOString().replace('T', ' ').replace('Z', '');

@@ -1,0 +1,15 @@
+import type { Context } from '../context.ts';
+import { resolveObjects } from '../resolve-object.ts';
+import { renderJson } from '../text/json.ts';
+
+/** `meshctl service rm SERVICE…`: prints each name, as Docker does; tasks leave afterwards on their own. */
+export async function serviceRm(context: Context, names: string[]): Promise<number> {
+  const { io, format } = context;
+  const { control } = await context.api();
+  const { found, status } = resolveObjects(io, 'service', (await control.listServices({})).services, names);
+  if (found.length === 0) return status;
+  const removed = await control.removeServices({ services: found.map(({ id }) => id) });
+  const rows = removed.ids.map((id, index) => ({ id, name: removed.names[index] ?? '' }));
+  io.out(format === 'json' ? renderJson(rows) : rows.map(({ name }) => `${name}\n`).join(''));
+  return status;
+}

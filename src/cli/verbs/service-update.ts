@@ -1,0 +1,40 @@
+import { LIMITS } from '../../manifest/limits.ts';
+import { portSpecToWire } from '../../rpc/convert-spec.ts';
+import { reportAndWait } from '../apply-result.ts';
+import { type Context, UsageError } from '../context.ts';
+import { parsePublishAdd, parsePublishRm } from '../publish-option.ts';
+
+export interface ServiceUpdateOptions {
+  publishAdd?: string[];
+  publishRm?: string[];
+  force?: boolean;
+  replicas?: string;
+  detach?: boolean;
+  /** Milliseconds. */
+  timeout?: number;
+}
+
+/** `meshctl service update SERVICE …`: what can be changed without the manifest; all of it at once or none. */
+export async function serviceUpdate(context: Context, name: string, options: ServiceUpdateOptions): Promise<number> {
+  const { publishAdd = [], publishRm = [], force = false, replicas } = options;
+  if (publishAdd.length === 0 && publishRm.length === 0 && !force && replicas === undefined) {
+    throw new UsageError(
+      'nothing to change; give --publish-add PORT, --publish-rm PORT, --force or --replicas N; the rest changes with the manifest (`meshctl apply FILE`)',
+    );
+  }
+  const request = {
+    service: name,
+    force,
+    publishAdd: publishAdd.flatMap(parsePublishAdd).map(portSpecToWire),
+    publishRemove: publishRm.flatMap(parsePublishRm).map(portSpecToWire),
+    ...(replicas === undefined ? {} : { replicas: parseReplicas(replicas) }),
+  };
+  const reply = await (await context.api()).control.updateService(request);
+  return reportAndWait(context, reply.services, options);
+}
+
+function parseReplicas(text: string): number {
+  const replicas = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+  if (replicas <= LIMITS.replicas) return replicas;
+  throw new UsageError(`--replicas "${text}" is not a number of tasks; choose one of 0-${LIMITS.replicas}`);
+}

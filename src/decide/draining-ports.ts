@@ -1,0 +1,45 @@
+import type { DrainingPort, Service, Task } from '../model/cluster.ts';
+import { LIMIT } from '../model/limits.ts';
+import type { PortSpec, ServiceSpec } from '../model/spec.ts';
+import { allAcknowledged, type DecisionContext } from './context.ts';
+import { acceptsConnections, isDraining } from './endpoint-state.ts';
+
+/**
+ * What stays of the ports that a new spec no longer has: with the commit of `revision` they take no new connections,
+ * and go when their last connection has ended, or stop_grace_period (ms) after `now`. A port that is declared again
+ * is no longer leaving; beyond as many as a service may have, the oldest are cut.
+ */
+export function drainingPortsAfter(before: Service, after: ServiceSpec, revision: number, now: number): DrainingPort[] {
+  const isDeclared = (port: PortSpec) => after.ports.some((other) => isSamePort(port, other));
+  const earlier = (before.leaving ?? []).filter(({ port }) => !isDeclared(port));
+  const dropped = before.spec.ports
+    // A datagram has no connection to wait for.
+    .filter((port) => port.protocol !== 'udp' && !isDeclared(port))
+    .map((port) => ({ port, revision, deadline: now + after.stopGracePeriod }));
+  return [...earlier, ...dropped].slice(-LIMIT.ports);
+}
+
+/** Whether connections through one port would go on through the other. */
+function isSamePort(a: PortSpec, b: PortSpec): boolean {
+  return a.protocol === b.protocol && a.published === b.published && a.target === b.target && a.mode === b.mode;
+}
+
+/** The leaving ports that are not over yet: some node may still let new connections in, or open ones are left. */
+export function remainingDrainingPorts(
+  service: Service,
+  tasks: readonly Task[],
+  context: DecisionContext,
+): DrainingPort[] {
+  const { leaving = [] } = service;
+  if (leaving.length === 0) return leaving;
+  const nodes = new Map(context.nodes.map((node) => [node.id, node]));
+  const endpoints = tasks.filter((task) => {
+    const node = nodes.get(task.nodeId ?? '');
+    return acceptsConnections(task, node) || isDraining(task, node);
+  });
+  return leaving.filter(({ revision, deadline }) => {
+    if (context.now >= deadline) return false;
+    if (!allAcknowledged(revision, context)) return true;
+    return endpoints.some((task) => context.openConnections(task.id, revision) !== 0);
+  });
+}

@@ -1,0 +1,63 @@
+import { describe, expect, it } from 'vitest';
+import type { Listener } from '../model/cluster.ts';
+import type { PortSpec, ServiceSpec } from '../model/spec.ts';
+import { node, service } from './cluster.test-data.ts';
+import { hostListeners, portConflictWarnings } from './port-conflicts.ts';
+
+const nodes = [1, 2].map((number) => node(number, { id: `n${number}`, name: `node${number}` }));
+const nginx: Listener = { protocol: 'tcp', port: 8080, address: '0.0.0.0', pid: 812, process: 'nginx' };
+const sshd: Listener = { protocol: 'tcp', port: 2222, address: '0.0.0.0', pid: 700, process: 'sshd' };
+const web = (...ports: Partial<PortSpec>[]): ServiceSpec => ({
+  ...service({ name: 'web' }).spec,
+  ports: ports.map((port) => ({ protocol: 'tcp', target: 80, mode: 'ingress', ...port })),
+});
+const on2 = (...listeners: Listener[]) => hostListeners(nodes, (nodeId) => (nodeId === 'n2' ? listeners : []));
+
+describe('listeners on ports that a service wants', () => {
+  it('are warned of, each program of a node once', () => {
+    expect(portConflictWarnings(web({ published: 8080 }), undefined, on2(nginx, { ...nginx, address: '::' }))).toEqual([
+      'port 8080/tcp: on node2 nginx (pid 812) listens; clients of node2 will reach service web instead',
+    ]);
+  });
+
+  it('do not matter on other ports, protocols, nodes and addresses', () => {
+    const view = on2(nginx);
+    expect(portConflictWarnings(web({ published: 8081 }), undefined, view)).toEqual([]);
+    expect(portConflictWarnings(web({ published: 8080, protocol: 'udp' }), undefined, view)).toEqual([]);
+    const node1: PortSpec['nodes'] = [{ key: 'node.hostname', operator: '==', value: 'node1' }];
+    expect(portConflictWarnings(web({ published: 8080, nodes: node1 }), undefined, view)).toEqual([]);
+    const elsewhere = on2({ ...nginx, address: '192.0.2.7' });
+    expect(
+      portConflictWarnings(web({ published: 8080, addresses: ['198.51.100.0/24'] }), undefined, elsewhere),
+    ).toEqual([]);
+    expect(
+      portConflictWarnings(web({ published: 8080, addresses: ['192.0.2.0/24'] }), undefined, elsewhere),
+    ).toHaveLength(1);
+    expect(portConflictWarnings(web({}), undefined, view)).toEqual([]);
+  });
+
+  it('refuse a port of sshd, with what to do instead', () => {
+    const apply = (port: Partial<PortSpec>) => () => portConflictWarnings(web(port), undefined, on2(sshd));
+    expect(apply({ published: 2222 })).toThrow(
+      'port 2222/tcp: on node2 sshd (pid 700) listens, and must stay reachable: publish another port for service web, ' +
+        'or leave node2 out (x-mesh: {ingress: {nodes: ["node.hostname != node2"]}})',
+    );
+    expect(apply({ published: 2222, mode: 'host' })).toThrow('placement constraint node.hostname != node2');
+    const others: PortSpec['nodes'] = [{ key: 'node.hostname', operator: '!=', value: 'node2' }];
+    expect(apply({ published: 2222, nodes: others })()).toEqual([]);
+  });
+
+  it('warn only when sshd came to a port that the service has already', () => {
+    const spec = web({ published: 2222 });
+    expect(portConflictWarnings(spec, spec, on2(sshd))).toEqual([
+      'port 2222/tcp: on node2 sshd (pid 700) listens and keeps the port; service web is not reached through it',
+    ]);
+  });
+
+  it('are counted from the twentieth on', () => {
+    const many = Array.from({ length: 25 }, (_, pid) => ({ ...nginx, pid }));
+    const warnings = portConflictWarnings(web({ published: 8080 }), undefined, on2(...many));
+    expect(warnings).toHaveLength(21);
+    expect(warnings.at(-1)).toBe('and 5 more ports of nodes on which programs listen');
+  });
+});

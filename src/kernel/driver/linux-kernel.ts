@@ -1,0 +1,167 @@
+import { mkdirSync } from 'node:fs';
+import type { Log } from '../../base/log.ts';
+import { transition } from '../../diff/change.ts';
+import { type KernelObject, keyOf, type Op } from '../../model/kernel-state.ts';
+import { startWatch } from '../events/watch.ts';
+import { openFastPathDriver } from '../fast-path/fast-path-driver.ts';
+import { openFirewall } from '../firewall/firewall.ts';
+import { createSocketOwnerLookup } from '../host/socket-owners.ts';
+import { listConnections, listListeners } from '../host/sockets.ts';
+import { openIpvsFamily } from '../ipvs/ipvs.ts';
+import { balancerAddresses, deleteStaleFlows, flowChanges } from '../ipvs/stale-flows.ts';
+import { type ApplyReport, coversKind, type Kernel, type Scope, zeroCounters } from '../kernel.ts';
+import { type ObserveContext, observe } from '../observe/observe.ts';
+import { type ApplyContext, type ApplyMeter, executeSteps } from './apply.ts';
+import { type Failure, needsVerification, toMeshError } from './failure.ts';
+import { openNamespaces } from './namespaces.ts';
+import { createObservedCache } from './observed-cache.ts';
+import { openTransport } from './transport.ts';
+
+export interface LinuxKernelOptions {
+  log: Log;
+  /** Where namespaces are pinned; /run/netns when not given, so that `ip netns` shows them. Made when missing. */
+  runDir?: string;
+  /**
+   * What the node should hold, as far as known. Sysctls and IPVS timeouts have no owner's mark, so only those named
+   * here are observed; of a jump that is alone in its chain it tells whether that is first or last.
+   */
+  desired?: () => ReadonlyMap<string, KernelObject>;
+}
+
+/** The kernel of this machine, in the netns the process is in. Needs CAP_NET_ADMIN and CAP_SYS_ADMIN (see preflight). */
+export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kernel> {
+  const { log, runDir = '/run/netns', desired = () => new Map<string, KernelObject>() } = options;
+  mkdirSync(runDir, { recursive: true });
+  const counters = zeroCounters();
+  const namespaces = openNamespaces(runDir);
+  const transport = openTransport(namespaces, counters);
+  const firewall = openFirewall(namespaces, transport, counters);
+  const ipvs = openIpvsFamily(transport);
+  const fastPath = openFastPathDriver(transport, namespaces);
+  const observeContext: ObserveContext = { transport, namespaces, firewall, ipvs, fastPath, desired };
+  const applyContext: ApplyContext = { transport, namespaces, firewall, ipvs, fastPath };
+  const cache = createObservedCache();
+  const stops = new Set<() => void>();
+  let ownLinks = new Set<string>();
+  let applyCount = 0;
+  let runningApplies = 0;
+  let queue: Promise<unknown> = Promise.resolve();
+
+  async function observeScope(scope: Scope): Promise<Map<string, KernelObject>> {
+    counters.observes += 1;
+    if (coversKind(scope, 'netns')) transport.closeStale();
+    const before = applyCount;
+    const found = await observe(observeContext, scope);
+    // What an apply did meanwhile is newer than what was seen.
+    if (before === applyCount && runningApplies === 0) cache.recordObserved(scope, found);
+    return found;
+  }
+
+  async function applyAll(ops: readonly Op[]): Promise<ApplyReport> {
+    const meter: ApplyMeter = { sends: 0, messages: 0, bytes: 0, firewallRuns: 0 };
+    for (const { object } of ops) for (const link of linkKeys(object)) ownLinks.add(link);
+    const flows = flowChanges(ops);
+    const balancer =
+      flows.length === 0
+        ? new Set<string>()
+        : balancerAddresses([...cache.values(), ...ops.map(({ object }) => object)]);
+    const failures = await executeSteps(applyContext, ops, meter);
+    if (flows.length > 0) await deleteStaleFlows(transport, flows, balancer, log);
+    await verifyFailures(ops, failures);
+    const report: ApplyReport = {
+      done: [],
+      failed: [],
+      sends: meter.sends,
+      messages: meter.messages,
+      firewallRuns: meter.firewallRuns,
+    };
+    ops.forEach((op, place) => {
+      const failure = failures.get(place);
+      if (failure === undefined) report.done.push(op);
+      else report.failed.push({ op, error: toMeshError(op, failure) });
+    });
+    cache.recordApplied(report.done);
+    counters.operations += ops.length;
+    counters.failed += report.failed.length;
+    for (const { error } of report.failed) log.debug({ error: error.message }, 'kernel operation failed');
+    return report;
+  }
+
+  /** Takes those out of the failures whose result is there all the same. */
+  async function verifyFailures(ops: readonly Op[], failures: Map<number, Failure>): Promise<void> {
+    const uncertain = [...failures].flatMap(([place, failure]) => {
+      const op = ops[place];
+      return op && needsVerification(op, failure) ? [{ place, op, key: keyOf(op.object) }] : [];
+    });
+    if (uncertain.length === 0) return;
+    const have = await observe(observeContext, {
+      netns: [...new Set(uncertain.map(({ op }) => op.object.netns))],
+      kinds: [...new Set(uncertain.map(({ op }) => op.object.kind))],
+    });
+    const last = new Map(ops.map((op, place) => [keyOf(op.object), place]));
+    for (const { place, op, key } of uncertain.reverse()) {
+      const later = last.get(key) ?? place;
+      const found = have.get(key);
+      const there =
+        op.verb === 'delete' ? found === undefined : found !== undefined && transition(found, op.object) === 'none';
+      // Of what was made anew afterwards, a look no longer tells whether it had gone before; its making does.
+      if (later === place ? there : !failures.has(later)) failures.delete(place);
+    }
+  }
+
+  return {
+    observe: (scope = {}) => observeScope(scope),
+    apply(ops) {
+      applyCount += 1;
+      runningApplies += 1;
+      const result = queue
+        .then(() => applyAll(ops))
+        .finally(() => {
+          runningApplies -= 1;
+        });
+      queue = result.catch(() => undefined);
+      return result;
+    },
+    watch(onChange) {
+      const stop = startWatch(
+        {
+          transport,
+          namespaces,
+          cache,
+          log,
+          isApplying: () => runningApplies > 0,
+          takeOwnLinks() {
+            const taken = ownLinks;
+            ownLinks = new Set();
+            return taken;
+          },
+          isOwnProcess: firewall.isOwnProcess,
+        },
+        onChange,
+      );
+      stops.add(stop);
+      return () => {
+        stops.delete(stop);
+        stop();
+      };
+    },
+    listeners: (netns) => listListeners(transport, namespaces, netns),
+    socketOwners: createSocketOwnerLookup(),
+    connections: (netns, fwmarks) => listConnections(transport, ipvs, netns, fwmarks),
+    netnsPath: (netns) => namespaces.path(netns),
+    counters: () => ({ ...counters }),
+    close() {
+      for (const stop of stops) stop();
+      stops.clear();
+      fastPath.close();
+      transport.close();
+    },
+  };
+}
+
+/** Links an object is, as `netns name`. */
+function linkKeys(object: KernelObject): string[] {
+  if (object.kind === 'vxlan') return [`${object.netns} ${object.name}`];
+  if (object.kind !== 'veth') return [];
+  return [`${object.netns} ${object.name}`, `${object.peer.netns} ${object.peer.name}`];
+}

@@ -1,0 +1,290 @@
+import { type NetlinkSocket, openNetlink } from '../../../native/index.ts';
+import { MeshError, messageOf, type Result } from '../../base/errors.ts';
+import { HOST_NETNS } from '../../model/names.ts';
+import {
+  decodeMessages,
+  encodeBatch,
+  encodedLength,
+  type NetlinkMessage,
+  type NetlinkRequest,
+  NLM_F_DUMP,
+  NLM_F_REQUEST,
+} from '../../netlink/message.ts';
+import {
+  createBatchExchange,
+  createDumpExchange,
+  type Exchange,
+  type Outcome,
+  type RequestFailure,
+} from './exchange.ts';
+import type { Namespaces } from './namespaces.ts';
+
+// include/uapi/linux/netlink.h
+export const NETLINK_ROUTE = 0;
+export const NETLINK_SOCK_DIAG = 4;
+export const NETLINK_NETFILTER = 12;
+export const NETLINK_GENERIC = 16;
+
+/** Counts what goes to the kernel, for one apply or for good. */
+export interface Meter {
+  sends: number;
+  messages: number;
+  bytes: number;
+}
+
+/** Netlink conversations with any netns of ours, one socket per netns and protocol, kept open. */
+export interface Transport {
+  /**
+   * Sends all requests, as few sendmsg as fit, and gives one outcome for each. Never rejects: a netns that is not
+   * there, a lost answer or silence make failed outcomes.
+   */
+  transact(netns: string, protocol: number, requests: readonly NetlinkRequest[], meter?: Meter): Promise<Outcome[]>;
+  /** All messages of a dump, repeated while the kernel calls it inconsistent. */
+  dump(netns: string, protocol: number, request: NetlinkRequest): Promise<NetlinkMessage[]>;
+  /**
+   * A number that stays the same as long as the name stands for the same namespace. Inode numbers alone do not tell:
+   * the kernel gives that of a dead namespace to the next one, but not while a socket of ours holds it.
+   */
+  channelSerial(netns: string, protocol: number): number | undefined;
+  /** Whether this is the number of our socket: the nlmsg_pid of events about what we asked for. */
+  isOwnSocket(netns: string, protocol: number, portId: number): boolean;
+  /** Lets go of a netns; a socket keeps a namespace alive that nobody can name any more. */
+  closeNetns(netns: string): void;
+  /** Lets go of every netns that was deleted or replaced behind our back. */
+  closeStale(): void;
+  close(): void;
+}
+
+/**
+ * Of one sendmsg: below the addon's send buffer (1 MiB) by far, and its answers, at most some 8 KiB of kernel memory
+ * each (links), below the receive buffer (8 MiB): an overrun would hide failures.
+ */
+const MAX_SEND = 64 * 1024;
+export const MAX_MESSAGES = 500;
+/** Milliseconds. Only a kernel in trouble takes this long; RTNL can be held for seconds while many namespaces are torn down. */
+const ANSWER_TIMEOUT = 30_000;
+const MAX_DUMPS = 10;
+/** Of so many conversations one gives the event loop its turn; a long row of them must not hold up everything else. */
+const MAX_DIRECT_RECEIVES = 16;
+const CLOSED = 'the netlink socket was closed before the kernel answered';
+const NO_ANSWER = `the kernel did not answer within ${ANSWER_TIMEOUT / 1000} s; it may be tearing down namespaces`;
+
+/** Opens sockets as they are needed, one for each netns and protocol; what it sends is added to `total`. */
+export function openTransport(namespaces: Namespaces, total: Meter): Transport {
+  const channels = new Map<string, Channel>();
+  let serial = 0;
+  let exchanges = 0;
+  const mayReceiveDirectly = () => {
+    exchanges = (exchanges + 1) % MAX_DIRECT_RECEIVES;
+    return exchanges > 0;
+  };
+
+  function channel(netns: string, protocol: number): Channel | undefined {
+    const key = `${netns} ${protocol}`;
+    // The host's netns is the process's own; it cannot be replaced under us.
+    const identity = netns === HOST_NETNS ? HOST_NETNS : namespaces.identity(netns);
+    const known = channels.get(key);
+    if (known && !known.closed && known.identity === identity) return known;
+    known?.close();
+    channels.delete(key);
+    if (identity === undefined) return undefined;
+    serial += 1;
+    const opened = openChannel({ identity, serial }, namespaces.path(netns), protocol, total, mayReceiveDirectly);
+    channels.set(key, opened);
+    return opened;
+  }
+
+  return {
+    async transact(netns, protocol, requests, meter) {
+      const outcomes: Outcome[] = [];
+      for (const chunk of splitIntoChunks(requests))
+        outcomes.push(...(await transactChunk(netns, protocol, chunk, meter)));
+      return outcomes;
+    },
+    async dump(netns, protocol, request) {
+      const opened = channel(netns, protocol);
+      if (!opened) throw new MeshError('not-found', `network namespace ${netns} does not exist`);
+      return opened.dump(request);
+    },
+    channelSerial: (netns, protocol) => channel(netns, protocol)?.serial,
+    isOwnSocket: (netns, protocol, portId) => channels.get(`${netns} ${protocol}`)?.portId === portId,
+    closeNetns(netns) {
+      for (const [key, opened] of channels) {
+        if (!key.startsWith(`${netns} `)) continue;
+        opened.close();
+        channels.delete(key);
+      }
+    },
+    closeStale() {
+      const present = new Map<string, string | undefined>();
+      for (const [key, opened] of channels) {
+        const netns = key.slice(0, key.indexOf(' '));
+        if (netns === HOST_NETNS) continue;
+        if (!present.has(netns)) present.set(netns, namespaces.identity(netns));
+        if (present.get(netns) === opened.identity) continue;
+        opened.close();
+        channels.delete(key);
+      }
+    },
+    close() {
+      for (const opened of channels.values()) opened.close();
+      channels.clear();
+    },
+  };
+
+  async function transactChunk(
+    netns: string,
+    protocol: number,
+    chunk: readonly NetlinkRequest[],
+    meter: Meter | undefined,
+  ): Promise<Outcome[]> {
+    try {
+      const opened = channel(netns, protocol);
+      if (opened) return await opened.transact(chunk, meter);
+      return chunk.map(() => ({ ok: false, code: 'ENOENT', text: `network namespace ${netns} does not exist` }));
+    } catch (thrown) {
+      return chunk.map(() => toRequestFailure(thrown));
+    }
+  }
+}
+
+/** A system error (of the addon or node:fs) as an outcome; after any other nobody knows what was done. */
+export function toRequestFailure(thrown: unknown): RequestFailure {
+  const { code, syscall } = thrown as NodeJS.ErrnoException;
+  const text = messageOf(thrown);
+  return code !== undefined && syscall !== undefined
+    ? { ok: false, code, text }
+    : { ok: false, code: 'EIO', text, outcomeUnknown: true };
+}
+
+/** Requests by sendmsg, in their order: neither too many bytes nor too many answers at once. */
+export function splitIntoChunks(requests: readonly NetlinkRequest[]): NetlinkRequest[][] {
+  const chunks: NetlinkRequest[][] = [];
+  let bytesLeft = 0;
+  let messagesLeft = 0;
+  for (const request of requests) {
+    const length = encodedLength(request);
+    if (messagesLeft === 0 || length > bytesLeft) {
+      chunks.push([]);
+      bytesLeft = MAX_SEND;
+      messagesLeft = MAX_MESSAGES;
+    }
+    chunks.at(-1)?.push(request);
+    bytesLeft -= length;
+    messagesLeft -= 1;
+  }
+  return chunks;
+}
+
+/** Which namespace a channel is in, and which of all channels it is. */
+interface ChannelIdentity {
+  readonly identity: string;
+  readonly serial: number;
+}
+
+interface Channel extends ChannelIdentity {
+  readonly closed: boolean;
+  readonly portId: number;
+  transact(requests: readonly NetlinkRequest[], meter: Meter | undefined): Promise<Outcome[]>;
+  dump(request: NetlinkRequest): Promise<NetlinkMessage[]>;
+  close(): void;
+}
+
+/** One socket. Conversations take turns: the kernel runs one dump per socket at a time (EBUSY otherwise). */
+function openChannel(
+  label: ChannelIdentity,
+  path: string,
+  protocol: number,
+  total: Meter,
+  mayReceiveDirectly: () => boolean,
+): Channel {
+  let current: ((event: (exchange: Exchange<unknown>) => Result<unknown> | undefined) => void) | undefined;
+  let closed = false;
+  let sequence = 0;
+  let queue: Promise<unknown> = Promise.resolve();
+
+  const socket: NetlinkSocket = openNetlink({ netns: path, protocol }, (event) => {
+    if (event.type === 'overrun') current?.((exchange) => exchange.overrun());
+    else if (event.type === 'error') {
+      const error = new MeshError('kernel', `netlink receive failed: ${event.code}`, { retry: true });
+      current?.((exchange) => exchange.fail(error));
+    } else {
+      for (const datagram of event.messages) {
+        const decoded = decodeMessages(datagram);
+        if (!decoded.ok) current?.((exchange) => exchange.fail(decoded.error));
+        else for (const message of decoded.value) current?.((exchange) => exchange.accept(message));
+      }
+    }
+  });
+  socket.unref();
+
+  function close(error: MeshError): void {
+    closed = true;
+    socket.close();
+    current?.((exchange) => exchange.fail(error));
+  }
+
+  function send(requests: readonly NetlinkRequest[], ack: 'last' | 'none', meter: Meter | undefined): number {
+    const first = sequence + 1;
+    sequence = (sequence + requests.length) % 0x7fff_ffff;
+    const bytes = encodeBatch(requests, first, { ack });
+    // Only what changes the kernel is metered; looks are counted as observes.
+    for (const count of meter ? [total, meter] : []) {
+      count.sends += 1;
+      count.messages += requests.length;
+      count.bytes += bytes.length;
+    }
+    socket.send(bytes);
+    return first;
+  }
+
+  /** Asks when it is its turn, and waits until the exchange settles, the socket is closed, or the time is up. */
+  function runExchange<T>(start: () => Exchange<T>): Promise<T> {
+    const result = queue.then(
+      () =>
+        new Promise<T>((resolve, reject) => {
+          if (closed) throw new MeshError('unavailable', CLOSED);
+          // The answers wait in the socket's queue until they are received.
+          const exchange = start();
+          let timer: NodeJS.Timeout | undefined;
+          let settled = false;
+          current = (event) => {
+            const result = event(exchange) as Result<T> | undefined;
+            if (!result) return;
+            clearTimeout(timer);
+            settled = true;
+            current = undefined;
+            if (result.ok) resolve(result.value);
+            else reject(result.error);
+          };
+          // The kernel mostly has answered by now: no need to wait for the event loop to say so.
+          if (mayReceiveDirectly()) socket.receive();
+          // Late answers must not meet a later conversation, hence the end of the socket.
+          if (!settled)
+            timer = setTimeout(() => close(new MeshError('kernel', NO_ANSWER, { retry: true })), ANSWER_TIMEOUT);
+        }),
+    );
+    queue = result.catch(() => undefined);
+    return result;
+  }
+
+  return {
+    ...label,
+    get closed() {
+      return closed;
+    },
+    portId: socket.portId,
+    transact: (requests, meter) =>
+      runExchange(() => createBatchExchange(send(requests, 'last', meter), requests.length)),
+    async dump(request) {
+      const asked = { ...request, flags: request.flags | NLM_F_REQUEST | NLM_F_DUMP };
+      for (let attempt = 1; attempt <= MAX_DUMPS; attempt++) {
+        const { messages, consistent } = await runExchange(() => createDumpExchange(send([asked], 'none', undefined)));
+        if (consistent) return messages;
+      }
+      const what = `what the kernel lists changed during each of ${MAX_DUMPS} dumps; trying again later`;
+      throw new MeshError('kernel', what, { retry: true });
+    },
+    close: () => close(new MeshError('unavailable', CLOSED)),
+  };
+}

@@ -1,0 +1,138 @@
+import { describe, expect, it } from 'vitest';
+import { type KernelObject, stateOf } from '../../model/kernel-state.ts';
+import { IFA_F_NODAD, newAddress } from '../../netlink/address.ts';
+import type { Link } from '../../netlink/link.ts';
+import type { NetlinkMessage, NetlinkRequest } from '../../netlink/message.ts';
+import { newFdb, newNeighbour } from '../../netlink/neighbour.ts';
+import { newRoute } from '../../netlink/route.ts';
+import { RTM_DELADDR, RTM_DELROUTE } from '../../netlink/rtnetlink.ts';
+import { newRule } from '../../netlink/rule.ts';
+import { createObservedCache } from '../driver/observed-cache.ts';
+import { decodeEvents, isLinkChange, isObjectChange, observedLinks } from './events.ts';
+
+const nameOf = (index: number) => (index === 7 ? 'vxlan0' : undefined);
+/** The kernel tells of a change in the layout it takes it. */
+const event = ({ payload, type }: NetlinkRequest, as = type): NetlinkMessage => ({
+  type: as,
+  flags: 0,
+  sequence: 0,
+  portId: 0,
+  payload,
+});
+const read = (message: NetlinkMessage, netns = 'mesh-net-ingress') => decodeEvents(netns, message, nameOf)[0];
+const address: KernelObject = {
+  kind: 'address',
+  netns: 'mesh-net-ingress',
+  dev: 'vxlan0',
+  address: '10.252.1.0',
+  prefix: 32,
+};
+
+function cacheOf(...objects: KernelObject[]) {
+  const known = createObservedCache();
+  known.recordObserved({}, stateOf(objects));
+  return known;
+}
+
+describe('events', () => {
+  it('about what is known tell nothing new, and about anything else they do', () => {
+    const told = read(event(newAddress({ index: 7, address: '10.252.1.0', prefix: 32 })));
+    const gone = read(event(newAddress({ index: 7, address: '10.252.1.0', prefix: 32 }), RTM_DELADDR));
+    expect(told).toEqual({ of: 'object', key: 'address mesh-net-ingress vxlan0 10.252.1.0/32', object: address });
+    if (told?.of !== 'object' || gone?.of !== 'object') throw new Error('not read');
+    expect(isObjectChange(cacheOf(address), told)).toBe(false);
+    expect(isObjectChange(cacheOf(address), gone)).toBe(true);
+    expect(isObjectChange(cacheOf(), told)).toBe(true);
+    expect(isObjectChange(cacheOf(), gone)).toBe(false);
+  });
+
+  it('say nothing of what the kernel makes itself', () => {
+    const linkLocal = read(event(newAddress({ index: 7, address: 'fe80::2', prefix: 64, flags: IFA_F_NODAD })));
+    expect(linkLocal).toMatchObject({ of: 'object', object: undefined });
+    const gateway = read(event(newAddress({ index: 7, address: 'fe80::1', prefix: 64 })));
+    expect(gateway).toMatchObject({ object: { address: 'fe80::1' } });
+    const foreignRoute = read(event(newRoute({ destination: '10.0.0.0/8', index: 7, protocol: 4 })));
+    expect(foreignRoute).toMatchObject({ of: 'object', object: undefined });
+    expect(read(event(newRule({ family: 'inet', priority: 100, action: { lookup: 1 } })))).toBeUndefined();
+  });
+
+  it('on links without a known name are none in the host and of their kind in our netns', () => {
+    const message = event(newAddress({ index: 8, address: '10.1.1.1', prefix: 32 }));
+    expect(read(message, 'host')).toBeUndefined();
+    expect(read(message)).toEqual({ of: 'kind', kind: 'address' });
+  });
+
+  it('are read for every kind that sends them', () => {
+    const mac = '02:00:00:00:00:01';
+    const cases: [NetlinkMessage, string][] = [
+      [event(newNeighbour({ index: 7, address: '10.1.1.1', mac })), 'neighbour mesh-net-ingress vxlan0 10.1.1.1'],
+      [event(newFdb({ index: 7, mac, dst: '192.0.2.1' })), `fdb mesh-net-ingress vxlan0 ${mac}`],
+      [
+        event(newRoute({ destination: '::/0', index: 7, protocol: 109, table: 100_001 }), RTM_DELROUTE),
+        'route mesh-net-ingress 100001 ::/0',
+      ],
+      [
+        event(newRule({ family: 'inet6', priority: 10_002, fwmark: 2, action: { lookup: 9 } })),
+        'rule mesh-net-ingress inet6 10002 2/0 lookup 9',
+      ],
+    ];
+    for (const [message, key] of cases) expect(read(message)).toMatchObject({ of: 'object', key });
+  });
+
+  it('of links are compared with the end of the pair they are', () => {
+    const known = cacheOf({
+      kind: 'veth',
+      netns: 'host',
+      name: 'mesh0',
+      mtu: 1450,
+      up: true,
+      peer: { netns: 'mesh-lb', name: 'host0', mtu: 1400, up: true },
+    });
+    const links = observedLinks(known);
+    const about = (change: Partial<Link>, gone = false) => ({
+      of: 'link' as const,
+      name: 'host0',
+      removed: gone,
+      link: { index: 2, up: true, mtu: 1400, mac: undefined, kind: 'veth', ...change } as Link,
+    });
+    const end = links.get('mesh-lb host0');
+    expect(end?.netns).toBe('host');
+    expect(isLinkChange('mesh-lb', about({}), known, end)).toBe(false);
+    expect(isLinkChange('mesh-lb', about({ mtu: 1450 }), known, end)).toBe(true);
+    expect(isLinkChange('mesh-lb', about({ up: false }), known, end)).toBe(true);
+    expect(isLinkChange('mesh-lb', about({}, true), known, end)).toBe(true);
+    expect(isLinkChange('mesh-lb', about({}), known, undefined)).toBe(true);
+    expect(isLinkChange('mesh-lb', about({ kind: 'dummy' }), known, undefined)).toBe(false);
+    expect(isLinkChange('mesh-lb', about({}, true), known, undefined)).toBe(false);
+  });
+
+  it('of what dies with a deleted link are known', () => {
+    const vxlan = { kind: 'vxlan', netns: 'mesh-net-ingress', name: 'vxlan0' } as KernelObject;
+    const known = cacheOf(address, { ...address, dev: 'lb0' });
+    known.recordApplied([{ verb: 'delete', object: vxlan }]);
+    expect([...known.values()]).toEqual([{ ...address, dev: 'lb0' }]);
+  });
+
+  it('about switches are news when the switch is one of ours and now another', () => {
+    const turned = (family: number, index: number, ...attributes: [type: number, value: number][]) => {
+      const payload = Buffer.alloc(4 + 8 + 8 * attributes.length);
+      payload.writeUInt8(family, 0);
+      [[1, index] as const, ...attributes].forEach(([type, value], place) => {
+        payload.writeUInt16LE(8, 4 + 8 * place);
+        payload.writeUInt16LE(type, 6 + 8 * place);
+        payload.writeInt32LE(value, 8 + 8 * place);
+      });
+      return decodeEvents('mesh-lb', { type: 80, flags: 0, sequence: 0, portId: 0, payload }, nameOf);
+    };
+    const ours = (name: string, value: string): KernelObject => ({ kind: 'sysctl', netns: 'mesh-lb', name, value });
+    const known = cacheOf(ours('net.ipv4.ip_forward', '1'), ours('net.ipv4.conf.vxlan0.rp_filter', '0'));
+    const news = (sights: ReturnType<typeof turned>) =>
+      sights.flatMap((sight) => (sight.of === 'object' && isObjectChange(known, sight) ? [sight.key] : []));
+    expect(news(turned(2, -1, [2, 0]))).toEqual(['sysctl mesh-lb net.ipv4.ip_forward']);
+    expect(news(turned(2, -1, [2, 1]))).toEqual([]);
+    expect(news(turned(2, 7, [3, 2]))).toEqual(['sysctl mesh-lb net.ipv4.conf.vxlan0.rp_filter']);
+    expect(news(turned(2, 7, [2, 0]))).toEqual([]);
+    expect(turned(2, 9, [3, 2])).toEqual([]);
+    expect(turned(10, -2, [2, 0])).toMatchObject([{ key: 'sysctl mesh-lb net.ipv6.conf.default.forwarding' }]);
+  });
+});

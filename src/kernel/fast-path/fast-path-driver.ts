@@ -1,0 +1,227 @@
+import { type BpfHandle, loadBpfProgram } from '../../../native/index.ts';
+import { MeshError } from '../../base/errors.ts';
+import { type Program, relocateMaps } from '../../bpf/assembler.ts';
+import { programTags } from '../../bpf/tag.ts';
+import type {
+  FastPathFilter,
+  FastPathPeer,
+  FastPathPort,
+  FastPathTask,
+  KernelObject,
+  Op,
+} from '../../model/kernel-state.ts';
+import { FAST_PATH_PREFERENCE, HOST_LINKS, HOST_NETNS, INGRESS_NETWORK, networkNetns } from '../../model/names.ts';
+import { deleteBpfFilter, deleteClsact, type Filter, newBpfFilter, newClsact } from '../../netlink/traffic-control.ts';
+import { type Failure, linkNotFound, toFailure } from '../driver/failure.ts';
+import { isTaskNetns, type Namespaces } from '../driver/namespaces.ts';
+import { type Meter, NETLINK_ROUTE, type Transport } from '../driver/transport.ts';
+import type { LinkView } from '../observe/observe-links.ts';
+import { openFastPathMaps } from './fast-path-maps.ts';
+import { buildProgram, FILTER_HANDLE, filterName, matchesProgram, referencedLinks } from './fast-path-programs.ts';
+import { hasFilters, listFilters, listLinkFilters, resolveLinkIndexes, resolveLinkNames } from './tc-filters.ts';
+
+/** The tc programs of src/bpf and the maps they share: attached, seen and told apart from what is not ours. */
+export interface FastPathDriver {
+  /** What of ours is attached to links of a netns. */
+  observePrograms(netns: string, wanted: readonly KernelObject[]): Promise<FastPathFilter[]>;
+  /** What the maps say of it: the ports are the host's, the tasks those of the ingress network's router. */
+  observeEntries(netns: string, view: LinkView): Promise<FastPathEntry[]>;
+  /** One after the other; what went wrong, by place. */
+  apply(ops: readonly FastPathOp[], meter: Meter): Promise<(Failure | undefined)[]>;
+  close(): void;
+}
+
+/** What a map of the programs holds. */
+type FastPathEntry = FastPathTask | FastPathPort | FastPathPeer;
+
+/** A step about one of these objects. */
+export interface FastPathOp {
+  verb: Op['verb'];
+  object: FastPathFilter | FastPathEntry;
+}
+
+/** Where the tasks are that have a shortcut. */
+const TASKS_NETNS = networkNetns(INGRESS_NETWORK);
+/** What stands for a link that went away. */
+const UNKNOWN_LINK = 'unknown';
+
+/** Holds no map before it is asked. */
+export function openFastPathDriver(transport: Transport, namespaces: Namespaces): FastPathDriver {
+  const maps = openFastPathMaps();
+  /** The newest program of each name: those of a node's tasks are all the same. */
+  const loaded = new Map<string, { tag: string; handle: BpfHandle }>();
+  /** Links, as `netns identity, number`, where the qdisc is of our making. */
+  const qdiscs = new Set<string>();
+  let adopted = false;
+
+  /** Before a map is made: those of programs that are attached anywhere are the node's. */
+  async function adoptAttachedMaps(): Promise<void> {
+    if (adopted) return;
+    for (const netns of [HOST_NETNS, ...namespaces.list().filter((name) => !isTaskNetns(name))]) {
+      for (const { bpf } of await listFilters(transport, netns)) if (bpf?.id !== undefined) maps.adopt(bpf.id);
+    }
+    adopted = true;
+  }
+
+  function load(program: Program): BpfHandle {
+    const [tag = ''] = programTags(program);
+    const cached = loaded.get(program.name);
+    if (cached?.tag === tag) return cached.handle;
+    const handle = loadProgram(program, (map) => maps.mapFd(map));
+    cached?.handle.close();
+    loaded.set(program.name, { tag, handle });
+    return handle;
+  }
+
+  async function attach(
+    { netns, link, program }: FastPathFilter,
+    verb: Op['verb'],
+    meter: Meter,
+  ): Promise<Failure | undefined> {
+    await adoptAttachedMaps();
+    const numbers = await resolveLinkIndexes(transport, netns, [link, ...referencedLinks(program)]);
+    const index = requireLinkIndex(netns, numbers, link);
+    const { fd } = load(buildProgram(program, (name) => requireLinkIndex(netns, numbers, name)));
+    const filter = { index, preference: FAST_PATH_PREFERENCE, handle: FILTER_HANDLE, fd, name: filterName(program) };
+    const mode = verb === 'create' ? 'create' : 'ensure';
+    const requests = [newClsact(index), newBpfFilter(filter, mode)];
+    const [qdisc, added] = await transport.transact(netns, NETLINK_ROUTE, requests, meter);
+    if (qdisc?.ok) qdiscs.add(qdiscKey(netns, index));
+    else if (qdisc?.code !== 'EEXIST') return qdisc;
+    // Our filter was gone, so its qdisc may have been made anew by somebody else: rather leave one of ours behind.
+    else if (verb === 'create') qdiscs.delete(qdiscKey(netns, index));
+    if (!added?.ok) return added;
+    if (verb === 'create') return undefined;
+    const others = (await listLinkFilters(transport, netns, index)).filter(({ handle }) => handle !== FILTER_HANDLE);
+    return detach(netns, index, others, meter);
+  }
+
+  async function detach(
+    netns: string,
+    index: number,
+    filters: readonly Filter[],
+    meter: Meter,
+  ): Promise<Failure | undefined> {
+    const requests = filters.map(({ handle }) => deleteBpfFilter({ index, preference: FAST_PATH_PREFERENCE, handle }));
+    const outcomes = await transport.transact(netns, NETLINK_ROUTE, requests, meter);
+    return outcomes.find((outcome) => !outcome.ok) as Failure | undefined;
+  }
+
+  async function remove({ netns, link }: FastPathFilter, meter: Meter): Promise<Failure | undefined> {
+    const index = requireLinkIndex(netns, await resolveLinkIndexes(transport, netns, [link]), link);
+    const filters = await listLinkFilters(transport, netns, index);
+    if (filters.length === 0) return { ok: false, code: 'ENOENT', text: `${link} has no filter of meshd` };
+    const failure = await detach(netns, index, filters, meter);
+    if (failure !== undefined) return failure;
+    // On links of ours whatever is there is ours too, unless somebody has put a filter on it.
+    const own = netns !== HOST_NETNS || HOST_LINKS.includes(link) || qdiscs.has(qdiscKey(netns, index));
+    if (!own || (await hasFilters(transport, netns, index))) return undefined;
+    qdiscs.delete(qdiscKey(netns, index));
+    const [outcome] = await transport.transact(netns, NETLINK_ROUTE, [deleteClsact(index)], meter);
+    return outcome?.ok ? undefined : outcome;
+  }
+
+  async function applyEntry(verb: Op['verb'], object: FastPathEntry): Promise<Failure | undefined> {
+    await adoptAttachedMaps();
+    if (object.kind === 'shortcut-port') {
+      if (verb === 'delete') maps.deletePort(object.mark);
+      else maps.setPort(object.mark);
+      return undefined;
+    }
+    if (object.kind === 'shortcut-peer') {
+      if (verb === 'delete') maps.deletePeer(object.address);
+      else maps.setPeer(object.address);
+      return undefined;
+    }
+    const { netns, address, link } = object;
+    if (verb === 'delete') {
+      return maps.deleteTask(address) ? undefined : { ok: false, code: 'ENOENT', text: `${address} has no entry` };
+    }
+    maps.setTask(address, requireLinkIndex(netns, await resolveLinkIndexes(transport, netns, [link]), link));
+    return undefined;
+  }
+
+  function qdiscKey(netns: string, index: number): string {
+    return `${netns} ${namespaces.identity(netns)} ${index}`;
+  }
+
+  return {
+    async observePrograms(netns, wanted) {
+      const filters = await listFilters(transport, netns);
+      if (filters.length === 0) return [];
+      for (const { bpf } of filters) if (bpf?.id !== undefined) maps.adopt(bpf.id);
+      const shortcuts = wanted.filter((object): object is FastPathFilter => object.kind === 'shortcut');
+      const numbers = await resolveLinkIndexes(
+        transport,
+        netns,
+        shortcuts.flatMap(({ link, program }) => [link, ...referencedLinks(program)]),
+      );
+      const names = await resolveLinkNames(transport, netns, numbers, new Set(filters.map(({ index }) => index)));
+      return [...names].map(([index, link]) => {
+        const here = filters.filter((filter) => filter.index === index);
+        const program = shortcuts.find((shortcut) => shortcut.link === link)?.program;
+        const asWanted =
+          program !== undefined &&
+          here.length === 1 &&
+          here.every(
+            (filter) =>
+              matchesProgram(filter, program, (name) => numbers.get(name)) && maps.usesNodeMaps(filter.bpf?.id ?? 0),
+          );
+        return { kind: 'shortcut', netns, link, program: asWanted ? program : { type: 'foreign' } };
+      });
+    },
+    async observeEntries(netns, view) {
+      const found: FastPathEntry[] = [];
+      if (netns === HOST_NETNS) {
+        for (const mark of maps.ports()) found.push({ kind: 'shortcut-port', netns, mark });
+        for (const address of maps.peers()) found.push({ kind: 'shortcut-peer', netns, address });
+      }
+      if (netns !== TASKS_NETNS) return found;
+      const links = new Map((await view.linksOf(netns)).map(({ index, name }) => [index, name]));
+      for (const { address, index } of maps.tasks()) {
+        found.push({ kind: 'shortcut-task', netns, address, link: links.get(index) ?? UNKNOWN_LINK });
+      }
+      return found;
+    },
+    async apply(ops, meter) {
+      const failures: (Failure | undefined)[] = [];
+      for (const { verb, object } of ops) {
+        try {
+          if (object.kind !== 'shortcut') failures.push(await applyEntry(verb, object));
+          else if (verb === 'delete') failures.push(await remove(object, meter));
+          else failures.push(await attach(object, verb, meter));
+        } catch (thrown) {
+          failures.push(toFailure(thrown));
+        }
+      }
+      return failures;
+    },
+    close() {
+      for (const { handle } of loaded.values()) handle.close();
+      loaded.clear();
+      maps.close();
+    },
+  };
+}
+
+/** Loads a program with its maps; when the verifier refuses it, with the verifier's words. */
+export function loadProgram(program: Program, descriptor: Parameters<typeof relocateMaps>[1]): BpfHandle {
+  const code = relocateMaps(program, descriptor);
+  try {
+    return loadBpfProgram(program.name, code);
+  } catch (thrown) {
+    const { code: error, log } = thrown as NodeJS.ErrnoException & { log?: string };
+    if (log === undefined) throw thrown;
+    const words = log.trim().split('\n').slice(-6).join('\n');
+    const verifierText = words === '' ? '' : `; the verifier says:\n${words}`;
+    throw new MeshError('kernel', `the kernel does not take the program ${program.name}: ${error}${verifierText}`, {
+      cause: thrown,
+    });
+  }
+}
+
+function requireLinkIndex(netns: string, numbers: ReadonlyMap<string, number>, link: string): number {
+  const index = numbers.get(link);
+  if (index === undefined) throw linkNotFound(netns, link);
+  return index;
+}

@@ -1,0 +1,81 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
+import type { SocketOwner } from '../kernel.ts';
+
+/** Every process shows what it has open as symbolic links `socket:[INODE]` (Documentation/filesystems/proc.rst). */
+const SOCKET = /^socket:\[(\d+)\]$/;
+/** systemd holds the sockets of its socket units beside the program that serves them. */
+const INIT_PID = 1;
+/** Links read in one go: under a millisecond. */
+const MAX_READS_PER_TURN = 200;
+/** Times a socket without an owner is looked for again: its process may hide, or be about to take it. */
+const MAX_TRIES = 3;
+
+/** Looks sockets up; a walk through /proc is made only when there is one whose owner is not known. */
+export function createSocketOwnerLookup(): (inodes: ReadonlySet<number>) => Promise<Map<number, SocketOwner>> {
+  let previous = new Map<number, SocketOwner>();
+  const tries = new Map<number, number>();
+  return async (inodes) => {
+    const owners = new Map<number, SocketOwner>();
+    for (const inode of inodes) {
+      const pid = previous.get(inode)?.pid;
+      const process = pid === undefined ? undefined : readProcessName(pid);
+      if (pid !== undefined && process !== undefined) owners.set(inode, { pid, process });
+    }
+    for (const inode of tries.keys()) if (!inodes.has(inode)) tries.delete(inode);
+    const missing = new Set([...inodes].filter((inode) => !owners.has(inode) && (tries.get(inode) ?? 0) < MAX_TRIES));
+    for (const inode of missing) tries.set(inode, (tries.get(inode) ?? 0) + 1);
+    for (const [inode, owner] of await scanProcesses(missing)) owners.set(inode, owner);
+    previous = owners;
+    return new Map(owners);
+  };
+}
+
+/** Process 1 is asked last, and counts only when nobody else has a socket. */
+async function scanProcesses(inodes: ReadonlySet<number>): Promise<Map<number, SocketOwner>> {
+  const owners = new Map<number, SocketOwner>();
+  const wanted = new Set(inodes);
+  const pids = wanted.size === 0 ? [] : listDirectory('/proc').filter((name) => /^\d+$/.test(name));
+  let read = 0;
+  for (const pid of [...pids.map(Number).filter((pid) => pid !== INIT_PID), INIT_PID]) {
+    if (wanted.size === 0) break;
+    const descriptors = listDirectory(`/proc/${pid}/fd`);
+    read += descriptors.length + 1;
+    for (const inode of new Set(descriptors.map((name) => inodeOf(`/proc/${pid}/fd/${name}`)))) {
+      const process = wanted.has(inode) ? readProcessName(pid) : undefined;
+      if (process === undefined) continue;
+      owners.set(inode, { pid, process });
+      wanted.delete(inode);
+    }
+    if (read < MAX_READS_PER_TURN) continue;
+    read = 0;
+    await setImmediate();
+  }
+  return owners;
+}
+
+/** Processes and descriptors come and go under the walk, and a container's /proc hides some: those are not there. */
+function listDirectory(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+/** 0 for what is no socket. */
+function inodeOf(link: string): number {
+  try {
+    return Number(SOCKET.exec(readlinkSync(link))?.[1] ?? 0);
+  } catch {
+    return 0;
+  }
+}
+
+function readProcessName(pid: number): string | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}

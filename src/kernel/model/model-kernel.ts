@@ -1,0 +1,241 @@
+import { MeshError } from '../../base/errors.ts';
+import { type KernelObject, keyOf, type ObjectKind, type Op, stateOf } from '../../model/kernel-state.ts';
+import { renderOp } from '../../model/render.ts';
+import {
+  type Actor,
+  type ApplyReport,
+  type Kernel,
+  type Listener,
+  type Scope,
+  type SocketOwner,
+  scopeIncludes,
+  zeroCounters,
+} from '../kernel.ts';
+import { createModelState, type ModelErrno } from './model-rules.ts';
+
+/** Faults by chance, the same for the same seed. Each is a probability per step or event, 0 when left out. */
+export interface ModelFaults {
+  seed: number;
+  /** The kernel answers EBUSY to a step that would have worked. */
+  refuse?: number;
+  /** An event never arrives (and nobody says so). */
+  loseEvent?: number;
+  /** The event queue overflows: instead of the event comes a scope that means everything. */
+  overflow?: number;
+  /** The caller dies between two steps: the rest is never taken, and `apply` rejects with `crash`. */
+  crash?: number;
+}
+
+/** A step of ours, or of somebody else who works on the same kernel by hand. */
+export type ScriptStep = Op | { corrupt: Op };
+
+export interface ModelKernel extends Kernel {
+  /** Somebody else's step: no part of an apply, seen by watchers where the kernel tells of it. */
+  changeExternally(op: Op, by?: readonly Actor[]): ModelErrno | undefined;
+  /** What is there of ours, at once and without counting as an observation. */
+  state(): Map<string, KernelObject>;
+  /** What was there and not ours; the same objects for ever. */
+  foreign(): KernelObject[];
+  /** Called after every single step, with the state in between. */
+  onStep(callback: (op: Op, state: ReadonlyMap<string, KernelObject>) => void): void;
+  setListeners(netns: string, listeners: Listener[]): void;
+  /** Says whose socket one is. */
+  setOwner(inode: number, owner: SocketOwner): void;
+  /** Open connections of a real server, key as in `connections`. */
+  setConnections(netns: string, fwmark: number, server: string, open: number): void;
+  setFaults(faults: ModelFaults | undefined): void;
+}
+
+/** Kinds whose changes the kernel announces. IPVS, ipset, sysctl and BPF maps are silent: only an audit sees those. */
+const KINDS_WITH_EVENTS: readonly ObjectKind[] = [
+  'netns',
+  'veth',
+  'vxlan',
+  'address',
+  'neighbour',
+  'fdb',
+  'route',
+  'rule',
+  'shortcut',
+];
+
+/** What a driver sends in one go: same netns and same socket. */
+const CHANNEL: { [kind in ObjectKind]: string } = {
+  netns: 'netns',
+  veth: 'rtnetlink',
+  vxlan: 'rtnetlink',
+  sysctl: 'file',
+  address: 'rtnetlink',
+  neighbour: 'rtnetlink',
+  fdb: 'rtnetlink',
+  route: 'rtnetlink',
+  rule: 'rtnetlink',
+  ipset: 'ipset',
+  'set-member': 'ipset',
+  'set-entry': 'ipset',
+  chain: 'iptables',
+  jump: 'iptables',
+  'ipvs-timeouts': 'ipvs',
+  'virtual-service': 'ipvs',
+  'real-server': 'ipvs',
+  shortcut: 'bpf',
+  'shortcut-task': 'bpf',
+  'shortcut-port': 'bpf',
+  'shortcut-peer': 'bpf',
+};
+
+/** A kernel in memory, for tests. */
+export function createModelKernel(
+  options: { objects?: Iterable<KernelObject>; foreign?: Iterable<KernelObject>; faults?: ModelFaults } = {},
+): ModelKernel {
+  const foreign = [...(options.foreign ?? [])];
+  const foreignKeys = new Set(foreign.map(keyOf));
+  const kernel = createModelState([...foreign, ...(options.objects ?? [])]);
+  const counters = zeroCounters();
+  const watchers = new Set<(scope: Scope, by: readonly Actor[]) => void>();
+  const stepCallbacks: ((op: Op, state: ReadonlyMap<string, KernelObject>) => void)[] = [];
+  const listeners = new Map<string, Listener[]>();
+  const owners = new Map<number, SocketOwner>();
+  const connections = new Map<string, Map<number, Map<string, number>>>();
+  let faults = options.faults;
+  let random = seededRandom(faults?.seed ?? 0);
+  const occurs = (chance: number | undefined) => chance !== undefined && chance > 0 && random() < chance;
+
+  const ours = () => [...kernel.objects.values()].filter((object) => !foreignKeys.has(keyOf(object)));
+
+  const executeStep = (op: Op): ModelErrno | undefined => {
+    if (foreignKeys.has(keyOf(op.object))) throw foreignTouchedError(op);
+    const refusal = occurs(faults?.refuse) ? 'EBUSY' : kernel.step(op);
+    if (foreign.some((object) => !kernel.objects.has(keyOf(object)))) throw foreignTouchedError(op);
+    if (refusal === undefined && stepCallbacks.length > 0) {
+      const state = new Map([...kernel.objects].filter(([key]) => !foreignKeys.has(key)));
+      for (const callback of stepCallbacks) callback(op, state);
+    }
+    return refusal;
+  };
+
+  const emitEvent = (object: KernelObject, by: readonly Actor[]) => {
+    if (!KINDS_WITH_EVENTS.includes(object.kind) || occurs(faults?.loseEvent)) return;
+    const scope: Scope = occurs(faults?.overflow) ? {} : { netns: [object.netns], kinds: [object.kind] };
+    for (const watcher of [...watchers]) queueMicrotask(() => watchers.has(watcher) && watcher(scope, by));
+  };
+
+  const apply = async (ops: readonly Op[]): Promise<ApplyReport> => {
+    const report: ApplyReport = { done: [], failed: [], sends: 0, messages: 0, firewallRuns: 0 };
+    let batch = '';
+    for (const [index, op] of ops.entries()) {
+      if (index > 0 && occurs(faults?.crash)) throw crashError(index, ops.length);
+      const channel = CHANNEL[op.object.kind];
+      const batchKey = `${channel} ${op.object.netns}${channel === 'iptables' && 'family' in op.object ? ` ${op.object.family}` : ''}`;
+      if (batchKey !== batch && channel === 'iptables') report.firewallRuns++;
+      else if (batchKey !== batch && (channel === 'rtnetlink' || channel === 'ipset' || channel === 'ipvs'))
+        report.sends++;
+      batch = batchKey;
+      if (channel === 'rtnetlink' || channel === 'ipset' || channel === 'ipvs') report.messages++;
+      const refusal = executeStep(op);
+      if (refusal === undefined) report.done.push(op);
+      else report.failed.push({ op, error: toMeshError(op, refusal) });
+    }
+    counters.sends += report.sends;
+    counters.messages += report.messages;
+    counters.firewallRuns += report.firewallRuns;
+    counters.operations += ops.length;
+    counters.failed += report.failed.length;
+    return report;
+  };
+
+  return {
+    apply,
+    async observe(scope = {}) {
+      counters.observes++;
+      return stateOf(structuredClone(ours().filter((object) => scopeIncludes(scope, object))));
+    },
+    watch(onChange) {
+      watchers.add(onChange);
+      return () => watchers.delete(onChange);
+    },
+    async listeners(netns) {
+      return [...(listeners.get(netns) ?? [])];
+    },
+    async socketOwners(inodes) {
+      return new Map([...owners].filter(([inode]) => inodes.has(inode)));
+    },
+    async connections(netns, fwmarks) {
+      const open = new Map<string, number>();
+      for (const fwmark of fwmarks) {
+        for (const [server, count] of connections.get(netns)?.get(fwmark) ?? []) {
+          open.set(server, (open.get(server) ?? 0) + count);
+        }
+      }
+      return open;
+    },
+    netnsPath: (netns) => (netns === 'host' ? '/proc/self/ns/net' : `/run/netns/${netns}`),
+    counters: () => ({ ...counters }),
+    close: () => watchers.clear(),
+    changeExternally(op, by = []) {
+      const refusal = executeStep(op);
+      if (refusal === undefined) emitEvent(op.object, by);
+      return refusal;
+    },
+    state: () => stateOf(ours()),
+    foreign: () => foreign.map((object) => kernel.objects.get(keyOf(object))!),
+    onStep: (callback) => void stepCallbacks.push(callback),
+    setListeners: (netns, list) => void listeners.set(netns, list),
+    setOwner: (inode, owner) => void owners.set(inode, owner),
+    setConnections(netns, fwmark, server, open) {
+      const marks = connections.get(netns) ?? new Map<number, Map<string, number>>();
+      const servers = marks.get(fwmark) ?? new Map<string, number>();
+      connections.set(netns, marks.set(fwmark, servers.set(server, open)));
+    },
+    setFaults(next) {
+      faults = next;
+      random = seededRandom(next?.seed ?? 0);
+    },
+  };
+}
+
+/**
+ * Plays a script on any driver, one step at a time, and gives the outcome of each. `outsider` does what somebody else
+ * does: on the model kernel its `corrupt`, on a real one the words of `renderOp` in a shell.
+ */
+export async function playScript(
+  kernel: Pick<Kernel, 'apply'>,
+  changeExternally: (op: Op) => Promise<void> | void,
+  script: readonly ScriptStep[],
+): Promise<('done' | 'failed' | 'corrupted')[]> {
+  const outcomes: ('done' | 'failed' | 'corrupted')[] = [];
+  for (const step of script) {
+    if ('corrupt' in step) {
+      await changeExternally(step.corrupt);
+      outcomes.push('corrupted');
+    } else {
+      const { failed } = await kernel.apply([step]);
+      outcomes.push(failed.length === 0 ? 'done' : 'failed');
+    }
+  }
+  return outcomes;
+}
+
+function toMeshError(op: Op, refusal: ModelErrno): MeshError {
+  const command = renderOp(op).join(' && ');
+  return new MeshError('kernel', `${command}: ${refusal}`, { retry: refusal === 'EBUSY' });
+}
+
+function crashError(taken: number, all: number): MeshError {
+  return new MeshError('internal', `crash: the caller died after step ${taken} of ${all}`);
+}
+
+function foreignTouchedError(op: Op): MeshError {
+  return new MeshError('internal', `a foreign object would change: ${renderOp(op).join(' && ')}`);
+}
+
+/** mulberry32: small, and the same everywhere. */
+function seededRandom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let value = Math.imul(state ^ (state >>> 15), state | 1);
+    value ^= value + Math.imul(value ^ (value >>> 7), value | 61);
+    return ((value ^ (value >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

@@ -1,0 +1,179 @@
+import { closeSync } from 'node:fs';
+import { openNetns } from '../../../native/index.ts';
+import type { Netns, VethPair, Vxlan } from '../../model/kernel-state.ts';
+import { HOST_LINKS, HOST_NETNS } from '../../model/names.ts';
+import { decodeLink, dumpLinks, getLink, type Link } from '../../netlink/link.ts';
+import { decodeNetnsId, getNetnsId } from '../../netlink/netns-id.ts';
+import { decodeAll } from '../driver/decode-all.ts';
+import { isOurNetns, isTaskNetns, type Namespaces, netnsDepth } from '../driver/namespaces.ts';
+import { NETLINK_ROUTE, type Transport } from '../driver/transport.ts';
+
+/** What stands for a netns or link that is not ours or went away while we looked. */
+const UNKNOWN = 'unknown';
+/** Descriptors; many looks may run at a time. */
+const MAX_OPEN_DESCRIPTORS = 64;
+
+/** Links of every netns as one look sees them; asked for once per netns. */
+export interface LinkView {
+  /** All links of a netns of ours; of the host only those that are ours. */
+  linksOf(netns: string): Promise<readonly Link[]>;
+  /** Veth pairs that belong to this netns and its vxlan devices. */
+  devicesOf(netns: string): Promise<(VethPair | Vxlan)[]>;
+  /** Links of kinds we never make, under names that are ours; as a vxlan of nothing they differ from anything wanted. */
+  foreignLinksOf(netns: string, names: ReadonlySet<string>): Promise<Vxlan[]>;
+  netnsOf(netns: string): Promise<Netns>;
+}
+
+/** One look's view: each netns is listed at most once, however many ask. */
+export function createLinkView(transport: Transport, namespaces: Namespaces): LinkView {
+  const links = new Map<string, Promise<readonly Link[]>>();
+  const ids = new Map<string, Promise<Map<number, string>>>();
+  let groups: string[][] | undefined;
+
+  /** Nearly all pairs have an end in one of the few that belong to no task, so those are asked about first. */
+  function netnsGroups(): string[][] {
+    if (groups === undefined) {
+      const all = [HOST_NETNS, ...namespaces.list()];
+      groups = [all.filter((netns) => !isTaskNetns(netns)), all.filter(isTaskNetns)];
+    }
+    return groups;
+  }
+
+  function linksOf(netns: string): Promise<readonly Link[]> {
+    return memoize(links, netns, () => readLinks(transport, netns));
+  }
+
+  async function peerNetnsOf(netns: string, link: Link): Promise<string> {
+    const { linkNetnsId } = link;
+    if (linkNetnsId === undefined) return netns;
+    for (const [round, others] of netnsGroups().entries()) {
+      const known = await memoize(ids, `${netns} ${round}`, () => readNetnsIds(transport, namespaces, netns, others));
+      const found = known.get(linkNetnsId);
+      if (found !== undefined) return found;
+    }
+    return UNKNOWN;
+  }
+
+  async function pairOf(netns: string, link: Link): Promise<VethPair | undefined> {
+    const other = await peerNetnsOf(netns, link);
+    // A link of the host that is not ours is not in linksOf: its name stays unknown.
+    const peer = other === UNKNOWN ? undefined : (await linksOf(other)).find(({ index }) => index === link.linkIndex);
+    if (peer && !isOwningEnd(netns, link.name, other, peer.name)) return undefined;
+    return {
+      kind: 'veth',
+      netns,
+      name: link.name,
+      mtu: link.mtu ?? 0,
+      up: link.up,
+      peer: { netns: other, name: peer?.name ?? UNKNOWN, mtu: peer?.mtu ?? 0, up: peer?.up ?? false },
+    };
+  }
+
+  async function vxlanOf(netns: string, link: Link): Promise<Vxlan> {
+    const { vxlan } = link;
+    return {
+      kind: 'vxlan',
+      netns,
+      name: link.name,
+      underlayNetns: await peerNetnsOf(netns, link),
+      vni: vxlan?.vni ?? 0,
+      local: vxlan?.local ?? UNKNOWN,
+      port: vxlan?.port ?? 0,
+      mac: link.mac ?? UNKNOWN,
+      mtu: link.mtu ?? 0,
+      up: link.up,
+      gbp: vxlan?.gbp ?? false,
+      learning: vxlan?.learning ?? false,
+    };
+  }
+
+  return {
+    linksOf,
+    async devicesOf(netns) {
+      const devices: (VethPair | Vxlan)[] = [];
+      for (const link of await linksOf(netns)) {
+        const device =
+          link.kind === 'veth'
+            ? await pairOf(netns, link)
+            : link.kind === 'vxlan'
+              ? await vxlanOf(netns, link)
+              : undefined;
+        if (device) devices.push(device);
+      }
+      return devices;
+    },
+    async foreignLinksOf(netns, names) {
+      const links = (await linksOf(netns)).filter(
+        ({ kind, name }) => kind !== 'veth' && kind !== 'vxlan' && names.has(name),
+      );
+      return Promise.all(links.map((link) => vxlanOf(netns, link)));
+    },
+    async netnsOf(netns) {
+      const loopback = (await linksOf(netns)).find(({ index }) => index === 1);
+      return { kind: 'netns', netns, loopbackUp: loopback?.up ?? false };
+    },
+  };
+}
+
+/** Whether the first end is the one a pair is named after: that of lower rank, for equal ranks the first by name. */
+export function isOwningEnd(netns: string, name: string, otherNetns: string, otherName: string): boolean {
+  const difference = netnsDepth(netns) - netnsDepth(otherNetns);
+  return difference === 0 ? `${netns} ${name}` < `${otherNetns} ${otherName}` : difference < 0;
+}
+
+async function readLinks(transport: Transport, netns: string): Promise<readonly Link[]> {
+  if (isOurNetns(netns)) return decodeAll(await transport.dump(netns, NETLINK_ROUTE, dumpLinks()), decodeLink);
+  if (netns !== HOST_NETNS) return [];
+  const requests = HOST_LINKS.map((name) => getLink({ name }));
+  const outcomes = await transport.transact(netns, NETLINK_ROUTE, requests);
+  return outcomes.flatMap((outcome) => (outcome.ok ? decodeAll(outcome.replies, decodeLink) : []));
+}
+
+/** Other netns by the ids that this one knows them by. */
+async function readNetnsIds(
+  transport: Transport,
+  namespaces: Namespaces,
+  netns: string,
+  others: readonly string[],
+): Promise<Map<number, string>> {
+  const ids = new Map<number, string>();
+  const rest = others.filter((name) => name !== netns);
+  for (let from = 0; from < rest.length; from += MAX_OPEN_DESCRIPTORS) {
+    const open = openNamespaceFiles(namespaces, rest.slice(from, from + MAX_OPEN_DESCRIPTORS));
+    try {
+      const requests = open.map(({ fd }) => getNetnsId({ fd }));
+      const outcomes = await transport.transact(netns, NETLINK_ROUTE, requests);
+      open.forEach(({ name }, index) => {
+        const outcome = outcomes[index];
+        const [answer] = outcome?.ok ? decodeAll(outcome.replies, decodeNetnsId) : [];
+        if (answer && answer.id >= 0) ids.set(answer.id, name);
+      });
+    } finally {
+      for (const { fd } of open) closeSync(fd);
+    }
+  }
+  return ids;
+}
+
+/** Those that are still there. */
+function openNamespaceFiles(namespaces: Namespaces, names: readonly string[]): { name: string; fd: number }[] {
+  const open: { name: string; fd: number }[] = [];
+  for (const name of names) {
+    try {
+      open.push({ name, fd: openNetns(namespaces.path(name)) });
+    } catch (thrown) {
+      if (namespaces.identity(name) === undefined) continue;
+      for (const { fd } of open) closeSync(fd);
+      throw thrown;
+    }
+  }
+  return open;
+}
+
+function memoize<T>(memory: Map<string, Promise<T>>, key: string, read: () => Promise<T>): Promise<T> {
+  const known = memory.get(key);
+  if (known) return known;
+  const started = read();
+  memory.set(key, started);
+  return started;
+}

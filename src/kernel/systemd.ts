@@ -1,2 +1,0 @@
-/** Tells the service manager about our state; see native/index.ts. */
-export { sdNotify } from '../../native/index.ts';

@@ -1,0 +1,128 @@
+import { existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Agent, type AgentOptions, createAgent } from '../agent/agent.ts';
+import { openAgentDisk } from '../agent/agent-disk.ts';
+import { detectCapabilities, type FastPathMode } from '../agent/node-capabilities.ts';
+import { openHistory } from '../agent/session/history.ts';
+import type { Clock } from '../base/clock.ts';
+import { MeshError, messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { openLinuxKernel } from '../kernel/driver/linux-kernel.ts';
+import { probeFastPath } from '../kernel/fast-path/fast-path-probe.ts';
+import { runPreflight } from '../kernel/host/preflight.ts';
+import { openSocket, processStartTime, spawnProcess, taskShimPath, watchProcess } from '../kernel/host/process.ts';
+import { probeSchedulers } from '../kernel/ipvs/schedulers.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import type { KernelObject } from '../model/kernel-state.ts';
+import { SCHEDULERS } from '../model/spec.ts';
+import { connectDispatch } from '../rpc/dispatch-client.ts';
+import { createProcessRuntime } from '../runtime/process.ts';
+import type { Runtime } from '../runtime/runtime.ts';
+import { tuneHeap } from './heap-size.ts';
+import { VERSION } from './meshd-options.ts';
+
+export interface AgentRole {
+  create(
+    about: Pick<AgentOptions, 'name' | 'role' | 'labels' | 'version' | 'kernelRelease' | 'managers' | 'healthListen'>,
+  ): Agent;
+  close(): void;
+}
+
+/** The agent's ends into this machine: its kernel, found fit, and its runtime. Throws MeshError `unsupported` when it is not. */
+export async function openAgentRole(options: {
+  log: Log;
+  clock: Clock;
+  stateDir: string;
+  underlay: string;
+  fastPath: FastPathMode;
+}): Promise<AgentRole> {
+  const { log, clock, stateDir, underlay } = options;
+  await ensurePreflight(stateDir, log);
+  const disk = openAgentDisk(stateDir, clock, log);
+  let desiredObjects = (): ReadonlyMap<string, KernelObject> => new Map();
+  const kernel = await openLinuxKernel({ log, desired: () => desiredObjects() });
+  const schedulers = await detectSchedulers(log);
+  const shortcut = await detectFastPath(options.fastPath, log);
+  const runtime = openRuntime(stateDir, clock, log);
+  return {
+    create(about) {
+      const agent = createAgent({
+        ...about,
+        kernel,
+        runtime,
+        disk,
+        history: openHistory(stateDir, clock, log),
+        clock,
+        log,
+        underlay,
+        random: Math.random,
+        capabilities: detectCapabilities(underlay, schedulers, shortcut, log),
+        stateDir,
+        connect: connectDispatch,
+        onAssignment: tuneHeap,
+      });
+      desiredObjects = () => agent.want();
+      return agent;
+    },
+    close() {
+      runtime.close();
+      kernel.close();
+    },
+  };
+}
+
+/**
+ * All findings at once, one a line, each with its remedy. A machine found fit stays so until it is booted anew or runs
+ * another meshd: a restart after a crash has better things to do.
+ */
+async function ensurePreflight(stateDir: string, log: Log): Promise<void> {
+  const markerPath = join(stateDir, 'fit');
+  const fingerprint = `${VERSION} ${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${readlinkSync('/proc/self/ns/user')}\n`;
+  if (existsSync(markerPath) && readFileSync(markerPath, 'utf8') === fingerprint) return;
+  const findings = await runPreflight();
+  if (findings.length === 0) {
+    try {
+      writeFileSync(markerPath, fingerprint, { mode: 0o600 });
+    } catch (thrown) {
+      log.warn(`cannot write ${markerPath}: ${messageOf(thrown)}`);
+    }
+    return;
+  }
+  const lines = findings.map(({ message }) => `  ${message}`).join('\n');
+  throw new MeshError('unsupported', `this machine cannot carry the mesh yet; nothing was changed:\n${lines}`);
+}
+
+/** A port whose scheduler is missing goes to its fallback; when that cannot be told, nothing is taken from any port. */
+async function detectSchedulers(log: Log): Promise<readonly string[]> {
+  try {
+    const found = await probeSchedulers(SCHEDULERS);
+    const missing = SCHEDULERS.filter((name) => !found.includes(name));
+    if (missing.length > 0) log.warn(`the kernel lacks the schedulers ${missing.join(', ')}: ports use their fallback`);
+    return found;
+  } catch (thrown) {
+    log.error(`${messageOf(thrown)}; taking it to have all`);
+    return SCHEDULERS;
+  }
+}
+
+/** The plain path does all that the shortcut does, so a kernel that cannot is no reason to fail. */
+async function detectFastPath(requested: FastPathMode, log: Log): Promise<FastPathMode> {
+  if (requested === 'off') return requested;
+  const { possible: isSupported, reason } = await probeFastPath();
+  if (isSupported) return requested;
+  log.warn(`--shortcut ${requested} is not to be had here, packets take the plain path, which is slower: ${reason}`);
+  return 'off';
+}
+
+export function openRuntime(stateDir: string, clock: Clock, log: Log): Runtime {
+  return createProcessRuntime({
+    directory: join(stateDir, 'tasks'),
+    system: { taskShimPath, watchProcess, processStartTime, openSocket, spawnProcess },
+    clock,
+    log,
+  });
+}
+
+export function openKernel(log: Log): Promise<Kernel> {
+  return openLinuxKernel({ log });
+}

@@ -1,0 +1,134 @@
+import { MeshError } from '../../base/errors.ts';
+import { admit } from '../../decide/admit.ts';
+import { AUTOMATIC_PORTS } from '../../decide/allocate.ts';
+import { drainingPortsAfter } from '../../decide/draining-ports.ts';
+import { type HostListeners, portConflictWarnings } from '../../decide/port-conflicts.ts';
+import { specWarnings } from '../../decide/spec-warnings.ts';
+import type { Service } from '../../model/cluster.ts';
+import { LIMIT } from '../../model/limits.ts';
+import { type PortSpec, portKey, type ServiceSpec } from '../../model/spec.ts';
+import type { AppliedService } from '../../rpc/gen/mesh.ts';
+import type { Write } from '../../store/store.ts';
+import type { ClusterIndex } from '../serving/cluster-index.ts';
+import { newId } from './id.ts';
+import { put } from './writer.ts';
+
+export interface AdmissionResult {
+  applied: AppliedService[];
+  /** Services as they will be, changed ones only. */
+  services: Service[];
+  writes: Write[];
+}
+
+/**
+ * What storing these specs means, all of them together: a port may move from one to another in one request. To be
+ * called alone (writer.ts), and its writes committed before anybody else decides. Costs what the request names, not
+ * what is stored. Errors as in decide/admit.ts and decide/preflight.ts; nothing is admitted when one spec is refused.
+ */
+export function admitSpecs(
+  specs: readonly ServiceSpec[],
+  index: ClusterIndex,
+  now: number,
+  listeners: HostListeners = new Map(),
+): AdmissionResult {
+  const staged = new Map<string, Service>();
+  for (const spec of specs) {
+    if (staged.has(spec.name)) throw new MeshError('invalid', `service ${spec.name} is given twice: merge the two`);
+    staged.set(spec.name, stageService(spec, index.serviceByName(spec.name), now));
+  }
+  const added = specs.filter(({ name }) => index.serviceByName(name) === undefined).length;
+  if (index.totals().services + added > LIMIT.services) {
+    throw new MeshError('exhausted', `the cluster would have more than ${LIMIT.services} services: remove some`);
+  }
+  const claims = portClaims(staged.values());
+  const result: AdmissionResult = { applied: [], services: [], writes: [] };
+  for (const spec of specs) {
+    const stagedService = staged.get(spec.name)!;
+    const current = index.serviceByName(spec.name);
+    const {
+      action,
+      spec: complete,
+      newGeneration,
+      changes,
+    } = admit(spec, current, conflictCandidates(spec, staged, claims, index));
+    const { leaving: _, ...rest } = stagedService;
+    const drainingPorts = current === undefined ? [] : drainingPortsAfter(current, complete, index.revision + 1, now);
+    const service: Service = {
+      ...rest,
+      spec: complete,
+      taskGeneration: stagedService.taskGeneration + Number(newGeneration),
+      ...(drainingPorts.length === 0 ? {} : { leaving: drainingPorts }),
+    };
+    staged.set(spec.name, service);
+    addClaims(claims, service);
+    const warnings = [...portConflictWarnings(complete, current?.spec, listeners), ...specWarnings(complete)];
+    result.applied.push({ id: service.id, name: spec.name, action, changes, warnings });
+    if (action === 'unchanged') continue;
+    result.services.push(service);
+    result.writes.push(put('services', service));
+  }
+  return result;
+}
+
+/** A service as it will be but for ports that are still to be chosen; those it had are kept for it meanwhile. */
+function stageService(spec: ServiceSpec, current: Service | undefined, now: number): Service {
+  const kept = (current?.spec.ports ?? []).filter(
+    (port) =>
+      isAutomatic(port) &&
+      spec.ports.some((requested) => requested.published === undefined && sameTarget(requested, port)),
+  );
+  const fixedPorts = spec.ports.filter((port) => port.published !== undefined);
+  const base = current ?? { id: newId(), version: 0, createdAt: now, taskGeneration: 1 };
+  return { ...base, updatedAt: now, name: spec.name, spec: { ...spec, ports: [...fixedPorts, ...kept] } };
+}
+
+/** Port → names of staged services that want it. */
+type PortClaims = Map<string, Set<string>>;
+
+function portClaims(services: Iterable<Service>): PortClaims {
+  const claims: PortClaims = new Map();
+  for (const service of services) addClaims(claims, service);
+  return claims;
+}
+
+function addClaims(claims: PortClaims, service: Service): void {
+  for (const { protocol, published } of service.spec.ports) {
+    if (published === undefined) continue;
+    const key = portKey({ protocol, published });
+    const serviceNames = claims.get(key) ?? new Set<string>();
+    claims.set(key, serviceNames.add(service.name));
+  }
+}
+
+/** All services whose ports could stand in the way of this one: as staged where they are part of the request. */
+function conflictCandidates(
+  spec: ServiceSpec,
+  staged: ReadonlyMap<string, Service>,
+  claims: PortClaims,
+  index: ClusterIndex,
+): Set<Service> {
+  const found = new Set<Service>();
+  const addServicesWithPort = (key: string) => {
+    for (const service of index.servicesWithPort(key)) if (!staged.has(service.name)) found.add(service);
+    for (const name of claims.get(key) ?? []) if (name !== spec.name) found.add(staged.get(name)!);
+  };
+  const automatic = new Set<PortSpec['protocol']>();
+  for (const { protocol, published } of spec.ports) {
+    if (published === undefined) automatic.add(protocol);
+    else addServicesWithPort(portKey({ protocol, published }));
+  }
+  for (const protocol of automatic) {
+    for (let published: number = AUTOMATIC_PORTS.from; published <= AUTOMATIC_PORTS.to; published += 1) {
+      addServicesWithPort(portKey({ protocol, published }));
+    }
+  }
+  return found;
+}
+
+function isAutomatic({ published = 0 }: PortSpec): boolean {
+  return published >= AUTOMATIC_PORTS.from && published <= AUTOMATIC_PORTS.to;
+}
+
+function sameTarget(a: PortSpec, b: PortSpec): boolean {
+  return a.protocol === b.protocol && a.target === b.target;
+}

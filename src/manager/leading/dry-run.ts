@@ -1,0 +1,76 @@
+import { type AssignmentView, assignment } from '../../decide/assign.ts';
+import { withJoinRevision } from '../../decide/endpoint-state.ts';
+import { groupByPort, portForNode, portOffers } from '../../decide/offers.ts';
+import { orchestrate } from '../../decide/orchestrate.ts';
+import type { Assignment } from '../../model/assignment.ts';
+import { isTerminal, type Node, type Service, type Task } from '../../model/cluster.ts';
+import type { ClusterIndex } from '../serving/cluster-index.ts';
+import type { NodeReports } from '../serving/node-reports.ts';
+import type { PortTable } from '../serving/port-table.ts';
+import { createStagedState, type StagedState } from './staged-state.ts';
+
+/** Decisions of one service before the forecast is left as far as it is: a rolling change of very many tasks. */
+const MAX_ROUNDS = 2_000;
+
+/**
+ * What nodes would be told once `changed` services are stored and everything has come to rest: the decisions, run on
+ * a copy whose tasks start and stop at once.
+ */
+export function dryRun(
+  changed: readonly Service[],
+  index: ClusterIndex,
+  reports: NodeReports,
+  table: PortTable,
+  now: number,
+): (node: Node) => Assignment {
+  const staged = createStagedState(index, reports, now);
+  const services = new Map(changed.map((service) => [service.id, settleService(service, staged)]));
+  const view: AssignmentView = {
+    revision: index.revision,
+    networks: index.networks,
+    nodes: () => index.nodes(),
+    node: (id) => index.node(id),
+    services: () => [],
+    service: (id) => services.get(id) ?? index.serviceOrRemoved(id),
+    tasksOfService: staged.tasksOfService,
+    tasksOnNode: staged.tasksOnNode,
+  };
+  const added = [...services.values()].flatMap((service) => portOffers(service, view));
+  const ports = [...groupByPort([...table.offers(new Set(services.keys())), ...added]).values()];
+  return (node) => ({ ...assignment(node, view), ports: ports.flatMap((offers) => portForNode(node, offers) ?? []) });
+}
+
+/** Runs the decisions about one service to their end; returns it as it then is. */
+function settleService(changed: Service, staged: StagedState): Service {
+  let service = changed;
+  let { now } = staged.context;
+  for (let round = 0; round < MAX_ROUNDS; round += 1) {
+    const context = {
+      ...staged.context,
+      now,
+      acknowledged: () => Number.POSITIVE_INFINITY,
+      openConnections: () => 0,
+    };
+    const decision = orchestrate(service, staged.tasksOfService(service.id), context);
+    if (decision.service !== undefined && 'put' in decision.service) service = decision.service.put;
+    staged.add({ put: decision.put, remove: decision.remove });
+    const advanced = staged.tasksOfService(service.id).flatMap((task) => advanceTask(task, staged, now) ?? []);
+    staged.add({ put: advanced, remove: [] });
+    if (decision.put.length + decision.remove.length + advanced.length > 0) continue;
+    if (decision.wakeAt === undefined || decision.wakeAt <= now) break;
+    now = decision.wakeAt;
+  }
+  return service;
+}
+
+/** What becomes of a task on a node that does what it is told; undefined when nothing does. */
+function advanceTask(task: Task, staged: StagedState, now: number): Task | undefined {
+  const { state } = task.status;
+  const node = staged.context.nodes.find(({ id }) => id === task.nodeId);
+  if (isTerminal(state) || node?.state !== 'ready') return undefined;
+  if (task.desired === 'shutdown') return { ...task, status: { ...task.status, state: 'shutdown' } };
+  if (state === 'running') return undefined;
+  const health = task.spec.health === undefined ? {} : { health: 'healthy' as const };
+  const running: Task = { ...task, status: { ...task.status, ...health, state: 'running', since: now } };
+  return withJoinRevision(running, staged.context.nextRevision, now);
+}

@@ -1,0 +1,169 @@
+import type { Clock } from '../../base/clock.ts';
+import { messageOf } from '../../base/errors.ts';
+import type { Log } from '../../base/log.ts';
+import { orchestrate } from '../../decide/orchestrate.ts';
+import { isTerminal, type Node, type Stored, type Task } from '../../model/cluster.ts';
+import { sameValue } from '../../model/equality.ts';
+import type { Change, Store } from '../../store/store.ts';
+import type { ClusterIndex } from '../serving/cluster-index.ts';
+import type { NodeReports } from '../serving/node-reports.ts';
+import { withEndpointJoins } from './endpoint-join.ts';
+import { createStagedState } from './staged-state.ts';
+import type { Writer } from './writer.ts';
+
+/** Writes after which a batch is committed; the rest goes into the next one. */
+const BATCH_WRITES = 500;
+/** Pause after a commit that failed, ms: a full disk is looked at again, but not all the time. */
+const RETRY_DELAY = 1_000;
+
+/**
+ * Asks `decide` about every service that something happened to, and commits the answers. Nothing is polled: what may
+ * need a decision is marked, and due times set one timer.
+ */
+export interface Orchestrator {
+  /** Takes note of one commit; whatever it may ask for is decided soon. */
+  onCommit(changes: readonly Change[]): void;
+  /** The nodes said something that draining tasks may wait for. */
+  onDrainProgress(): void;
+  /** Resolves when what the commits so far ask for was decided and sent to the nodes, or could not be; at most one batch. */
+  whenDecided(): Promise<void>;
+  /** Marks everything, as after a start. */
+  markAllServices(): void;
+  stop(): void;
+}
+
+export interface OrchestratorOptions {
+  store: Store;
+  index: ClusterIndex;
+  reports: NodeReports;
+  writer: Writer;
+  clock: Clock;
+  log: Log;
+}
+
+function resolveAll(waiting: (() => void)[]): void {
+  for (const resolve of waiting) resolve();
+}
+
+export function createOrchestrator({ store, index, reports, writer, clock, log }: OrchestratorOptions): Orchestrator {
+  const dirty = new Set<string>();
+  /** When to look at a service again, wall clock, ms. */
+  const dueTimes = new Map<string, number>();
+  let cancelTimer = () => {};
+  let timerAt = Number.POSITIVE_INFINITY;
+  let running = false;
+  let stopped = false;
+  const waiting: (() => void)[] = [];
+
+  function markService(serviceId: string): void {
+    dirty.add(serviceId);
+    scheduleBatch();
+  }
+
+  function scheduleBatch(): void {
+    if (running || stopped || dirty.size === 0) return;
+    running = true;
+    // After everything that is happening right now, so that a burst is one decision.
+    setImmediate(() => {
+      const decision = writer.run(decideBatch).then(
+        () => {
+          running = false;
+          scheduleBatch();
+        },
+        (thrown) => {
+          log.error({ err: thrown }, `decisions could not be stored, trying again: ${messageOf(thrown)}`);
+          clock.after(RETRY_DELAY, () => {
+            running = false;
+            scheduleBatch();
+          });
+        },
+      );
+      decision.then(() => setImmediate(resolveAll, waiting.splice(0))); // what goes to nodes is on its way by then
+    });
+  }
+
+  async function decideBatch(): Promise<void> {
+    if (stopped) return;
+    const staged = createStagedState(index, reports, clock.now());
+    const batch: string[] = [];
+    let writes = 0;
+    for (const serviceId of dirty) {
+      if (writes >= BATCH_WRITES) break;
+      dirty.delete(serviceId);
+      batch.push(serviceId);
+      const decision = orchestrate(index.serviceOrRemoved(serviceId), staged.tasksOfService(serviceId), staged.context);
+      staged.add(decision);
+      writes += decision.put.length + decision.remove.length + Number(decision.service !== undefined);
+      if (decision.wakeAt === undefined) dueTimes.delete(serviceId);
+      else dueTimes.set(serviceId, decision.wakeAt);
+    }
+    setTimer();
+    if (writes === 0) return;
+    try {
+      await store.transact(withEndpointJoins(staged.writes(), index, clock.now()));
+    } catch (thrown) {
+      for (const serviceId of batch) dirty.add(serviceId);
+      throw thrown;
+    }
+  }
+
+  function setTimer(): void {
+    let next = Number.POSITIVE_INFINITY;
+    for (const at of dueTimes.values()) next = Math.min(next, at);
+    if (next === timerAt) return;
+    cancelTimer();
+    timerAt = next;
+    if (next === Number.POSITIVE_INFINITY) return;
+    cancelTimer = clock.after(Math.max(1, next - clock.now()), () => {
+      timerAt = Number.POSITIVE_INFINITY;
+      const now = clock.now();
+      for (const [serviceId, at] of dueTimes) {
+        if (at > now) continue;
+        dueTimes.delete(serviceId);
+        markService(serviceId);
+      }
+      setTimer();
+    });
+  }
+
+  /** A node that comes, goes or changes matters to its own tasks, to those without a node, and to global services. */
+  function onNodeChange(before: Node | undefined, after: Node | undefined): void {
+    const relevantFields = (node: Node | undefined) =>
+      node && [node.name, node.role, node.labels, node.availability, node.state];
+    if (sameValue(relevantFields(before), relevantFields(after))) return;
+    for (const task of index.tasksOnNode((after ?? before)!.id)) markService(task.serviceId);
+    for (const ids of [index.waiting(), index.globalServices(), index.draining()])
+      for (const id of ids) markService(id);
+  }
+
+  /** A host port that is free again may be what a task of any service waits for. */
+  function onTaskChange(before: Task | undefined, after: Task | undefined): void {
+    markService((after ?? before)!.serviceId);
+    const portsBefore = before?.hostPorts?.length ?? 0;
+    const portsAfter = after === undefined || isTerminal(after.status.state) ? 0 : (after.hostPorts?.length ?? 0);
+    if (portsAfter < portsBefore) for (const id of index.waiting()) markService(id);
+  }
+
+  return {
+    onCommit(changes) {
+      for (const { collection, id, before, after } of changes) {
+        const [old, now] = [before, after] as [Stored | undefined, Stored | undefined];
+        if (collection === 'services') markService(id);
+        else if (collection === 'tasks') onTaskChange(old as Task | undefined, now as Task | undefined);
+        else if (collection === 'nodes') onNodeChange(old as Node | undefined, now as Node | undefined);
+      }
+    },
+    onDrainProgress() {
+      for (const id of index.draining()) markService(id);
+    },
+    whenDecided: () => (running ? new Promise((resolve) => waiting.push(resolve)) : Promise.resolve()),
+    markAllServices() {
+      for (const service of index.services()) markService(service.id);
+      for (const id of index.servicesWithTasks()) markService(id);
+    },
+    stop() {
+      stopped = true;
+      cancelTimer();
+    },
+  };
+}

@@ -1,0 +1,122 @@
+import type { Clock } from '../../base/clock.ts';
+import { messageOf } from '../../base/errors.ts';
+import type { Log } from '../../base/log.ts';
+import { isTerminal, type Task, type TaskState, type TaskStatus } from '../../model/cluster.ts';
+import { sameValue } from '../../model/equality.ts';
+import type { Store, Write } from '../../store/store.ts';
+import type { ClusterIndex } from '../serving/cluster-index.ts';
+import { withEndpointJoins } from './endpoint-join.ts';
+import { put, type Writer } from './writer.ts';
+
+/** Statuses are gathered this long, ms, and stored in one transaction; the first of a burst at once. */
+const BATCH_INTERVAL = 20;
+/** Statuses of one transaction. */
+const BATCH_SIZE = 1_000;
+const RETRY_DELAY = 1_000;
+
+/** What agents say of their tasks, into the store. */
+export interface TaskReports {
+  /** Only tasks of that node are taken; a status never goes back. */
+  add(nodeId: string, reports: readonly { taskId: string; status: TaskStatus }[]): void;
+  /** The same as writes, for a transaction that must not be seen without them. */
+  writes(nodeId: string, reports: readonly { taskId: string; status: TaskStatus }[]): Write[];
+  stop(): void;
+}
+
+const STATE_ORDER: readonly TaskState[] = ['new', 'pending', 'assigned', 'starting', 'running'];
+const rank = (state: TaskState) => (isTerminal(state) ? STATE_ORDER.length : STATE_ORDER.indexOf(state));
+
+/** The status to store, or undefined when the report says nothing new. Times are the manager's: clocks of nodes differ. */
+export function nextStatus(current: TaskStatus, reported: TaskStatus, now: number): TaskStatus | undefined {
+  if (isTerminal(current.state) || rank(reported.state) < rank(current.state)) return undefined;
+  const health = nextHealth(current, reported);
+  const next = {
+    ...reported,
+    ...(health === undefined ? {} : { health }),
+    since: reported.state === current.state ? current.since : now,
+  };
+  return sameValue(next, current) ? undefined : next;
+}
+
+/** A verdict stands until the next one: an agent that starts again has none at first. */
+function nextHealth(current: TaskStatus, reported: TaskStatus): TaskStatus['health'] {
+  if (reported.state !== 'running' || current.health === undefined) return reported.health;
+  return reported.health === undefined || reported.health === 'starting' ? current.health : reported.health;
+}
+
+/** A task that was ended for its own fault has failed, however it went. */
+function withFailure(task: Task, status: TaskStatus): TaskStatus {
+  if (task.failure === undefined || !isTerminal(status.state)) return status;
+  return { ...status, state: 'failed', message: '', error: task.failure.error };
+}
+
+export function createTaskReports(options: {
+  store: Store;
+  index: ClusterIndex;
+  writer: Writer;
+  clock: Clock;
+  log: Log;
+}): TaskReports {
+  const { store, index, writer, clock, log } = options;
+  const pending = new Map<string, TaskStatus>();
+  let cancelTimer: (() => void) | undefined;
+  let lastCommitAt = Number.NEGATIVE_INFINITY;
+
+  function statusWrites(task: Task | undefined, reported: TaskStatus): Write[] {
+    const now = clock.now();
+    const status = task && nextStatus(task.status, reported, now);
+    return status === undefined
+      ? []
+      : [put<Task>('tasks', { ...task!, status: withFailure(task!, status), updatedAt: now })];
+  }
+
+  async function commit(): Promise<void> {
+    const batch = [...pending].slice(0, BATCH_SIZE);
+    const writes = batch.flatMap(([taskId, reported]) => {
+      pending.delete(taskId);
+      return statusWrites(index.task(taskId), reported);
+    });
+    try {
+      await store.transact(withEndpointJoins(writes, index, clock.now()));
+    } catch (thrown) {
+      for (const [taskId, reported] of batch) if (!pending.has(taskId)) pending.set(taskId, reported);
+      throw thrown;
+    }
+  }
+
+  function schedule(wait: number): void {
+    if (pending.size === 0) return;
+    cancelTimer ??= clock.after(Math.max(0, wait), () => {
+      lastCommitAt = clock.monotonic();
+      writer.run(commit).then(
+        () => {
+          cancelTimer = undefined;
+          schedule(lastCommitAt + BATCH_INTERVAL - clock.monotonic());
+        },
+        (thrown) => {
+          log.error({ err: thrown }, `task statuses could not be stored, trying again: ${messageOf(thrown)}`);
+          cancelTimer = undefined;
+          schedule(RETRY_DELAY);
+        },
+      );
+    });
+  }
+
+  return {
+    add(nodeId, reports) {
+      for (const { taskId, status } of reports) {
+        const task = index.task(taskId);
+        if (task === undefined || task.nodeId !== nodeId) continue; // forgotten, or not its business
+        if (nextStatus(task.status, status, 0) === undefined && !pending.has(taskId)) continue;
+        pending.set(taskId, status);
+      }
+      schedule(lastCommitAt + BATCH_INTERVAL - clock.monotonic());
+    },
+    writes: (nodeId, reports) =>
+      reports.flatMap(({ taskId, status }) => {
+        const task = index.task(taskId);
+        return task?.nodeId === nodeId ? statusWrites(task, status) : [];
+      }),
+    stop: () => cancelTimer?.(),
+  };
+}

@@ -1,0 +1,86 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { specToWire } from '../rpc/convert-spec.ts';
+import type { WatchEvent } from '../rpc/gen/mesh.ts';
+import { spec, type TestCluster, tcp, testCluster } from './manager.test-data.ts';
+
+let cluster: TestCluster;
+beforeEach(async () => {
+  cluster = await testCluster();
+});
+afterEach(() => cluster.stop());
+
+const dryRun = (...ports: number[]) =>
+  cluster.control.apply({
+    services: [specToWire(spec('web', { ports: ports.map((port) => tcp(port)) }))],
+    dryRun: true,
+  });
+const warningsOf = async (...ports: number[]) => (await dryRun(...ports)).services.flatMap(({ warnings }) => warnings);
+
+describe('programs on the ports of a node', () => {
+  it('are warned of when a service wants the port, until they are gone', async () => {
+    const node = await cluster.agent('node1');
+    node.listeners({ protocol: 'tcp', port: 8080, address: '0.0.0.0', pid: 812, process: 'nginx' });
+    await cluster.waitUntil(async () => (await warningsOf(8080)).length > 0);
+    expect(await warningsOf(8080, 8081)).toEqual([
+      'port 8080/tcp: on node1 nginx (pid 812) listens; clients of node1 will reach service web instead',
+    ]);
+    expect(
+      (await cluster.control.plan({ services: [specToWire(spec('web', { ports: [tcp(8080)] }))] })).services,
+    ).toMatchObject([{ warnings: [expect.stringContaining('nginx')] }]);
+    node.listeners();
+    await cluster.waitUntil(async () => (await warningsOf(8080)).length === 0);
+  });
+
+  it('refuse the whole request when sshd is one of them, and change nothing', async () => {
+    const node = await cluster.agent('node1');
+    node.listeners({ protocol: 'tcp', port: 2222, address: '0.0.0.0', pid: 700, process: 'sshd' });
+    const apply = () => cluster.apply(spec('fine'), spec('web', { ports: [tcp(2222)] }));
+    await cluster.waitUntil(() =>
+      dryRun(2222).then(
+        () => false,
+        () => true,
+      ),
+    );
+    await expect(apply()).rejects.toMatchObject({ code: 'conflict' });
+    await expect(apply()).rejects.toThrow('port 2222/tcp: on node1 sshd (pid 700) listens, and must stay reachable');
+    expect((await cluster.control.listServices({})).services).toEqual([]);
+  });
+});
+
+describe('where a port is not what was declared', () => {
+  it('is part of the service, and watchers are told when it changes, each time once', async () => {
+    const node = await cluster.agent('node1');
+    await cluster.apply(spec('web', { ports: [tcp(8080)] }), spec('other', { ports: [tcp(8081)] }));
+    const told: WatchEvent[] = [];
+    const stop = new AbortController();
+    const watching = (async () => {
+      const events = cluster.control.watch({ services: true, tasks: false, nodes: false }, { signal: stop.signal });
+      for await (const event of events) told.push(event);
+    })().catch(() => undefined);
+    await cluster.waitUntil(() => told.some(({ action }) => action === 'ready'));
+    const degraded = () =>
+      told.flatMap(({ action, object }) =>
+        action === 'updated' && object?.$case === 'service'
+          ? [`${object.value.name} ${object.value.degraded.map(({ nodeName, message }) => `${nodeName} ${message}`)}`]
+          : [],
+      );
+    const taken = { protocol: 'tcp', published: 8080, kind: 'taken', message: 'nginx listens' } as const;
+    node.portConditions(taken);
+    await cluster.waitUntil(() => degraded().includes('web node1 8080/tcp: nginx listens'));
+    const before = degraded().length;
+    node.portConditions(taken);
+    node.portConditions(taken, { ...taken, published: 8081 });
+    await cluster.waitUntil(() => degraded().includes('other node1 8081/tcp: nginx listens'));
+    expect(
+      degraded()
+        .slice(before)
+        .filter((text) => text.startsWith('web')),
+    ).toEqual([]);
+    const sofar = degraded().length; // each was told of once before anything was wrong
+    node.portConditions();
+    await cluster.waitUntil(() => ['web ', 'other '].every((text) => degraded().slice(sofar).includes(text)));
+    expect((await cluster.control.listPorts({})).ports.flatMap((port) => port.degraded)).toEqual([]);
+    stop.abort();
+    await watching;
+  });
+});

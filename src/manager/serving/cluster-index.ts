@@ -1,0 +1,196 @@
+import type { AssignmentView } from '../../decide/assign.ts';
+import { isTerminal, type Network, type Node, type Service, type Task } from '../../model/cluster.ts';
+import { publishedKey } from '../../model/spec.ts';
+import type { Change, Store } from '../../store/store.ts';
+
+/** What is known of one service besides itself; kept up to date with each change, never by a walk. */
+interface ServiceEntry {
+  tasks: Map<string, Task>;
+  /** Tasks that run and should. */
+  running: number;
+  draining: number;
+  /** Live tasks without a node. */
+  waiting: number;
+}
+
+/**
+ * The store's objects with the look-ups the manager needs. A service that was removed stays in the store until its last
+ * task is gone: only `services` and `declared` know it.
+ */
+export interface ClusterIndex extends AssignmentView {
+  /** Takes one commit in; the caller does so in order. */
+  apply(changes: readonly Change[]): void;
+  serviceByName(name: string): Service | undefined;
+  nodeByName(name: string): Node | undefined;
+  /** Services that have a port of this number and protocol. */
+  servicesWithPort(key: string): Iterable<Service>;
+  /** A service, a removed one too. */
+  serviceOrRemoved(id: string): Service | undefined;
+  /** Ids of services, removed ones too, that have tasks. */
+  servicesWithTasks(): Iterable<string>;
+  taskCounts(serviceId: string): { running: number; draining: number; waiting: number };
+  /** Ids of services with tasks or ports that wait for connections to end. */
+  draining(): Iterable<string>;
+  waiting(): Iterable<string>;
+  globalServices(): Iterable<string>;
+  task(id: string): Task | undefined;
+  tasks(): Iterable<Task>;
+  totals(): { services: number; running: number };
+}
+
+const NO_COUNTS = { running: 0, draining: 0, waiting: 0 };
+
+export function createClusterIndex(store: Store): ClusterIndex {
+  const services = new Map<string, Service>();
+  const servicesByName = new Map<string, Service>();
+  const servicesByPort = new Map<string, Set<string>>();
+  const removed = new Map<string, Service>();
+  const globals = new Set<string>();
+  const nodes = new Map<string, Node>();
+  const nodesByName = new Map<string, Node>();
+  const tasks = new Map<string, Task>();
+  const tasksByService = new Map<string, ServiceEntry>();
+  const tasksByNode = new Map<string, Map<string, Task>>();
+  const draining = new Set<string>();
+  const withDrainingPorts = new Set<string>();
+  const waiting = new Set<string>();
+  let running = 0;
+
+  function applyService(before: Service | undefined, after: Service | undefined): void {
+    if (before !== undefined) {
+      if (services.delete(before.id)) {
+        servicesByName.delete(before.name);
+        globals.delete(before.id);
+        for (const key of portKeys(before)) removeEntry(servicesByPort, key, before.id);
+      }
+      removed.delete(before.id);
+      withDrainingPorts.delete(before.id);
+    }
+    if (after === undefined) return;
+    setMembership(withDrainingPorts, after.id, after.leaving !== undefined);
+    if (after.removed) {
+      removed.set(after.id, after);
+      return;
+    }
+    services.set(after.id, after);
+    servicesByName.set(after.name, after);
+    if (after.spec.mode === 'global') globals.add(after.id);
+    for (const key of portKeys(after)) getOrCreate(servicesByPort, key, () => new Set<string>()).add(after.id);
+  }
+
+  function applyTask(before: Task | undefined, after: Task | undefined): void {
+    const { id, serviceId } = (after ?? before)!;
+    const entry = getOrCreate(tasksByService, serviceId, () => ({ tasks: new Map<string, Task>(), ...NO_COUNTS }));
+    for (const [task, sign] of [
+      [before, -1],
+      [after, 1],
+    ] as const) {
+      if (task === undefined) continue;
+      const counts = countTask(task);
+      entry.running += sign * counts.running;
+      entry.draining += sign * counts.draining;
+      entry.waiting += sign * counts.waiting;
+      running += sign * counts.running;
+    }
+    if (before?.nodeId !== undefined && before.nodeId !== after?.nodeId) removeEntry(tasksByNode, before.nodeId, id);
+    if (after === undefined) {
+      tasks.delete(id);
+      entry.tasks.delete(id);
+    } else {
+      tasks.set(id, after);
+      entry.tasks.set(id, after);
+      if (after.nodeId !== undefined)
+        getOrCreate(tasksByNode, after.nodeId, () => new Map<string, Task>()).set(id, after);
+    }
+    setMembership(draining, serviceId, entry.draining > 0);
+    setMembership(waiting, serviceId, entry.waiting > 0);
+    if (entry.tasks.size === 0) tasksByService.delete(serviceId);
+  }
+
+  function applyNode(before: Node | undefined, after: Node | undefined): void {
+    if (before !== undefined) {
+      nodes.delete(before.id);
+      nodesByName.delete(before.name);
+    }
+    if (after !== undefined) {
+      nodes.set(after.id, after);
+      nodesByName.set(after.name, after);
+    }
+  }
+
+  const index: ClusterIndex = {
+    revision: store.revision(),
+    networks: store.list<Network>('networks'),
+    apply(changes) {
+      for (const { collection, before, after, revision } of changes) {
+        index.revision = revision;
+        if (collection === 'services') applyService(before as Service | undefined, after as Service | undefined);
+        else if (collection === 'tasks') applyTask(before as Task | undefined, after as Task | undefined);
+        else if (collection === 'nodes') applyNode(before as Node | undefined, after as Node | undefined);
+        else if (collection === 'networks') index.networks = store.list<Network>('networks');
+      }
+    },
+    *services() {
+      yield* services.values();
+      yield* removed.values();
+    },
+    service: (id) => services.get(id),
+    serviceByName: (name) => servicesByName.get(name),
+    *servicesWithPort(key) {
+      for (const id of servicesByPort.get(key) ?? []) yield services.get(id)!;
+    },
+    serviceOrRemoved: (id) => services.get(id) ?? removed.get(id),
+    servicesWithTasks: () => tasksByService.keys(),
+    taskCounts: (id) => tasksByService.get(id) ?? NO_COUNTS,
+    draining: () => new Set([...draining, ...withDrainingPorts]),
+    waiting: () => waiting,
+    globalServices: () => globals,
+    nodes: () => nodes.values(),
+    node: (id) => nodes.get(id),
+    nodeByName: (name) => nodesByName.get(name),
+    task: (id) => tasks.get(id),
+    tasks: () => tasks.values(),
+    tasksOfService: (id) => [...(tasksByService.get(id)?.tasks.values() ?? [])],
+    tasksOnNode: (id) => [...(tasksByNode.get(id)?.values() ?? [])],
+    totals: () => ({ services: services.size, running }),
+  };
+  for (const node of store.list<Node>('nodes')) applyNode(undefined, node);
+  for (const service of store.list<Service>('services')) applyService(undefined, service);
+  for (const task of store.list<Task>('tasks')) applyTask(undefined, task);
+  return index;
+}
+
+function countTask(task: Task) {
+  const live = !isTerminal(task.status.state);
+  return {
+    running: Number(task.status.state === 'running' && task.desired === 'running'),
+    draining: Number(live && task.desired === 'drain'),
+    waiting: Number(live && task.desired === 'running' && task.nodeId === undefined),
+  };
+}
+
+/** Published ports of a service as `8080/tcp`. */
+function portKeys(service: Pick<Service, 'spec'>): string[] {
+  return service.spec.ports.flatMap((port) => publishedKey(port) ?? []);
+}
+
+function getOrCreate<K, V>(map: Map<K, V>, key: K, create: () => V): V {
+  let found = map.get(key);
+  if (found === undefined) {
+    found = create();
+    map.set(key, found);
+  }
+  return found;
+}
+
+/** Takes an entry out of a set of a map, and the set when it is empty. */
+function removeEntry(map: Map<string, Set<string> | Map<string, Task>>, key: string, entry: string): void {
+  const found = map.get(key);
+  found?.delete(entry);
+  if (found?.size === 0) map.delete(key);
+}
+
+function setMembership(set: Set<string>, id: string, isMember: boolean): void {
+  if (isMember) set.add(id);
+  else set.delete(id);
+}

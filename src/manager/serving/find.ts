@@ -1,0 +1,43 @@
+import { MeshError } from '../../base/errors.ts';
+import type { Node, Service } from '../../model/cluster.ts';
+import type { ClusterIndex } from './cluster-index.ts';
+
+/** Names listed in a message before it only counts. */
+const MAX_LISTED = 10;
+
+/** A service by name, id, or the beginning of one id. Errors: `not-found` naming what there is, `conflict` when several fit. */
+export function findService(index: ClusterIndex, query: string): Service {
+  const exact = index.serviceByName(query) ?? index.service(query);
+  return exact ?? findByPrefix('service', query, activeServices(index));
+}
+
+/** As findService. */
+export function findNode(index: ClusterIndex, query: string): Node {
+  const exact = index.nodeByName(query) ?? index.node(query);
+  return exact ?? findByPrefix('node', query, index.nodes());
+}
+
+function* activeServices(index: ClusterIndex): Iterable<Service> {
+  for (const service of index.services()) if (index.service(service.id) === service) yield service;
+}
+
+function findByPrefix<T extends { id: string; name: string }>(kind: string, query: string, all: Iterable<T>): T {
+  const objects = [...all];
+  const matches = query === '' ? [] : objects.filter(({ id }) => id.startsWith(query));
+  if (matches.length === 1) return matches[0]!;
+  const shown = JSON.stringify(query.slice(0, 64));
+  if (matches.length > 1) {
+    throw new MeshError(
+      'conflict',
+      `${shown} begins the ids of ${matches.length} ${kind}s (${formatNames(matches)}): give more of it`,
+    );
+  }
+  const hint = objects.length === 0 ? `there are no ${kind}s` : `there are: ${formatNames(objects)}`;
+  throw new MeshError('not-found', `no ${kind} ${shown}; ${hint}`);
+}
+
+function formatNames(objects: readonly { name: string }[]): string {
+  const sorted = objects.map(({ name }) => name).sort();
+  const more = sorted.length - MAX_LISTED;
+  return sorted.slice(0, MAX_LISTED).join(', ') + (more > 0 ? ` and ${more} more` : '');
+}

@@ -1,0 +1,93 @@
+import type { Listener, Node, PortCondition, Task } from '../../model/cluster.ts';
+import type { ClusterIndex } from './cluster-index.ts';
+
+/** What nodes last said of themselves; in memory only, for it is said again with each session. */
+export interface NodeReports {
+  /** Newest revision that the node's kernel is known to hold; 0 when it has not said. */
+  acknowledged(nodeId: string): number;
+  /** As in decide/context.ts. */
+  openConnections(taskId: string, revision: number): number | undefined;
+  /** What is wrong on the node, for people. */
+  conditions(nodeId: string): string[];
+  /** Programs that wait on ports of the node, outside the mesh. */
+  listeners(nodeId: string): readonly Listener[];
+  /** Published ports that are not on the node what their services declared. */
+  portConditions(nodeId: string): readonly PortCondition[];
+  onAck(nodeId: string, revision: number, failures: readonly string[]): void;
+  onConnections(nodeId: string, revision: number, active: ReadonlyMap<string, number>): void;
+  onConditions(nodeId: string, conditions: readonly string[]): void;
+  onListeners(nodeId: string, listeners: readonly Listener[]): void;
+  onPortConditions(nodeId: string, conditions: readonly PortCondition[]): void;
+  remove(nodeId: string): void;
+}
+
+interface NodeReport {
+  acknowledged: number;
+  failures: readonly string[];
+  conditions: readonly string[];
+  listeners: readonly Listener[];
+  portConditions: readonly PortCondition[];
+  connections: { revision: number; active: ReadonlyMap<string, number> };
+}
+
+/** `counts` tells whether a node counts the connections of a task, for it has it as a real server with weight 0. */
+export function createNodeReports(
+  index: ClusterIndex,
+  countsConnections: (node: Node, task: Task) => boolean,
+): NodeReports {
+  const reports = new Map<string, NodeReport>();
+  const getOrCreate = (nodeId: string): NodeReport => {
+    let report = reports.get(nodeId);
+    if (report === undefined) {
+      const connections = { revision: -1, active: new Map() };
+      report = { acknowledged: 0, failures: [], conditions: [], listeners: [], portConditions: [], connections };
+      reports.set(nodeId, report);
+    }
+    return report;
+  };
+  return {
+    acknowledged: (nodeId) => reports.get(nodeId)?.acknowledged ?? 0,
+    openConnections(taskId, revision) {
+      const task = index.task(taskId);
+      if (task === undefined) return 0;
+      let sum = 0;
+      for (const node of index.nodes()) {
+        if (node.state !== 'ready' || !countsConnections(node, task)) continue;
+        const latest = reports.get(node.id)?.connections;
+        const active = latest && latest.revision >= revision ? latest.active.get(taskId) : undefined;
+        if (active === undefined) return undefined;
+        sum += active;
+      }
+      return sum;
+    },
+    conditions(nodeId) {
+      const report = reports.get(nodeId);
+      if (report === undefined) return [];
+      // The first refused step is told by the agent as a condition too.
+      const unreported = report.failures.filter(
+        (text) => !report.conditions.some((condition) => condition.includes(text)),
+      );
+      return [...report.conditions, ...unreported.map((text) => `kernel: ${text}`)];
+    },
+    listeners: (nodeId) => reports.get(nodeId)?.listeners ?? [],
+    portConditions: (nodeId) => reports.get(nodeId)?.portConditions ?? [],
+    onAck(nodeId, revision, failures) {
+      const report = getOrCreate(nodeId);
+      report.acknowledged = revision;
+      report.failures = failures;
+    },
+    onConnections(nodeId, revision, active) {
+      getOrCreate(nodeId).connections = { revision, active };
+    },
+    onConditions(nodeId, conditions) {
+      getOrCreate(nodeId).conditions = conditions;
+    },
+    onListeners(nodeId, listeners) {
+      getOrCreate(nodeId).listeners = listeners;
+    },
+    onPortConditions(nodeId, conditions) {
+      getOrCreate(nodeId).portConditions = conditions;
+    },
+    remove: (nodeId) => reports.delete(nodeId),
+  };
+}

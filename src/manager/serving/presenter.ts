@@ -1,0 +1,62 @@
+import { desiredSlots } from '../../decide/slots.ts';
+import type { Node, Service, Task } from '../../model/cluster.ts';
+import type { PortSpec } from '../../model/spec.ts';
+import { nodeToWire, serviceToWire, taskToWire } from '../../rpc/convert-cluster.ts';
+import type * as wire from '../../rpc/gen/mesh.ts';
+import type { ClusterIndex } from './cluster-index.ts';
+import type { NodeReports } from './node-reports.ts';
+
+/** Objects as clients see them: with names looked up and things counted. */
+export interface Presenter {
+  service(service: Service): wire.Service;
+  task(task: Task): wire.Task;
+  node(node: Node): wire.Node;
+  /** Where a published port is not what was declared, and why. */
+  degraded(port: PortSpec): wire.NodePortCondition[];
+  /** Where a host mode port without a number of its own is. */
+  assignedHostPorts(service: Service, port: PortSpec): wire.TaskPort[];
+}
+
+export function createPresenter(index: ClusterIndex, reports: NodeReports): Presenter {
+  const nodeNameOf = (nodeId: string | undefined) => (nodeId === undefined ? '' : (index.node(nodeId)?.name ?? nodeId));
+  const degraded = ({ protocol, published }: PortSpec) =>
+    [...index.nodes()].flatMap((node) =>
+      reports
+        .portConditions(node.id)
+        .filter((one) => one.protocol === protocol && one.published === published)
+        .map(({ kind, message }) => ({ nodeId: node.id, nodeName: node.name, kind, message })),
+    );
+  return {
+    degraded,
+    assignedHostPorts: (service, { protocol, target, published, mode }) =>
+      mode !== 'host' || published !== undefined
+        ? []
+        : index
+            .tasksOfService(service.id)
+            .flatMap((task) =>
+              (task.status.ports ?? [])
+                .filter((port) => port.protocol === protocol && port.target === target)
+                .map((port) => ({ taskId: task.id, nodeName: nodeNameOf(task.nodeId), published: port.published })),
+            ),
+    service: (service) =>
+      serviceToWire(service, {
+        running: index.taskCounts(service.id).running,
+        desired: desiredTaskCount(service, index),
+        degraded: service.spec.ports.flatMap((port) =>
+          degraded(port).map((one) => ({ ...one, message: `${port.published}/${port.protocol}: ${one.message}` })),
+        ),
+      }),
+    task: (task) => taskToWire(task, nodeNameOf(task.nodeId)),
+    node: (node) =>
+      nodeToWire(node, {
+        acknowledgedRevision: reports.acknowledged(node.id),
+        tasksRunning: index.tasksOnNode(node.id).filter(({ status }) => status.state === 'running').length,
+        conditions: reports.conditions(node.id),
+      }),
+  };
+}
+
+/** How many tasks a service should have. */
+export function desiredTaskCount(service: Service, index: ClusterIndex): number {
+  return service.spec.mode === 'global' ? desiredSlots(service, [...index.nodes()]).length : service.spec.replicas;
+}

@@ -1,0 +1,182 @@
+import { describe, expect, test } from 'vitest';
+import type { Assignment } from '../model/assignment.ts';
+import type { KernelObject } from '../model/kernel-state.ts';
+import { keyOf } from '../model/kernel-state.ts';
+import { CAPABILITIES, emptyAssignment, peer, task } from '../plan/assignments.test-data.ts';
+import { plan } from '../plan/plan.ts';
+import type { NodeState } from './packet.ts';
+import { type TraceRequest, trace } from './trace.ts';
+
+const BOTH = ['inet', 'inet6'] as const;
+const TASKS = [task('aaaaaaaaaaaa', 2, 1, BOTH), task('bbbbbbbbbbbb', 3, 1, BOTH), task('cccccccccccc', 1, 1, BOTH)];
+const TASK_NODES = [2, 3, 1];
+
+/** Three nodes with a task each behind 8080/tcp → 80, as their kernels would be. */
+function cluster(change: (assignment: Assignment) => void = () => {}, facts = CAPABILITIES): NodeState[] {
+  return [1, 2, 3].map((number) => {
+    const assignment = emptyAssignment(number, BOTH);
+    assignment.peers = [1, 2, 3].filter((other) => other !== number).map((other) => peer(other, BOTH));
+    assignment.tasks = TASKS.filter((_, index) => TASK_NODES[index] === number);
+    const endpoints = TASKS.flatMap(({ id, addresses }, index) =>
+      addresses.map(({ address }) => ({
+        taskId: id,
+        nodeId: `node${TASK_NODES[index]}`,
+        address,
+        port: 80,
+        weight: 1,
+      })),
+    );
+    const port = { protocol: 'tcp', published: 8080, mode: 'ingress', serviceId: 's1', serviceName: 'web' } as const;
+    assignment.ports = [{ ...port, scheduler: 'rr', endpoints }];
+    change(assignment);
+    return {
+      nodeId: `node${number}`,
+      name: `node${number}`,
+      revision: 1,
+      state: plan(assignment, facts),
+      addresses: [`192.0.2.${number}`, `2001:db8::${number}`, '127.0.0.1', '::1', `10.252.${number}.1`],
+    };
+  });
+}
+
+function runTrace(nodes: NodeState[], changes: Partial<TraceRequest> = {}) {
+  const node = nodes[0]!;
+  const request = { client: '198.51.100.7', node, destination: '192.0.2.1', protocol: 'tcp', port: 8080 } as const;
+  return trace({ ...request, ...changes }, nodes);
+}
+
+function removeObjects(node: NodeState, matches: (object: KernelObject) => boolean): void {
+  const state = new Map(node.state);
+  let count = 0;
+  for (const object of node.state.values()) if (matches(object)) count += Number(state.delete(keyOf(object)));
+  expect(count).toBeGreaterThan(0);
+  node.state = state;
+}
+
+describe('a healthy mesh', () => {
+  test.each([
+    ['an outside client', '198.51.100.7', '192.0.2.1'],
+    ['an outside client, IPv6', '2001:db8::77', '2001:db8::1'],
+    ['the node itself', '192.0.2.1', '192.0.2.1'],
+    ['the node itself by localhost', '127.0.0.1', '127.0.0.1'],
+    ['another node', '192.0.2.3', '192.0.2.1'],
+  ])('%s reaches every task', (_, client, destination) => {
+    const { outcome, reason, paths } = runTrace(cluster(), { client, destination });
+    expect({ outcome, reason, paths: paths.map((path) => path.outcome) }).toEqual({
+      outcome: 'answered',
+      reason: '',
+      paths: ['answered', 'answered', 'answered'],
+    });
+    expect(paths.map(({ taskId }) => taskId).sort()).toEqual(TASKS.map(({ id }) => id));
+  });
+
+  test('the shortcut leads past the host, for clients of the underlay address only', () => {
+    const nodes = cluster(() => {}, { ...CAPABILITIES, fastPath: { link: 'eth0' } });
+    const first = (question: Partial<TraceRequest>) => {
+      const { outcome, hops } = runTrace(nodes, question);
+      expect(outcome).toBe('answered');
+      return hops.map(({ netns, object }) => `${netns} ${object}`);
+    };
+    const short = first({});
+    expect(short[0]).toMatch(/^host filter dev eth0 ingress .*mesh-host-in/);
+    expect(short[1]).toMatch(/^mesh-lb /);
+    const overTheWire = runTrace(nodes).paths.map(({ hops }) =>
+      hops.map(({ node, netns, object }) => `${node} ${netns} ${object}`),
+    );
+    for (const hops of overTheWire.filter((path) => path.some((hop) => hop.startsWith('node3 ')))) {
+      expect(
+        hops.filter((hop) => /host filter dev eth0 .*mesh-host-in/.test(hop)).map((hop) => hop.slice(0, 5)),
+      ).toEqual(['node3', 'node1']);
+      expect(hops.join('\n')).toMatch(/^node3 mesh-net-ingress filter dev host0 .*mesh-router-in$/m);
+    }
+    expect(first({ destination: '10.252.1.1' })[0]).toMatch(/^host -t nat MESH-PREROUTING/);
+    expect(first({ client: '192.0.2.1' })[0]).toMatch(/^host -t nat MESH-OUTPUT/);
+  });
+
+  test('the shortcut leads past the router, there and back', () => {
+    const { outcome, hops, paths } = runTrace(cluster(() => {}, { ...CAPABILITIES, fastPath: {} }));
+    expect(outcome).toBe('answered');
+    expect(hops[0]!.object).toMatch(/MESH-PREROUTING/);
+    for (const path of paths) {
+      expect(path.outcome).toBe('answered');
+      const inside = path.hops.filter(({ netns }) => netns === 'mesh-net-ingress').map(({ object }) => object);
+      expect(inside.filter((object) => /mesh-router-in|mesh-task-out/.test(object))).toHaveLength(2);
+      expect(inside.join('\n')).not.toMatch(/MESH-|^route /m);
+    }
+  });
+
+  test('a port with affinity, whose service is found by the address of the lb', () => {
+    const nodes = cluster(({ ports }) => {
+      ports[0]!.persistence = { timeout: 60_000, prefix: { inet: 32, inet6: 128 } };
+    });
+    const { outcome, hops } = runTrace(nodes);
+    expect(outcome).toBe('answered');
+    expect(hops.map(({ object }) => object).join('\n')).toMatch(/ipvsadm -A -t 10\.252\.\d\.2:8080 -s rr -p 60/);
+  });
+
+  test('names what the packet meets, node by node', () => {
+    const { hops, paths } = runTrace(cluster());
+    const lines = [...hops, ...paths[0]!.hops].map(({ node, netns, object, effect }) =>
+      [node, netns, object, effect].join(' | '),
+    );
+    expect(lines.join('\n')).toMatchSnapshot();
+  });
+});
+
+describe('what ends a packet is named', () => {
+  test.each<[string, number, (object: KernelObject) => boolean, 'refused' | 'lost', RegExp]>([
+    ['not published', 0, (o) => o.kind === 'set-member' && o.netns === 'host', 'refused', /does not take 8080\/tcp/],
+    [
+      'no DNAT chain',
+      0,
+      (o) => o.kind === 'jump' && o.table === 'nat' && o.family === 'inet',
+      'lost',
+      /nat MESH-PREROUTING/,
+    ],
+    ['no way to the lb', 0, (o) => o.kind === 'route' && o.netns === 'host', 'lost', /route to 10\.252\.1\.2/],
+    ['no fwmark', 0, (o) => o.kind === 'set-member' && o.netns === 'mesh-lb', 'refused', /no fwmark/],
+    ['no virtual service', 0, (o) => o.kind === 'virtual-service', 'refused', /IPVS has no service for its fwmark/],
+    ['no real server', 0, (o) => o.kind === 'real-server', 'refused', /no real server takes new connections/],
+    ['no router', 0, (o) => o.kind === 'route' && o.netns === 'mesh-lb', 'lost', /route to 10\.252\./],
+    ['no neighbour', 0, (o) => o.kind === 'neighbour', 'lost', /2 of 3 real server.*neighbour|is missing/],
+    ['no FDB entry', 0, (o) => o.kind === 'fdb', 'lost', /2 of 3/],
+    ['no VXLAN at the other end', 1, (o) => o.kind === 'vxlan', 'lost', /1 of 3.*no node that could be asked/],
+    ['no way into the task', 1, (o) => o.kind === 'veth' && o.name.startsWith('t-'), 'lost', /1 of 3.*is missing/],
+    ['no address in the task', 1, (o) => o.kind === 'address' && o.dev === 'eth0', 'lost', /1 of 3/],
+    ['no way back', 1, (o) => o.kind === 'rule', 'lost', /stays on node2: the connection lost the mark of node1/],
+    ['the mark is not kept', 1, (o) => o.kind === 'jump' && o.table === 'mangle', 'lost', /mangle MESH-PREROUTING/],
+  ])('%s', (_, node, gone, outcome, reason) => {
+    const nodes = cluster();
+    removeObjects(nodes[node]!, gone);
+    const found = runTrace(nodes);
+    const said = [found.reason, ...found.hops, ...found.paths.flatMap(({ hops }) => hops)]
+      .map((hop) => (typeof hop === 'string' ? hop : `${hop.object} ${hop.effect}`))
+      .join('\n');
+    expect(found.outcome).toBe(outcome);
+    expect(said).toMatch(reason);
+  });
+
+  test('an address that is not the node’s, IPv6 localhost, a service that drains', () => {
+    expect(runTrace(cluster(), { destination: '192.0.2.99' })).toMatchObject({ outcome: 'lost' });
+    const localhost = runTrace(cluster(), { client: '::1', destination: '::1' });
+    expect(localhost).toMatchObject({ outcome: 'refused', reason: 'node1: refused with tcp-reset' });
+    const drained = cluster(({ ports }) => {
+      for (const endpoint of ports[0]!.endpoints) endpoint.weight = 0;
+    });
+    expect(runTrace(drained).reason).toMatch(/3 with weight 0 keep what they have/);
+  });
+
+  test('whatever one object is missing, it answers', () => {
+    const healthy = cluster();
+    for (const [index, node] of healthy.entries()) {
+      for (const key of node.state.keys()) {
+        const nodes = healthy.map((one) => ({ ...one }));
+        const state = new Map(node.state);
+        state.delete(key);
+        nodes[index] = { ...node, state };
+        const { outcome, reason } = runTrace(nodes, { node: nodes[0]! });
+        expect(outcome === 'answered').toBe(reason === '');
+      }
+    }
+  });
+});

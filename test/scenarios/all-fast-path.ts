@@ -1,0 +1,7 @@
+// The way in once more, with `meshd --shortcut full`, and what is special about that.
+import { after } from 'node:test';
+import { closeProbes } from './shared.ts';
+import './ingress.ts';
+import './fast-path.ts';
+
+after(closeProbes);

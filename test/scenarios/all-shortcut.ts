@@ -1,7 +1,0 @@
-// The way in once more, with `meshd --shortcut full`, and what is special about that.
-import { after } from 'node:test';
-import { closeProbes } from './shared.ts';
-import './ingress.ts';
-import './shortcut.ts';
-
-after(closeProbes);
