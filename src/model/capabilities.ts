@@ -44,8 +44,9 @@ export const CAPABILITIES = [
 ] as const;
 export type Capability = (typeof CAPABILITIES)[number];
 
-/** One entry of `cap_add` or `cap_drop`. */
-export type CapabilityOrAll = Capability | 'ALL';
+/** Entries of `cap_add` and `cap_drop`. */
+export const CAPABILITY_NAMES = ['ALL', ...CAPABILITIES] as const;
+export type CapabilityOrAll = (typeof CAPABILITY_NAMES)[number];
 
 /** Docker's default list without MKNOD: Docker pairs it with a list of allowed devices, which process tasks do not have. */
 const DEFAULT_CAPABILITIES: readonly Capability[] = [
@@ -72,7 +73,16 @@ export interface RequestedPrivileges {
   privileged?: boolean;
 }
 
-export interface Privileges {
+/** Without the other fields of a spec. */
+export function requestedPrivileges({ capAdd, capDrop, privileged }: RequestedPrivileges): RequestedPrivileges {
+  return {
+    ...(capAdd === undefined ? {} : { capAdd }),
+    ...(capDrop === undefined ? {} : { capDrop }),
+    ...(privileged === undefined ? {} : { privileged }),
+  };
+}
+
+interface Privileges {
   /** The bounding set: all that any process of the task can ever have. A task of uid 0 starts with all of it. */
   capabilities: Capability[];
   /** What a task of another user starts with: only what was requested by name. */
