@@ -5,13 +5,13 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { processStartTime, taskShimPath } from './index.ts';
 import {
   cleanUp,
-  waitFor,
   freshDirectory,
   freshNetns,
   hostPid,
   onCleanup,
   processesBeside,
   runNode,
+  waitFor,
 } from './test-support.ts';
 
 afterEach(cleanUp);
@@ -66,10 +66,7 @@ const shell = (like: string, script: string, flags?: string[], env?: NodeJS.Proc
   probe(like, ['bash', '-c', script], flags, env);
 
 const hasExited = (pid: number) =>
-  waitFor(
-    () => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z '),
-    'its end',
-  );
+  waitFor(() => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z '), 'its end');
 /** The host's number of a process beside a task that wrote its own into a file. */
 const numberIn = (path: string, task: number) =>
   waitFor(() => existsSync(path) && hostPid(task, Number(readFileSync(path, 'utf8'))), path);

@@ -3,7 +3,7 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync, wri
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { netnsIdentity, processStartTime, taskShimPath } from './index.ts';
-import { cleanUp, waitFor, freshDirectory, freshNetns, onCleanup, processesBeside, run } from './test-support.ts';
+import { cleanUp, freshDirectory, freshNetns, onCleanup, processesBeside, run, waitFor } from './test-support.ts';
 
 afterEach(cleanUp);
 
@@ -72,10 +72,7 @@ function start(command: string[], { flags: more = [], env = process.env, shimEnv
 
 const shell = (script: string, options?: Parameters<typeof start>[1]) => start(['bash', '-c', script], options);
 const hasExited = (pid: number) =>
-  waitFor(
-    () => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z '),
-    'its end',
-  );
+  waitFor(() => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z '), 'its end');
 describe('reports', () => {
   it('the start, and the exit status', async () => {
     const before = Date.now();

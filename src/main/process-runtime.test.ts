@@ -305,7 +305,7 @@ describe('privileges', () => {
   async function privilegesOf(more: Partial<AssignedTask['process']>): Promise<Record<string, string>> {
     const { runtime } = open();
     alive(await runtime.start(launch(task('a1', '', { command: STATUS, ...more }))));
-    await eventually(() => logOf('a1').includes('NoNewPrivs'));
+    await waitUntil(() => logOf('a1').includes('NoNewPrivs'));
     const probed = await runtime.probe(
       'a1',
       { kind: 'command', command: [...STATUS.slice(0, 2), `${STATUS[2]!.split(';')[0]}`] },

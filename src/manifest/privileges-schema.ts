@@ -1,8 +1,8 @@
 import * as z from 'zod';
 import { CAPABILITY_NAMES, type CapabilityOrAll, type RequestedPrivileges } from '../model/capabilities.ts';
-import { fail, kindOf } from './fields.ts';
+import { closestMatch } from './closest-match.ts';
+import { describeValue, fail } from './fields.ts';
 import { shorten } from './manifest-error.ts';
-import { nearest } from './nearest.ts';
 
 type Context = z.core.$RefinementCtx;
 
@@ -11,8 +11,8 @@ const capability = z.unknown().transform((value, ctx): CapabilityOrAll => {
   const written = typeof value === 'string' ? value.toUpperCase().replace(/^CAP_/, '') : '';
   const name = CAPABILITY_NAMES.find((candidate) => candidate === written);
   if (name !== undefined) return name;
-  const near = nearest(written, CAPABILITY_NAMES);
-  const what = typeof value === 'string' ? `"${shorten(value)}"` : kindOf(value);
+  const near = closestMatch(written, CAPABILITY_NAMES);
+  const what = typeof value === 'string' ? `"${shorten(value)}"` : describeValue(value);
   const remedy = 'use a name of capabilities(7), such as NET_ADMIN, or ALL';
   fail(ctx, `${what} is not a capability`, near === undefined ? remedy : `did you mean ${near}?`);
   return 'ALL';
@@ -23,7 +23,7 @@ const capabilities = z.array(capability);
 const flag = z.unknown().transform((value, ctx): boolean => {
   if (value === true || value === 'true') return true;
   if (value !== false && value !== 'false')
-    fail(ctx, `must be true or false, but is ${kindOf(value)}`, 'write true or false');
+    fail(ctx, `must be true or false, but is ${describeValue(value)}`, 'write true or false');
   return false;
 });
 

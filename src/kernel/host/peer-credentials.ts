@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { type PeerCredentials, peerCredentials } from '../../native/index.ts';
+import { type PeerCredentials, peerCredentials } from '../../../native/index.ts';
 
 export type { PeerCredentials };
 

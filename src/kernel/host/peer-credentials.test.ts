@@ -4,7 +4,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { peerOf } from './peer.ts';
+import { peerOf } from './peer-credentials.ts';
 
 it.each([['unix'], ['tcp']])('the peer of a %s connection', async (kind) => {
   const directory = mkdtempSync(join(tmpdir(), 'peer-'));
