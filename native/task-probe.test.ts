@@ -163,9 +163,10 @@ describe('nothing is left of a probe', () => {
         { detached: true, stdio: ['pipe', 'pipe', 'ignore'] }).stdin.end('PATH=/usr/bin:/bin\\0');
       const { existsSync } = require('node:fs');
       setInterval(() => {
-        if (['far', 'near', 'own'].every((name) => existsSync(${JSON.stringify(directory)} + '/' + name))) process.kill(process.pid, 'SIGKILL');
+        if (existsSync(${JSON.stringify(join(directory, 'go'))})) process.kill(process.pid, 'SIGKILL');
       }, 20);`);
     const pids = await Promise.all(['far', 'near', 'own'].map((name) => numberIn(join(directory, name), pid)));
+    writeFileSync(join(directory, 'go'), '');
     expect((await agent).signal).toBe('SIGKILL');
     for (const each of pids) await hasExited(each);
     await waitFor(() => processesBeside(pid).length === 2, 'the end of the probe itself');

@@ -50,9 +50,15 @@ export function processesBeside(pid: number): number[] {
 
 /** Host's number of a process that knows itself as `inner`, in the pid namespace of `pid`. */
 export function hostPid(pid: number, inner: number): number | undefined {
-  return processesBeside(pid).find((other) =>
-    new RegExp(`^NSpid:.*\t${inner}$`, 'm').test(readFileSync(`/proc/${other}/status`, 'utf8')),
-  );
+  return processesBeside(pid).find((other) => new RegExp(`^NSpid:.*\t${inner}$`, 'm').test(readStatus(other)));
+}
+
+function readStatus(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/status`, 'utf8');
+  } catch {
+    return ''; // ended meanwhile
+  }
 }
 
 function processes(): number[] {
