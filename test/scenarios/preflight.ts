@@ -1,7 +1,6 @@
 // Programs of the nodes on published ports, and what meshctl doctor finds: each trouble with the command that ends it.
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { resolve } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { addressOf, applyManifest, listRows, meshctl, parseWhoami, run, runOn, stdoutOf, waitFor } from './harness.ts';
 import { clientProbe, whoamiManifest } from './shared.ts';
