@@ -1,6 +1,7 @@
 // Programs of the nodes on published ports, and what meshctl doctor finds: each trouble with the command that ends it.
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
+import { resolve } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { addressOf, applyManifest, listRows, meshctl, parseWhoami, run, runOn, stdoutOf, waitFor } from './harness.ts';
 import { clientProbe, whoamiManifest } from './shared.ts';
@@ -38,21 +39,11 @@ async function started(t: TestContext, name: string, command: string[]): Promise
 
 /** As `listenOn`, from a file that only root can change and that is called sshd: what a node takes for its sshd. */
 async function sshdOn(t: TestContext, host: string, port: number): Promise<ListeningProgram> {
-  const code = [
-    'import http.server, os',
-    'class Handler(http.server.BaseHTTPRequestHandler):',
-    '    def do_GET(self):',
-    '        self.send_response(200)',
-    '        self.end_headers()',
-    '        self.wfile.write(b"sshd itself")',
-    `server = http.server.HTTPServer(("", ${port}), Handler)`,
-    'print(os.getpid(), flush=True)',
-    'server.serve_forever()',
-  ].join('\n');
   const path = '/run/mesh-sshd/sshd';
-  const copy = `mkdir -p /run/mesh-sshd && cp -n "$(readlink -f "$(command -v python3)")" ${path}`;
-  await stdoutOf(runOn(host, 'sh', '-c', copy));
-  return started(t, 'sshd', [host, 'env', 'PYTHONHOME=/usr', path, '-c', code]);
+  await stdoutOf(runOn(host, 'mkdir', '-p', '/run/mesh-sshd'));
+  await stdoutOf(runOn(host, 'gcc', '-o', `${path}.${port}`, resolve('test/scenarios/listener.c')));
+  await stdoutOf(runOn(host, 'mv', `${path}.${port}`, path));
+  return started(t, 'sshd', [host, path, String(port)]);
 }
 
 interface Degraded {
