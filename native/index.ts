@@ -87,6 +87,17 @@ export interface SocketOptions {
   readonly nonblock?: boolean | undefined;
 }
 
+/** The process at the other end of a unix socket, as it was when it called connect(2) or listen(2). */
+export interface PeerCredentials {
+  /** 0 when the process is not visible in our pid namespace. It may have ended since, and the number be reused. */
+  readonly pid: number;
+  /** Effective user and group. */
+  readonly uid: number;
+  readonly gid: number;
+  /** Supplementary groups; undefined before Linux 4.13. */
+  readonly groups?: readonly number[];
+}
+
 /** A process held by a pidfd; alive until it has told the end or is closed. */
 export interface ProcessWatch {
   readonly pid: number;
@@ -152,6 +163,8 @@ export interface SpawnOptions {
   readonly session?: boolean | undefined;
   /** Standard streams that are pipes to us; the others are /dev/null. */
   readonly pipes?: readonly (typeof STREAMS)[number][] | undefined;
+  /** What standard input holds, whole before the program starts and out of sight of other users (memfd_create(2)). */
+  readonly input?: Uint8Array | undefined;
 }
 
 /** How a child of ours has ended. */
@@ -181,6 +194,7 @@ interface Addon {
   setSocketOption(fd: number, level: number, name: number, value: number): void;
   watchProcess(pid: number, onExit: () => void): ProcessWatch;
   getSocketOption(fd: number, level: number, name: number, value: Uint8Array): void;
+  peerCredentials(fd: number): PeerCredentials;
   sendUnixDatagram(path: string, payload: string): void;
   createBpfMap(options: BpfMapOptions): BpfHandle;
   loadBpfProgram(name: string, code: Uint8Array): BpfHandle;
@@ -200,6 +214,7 @@ interface Addon {
     directory: string,
     session: boolean,
     pipes: readonly boolean[],
+    input: Uint8Array | undefined,
   ): [number, number, number, number];
   reapProcess(pid: number): number | undefined;
 }
@@ -319,6 +334,15 @@ export function getSocketOption(fd: number, level: number, name: number, value: 
 }
 
 /**
+ * Who is at the other end of a connected unix stream socket (SO_PEERCRED and SO_PEERGROUPS, socket(7)). Throws a system
+ * error: EBADF or ENOTSOCK for another kind of descriptor, EINVAL for a socket of another family or a listening one,
+ * ENOTCONN when it is not connected.
+ */
+export function peerCredentials(fd: number): PeerCredentials {
+  return addon().peerCredentials(fd);
+}
+
+/**
  * Calls `onExit` once when the process ends, whether or not it is our child.
  * With `startTime` (see processStartTime) it must be that very process.
  * ESRCH when it has gone already. A zombie counts as ended.
@@ -345,13 +369,13 @@ export function watchProcess(pid: number, onExit: () => void, startTime?: number
 export function spawnProcess(
   file: string,
   args: readonly string[],
-  { env, session = false, pipes = [] }: SpawnOptions,
+  { env, session = false, pipes = [], input }: SpawnOptions,
   onExit: (end: ProcessEnd) => void,
 ): SpawnedProcess {
   const path = file.includes('/') ? file : (resolveInPath(file, env['PATH'] ?? '') ?? file);
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
   const piped = STREAMS.map((name) => pipes.includes(name));
-  const [pid, ...fds] = addon().spawnProcess(path, [file, ...args], variables, '/', session, piped);
+  const [pid, ...fds] = addon().spawnProcess(path, [file, ...args], variables, '/', session, piped, input);
   const streams = fds.flatMap((fd, place) =>
     fd < 0 ? [] : [[STREAMS[place]!, new Socket({ fd, readable: place > 0, writable: place === 0 })] as const],
   );

@@ -61,7 +61,18 @@ export function admit(spec: ServiceSpec, current: Service | undefined, others: I
  * A change of these needs new tasks. Ports and weights are not among them, they belong to the data path alone; nor is
  * how an update goes.
  */
-const TASK_FIELDS = ['command', 'environment', 'workingDir', 'user', 'runtime', 'health', 'forced'] as const;
+const TASK_FIELDS = [
+  'command',
+  'environment',
+  'workingDir',
+  'user',
+  'capAdd',
+  'capDrop',
+  'privileged',
+  'runtime',
+  'health',
+  'forced',
+] as const;
 
 /** The order of ports means nothing: a manifest sorts them, `--publish-add` puts one at the end. */
 function withSortedPorts(spec: ServiceSpec): ServiceSpec {

@@ -1,5 +1,6 @@
 import type { Protocol } from '../model/address.ts';
 import type { AssignedTask, Assignment, Peer } from '../model/assignment.ts';
+import { requestedPrivileges } from '../model/capabilities.ts';
 import { isTerminal, type Network, type Node, type Service, type Task } from '../model/cluster.ts';
 import { vtepMac } from '../model/names.ts';
 import type { PortSpec } from '../model/spec.ts';
@@ -77,6 +78,7 @@ export function nodeTask(task: Task, service: Service | undefined): AssignedTask
       command: spec.command,
       workingDir: spec.workingDir,
       ...(spec.user === undefined ? {} : { user: spec.user }),
+      ...requestedPrivileges(spec),
       environment: spec.environment,
     },
     targets: targets(declared),

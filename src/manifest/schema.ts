@@ -22,6 +22,7 @@ import { composeHealth, HTTP_KEYS, healthcheck, meshHealth, probe } from './heal
 import { LIMITS } from './limits.ts';
 import { shorten } from './manifest-error.ts';
 import { longPort, ports } from './port-schema.ts';
+import { privilegeKeys, privilegesOf } from './privileges-schema.ts';
 
 const extensible = <T extends z.ZodType>(schema: T) => z.preprocess((value) => withoutExtensions(value), schema);
 
@@ -93,6 +94,7 @@ const service = z.strictObject({
   entrypoint: commandLine.optional(),
   working_dir: directory.optional(),
   user: user.optional(),
+  ...privilegeKeys,
   environment: environment.optional(),
   labels: labels.optional(),
   ports: ports.optional(),
@@ -156,6 +158,7 @@ export const serviceSchema = z.preprocess(
     if (given.healthcheck !== undefined && given['x-mesh']?.healthcheck !== undefined) {
       fail(ctx, 'stands beside `healthcheck`: a service has one', 'remove one of them', ['x-mesh', 'healthcheck']);
     }
+    const privileges = privilegesOf(given, ctx);
     const update = toUpdateConfig(deploy?.update_config);
     const weight = given['x-mesh']?.weight;
     return {
@@ -165,6 +168,7 @@ export const serviceSchema = z.preprocess(
         command,
         workingDir: given.working_dir ?? '/',
         ...(given.user === undefined ? {} : { user: given.user }),
+        ...privileges,
         environment: given.environment ?? {},
         mode,
         replicas: deploy?.replicas ?? 1,

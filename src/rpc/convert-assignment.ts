@@ -31,6 +31,7 @@ import {
   PORT_MODES,
   PROTOCOLS,
   persistenceToWire,
+  privilegesFromWire,
   user,
 } from './convert-spec.ts';
 import type * as wire from './gen/mesh.ts';
@@ -56,7 +57,7 @@ function portToWire(port: AssignedPort): wire.AssignedPort {
 function taskToWire(task: AssignedTask): wire.AssignedTask {
   return {
     ...task,
-    process: { ...task.process },
+    process: { ...task.process, capAdd: task.process.capAdd ?? [], capDrop: task.process.capDrop ?? [] },
     pick: task.pick ?? [],
     health: task.health && healthToWire(task.health),
   };
@@ -183,6 +184,7 @@ function task(message: wire.AssignedTask, where: string): AssignedTask {
       ),
       workingDir: directory(process.workingDir, `${where}.working_dir`),
       ...(process.user === undefined ? {} : { user: user(process.user, `${where}.user`) }),
+      ...privilegesFromWire(process, where),
       environment: record(process.environment, `${where}.environment`, environmentKey, LIMIT.argument),
     },
     targets: list(message.targets, `${where}.targets`, LIMIT.ports, target),

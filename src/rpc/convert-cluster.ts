@@ -55,6 +55,7 @@ export function listenerFromWire(message: wire.Listener, where: string): Listene
     address: address(message.address, `${where}.address`),
     ...(message.pid === undefined ? {} : { pid: integer(message.pid, `${where}.pid`, 0, 0x7fffffff) }),
     ...(message.process === undefined ? {} : { process: text(message.process, `${where}.process`, LIMIT.value) }),
+    ...(message.protected ? { protected: true } : {}),
   };
 }
 

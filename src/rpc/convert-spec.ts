@@ -1,3 +1,4 @@
+import { CAPABILITY_NAMES, type RequestedPrivileges } from '../model/capabilities.ts';
 import { LIMIT } from '../model/limits.ts';
 import {
   type Constraint,
@@ -23,6 +24,8 @@ export const PORT_MODES = ['ingress', 'host'] as const;
 export function specToWire(spec: ServiceSpec): wire.ServiceSpec {
   return {
     ...spec,
+    capAdd: spec.capAdd ?? [],
+    capDrop: spec.capDrop ?? [],
     restart: { ...spec.restart },
     ports: spec.ports.map(portSpecToWire),
     health: spec.health && healthToWire(spec.health),
@@ -69,6 +72,7 @@ export function specFromWire(message: wire.ServiceSpec, where = 'service'): Serv
     ),
     workingDir: directory(message.workingDir, `${at}.working_dir`),
     ...(message.user === undefined ? {} : { user: user(message.user, `${at}.user`) }),
+    ...privilegesFromWire(message, at),
     environment: record(message.environment, `${at}.environment`, environmentKey, LIMIT.argument),
     mode: word(message.mode, `${at}.mode`, ['replicated', 'global']),
     replicas: integer(message.replicas, `${at}.replicas`, 0, LIMIT.replicas),
@@ -129,6 +133,20 @@ function weight(message: wire.WeightSpec, where: string): WeightSpec {
 export function directory(value: string, where: string): string {
   if (!value.startsWith('/')) throw invalid(where, 'is not an absolute path');
   return text(value, where, 4_095);
+}
+
+/** Of a spec or of a task's process. */
+export function privilegesFromWire(
+  message: Pick<wire.ServiceSpec, 'capAdd' | 'capDrop' | 'privileged'>,
+  where: string,
+): RequestedPrivileges {
+  const names = (values: string[], what: string) =>
+    list(values, `${where}.${what}`, CAPABILITY_NAMES.length, (value, path) => word(value, path, CAPABILITY_NAMES));
+  return {
+    ...(message.capAdd.length === 0 ? {} : { capAdd: names(message.capAdd, 'cap_add') }),
+    ...(message.capDrop.length === 0 ? {} : { capDrop: names(message.capDrop, 'cap_drop') }),
+    ...(message.privileged === undefined ? {} : { privileged: message.privileged }),
+  };
 }
 
 export function user(value: string, where: string): string {

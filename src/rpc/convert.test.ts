@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { MeshError } from '../base/errors.ts';
 import type { Assignment, AssignmentDelta } from '../model/assignment.ts';
+import { CAPABILITY_NAMES, type RequestedPrivileges } from '../model/capabilities.ts';
 import type { TaskStatus } from '../model/cluster.ts';
 import type { ServiceSpec } from '../model/spec.ts';
 import { assignmentFromWire, assignmentToWire, deltaFromWire, deltaToWire } from './convert-assignment.ts';
@@ -28,6 +29,8 @@ const many = <T>(each: fc.Arbitrary<T>) => fc.array(each, { maxLength: 4 });
 const optional = <T extends object>(shape: { [K in keyof T]: fc.Arbitrary<T[K]> }) =>
   fc.record(shape, { requiredKeys: [], noNullPrototype: true }) as fc.Arbitrary<Partial<T>>;
 
+const capabilities = fc.subarray([...CAPABILITY_NAMES], { minLength: 1 });
+
 const spec: fc.Arbitrary<ServiceSpec> = fc
   .tuple(
     fc.record(
@@ -50,7 +53,12 @@ const spec: fc.Arbitrary<ServiceSpec> = fc
       },
       { noNullPrototype: true },
     ),
-    optional<{ user: string }>({ user: name }),
+    optional<{ user: string } & RequestedPrivileges>({
+      user: name,
+      capAdd: capabilities,
+      capDrop: capabilities,
+      privileged: fc.constant(true),
+    }),
     fc.record(
       {
         condition: fc.constantFrom('any' as const, 'on-failure' as const, 'none' as const),
@@ -100,7 +108,12 @@ const task = fc.record({
   process: fc
     .tuple(
       fc.record({ command: many(text), workingDir: fc.constant('/'), environment }),
-      optional<{ user: string }>({ user: name }),
+      optional<{ user: string } & RequestedPrivileges>({
+        user: name,
+        capAdd: capabilities,
+        capDrop: capabilities,
+        privileged: fc.constant(true),
+      }),
     )
     .map(([base, extra]) => ({ ...base, ...extra })),
   targets: many(fc.record({ protocol, port })),

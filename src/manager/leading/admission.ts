@@ -29,7 +29,7 @@ export function admitSpecs(
   specs: readonly ServiceSpec[],
   index: ClusterIndex,
   now: number,
-  listeners: HostListeners = new Map(),
+  listeners: HostListeners = { nodes: [], byPort: new Map() },
 ): AdmissionResult {
   const staged = new Map<string, Service>();
   for (const spec of specs) {
