@@ -8,15 +8,15 @@ import { MeshError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import type { Assignment } from '../model/assignment.ts';
 import { applyAssignmentDelta } from '../model/assignment-delta.ts';
-import type { Listener, PortCondition, Stored, TaskState } from '../model/cluster.ts';
+import type { Listener, PortCondition, Stored, TaskState, TaskStatus } from '../model/cluster.ts';
 import type { ServiceSpec } from '../model/spec.ts';
 import { controlChecks } from '../rpc/check-messages.ts';
 import { type ControlConnection, connectControl } from '../rpc/client.ts';
 import { connectDispatch } from '../rpc/dispatch-client.ts';
 import { Control } from '../rpc/gen/mesh_pb.js';
 import type { Hello, Task } from '../rpc/messages.ts';
-import { implement } from '../rpc/service.ts';
 import { type ServeOptions, serveLocalAgent, servePeople } from '../rpc/server.ts';
+import { implement } from '../rpc/service.ts';
 import type { Change, Store } from '../store/store.ts';
 import { createManager, type Manager, type ManagerOptions } from './manager.ts';
 
@@ -223,7 +223,7 @@ export async function testCluster(more: Partial<Pick<ManagerOptions, 'families'>
     },
     apply: (...specs) => current.control.apply({ services: specs, dryRun: false }),
     tasks: async (service) =>
-      (await current.control.listTasks({ service, node: undefined, includeEnded: false })).tasks,
+      (await current.control.listTasks({ ...(service !== undefined && { service }), includeEnded: false })).tasks,
     async waitUntil(condition) {
       const limit = Date.now() + 10_000;
       while (!(await condition())) {
@@ -281,8 +281,6 @@ function fakeAgent(
         error: state === 'failed' ? 'exit status 1' : '',
         since: 1,
         pid: 7,
-        exitCode: undefined,
-        ports: [],
         ...more,
       };
       send({ case: 'tasks', value: { tasks: [{ taskId, status }] } });

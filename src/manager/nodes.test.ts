@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Node } from '../model/cluster.ts';
 import { endpoints, spec, type TestCluster, tcp, testCluster } from './manager.test-data.ts';
 
 let cluster: TestCluster;
@@ -91,7 +92,6 @@ describe('nodes', () => {
       node: 'node1',
       setLabels: { zone: 'b', rack: '7' },
       removeLabels: [],
-      availability: undefined,
     });
     await cluster.agent('node1', { nodeId: one.nodeId, underlay: '192.0.2.1', labels: { zone: 'a', cpu: 'fast' } });
     expect((await nodes())[0]?.labels).toEqual({ zone: 'b', rack: '7', cpu: 'fast' });
@@ -102,14 +102,14 @@ describe('nodes', () => {
     await cluster.agent('node2');
     await cluster.apply(spec('web', { replicas: 2, ports: [tcp(80)] }));
     await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 2);
-    const set = (availability: string) =>
+    const set = (availability: Node['availability']) =>
       cluster.control.updateNode({ node: 'node1', setLabels: {}, removeLabels: [], availability });
     await set('pause');
     await cluster.advanceTime(500);
     expect(one.assignment!.tasks).toHaveLength(1);
     await set('drain');
     await cluster.waitUntil(async () => one.assignment!.tasks.length === 0 && (await running('web')).length === 2);
-    await expect(set('sleep')).rejects.toMatchObject({ code: 'invalid' });
+    await expect(set('sleep' as never)).rejects.toMatchObject({ code: 'invalid' });
   });
 
   test('removal: only when down or by force; its tasks run elsewhere, its peers forget it', async () => {

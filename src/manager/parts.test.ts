@@ -11,7 +11,7 @@ import { openEmbeddedStore } from '../store/embedded.ts';
 import { bootstrap } from './leading/bootstrap.ts';
 import { nextStatus } from './leading/task-reports.ts';
 import { createWriter, put } from './leading/writer.ts';
-import { fakeClock, memoryStore, spec, testCluster } from './manager.test-data.ts';
+import { asOwner, callContext, fakeClock, memoryStore, spec, testCluster } from './manager.test-data.ts';
 import { createManager } from './manager.ts';
 import { createClusterIndex } from './serving/cluster-index.ts';
 import { findService } from './serving/find.ts';
@@ -201,9 +201,7 @@ test('on the embedded store a cluster is the same after a restart', async () => 
   await first.store.close();
   const second = await open();
   expect(second.manager.clusterId).toBe(first.manager.clusterId);
-  expect(await second.control.listTasks({ includeEnded: true }, context)).toEqual(
-    before,
-  );
+  expect(await second.control.listTasks({ includeEnded: true }, context)).toEqual(before);
   await second.manager.stop();
   await second.store.close();
   rmSync(directory, { recursive: true });

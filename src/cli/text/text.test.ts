@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { TaskState } from '../../model/cluster.ts';
 import { makeNode, makePort, makeService, makeSpec, makeTask } from '../fake-meshd.test-data.ts';
 import { emptyWatchedState, progressLines, serviceProgress, type WatchedState } from '../progress.ts';
 import { ageText } from './age.ts';
@@ -40,7 +41,7 @@ test('ages', () => {
 });
 
 test('ports: runs are ranges, an automatic port that is not chosen yet says so', () => {
-  const port = (published: number | undefined, target: number, protocol = 'tcp') =>
+  const port = (published: number | undefined, target: number, protocol: 'tcp' | 'udp' = 'tcp') =>
     makePort({ protocol, target, published });
   expect(portsText([])).toBe('');
   expect(portsText([port(8081, 81), port(8080, 80), port(53, 53, 'udp'), port(8082, 90), port(undefined, 70)])).toBe(
@@ -94,7 +95,7 @@ describe('progress', () => {
     return seen;
   }
   const two = makeService({ spec: makeSpec({ replicas: 2 }) });
-  const task = (id: string, slot: number, given = {}, state = 'running', error = '') =>
+  const task = (id: string, slot: number, given = {}, state: TaskState = 'running', error = '') =>
     makeTask({ id, slot, ...given }, state, error);
 
   test('done when just the wanted tasks run', () => {
@@ -161,7 +162,7 @@ describe('progress', () => {
 
   test('a task that does not get ready says why; what every start says is no trouble', () => {
     const starting = (message: string) =>
-      makeTask({ status: { state: 'starting', message, error: '', since: 1, pid: 7, exitCode: undefined, ports: [] } });
+      makeTask({ status: { state: 'starting', message, error: '', since: 1, pid: 7 } });
     const lines = (message: string) => serviceProgress(seenOf(two, starting(message)), 's-web').lines[0];
     const loopback = 'the process runs but 80/tcp is only on 127.0.0.1:80; bind 0.0.0.0';
     expect(taskProblem(starting(loopback))).toBe(loopback);
