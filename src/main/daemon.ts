@@ -8,7 +8,7 @@ import type { Log } from '../base/log.ts';
 import { localCaller } from '../identity/caller.ts';
 import { processStartTime } from '../kernel/host/process.ts';
 import { sdNotify } from '../kernel/host/systemd.ts';
-import { peerOf } from '../kernel/peer.ts';
+import { peerOf } from '../kernel/host/peer-credentials.ts';
 import { familyOf } from '../model/address.ts';
 import { localChecks } from '../rpc/check-messages.ts';
 import { Local } from '../rpc/gen/mesh_pb.js';
