@@ -123,7 +123,7 @@ export interface Constraint {
   value: string;
 }
 
-export interface RestartPolicy {
+interface RestartPolicy {
   condition: 'any' | 'on-failure' | 'none';
   /** Milliseconds before a restart; undefined means meshd's own back-off (at once, then growing). */
   delay?: number;

@@ -22,7 +22,6 @@ export type Service = Plain<pb.Service>;
 export type StatusReply = Plain<pb.StatusReply>;
 export type Task = Plain<pb.Task>;
 export type TaskPort = Plain<pb.TaskPort>;
-export type TaskStatusReport = Plain<pb.TaskStatusReport>;
 export type WatchEvent = Plain<pb.WatchEvent>;
 export type WatchRequest = Plain<pb.WatchRequest>;
 export type Welcome = Plain<pb.Welcome>;
