@@ -1,4 +1,4 @@
-// Builds dist/: generated gRPC types, the two programs as bundles, and the native parts beside them.
+// Builds dist/: generated gRPC types, the bundles of meshd and meshctl, and the native binaries.
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -46,7 +46,7 @@ const common = {
   platform: 'node',
   target: 'node24',
   define: { MESHD_VERSION: JSON.stringify(version) },
-  // Comments are most of some libraries, and read at each start. Names stay: a stack trace is what a bug report has.
+  // Comments make up most of some libraries and are parsed at each start. Names are kept for readable stack traces.
   minifyWhitespace: true,
   minifySyntax: true,
   lineLimit: 160,
@@ -57,9 +57,9 @@ await build({
   ...common,
   entryPoints: [{ in: `${root}/src/main/meshd.ts`, out: 'meshd' }, ...scripts],
   outExtension: { '.js': '.mjs' },
-  splitting: true, // what a role does not use is not parsed when it starts
+  splitting: true, // modules that a role does not use are not parsed at startup
   format: 'esm',
-  // The first finds its prebuilt binary relative to its own package; grpc-js wants the other for services we do not have.
+  // The first locates its prebuilt binary relative to its own package; grpc-js needs the other only for services unused here.
   external: ['classic-level', '@grpc/proto-loader'],
   // CommonJS packages inside an ES module bundle still call require().
   banner: {
@@ -69,14 +69,14 @@ await build({
 });
 await buildMeshctl();
 
-/** A launcher (src/main/meshctl-launch.ts), one script, and what V8 makes of it. */
+/** Builds the launcher (src/main/meshctl-launch.ts) as one script, and its V8 code cache. */
 async function buildMeshctl() {
   const entry = (name, out) => ({
     ...common,
     format: 'cjs',
     entryPoints: [{ in: `${root}/src/main/${name}.ts`, out }],
   });
-  rmSync(`${root}/dist/meshctl.compiled`, { force: true }); // V8 knows a script by its length alone
+  rmSync(`${root}/dist/meshctl.compiled`, { force: true }); // V8 identifies a script by its length alone
   await build({
     ...entry('meshctl-launch', 'meshctl'),
     outExtension: { '.js': '.cjs' },
@@ -92,7 +92,7 @@ async function buildMeshctl() {
   const filename = `${root}/dist/meshctl.script`;
   const script = new Script(readFileSync(filename, 'latin1'), { filename });
   const { runMeshctl } = script.runInThisContext()({ exports: {} }, createRequire(filename));
-  // Compiled is what has run: all verbs are declared, and one is carried out by a meshd that answers with nothing.
+  // The code cache contains functions that have run: all verbs are declared, and one runs against a fake meshd.
   const directory = mkdtempSync(join(tmpdir(), 'meshctl-'));
   const frame = (flags, text) => Buffer.from([flags, 0, 0, 0, text.length, ...Buffer.from(text)]);
   const meshd = createServer((request, response) => {
@@ -101,7 +101,7 @@ async function buildMeshctl() {
   await once(meshd.listen(join(directory, 'socket')), 'listening');
   const io = { out() {}, err() {}, environment: {}, columns: 80 };
   const status = await runMeshctl(['--host', join(directory, 'socket'), 'service', 'scale', '--detach', 'web=1'], io);
-  if (status !== 0) throw new Error(`meshctl ended with ${status} while it was being compiled`);
+  if (status !== 0) throw new Error(`meshctl exited with status ${status} while its code cache was built`);
   meshd.close();
   rmSync(directory, { recursive: true });
   writeFileSync(`${root}/dist/meshctl.compiled`, script.createCachedData());
@@ -111,7 +111,7 @@ for (const name of ['meshd.mjs', 'meshctl.cjs']) chmodSync(`${root}/dist/${name}
 for (const file of ['mesh.node', 'mesh-task']) {
   const built = `${root}/native/build/Release/${file}`;
   if (!existsSync(built)) continue;
-  // Renamed into place: what runs from the old file goes on with it.
+  // Replaced by rename, so that a running process keeps using the old file.
   copyFileSync(built, `${root}/dist/.${file}`);
   renameSync(`${root}/dist/.${file}`, `${root}/dist/${file}`);
 }
