@@ -1,6 +1,6 @@
 // Preloaded into user-mode-linux 6.1, which restores 832 bytes of a process's extended state (NT_X86_XSTATE): all there is
 // up to AVX. Processors with AVX-512 or AMX have more, and their kernel refuses a PTRACE_SETREGSET that leaves any of it
-// out. This ptrace appends the rest from the current state of the process.
+// out. This ptrace fills in the rest with what the process has already.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <elf.h>
