@@ -39,7 +39,7 @@ topology_up() {
 
 # Ends every process of the hosts, tasks that outlived their agent too: with them the namespaces go.
 topology_down() {
-  local holders p
+  local holders holder p
   [[ -e $STATE ]] || return 0
   holders=$(cat "$STATE"/*/pid 2>/dev/null) || true
   for holder in $holders; do
@@ -48,6 +48,8 @@ topology_down() {
     done
     kill -9 "$holder" || true
   done 2>/dev/null
+  # The kernel takes down a namespace some time after its last process, and the next mesh uses the same names.
+  for holder in "$STATE"/*/; do ip link del "$(basename "$holder")" || true; done 2>/dev/null
   ip link del underlay 2>/dev/null || true
   rm -rf "$STATE" /run/testhost/hosts
 }
