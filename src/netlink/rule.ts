@@ -33,6 +33,9 @@ export interface RuleSpec {
   protocol?: number | undefined;
 }
 
+/** Which rule to delete: fields not given match any. */
+type RuleSelector = Omit<RuleSpec, 'action'> & Partial<Pick<RuleSpec, 'action'>>;
+
 export interface RuleEntry {
   family: Family;
   priority: number;
@@ -46,10 +49,10 @@ export interface RuleEntry {
   otherSelectors: boolean;
 }
 
-function writeRule(rule: RuleSpec): AttributeWriter {
+function writeRule(rule: RuleSelector): AttributeWriter {
   const { action } = rule;
-  const lookup = action !== 'nop' && 'lookup' in action ? action.lookup : undefined;
-  const code = action === 'nop' ? FR_ACT_NOP : lookup === undefined ? FR_ACT_GOTO : FR_ACT_TO_TBL;
+  const lookup = typeof action === 'object' && 'lookup' in action ? action.lookup : undefined;
+  const code = actionCode(action);
   const table = lookup ?? 0;
   const writer = new AttributeWriter(80).u8(familyNumber(rule.family)).zeros(3);
   writer
@@ -60,10 +63,17 @@ function writeRule(rule: RuleSpec): AttributeWriter {
   if (rule.fwmark !== undefined) writer.putU32(FRA_FWMARK, rule.fwmark);
   if (rule.fwmask !== undefined) writer.putU32(FRA_FWMASK, rule.fwmask);
   if (table > 255) writer.putU32(FRA_TABLE, table);
-  if (action !== 'nop' && 'goto' in action) writer.putU32(FRA_GOTO, action.goto);
+  if (typeof action === 'object' && 'goto' in action) writer.putU32(FRA_GOTO, action.goto);
   writer.putU32(FRA_PRIORITY, rule.priority);
   if (rule.protocol !== undefined) writer.putU8(FRA_PROTOCOL, rule.protocol);
   return writer;
+}
+
+/** 0 matches any action (rule_find, net/core/fib_rules.c). */
+function actionCode(action: RuleAction | undefined): number {
+  if (action === undefined) return 0;
+  if (action === 'nop') return FR_ACT_NOP;
+  return 'lookup' in action ? FR_ACT_TO_TBL : FR_ACT_GOTO;
 }
 
 /** `ip rule add`. EEXIST compares the whole rule, not the priority. */
@@ -72,7 +82,7 @@ export function newRule(rule: RuleSpec): NetlinkRequest {
 }
 
 /** `ip rule del`: deletes the first rule that agrees in all fields given. */
-export function deleteRule(rule: RuleSpec): NetlinkRequest {
+export function deleteRule(rule: RuleSelector): NetlinkRequest {
   return { type: RTM_DELRULE, flags: NLM_F_REQUEST, payload: writeRule(rule).finish() };
 }
 

@@ -6,12 +6,13 @@ import type { NetlinkRequest } from '../../netlink/message.ts';
 import type { FastPathDriver } from '../fast-path/fast-path-driver.ts';
 import type { Firewall } from '../firewall/firewall.ts';
 import type { IpvsFamily } from '../ipvs/ipvs.ts';
+import { stepsOf } from '../kinds/registry.ts';
 import { writeSysctls } from '../observe/sysctl.ts';
 import { decodeAll } from './decode-all.ts';
 import { type Failure, linkNotFound, toFailure } from './failure.ts';
 import type { Namespaces } from './namespaces.ts';
 import { isServerMove, preserveConnections } from './server-move.ts';
-import { type NetlinkStep, type RequestContext, type Step, stepsOf } from './steps.ts';
+import type { NetlinkStep, RequestContext, Step } from './steps.ts';
 import { MAX_MESSAGES, type Meter, NETLINK_GENERIC, NETLINK_ROUTE, type Transport } from './transport.ts';
 
 export interface ApplyContext {
@@ -54,7 +55,7 @@ export async function executeSteps(
       await (moves ? preserveConnections(context.namespaces.path(first.step.netns), send) : send());
     } else if (first.step.backend === 'firewall') await applyFirewallGroup(context, group, meter, fail);
     else if (first.step.backend === 'sysctl') await applySysctlGroup(context, group, fail);
-    else if (first.step.backend === 'shortcut') await applyFastPathGroup(context, group, meter, fail);
+    else if (first.step.backend === 'fast-path') await applyFastPathGroup(context, group, meter, fail);
     else for (const task of group) applyNamespaceStep(context, task, fail);
   }
   return failures;
@@ -208,7 +209,7 @@ async function applyFastPathGroup(
   meter: Meter,
   fail: ReportFailure,
 ): Promise<void> {
-  const ops = group.flatMap(({ step }) => (step.backend === 'shortcut' ? [step.op] : []));
+  const ops = group.flatMap(({ step }) => (step.backend === 'fast-path' ? [step.op] : []));
   const errors = await context.fastPath.apply(ops, meter);
   group.forEach((task, place) => {
     const error = errors[place];

@@ -10,9 +10,12 @@ import { listConnections, listListeners } from '../host/sockets.ts';
 import { openIpvsFamily } from '../ipvs/ipvs.ts';
 import { balancerAddresses, deleteStaleFlows, flowChanges } from '../ipvs/stale-flows.ts';
 import { type ApplyReport, coversKind, type Kernel, type Scope, zeroCounters } from '../kernel.ts';
-import { type ObserveContext, observe } from '../observe/observe.ts';
+import { linksOf } from '../kinds/registry.ts';
+import { observe } from '../observe/observe.ts';
+import type { ObserveContext } from '../observe/observer.ts';
 import { type ApplyContext, type ApplyMeter, executeSteps } from './apply.ts';
-import { type Failure, needsVerification, toMeshError } from './failure.ts';
+import { needsVerification, toMeshError } from './failed-operation.ts';
+import type { Failure } from './failure.ts';
 import { openNamespaces } from './namespaces.ts';
 import { createObservedCache } from './observed-cache.ts';
 import { openTransport } from './transport.ts';
@@ -59,7 +62,7 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
 
   async function applyAll(ops: readonly Op[]): Promise<ApplyReport> {
     const meter: ApplyMeter = { sends: 0, messages: 0, bytes: 0, firewallRuns: 0 };
-    for (const { object } of ops) for (const link of linkKeys(object)) ownLinks.add(link);
+    for (const { object } of ops) for (const { netns, name } of linksOf(object)) ownLinks.add(`${netns} ${name}`);
     const flows = flowChanges(ops);
     const balancer =
       flows.length === 0
@@ -157,11 +160,4 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
       transport.close();
     },
   };
-}
-
-/** Links an object is, as `netns name`. */
-function linkKeys(object: KernelObject): string[] {
-  if (object.kind === 'vxlan') return [`${object.netns} ${object.name}`];
-  if (object.kind !== 'veth') return [];
-  return [`${object.netns} ${object.name}`, `${object.peer.netns} ${object.peer.name}`];
 }
