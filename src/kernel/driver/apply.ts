@@ -54,7 +54,7 @@ export async function executeSteps(
       await (moves ? preserveConnections(context.namespaces.path(first.step.netns), send) : send());
     } else if (first.step.backend === 'firewall') await applyFirewallGroup(context, group, meter, fail);
     else if (first.step.backend === 'sysctl') await applySysctlGroup(context, group, fail);
-    else if (first.step.backend === 'shortcut') await applyFastPathGroup(context, group, meter, fail);
+    else if (first.step.backend === 'fast-path') await applyFastPathGroup(context, group, meter, fail);
     else for (const task of group) applyNamespaceStep(context, task, fail);
   }
   return failures;
@@ -208,7 +208,7 @@ async function applyFastPathGroup(
   meter: Meter,
   fail: ReportFailure,
 ): Promise<void> {
-  const ops = group.flatMap(({ step }) => (step.backend === 'shortcut' ? [step.op] : []));
+  const ops = group.flatMap(({ step }) => (step.backend === 'fast-path' ? [step.op] : []));
   const errors = await context.fastPath.apply(ops, meter);
   group.forEach((task, place) => {
     const error = errors[place];

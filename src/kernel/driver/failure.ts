@@ -58,10 +58,10 @@ function remedyFor(op: Op, code: string): string | undefined {
   if (code === 'EOPNOTSUPP' && (object.kind === 'vxlan' || object.kind === 'veth')) {
     return `try \`modprobe ${object.kind}\``;
   }
-  if (object.kind === 'shortcut' && code === 'EEXIST') {
+  if (object.kind === 'fast-path' && code === 'EEXIST') {
     return `somebody else's filter is at our place: see \`tc filter show dev ${object.link} ingress pref ${FAST_PATH_PREFERENCE}\``;
   }
-  if (object.kind === 'shortcut' && code === 'ENOENT' && op.verb !== 'delete') {
+  if (object.kind === 'fast-path' && code === 'ENOENT' && op.verb !== 'delete') {
     return 'try `modprobe sch_ingress` and `modprobe cls_bpf`';
   }
   if (code === 'IPSET_ERR_FIND_TYPE') return 'try `modprobe ip_set_bitmap_port`';

@@ -42,7 +42,7 @@ export type Step =
   | { backend: 'namespace'; netns: string; act: 'create' | 'remove' }
   | { backend: 'sysctl'; netns: string; name: string; value: string }
   | { backend: 'firewall'; netns: string; op: FirewallOp }
-  | { backend: 'shortcut'; netns: string; op: FastPathOp };
+  | { backend: 'fast-path'; netns: string; op: FastPathOp };
 
 export interface NetlinkStep {
   backend: 'netlink';
@@ -104,11 +104,11 @@ export function stepsOf(op: Op): Step[] {
     case 'virtual-service':
     case 'real-server':
       return sharedStep(sharedSteps.balancers, object.netns, NETLINK_GENERIC, ipvsRequest);
-    case 'shortcut':
-    case 'shortcut-task':
-    case 'shortcut-port':
-    case 'shortcut-peer':
-      return [{ backend: 'shortcut', netns: object.netns, op: { verb: op.verb, object } }];
+    case 'fast-path':
+    case 'fast-path-task':
+    case 'fast-path-port':
+    case 'fast-path-peer':
+      return [{ backend: 'fast-path', netns: object.netns, op: { verb: op.verb, object } }];
   }
 }
 
@@ -304,10 +304,10 @@ function memberOf({ port, mark }: ObjectOf<'set-member'>): NetlinkSetEntry {
   return mark === undefined ? { port } : { port, skbMark: { mark, mask: ALL_BITS } };
 }
 
-function entryOf({ network, protocol, port, network2, exception }: SetEntry): NetlinkSetEntry {
+function entryOf({ network, protocol, port, network2, foreign }: SetEntry): NetlinkSetEntry {
   const [address, prefix] = splitNetwork(network);
   const [address2, prefix2] = network2 === undefined ? [] : splitNetwork(network2);
-  return { address, prefix, protocol, port, address2, prefix2, noMatch: exception };
+  return { address, prefix, protocol, port, address2, prefix2, noMatch: foreign?.includes('nomatch') };
 }
 
 /** Without its prefix length when that is the full one: types of single addresses take none. */

@@ -115,11 +115,11 @@ function decodeEvent(netns: string, message: NetlinkMessage, nameOf: LinkNameOf)
       const filter = decodeFilter(message);
       // All filters of a link may go at once: the event names none then.
       const ours = filter.ok && [0, FAST_PATH_PREFERENCE].includes(filter.value.preference);
-      return ours ? { of: 'kind', kind: 'shortcut' } : undefined;
+      return ours ? { of: 'kind', kind: 'fast-path' } : undefined;
     }
     case RTM_DELQDISC: {
       const qdisc = decodeQdisc(message);
-      return qdisc.ok && isIngress(qdisc.value) ? { of: 'kind', kind: 'shortcut' } : undefined;
+      return qdisc.ok && isIngress(qdisc.value) ? { of: 'kind', kind: 'fast-path' } : undefined;
     }
     default:
       return undefined;

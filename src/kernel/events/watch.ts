@@ -38,8 +38,8 @@ const KINDS_AFFECTED_BY_LINK: readonly ObjectKind[] = [
   'neighbour',
   'fdb',
   'route',
-  'shortcut',
-  'shortcut-task',
+  'fast-path',
+  'fast-path-task',
 ];
 const HOST_GROUPS = [
   RTNLGRP.link,

@@ -57,7 +57,7 @@ function entryObject(netns: string, set: string, address: IpAddress, entry: Netl
     ...(protocol === undefined ? {} : { protocol }),
     ...(port === undefined ? {} : { port }),
     ...(address2 === undefined ? {} : { network2: networkOf(address2, prefix2) }),
-    ...(noMatch === true ? { exception: true as const } : {}),
+    ...(noMatch === true ? { foreign: ['nomatch'] } : {}),
   };
 }
 

@@ -23,8 +23,8 @@ export interface ObserveContext {
 }
 
 /** What the shortcut's maps hold. */
-const FAST_PATH_ENTRY_KINDS: readonly ObjectKind[] = ['shortcut-task', 'shortcut-port', 'shortcut-peer'];
-const FAST_PATH_KINDS: readonly ObjectKind[] = ['shortcut', ...FAST_PATH_ENTRY_KINDS];
+const FAST_PATH_ENTRY_KINDS: readonly ObjectKind[] = ['fast-path-task', 'fast-path-port', 'fast-path-peer'];
+const FAST_PATH_KINDS: readonly ObjectKind[] = ['fast-path', ...FAST_PATH_ENTRY_KINDS];
 const LINK_DEPENDENT_KINDS: readonly ObjectKind[] = ['address', 'neighbour', 'fdb', 'route', 'rule'];
 
 /** Everything of ours in the scope. A netns that goes away meanwhile is not there. */
