@@ -23,10 +23,10 @@ const IMMUTABLE_FIELDS: { [kind in ObjectKind]: readonly string[] } = {
   'ipvs-timeouts': [],
   'virtual-service': [],
   'real-server': [],
-  shortcut: [],
-  'shortcut-task': [],
-  'shortcut-port': [],
-  'shortcut-peer': [],
+  'fast-path': [],
+  'fast-path-task': [],
+  'fast-path-port': [],
+  'fast-path-peer': [],
 };
 
 /** How to get from one state of an object to another of the same key. */

@@ -129,14 +129,14 @@ function dependenciesOf(object: KernelObject): Dependencies {
       return makeDependencies(own, [chain(object.netns, object.family, object.table, object.chain)]);
     case 'real-server':
       return makeDependencies([...own, `virtual-service ${serviceKey(object)}`]);
-    case 'shortcut':
+    case 'fast-path':
       return fastPathDependencies(object, own);
-    case 'shortcut-task':
+    case 'fast-path-task':
       // The entry has the link's number, and outlives it.
-      return makeDependencies(own, [link(object.netns, object.link)], [`shortcut ${object.netns} ${object.link}`]);
-    case 'shortcut-peer':
+      return makeDependencies(own, [link(object.netns, object.link)], [`fast-path ${object.netns} ${object.link}`]);
+    case 'fast-path-peer':
       return makeDependencies(own);
-    case 'shortcut-port':
+    case 'fast-path-port':
       return makeDependencies(own, [], [service(LB_NETNS, 'inet', object.mark)]);
   }
 }
@@ -145,18 +145,18 @@ function dependenciesOf(object: KernelObject): Dependencies {
 function fastPathDependencies({ netns: name, link: dev, program }: FastPathFilter, own: string[]): Dependencies {
   // The host's underlay link is nobody's object.
   const parents = name === HOST_NETNS && !HOST_LINKS.includes(dev) ? own : [...own, link(name, dev)];
-  switch (program.type) {
+  switch (program?.type) {
     case 'host-in':
       return makeDependencies(
         parents,
         [link(name, program.lb), link(name, program.router)],
-        [`shortcut ${name} ${program.lb}`],
+        [`fast-path ${name} ${program.lb}`],
       );
     case 'task-out':
       return makeDependencies(parents, [link(name, program.vxlan), link(name, program.lb)]);
     case 'host-out':
     case 'router-in':
-    case 'foreign':
+    case undefined:
       return makeDependencies(parents);
   }
 }

@@ -24,10 +24,10 @@ const ORDER: readonly ObjectKind[] = [
   'real-server',
   'set-member',
   'set-entry',
-  'shortcut',
-  'shortcut-task',
-  'shortcut-port',
-  'shortcut-peer',
+  'fast-path',
+  'fast-path-task',
+  'fast-path-port',
+  'fast-path-peer',
 ];
 
 /** Room for steps within a kind. */
@@ -49,11 +49,11 @@ export function rankOf(object: KernelObject): number {
     case 'set-entry':
       // A peer let in is part of the path to it; a client let in is traffic.
       return object.port === undefined ? RANK.get('ipset')! + 1 : rank;
-    case 'shortcut':
+    case 'fast-path':
       // The way back before the way there: an answer that conntrack knows nothing of is refused on the plain path. What
       // the ports lead to is there when packets begin to ask for them.
-      if (object.program.type === 'host-in') return RANK.get('shortcut-peer')! + 1;
-      return object.program.type === 'router-in' ? rank + 1 : rank;
+      if (object.program?.type === 'host-in') return RANK.get('fast-path-peer')! + 1;
+      return object.program?.type === 'router-in' ? rank + 1 : rank;
     case 'chain':
       return object.administrator === true ? rank : rank + 1;
     default:

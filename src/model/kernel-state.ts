@@ -30,15 +30,26 @@ export type KernelObject =
 
 export type ObjectKind = KernelObject['kind'];
 
+/** What every kernel object has. */
+export interface ObjectBase {
+  netns: string;
+  /**
+   * What another program did to an object under a name of ours and no other field can hold, in the words of its tool:
+   * `['pe sip']`, `['metric 50']`. Only observed objects have it, so they differ from every planned one and are
+   * repaired. One word or phrase for each deviation; of routes one for each route that has to be deleted.
+   */
+  foreign?: readonly string[];
+}
+
 /** A named network namespace with its loopback up. */
-export interface Netns {
+export interface Netns extends ObjectBase {
   kind: 'netns';
   netns: string;
   loopbackUp: boolean;
 }
 
 /** Both ends of a veth pair: one object, for the kernel makes and destroys them together. Identity: `netns` + `name`. */
-export interface VethPair {
+export interface VethPair extends ObjectBase {
   kind: 'veth';
   netns: string;
   name: string;
@@ -48,7 +59,7 @@ export interface VethPair {
 }
 
 /** Lives in `netns`; its UDP socket stays in `underlayNetns`. Learning off, group policy (GBP) on. */
-export interface Vxlan {
+export interface Vxlan extends ObjectBase {
   kind: 'vxlan';
   netns: string;
   name: string;
@@ -63,7 +74,7 @@ export interface Vxlan {
   learning: boolean;
 }
 
-export interface Sysctl {
+export interface Sysctl extends ObjectBase {
   kind: 'sysctl';
   netns: string;
   /** Dotted name; a dot inside an interface name is written `/`, as sysctl(8) does. */
@@ -71,7 +82,7 @@ export interface Sysctl {
   value: string;
 }
 
-export interface AddressObject {
+export interface AddressObject extends ObjectBase {
   kind: 'address';
   netns: string;
   dev: string;
@@ -80,7 +91,7 @@ export interface AddressObject {
 }
 
 /** A permanent neighbour entry. */
-export interface Neighbour {
+export interface Neighbour extends ObjectBase {
   kind: 'neighbour';
   netns: string;
   dev: string;
@@ -89,7 +100,7 @@ export interface Neighbour {
 }
 
 /** Where a VXLAN device sends frames for a MAC address; `vni` when it is not the device's own, as in all of ours. */
-export interface FdbEntry {
+export interface FdbEntry extends ObjectBase {
   kind: 'fdb';
   netns: string;
   dev: string;
@@ -98,7 +109,7 @@ export interface FdbEntry {
   vni?: number;
 }
 
-export interface Route {
+export interface Route extends ObjectBase {
   kind: 'route';
   netns: string;
   type: 'unicast' | 'local';
@@ -114,7 +125,7 @@ export interface Route {
 }
 
 /** The kernel tells rules apart by all they say, so they are never changed: several may have one priority. */
-export interface Rule {
+export interface Rule extends ObjectBase {
   kind: 'rule';
   netns: string;
   family: Family;
@@ -126,7 +137,7 @@ export interface Rule {
 
 export type IpSet = PortSet | HashSet;
 
-interface PortSet {
+interface PortSet extends ObjectBase {
   kind: 'ipset';
   netns: string;
   name: string;
@@ -136,7 +147,7 @@ interface PortSet {
 }
 
 /** Its elements are `set-entry`, those of a bitmap:port `set-member`. */
-export interface HashSet {
+export interface HashSet extends ObjectBase {
   kind: 'ipset';
   netns: string;
   name: string;
@@ -145,7 +156,7 @@ export interface HashSet {
   skbinfo: boolean;
 }
 
-export interface SetMember {
+export interface SetMember extends ObjectBase {
   kind: 'set-member';
   netns: string;
   set: string;
@@ -155,7 +166,7 @@ export interface SetMember {
 }
 
 /** An element of a hash set; which fields it has depends on the set's type. ipset has no /0: add both halves. */
-export interface SetEntry {
+export interface SetEntry extends ObjectBase {
   kind: 'set-entry';
   netns: string;
   set: string;
@@ -166,12 +177,10 @@ export interface SetEntry {
   port?: number;
   /** The last dimension of hash:net,port,net. */
   network2?: Cidr;
-  /** An exception from wider networks (`nomatch`): never wanted, but somebody may have made one. */
-  exception?: true;
 }
 
 /** A whole chain of ours, rules in the words of iptables-save without `-A CHAIN`. */
-export interface FirewallChain {
+export interface FirewallChain extends ObjectBase {
   kind: 'chain';
   netns: string;
   family: Family;
@@ -183,7 +192,7 @@ export interface FirewallChain {
 }
 
 /** The rule in a built-in chain that leads into a chain of ours. */
-export interface FirewallJump {
+export interface FirewallJump extends ObjectBase {
   kind: 'jump';
   netns: string;
   family: Family;
@@ -196,7 +205,7 @@ export interface FirewallJump {
 }
 
 /** Idle times of connections in one netns, seconds (IPVS_CMD_SET_CONFIG). */
-interface IpvsTimeouts {
+interface IpvsTimeouts extends ObjectBase {
   kind: 'ipvs-timeouts';
   netns: string;
   tcp: number;
@@ -217,7 +226,7 @@ interface ServiceIdentity {
 }
 
 /** An IPVS service. */
-export interface VirtualService extends ServiceIdentity {
+export interface VirtualService extends ObjectBase, ServiceIdentity {
   kind: 'virtual-service';
   scheduler: string;
   /** In the order of SCHEDULER_FLAGS; absent when there is none. */
@@ -232,7 +241,7 @@ export interface VirtualService extends ServiceIdentity {
 }
 
 /** A real server of such a service, forwarded by masquerading (NAT). */
-export interface RealServer extends ServiceIdentity {
+export interface RealServer extends ObjectBase, ServiceIdentity {
   kind: 'real-server';
   address: IpAddress;
   port: number;
@@ -251,21 +260,20 @@ export type FastPathProgram =
   /** lb or vxlan → tasks. */
   | { type: 'router-in' }
   /** Task → lb or vxlan; `number` is this node's. */
-  | { type: 'task-out'; vxlan: string; lb: string; number: number }
-  /** Something else where one of ours would be, under a name of ours: differs from anything wanted. */
-  | { type: 'foreign' };
+  | { type: 'task-out'; vxlan: string; lb: string; number: number };
 
 /** A tc filter of ours at the ingress of a link. */
-export interface FastPathFilter {
-  kind: 'shortcut';
+export interface FastPathFilter extends ObjectBase {
+  kind: 'fast-path';
   netns: string;
   link: string;
-  program: FastPathProgram;
+  /** Absent when the filter runs another program; `foreign` is set then. */
+  program?: FastPathProgram;
 }
 
 /** A task that packets take the shortcut to: an entry of mesh_tasks (src/bpf/maps.ts). */
-export interface FastPathTask {
-  kind: 'shortcut-task';
+export interface FastPathTask extends ObjectBase {
+  kind: 'fast-path-task';
   /** The router's. */
   netns: string;
   address: IpAddress;
@@ -274,16 +282,16 @@ export interface FastPathTask {
 }
 
 /** A published port that packets take the shortcut to: an entry of mesh_ports. */
-export interface FastPathPort {
-  kind: 'shortcut-port';
+export interface FastPathPort extends ObjectBase {
+  kind: 'fast-path-port';
   netns: string;
   /** Stands for protocol and port (names.ts). */
   mark: number;
 }
 
 /** Another node, whose VXLAN the shortcut unpacks: an entry of mesh_peers. */
-export interface FastPathPeer {
-  kind: 'shortcut-peer';
+export interface FastPathPeer extends ObjectBase {
+  kind: 'fast-path-peer';
   netns: string;
   /** On the underlay. */
   address: IpAddress;
@@ -354,14 +362,14 @@ export function keyOf(object: KernelObject): string {
       return ['virtual-service', serviceKey(object)].join(' ');
     case 'real-server':
       return ['real-server', serviceKey(object), object.address, object.port].join(' ');
-    case 'shortcut':
-      return `shortcut ${object.netns} ${object.link}`;
-    case 'shortcut-task':
-      return `shortcut-task ${object.netns} ${object.address}`;
-    case 'shortcut-peer':
-      return `shortcut-peer ${object.netns} ${object.address}`;
-    case 'shortcut-port':
-      return `shortcut-port ${object.netns} ${object.mark}`;
+    case 'fast-path':
+      return `fast-path ${object.netns} ${object.link}`;
+    case 'fast-path-task':
+      return `fast-path-task ${object.netns} ${object.address}`;
+    case 'fast-path-peer':
+      return `fast-path-peer ${object.netns} ${object.address}`;
+    case 'fast-path-port':
+      return `fast-path-port ${object.netns} ${object.mark}`;
   }
 }
 

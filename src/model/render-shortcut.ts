@@ -15,7 +15,7 @@ export function fastPathFilterCommands({ netns, link, program }: FastPathFilter,
   if (verb === 'delete') return [`${tc} filter del ${place}`];
   const qdisc = verb === 'create' ? [`${tc} qdisc add dev ${link} clsact`] : [];
   const add = verb === 'create' ? 'add' : 'replace';
-  const object = `${FAST_PATH_PREFIX}${program.type}${parameters(program)}`;
+  const object = program === undefined ? 'FOREIGN' : `${FAST_PATH_PREFIX}${program.type}${parameters(program)}`;
   return [...qdisc, `${tc} filter ${add} ${place} handle 1 bpf direct-action object ${object}`];
 }
 

@@ -162,7 +162,7 @@ const CASES: [KernelObject, string[], string[], string[]][] = [
       network: '192.0.2.0/24',
       protocol: 136,
       port: 9,
-      exception: true,
+      foreign: ['nomatch'],
     },
     ['ipset add mesh-at-4 192.0.2.0/24,136:9 nomatch'],
     ['ipset -exist add mesh-at-4 192.0.2.0/24,136:9 nomatch'],
@@ -263,7 +263,7 @@ const CASES: [KernelObject, string[], string[], string[]][] = [
   ],
   [
     {
-      kind: 'shortcut',
+      kind: 'fast-path',
       netns: 'host',
       link: 'eth0',
       program: { type: 'host-in', address: '192.0.2.1', lb: 'mesh0', router: 'mesh1', vni: 4096, number: 2 },
@@ -279,7 +279,7 @@ const CASES: [KernelObject, string[], string[], string[]][] = [
   ],
   [
     {
-      kind: 'shortcut',
+      kind: 'fast-path',
       netns: 'mesh-net-a',
       link: 't-aaaaaaaaaaaa',
       program: { type: 'task-out', vxlan: 'vxlan0', lb: 'lb0', number: 3 },
@@ -294,19 +294,19 @@ const CASES: [KernelObject, string[], string[], string[]][] = [
     ['tc -n mesh-net-a filter del dev t-aaaaaaaaaaaa ingress pref 4096'],
   ],
   [
-    { kind: 'shortcut-task', netns: 'mesh-net-a', address: '10.252.1.5', link: 't-aaaaaaaaaaaa' },
+    { kind: 'fast-path-task', netns: 'mesh-net-a', address: '10.252.1.5', link: 't-aaaaaaaaaaaa' },
     ['ip netns exec mesh-net-a bpftool map update name mesh_tasks key 10 252 1 5 value t-aaaaaaaaaaaa'],
     ['ip netns exec mesh-net-a bpftool map update name mesh_tasks key 10 252 1 5 value t-aaaaaaaaaaaa'],
     ['ip netns exec mesh-net-a bpftool map delete name mesh_tasks key 10 252 1 5'],
   ],
   [
-    { kind: 'shortcut-port', netns: 'host', mark: 0x20035 },
+    { kind: 'fast-path-port', netns: 'host', mark: 0x20035 },
     ['bpftool map update name mesh_ports key 53 0 2 0 value 1'],
     ['bpftool map update name mesh_ports key 53 0 2 0 value 1'],
     ['bpftool map delete name mesh_ports key 53 0 2 0'],
   ],
   [
-    { kind: 'shortcut-peer', netns: 'host', address: '192.0.2.2' },
+    { kind: 'fast-path-peer', netns: 'host', address: '192.0.2.2' },
     ['bpftool map update name mesh_peers key 192 0 2 2 value 1'],
     ['bpftool map update name mesh_peers key 192 0 2 2 value 1'],
     ['bpftool map delete name mesh_peers key 192 0 2 2'],

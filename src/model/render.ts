@@ -119,7 +119,7 @@ function commands(object: KernelObject, verb: Op['verb'], before?: KernelObject)
         ...(network2 === undefined ? [] : [network2]),
       ].join(',');
       const ipset = { create: 'add', change: '-exist add', delete: 'del' }[verb];
-      const exception = object.exception === true && verb !== 'delete' ? ' nomatch' : '';
+      const exception = object.foreign?.includes('nomatch') && verb !== 'delete' ? ' nomatch' : '';
       return [`${execPrefix(netns)}ipset ${ipset} ${object.set} ${element}${exception}`];
     }
     case 'chain': {
@@ -149,13 +149,13 @@ function commands(object: KernelObject, verb: Op['verb'], before?: KernelObject)
       const verbWord = verb === 'create' ? '-A' : '-E';
       return [`${execPrefix(netns)}ipvsadm ${verbWord} ${service} -s ${object.scheduler}${balancingArguments(object)}`];
     }
-    case 'shortcut':
+    case 'fast-path':
       return fastPathFilterCommands(object, verb);
-    case 'shortcut-task':
+    case 'fast-path-task':
       return fastPathTaskCommands(object, verb);
-    case 'shortcut-peer':
+    case 'fast-path-peer':
       return fastPathPeerCommands(object, verb);
-    case 'shortcut-port':
+    case 'fast-path-port':
       return fastPathPortCommands(object, verb);
     case 'real-server': {
       const service = serviceArguments(object);

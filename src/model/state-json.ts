@@ -43,6 +43,10 @@ const optional =
   (check: Check): Check =>
   (value) =>
     value === undefined || check(value);
+const listOf =
+  (check: Check): Check =>
+  (value) =>
+    Array.isArray(value) && value.every(check);
 const shape =
   (fields: Record<string, Check>): Check =>
   (value) =>
@@ -104,7 +108,6 @@ const FIELDS: { [kind in ObjectKind]: Record<string, Check> } = {
     protocol: optional(either(oneOf('tcp', 'udp', 'sctp'), number)),
     port: optional(number),
     network2: optional(text),
-    exception: optional(only(true)),
   },
   chain: {
     family,
@@ -125,25 +128,32 @@ const FIELDS: { [kind in ObjectKind]: Record<string, Check> } = {
     servers: optional((value) => Array.isArray(value) && value.every(text)),
   },
   'real-server': { family, fwmark: number, at: optional(text), address: text, port: number, weight: number },
-  shortcut: {
+  'fast-path': {
     link: text,
-    program: either(
-      shape({ type: oneOf('host-in'), address: text, lb: text, router: text, vni: number, number }),
-      shape({ type: oneOf('host-out'), address: text }),
-      shape({ type: oneOf('router-in', 'foreign') }),
-      shape({ type: oneOf('task-out'), vxlan: text, lb: text, number }),
+    program: optional(
+      either(
+        shape({ type: oneOf('host-in'), address: text, lb: text, router: text, vni: number, number }),
+        shape({ type: oneOf('host-out'), address: text }),
+        shape({ type: oneOf('router-in') }),
+        shape({ type: oneOf('task-out'), vxlan: text, lb: text, number }),
+      ),
     ),
   },
-  'shortcut-task': { address: text, link: text },
-  'shortcut-port': { mark: number },
-  'shortcut-peer': { address: text },
+  'fast-path-task': { address: text, link: text },
+  'fast-path-port': { mark: number },
+  'fast-path-peer': { address: text },
 };
 
 function findFault(item: unknown): string | undefined {
   if (typeof item !== 'object' || item === null) return 'is no object';
   const kind = (item as { kind?: unknown }).kind;
   if (typeof kind !== 'string' || !Object.hasOwn(FIELDS, kind)) return `unknown kind ${JSON.stringify(kind)}`;
-  const field = faultyField(item, { kind: text, netns: text, ...FIELDS[kind as ObjectKind] });
+  const field = faultyField(item, {
+    kind: text,
+    netns: text,
+    foreign: optional(listOf(text)),
+    ...FIELDS[kind as ObjectKind],
+  });
   return field === undefined ? undefined : `field "${field}" of a ${kind} is missing, unknown or wrong`;
 }
 

@@ -94,7 +94,7 @@ function lbSettings({ self }: PlanContext): KernelObject[] {
 }
 
 function program(netns: string, link: string, definition: FastPathProgram): KernelObject {
-  return { kind: 'shortcut', netns, link, program: definition };
+  return { kind: 'fast-path', netns, link, program: definition };
 }
 
 function hasIpv4(subnets: PlanContext['subnets']): boolean {
@@ -104,7 +104,7 @@ function hasIpv4(subnets: PlanContext['subnets']): boolean {
 /** Another node, whose packets are unpacked without the VXLAN device. */
 export function planFastPathPeer(context: PlanContext, peer: Peer): KernelObject[] {
   if (!usesHostFastPath(context) || familyOf(peer.underlay) !== 'inet') return [];
-  return [{ kind: 'shortcut-peer', netns: HOST_NETNS, address: peer.underlay }];
+  return [{ kind: 'fast-path-peer', netns: HOST_NETNS, address: peer.underlay }];
 }
 
 /** A task's way in, and the program on its way out. */
@@ -117,7 +117,7 @@ export function planFastPathTask(context: PlanContext, task: AssignedTask): Kern
     .filter(({ networkId, address }) => networkId === network.id && familyOf(address) === 'inet')
     .flatMap(({ address }): KernelObject[] => [
       program(router, link, { type: 'task-out', vxlan: VXLAN_LINK, lb: NET_LB_LINK, number: self.number }),
-      { kind: 'shortcut-task', netns: router, address, link },
+      { kind: 'fast-path-task', netns: router, address, link },
     ]);
 }
 
@@ -130,5 +130,5 @@ export function planFastPathPort(context: PlanContext, port: AssignedPort): Kern
   const isUnrestricted = allowFrom === undefined && addresses === undefined && persistence === undefined;
   const isReachable = protocol !== 'sctp' && published < EPHEMERAL_PORTS_START && endpoints.length > 0;
   if (!usesHostFastPath(context) || !isUnrestricted || !isReachable) return [];
-  return [{ kind: 'shortcut-port', netns: HOST_NETNS, mark: portMark(protocol, published) }];
+  return [{ kind: 'fast-path-port', netns: HOST_NETNS, mark: portMark(protocol, published) }];
 }

@@ -17,7 +17,7 @@ export function isInSet(state: KernelState, set: string, sides: string, packet: 
     if (entry.port !== undefined && (entry.port !== port || entry.protocol !== protocol)) continue;
     if (!isWithin(first!, entry.network)) continue;
     if (entry.network2 !== undefined && !isWithin(last!, entry.network2)) continue;
-    if (entry.exception) return false;
+    if (entry.foreign?.includes('nomatch')) return false;
     isMatched = true;
   }
   return isMatched;

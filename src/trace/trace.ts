@@ -100,7 +100,7 @@ function recordStop(
 function commandText(object: KernelObject): string {
   const words = renderObject(object);
   // A filter needs a qdisc first, which says nothing.
-  return ((object.kind === 'shortcut' ? words.at(-1) : words[0]) ?? keyOf(object))
+  return ((object.kind === 'fast-path' ? words.at(-1) : words[0]) ?? keyOf(object))
     .replace(/^(ip netns exec \S+ )?((ip|bridge|tc)( -6)?( -n \S+)? )?/, '')
     .replace(/^(\S+) add /, '$1 ')
     .replace(/ (proto \d+|scope global)(?= |$)/g, '');
@@ -126,7 +126,7 @@ function fastPathOnHost(
   isLocal: (address: IpAddress) => boolean,
 ): Packet | undefined {
   const mark = portMark(protocol, port);
-  const isOpen = state.has(keyOf({ kind: 'shortcut-port', netns: HOST_NETNS, mark }));
+  const isOpen = state.has(keyOf({ kind: 'fast-path-port', netns: HOST_NETNS, mark }));
   if (!isOpen || isLocal(client)) return undefined;
   const program = hostInProgram(state, destination);
   if (program === undefined) return undefined;
@@ -276,15 +276,15 @@ function fastPathInRouter(partial: PartialPath, packet: Packet): Packet | undefi
   const { state } = partial.node;
   const { inputLink: from = '', protocol, destination, connmark, mark, answer } = packet;
   const program = state.get(
-    keyOf({ kind: 'shortcut', netns: ROUTER_NETNS, link: from, program: { type: 'router-in' } }),
+    keyOf({ kind: 'fast-path', netns: ROUTER_NETNS, link: from, program: { type: 'router-in' } }),
   );
   if (program === undefined || familyOf(destination) !== 'inet' || protocol === 'sctp') return undefined;
   if (answer) {
     recordPass(partial, ROUTER_NETNS, commandText(program), 'the shortcut: back to the node that brought the flow');
     return { ...packet, outputLink: connmark === 0 ? NET_LB_LINK : VXLAN_LINK, mark: connmark };
   }
-  const task = state.get(keyOf({ kind: 'shortcut-task', netns: ROUTER_NETNS, address: destination, link: '' }));
-  if (task?.kind !== 'shortcut-task') return undefined;
+  const task = state.get(keyOf({ kind: 'fast-path-task', netns: ROUTER_NETNS, address: destination, link: '' }));
+  if (task?.kind !== 'fast-path-task') return undefined;
   recordPass(
     partial,
     ROUTER_NETNS,
@@ -352,7 +352,7 @@ function decapsulationProgram(
   to: IpAddress,
   sender: IpAddress,
 ): KernelObject | undefined {
-  const isPeer = state.has(keyOf({ kind: 'shortcut-peer', netns: HOST_NETNS, address: sender }));
+  const isPeer = state.has(keyOf({ kind: 'fast-path-peer', netns: HOST_NETNS, address: sender }));
   if (!isPeer || familyOf(packet.destination) !== 'inet' || packet.protocol === 'sctp') return undefined;
   return hostInProgram(state, to);
 }
@@ -360,7 +360,7 @@ function decapsulationProgram(
 /** What is attached where packets for this address of the host come in. */
 function hostInProgram(state: NodeState['state'], address: IpAddress): KernelObject | undefined {
   return [...state.values()].find(
-    (object) => object.kind === 'shortcut' && object.program.type === 'host-in' && object.program.address === address,
+    (object) => object.kind === 'fast-path' && object.program?.type === 'host-in' && object.program.address === address,
   );
 }
 

@@ -18,7 +18,7 @@ const ADDRESS = '192.0.2.1';
 const TASK_ADDRESS = '10.252.1.5';
 
 function fastPathObject(netns: string, link: string, program: FastPathProgram): KernelObject {
-  return { kind: 'shortcut', netns, link, program };
+  return { kind: 'fast-path', netns, link, program };
 }
 
 const FAST_PATH_OBJECTS: KernelObject[] = [
@@ -43,10 +43,10 @@ const FAST_PATH_OBJECTS: KernelObject[] = [
   fastPathObject(NETWORK, 'lb0', { type: 'router-in' }),
   fastPathObject(NETWORK, 'host0', { type: 'router-in' }),
   fastPathObject(NETWORK, VETH, { type: 'task-out', vxlan: 'vxlan0', lb: 'lb0', number: 1 }),
-  { kind: 'shortcut-task', netns: NETWORK, address: TASK_ADDRESS, link: VETH },
-  { kind: 'shortcut-port', netns: 'host', mark: portMark('tcp', 8080) },
-  { kind: 'shortcut-port', netns: 'host', mark: portMark('udp', 53) },
-  { kind: 'shortcut-peer', netns: 'host', address: '192.0.2.2' },
+  { kind: 'fast-path-task', netns: NETWORK, address: TASK_ADDRESS, link: VETH },
+  { kind: 'fast-path-port', netns: 'host', mark: portMark('tcp', 8080) },
+  { kind: 'fast-path-port', netns: 'host', mark: portMark('udp', 53) },
+  { kind: 'fast-path-peer', netns: 'host', address: '192.0.2.2' },
 ];
 
 /**
@@ -143,7 +143,7 @@ export function testFastPath(): void {
       try {
         assert.deepEqual(diff(await other.observe(), node.want), []);
         // What it writes is in the maps of the attached programs.
-        const port: KernelObject = { kind: 'shortcut-port', netns: 'host', mark: portMark('tcp', 81) };
+        const port: KernelObject = { kind: 'fast-path-port', netns: 'host', mark: portMark('tcp', 81) };
         assert.deepEqual((await other.apply([{ verb: 'create', object: port }])).failed, []);
         assert.equal((await node.kernel.observe()).has(keyOf(port)), true);
         assert.deepEqual((await other.apply([{ verb: 'delete', object: port }])).failed, []);
@@ -174,11 +174,11 @@ export function testFastPath(): void {
     await context.test('shortcut: hears what others do to filters, and not itself', async () => {
       const scopes: Scope[] = [];
       const stop = node.kernel.watch((scope) => scopes.push(scope));
-      const heard = () => scopes.some(({ netns, kinds }) => netns?.includes(NETWORK) && kinds?.includes('shortcut'));
+      const heard = () => scopes.some(({ netns, kinds }) => netns?.includes(NETWORK) && kinds?.includes('fast-path'));
       try {
         await sleep(300);
         scopes.length = 0;
-        const object = FAST_PATH_OBJECTS.find((one) => keyOf(one) === `shortcut ${NETWORK} lb0`)!;
+        const object = FAST_PATH_OBJECTS.find((one) => keyOf(one) === `fast-path ${NETWORK} lb0`)!;
         assert.deepEqual(
           (
             await node.kernel.apply([

@@ -100,7 +100,7 @@ export function damageCommands(object: KernelObject, random: Random): string[] {
       return serviceDamages(object, random);
     case 'real-server':
       return serverDamages(object);
-    case 'shortcut': {
+    case 'fast-path': {
       const tc = `tc${object.netns === 'host' ? '' : ` -n ${object.netns}`}`;
       return [
         deleted(object),
@@ -108,9 +108,9 @@ export function damageCommands(object: KernelObject, random: Random): string[] {
         `${tc} filter del dev ${object.link} ingress`,
       ];
     }
-    case 'shortcut-task':
-    case 'shortcut-port':
-    case 'shortcut-peer':
+    case 'fast-path-task':
+    case 'fast-path-port':
+    case 'fast-path-peer':
       // A name of a map is not one of a node where several nodes share a kernel.
       return [];
   }

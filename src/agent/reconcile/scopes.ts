@@ -66,8 +66,8 @@ const NETWORKING: readonly ObjectKind[] = [
   'fdb',
   'route',
   'rule',
-  'shortcut',
-  'shortcut-task',
+  'fast-path',
+  'fast-path-task',
 ];
 
 /**

@@ -47,7 +47,7 @@ function isRelevant(object: KernelObject, filter: PortFilter | undefined): boole
     case 'set-member':
     case 'set-entry':
       return object.port === undefined || object.port === filter.published;
-    case 'shortcut-port':
+    case 'fast-path-port':
       return object.mark === portMark(filter.protocol, filter.published);
     case 'virtual-service':
     case 'real-server':

@@ -78,6 +78,7 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
     verb: Op['verb'],
     meter: Meter,
   ): Promise<Failure | undefined> {
+    if (program === undefined) throw new MeshError('internal', `the filter of ${link} has no program`);
     await adoptAttachedMaps();
     const numbers = await resolveLinkIndexes(transport, netns, [link, ...referencedLinks(program)]);
     const index = requireLinkIndex(netns, numbers, link);
@@ -123,12 +124,12 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
 
   async function applyEntry(verb: Op['verb'], object: FastPathEntry): Promise<Failure | undefined> {
     await adoptAttachedMaps();
-    if (object.kind === 'shortcut-port') {
+    if (object.kind === 'fast-path-port') {
       if (verb === 'delete') maps.deletePort(object.mark);
       else maps.setPort(object.mark);
       return undefined;
     }
-    if (object.kind === 'shortcut-peer') {
+    if (object.kind === 'fast-path-peer') {
       if (verb === 'delete') maps.deletePeer(object.address);
       else maps.setPeer(object.address);
       return undefined;
@@ -150,11 +151,11 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
       const filters = await listFilters(transport, netns);
       if (filters.length === 0) return [];
       for (const { bpf } of filters) if (bpf?.id !== undefined) maps.adopt(bpf.id);
-      const shortcuts = wanted.filter((object): object is FastPathFilter => object.kind === 'shortcut');
+      const shortcuts = wanted.filter((object): object is FastPathFilter => object.kind === 'fast-path');
       const numbers = await resolveLinkIndexes(
         transport,
         netns,
-        shortcuts.flatMap(({ link, program }) => [link, ...referencedLinks(program)]),
+        shortcuts.flatMap(({ link, program }) => [link, ...(program === undefined ? [] : referencedLinks(program))]),
       );
       const names = await resolveLinkNames(transport, netns, numbers, new Set(filters.map(({ index }) => index)));
       return [...names].map(([index, link]) => {
@@ -167,19 +168,19 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
             (filter) =>
               matchesProgram(filter, program, (name) => numbers.get(name)) && maps.usesNodeMaps(filter.bpf?.id ?? 0),
           );
-        return { kind: 'shortcut', netns, link, program: asWanted ? program : { type: 'foreign' } };
+        return { kind: 'fast-path', netns, link, ...(asWanted ? { program } : { foreign: ['another program'] }) };
       });
     },
     async observeEntries(netns, view) {
       const found: FastPathEntry[] = [];
       if (netns === HOST_NETNS) {
-        for (const mark of maps.ports()) found.push({ kind: 'shortcut-port', netns, mark });
-        for (const address of maps.peers()) found.push({ kind: 'shortcut-peer', netns, address });
+        for (const mark of maps.ports()) found.push({ kind: 'fast-path-port', netns, mark });
+        for (const address of maps.peers()) found.push({ kind: 'fast-path-peer', netns, address });
       }
       if (netns !== TASKS_NETNS) return found;
       const links = new Map((await view.linksOf(netns)).map(({ index, name }) => [index, name]));
       for (const { address, index } of maps.tasks()) {
-        found.push({ kind: 'shortcut-task', netns, address, link: links.get(index) ?? UNKNOWN_LINK });
+        found.push({ kind: 'fast-path-task', netns, address, link: links.get(index) ?? UNKNOWN_LINK });
       }
       return found;
     },
@@ -187,7 +188,7 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
       const failures: (Failure | undefined)[] = [];
       for (const { verb, object } of ops) {
         try {
-          if (object.kind !== 'shortcut') failures.push(await applyEntry(verb, object));
+          if (object.kind !== 'fast-path') failures.push(await applyEntry(verb, object));
           else if (verb === 'delete') failures.push(await remove(object, meter));
           else failures.push(await attach(object, verb, meter));
         } catch (thrown) {

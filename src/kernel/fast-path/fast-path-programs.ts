@@ -1,4 +1,3 @@
-import { MeshError } from '../../base/errors.ts';
 import type { Program } from '../../bpf/assembler.ts';
 import { hostIn } from '../../bpf/host-in.ts';
 import { hostOut } from '../../bpf/host-out.ts';
@@ -34,8 +33,6 @@ export function buildProgram(program: FastPathProgram, index: (link: string) => 
       return routerIn();
     case 'task-out':
       return taskOut({ vxlan: index(program.vxlan), lb: index(program.lb), number: program.number });
-    case 'foreign':
-      throw new MeshError('internal', 'a foreign program is never wanted');
   }
 }
 
@@ -59,7 +56,7 @@ export function matchesProgram(
   if (bpf?.tag === undefined || !bpf.directAction || handle !== FILTER_HANDLE || bpf.name !== filterName(desired))
     return false;
   const numbers = referencedLinks(desired).map(index);
-  if (desired.type === 'foreign' || numbers.includes(undefined)) return false;
+  if (numbers.includes(undefined)) return false;
   return cachedTags(desired, numbers.join(), (link) => index(link)!).includes(bpf.tag);
 }
 

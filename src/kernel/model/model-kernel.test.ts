@@ -59,7 +59,7 @@ function damaged(object: KernelObject, how: number): KernelObject {
       return how % 2 === 0 || mark === undefined ? { ...object, port: 4000 + how } : { ...rest, mark: 3 };
     }
     case 'set-entry':
-      if (how % 3 === 0) return { ...object, exception: true };
+      if (how % 3 === 0) return { ...object, foreign: ['nomatch'] };
       return how % 3 === 1 && object.port !== undefined
         ? { ...object, port: 4000 + how }
         : { ...object, network: STRAY };
@@ -74,13 +74,13 @@ function damaged(object: KernelObject, how: number): KernelObject {
       return how % 2 === 0 ? { ...object, scheduler: 'sh' } : { ...object, fwmark: 9 };
     case 'real-server':
       return how % 2 === 0 ? { ...object, weight: 17 } : { ...object, port: 9999 };
-    case 'shortcut':
-      return { ...object, program: { type: 'foreign' } };
-    case 'shortcut-task':
+    case 'fast-path':
+      return { kind: 'fast-path', netns: object.netns, link: object.link, foreign: ['another program'] };
+    case 'fast-path-task':
       return how % 2 === 0 ? { ...object, link: 'unknown' } : { ...object, address: '10.252.1.99' };
-    case 'shortcut-port':
+    case 'fast-path-port':
       return { ...object, mark: 0x1_0009 };
-    case 'shortcut-peer':
+    case 'fast-path-peer':
       return { ...object, address: '198.51.100.7' };
   }
 }
@@ -134,32 +134,32 @@ function planned(assignment: Assignment): KernelState {
   const shortcuts = [...plain.values()].flatMap((object): KernelObject[] => {
     const { netns } = object;
     if (object.kind === 'set-member' && object.mark !== undefined) {
-      return [{ kind: 'shortcut-port', netns: HOST_NETNS, mark: object.mark }];
+      return [{ kind: 'fast-path-port', netns: HOST_NETNS, mark: object.mark }];
     }
-    if (object.kind === 'fdb') return [{ kind: 'shortcut-peer', netns: HOST_NETNS, address: object.dst }];
+    if (object.kind === 'fdb') return [{ kind: 'fast-path-peer', netns: HOST_NETNS, address: object.dst }];
     if (object.kind === 'vxlan')
-      return [{ kind: 'shortcut', netns, link: object.name, program: { type: 'router-in' } }];
+      return [{ kind: 'fast-path', netns, link: object.name, program: { type: 'router-in' } }];
     if (object.kind !== 'veth') return [];
     if (object.name === HOST_LINK) {
       const address = assignment.self.underlay;
       return [
         {
-          kind: 'shortcut',
+          kind: 'fast-path',
           netns,
           link: 'eth0',
           program: { type: 'host-in', address, lb: HOST_LINK, router: HOST_LINK, vni: 4096, number: 1 },
         },
-        { kind: 'shortcut', netns, link: HOST_LINK, program: { type: 'host-out', address } },
+        { kind: 'fast-path', netns, link: HOST_LINK, program: { type: 'host-out', address } },
       ];
     }
     if (netns === LB_NETNS) {
-      return [{ kind: 'shortcut', netns: object.peer.netns, link: object.peer.name, program: { type: 'router-in' } }];
+      return [{ kind: 'fast-path', netns: object.peer.netns, link: object.peer.name, program: { type: 'router-in' } }];
     }
     const { number } = assignment.self;
     const program = { type: 'task-out', vxlan: VXLAN_LINK, lb: NET_LB_LINK, number } as const;
     return [
-      { kind: 'shortcut', netns, link: object.name, program },
-      { kind: 'shortcut-task', netns, address: `10.9.9.${object.name.length}`, link: object.name },
+      { kind: 'fast-path', netns, link: object.name, program },
+      { kind: 'fast-path-task', netns, address: `10.9.9.${object.name.length}`, link: object.name },
     ];
   });
   return stateOf([...plain.values(), ...shortcuts]);

@@ -56,7 +56,7 @@ const KINDS_WITH_EVENTS: readonly ObjectKind[] = [
   'fdb',
   'route',
   'rule',
-  'shortcut',
+  'fast-path',
 ];
 
 /** What a driver sends in one go: same netns and same socket. */
@@ -78,10 +78,10 @@ const CHANNEL: { [kind in ObjectKind]: string } = {
   'ipvs-timeouts': 'ipvs',
   'virtual-service': 'ipvs',
   'real-server': 'ipvs',
-  shortcut: 'bpf',
-  'shortcut-task': 'bpf',
-  'shortcut-port': 'bpf',
-  'shortcut-peer': 'bpf',
+  'fast-path': 'bpf',
+  'fast-path-task': 'bpf',
+  'fast-path-port': 'bpf',
+  'fast-path-peer': 'bpf',
 };
 
 /** A kernel in memory, for tests. */

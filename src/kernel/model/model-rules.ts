@@ -182,11 +182,13 @@ function fitsSet(set: IpSet, { network, port, network2 }: SetEntry): boolean {
 
 /** Has the number of a link, which keeps no link from going away: it merely leads nowhere afterwards. */
 function refersByIndex(object: KernelObject): object is FastPathFilter | FastPathTask {
-  return object.kind === 'shortcut' || object.kind === 'shortcut-task';
+  return object.kind === 'fast-path' || object.kind === 'fast-path-task';
 }
 
 function withoutLink(object: FastPathFilter | FastPathTask): KernelObject {
-  return object.kind === 'shortcut' ? { ...object, program: { type: 'foreign' } } : { ...object, link: 'unknown' };
+  return object.kind === 'fast-path'
+    ? { kind: 'fast-path', netns: object.netns, link: object.link, foreign: ['another program'] }
+    : { ...object, link: 'unknown' };
 }
 
 /** One IP address may be on several links. */
