@@ -1,6 +1,6 @@
 import { type KernelObject, keyOf, type Op } from '../../model/kernel-state.ts';
-import { linksOf, linuxKind } from '../kinds/registry.ts';
 import { type Scope, scopeIncludes } from '../kernel.ts';
+import { linksOf, linuxKind } from '../kinds/registry.ts';
 
 /**
  * What the kernel held when it was last observed or changed by us. Events are compared with it, so that those about our

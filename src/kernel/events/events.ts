@@ -1,5 +1,5 @@
 import { sameValue } from '../../model/equality.ts';
-import { type KernelObject, keyOf } from '../../model/kernel-state.ts';
+import { keyOf } from '../../model/kernel-state.ts';
 import type { NetlinkMessage } from '../../netlink/message.ts';
 import type { ObservedCache } from '../driver/observed-cache.ts';
 import type { KernelEvent, LinkEnd, LinkNameOf, RouteEvents } from '../kinds/kind.ts';

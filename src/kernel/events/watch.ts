@@ -86,7 +86,10 @@ export function startWatch(context: WatchContext, onChange: (scope: Scope, by: r
         );
         if (netns !== HOST_NETNS && !isKnownNetns(netns)) scopes.push({ netns: [netns] });
       } catch (thrown) {
-        log.debug({ netns, error: messageOf(thrown) }, 'cannot subscribe to events in this netns; it may have been removed');
+        log.debug(
+          { netns, error: messageOf(thrown) },
+          'cannot subscribe to events in this netns; it may have been removed',
+        );
       }
     }
     return scopes;

@@ -43,7 +43,7 @@ export interface FastPathOp {
 /** Where the tasks are that have a shortcut. */
 const TASKS_NETNS = networkNetns(INGRESS_NETWORK);
 /** What stands for a link that went away. */
-const UNKNOWN_LINK = 'unknown';
+export const UNKNOWN_LINK = 'unknown';
 
 /** Holds no map before it is asked. */
 export function openFastPathDriver(transport: Transport, namespaces: Namespaces): FastPathDriver {

@@ -1,5 +1,11 @@
 import type { IpAddress } from '../../model/address.ts';
-import { type KernelObject, serverKey, serviceIdentity, usesHashing, type VirtualService } from '../../model/kernel-state.ts';
+import {
+  type KernelObject,
+  serverKey,
+  serviceIdentity,
+  usesHashing,
+  type VirtualService,
+} from '../../model/kernel-state.ts';
 import { HOST_NETNS, markedPort, portMark } from '../../model/names.ts';
 import {
   decodeService,
@@ -82,9 +88,7 @@ function parseAddressKey({ protocol, address, port }: Extract<ServiceKey, { port
   return { fwmark: portMark(protocol, port), at: address };
 }
 
-function schedulingOf(
-  entry: ServiceEntry,
-): Pick<VirtualService, 'scheduler' | 'flags' | 'persistence' | 'foreign'> {
+function schedulingOf(entry: ServiceEntry): Pick<VirtualService, 'scheduler' | 'flags' | 'persistence' | 'foreign'> {
   const persistent = (entry.flags & IP_VS_SVC_F_PERSISTENT) !== 0;
   const bits = entry.flags & ~(IP_VS_SVC_F_HASHED | IP_VS_SVC_F_PERSISTENT);
   const { flags, rest } = schedulerFlags(entry.scheduler, bits);

@@ -1,6 +1,6 @@
-import type { FastPathOp } from '../fast-path/fast-path-driver.ts';
-import type { Step } from '../driver/steps.ts';
 import { isTaskNetns } from '../driver/namespaces.ts';
+import type { Step } from '../driver/steps.ts';
+import type { FastPathOp } from '../fast-path/fast-path-driver.ts';
 import type { NetnsScan, Observer } from '../observe/observer.ts';
 
 const ENTRY_KINDS = ['fast-path-task', 'fast-path-port', 'fast-path-peer'] as const;

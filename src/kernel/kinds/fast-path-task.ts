@@ -1,6 +1,6 @@
+import { UNKNOWN_LINK } from '../fast-path/fast-path-driver.ts';
 import { ERRNO_CODES } from './failure-codes.ts';
 import { fastPathSteps, observeFastPath } from './fast-path-common.ts';
-import { UNKNOWN_LINK } from '../fast-path/fast-path-driver.ts';
 import { linkName, netnsNames } from './kernel-rules.ts';
 import type { LinuxKind } from './kind.ts';
 

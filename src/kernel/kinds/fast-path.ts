@@ -40,7 +40,8 @@ export const fastPathKind: LinuxKind<'fast-path'> = {
     return code === 'ENOENT' && verb !== 'delete' ? tryModprobe('sch_ingress', 'cls_bpf') : undefined;
   },
   rules: {
-    livesIn: ({ netns, link }) => (isOurLink(netns, link) ? [...netnsNames(netns), linkName(netns, link)] : netnsNames(netns)),
+    livesIn: ({ netns, link }) =>
+      isOurLink(netns, link) ? [...netnsNames(netns), linkName(netns, link)] : netnsNames(netns),
     indexes: ({ netns, program }) =>
       program === undefined ? [] : referencedLinks(program).map((name) => linkName(netns, name)),
     withoutIndex: ({ kind, netns, link }: FastPathFilter) => ({ kind, netns, link, foreign: ['another program'] }),

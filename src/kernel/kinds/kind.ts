@@ -10,9 +10,9 @@ import type { KernelRules } from './kernel-rules.ts';
 export type ObjectOf<K extends ObjectKind> = Extract<KernelObject, { kind: K }>;
 
 /** An operation on an object of one kind. */
-export type OpOf<K extends ObjectKind> =
-  | { verb: 'create' | 'delete'; object: ObjectOf<K> }
-  | { verb: 'change'; object: ObjectOf<K>; before: ObjectOf<K> };
+export type OpOf<K extends ObjectKind> = OperationOn<ObjectOf<K>>;
+
+type OperationOn<O> = { verb: 'create' | 'delete'; object: O } | { verb: 'change'; object: O; before: O };
 
 /**
  * How often objects of a kind are compared with what they should be, whatever events say.
@@ -71,9 +71,11 @@ export interface LinkEnd {
 }
 
 /** The Linux half of a kind of kernel object; the pure half is in src/model/kinds. */
-export interface LinuxKind<K extends ObjectKind = ObjectKind> {
+export type LinuxKind<K extends ObjectKind = ObjectKind> = LinuxKindOf<ObjectOf<K>>;
+
+interface LinuxKindOf<O> {
   /** What an operation takes, in order. */
-  steps(op: OpOf<K>): readonly Step[];
+  steps(op: OperationOn<O>): readonly Step[];
   /** Lists the objects that exist; kinds that one dump lists together have one observer in common. */
   observer: Observer;
   /** Undefined when the kernel announces nothing. */
@@ -82,10 +84,10 @@ export interface LinuxKind<K extends ObjectKind = ObjectKind> {
   related: readonly RelatedChange[];
   failures: FailureCodes;
   /** What a person can do about a failed operation. */
-  remedy?(op: OpOf<K>, code: string): string | undefined;
+  remedy?(op: OperationOn<O>, code: string): string | undefined;
   /** The links that an object is. */
-  links?(object: ObjectOf<K>): readonly LinkEnd[];
-  rules: KernelRules<ObjectOf<K>, KernelObject>;
+  links?(object: O): readonly LinkEnd[];
+  rules: KernelRules<O, KernelObject>;
 }
 
 /** The object of an operation as one of this kind, for steps that are shared by all objects of the kind. */

@@ -89,7 +89,17 @@ function requestStep(verb: OpOf<'route'>['verb'], object: Route): NetlinkStep {
   return routeStep(
     netns,
     ({ index }) => {
-      const spec = { destination, table, type, via, onlink, scope, source, protocol: ROUTE_PROTOCOL, index: index(dev) };
+      const spec = {
+        destination,
+        table,
+        type,
+        via,
+        onlink,
+        scope,
+        source,
+        protocol: ROUTE_PROTOCOL,
+        index: index(dev),
+      };
       return verb === 'delete' ? deleteRoute(spec) : newRoute(spec, verb === 'change' ? 'replace' : 'create');
     },
     [dev],
@@ -118,7 +128,10 @@ function routeObject(netns: string, entry: RouteEntry, nameOf: LinkNameOf): Rout
 }
 
 /** How a route differs from all that meshd makes: other types, metrics, several next hops, links that are not ours. */
-function oddityOf({ family, type, priority, nextHops, index }: RouteEntry, dev: string | undefined): string | undefined {
+function oddityOf(
+  { family, type, priority, nextHops, index }: RouteEntry,
+  dev: string | undefined,
+): string | undefined {
   const words: string[] = [];
   if (type !== 'local' && type !== 'unicast') words.push(typeof type === 'number' ? `type ${type}` : type);
   if (priority !== (family === 'inet' ? undefined : IP6_RT_PRIO_USER)) words.push(`metric ${priority ?? 0}`);

@@ -12,10 +12,7 @@ import type { KernelEvent, LinkNameOf } from './kind.ts';
  */
 
 /** One dump of rtnetlink; a link that was removed since it was listed has nothing on it. */
-export async function dumpRouting(
-  { transport, netns }: NetnsScan,
-  request: NetlinkRequest,
-): Promise<NetlinkMessage[]> {
+export async function dumpRouting({ transport, netns }: NetnsScan, request: NetlinkRequest): Promise<NetlinkMessage[]> {
   try {
     return await transport.dump(netns, NETLINK_ROUTE, request);
   } catch (thrown) {

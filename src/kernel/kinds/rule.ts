@@ -67,7 +67,15 @@ export const ruleKind: LinuxKind<'rule'> = {
 function ruleObject(netns: string, entry: RuleEntry): Rule | undefined {
   const { family, priority, fwmark, fwmask, action, otherSelectors } = entry;
   if (priority < RULE_PRIORITY.first || priority > RULE_PRIORITY.last) return undefined;
-  const rule: Rule = { kind: 'rule', netns, family, priority, fwmark, fwmask, action: action === 'other' ? 'nop' : action };
+  const rule: Rule = {
+    kind: 'rule',
+    netns,
+    family,
+    priority,
+    fwmark,
+    fwmask,
+    action: action === 'other' ? 'nop' : action,
+  };
   const foreign = [...(otherSelectors ? [NARROWER] : []), ...(action === 'other' ? ['refuses packets'] : [])];
   return foreign.length === 0 ? rule : { ...rule, foreign: [foreign.join(', ')] };
 }

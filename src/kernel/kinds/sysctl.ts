@@ -1,5 +1,10 @@
 import { type KernelObject, keyOf } from '../../model/kernel-state.ts';
-import { decodeNetconf, NETCONFA_IFINDEX_ALL, NETCONFA_IFINDEX_DEFAULT, RTM_NEWNETCONF } from '../../netlink/netconf.ts';
+import {
+  decodeNetconf,
+  NETCONFA_IFINDEX_ALL,
+  NETCONFA_IFINDEX_DEFAULT,
+  RTM_NEWNETCONF,
+} from '../../netlink/netconf.ts';
 import { RTNLGRP } from '../../netlink/rtnetlink.ts';
 import type { Observer } from '../observe/observer.ts';
 import { readSysctls } from '../observe/sysctl.ts';

@@ -1,10 +1,4 @@
-import {
-  deleteService,
-  IP_VS_SVC_F_PERSISTENT,
-  newService,
-  schedulerBits,
-  setService,
-} from '../../netlink/ipvs.ts';
+import { deleteService, IP_VS_SVC_F_PERSISTENT, newService, schedulerBits, setService } from '../../netlink/ipvs.ts';
 import { sharedSteps } from '../driver/steps.ts';
 import { NETLINK_GENERIC } from '../driver/transport.ts';
 import { ipvsKey } from '../ipvs/ipvs.ts';
