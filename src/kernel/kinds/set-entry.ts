@@ -28,7 +28,8 @@ export const setEntryKind: LinuxKind<'set-entry'> = {
     livesIn: ({ netns, set }) => [...netnsNames(netns), setName(netns, set)],
     refusal(entry, view) {
       const set = view.get(setName(entry.netns, entry.set));
-      return set?.kind === 'ipset' && fits(set, entry) ? undefined : 'EINVAL';
+      if (set?.kind !== 'ipset') return 'ENOENT';
+      return fits(set, entry) ? undefined : 'EINVAL';
     },
   },
 };
