@@ -26,6 +26,10 @@ export const DAMAGE_CASES: [string, string][] = [
     'a rule with another table',
     `ip -n ${NETWORK} rule del priority 10003; ip -n ${NETWORK} rule add priority 10003 fwmark 3 lookup 7`,
   ],
+  [
+    'rules beside ours that select by more, and one that refuses',
+    `ip -n ${NETWORK} rule add priority 10003 fwmark 3 lookup 100003 from 198.51.100.0/24; ip -n ${NETWORK} rule del priority 10002; ip -n ${NETWORK} rule add priority 10002 fwmark 2 lookup 100002 iif lo; ip -n ${NETWORK} rule add priority 10777 fwmark 77 blackhole`,
+  ],
   ['a neighbour', `ip -n ${NETWORK} neigh replace 10.252.2.0 lladdr 02:00:00:00:00:08 dev vxlan0 nud permanent`],
   // Traffic meanwhile makes the kernel ask for it, and a dynamic entry stands where ours is to be.
   [
@@ -67,6 +71,7 @@ export const DAMAGE_CASES: [string, string][] = [
     'clients let in and shut out',
     'ipset add mesh-at-4 198.51.100.0/24,tcp:8443; ipset del mesh-at-6 ::/1,tcp:8443; ipset add mesh-at-4 10.0.0.0/8,136:5',
   ],
+  ['an exception in a set', 'ipset -exist add mesh-at-4 0.0.0.0/1,tcp:8443 nomatch'],
   ['a set of ours that nobody wants', 'ipset create mesh-old bitmap:port range 0-100; ipset add mesh-old 5'],
   ['a chain emptied', 'iptables -t nat -F MESH-PREROUTING'],
   ['a rule in a chain', `ip netns exec ${NETWORK} ip6tables -t mangle -I MESH-PREROUTING -j RETURN`],
@@ -98,6 +103,8 @@ export const IPVS_DAMAGE_CASES: [string, string][] = [
   ['a persistent service', 'ip netns exec mesh-lb ipvsadm -E -f 73616 -s rr -p 300'],
   ['a weight', 'ip netns exec mesh-lb ipvsadm -e -f 73616 -r 10.252.1.5:80 -m -w 7'],
   ['a forwarding method', 'ip netns exec mesh-lb ipvsadm -e -f 73616 -r 10.252.1.5:80 -i'],
+  ['limits on connections', 'ip netns exec mesh-lb ipvsadm -e -f 73616 -r 10.252.1.5:80 -m -w 1 -x 100 -y 50'],
+  ['packets one by one', 'ip netns exec mesh-lb ipvsadm -E -f 73616 -s rr -o'],
   [
     'real servers',
     'ip netns exec mesh-lb ipvsadm -d -f 73616 -r 10.252.1.5:80; ip netns exec mesh-lb ipvsadm -a -f 73616 -6 -r [fd6d::9]:80 -m',
