@@ -22,11 +22,11 @@ import { openTransport } from './transport.ts';
 
 export interface LinuxKernelOptions {
   log: Log;
-  /** Where namespaces are pinned; /run/netns when not given, so that `ip netns` shows them. Made when missing. */
+  /** Where namespaces are pinned; by default /run/netns, so that `ip netns` shows them. Created when missing. */
   runDir?: string;
   /**
    * What the node should hold, as far as known. Sysctls and IPVS timeouts have no owner's mark, so only those named
-   * here are observed; of a jump that is alone in its chain it tells whether that is first or last.
+   * here are observed; for a jump that is alone in its chain it gives the position.
    */
   desired?: () => ReadonlyMap<string, KernelObject>;
 }
@@ -55,7 +55,7 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
     if (coversKind(scope, 'netns')) transport.closeStale();
     const before = applyCount;
     const found = await observe(observeContext, scope);
-    // What an apply did meanwhile is newer than what was seen.
+    // The changes of a concurrent apply are newer than the observation.
     if (before === applyCount && runningApplies === 0) cache.recordObserved(scope, found);
     return found;
   }
@@ -90,7 +90,7 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
     return report;
   }
 
-  /** Takes those out of the failures whose result is there all the same. */
+  /** Removes the failures whose operation has its result all the same. */
   async function verifyFailures(ops: readonly Op[], failures: Map<number, Failure>): Promise<void> {
     const uncertain = [...failures].flatMap(([place, failure]) => {
       const op = ops[place];
@@ -107,7 +107,7 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
       const found = have.get(key);
       const there =
         op.verb === 'delete' ? found === undefined : found !== undefined && transition(found, op.object) === 'none';
-      // Of what was made anew afterwards, a look no longer tells whether it had gone before; its making does.
+      // Whether an object was deleted before it was created again shows in the result of the creation.
       if (later === place ? there : !failures.has(later)) failures.delete(place);
     }
   }

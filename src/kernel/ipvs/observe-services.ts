@@ -22,7 +22,7 @@ import { NETLINK_GENERIC, type Transport } from '../driver/transport.ts';
 import { isManagedHere, type Observer } from '../observe/observer.ts';
 import { ipvsKey } from './ipvs.ts';
 
-/** Our services and their real servers: those with a mark of ours, or with one of the addresses wanted in this netns. */
+/** Our services and their real servers: those with a mark of ours, or with one of the addresses that this netns should have. */
 export const observeServices: Observer = async (scan) => {
   const { transport, ipvs, netns, includes, desiredHere } = scan;
   // The host's IPVS belongs to other programs, as kube-proxy or keepalived.

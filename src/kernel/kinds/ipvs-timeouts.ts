@@ -7,7 +7,7 @@ import { ERRNO_CODES } from './failure-codes.ts';
 import { netnsNames } from './kernel-rules.ts';
 import { type LinuxKind, objectOf } from './kind.ts';
 
-/** Every netns has timeouts, so only those of a netns where some are wanted are ours. */
+/** Every netns has timeouts, so they are ours only where the desired state has some. */
 const observeTimeouts: Observer = async ({ transport, ipvs, netns, desiredHere }) => {
   if (!desiredHere.some(({ kind }) => kind === 'ipvs-timeouts')) return [];
   const genl = await ipvs.find();
