@@ -12,7 +12,7 @@ const FRA_FWMARK = 10;
 const FRA_TABLE = 15;
 const FRA_FWMASK = 16;
 const FRA_PROTOCOL = 21;
-/** Attributes whose presence means the rule asks for more than a fwmark: DST, SRC, IIFNAME, FLOW, TUN_ID, OIFNAME, L3MDEV, UID_RANGE, IP_PROTO, SPORT, DPORT, DSCP. */
+/** Attributes whose presence means that the rule selects by more than a fwmark: DST, SRC, IIFNAME, FLOW, TUN_ID, OIFNAME, L3MDEV, UID_RANGE, IP_PROTO, SPORT, DPORT, DSCP. */
 const FRA_OTHER_SELECTORS = [1, 2, 3, 11, 12, 17, 19, 20, 22, 23, 24, 25];
 const FR_ACT_TO_TBL = 1;
 const FR_ACT_GOTO = 2;
@@ -40,12 +40,12 @@ export interface RuleEntry {
   family: Family;
   priority: number;
   fwmark: number;
-  /** 0 when the rule does not look at the mark. */
+  /** 0 when the rule does not select by mark. */
   fwmask: number;
   /** `other` for blackhole, unreachable, prohibit. */
   action: RuleAction | 'other';
   protocol: number;
-  /** Looks at more than the fwmark (addresses, devices, ports …). */
+  /** Selects by more than the fwmark (addresses, devices, ports …). */
   otherSelectors: boolean;
 }
 
