@@ -3,6 +3,7 @@ import type { KernelObject, ObjectKind, Op } from '../../model/kernel-state.ts';
 import type { Link } from '../../netlink/link.ts';
 import type { NetlinkMessage } from '../../netlink/message.ts';
 import type { Step } from '../driver/steps.ts';
+import type { LinkNameOf } from '../observe/observe-links.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { FailureCodes } from './failure-codes.ts';
 import type { KernelRules } from './kernel-rules.ts';
@@ -29,14 +30,11 @@ export type RelatedChange =
   /** Any object of the network of its netns changed; they are observed together, whichever event comes first. */
   | 'network';
 
-/** Name of a link by its ifindex; undefined for links that are not ours. */
-export type LinkNameOf = (index: number) => string | undefined;
-
 /** What one event says. */
 export type KernelEvent =
   | { of: 'link'; name: string; link: Link; removed: boolean }
   /** The object's new state, or undefined when it was removed or is not of our making. */
-  | { of: 'object'; key: string; object: KernelObject | undefined }
+  | { of: 'object'; kind: ObjectKind; key: string; object: KernelObject | undefined }
   /** Some object of this kind changed. */
   | { of: 'kind'; kind: ObjectKind };
 
