@@ -26,7 +26,7 @@ const FIB = {
 
 /**
  * On the host's end of the veth to the lb: answers that carry the node's address already, because the packets they
- * answer came by `hostIn`, leave by the link that the host's routes say. What goes elsewhere (the DNAT's answers, other
+ * answer came by `hostIn`, leave by the link that the host's routes give. What goes elsewhere (the DNAT's answers, other
  * families, routes that are no plain unicast) takes the plain path.
  */
 export function hostOut({ address }: { address: IpAddress }): Program {

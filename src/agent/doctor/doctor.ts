@@ -2,6 +2,7 @@ import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import { pingAddresses } from '../../kernel/host/icmp-echo.ts';
 import { runPreflight } from '../../kernel/host/preflight.ts';
+import { describePreflightFinding } from '../../kernel/host/preflight-findings.ts';
 import type { Kernel } from '../../kernel/kernel.ts';
 import type { Assignment } from '../../model/assignment.ts';
 import { addressAt } from '../../model/block.ts';
@@ -134,8 +135,8 @@ async function checkModules({ schedulers }: NodeCapabilities): Promise<Finding[]
   return [
     ...(missing.length === 0
       ? [ok('module', 'the kernel has all modules, set types and iptables extensions that meshd uses')]
-      : missing.map(({ message }) => {
-          const [problem = message, remedy = problem] = message.split(/\. Try |: run |; on Debian and Ubuntu: /);
+      : missing.map((finding) => {
+          const { problem, remedy } = describePreflightFinding(finding);
           return error('module', problem, remedy);
         })),
     ...(lacking.length === 0

@@ -6,12 +6,13 @@ import type { NetlinkRequest } from '../../netlink/message.ts';
 import type { FastPathDriver } from '../fast-path/fast-path-driver.ts';
 import type { Firewall } from '../firewall/firewall.ts';
 import type { IpvsFamily } from '../ipvs/ipvs.ts';
+import { stepsOf } from '../kinds/registry.ts';
 import { writeSysctls } from '../observe/sysctl.ts';
 import { decodeAll } from './decode-all.ts';
 import { type Failure, linkNotFound, toFailure } from './failure.ts';
 import type { Namespaces } from './namespaces.ts';
 import { isServerMove, preserveConnections } from './server-move.ts';
-import { type NetlinkStep, type RequestContext, type Step, stepsOf } from './steps.ts';
+import type { NetlinkStep, RequestContext, Step } from './steps.ts';
 import { MAX_MESSAGES, type Meter, NETLINK_GENERIC, NETLINK_ROUTE, type Transport } from './transport.ts';
 
 export interface ApplyContext {
@@ -28,13 +29,13 @@ export interface ApplyMeter extends Meter {
 
 interface PendingStep {
   step: Step;
-  /** Which Op it is for. */
+  /** Place of the operation it belongs to. */
   opIndex: number;
 }
 
 /**
- * Takes all steps of all Ops in order, neighbours of one netns and one means together. Gives what went wrong, by the
- * place of the Op in the list; goes on after every failure.
+ * Executes all steps of all operations in order, neighbours of one netns and backend together. Returns the failures by
+ * the place of the operation in the list; continues after every failure.
  */
 export async function executeSteps(
   context: ApplyContext,
@@ -63,12 +64,12 @@ export async function executeSteps(
 type ReportFailure = (task: PendingStep, failure: Failure) => void;
 type StepGroup = [PendingStep, ...PendingStep[]];
 
-/** Deleting a link takes the kernel some 10 ms (synchronize_net), and nothing else runs here while it does. */
+/** Deleting a link takes the kernel some 10 ms (synchronize_net) and blocks this process. */
 const MAX_CHANGED_LINKS = 16;
 
 /**
- * Neighbours that go to the kernel together. A link has to exist before its number can be asked for. Groups are made as
- * they are asked for, so that of tens of thousands of steps only those of one send are in memory.
+ * Neighbouring steps that are sent together. A link has to exist before its ifindex can be looked up. Groups are built
+ * lazily, so that of tens of thousands of steps only those of one send are in memory.
  */
 function* groupSteps(ops: readonly Op[]): Generator<StepGroup> {
   let group: StepGroup | undefined;
@@ -101,7 +102,7 @@ function fitsInGroup(
   step: Step,
 ): boolean {
   if (step.backend !== 'netlink') return true;
-  // What a move takes out is put back under the same protection.
+  // The two halves of a move stay together.
   if (group.length >= MAX_MESSAGES && !isServerMove(ops, opIndex - 1)) return false;
   return (
     changedLinks.size < MAX_CHANGED_LINKS && !step.usedLinks.some((name) => changedLinks.has(`${step.netns} ${name}`))
@@ -165,7 +166,7 @@ async function sendGroup(
   for (const name of steps.flatMap(({ changedLinks: moves }) => moves)) links.delete(name);
 }
 
-/** Asks for the numbers of the links a group uses, all in one send. */
+/** Looks up the ifindexes of the links that a group uses, all in one send. */
 async function resolveLinkIndexes(
   context: ApplyContext,
   netns: string,
@@ -218,7 +219,7 @@ async function applyFastPathGroup(
 
 async function applySysctlGroup(context: ApplyContext, group: StepGroup, fail: ReportFailure): Promise<void> {
   const entries = group.flatMap(({ step }) => (step.backend === 'sysctl' ? [step] : []));
-  // These come with the module, which asking for the family loads.
+  // These exist once the module is loaded, and looking up the family loads it.
   if (entries.some(({ name }) => name.startsWith('net.ipv4.vs.'))) await context.ipvs.find();
   try {
     const errors = writeSysctls(context.namespaces.path(group[0].step.netns), entries);
@@ -237,7 +238,7 @@ function applyNamespaceStep(context: ApplyContext, task: PendingStep, fail: Repo
   try {
     if (step.act === 'create') context.namespaces.create(step.netns);
     else {
-      // Our own sockets would keep it alive, and its links with it.
+      // Our own sockets would keep the namespace alive, and its links with it.
       context.transport.closeNetns(step.netns);
       context.namespaces.remove(step.netns);
     }

@@ -95,8 +95,8 @@ describe('events', () => {
       removed: gone,
       link: { index: 2, up: true, mtu: 1400, mac: undefined, kind: 'veth', ...change } as Link,
     });
-    const end = links.get('mesh-lb host0');
-    expect(end?.netns).toBe('host');
+    const { ownerNetns, end } = links.get('mesh-lb host0')!;
+    expect(ownerNetns).toBe('host');
     expect(isLinkChange('mesh-lb', about({}), known, end)).toBe(false);
     expect(isLinkChange('mesh-lb', about({ mtu: 1450 }), known, end)).toBe(true);
     expect(isLinkChange('mesh-lb', about({ up: false }), known, end)).toBe(true);

@@ -20,13 +20,13 @@ import { openFastPathMaps } from './fast-path-maps.ts';
 import { buildProgram, FILTER_HANDLE, filterName, matchesProgram, referencedLinks } from './fast-path-programs.ts';
 import { hasFilters, listFilters, listLinkFilters, resolveLinkIndexes, resolveLinkNames } from './tc-filters.ts';
 
-/** The tc programs of src/bpf and the maps they share: attached, seen and told apart from what is not ours. */
+/** Attaches, observes and removes the tc programs of src/bpf and the entries of their maps. */
 export interface FastPathDriver {
-  /** What of ours is attached to links of a netns. */
-  observePrograms(netns: string, wanted: readonly KernelObject[]): Promise<FastPathFilter[]>;
-  /** What the maps say of it: the ports are the host's, the tasks those of the ingress network's router. */
+  /** Our filters on links of a netns. */
+  observePrograms(netns: string, desired: readonly KernelObject[]): Promise<FastPathFilter[]>;
+  /** Entries of the maps: ports and nodes belong to the host, tasks to the router of the ingress network. */
   observeEntries(netns: string, view: LinkView): Promise<FastPathEntry[]>;
-  /** One after the other; what went wrong, by place. */
+  /** Executes one after the other; failures by place. */
   apply(ops: readonly FastPathOp[], meter: Meter): Promise<(Failure | undefined)[]>;
   close(): void;
 }
@@ -40,21 +40,21 @@ export interface FastPathOp {
   object: FastPathFilter | FastPathEntry;
 }
 
-/** Where the tasks are that have a shortcut. */
+/** Router of the network whose tasks use the fast path. */
 const TASKS_NETNS = networkNetns(INGRESS_NETWORK);
-/** What stands for a link that went away. */
-const UNKNOWN_LINK = 'unknown';
+/** Stands for a link that was removed. */
+export const UNKNOWN_LINK = 'unknown';
 
-/** Holds no map before it is asked. */
+/** Opens no map before the first call. */
 export function openFastPathDriver(transport: Transport, namespaces: Namespaces): FastPathDriver {
   const maps = openFastPathMaps();
   /** The newest program of each name: those of a node's tasks are all the same. */
   const loaded = new Map<string, { tag: string; handle: BpfHandle }>();
-  /** Links, as `netns identity, number`, where the qdisc is of our making. */
+  /** Links, as `netns identity ifindex`, whose qdisc we created. */
   const qdiscs = new Set<string>();
   let adopted = false;
 
-  /** Before a map is made: those of programs that are attached anywhere are the node's. */
+  /** Maps of programs that are attached already are the node's; called before a map is created. */
   async function adoptAttachedMaps(): Promise<void> {
     if (adopted) return;
     for (const netns of [HOST_NETNS, ...namespaces.list().filter((name) => !isTaskNetns(name))]) {
@@ -89,7 +89,7 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
     const [qdisc, added] = await transport.transact(netns, NETLINK_ROUTE, requests, meter);
     if (qdisc?.ok) qdiscs.add(qdiscKey(netns, index));
     else if (qdisc?.code !== 'EEXIST') return qdisc;
-    // Our filter was gone, so its qdisc may have been made anew by somebody else: rather leave one of ours behind.
+    // Our filter was missing, so its qdisc may be a new one of another program: it is better to leave one behind.
     else if (verb === 'create') qdiscs.delete(qdiscKey(netns, index));
     if (!added?.ok) return added;
     if (verb === 'create') return undefined;
@@ -114,7 +114,7 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
     if (filters.length === 0) return { ok: false, code: 'ENOENT', text: `${link} has no filter of meshd` };
     const failure = await detach(netns, index, filters, meter);
     if (failure !== undefined) return failure;
-    // On links of ours whatever is there is ours too, unless somebody has put a filter on it.
+    // On our links the qdisc is ours too, unless another program has put a filter on it.
     const own = netns !== HOST_NETNS || HOST_LINKS.includes(link) || qdiscs.has(qdiscKey(netns, index));
     if (!own || (await hasFilters(transport, netns, index))) return undefined;
     qdiscs.delete(qdiscKey(netns, index));
@@ -147,28 +147,31 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
   }
 
   return {
-    async observePrograms(netns, wanted) {
+    async observePrograms(netns, desired) {
       const filters = await listFilters(transport, netns);
       if (filters.length === 0) return [];
       for (const { bpf } of filters) if (bpf?.id !== undefined) maps.adopt(bpf.id);
-      const shortcuts = wanted.filter((object): object is FastPathFilter => object.kind === 'fast-path');
+      const desiredFilters = desired.filter((object): object is FastPathFilter => object.kind === 'fast-path');
       const numbers = await resolveLinkIndexes(
         transport,
         netns,
-        shortcuts.flatMap(({ link, program }) => [link, ...(program === undefined ? [] : referencedLinks(program))]),
+        desiredFilters.flatMap(({ link, program }) => [
+          link,
+          ...(program === undefined ? [] : referencedLinks(program)),
+        ]),
       );
       const names = await resolveLinkNames(transport, netns, numbers, new Set(filters.map(({ index }) => index)));
       return [...names].map(([index, link]) => {
         const here = filters.filter((filter) => filter.index === index);
-        const program = shortcuts.find((shortcut) => shortcut.link === link)?.program;
-        const asWanted =
+        const program = desiredFilters.find((filter) => filter.link === link)?.program;
+        const isDesired =
           program !== undefined &&
           here.length === 1 &&
           here.every(
             (filter) =>
               matchesProgram(filter, program, (name) => numbers.get(name)) && maps.usesNodeMaps(filter.bpf?.id ?? 0),
           );
-        return { kind: 'fast-path', netns, link, ...(asWanted ? { program } : { foreign: ['another program'] }) };
+        return { kind: 'fast-path', netns, link, ...(isDesired ? { program } : { foreign: ['another program'] }) };
       });
     },
     async observeEntries(netns, view) {
@@ -205,7 +208,7 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
   };
 }
 
-/** Loads a program with its maps; when the verifier refuses it, with the verifier's words. */
+/** Loads a program with its maps; the error of a rejected one has the last lines of the verifier's log. */
 export function loadProgram(program: Program, descriptor: Parameters<typeof relocateMaps>[1]): BpfHandle {
   const code = relocateMaps(program, descriptor);
   try {
@@ -214,8 +217,8 @@ export function loadProgram(program: Program, descriptor: Parameters<typeof relo
     const { code: error, log } = thrown as NodeJS.ErrnoException & { log?: string };
     if (log === undefined) throw thrown;
     const words = log.trim().split('\n').slice(-6).join('\n');
-    const verifierText = words === '' ? '' : `; the verifier says:\n${words}`;
-    throw new MeshError('kernel', `the kernel does not take the program ${program.name}: ${error}${verifierText}`, {
+    const verifierText = words === '' ? '' : `; the verifier's log ends with:\n${words}`;
+    throw new MeshError('kernel', `the kernel rejects the program ${program.name}: ${error}${verifierText}`, {
       cause: thrown,
     });
   }

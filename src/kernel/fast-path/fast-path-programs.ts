@@ -8,7 +8,7 @@ import type { FastPathProgram } from '../../model/kernel-state.ts';
 import { FAST_PATH_PREFERENCE, FAST_PATH_PREFIX } from '../../model/names.ts';
 import type { Filter } from '../../netlink/traffic-control.ts';
 
-/** Of every filter of ours; somebody who adds one beside it gets another. */
+/** Handle of every filter of ours; a filter that another program adds beside it gets another. */
 export const FILTER_HANDLE = 1;
 
 /** What `tc filter show` calls it. */
@@ -16,7 +16,7 @@ export function filterName({ type }: FastPathProgram): string {
   return `${FAST_PATH_PREFIX}${type}`;
 }
 
-/** Links that a program has by number. */
+/** Links that a program contains by ifindex. */
 export function referencedLinks(program: FastPathProgram): string[] {
   if (program.type === 'host-in') return [program.lb, program.router];
   return program.type === 'task-out' ? [program.vxlan, program.lb] : [];
@@ -36,7 +36,7 @@ export function buildProgram(program: FastPathProgram, index: (link: string) => 
   }
 }
 
-/** Whether a filter is ours; the rest, also at our preference, is somebody else's. */
+/** Whether a filter is ours; all others, also at our preference, belong to other programs. */
 export function isFastPathFilter({ kind, preference, handle, bpf }: Filter): boolean {
   // With handle 0 the kernel lists the classifier, which has no program.
   return (
@@ -47,7 +47,7 @@ export function isFastPathFilter({ kind, preference, handle, bpf }: Filter): boo
   );
 }
 
-/** Whether a filter is what was wanted there, down to the last instruction. */
+/** Whether a filter runs the desired program, down to the last instruction. */
 export function matchesProgram(
   { handle, bpf }: Filter,
   desired: FastPathProgram,
@@ -60,7 +60,7 @@ export function matchesProgram(
   return cachedTags(desired, numbers.join(), (link) => index(link)!).includes(bpf.tag);
 }
 
-/** Tags of wanted programs, with the links' numbers they have in them: putting one together takes long. */
+/** Tags of desired programs by the ifindexes in them: building a program is slow. */
 const tagCache = new WeakMap<FastPathProgram, { numbers: string; tags: string[] }>();
 
 function cachedTags(program: FastPathProgram, numbers: string, index: (link: string) => number): string[] {
