@@ -11,7 +11,6 @@ import {
   LB_NETNS,
   NET_HOST_LINK,
   NET_LB_LINK,
-  networkNetns,
   portMark,
   taskVeth,
   VXLAN_LINK,
@@ -42,9 +41,8 @@ export function usesHostFastPath({ fastPath, self, subnets }: PlanContext): bool
 
 /** The static part: programs on the links of the skeleton, and what the namespaces need for them. */
 export function planFastPath(context: PlanContext): KernelObject[] {
-  const { fastPath, subnets, network } = context;
+  const { fastPath, subnets, router } = context;
   if (fastPath === undefined || !hasIpv4(subnets)) return [];
-  const router = networkNetns(network.name);
   return [
     ...[VXLAN_LINK, NET_LB_LINK].map((link) => program(router, link, { type: 'router-in' })),
     // Conntrack sees flows without their beginnings, if any: nothing can tell it which numbers are due.
@@ -109,9 +107,8 @@ export function planFastPathPeer(context: PlanContext, peer: Peer): KernelObject
 
 /** A task's way in, and the program on its way out. */
 export function planFastPathTask(context: PlanContext, task: AssignedTask): KernelObject[] {
-  const { fastPath, network, self, subnets } = context;
+  const { fastPath, network, self, subnets, router } = context;
   if (fastPath === undefined || !hasIpv4(subnets)) return [];
-  const router = networkNetns(network.name);
   const link = taskVeth(task.id);
   return task.addresses
     .filter(({ networkId, address }) => networkId === network.id && familyOf(address) === 'inet')

@@ -12,7 +12,6 @@ import {
   LB_NETNS,
   LB_VNI,
   NET_LB_LINK,
-  networkNetns,
   peerSet,
   publishedSet,
   serviceSet,
@@ -34,7 +33,7 @@ import { veth } from './veth.ts';
  */
 export function planSkeleton(context: PlanContext): KernelObject[] {
   const { mtu } = context;
-  const router = networkNetns(context.network.name);
+  const { router } = context;
   return [
     { kind: 'netns', netns: LB_NETNS, loopbackUp: true },
     { kind: 'netns', netns: router, loopbackUp: true },

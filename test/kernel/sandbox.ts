@@ -1,6 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import type { Assignment } from '../../src/model/assignment.ts';
 import type { KernelObject } from '../../src/model/kernel-state.ts';
+import { ruleText } from '../../src/model/kinds/firewall-rule.ts';
 import { CAPABILITIES } from '../../src/plan/assignments.test-data.ts';
 import { plan } from '../../src/plan/plan.ts';
 
@@ -62,7 +63,7 @@ export function desiredStateOf(assignment: Assignment): Map<string, KernelObject
   return new Map(
     rest.map(([key, object]): [string, KernelObject] => {
       if (object.kind !== 'chain') return [key, object];
-      return [key, { ...object, rules: object.rules.filter((rule) => !rule.includes(clients)) }];
+      return [key, { ...object, rules: object.rules.filter((rule) => !ruleText(rule).includes(clients)) }];
     }),
   );
 }

@@ -1,6 +1,8 @@
 import type { Family } from '../../model/address.ts';
 import type { FirewallChain, FirewallJump, KernelObject } from '../../model/kernel-state.ts';
 import { keyOf } from '../../model/kernel-state.ts';
+import { ruleText } from '../../model/kinds/firewall-rule.ts';
+import { parseFirewallRule } from '../../model/kinds/parse-firewall-rule.ts';
 import { CHAIN_PREFIX, HOST_NETNS, USER_CHAIN } from '../../model/names.ts';
 
 const TABLES = ['raw', 'mangle', 'nat', 'filter'] as const;
@@ -62,11 +64,20 @@ export function firewallObjects(
   const objects: KernelObject[] = [];
   for (const [table, chains] of text) {
     for (const [chain, rules] of chains) {
-      if (isMeshChain(chain)) objects.push({ kind: 'chain', netns, family, table, chain, rules: [...rules] });
+      if (isMeshChain(chain))
+        objects.push({ kind: 'chain', netns, family, table, chain, rules: rules.map(parseFirewallRule) });
       else if (chain === USER_CHAIN) {
         // Anywhere else it is as foreign as any chain.
         if (netns === HOST_NETNS && table === 'filter') {
-          objects.push({ kind: 'chain', netns, family, table, chain, rules: [...rules], administrator: true });
+          objects.push({
+            kind: 'chain',
+            netns,
+            family,
+            table,
+            chain,
+            rules: rules.map(parseFirewallRule),
+            administrator: true,
+          });
         }
       } else {
         for (const jump of findJumps(rules)) {
@@ -145,7 +156,7 @@ export function formatIptablesRestore(ops: readonly FirewallOp[], current: Firew
       }
     }
     for (const { verb, chain } of own) {
-      if (verb !== 'delete') lines.push(...chain.rules.map((rule) => `-A ${chain.chain} ${rule}`));
+      if (verb !== 'delete') lines.push(...chain.rules.map((rule) => `-A ${chain.chain} ${ruleText(rule)}`));
     }
     const placed = jumps.filter(({ verb }) => verb !== 'delete').map(({ jump }) => jump);
     // Each insert goes above the one before it; backwards keeps their order.

@@ -5,6 +5,7 @@ import { diff } from '../../diff/diff.ts';
 import type { Family } from '../../model/address.ts';
 import type { AssignedPort, Assignment } from '../../model/assignment.ts';
 import { type KernelObject, type KernelState, keyOf, type Op, stateOf } from '../../model/kernel-state.ts';
+import { parseFirewallRule } from '../../model/kinds/parse-firewall-rule.ts';
 import {
   HOST_LINK,
   HOST_NETNS,
@@ -111,7 +112,14 @@ const FOREIGN: KernelObject[] = [
     up: true,
     peer: { netns: HOST_NETNS, name: 'x', mtu: 1500, up: true },
   },
-  { kind: 'chain', netns: HOST_NETNS, family: 'inet', table: 'nat', chain: 'MESH-USER', rules: ['-j RETURN'] },
+  {
+    kind: 'chain',
+    netns: HOST_NETNS,
+    family: 'inet',
+    table: 'nat',
+    chain: 'MESH-USER',
+    rules: [parseFirewallRule('-j RETURN')],
+  },
   { kind: 'virtual-service', netns: HOST_NETNS, family: 'inet', fwmark: 7, scheduler: 'rr' },
 ];
 
