@@ -1,5 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
 import type { KernelObject, ObjectKind, Op } from '../../model/kernel-state.ts';
+import type { AnyObject } from '../../model/kinds/kind.ts';
 import type { Link } from '../../netlink/link.ts';
 import type { NetlinkMessage } from '../../netlink/message.ts';
 import type { Step } from '../driver/steps.ts';
@@ -71,7 +72,8 @@ export interface LinkEnd {
 /** The Linux half of a kind of kernel object; the pure half is in src/model/kinds. */
 export type LinuxKind<K extends ObjectKind = ObjectKind> = LinuxKindOf<ObjectOf<K>>;
 
-interface LinuxKindOf<O> {
+/** The Linux half for objects of one shape, also of a kind that is not in the registry. */
+export interface LinuxKindOf<O extends AnyObject> {
   /** What an operation takes, in order. */
   steps(op: OperationOn<O>): readonly Step[];
   /** Lists the objects that exist; kinds that one dump lists together have one observer in common. */
