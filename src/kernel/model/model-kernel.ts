@@ -208,7 +208,7 @@ function crashError(taken: number, all: number): MeshError {
 }
 
 function foreignTouchedError(command: string): MeshError {
-  return new MeshError('internal', `an object of another program would change: ${command}`);
+  return new MeshError('internal', `a foreign object would change: ${command}`);
 }
 
 /** mulberry32: small, and the same everywhere. */
