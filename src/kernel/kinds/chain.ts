@@ -1,4 +1,5 @@
 import type { FirewallChain } from '../../model/kernel-state.ts';
+import { ruleText } from '../../model/kinds/firewall-rule.ts';
 import { CHAIN_PREFIX } from '../../model/names.ts';
 import { ERRNO_CODES } from './failure-codes.ts';
 import { FIREWALL_CLASS } from './iptables.ts';
@@ -19,7 +20,7 @@ export const chainKind: LinuxKind<'chain'> = {
 
 /** The sets and chains that its rules name: neither can be removed before the rule is. */
 function usedNames({ netns, family, table, rules }: FirewallChain): string[] {
-  return rules.flatMap((rule) => {
+  return rules.map(ruleText).flatMap((rule) => {
     const sets = [...rule.matchAll(/--(?:match|map|add|del)-set (\S+)/g)].map(([, set = '']) => setName(netns, set));
     const target = /(?:^| )-[jg] (\S+)/.exec(rule)?.[1] ?? '';
     return target.startsWith(CHAIN_PREFIX) ? [...sets, chainName(netns, family, table, target)] : sets;
