@@ -15,7 +15,7 @@ export const address = defineKind<AddressObject>({
   kind: 'address',
   fields: { dev: text, address: text, prefix: number },
   key: addressKey,
-  stage: () => 'addresses',
+  stage: 'addresses',
   provides: (object) => [
     `address ${object.netns} ${object.dev} ${object.address}`,
     localThing(object.netns, object.address),

@@ -33,7 +33,7 @@ export const ipset = defineKind<IpSet>({
     ...{ range: optional(shape({ from: number, to: number })), family: optional(family) },
   },
   key: ({ netns, name }) => setKey(netns, name),
-  stage: () => 'sets',
+  stage: 'sets',
   isOurs: ({ name }) => name.startsWith(SET_PREFIX),
   fixedFields: ['type', 'range', 'family', 'skbinfo'],
   provides: ({ netns, name }) => [setThing(netns, name)],

@@ -22,7 +22,7 @@ export const jump = defineKind<FirewallJump>({
   kind: 'jump',
   fields: { family, table: firewallTable, from: text, chain: text, match: text, position: oneOf('first', 'last') },
   key: jumpKey,
-  stage: () => 'jumps',
+  stage: 'jumps',
   isOurs: ({ chain }) => chain.startsWith(CHAIN_PREFIX),
   holds: (object) => [chainThing(object.netns, object.family, object.table, object.chain)],
   commands: (object, verb, before) => [

@@ -14,7 +14,7 @@ export const netns = defineKind<Netns>({
   kind: 'netns',
   fields: { loopbackUp: flag },
   key: (object) => netnsThing(object.netns),
-  stage: () => 'namespaces',
+  stage: 'namespaces',
   isOurs: (object) => object.netns.startsWith(NETNS_PREFIX),
   provides: (object) => [netnsThing(object.netns)],
   inside: () => [],

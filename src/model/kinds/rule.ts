@@ -29,7 +29,7 @@ export const rule = defineKind<Rule>({
   },
   key: ({ netns, priority, fwmark, fwmask, action, ...rest }) =>
     `rule ${netns} ${rest.family} ${priority} ${fwmark}/${fwmask} ${actionWords(action)}`,
-  stage: () => 'rules',
+  stage: 'rules',
   isOurs: ({ priority }) => priority >= RULE_PRIORITY.first && priority <= RULE_PRIORITY.last,
   after(object) {
     if (object.action === 'nop' || 'goto' in object.action) return [];

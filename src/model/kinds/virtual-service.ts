@@ -47,7 +47,7 @@ export const virtualService = defineKind<VirtualService>({
     servers: optional(listOf(text)),
   },
   key: serviceKey,
-  stage: () => 'virtual services',
+  stage: 'virtual services',
   isOurs: ({ fwmark }) => markedPort(fwmark) !== undefined,
   provides: (object) => [serviceKey(object)],
   // The order of real servers is brought about by creating them in that order (src/diff/server-order.ts).
