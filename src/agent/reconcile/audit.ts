@@ -1,7 +1,7 @@
 import type { Clock } from '../../base/clock.ts';
 import type { Scope } from '../../kernel/kernel.ts';
 import type { AuditClass } from '../../kernel/kinds/kind.ts';
-import { kindsAudited, LINUX_KINDS, type LinuxKinds } from '../../kernel/kinds/registry.ts';
+import { kindsAudited, LINUX_KINDS, type LinuxKindRegistry } from '../../kernel/kinds/registry.ts';
 
 interface AuditSlice {
   scope: Scope;
@@ -16,7 +16,7 @@ interface AuditSlice {
 const PERIODS: Readonly<Record<AuditClass, number>> = { silent: 1_500, costly: 3_000, notified: 60_000 };
 
 /** Every kind is in one slice, by the audit class of its descriptor. */
-export function auditSlices(kinds: LinuxKinds = LINUX_KINDS): AuditSlice[] {
+export function auditSlices(kinds: LinuxKindRegistry = LINUX_KINDS): AuditSlice[] {
   return Object.entries(PERIODS).map(([audit, period]) => ({
     scope: { kinds: kindsAudited(audit as AuditClass, kinds) },
     period,
@@ -47,7 +47,7 @@ export interface Audit {
 export function startAudit(
   clock: Clock,
   check: (scope: Scope) => Promise<number>,
-  kinds: LinuxKinds = LINUX_KINDS,
+  kinds: LinuxKindRegistry = LINUX_KINDS,
 ): Audit {
   const startedAt = clock.monotonic();
   const slices = auditSlices(kinds).map(({ scope, period }) => ({ scope, period, due: startedAt + period }));

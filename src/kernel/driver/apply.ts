@@ -6,14 +6,14 @@ import type { NetlinkRequest } from '../../netlink/message.ts';
 import type { FastPathDriver } from '../fast-path/fast-path-driver.ts';
 import type { Firewall } from '../firewall/firewall.ts';
 import type { IpvsFamily } from '../ipvs/ipvs.ts';
-import { stepsOf } from '../kinds/registry.ts';
 import { writeSysctls } from '../observe/sysctl.ts';
 import { decodeAll } from './decode-all.ts';
 import { type Failure, linkNotFound, toFailure } from './failure.ts';
 import type { Namespaces } from './namespaces.ts';
 import { isServerMove, preserveConnections } from './server-move.ts';
-import type { NetlinkStep, RequestContext, Step } from './steps.ts';
-import { MAX_MESSAGES, type Meter, NETLINK_GENERIC, NETLINK_ROUTE, type Transport } from './transport.ts';
+import { groupSteps, type PendingStep, type StepGroup } from './step-groups.ts';
+import type { NetlinkStep, RequestContext } from './steps.ts';
+import { type Meter, NETLINK_GENERIC, NETLINK_ROUTE, type Transport } from './transport.ts';
 
 export interface ApplyContext {
   transport: Transport;
@@ -25,12 +25,6 @@ export interface ApplyContext {
 
 export interface ApplyMeter extends Meter {
   firewallRuns: number;
-}
-
-interface PendingStep {
-  step: Step;
-  /** Place of the operation it belongs to. */
-  opIndex: number;
 }
 
 /**
@@ -62,52 +56,6 @@ export async function executeSteps(
 }
 
 type ReportFailure = (task: PendingStep, failure: Failure) => void;
-type StepGroup = [PendingStep, ...PendingStep[]];
-
-/** Deleting a link takes the kernel some 10 ms (synchronize_net) and blocks this process. */
-const MAX_CHANGED_LINKS = 16;
-
-/**
- * Neighbouring steps that are sent together. A link has to exist before its ifindex can be looked up. Groups are built
- * lazily, so that of tens of thousands of steps only those of one send are in memory.
- */
-function* groupSteps(ops: readonly Op[]): Generator<StepGroup> {
-  let group: StepGroup | undefined;
-  let changedLinks = new Set<string>();
-  for (const [opIndex, op] of ops.entries()) {
-    for (const step of stepsOf(op)) {
-      if (group && canShareGroup(group, step) && fitsInGroup(group, ops, opIndex, changedLinks, step))
-        group.push({ step, opIndex });
-      else {
-        if (group) yield group;
-        group = [{ step, opIndex }];
-        changedLinks = new Set();
-      }
-      if (step.backend === 'netlink') for (const name of step.changedLinks) changedLinks.add(name);
-    }
-  }
-  if (group) yield group;
-}
-
-function canShareGroup([{ step: first }]: StepGroup, step: Step): boolean {
-  if (first.backend !== step.backend || first.netns !== step.netns) return false;
-  return first.backend !== 'netlink' || step.backend !== 'netlink' || first.protocol === step.protocol;
-}
-
-function fitsInGroup(
-  group: StepGroup,
-  ops: readonly Op[],
-  opIndex: number,
-  changedLinks: Set<string>,
-  step: Step,
-): boolean {
-  if (step.backend !== 'netlink') return true;
-  // The two halves of a move stay together.
-  if (group.length >= MAX_MESSAGES && !isServerMove(ops, opIndex - 1)) return false;
-  return (
-    changedLinks.size < MAX_CHANGED_LINKS && !step.usedLinks.some((name) => changedLinks.has(`${step.netns} ${name}`))
-  );
-}
 
 /** ifindex by `netns name`, as far as known in this apply. */
 type LinkIndexes = Map<string, number>;

@@ -38,7 +38,12 @@ describe('events', () => {
   it('about what is known tell nothing new, and about anything else they do', () => {
     const told = read(event(newAddress({ index: 7, address: '10.252.1.0', prefix: 32 })));
     const gone = read(event(newAddress({ index: 7, address: '10.252.1.0', prefix: 32 }), RTM_DELADDR));
-    expect(told).toEqual({ of: 'object', key: 'address mesh-net-ingress vxlan0 10.252.1.0/32', object: address });
+    expect(told).toEqual({
+      of: 'object',
+      kind: 'address',
+      key: 'address mesh-net-ingress vxlan0 10.252.1.0/32',
+      object: address,
+    });
     if (told?.of !== 'object' || gone?.of !== 'object') throw new Error('not read');
     expect(isObjectChange(cacheOf(address), told)).toBe(false);
     expect(isObjectChange(cacheOf(address), gone)).toBe(true);

@@ -2,8 +2,9 @@ import { sameValue } from '../../model/equality.ts';
 import { keyOf } from '../../model/kernel-state.ts';
 import type { NetlinkMessage } from '../../netlink/message.ts';
 import type { ObservedCache } from '../driver/observed-cache.ts';
-import type { KernelEvent, LinkEnd, LinkNameOf, RouteEvents } from '../kinds/kind.ts';
+import type { KernelEvent, LinkEnd, RouteEvents } from '../kinds/kind.ts';
 import { allKinds, LINUX_KINDS, linksOf } from '../kinds/registry.ts';
+import type { LinkNameOf } from '../observe/observe-links.ts';
 
 /** What rtnetlink announces, each source once. */
 const ROUTE_EVENTS: ReadonlySet<RouteEvents> = new Set(

@@ -1,8 +1,10 @@
 import { MeshError } from '../../base/errors.ts';
 import type { KernelObject, ObjectKind, Op } from '../../model/kernel-state.ts';
+import type { AnyObject } from '../../model/kinds/kind.ts';
 import type { Link } from '../../netlink/link.ts';
 import type { NetlinkMessage } from '../../netlink/message.ts';
 import type { Step } from '../driver/steps.ts';
+import type { LinkNameOf } from '../observe/observe-links.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { FailureCodes } from './failure-codes.ts';
 import type { KernelRules } from './kernel-rules.ts';
@@ -29,14 +31,11 @@ export type RelatedChange =
   /** Any object of the network of its netns changed; they are observed together, whichever event comes first. */
   | 'network';
 
-/** Name of a link by its ifindex; undefined for links that are not ours. */
-export type LinkNameOf = (index: number) => string | undefined;
-
 /** What one event says. */
 export type KernelEvent =
   | { of: 'link'; name: string; link: Link; removed: boolean }
   /** The object's new state, or undefined when it was removed or is not of our making. */
-  | { of: 'object'; key: string; object: KernelObject | undefined }
+  | { of: 'object'; kind: ObjectKind; key: string; object: KernelObject | undefined }
   /** Some object of this kind changed. */
   | { of: 'kind'; kind: ObjectKind };
 
@@ -73,7 +72,8 @@ export interface LinkEnd {
 /** The Linux half of a kind of kernel object; the pure half is in src/model/kinds. */
 export type LinuxKind<K extends ObjectKind = ObjectKind> = LinuxKindOf<ObjectOf<K>>;
 
-interface LinuxKindOf<O> {
+/** The Linux half for objects of one shape, also of a kind that is not in the registry. */
+export interface LinuxKindOf<O extends AnyObject> {
   /** What an operation takes, in order. */
   steps(op: OperationOn<O>): readonly Step[];
   /** Lists the objects that exist; kinds that one dump lists together have one observer in common. */

@@ -10,10 +10,11 @@ import {
 import { RTM_DELNEIGH, RTM_NEWNEIGH, RTNLGRP } from '../../netlink/rtnetlink.ts';
 import { decodeAll } from '../driver/decode-all.ts';
 import { routeStep } from '../driver/steps.ts';
+import type { LinkNameOf } from '../observe/observe-links.ts';
 import type { Observer } from '../observe/observer.ts';
 import { ERRNO_CODES } from './failure-codes.ts';
 import { linkName, netnsNames } from './kernel-rules.ts';
-import type { LinkNameOf, LinuxKind, OpOf } from './kind.ts';
+import type { LinuxKind, OpOf } from './kind.ts';
 import { dumpRouting, eventOnLink, linkFilters } from './routing.ts';
 
 const observeNeighbours: Observer = async (scan) => {

@@ -1,4 +1,5 @@
 import type { KernelObject, ObjectKind, Op } from '../../model/kernel-state.ts';
+import type { AnyObject } from '../../model/kinds/kind.ts';
 import type { Step } from '../driver/steps.ts';
 import { addressKind } from './address.ts';
 import { chainKind } from './chain.ts';
@@ -10,7 +11,7 @@ import { fdbKind } from './fdb.ts';
 import { ipsetKind } from './ipset.ts';
 import { ipvsTimeoutsKind } from './ipvs-timeouts.ts';
 import { jumpKind } from './jump.ts';
-import type { AuditClass, LinkEnd, LinuxKind, RelatedChange } from './kind.ts';
+import type { AuditClass, LinkEnd, LinuxKind, LinuxKindOf, RelatedChange } from './kind.ts';
 import { neighbourKind } from './neighbour.ts';
 import { netnsKind } from './netns.ts';
 import { realServerKind } from './real-server.ts';
@@ -50,13 +51,16 @@ export const LINUX_KINDS: LinuxKinds = {
   'fast-path-peer': fastPathPeerKind,
 };
 
-/** The descriptor of an object's kind, as one of any kind: it only ever gets objects of its own. */
-export function linuxKind({ kind }: Pick<KernelObject, 'kind'>, kinds: LinuxKinds = LINUX_KINDS): LinuxKind {
-  return kinds[kind];
+/** Descriptors by kind. Functions that take one default to the registry of all kinds; tests add kinds of their own. */
+export type LinuxKindRegistry = Readonly<Record<string, LinuxKindOf<AnyObject>>>;
+
+/** The descriptor of an object's kind. */
+export function linuxKind({ kind }: AnyObject, kinds: LinuxKindRegistry = LINUX_KINDS): LinuxKindOf<AnyObject> {
+  return kinds[kind]!;
 }
 
 /** What an operation takes, in order. */
-export function stepsOf(op: Op, kinds: LinuxKinds = LINUX_KINDS): readonly Step[] {
+export function stepsOf(op: Op<AnyObject>, kinds: LinuxKindRegistry = LINUX_KINDS): readonly Step[] {
   return linuxKind(op.object, kinds).steps(op);
 }
 
@@ -68,16 +72,16 @@ export function linksOf(object: KernelObject): readonly LinkEnd[] {
 }
 
 /** All kinds, in the registry's order. */
-export function allKinds(kinds: LinuxKinds = LINUX_KINDS): ObjectKind[] {
+export function allKinds(kinds: LinuxKindRegistry = LINUX_KINDS): ObjectKind[] {
   return Object.keys(kinds) as ObjectKind[];
 }
 
 /** Kinds of one audit class. */
-export function kindsAudited(audit: AuditClass, kinds: LinuxKinds = LINUX_KINDS): ObjectKind[] {
-  return allKinds(kinds).filter((kind) => kinds[kind].audit === audit);
+export function kindsAudited(audit: AuditClass, kinds: LinuxKindRegistry = LINUX_KINDS): ObjectKind[] {
+  return allKinds(kinds).filter((kind) => kinds[kind]!.audit === audit);
 }
 
 /** Kinds whose objects may change without an event of their own when this changes. */
-export function kindsRelatedTo(change: RelatedChange, kinds: LinuxKinds = LINUX_KINDS): ObjectKind[] {
-  return allKinds(kinds).filter((kind) => kinds[kind].related.includes(change));
+export function kindsRelatedTo(change: RelatedChange, kinds: LinuxKindRegistry = LINUX_KINDS): ObjectKind[] {
+  return allKinds(kinds).filter((kind) => kinds[kind]!.related.includes(change));
 }

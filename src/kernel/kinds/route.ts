@@ -5,10 +5,11 @@ import { decodeRoute, deleteRoute, dumpRoutes, newRoute, type RouteEntry } from 
 import { RTM_DELROUTE, RTM_NEWROUTE, RTNLGRP } from '../../netlink/rtnetlink.ts';
 import { decodeAll } from '../driver/decode-all.ts';
 import { type NetlinkStep, routeStep } from '../driver/steps.ts';
+import type { LinkNameOf } from '../observe/observe-links.ts';
 import type { Observer } from '../observe/observer.ts';
 import { ERRNO_CODES } from './failure-codes.ts';
 import { linkName, localName, netnsNames } from './kernel-rules.ts';
-import type { LinkNameOf, LinuxKind, OpOf } from './kind.ts';
+import type { LinuxKind, OpOf } from './kind.ts';
 import { dumpRouting } from './routing.ts';
 
 /** Metric of an IPv6 route for which none was given (include/net/ip6_fib.h). */
@@ -59,7 +60,7 @@ export const routeKind: LinuxKind<'route'> = {
       const identity = { kind: 'route', netns, destination, table } as const;
       const key = keyOf({ ...identity, type: 'unicast', dev: '', onlink: false, scope: 'global' });
       const object = message.type === RTM_DELROUTE ? undefined : routeObject(netns, entry.value, nameOf);
-      return [{ of: 'object', key, object }];
+      return [{ of: 'object', kind: 'route', key, object }];
     },
   },
   audit: 'notified',

@@ -3,8 +3,9 @@ import { HOST_NETNS } from '../../model/names.ts';
 import type { NetlinkMessage, NetlinkRequest } from '../../netlink/message.ts';
 import { kernelErrorCode } from '../driver/exchange.ts';
 import { NETLINK_ROUTE } from '../driver/transport.ts';
+import type { LinkNameOf } from '../observe/observe-links.ts';
 import type { NetnsScan } from '../observe/observer.ts';
-import type { KernelEvent, LinkNameOf } from './kind.ts';
+import type { KernelEvent } from './kind.ts';
 
 /*
  * What addresses, neighbours, FDB entries and routes have in common: each is listed by one dump, and an event names
@@ -36,6 +37,6 @@ export function eventOnLink(
   read: () => KernelObject | undefined,
 ): KernelEvent[] {
   const dev = nameOf(index);
-  if (dev !== undefined) return [{ of: 'object', key: key(dev), object: read() }];
+  if (dev !== undefined) return [{ of: 'object', kind, key: key(dev), object: read() }];
   return netns === HOST_NETNS ? [] : [{ of: 'kind', kind }];
 }

@@ -54,7 +54,9 @@ export const ruleKind: LinuxKind<'rule'> = {
       const entry = decodeRule(message);
       const object = entry.ok ? ruleObject(netns, entry.value) : undefined;
       if (object === undefined) return [];
-      return [{ of: 'object', key: keyOf(object), object: message.type === RTM_DELRULE ? undefined : object }];
+      return [
+        { of: 'object', kind: 'rule', key: keyOf(object), object: message.type === RTM_DELRULE ? undefined : object },
+      ];
     },
   },
   audit: 'notified',

@@ -40,7 +40,7 @@ const NETCONF_EVENTS: RouteEvents = {
     return settings.flatMap(([name, value]) => {
       if (value === undefined) return [];
       const object: KernelObject = { kind: 'sysctl', netns, name, value: String(value) };
-      return [{ of: 'object' as const, key: keyOf(object), object }];
+      return [{ of: 'object' as const, kind: 'sysctl' as const, key: keyOf(object), object }];
     });
   },
 };

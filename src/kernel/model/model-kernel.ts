@@ -1,6 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
-import { type KernelObject, keyOf, type Op, stateOf } from '../../model/kernel-state.ts';
-import { renderOp } from '../../model/render.ts';
+import type { KernelObject, Op } from '../../model/kernel-state.ts';
+import { renderStep } from '../../model/render.ts';
 import type { Step } from '../driver/steps.ts';
 import {
   type Actor,
@@ -13,8 +13,8 @@ import {
   zeroCounters,
 } from '../kernel.ts';
 import type { ModelErrno } from '../kinds/kernel-rules.ts';
-import { LINUX_KINDS, type LinuxKinds, stepsOf } from '../kinds/registry.ts';
-import { createModelState } from './model-rules.ts';
+import { stepsOf } from '../kinds/registry.ts';
+import { ALL_KINDS, createModelState, type ModelKinds } from './model-rules.ts';
 
 /** Random faults, the same for the same seed. Each is a probability per operation or event, 0 when left out. */
 export interface ModelFaults {
@@ -56,12 +56,15 @@ export interface ModelKernelOptions {
   foreign?: Iterable<KernelObject>;
   faults?: ModelFaults;
   /** Kinds it knows, the product's when not given. */
-  kinds?: LinuxKinds;
+  kinds?: ModelKinds;
 }
 
 /** A kernel in memory, for tests. Counts sends and messages as the Linux driver would. */
 export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel {
-  const { kinds = LINUX_KINDS } = options;
+  const { kinds = ALL_KINDS } = options;
+  const keyOf = (object: KernelObject) => kinds.pure[object.kind]!.key(object);
+  const commandOf = (op: Op) => renderStep(op, kinds.pure).join(' && ');
+  const stateOf = (objects: Iterable<KernelObject>) => new Map([...objects].map((object) => [keyOf(object), object]));
   const foreign = [...(options.foreign ?? [])];
   const foreignKeys = new Set(foreign.map(keyOf));
   const kernel = createModelState([...foreign, ...(options.objects ?? [])], kinds);
@@ -78,9 +81,9 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
   const ours = () => [...kernel.objects.values()].filter((object) => !foreignKeys.has(keyOf(object)));
 
   const executeStep = (op: Op): ModelErrno | undefined => {
-    if (foreignKeys.has(keyOf(op.object))) throw foreignTouchedError(op);
+    if (foreignKeys.has(keyOf(op.object))) throw foreignTouchedError(commandOf(op));
     const refusal = occurs(faults?.refuse) ? 'EBUSY' : kernel.step(op);
-    if (foreign.some((object) => !kernel.objects.has(keyOf(object)))) throw foreignTouchedError(op);
+    if (foreign.some((object) => !kernel.objects.has(keyOf(object)))) throw foreignTouchedError(commandOf(op));
     if (refusal === undefined && stepCallbacks.length > 0) {
       const state = new Map([...kernel.objects].filter(([key]) => !foreignKeys.has(key)));
       for (const callback of stepCallbacks) callback(op, state);
@@ -89,7 +92,7 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
   };
 
   const emitEvent = (object: KernelObject, by: readonly Actor[]) => {
-    if (!kinds[object.kind].events?.complete || occurs(faults?.loseEvent)) return;
+    if (!kinds.linux[object.kind]?.events?.complete || occurs(faults?.loseEvent)) return;
     const scope: Scope = occurs(faults?.overflow) ? {} : { netns: [object.netns], kinds: [object.kind] };
     for (const watcher of [...watchers]) queueMicrotask(() => watchers.has(watcher) && watcher(scope, by));
   };
@@ -99,7 +102,7 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
     let batch = '';
     for (const [index, op] of ops.entries()) {
       if (index > 0 && occurs(faults?.crash)) throw crashError(index, ops.length);
-      for (const step of stepsOf(op, kinds)) {
+      for (const step of stepsOf(op, kinds.linux)) {
         const next = batchOf(step);
         if (step.backend === 'netlink') report.messages++;
         if (next !== batch && step.backend === 'netlink') report.sends++;
@@ -108,7 +111,7 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
       }
       const refusal = executeStep(op);
       if (refusal === undefined) report.done.push(op);
-      else report.failed.push({ op, error: toMeshError(op, refusal) });
+      else report.failed.push({ op, error: toMeshError(commandOf(op), refusal) });
     }
     counters.sends += report.sends;
     counters.messages += report.messages;
@@ -196,8 +199,7 @@ function batchOf(step: Step): string {
   return step.backend === 'firewall' ? `firewall ${step.netns} ${step.op.object.family}` : step.backend;
 }
 
-function toMeshError(op: Op, refusal: ModelErrno): MeshError {
-  const command = renderOp(op).join(' && ');
+function toMeshError(command: string, refusal: ModelErrno): MeshError {
   return new MeshError('kernel', `${command}: ${refusal}`, { retry: refusal === 'EBUSY' });
 }
 
@@ -205,8 +207,8 @@ function crashError(taken: number, all: number): MeshError {
   return new MeshError('internal', `crash: the caller ended after operation ${taken} of ${all}`);
 }
 
-function foreignTouchedError(op: Op): MeshError {
-  return new MeshError('internal', `a foreign object would change: ${renderOp(op).join(' && ')}`);
+function foreignTouchedError(command: string): MeshError {
+  return new MeshError('internal', `an object of another program would change: ${command}`);
 }
 
 /** mulberry32: small, and the same everywhere. */

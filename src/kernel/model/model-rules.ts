@@ -1,14 +1,15 @@
 import {
   type KernelObject,
-  keyOf,
   type Op,
   type RealServer,
   serverKey,
   usesHashing,
   type VirtualService,
 } from '../../model/kernel-state.ts';
+import type { KindRegistry } from '../../model/kinds/kind.ts';
+import { KINDS } from '../../model/kinds/registry.ts';
 import { type KernelRules, type KernelView, type ModelErrno, serviceName } from '../kinds/kernel-rules.ts';
-import { LINUX_KINDS, type LinuxKinds, linuxKind } from '../kinds/registry.ts';
+import { LINUX_KINDS, type LinuxKindRegistry } from '../kinds/registry.ts';
 
 /**
  * The objects of one kernel, changed as the kernel changes them: what an object lives in must exist, names are unique,
@@ -20,14 +21,26 @@ export interface ModelState {
   step(op: Op): ModelErrno | undefined;
 }
 
+/** The kinds that a model kernel knows: their keys from the pure half, their rules from the Linux half. */
+export interface ModelKinds {
+  pure: KindRegistry;
+  linux: LinuxKindRegistry;
+}
+
+export const ALL_KINDS: ModelKinds = { pure: KINDS, linux: LINUX_KINDS };
+
 /** A kernel that holds these objects, taken as they are. */
-export function createModelState(initial: Iterable<KernelObject> = [], kinds: LinuxKinds = LINUX_KINDS): ModelState {
+export function createModelState(initial: Iterable<KernelObject> = [], kinds: ModelKinds = ALL_KINDS): ModelState {
   const objects = new Map<string, KernelObject>();
   /** Keys of the objects that have a name, and of those that live in, use or index what has it. */
   const bearers = createIndex();
   const dependants = createIndex();
   const order = createServerOrder();
-  const rulesOf = ({ kind }: KernelObject): KernelRules<KernelObject, KernelObject> => linuxKind({ kind }, kinds).rules;
+  // An object and the rules of its own kind always fit.
+  const rulesOf = ({ kind }: KernelObject) =>
+    kinds.linux[kind]!.rules as unknown as KernelRules<KernelObject, KernelObject>;
+
+  const keyOf = (object: KernelObject) => kinds.pure[object.kind]!.key(object);
 
   const ownNames = (object: KernelObject) => rulesOf(object).names?.(object) ?? [keyOf(object)];
   const allNames = (object: KernelObject) => [...ownNames(object), ...(rulesOf(object).sharedNames?.(object) ?? [])];

@@ -7,12 +7,14 @@ import { decodeNetnsId, getNetnsId } from '../../netlink/netns-id.ts';
 import { decodeAll } from '../driver/decode-all.ts';
 import { isOurNetns, isTaskNetns, type Namespaces, netnsDepth } from '../driver/namespaces.ts';
 import { NETLINK_ROUTE, type Transport } from '../driver/transport.ts';
-import type { LinkNameOf } from '../kinds/kind.ts';
 
 /** Stands for a netns or link that is not ours or was removed during the scan. */
 const UNKNOWN = 'unknown';
 /** Of one scan; several may run at a time. */
 const MAX_OPEN_DESCRIPTORS = 64;
+
+/** Name of a link by its ifindex; undefined for links that are not ours. */
+export type LinkNameOf = (index: number) => string | undefined;
 
 /** Links of every netns in one observation; each netns is listed once. */
 export interface LinkView {
