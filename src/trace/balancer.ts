@@ -1,7 +1,7 @@
 import { familyOf } from '../model/address.ts';
 import type { RealServer } from '../model/kernel-state.ts';
 import { serviceKey } from '../model/kinds/virtual-service.ts';
-import { LB_NETNS, portMark } from '../model/names.ts';
+import { LB_NETNS, portMark } from '../model/linux-names.ts';
 import type { Packet } from './packet.ts';
 import { commandText, type PartialPath, REPAIR_HINT, recordPass, recordStop } from './partial-path.ts';
 import { traceChain } from './steps.ts';

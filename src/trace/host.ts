@@ -3,7 +3,7 @@ import { isWithin } from '../model/block.ts';
 import { fastPathPortKey } from '../model/kinds/fast-path-entries.ts';
 import { sysctlKey } from '../model/kinds/sysctl.ts';
 import { hex } from '../model/kinds/words.ts';
-import { HOST_NETNS, LB_HOST_LINK, LB_NETNS, portMark } from '../model/names.ts';
+import { HOST_NETNS, LB_HOST_LINK, LB_NETNS, portMark } from '../model/linux-names.ts';
 import type { Packet, TraceRequest } from './packet.ts';
 import { commandText, type PartialPath, REPAIR_HINT, recordPass, recordStop } from './partial-path.ts';
 import { traceChain, traceRoute } from './steps.ts';

@@ -1,7 +1,8 @@
 import { familyOf } from '../model/address.ts';
+import { INGRESS_NETWORK } from '../model/identifiers.ts';
 import { fastPathKey } from '../model/kinds/fast-path.ts';
 import { fastPathTaskKey } from '../model/kinds/fast-path-entries.ts';
-import { INGRESS_NETWORK, NET_LB_LINK, networkNetns, VXLAN_LINK } from '../model/names.ts';
+import { NET_LB_LINK, networkNetns, VXLAN_LINK } from '../model/linux-names.ts';
 import type { Packet } from './packet.ts';
 import { commandText, type PartialPath, recordPass } from './partial-path.ts';
 import { traceChain, traceRoute } from './steps.ts';

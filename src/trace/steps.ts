@@ -1,7 +1,7 @@
 import type { IpAddress } from '../model/address.ts';
 import type { FirewallTable } from '../model/kinds/chain.ts';
 import { hex } from '../model/kinds/words.ts';
-import { CHAIN_PREFIX, HOST_LINK, VXLAN_LINK } from '../model/names.ts';
+import { CHAIN_PREFIX, HOST_LINK, VXLAN_LINK } from '../model/linux-names.ts';
 import { evaluateChain } from './firewall.ts';
 import type { NodeState, Packet } from './packet.ts';
 import { commandText, type PartialPath, REPAIR_HINT, recordPass, recordStop } from './partial-path.ts';

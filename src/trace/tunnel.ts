@@ -3,7 +3,7 @@ import type { KernelObject, Vxlan } from '../model/kernel-state.ts';
 import { fastPathPeerKey } from '../model/kinds/fast-path-entries.ts';
 import { linkThing } from '../model/kinds/things.ts';
 import { hex } from '../model/kinds/words.ts';
-import { HOST_NETNS, LB_HOST_LINK, NET_HOST_LINK, VXLAN_LINK } from '../model/names.ts';
+import { HOST_NETNS, LB_HOST_LINK, NET_HOST_LINK, VXLAN_LINK } from '../model/linux-names.ts';
 import type { NodeState, Packet } from './packet.ts';
 import { commandText, type PartialPath, REPAIR_HINT, recordPass, recordStop } from './partial-path.ts';
 import { ROUTER_NETNS } from './router.ts';

@@ -1,5 +1,5 @@
 import type { IpAddress } from '../address.ts';
-import { HOST_NETNS, LB_NETNS } from '../names.ts';
+import { HOST_NETNS, LB_NETNS } from '../linux-names.ts';
 import { fastPathKey } from './fast-path.ts';
 import { number, text } from './fields.ts';
 import { defineKind, type ObjectBase, type Verb } from './kind.ts';
@@ -38,7 +38,7 @@ export function fastPathTaskKey(netns: string, address: IpAddress): string {
 /** A published port that packets reach by the fast path: an entry of mesh_ports. */
 export interface FastPathPort extends ObjectBase {
   kind: 'fast-path-port';
-  /** Stands for protocol and port (names.ts). */
+  /** Stands for protocol and port (linux-names.ts). */
   mark: number;
 }
 

@@ -1,5 +1,5 @@
 import type { Family } from '../address.ts';
-import { SET_PREFIX } from '../names.ts';
+import { SET_PREFIX } from '../linux-names.ts';
 import { family, flag, number, oneOf, optional, shape, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { setThing } from './things.ts';

@@ -1,5 +1,5 @@
 import type { Family } from '../address.ts';
-import { CHAIN_PREFIX } from '../names.ts';
+import { CHAIN_PREFIX } from '../linux-names.ts';
 import { type FirewallTable, firewallTable } from './chain.ts';
 import { family, oneOf, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';

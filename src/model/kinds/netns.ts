@@ -1,4 +1,4 @@
-import { NETNS_PREFIX } from '../names.ts';
+import { NETNS_PREFIX } from '../linux-names.ts';
 import { flag } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { netnsThing } from './things.ts';

@@ -1,6 +1,6 @@
 import type { Family } from '../address.ts';
 import { DEFAULT_DESTINATION } from '../block.ts';
-import { RULE_PRIORITY } from '../names.ts';
+import { RULE_PRIORITY } from '../linux-names.ts';
 import { either, family, number, oneOf, shape } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { routeKey } from './route.ts';

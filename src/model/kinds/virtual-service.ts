@@ -1,7 +1,7 @@
 import type { Family, IpAddress } from '../address.ts';
 import { hostPrefix } from '../block.ts';
 import { sameValue } from '../equality.ts';
-import { markedPort } from '../names.ts';
+import { markedPort } from '../linux-names.ts';
 import { SCHEDULER_FLAGS, type SchedulerFlag } from '../spec.ts';
 import { family, listOf, number, oneOf, optional, shape, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
