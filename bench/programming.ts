@@ -8,7 +8,7 @@ import { tuneHeap } from '../src/main/heap-size.ts';
 import type { AssignedPort, Assignment } from '../src/model/assignment.ts';
 import { type KernelObject, type Op, stateOf } from '../src/model/kernel-state.ts';
 import { keyedAssignment } from '../src/model/keyed-assignment.ts';
-import { LB_NETNS, portMark } from '../src/model/names.ts';
+import { LB_NETNS, portMark } from '../src/model/linux-names.ts';
 import { portKey } from '../src/model/spec.ts';
 import { plan } from '../src/plan/plan.ts';
 import { node, nodeCapabilities, port, taskAddress, withoutZones } from './assignment.ts';

@@ -16,7 +16,7 @@ interface MapShape {
  * maps of the programs it finds by them.
  */
 export const MAPS = {
-  /** The fwmarks of published ports (names.ts): a set, the value is unused. */
+  /** The fwmarks of published ports (linux-names.ts): a set, the value is unused. */
   mesh_ports: { type: BPF_MAP_TYPE_HASH, keySize: 4, valueSize: 1, maxEntries: 65_536 },
   /** Address of a task of this node → ifindex of the router's end of its veth. */
   mesh_tasks: { type: BPF_MAP_TYPE_HASH, keySize: 4, valueSize: 4, maxEntries: 4_096 },

@@ -1,4 +1,4 @@
-import { vtepMac } from '../model/names.ts';
+import { vtepMac } from '../model/identifiers.ts';
 import {
   and,
   assemble,

@@ -1,4 +1,4 @@
-import { LB_VNI } from '../model/names.ts';
+import { LB_VNI } from '../model/linux-names.ts';
 import { and, call, jumpIf, jumpIf64, type Line, label, load, lookUp, mov, store, swap16 } from './assembler.ts';
 import {
   checkBounds,

@@ -1,7 +1,6 @@
 import type { KernelState, Op } from '../model/kernel-state.ts';
 import type { AnyObject, KindRegistry } from '../model/kinds/kind.ts';
 import { KINDS } from '../model/kinds/registry.ts';
-import { STAGE_RANK } from '../model/kinds/stages.ts';
 import { transition } from './change.ts';
 import { type ServerOrder, serverOrder } from './server-order.ts';
 
@@ -130,14 +129,10 @@ function requiredNames(have: AnyState, want: AnyState, kinds: KindRegistry): Set
   return names;
 }
 
-function rankOf(object: AnyObject, kinds: KindRegistry): number {
-  return STAGE_RANK[kinds[object.kind]!.stage(object)];
-}
-
 function byStage(have: AnyState, want: AnyState, kinds: KindRegistry): ObjectPair[][] {
   const stages: ObjectPair[][] = [];
   const add = (object: AnyObject, pair: ObjectPair) => {
-    const rank = rankOf(object, kinds);
+    const rank = kinds[object.kind]!.rank(object);
     stages[rank] ??= [];
     stages[rank].push(pair);
   };
@@ -167,7 +162,7 @@ function addSteps(
   const add = (phase: Phase, op: Op<AnyObject>) => {
     const { object } = op;
     const kind = kinds[object.kind]!;
-    const rank = STAGE_RANK[kind.stage(object)];
+    const rank = kind.rank(object);
     const isRemoval = phase === 'clear' || phase === 'remove';
     steps[phase][rank] ??= [];
     steps[phase][rank].push({ key: positions.get(key) ?? kind.sortKey(object, key, isRemoval), op });

@@ -28,7 +28,7 @@ export type { Vxlan } from './kinds/vxlan.ts';
 
 /*
  * The kernel as data. What is desired (planned) and what is observed are both a KernelState, so they can be compared,
- * printed by one renderer and replayed. `netns` is a name of names.ts; `host` is the netns meshd runs in.
+ * printed by one renderer and replayed. `netns` is a name of linux-names.ts; `host` is the netns meshd runs in.
  */
 
 /** Objects by key. Two objects with one key are two states of the same thing. */

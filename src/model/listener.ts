@@ -2,7 +2,7 @@ import ipaddr from 'ipaddr.js';
 import type { Cidr, IpAddress } from './address.ts';
 import { isWithin } from './block.ts';
 import type { Listener } from './cluster.ts';
-import { VXLAN_PORT } from './names.ts';
+import { VXLAN_PORT } from './linux-names.ts';
 
 const SSHD = ['sshd', 'dropbear'];
 /** systemd holds the port for sshd until somebody comes (ssh.socket). */

@@ -352,7 +352,10 @@ describe('a state as JSON', () => {
 
   it('ignores kinds and fields that another version may have', () => {
     const known = { kind: 'netns', netns: 'mesh-lb', loopbackUp: true };
-    const json = JSON.stringify([{ kind: 'toString', netns: 'mesh-lb' }, { ...known, cgroup: '/mesh' }]);
+    const json = JSON.stringify([
+      { kind: 'toString', netns: 'mesh-lb' },
+      { ...known, cgroup: '/mesh' },
+    ]);
     expect(stateFromJson(json)).toEqual({ ok: true, value: stateOf([known as KernelObject]) });
   });
 

@@ -1,7 +1,8 @@
 import type { Cidr, Family } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
 import type { AssignedNetwork, Assignment } from '../model/assignment.ts';
-import { INGRESS_NETWORK, networkNetns } from '../model/names.ts';
+import { INGRESS_NETWORK } from '../model/identifiers.ts';
+import { networkNetns } from '../model/linux-names.ts';
 
 /** What a plan has to know of the machine it is for; plain data, measured by the agent. */
 export interface NodeCapabilities {

@@ -14,7 +14,7 @@ import {
   portMark,
   taskVeth,
   VXLAN_LINK,
-} from '../model/names.ts';
+} from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 import { type Setting, sysctlsOf } from './sysctls.ts';
 import { veth } from './veth.ts';

@@ -1,6 +1,7 @@
 import type { Cidr, Family, IpAddress, Protocol } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
 import { addressAt, hostNetwork } from '../model/block.ts';
+import { BLOCK_SLOT } from '../model/identifiers.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
 import type { FirewallChain, FirewallTable } from '../model/kinds/chain.ts';
 import {
@@ -12,7 +13,6 @@ import {
 import type { FirewallJump } from '../model/kinds/jump.ts';
 import {
   atSet,
-  BLOCK_SLOT,
   CHAIN_PREFIX,
   fromSet,
   HOST_LINK,
@@ -26,7 +26,7 @@ import {
   USER_CHAIN,
   VXLAN_LINK,
   VXLAN_PORT,
-} from '../model/names.ts';
+} from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 import { usesHostFastPath } from './fast-path.ts';
 import {

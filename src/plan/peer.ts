@@ -1,8 +1,9 @@
 import { familyOf } from '../model/address.ts';
 import type { Peer } from '../model/assignment.ts';
 import { addressAt, DEFAULT_DESTINATION, hostNetwork } from '../model/block.ts';
+import { BLOCK_SLOT } from '../model/identifiers.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
-import { BLOCK_SLOT, HOST_NETNS, LB_NETNS, LB_VNI, peerSet, returnTable, VXLAN_LINK } from '../model/names.ts';
+import { HOST_NETNS, LB_NETNS, LB_VNI, peerSet, returnTable, VXLAN_LINK } from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 import { planFastPathPeer } from './fast-path.ts';
 import { groupRules, returnRule } from './return-rules.ts';

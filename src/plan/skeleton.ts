@@ -1,9 +1,9 @@
 import { type Family, familyOf } from '../model/address.ts';
 import { addressAt, DEFAULT_DESTINATION, hostNetwork, hostPrefix } from '../model/block.ts';
+import { BLOCK_SLOT, vtepMac } from '../model/identifiers.ts';
 import type { HashSet, KernelObject, Vxlan } from '../model/kernel-state.ts';
 import {
   atSet,
-  BLOCK_SLOT,
   fromSet,
   HOST_LINK,
   HOST_NETNS,
@@ -17,8 +17,7 @@ import {
   serviceSet,
   VXLAN_LINK,
   VXLAN_PORT,
-  vtepMac,
-} from '../model/names.ts';
+} from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 import { planFastPath } from './fast-path.ts';
 import { PROTOCOLS, planFirewall } from './firewall.ts';

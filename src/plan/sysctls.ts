@@ -1,5 +1,13 @@
 import type { Sysctl } from '../model/kernel-state.ts';
-import { HOST_LINK, HOST_NETNS, LB_HOST_LINK, LB_NET_LINK, LB_NETNS, NET_LB_LINK, VXLAN_LINK } from '../model/names.ts';
+import {
+  HOST_LINK,
+  HOST_NETNS,
+  LB_HOST_LINK,
+  LB_NET_LINK,
+  LB_NETNS,
+  NET_LB_LINK,
+  VXLAN_LINK,
+} from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 
 /** Kernel switches of the skeleton. In the host only forwarding and our own veth are touched. */

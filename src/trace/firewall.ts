@@ -5,7 +5,7 @@ import { chainKey, type FirewallTable } from '../model/kinds/chain.ts';
 import { type FirewallMatch, type FirewallRule, type FirewallTarget, ruleText } from '../model/kinds/firewall-rule.ts';
 import { jumpKey } from '../model/kinds/jump.ts';
 import { hex } from '../model/kinds/words.ts';
-import { CHAIN_PREFIX } from '../model/names.ts';
+import { CHAIN_PREFIX } from '../model/linux-names.ts';
 import type { Packet } from './packet.ts';
 import { isInSet, markFromSet } from './sets.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { diff } from '../../src/diff/diff.ts';
 import type { KernelObject, Op, Route } from '../../src/model/kernel-state.ts';
-import { portMark } from '../../src/model/names.ts';
+import { portMark } from '../../src/model/linux-names.ts';
 import { endpoint, port } from '../../src/plan/assignments.test-data.ts';
 import { actualListing, expectedListing } from './listings.ts';
 import { applyState, assignment, errorMessages, findObject, ipvsOptions, measureChange, node } from './node.ts';

@@ -8,7 +8,7 @@ import { openLinuxKernel } from '../../src/kernel/driver/linux-kernel.ts';
 import { probeFastPath } from '../../src/kernel/fast-path/fast-path-probe.ts';
 import type { Scope } from '../../src/kernel/kernel.ts';
 import { type FastPathProgram, type KernelObject, keyOf, stateOf } from '../../src/model/kernel-state.ts';
-import { portMark } from '../../src/model/names.ts';
+import { portMark } from '../../src/model/linux-names.ts';
 import { applyState, damageAndRepair, node } from './node.ts';
 import { NETWORK, runJson, runShell, sleep } from './sandbox.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { returnTable } from '../../src/model/names.ts';
+import { returnTable } from '../../src/model/linux-names.ts';
 import { peer } from '../../src/plan/assignments.test-data.ts';
 import { applyState, assertListed, assignment, FAMILIES, measureChange, node } from './node.ts';
 import { desiredStateOf, NETWORK, runJson, runShell } from './sandbox.ts';

@@ -1,7 +1,7 @@
 // What a hand with the usual tools does to one kernel object of ours. Every line is a shell command on the node.
 import { familyOf } from '../../src/model/address.ts';
 import type { KernelObject } from '../../src/model/kernel-state.ts';
-import { LB_NETNS } from '../../src/model/names.ts';
+import { LB_NETNS } from '../../src/model/linux-names.ts';
 import { renderOp } from '../../src/model/render.ts';
 import type { Random } from './random.ts';
 

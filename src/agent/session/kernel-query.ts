@@ -2,7 +2,7 @@ import { networkInterfaces } from 'node:os';
 import { MeshError } from '../../base/errors.ts';
 import type { Protocol } from '../../model/address.ts';
 import type { KernelObject, KernelState } from '../../model/kernel-state.ts';
-import { portMark } from '../../model/names.ts';
+import { portMark } from '../../model/linux-names.ts';
 
 /** What a node answers when it is asked for its kernel objects. */
 interface KernelQueryResult {

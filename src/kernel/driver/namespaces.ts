@@ -2,7 +2,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { createNetns, deleteNetns } from '../../../native/index.ts';
 import { MeshError } from '../../base/errors.ts';
-import { HOST_NETNS, LB_NETNS, NETNS_PREFIX, networkNetns, taskNetns } from '../../model/names.ts';
+import { HOST_NETNS, LB_NETNS, NETNS_PREFIX, networkNetns, taskNetns } from '../../model/linux-names.ts';
 
 /** Where the namespaces of this node are pinned, by their names in the model. */
 export interface Namespaces {
@@ -48,7 +48,7 @@ export function openNamespaces(runDir: string): Namespaces {
   };
 }
 
-/** Ours by name (model/names.ts). */
+/** Ours by name (model/linux-names.ts). */
 export function isOurNetns(name: string): boolean {
   return name.startsWith(NETNS_PREFIX);
 }

@@ -1,6 +1,6 @@
 import { type NetlinkSocket, openNetlink } from '../../../native/index.ts';
 import { MeshError, messageOf, type Result } from '../../base/errors.ts';
-import { HOST_NETNS } from '../../model/names.ts';
+import { HOST_NETNS } from '../../model/linux-names.ts';
 import {
   decodeMessages,
   encodeBatch,

@@ -1,5 +1,5 @@
 import { type NetlinkSocket, openNetlink } from '../../../native/index.ts';
-import { HOST_NETNS } from '../../model/names.ts';
+import { HOST_NETNS } from '../../model/linux-names.ts';
 import { decodeMessages, type NetlinkMessage } from '../../netlink/message.ts';
 import { isTaskNetns, type Namespaces } from '../driver/namespaces.ts';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, type Transport } from '../driver/transport.ts';

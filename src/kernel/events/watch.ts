@@ -2,7 +2,7 @@ import { type FSWatcher, watch as watchDirectory } from 'node:fs';
 import { messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import { keyOf } from '../../model/kernel-state.ts';
-import { HOST_NETNS } from '../../model/names.ts';
+import { HOST_NETNS } from '../../model/linux-names.ts';
 import type { ObservedCache } from '../driver/observed-cache.ts';
 import type { Actor, Scope } from '../kernel.ts';
 import { type EventHandler, type EventHandlerContext, openEventHandler } from './event-handler.ts';

@@ -2,6 +2,7 @@ import { type BpfHandle, loadBpfProgram } from '../../../native/index.ts';
 import { MeshError } from '../../base/errors.ts';
 import { type Program, relocateMaps } from '../../bpf/assembler.ts';
 import { programTags } from '../../bpf/tag.ts';
+import { INGRESS_NETWORK } from '../../model/identifiers.ts';
 import type {
   FastPathFilter,
   FastPathPeer,
@@ -10,7 +11,7 @@ import type {
   KernelObject,
   Op,
 } from '../../model/kernel-state.ts';
-import { FAST_PATH_PREFERENCE, HOST_LINKS, HOST_NETNS, INGRESS_NETWORK, networkNetns } from '../../model/names.ts';
+import { FAST_PATH_PREFERENCE, HOST_LINKS, HOST_NETNS, networkNetns } from '../../model/linux-names.ts';
 import { deleteBpfFilter, deleteClsact, type Filter, newBpfFilter, newClsact } from '../../netlink/traffic-control.ts';
 import { type Failure, linkNotFound, toFailure } from '../driver/failure.ts';
 import { isTaskNetns, type Namespaces } from '../driver/namespaces.ts';

@@ -5,7 +5,7 @@ import { routerIn } from '../../bpf/router-in.ts';
 import { programTags } from '../../bpf/tag.ts';
 import { taskOut } from '../../bpf/task-out.ts';
 import type { FastPathProgram } from '../../model/kernel-state.ts';
-import { FAST_PATH_PREFERENCE, FAST_PATH_PREFIX } from '../../model/names.ts';
+import { FAST_PATH_PREFERENCE, FAST_PATH_PREFIX } from '../../model/linux-names.ts';
 import type { Filter } from '../../netlink/traffic-control.ts';
 
 /** Handle of every filter of ours; a filter that another program adds beside it gets another. */

@@ -1,4 +1,4 @@
-import { FAST_PATH_PREFERENCE } from '../../model/names.ts';
+import { FAST_PATH_PREFERENCE } from '../../model/linux-names.ts';
 import { decodeLink, getLink } from '../../netlink/link.ts';
 import {
   decodeFilter,

@@ -3,7 +3,7 @@ import type { FirewallChain, FirewallJump, KernelObject } from '../../model/kern
 import { keyOf } from '../../model/kernel-state.ts';
 import { ruleText } from '../../model/kinds/firewall-rule.ts';
 import { parseFirewallRule } from '../../model/kinds/parse-firewall-rule.ts';
-import { CHAIN_PREFIX, HOST_NETNS, USER_CHAIN } from '../../model/names.ts';
+import { CHAIN_PREFIX, HOST_NETNS, USER_CHAIN } from '../../model/linux-names.ts';
 
 const TABLES = ['raw', 'mangle', 'nat', 'filter'] as const;
 type Table = FirewallChain['table'];

@@ -1,5 +1,5 @@
 import type { Result } from '../../base/errors.ts';
-import { CHAIN_PREFIX } from '../../model/names.ts';
+import { CHAIN_PREFIX } from '../../model/linux-names.ts';
 import { Attributes, decodeError, toDecodeResult } from '../../netlink/attributes.ts';
 import { type NetlinkMessage, type NetlinkRequest, NLM_F_REQUEST } from '../../netlink/message.ts';
 import type { Actor } from '../kernel.ts';

@@ -1,6 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
 import type { VirtualService } from '../../model/kernel-state.ts';
-import { HOST_NETNS, markedPort } from '../../model/names.ts';
+import { HOST_NETNS, markedPort } from '../../model/linux-names.ts';
 import { decodeGenlFamily, getGenlFamily } from '../../netlink/genetlink.ts';
 import { IPVS_GENL_NAME, type ServiceKey } from '../../netlink/ipvs.ts';
 import { decodeAll } from '../driver/decode-all.ts';

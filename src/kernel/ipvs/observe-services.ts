@@ -6,7 +6,7 @@ import {
   usesHashing,
   type VirtualService,
 } from '../../model/kernel-state.ts';
-import { HOST_NETNS, markedPort, portMark } from '../../model/names.ts';
+import { HOST_NETNS, markedPort, portMark } from '../../model/linux-names.ts';
 import {
   decodeService,
   dumpServices,

@@ -1,5 +1,5 @@
 import { type AddressObject, keyOf } from '../../model/kernel-state.ts';
-import { TASK_GATEWAY } from '../../model/names.ts';
+import { TASK_GATEWAY } from '../../model/linux-names.ts';
 import {
   type AddressEntry,
   decodeAddress,

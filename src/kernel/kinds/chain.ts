@@ -1,6 +1,6 @@
 import type { FirewallChain } from '../../model/kernel-state.ts';
 import { ruleText } from '../../model/kinds/firewall-rule.ts';
-import { CHAIN_PREFIX } from '../../model/names.ts';
+import { CHAIN_PREFIX } from '../../model/linux-names.ts';
 import { ERRNO_CODES } from './failure-codes.ts';
 import { FIREWALL_CLASS } from './iptables.ts';
 import { chainName, netnsNames, setName } from './kernel-rules.ts';

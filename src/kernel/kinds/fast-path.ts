@@ -1,5 +1,5 @@
 import type { FastPathFilter } from '../../model/kernel-state.ts';
-import { FAST_PATH_PREFERENCE, HOST_LINKS, HOST_NETNS } from '../../model/names.ts';
+import { FAST_PATH_PREFERENCE, HOST_LINKS, HOST_NETNS } from '../../model/linux-names.ts';
 import { RTM_DELQDISC, RTM_DELTFILTER, RTM_NEWTFILTER, RTNLGRP } from '../../netlink/rtnetlink.ts';
 import { decodeFilter, decodeQdisc, isIngress } from '../../netlink/traffic-control.ts';
 import { referencedLinks } from '../fast-path/fast-path-programs.ts';

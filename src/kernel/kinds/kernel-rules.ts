@@ -1,4 +1,4 @@
-import { HOST_NETNS } from '../../model/names.ts';
+import { HOST_NETNS } from '../../model/linux-names.ts';
 
 /** Names as errno(3) has them; the real kernel answers the same to the same request. */
 export type ModelErrno = 'EEXIST' | 'ENOENT' | 'EBUSY' | 'EOPNOTSUPP' | 'EINVAL' | 'ENETUNREACH';

@@ -1,4 +1,4 @@
-import { HOST_LINKS, HOST_NETNS } from '../../model/names.ts';
+import { HOST_LINKS, HOST_NETNS } from '../../model/linux-names.ts';
 import { decodeLink } from '../../netlink/link.ts';
 import { RTM_DELLINK, RTM_NEWLINK, RTNLGRP } from '../../netlink/rtnetlink.ts';
 import type { Observer } from '../observe/observer.ts';

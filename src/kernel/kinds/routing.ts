@@ -1,5 +1,5 @@
 import type { KernelObject, ObjectKind } from '../../model/kernel-state.ts';
-import { HOST_NETNS } from '../../model/names.ts';
+import { HOST_NETNS } from '../../model/linux-names.ts';
 import type { NetlinkMessage, NetlinkRequest } from '../../netlink/message.ts';
 import { kernelErrorCode } from '../driver/exchange.ts';
 import { NETLINK_ROUTE } from '../driver/transport.ts';

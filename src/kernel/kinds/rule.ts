@@ -1,5 +1,5 @@
 import { keyOf, type Rule } from '../../model/kernel-state.ts';
-import { HOST_NETNS, RULE_PRIORITY } from '../../model/names.ts';
+import { HOST_NETNS, RULE_PRIORITY } from '../../model/linux-names.ts';
 import { RTM_DELRULE, RTM_NEWRULE, RTNLGRP } from '../../netlink/rtnetlink.ts';
 import { decodeRule, deleteRule, dumpRules, newRule, type RuleEntry } from '../../netlink/rule.ts';
 import { decodeAll } from '../driver/decode-all.ts';

@@ -1,7 +1,7 @@
 import type { Cidr, IpAddress } from '../../model/address.ts';
 import { hostNetwork } from '../../model/block.ts';
 import type { HashSet, IpSet, SetEntry, SetMember } from '../../model/kernel-state.ts';
-import { SET_PREFIX } from '../../model/names.ts';
+import { SET_PREFIX } from '../../model/linux-names.ts';
 import { collectSets, dumpSets, type SetListing } from '../../netlink/ipset.ts';
 import type { SetEntry as NetlinkSetEntry } from '../../netlink/ipset-entry.ts';
 import { NETLINK_NETFILTER } from '../driver/transport.ts';

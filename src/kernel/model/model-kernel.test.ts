@@ -14,7 +14,7 @@ import {
   publishedSet,
   serviceSet,
   VXLAN_LINK,
-} from '../../model/names.ts';
+} from '../../model/linux-names.ts';
 import {
   anyAssignment,
   anyFamilies,

@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs';
 import { openNetns } from '../../../native/index.ts';
 import type { Netns, VethPair, Vxlan } from '../../model/kernel-state.ts';
-import { HOST_LINKS, HOST_NETNS } from '../../model/names.ts';
+import { HOST_LINKS, HOST_NETNS } from '../../model/linux-names.ts';
 import { decodeLink, dumpLinks, getLink, type Link } from '../../netlink/link.ts';
 import { decodeNetnsId, getNetnsId } from '../../netlink/netns-id.ts';
 import { decodeAll } from '../driver/decode-all.ts';

@@ -1,5 +1,5 @@
 import { type KernelObject, type ObjectKind, stateOf } from '../../model/kernel-state.ts';
-import { HOST_NETNS } from '../../model/names.ts';
+import { HOST_NETNS } from '../../model/linux-names.ts';
 import { coversKind, type Scope } from '../kernel.ts';
 import { allKinds, LINUX_KINDS, linksOf } from '../kinds/registry.ts';
 import { createLinkView } from './observe-links.ts';

@@ -14,8 +14,8 @@ export interface AddressObject extends ObjectBase {
 export const address = defineKind<AddressObject>({
   kind: 'address',
   fields: { dev: text, address: text, prefix: number },
-  key: (object) => `address ${object.netns} ${object.dev} ${object.address}/${object.prefix}`,
-  stage: () => 'addresses',
+  key: addressKey,
+  stage: 'addresses',
   provides: (object) => [
     `address ${object.netns} ${object.dev} ${object.address}`,
     localThing(object.netns, object.address),
@@ -27,3 +27,7 @@ export const address = defineKind<AddressObject>({
     return [`${ip(object.netns)} addr ${IP_VERB[verb]} ${object.address}/${object.prefix} dev ${object.dev}${nodad}`];
   },
 });
+
+export function addressKey({ netns, dev, address, prefix }: Omit<AddressObject, 'kind'>): string {
+  return `address ${netns} ${dev} ${address}/${prefix}`;
+}

@@ -1,5 +1,5 @@
 import type { Family } from '../address.ts';
-import { CHAIN_PREFIX } from '../names.ts';
+import { CHAIN_PREFIX } from '../linux-names.ts';
 import { family, listOf, oneOf, optional, text } from './fields.ts';
 import { chainsOf, type FirewallRule, firewallRule, ruleText, setsOf } from './firewall-rule.ts';
 import { defineKind, type ObjectBase } from './kind.ts';

@@ -1,5 +1,5 @@
 import type { IpAddress } from '../address.ts';
-import { HOST_NETNS, LB_NETNS } from '../names.ts';
+import { HOST_NETNS, LB_NETNS } from '../linux-names.ts';
 import { fastPathKey } from './fast-path.ts';
 import { number, text } from './fields.ts';
 import { defineKind, type ObjectBase, type Verb } from './kind.ts';
@@ -23,7 +23,7 @@ export const fastPathTask = defineKind<FastPathTask>({
   kind: 'fast-path-task',
   fields: { address: text, link: text },
   key: ({ netns, address }) => fastPathTaskKey(netns, address),
-  stage: () => 'fast path tasks',
+  stage: 'fast path tasks',
   // The entry has the link's number, and outlives it.
   holds: ({ netns, link }) => [linkThing(netns, link)],
   after: ({ netns, link }) => [fastPathKey(netns, link)],
@@ -38,7 +38,7 @@ export function fastPathTaskKey(netns: string, address: IpAddress): string {
 /** A published port that packets reach by the fast path: an entry of mesh_ports. */
 export interface FastPathPort extends ObjectBase {
   kind: 'fast-path-port';
-  /** Stands for protocol and port (names.ts). */
+  /** Stands for protocol and port (linux-names.ts). */
   mark: number;
 }
 
@@ -46,7 +46,7 @@ export const fastPathPort = defineKind<FastPathPort>({
   kind: 'fast-path-port',
   fields: { mark: number },
   key: ({ netns, mark }) => fastPathPortKey(netns, mark),
-  stage: () => 'fast path ports',
+  stage: 'fast path ports',
   after: ({ mark }) => [serviceKey({ netns: LB_NETNS, family: 'inet', fwmark: mark })],
   commands: ({ mark }, verb) => mapEntryCommands(HOST_NETNS, 'mesh_ports', littleEndianBytes(mark), '1', verb),
 });
@@ -66,7 +66,7 @@ export const fastPathPeer = defineKind<FastPathPeer>({
   kind: 'fast-path-peer',
   fields: { address: text },
   key: ({ netns, address }) => fastPathPeerKey(netns, address),
-  stage: () => 'fast path peers',
+  stage: 'fast path peers',
   commands: ({ address }, verb) => mapEntryCommands(HOST_NETNS, 'mesh_peers', addressBytes(address), '1', verb),
 });
 

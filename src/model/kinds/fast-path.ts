@@ -1,5 +1,5 @@
 import type { IpAddress } from '../address.ts';
-import { FAST_PATH_PREFERENCE, FAST_PATH_PREFIX, HOST_LINKS, HOST_NETNS } from '../names.ts';
+import { FAST_PATH_PREFERENCE, FAST_PATH_PREFIX, HOST_LINKS, HOST_NETNS } from '../linux-names.ts';
 import { either, number, oneOf, optional, shape, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { insideLink, insideNetns, linkThing } from './things.ts';

@@ -17,7 +17,7 @@ export const fdb = defineKind<FdbEntry>({
   kind: 'fdb',
   fields: { dev: text, mac: text, dst: text, vni: optional(number) },
   key: ({ netns, dev, mac }) => fdbKey(netns, dev, mac),
-  stage: () => 'forwarding entries',
+  stage: 'forwarding entries',
   inside: ({ netns, dev }) => insideLink(netns, dev),
   commands: ({ netns, dev, mac, dst, vni }, verb) => [
     `${inNetns('bridge', netns)} fdb ${IP_VERB[verb]} ${mac} dev ${dev} dst ${dst}${vni === undefined ? '' : ` vni ${vni}`}`,

@@ -1,5 +1,5 @@
 import type { Family } from '../address.ts';
-import { SET_PREFIX } from '../names.ts';
+import { SET_PREFIX } from '../linux-names.ts';
 import { family, flag, number, oneOf, optional, shape, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { setThing } from './things.ts';
@@ -33,7 +33,7 @@ export const ipset = defineKind<IpSet>({
     ...{ range: optional(shape({ from: number, to: number })), family: optional(family) },
   },
   key: ({ netns, name }) => setKey(netns, name),
-  stage: () => 'sets',
+  stage: 'sets',
   isOurs: ({ name }) => name.startsWith(SET_PREFIX),
   fixedFields: ['type', 'range', 'family', 'skbinfo'],
   provides: ({ netns, name }) => [setThing(netns, name)],

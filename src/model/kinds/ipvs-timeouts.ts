@@ -14,7 +14,7 @@ export const ipvsTimeouts = defineKind<IpvsTimeouts>({
   kind: 'ipvs-timeouts',
   fields: { tcp: number, tcpFin: number, udp: number },
   key: ({ netns }) => `ipvs-timeouts ${netns}`,
-  stage: () => 'timeouts',
+  stage: 'timeouts',
   // Every netns always has them.
   isPermanent: () => true,
   commands: ({ netns, tcp, tcpFin, udp }, verb) =>

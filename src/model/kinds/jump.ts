@@ -1,5 +1,5 @@
 import type { Family } from '../address.ts';
-import { CHAIN_PREFIX } from '../names.ts';
+import { CHAIN_PREFIX } from '../linux-names.ts';
 import { type FirewallTable, firewallTable } from './chain.ts';
 import { family, oneOf, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
@@ -22,7 +22,7 @@ export const jump = defineKind<FirewallJump>({
   kind: 'jump',
   fields: { family, table: firewallTable, from: text, chain: text, match: text, position: oneOf('first', 'last') },
   key: jumpKey,
-  stage: () => 'jumps',
+  stage: 'jumps',
   isOurs: ({ chain }) => chain.startsWith(CHAIN_PREFIX),
   holds: (object) => [chainThing(object.netns, object.family, object.table, object.chain)],
   commands: (object, verb, before) => [

@@ -1,5 +1,5 @@
 import type { FieldCheck, FieldChecks } from './fields.ts';
-import type { Stage } from './stages.ts';
+import { STAGE_RANK, type Stage } from './stages.ts';
 import { insideNetns } from './things.ts';
 
 /** What every kernel object has. */
@@ -31,7 +31,7 @@ export interface KindDefinition<T extends AnyObject> {
   /** What makes an object that object. The only place that spells the key. */
   key(object: T): string;
   /** When it is built, parents first; objects of one stage do not depend on each other. */
-  stage(object: T): Stage;
+  stage: Stage | ((object: T) => Stage);
   /** Commands of iproute2, ipset, ipvsadm, iptables, tc or sysctl, run in the host's netns; `before` of a change. */
   commands(object: T, verb: Verb, before: T | undefined): string[];
 
@@ -68,7 +68,8 @@ export interface Kind<T extends AnyObject> {
   readonly isParent: boolean;
   readonly fixedFields: readonly (readonly string[])[];
   key(object: T): string;
-  stage(object: T): Stage;
+  /** Place of the object's stage in the order. */
+  rank(object: T): number;
   commands(object: T, verb: Verb, before: T | undefined): string[];
   isOurs(object: T): boolean;
   provides(object: T): string[];
@@ -98,7 +99,7 @@ export function defineKind<T extends AnyObject>(definition: KindDefinition<T>): 
     isParent: provides !== undefined,
     fixedFields: (definition.fixedFields ?? []).map((path) => path.split('.')),
     key,
-    stage: definition.stage,
+    rank: rankFunction(definition.stage),
     commands: definition.commands,
     isOurs: definition.isOurs ?? (() => true),
     provides: provides ?? ((object) => [key(object)]),
@@ -112,4 +113,10 @@ export function defineKind<T extends AnyObject>(definition: KindDefinition<T>): 
     sortKey: definition.sortKey ?? ((_, text) => text),
     readable: definition.readable ?? ((object) => object),
   };
+}
+
+function rankFunction<T>(stage: Stage | ((object: T) => Stage)): (object: T) => number {
+  if (typeof stage === 'function') return (object) => STAGE_RANK[stage(object)];
+  const rank = STAGE_RANK[stage];
+  return () => rank;
 }

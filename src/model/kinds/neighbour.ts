@@ -16,7 +16,7 @@ export const neighbour = defineKind<Neighbour>({
   kind: 'neighbour',
   fields: { dev: text, address: text, mac: text },
   key: ({ netns, dev, address }) => neighbourKey(netns, dev, address),
-  stage: () => 'neighbours',
+  stage: 'neighbours',
   inside: ({ netns, dev }) => insideLink(netns, dev),
   commands({ netns, dev, address, mac }, verb) {
     const entry = verb === 'delete' ? `${address} dev ${dev}` : `${address} lladdr ${mac} dev ${dev} nud permanent`;

@@ -1,4 +1,4 @@
-import { NETNS_PREFIX } from '../names.ts';
+import { NETNS_PREFIX } from '../linux-names.ts';
 import { flag } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { netnsThing } from './things.ts';
@@ -14,7 +14,7 @@ export const netns = defineKind<Netns>({
   kind: 'netns',
   fields: { loopbackUp: flag },
   key: (object) => netnsThing(object.netns),
-  stage: () => 'namespaces',
+  stage: 'namespaces',
   isOurs: (object) => object.netns.startsWith(NETNS_PREFIX),
   provides: (object) => [netnsThing(object.netns)],
   inside: () => [],

@@ -20,7 +20,7 @@ export const realServer = defineKind<RealServer>({
   kind: 'real-server',
   fields: { ...identityFields, address: text, port: number, weight: number },
   key: (object) => realServerKey(serviceName(object), serverName(object)),
-  stage: () => 'real servers',
+  stage: 'real servers',
   inside: (object) => [...insideNetns(object.netns), serviceKey(object)],
   // A real server stops accepting new connections only after others have begun to.
   reducesTraffic: (before, after) => before.weight > 0 && after.weight === 0,

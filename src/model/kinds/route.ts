@@ -1,5 +1,5 @@
 import { type Cidr, familyOf, type IpAddress } from '../address.ts';
-import { ROUTE_PROTOCOL } from '../names.ts';
+import { ROUTE_PROTOCOL } from '../linux-names.ts';
 import { flag, number, oneOf, optional, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { insideLink, localThing } from './things.ts';

@@ -1,6 +1,6 @@
 import type { Family } from '../address.ts';
 import { DEFAULT_DESTINATION } from '../block.ts';
-import { RULE_PRIORITY } from '../names.ts';
+import { RULE_PRIORITY } from '../linux-names.ts';
 import { either, family, number, oneOf, shape } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { routeKey } from './route.ts';
@@ -29,7 +29,7 @@ export const rule = defineKind<Rule>({
   },
   key: ({ netns, priority, fwmark, fwmask, action, ...rest }) =>
     `rule ${netns} ${rest.family} ${priority} ${fwmark}/${fwmask} ${actionWords(action)}`,
-  stage: () => 'rules',
+  stage: 'rules',
   isOurs: ({ priority }) => priority >= RULE_PRIORITY.first && priority <= RULE_PRIORITY.last,
   after(object) {
     if (object.action === 'nop' || 'goto' in object.action) return [];

@@ -1,5 +1,5 @@
 import type { Protocol } from '../address.ts';
-import { LB_NETNS, publishedSet, serviceSet } from '../names.ts';
+import { LB_NETNS, publishedSet, serviceSet } from '../linux-names.ts';
 import { number, optional, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { insideNetns, setThing } from './things.ts';

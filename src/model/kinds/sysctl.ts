@@ -13,7 +13,7 @@ export interface Sysctl extends ObjectBase {
 export const sysctl = defineKind<Sysctl>({
   kind: 'sysctl',
   fields: { name: text, value: text },
-  key: ({ netns, name }) => `sysctl ${netns} ${name}`,
+  key: ({ netns, name }) => sysctlKey(netns, name),
   stage({ name }) {
     if (name.startsWith('net.netfilter.')) return 'conntrack settings';
     return linkOf(name) === undefined ? 'namespace settings' : 'link settings';
@@ -27,6 +27,10 @@ export const sysctl = defineKind<Sysctl>({
   commands: ({ netns, name, value }, verb) =>
     verb === 'delete' ? [] : [`${execPrefix(netns)}sysctl -qw ${name}=${value}`],
 });
+
+export function sysctlKey(netns: string, name: string): string {
+  return `sysctl ${netns} ${name}`;
+}
 
 /** `net.ipv4.conf.mesh0.rp_filter` belongs to mesh0; `all` and `default` to the netns. */
 function linkOf(name: string): string | undefined {

@@ -1,5 +1,5 @@
 import type { Family } from '../address.ts';
-import { HOST_NETNS } from '../names.ts';
+import { HOST_NETNS } from '../linux-names.ts';
 
 /** Names of the things that objects are and depend on: `netns mesh-lb`, `link mesh-lb host0`. */
 export function netnsThing(name: string): string {

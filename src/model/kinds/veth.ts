@@ -22,7 +22,7 @@ export const veth = defineKind<VethPair>({
   kind: 'veth',
   fields: { ...end, peer: shape({ netns: text, ...end }) },
   key: ({ netns, name }) => linkThing(netns, name),
-  stage: () => 'link pairs',
+  stage: 'link pairs',
   fixedFields: ['peer.netns', 'peer.name'],
   provides: ({ netns, name, peer }) => [linkThing(netns, name), linkThing(peer.netns, peer.name)],
   // A netns is cleaned up later than it is deleted, and lives as long as a process in it: so the pair is taken down by

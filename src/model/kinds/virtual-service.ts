@@ -1,7 +1,7 @@
 import type { Family, IpAddress } from '../address.ts';
 import { hostPrefix } from '../block.ts';
 import { sameValue } from '../equality.ts';
-import { markedPort } from '../names.ts';
+import { markedPort } from '../linux-names.ts';
 import { SCHEDULER_FLAGS, type SchedulerFlag } from '../spec.ts';
 import { family, listOf, number, oneOf, optional, shape, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
@@ -47,7 +47,7 @@ export const virtualService = defineKind<VirtualService>({
     servers: optional(listOf(text)),
   },
   key: serviceKey,
-  stage: () => 'virtual services',
+  stage: 'virtual services',
   isOurs: ({ fwmark }) => markedPort(fwmark) !== undefined,
   provides: (object) => [serviceKey(object)],
   // The order of real servers is brought about by creating them in that order (src/diff/server-order.ts).

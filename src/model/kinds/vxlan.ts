@@ -35,7 +35,7 @@ export const vxlan = defineKind<Vxlan>({
   },
   // A veth pair and a VXLAN device share one space of names.
   key: ({ netns, name }) => linkThing(netns, name),
-  stage: () => 'tunnels',
+  stage: 'tunnels',
   fixedFields: ['underlayNetns', 'vni', 'local', 'port', 'gbp', 'learning'],
   provides: ({ netns, name }) => [linkThing(netns, name)],
   after: ({ underlayNetns }) => insideNetns(underlayNetns),

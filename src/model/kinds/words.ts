@@ -1,5 +1,5 @@
 import type { Family } from '../address.ts';
-import { HOST_NETNS } from '../names.ts';
+import { HOST_NETNS } from '../linux-names.ts';
 import type { Verb } from './kind.ts';
 
 /** The verb of `ip` and `bridge`. */
