@@ -17,7 +17,7 @@ import { stepsOf } from '../kinds/registry.ts';
 import { ALL_KINDS, createModelState, type ModelKinds } from './model-rules.ts';
 
 /** Random faults, the same for the same seed. Each is a probability per operation or event, 0 when left out. */
-export interface ModelFaults {
+interface ModelFaults {
   seed: number;
   /** The kernel answers EBUSY to an operation that would have succeeded. */
   refuse?: number;
