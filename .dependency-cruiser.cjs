@@ -32,6 +32,13 @@ module.exports = {
     { name: 'every-folder-has-a-layer', severity: 'error', from: { ...unlisted, orphan: true }, to: {} },
     { name: 'no-circular', severity: 'error', from: {}, to: { circular: true } },
     {
+      name: 'model-kernel-has-rules-of-its-own',
+      comment: 'it is the oracle for the dependencies in model/kinds and the order in diff',
+      severity: 'error',
+      from: { path: '^src/kernel/(model|kinds)/', pathNot: '\\.test\\.ts$' },
+      to: { path: '^src/(diff/|model/kinds/(things|stages|dependencies)\\.ts)' },
+    },
+    {
       name: 'native-only-from-kernel',
       severity: 'error',
       from: { path: '^src/', pathNot: '^src/kernel/' },

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import type { AssignedPort, Assignment, Peer } from '../src/model/assignment.ts';
 import { addressAt, blockOf } from '../src/model/block.ts';
+import { vtepMac } from '../src/model/identifiers.ts';
 import type { KernelObject } from '../src/model/kernel-state.ts';
-import { vtepMac } from '../src/model/names.ts';
+import { ruleText } from '../src/model/kinds/firewall-rule.ts';
 import { SCHEDULERS } from '../src/model/spec.ts';
 import type { NodeCapabilities } from '../src/plan/context.ts';
 
@@ -80,7 +81,7 @@ export function nodeCapabilities(): NodeCapabilities {
 export function withoutZones(state: Map<string, KernelObject>): Map<string, KernelObject> {
   for (const [key, object] of state) {
     if (object.kind !== 'chain') continue;
-    state.set(key, { ...object, rules: object.rules.filter((rule) => !rule.includes('--zone-orig')) });
+    state.set(key, { ...object, rules: object.rules.filter((rule) => !ruleText(rule).includes('--zone-orig')) });
   }
   return state;
 }

@@ -6,9 +6,9 @@ import { diff } from '../src/diff/diff.ts';
 import { openLinuxKernel } from '../src/kernel/driver/linux-kernel.ts';
 import { tuneHeap } from '../src/main/heap-size.ts';
 import type { AssignedPort, Assignment } from '../src/model/assignment.ts';
-import { type KernelObject, stateOf } from '../src/model/kernel-state.ts';
+import { type KernelObject, type Op, stateOf } from '../src/model/kernel-state.ts';
 import { keyedAssignment } from '../src/model/keyed-assignment.ts';
-import { LB_NETNS, portMark } from '../src/model/names.ts';
+import { LB_NETNS, portMark } from '../src/model/linux-names.ts';
 import { portKey } from '../src/model/spec.ts';
 import { plan } from '../src/plan/plan.ts';
 import { node, nodeCapabilities, port, taskAddress, withoutZones } from './assignment.ts';
@@ -44,7 +44,7 @@ const kernel = await openLinuxKernel({ log: silentLog(), desired: () => want });
 await apply('skeleton', diff(await kernel.observe(), want));
 
 /** Applies and aborts the benchmark at the first failure: a figure about a partial state is useless. */
-async function apply(what: string, ops: ReturnType<typeof diff>) {
+async function apply(what: string, ops: readonly Op[]) {
   const report = await kernel.apply(ops);
   if (report.failed.length > 0) throw new Error(`${what}: ${report.failed[0]!.error.message}`);
   return report;

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createModelKernel } from '../kernel/model/model-kernel.ts';
-import { HOST_NETNS } from '../model/names.ts';
+import { HOST_NETNS } from '../model/linux-names.ts';
 import {
   assignment,
   desiredState,

@@ -5,7 +5,7 @@ import { systemClock } from '../base/clock.ts';
 import { silentLog } from '../base/log.ts';
 import { createModelKernel, type ModelKernel } from '../kernel/model/model-kernel.ts';
 import type { AssignedTask, Assignment, AssignmentDelta } from '../model/assignment.ts';
-import { taskNetns } from '../model/names.ts';
+import { taskNetns } from '../model/linux-names.ts';
 import { CAPABILITIES, endpoint, port, task, threeNodes } from '../plan/assignments.test-data.ts';
 import { plan } from '../plan/plan.ts';
 import { connectDispatch } from '../rpc/dispatch-client.ts';

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { sameValue } from '../model/equality.ts';
 import { type KernelObject, keyOf, type Op } from '../model/kernel-state.ts';
-import { LB_NETNS, networkNetns, portMark, taskNetns } from '../model/names.ts';
+import { LB_NETNS, networkNetns, portMark, taskNetns } from '../model/linux-names.ts';
 import {
   assignment,
   desiredState,

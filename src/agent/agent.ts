@@ -6,7 +6,7 @@ import type { Kernel, KernelCounters } from '../kernel/kernel.ts';
 import type { Assignment, AssignmentDelta } from '../model/assignment.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
 import { applyDelta, type KeyedAssignment, keyedAssignment, toAssignment } from '../model/keyed-assignment.ts';
-import { HOST_NETNS, LB_NETNS, taskNetns } from '../model/names.ts';
+import { HOST_NETNS, LB_NETNS, taskNetns } from '../model/linux-names.ts';
 import { renderOp } from '../model/render.ts';
 import { portKey } from '../model/spec.ts';
 import type { NodeCapabilities } from '../plan/context.ts';

@@ -1,5 +1,5 @@
 import type { IpAddress } from '../model/address.ts';
-import { portMark, VXLAN_PORT } from '../model/names.ts';
+import { portMark, VXLAN_PORT } from '../model/linux-names.ts';
 import {
   assemble,
   jump,

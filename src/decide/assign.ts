@@ -2,7 +2,7 @@ import type { Protocol } from '../model/address.ts';
 import type { AssignedTask, Assignment, Peer } from '../model/assignment.ts';
 import { requestedPrivileges } from '../model/capabilities.ts';
 import { isTerminal, type Network, type Node, type Service, type Task } from '../model/cluster.ts';
-import { vtepMac } from '../model/names.ts';
+import { vtepMac } from '../model/identifiers.ts';
 import type { PortSpec } from '../model/spec.ts';
 import { nodeBlock } from './allocate.ts';
 import { groupByPort, portForNode, portOffers } from './offers.ts';

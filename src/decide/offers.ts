@@ -1,6 +1,6 @@
 import type { AssignedPort, Endpoint } from '../model/assignment.ts';
 import type { Network, Node, Service, Task } from '../model/cluster.ts';
-import { INGRESS_NETWORK } from '../model/names.ts';
+import { INGRESS_NETWORK } from '../model/identifiers.ts';
 import { type Constraint, type PortSpec, portKey, type WeightSpec } from '../model/spec.ts';
 import { acceptsConnections, byJoinOrder, isDraining } from './endpoint-state.ts';
 import { matchesConstraints } from './schedule.ts';

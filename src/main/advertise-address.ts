@@ -3,7 +3,7 @@ import { isIP, isIPv6 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import ipaddr from 'ipaddr.js';
 import { MeshError } from '../base/errors.ts';
-import { HOST_LINKS } from '../model/names.ts';
+import { HOST_LINKS } from '../model/linux-names.ts';
 
 interface Candidate {
   device: string;

@@ -10,6 +10,7 @@ import type { Log } from '../base/log.ts';
 import { openLinuxKernel } from '../kernel/driver/linux-kernel.ts';
 import { probeFastPath } from '../kernel/fast-path/fast-path-probe.ts';
 import { runPreflight } from '../kernel/host/preflight.ts';
+import { describePreflightFinding } from '../kernel/host/preflight-findings.ts';
 import { openSocket, processStartTime, spawnProcess, taskShimPath, watchProcess } from '../kernel/host/process.ts';
 import { probeSchedulers } from '../kernel/ipvs/schedulers.ts';
 import type { Kernel } from '../kernel/kernel.ts';
@@ -88,8 +89,11 @@ async function ensurePreflight(stateDir: string, log: Log): Promise<void> {
     }
     return;
   }
-  const lines = findings.map(({ message }) => `  ${message}`).join('\n');
-  throw new MeshError('unsupported', `this machine cannot carry the mesh yet; nothing was changed:\n${lines}`);
+  const lines = findings.map((finding) => {
+    const { problem, remedy } = describePreflightFinding(finding);
+    return `  ${problem}. Try: ${remedy}`;
+  });
+  throw new MeshError('unsupported', `preflight checks failed; no changes were made:\n${lines.join('\n')}`);
 }
 
 /** A port whose scheduler is missing goes to its fallback; when that cannot be told, nothing is taken from any port. */

@@ -33,7 +33,7 @@ export interface DrainingPort {
 export interface Node extends Stored {
   name: string;
   /**
-   * 1..NODE_NUMBER_LIMIT (names.ts) and at most the blocks of the ingress subnet, unique, never reused while the node
+   * 1..NODE_NUMBER_LIMIT (identifiers.ts) and at most the blocks of the ingress subnet, unique, never reused while the node
    * exists: travels as VXLAN GBP mark with every packet.
    */
   number: number;

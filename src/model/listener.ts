@@ -2,7 +2,7 @@ import ipaddr from 'ipaddr.js';
 import type { Cidr, IpAddress } from './address.ts';
 import { isWithin } from './block.ts';
 import type { Listener } from './cluster.ts';
-import { VXLAN_PORT } from './names.ts';
+import { VXLAN_PORT } from './linux-names.ts';
 
 /** `nginx (pid 812)`; what has no process is the kernel's own, such as a tunnel, or hidden from us. */
 export function listenerName({ protocol, port, process, pid }: Listener): string {

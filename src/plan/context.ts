@@ -1,7 +1,8 @@
 import type { Cidr, Family } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
 import type { AssignedNetwork, Assignment } from '../model/assignment.ts';
-import { INGRESS_NETWORK } from '../model/names.ts';
+import { INGRESS_NETWORK } from '../model/identifiers.ts';
+import { networkNetns } from '../model/linux-names.ts';
 
 /** What a plan has to know of the machine it is for; plain data, measured by the agent. */
 export interface NodeCapabilities {
@@ -25,6 +26,8 @@ export interface FastPath {
 export interface PlanContext {
   self: Assignment['self'];
   network: AssignedNetwork;
+  /** The network's router: the netns its tasks are joined to. */
+  router: string;
   /** Families in use on this node, with the whole network and this node's block of it. */
   subnets: { family: Family; cidr: Cidr; block: Cidr }[];
   /** Of every link inside the overlay, bytes. */
@@ -49,6 +52,7 @@ export function planContext(
   return {
     self: assignment.self,
     network,
+    router: networkNetns(network.name),
     subnets,
     // 68 is the smallest MTU IPv4 allows; below it the kernel would refuse the whole link.
     mtu: Math.max(68, capabilities.underlayMtu - VXLAN_OVERHEAD[familyOf(assignment.self.underlay)]),

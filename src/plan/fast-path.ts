@@ -11,11 +11,10 @@ import {
   LB_NETNS,
   NET_HOST_LINK,
   NET_LB_LINK,
-  networkNetns,
   portMark,
   taskVeth,
   VXLAN_LINK,
-} from '../model/names.ts';
+} from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 import { type Setting, sysctlsOf } from './sysctls.ts';
 import { veth } from './veth.ts';
@@ -42,9 +41,8 @@ export function usesHostFastPath({ fastPath, self, subnets }: PlanContext): bool
 
 /** The static part: programs on the links of the skeleton, and what the namespaces need for them. */
 export function planFastPath(context: PlanContext): KernelObject[] {
-  const { fastPath, subnets, network } = context;
+  const { fastPath, subnets, router } = context;
   if (fastPath === undefined || !hasIpv4(subnets)) return [];
-  const router = networkNetns(network.name);
   return [
     ...[VXLAN_LINK, NET_LB_LINK].map((link) => program(router, link, { type: 'router-in' })),
     // Conntrack sees flows without their beginnings, if any: nothing can tell it which numbers are due.
@@ -94,7 +92,7 @@ function lbSettings({ self }: PlanContext): KernelObject[] {
 }
 
 function program(netns: string, link: string, definition: FastPathProgram): KernelObject {
-  return { kind: 'shortcut', netns, link, program: definition };
+  return { kind: 'fast-path', netns, link, program: definition };
 }
 
 function hasIpv4(subnets: PlanContext['subnets']): boolean {
@@ -104,20 +102,19 @@ function hasIpv4(subnets: PlanContext['subnets']): boolean {
 /** Another node, whose packets are unpacked without the VXLAN device. */
 export function planFastPathPeer(context: PlanContext, peer: Peer): KernelObject[] {
   if (!usesHostFastPath(context) || familyOf(peer.underlay) !== 'inet') return [];
-  return [{ kind: 'shortcut-peer', netns: HOST_NETNS, address: peer.underlay }];
+  return [{ kind: 'fast-path-peer', netns: HOST_NETNS, address: peer.underlay }];
 }
 
 /** A task's way in, and the program on its way out. */
 export function planFastPathTask(context: PlanContext, task: AssignedTask): KernelObject[] {
-  const { fastPath, network, self, subnets } = context;
+  const { fastPath, network, self, subnets, router } = context;
   if (fastPath === undefined || !hasIpv4(subnets)) return [];
-  const router = networkNetns(network.name);
   const link = taskVeth(task.id);
   return task.addresses
     .filter(({ networkId, address }) => networkId === network.id && familyOf(address) === 'inet')
     .flatMap(({ address }): KernelObject[] => [
       program(router, link, { type: 'task-out', vxlan: VXLAN_LINK, lb: NET_LB_LINK, number: self.number }),
-      { kind: 'shortcut-task', netns: router, address, link },
+      { kind: 'fast-path-task', netns: router, address, link },
     ]);
 }
 
@@ -130,5 +127,5 @@ export function planFastPathPort(context: PlanContext, port: AssignedPort): Kern
   const isUnrestricted = allowFrom === undefined && addresses === undefined && persistence === undefined;
   const isReachable = protocol !== 'sctp' && published < EPHEMERAL_PORTS_START && endpoints.length > 0;
   if (!usesHostFastPath(context) || !isUnrestricted || !isReachable) return [];
-  return [{ kind: 'shortcut-port', netns: HOST_NETNS, mark: portMark(protocol, published) }];
+  return [{ kind: 'fast-path-port', netns: HOST_NETNS, mark: portMark(protocol, published) }];
 }

@@ -56,7 +56,7 @@ describe('plan', () => {
     const shortcuts = (one: Partial<AssignedPort>) => {
       const assignment = threeNodes(['inet']);
       assignment.ports = [{ ...assignment.ports[0]!, ...one }];
-      return kinds(plan(assignment, facts).values(), 'shortcut-port');
+      return kinds(plan(assignment, facts).values(), 'fast-path-port');
     };
     expect(shortcuts({})).toHaveLength(1);
     expect(shortcuts(change)).toEqual([]);

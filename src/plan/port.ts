@@ -1,6 +1,7 @@
 import { type Family, familyOf, type IpAddress } from '../model/address.ts';
 import type { AssignedPort, Endpoint } from '../model/assignment.ts';
 import { addressAt } from '../model/block.ts';
+import { BLOCK_SLOT } from '../model/identifiers.ts';
 import {
   type KernelObject,
   type RealServer,
@@ -8,7 +9,7 @@ import {
   usesHashing,
   type VirtualService,
 } from '../model/kernel-state.ts';
-import { BLOCK_SLOT, LB_NETNS, portMark, serviceSet } from '../model/names.ts';
+import { LB_NETNS, portMark, serviceSet } from '../model/linux-names.ts';
 import type { TrafficPolicy } from '../model/spec.ts';
 import { planAccess } from './access.ts';
 import type { PlanContext } from './context.ts';

@@ -47,7 +47,7 @@ test('packets of open ports pass the host without a trace in its conntrack, on e
 
 test('trace says so', async () => {
   const told = await stdoutOf(meshctl('trace', client, 'node1:8080'));
-  assert.match(told, /mesh-host-in.*the shortcut/);
+  assert.match(told, /mesh-host-in.*the fast path/);
 });
 
 /** Packets that came in by the VXLAN devices of all routers and lbs. */

@@ -1,7 +1,7 @@
 // What a hand with the usual tools does to one kernel object of ours. Every line is a shell command on the node.
 import { familyOf } from '../../src/model/address.ts';
 import type { KernelObject } from '../../src/model/kernel-state.ts';
-import { LB_NETNS } from '../../src/model/names.ts';
+import { LB_NETNS } from '../../src/model/linux-names.ts';
 import { renderOp } from '../../src/model/render.ts';
 import type { Random } from './random.ts';
 
@@ -100,7 +100,7 @@ export function damageCommands(object: KernelObject, random: Random): string[] {
       return serviceDamages(object, random);
     case 'real-server':
       return serverDamages(object);
-    case 'shortcut': {
+    case 'fast-path': {
       const tc = `tc${object.netns === 'host' ? '' : ` -n ${object.netns}`}`;
       return [
         deleted(object),
@@ -108,9 +108,9 @@ export function damageCommands(object: KernelObject, random: Random): string[] {
         `${tc} filter del dev ${object.link} ingress`,
       ];
     }
-    case 'shortcut-task':
-    case 'shortcut-port':
-    case 'shortcut-peer':
+    case 'fast-path-task':
+    case 'fast-path-port':
+    case 'fast-path-peer':
       // A name of a map is not one of a node where several nodes share a kernel.
       return [];
   }

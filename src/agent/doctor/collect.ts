@@ -7,7 +7,7 @@ import { readLinkFeatures } from '../../kernel/host/ethtool.ts';
 import type { Kernel } from '../../kernel/kernel.ts';
 import { readSysctls } from '../../kernel/observe/sysctl.ts';
 import { familyOf, type IpAddress } from '../../model/address.ts';
-import { HOST_NETNS } from '../../model/names.ts';
+import { HOST_NETNS } from '../../model/linux-names.ts';
 import type { FirewallFacts } from './firewall.ts';
 import type { UnderlayFacts } from './link.ts';
 import type { NodeStateFacts } from './node-state.ts';

@@ -2,13 +2,15 @@ import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import { pingAddresses } from '../../kernel/host/icmp-echo.ts';
 import { runPreflight } from '../../kernel/host/preflight.ts';
+import { describePreflightFinding } from '../../kernel/host/preflight-findings.ts';
 import type { Kernel } from '../../kernel/kernel.ts';
 import type { Assignment } from '../../model/assignment.ts';
 import { addressAt } from '../../model/block.ts';
 import type { PortCondition } from '../../model/cluster.ts';
 import { type DoctorReport, type EchoResult, error, type Finding, ok, warning } from '../../model/doctor.ts';
+import { BLOCK_SLOT, INGRESS_NETWORK } from '../../model/identifiers.ts';
 import type { KernelObject } from '../../model/kernel-state.ts';
-import { BLOCK_SLOT, INGRESS_NETWORK, LB_NETNS, networkNetns } from '../../model/names.ts';
+import { LB_NETNS, networkNetns } from '../../model/linux-names.ts';
 import { portKey, SCHEDULERS } from '../../model/spec.ts';
 import type { NodeCapabilities } from '../../plan/context.ts';
 import { readDiskSpace, readFirewallFacts, readSysctlFacts, readUnderlayFacts } from './collect.ts';
@@ -134,8 +136,8 @@ async function checkModules({ schedulers }: NodeCapabilities): Promise<Finding[]
   return [
     ...(missing.length === 0
       ? [ok('module', 'the kernel has all modules, set types and iptables extensions that meshd uses')]
-      : missing.map(({ message }) => {
-          const [problem = message, remedy = problem] = message.split(/\. Try |: run |; on Debian and Ubuntu: /);
+      : missing.map((finding) => {
+          const { problem, remedy } = describePreflightFinding(finding);
           return error('module', problem, remedy);
         })),
     ...(lacking.length === 0

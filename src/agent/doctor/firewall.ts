@@ -1,6 +1,6 @@
 import type { IpAddress } from '../../model/address.ts';
 import { error, type Finding, warning } from '../../model/doctor.ts';
-import { CHAIN_PREFIX, VXLAN_PORT } from '../../model/names.ts';
+import { CHAIN_PREFIX, VXLAN_PORT } from '../../model/linux-names.ts';
 
 export interface FirewallFacts {
   /** `iptables-save` or `ip6tables-save` of the host, by the underlay's family; undefined when it could not be read. */

@@ -9,7 +9,7 @@ import {
   NET_LB_LINK,
   networkNetns,
   VXLAN_LINK,
-} from '../../model/names.ts';
+} from '../../model/linux-names.ts';
 
 /** Sysctls of one netns by dotted name; what this kernel lacks is not in it. */
 type Sysctls = ReadonlyMap<string, string>;

@@ -1,4 +1,4 @@
-import { taskNetns, taskVeth } from '../../model/names.ts';
+import { taskNetns, taskVeth } from '../../model/linux-names.ts';
 import type { Reconciler } from './reconciler.ts';
 
 /** Why a task's paths are not in the kernel yet; undefined when they are and it can be started. */

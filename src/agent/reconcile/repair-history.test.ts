@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../base/clock.ts';
 import { silentLog } from '../../base/log.ts';
 import type { ChangeRecord } from '../../model/change-record.ts';
-import { LB_NETNS, networkNetns, portMark } from '../../model/names.ts';
+import { LB_NETNS, networkNetns, portMark } from '../../model/linux-names.ts';
 import {
   assignment,
   eventually,

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import type { Scope } from '../../kernel/kernel.ts';
 import { keyOf, type Op } from '../../model/kernel-state.ts';
-import { HOST_NETNS, LB_NETNS, networkNetns } from '../../model/names.ts';
+import { HOST_NETNS, LB_NETNS, networkNetns } from '../../model/linux-names.ts';
 import { assignment, desiredState } from '../agent.test-data.ts';
 import { addScope, widenScope, withDependentKinds } from './scopes.ts';
 

@@ -1,5 +1,6 @@
 import { isParent } from '../../diff/dependencies.ts';
 import { type Scope, scopeIncludes } from '../../kernel/kernel.ts';
+import { kindsRelatedTo } from '../../kernel/kinds/registry.ts';
 import type { KernelObject, ObjectKind, Op } from '../../model/kernel-state.ts';
 
 export function filterByScope(state: ReadonlyMap<string, KernelObject>, scope: Scope): Map<string, KernelObject> {
@@ -57,18 +58,7 @@ function netnsOf(object: KernelObject): string[] {
   return object.kind === 'veth' ? [object.netns, object.peer.netns] : [object.netns];
 }
 
-const NETWORKING: readonly ObjectKind[] = [
-  'netns',
-  'veth',
-  'vxlan',
-  'address',
-  'neighbour',
-  'fdb',
-  'route',
-  'rule',
-  'shortcut',
-  'shortcut-task',
-];
+const NETWORKING: readonly ObjectKind[] = kindsRelatedTo('network');
 
 /**
  * What is to be looked at when the kernel tells of one thing: a link that goes takes its addresses, neighbours and

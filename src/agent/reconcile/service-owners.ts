@@ -1,7 +1,7 @@
 import type { Protocol } from '../../model/address.ts';
 import type { AssignedPort, AssignedTask } from '../../model/assignment.ts';
 import type { KernelObject, Op } from '../../model/kernel-state.ts';
-import { markedPort, publishedSet, serviceSet, taskNetns, taskVeth } from '../../model/names.ts';
+import { markedPort, publishedSet, serviceSet, taskNetns, taskVeth } from '../../model/linux-names.ts';
 
 const PROTOCOLS: readonly Protocol[] = ['tcp', 'udp', 'sctp'];
 /** Names it remembers; a name of what is gone for long is the first to be forgotten. */

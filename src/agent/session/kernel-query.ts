@@ -2,7 +2,7 @@ import { networkInterfaces } from 'node:os';
 import { MeshError } from '../../base/errors.ts';
 import type { Protocol } from '../../model/address.ts';
 import type { KernelObject, KernelState } from '../../model/kernel-state.ts';
-import { portMark } from '../../model/names.ts';
+import { portMark } from '../../model/linux-names.ts';
 
 /** What a node answers when it is asked for its kernel objects. */
 interface KernelQueryResult {
@@ -47,7 +47,7 @@ function isRelevant(object: KernelObject, filter: PortFilter | undefined): boole
     case 'set-member':
     case 'set-entry':
       return object.port === undefined || object.port === filter.published;
-    case 'shortcut-port':
+    case 'fast-path-port':
       return object.mark === portMark(filter.protocol, filter.published);
     case 'virtual-service':
     case 'real-server':

@@ -1,7 +1,7 @@
 import type { Clock } from '../../base/clock.ts';
 import { familyOf } from '../../model/address.ts';
 import type { AssignedPort } from '../../model/assignment.ts';
-import { portMark } from '../../model/names.ts';
+import { portMark } from '../../model/linux-names.ts';
 import { portKey } from '../../model/spec.ts';
 
 const POLL_INTERVAL = 250;

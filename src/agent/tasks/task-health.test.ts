@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { AssignedTask } from '../../model/assignment.ts';
-import { HOST_NETNS, taskNetns } from '../../model/names.ts';
+import { HOST_NETNS, taskNetns } from '../../model/linux-names.ts';
 import type { HealthCheck } from '../../model/spec.ts';
 import {
   assignment,

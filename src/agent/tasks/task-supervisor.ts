@@ -5,7 +5,7 @@ import type { Listener } from '../../kernel/kernel.ts';
 import type { AssignedTask } from '../../model/assignment.ts';
 import { isTerminal, type TaskState, type TaskStatus } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
-import { taskNetns } from '../../model/names.ts';
+import { taskNetns } from '../../model/linux-names.ts';
 import type { EndedTask, LiveTask, Runtime, TaskCheckpoint } from '../../runtime/runtime.ts';
 import { type AllocatedPort, areAllocated } from '../ports/allocate-ports.ts';
 import { createProber } from './prober.ts';

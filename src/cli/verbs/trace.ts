@@ -4,7 +4,8 @@ import { familyOf, type IpAddress, type Protocol } from '../../model/address.ts'
 import { stateFromJson } from '../../model/state-json.ts';
 import type { Node, NodeAnswer, Task } from '../../rpc/messages.ts';
 import type { Hop, NodeState } from '../../trace/packet.ts';
-import { type Path, type Trace, trace } from '../../trace/trace.ts';
+import type { Path } from '../../trace/real-server.ts';
+import { type Trace, trace } from '../../trace/trace.ts';
 import { type Context, UsageError } from '../context.ts';
 import { resolveObject } from '../resolve-object.ts';
 import { renderJson } from '../text/json.ts';

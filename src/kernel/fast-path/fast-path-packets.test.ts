@@ -16,7 +16,7 @@ import { addressBytes, FLOW_STANDARD_PATH, MAPS, type MapName } from '../../bpf/
 import { routerIn } from '../../bpf/router-in.ts';
 import { programTags } from '../../bpf/tag.ts';
 import { taskOut } from '../../bpf/task-out.ts';
-import { portMark } from '../../model/names.ts';
+import { portMark } from '../../model/linux-names.ts';
 import { loadProgram } from './fast-path-driver.ts';
 import { probeFastPath } from './fast-path-probe.ts';
 

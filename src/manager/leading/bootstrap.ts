@@ -3,7 +3,7 @@ import { nodeBlock } from '../../decide/allocate.ts';
 import type { Family } from '../../model/address.ts';
 import type { Network, NetworkSubnet, Stored } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
-import { FIRST_VNI, INGRESS_NETWORK } from '../../model/names.ts';
+import { FIRST_VNI, INGRESS_NETWORK } from '../../model/identifiers.ts';
 import { check } from '../../rpc/check.ts';
 import { cidr } from '../../rpc/check-values.ts';
 import type { Store, Write } from '../../store/store.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { MeshError } from '../../base/errors.ts';
 import type { KernelObject, Op } from '../../model/kernel-state.ts';
-import { needsVerification, toMeshError } from './failure.ts';
+import { needsVerification, toMeshError } from './failed-operation.ts';
 
 const service: KernelObject = {
   kind: 'virtual-service',
