@@ -2,8 +2,9 @@ import { descriptorOf, type KernelObject } from '../model/kernel-state.ts';
 import { KINDS } from '../model/kinds/registry.ts';
 
 /** The names of things an object is; what others depend on. */
-export function providedNames(object: KernelObject): string[] {
-  return descriptorOf(object, KINDS).provides(object);
+export function providedNames(object: KernelObject): readonly string[] {
+  const kind = descriptorOf(object, KINDS);
+  return kind.provides(object, kind.key(object));
 }
 
 /**
@@ -18,12 +19,4 @@ export function isParent(object: KernelObject): boolean {
 export function dependencies(object: KernelObject): string[] {
   const kind = descriptorOf(object, KINDS);
   return [...kind.inside(object), ...kind.holds(object), ...kind.after(object)];
-}
-
-export function parentsOf(object: KernelObject): string[] {
-  return [...descriptorOf(object, KINDS).inside(object)];
-}
-
-export function referencesOf(object: KernelObject): string[] {
-  return [...descriptorOf(object, KINDS).holds(object)];
 }

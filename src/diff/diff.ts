@@ -1,5 +1,5 @@
 import type { KernelState, Op } from '../model/kernel-state.ts';
-import type { AnyObject, KindRegistry } from '../model/kinds/kind.ts';
+import type { AnyObject, Kind, KindRegistry } from '../model/kinds/kind.ts';
 import { KINDS } from '../model/kinds/registry.ts';
 import { transition } from './change.ts';
 import { type ServerOrder, serverOrder } from './server-order.ts';
@@ -37,6 +37,8 @@ interface ObjectPair {
   key: string;
   before: AnyObject | undefined;
   after: AnyObject | undefined;
+  /** Of `before`, or of `after` where nothing exists; the two differ only where a name is used for another kind. */
+  kind: Kind<AnyObject>;
 }
 
 type AnyState = ReadonlyMap<string, AnyObject>;
@@ -82,16 +84,15 @@ function decideActions(
   const removedLast = new Set<string>();
   const createdNames = new Set<string>();
 
-  const decide = ({ key, before, after }: ObjectPair): Action => {
+  const decide = ({ key, before, after, kind }: ObjectPair): Action => {
     if (before === undefined) return 'create';
-    const kind = kinds[before.kind]!;
     const parents = kind.inside(before);
     const parentRemoved = parents.some((name) => removedFirst.has(name) || createdNames.has(name));
     if (after === undefined) {
       if (parentRemoved || parents.some((name) => removedLast.has(name))) return 'vanish';
       if (kind.isPermanent(before)) return 'keep';
       if (kind.holds(before).some((name) => removedFirst.has(name))) return 'clear';
-      return kind.isParent && kind.provides(before).some(isClaimed) ? 'clear' : 'delete';
+      return kind.isParent && kind.provides(before, key).some(isClaimed) ? 'clear' : 'delete';
     }
     if (parentRemoved) return 'recreate';
     if (kind.holds(before).some((name) => removedFirst.has(name))) return 'replace';
@@ -103,15 +104,15 @@ function decideActions(
 
   return (pair) => {
     const action = decide(pair);
-    const { before, after } = pair;
-    if (before !== undefined && action !== 'keep' && action !== 'change' && kinds[before.kind]!.isParent) {
-      const kind = kinds[before.kind]!;
+    const { key, before, after, kind } = pair;
+    if (!kind.isParent) return action;
+    if (before !== undefined && action !== 'keep' && action !== 'change') {
       const removedAtEnd =
         action === 'delete' || (action === 'vanish' && !kind.inside(before).some((name) => removedFirst.has(name)));
-      for (const name of kind.provides(before)) (removedAtEnd ? removedLast : removedFirst).add(name);
+      for (const name of kind.provides(before, key)) (removedAtEnd ? removedLast : removedFirst).add(name);
     }
-    if (before === undefined && after !== undefined && kinds[after.kind]!.isParent)
-      for (const name of kinds[after.kind]!.provides(after)) createdNames.add(name);
+    if (before === undefined && after !== undefined)
+      for (const name of kind.provides(after, key)) createdNames.add(name);
     return action;
   };
 }
@@ -124,7 +125,7 @@ function requiredNames(have: AnyState, want: AnyState, kinds: KindRegistry): Set
     if (!kind.isParent) continue;
     const before = have.get(key);
     if (before !== undefined && transition(before, after, kinds) !== 'replace') continue;
-    for (const name of kind.provides(after)) names.add(name);
+    for (const name of kind.provides(after, key)) names.add(name);
   }
   return names;
 }
@@ -132,12 +133,14 @@ function requiredNames(have: AnyState, want: AnyState, kinds: KindRegistry): Set
 function byStage(have: AnyState, want: AnyState, kinds: KindRegistry): ObjectPair[][] {
   const stages: ObjectPair[][] = [];
   const add = (object: AnyObject, pair: ObjectPair) => {
-    const rank = kinds[object.kind]!.rank(object);
+    const rank = pair.kind.rank(object);
     stages[rank] ??= [];
     stages[rank].push(pair);
   };
-  for (const [key, before] of have) add(before, { key, before, after: want.get(key) });
-  for (const [key, after] of want) if (!have.has(key)) add(after, { key, before: undefined, after });
+  for (const [key, before] of have) add(before, { key, before, after: want.get(key), kind: kinds[before.kind]! });
+  for (const [key, after] of want) {
+    if (!have.has(key)) add(after, { key, before: undefined, after, kind: kinds[after.kind]! });
+  }
   return Object.values(stages);
 }
 
@@ -154,18 +157,18 @@ interface Step {
 
 function addSteps(
   steps: Steps,
-  { key, before, after }: ObjectPair,
+  { key, before, after, kind }: ObjectPair,
   action: Action,
   positions: ServerOrder['positions'],
   kinds: KindRegistry,
 ): void {
   const add = (phase: Phase, op: Op<AnyObject>) => {
     const { object } = op;
-    const kind = kinds[object.kind]!;
-    const rank = kind.rank(object);
+    const own = object.kind === kind.kind ? kind : kinds[object.kind]!;
+    const rank = own.rank(object);
     const isRemoval = phase === 'clear' || phase === 'remove';
     steps[phase][rank] ??= [];
-    steps[phase][rank].push({ key: positions.get(key) ?? kind.sortKey(object, key, isRemoval), op });
+    steps[phase][rank].push({ key: positions.get(key) ?? own.sortKey(object, key, isRemoval), op });
   };
   switch (action) {
     case 'create':
@@ -173,7 +176,7 @@ function addSteps(
       add('build', { verb: 'create', object: after! });
       break;
     case 'change': {
-      const reduces = kinds[after!.kind]!.reducesTraffic(before!, after!);
+      const reduces = kind.reducesTraffic(before!, after!);
       add(reduces ? 'ease' : 'build', { verb: 'change', object: after!, before: before! });
       break;
     }

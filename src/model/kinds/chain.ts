@@ -33,7 +33,7 @@ export const chain = defineKind<FirewallChain>({
   key: chainKey,
   stage: ({ administrator }) => (administrator ? 'administrator chains' : 'chains'),
   isOurs: (object) => object.chain.startsWith(CHAIN_PREFIX),
-  provides: (object) => [chainKey(object)],
+  provides: 'key',
   // What the administrator's rules refer to is not ours to take out of the way.
   holds: ({ administrator, netns, family, table, rules }) =>
     administrator

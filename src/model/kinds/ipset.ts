@@ -36,7 +36,7 @@ export const ipset = defineKind<IpSet>({
   stage: 'sets',
   isOurs: ({ name }) => name.startsWith(SET_PREFIX),
   fixedFields: ['type', 'range', 'family', 'skbinfo'],
-  provides: ({ netns, name }) => [setThing(netns, name)],
+  provides: 'key',
   commands(object, verb) {
     const { netns, name, type } = object;
     if (verb === 'delete') return [`${execPrefix(netns)}ipset destroy ${name}`];

@@ -37,8 +37,8 @@ export interface KindDefinition<T extends AnyObject> {
 
   /** Whether an object with such a name belongs to meshd. Absent: everything of this kind that is observed does. */
   isOurs?(object: T): boolean;
-  /** Things this object is. Only of kinds that others live in or refer to; absent: it is its key, and no one asks. */
-  provides?(object: T): string[];
+  /** Things this object is, often just its key. Only of kinds that others live in or refer to. */
+  provides?: 'key' | ((object: T) => readonly string[]);
   /** Things this object lives in: the kernel destroys it with any of them. Absent: its netns. */
   inside?(object: T): readonly string[];
   /** Things that cannot be removed (EBUSY), or must not be, while this object refers to them. */
@@ -72,7 +72,8 @@ export interface Kind<T extends AnyObject> {
   rank(object: T): number;
   commands(object: T, verb: Verb, before: T | undefined): string[];
   isOurs(object: T): boolean;
-  provides(object: T): string[];
+  /** `key` is the object's. */
+  provides(object: T, key: string): readonly string[];
   inside(object: T): readonly string[];
   holds(object: T): readonly string[];
   after(object: T): readonly string[];
@@ -92,17 +93,17 @@ const nothing = () => NONE;
 const never = () => false;
 
 export function defineKind<T extends AnyObject>(definition: KindDefinition<T>): Kind<T> {
-  const { key, provides } = definition;
+  const { provides } = definition;
   return {
     kind: definition.kind,
     fields: definition.fields as Record<string, FieldCheck>,
     isParent: provides !== undefined,
     fixedFields: (definition.fixedFields ?? []).map((path) => path.split('.')),
-    key,
+    key: definition.key,
     rank: rankFunction(definition.stage),
     commands: definition.commands,
     isOurs: definition.isOurs ?? (() => true),
-    provides: provides ?? ((object) => [key(object)]),
+    provides: typeof provides === 'function' ? provides : (_, key) => [key],
     inside: definition.inside ?? (({ netns }) => insideNetns(netns)),
     holds: definition.holds ?? nothing,
     after: definition.after ?? nothing,
@@ -110,7 +111,7 @@ export function defineKind<T extends AnyObject>(definition: KindDefinition<T>): 
     isEquivalent: definition.isEquivalent ?? never,
     isPermanent: definition.isPermanent ?? never,
     reducesTraffic: definition.reducesTraffic ?? never,
-    sortKey: definition.sortKey ?? ((_, text) => text),
+    sortKey: definition.sortKey ?? ((_, key) => key),
     readable: definition.readable ?? ((object) => object),
   };
 }

@@ -16,7 +16,7 @@ export const netns = defineKind<Netns>({
   key: (object) => netnsThing(object.netns),
   stage: 'namespaces',
   isOurs: (object) => object.netns.startsWith(NETNS_PREFIX),
-  provides: (object) => [netnsThing(object.netns)],
+  provides: 'key',
   inside: () => [],
   commands(object, verb) {
     if (verb === 'delete') return [`ip netns delete ${object.netns}`];

@@ -49,7 +49,7 @@ export const virtualService = defineKind<VirtualService>({
   key: serviceKey,
   stage: 'virtual services',
   isOurs: ({ fwmark }) => markedPort(fwmark) !== undefined,
-  provides: (object) => [serviceKey(object)],
+  provides: 'key',
   // The order of real servers is brought about by creating them in that order (src/diff/server-order.ts).
   isEquivalent: (before, after) => sameValue({ ...before, servers: [] }, { ...after, servers: [] }),
   commands(object, verb) {

@@ -37,7 +37,7 @@ export const vxlan = defineKind<Vxlan>({
   key: ({ netns, name }) => linkThing(netns, name),
   stage: 'tunnels',
   fixedFields: ['underlayNetns', 'vni', 'local', 'port', 'gbp', 'learning'],
-  provides: ({ netns, name }) => [linkThing(netns, name)],
+  provides: 'key',
   after: ({ underlayNetns }) => insideNetns(underlayNetns),
   commands({ netns, name, underlayNetns, ...device }, verb) {
     if (verb === 'delete') return [`${ip(netns)} link del ${name}`];
