@@ -74,6 +74,6 @@ it("leaves the administrator's chain while it holds rules, and takes it when it 
     return [...kernel.state().values()].filter(({ kind }) => kind === 'chain' || kind === 'jump');
   };
   const rules = ['-s 192.0.2.7/32 -j DROP'];
-  expect(await reset(rules)).toEqual([{ ...chain, rules }]);
+  expect(await reset(rules)).toEqual([{ ...chain, rules: rules.map(parseFirewallRule) }]);
   expect(await reset([])).toEqual([]);
 });

@@ -11,7 +11,7 @@ import { createObservedCache } from '../driver/observed-cache.ts';
 import { decodeEvents, isLinkChange, isObjectChange, observedLinks } from './events.ts';
 
 const nameOf = (index: number) => (index === 7 ? 'vxlan0' : undefined);
-/** The kernel tells of a change in the layout it takes it. */
+/** Events have the layout of requests. */
 const event = ({ payload, type }: NetlinkRequest, as = type): NetlinkMessage => ({
   type: as,
   flags: 0,
@@ -35,7 +35,7 @@ function cacheOf(...objects: KernelObject[]) {
 }
 
 describe('events', () => {
-  it('about what is known tell nothing new, and about anything else they do', () => {
+  it('about what is known are no news, and about anything else they are', () => {
     const told = read(event(newAddress({ index: 7, address: '10.252.1.0', prefix: 32 })));
     const gone = read(event(newAddress({ index: 7, address: '10.252.1.0', prefix: 32 }), RTM_DELADDR));
     expect(told).toEqual({
@@ -51,7 +51,7 @@ describe('events', () => {
     expect(isObjectChange(cacheOf(), gone)).toBe(false);
   });
 
-  it('say nothing of what the kernel makes itself', () => {
+  it('about what the kernel creates itself are ignored', () => {
     const linkLocal = read(event(newAddress({ index: 7, address: 'fe80::2', prefix: 64, flags: IFA_F_NODAD })));
     expect(linkLocal).toMatchObject({ of: 'object', object: undefined });
     const gateway = read(event(newAddress({ index: 7, address: 'fe80::1', prefix: 64 })));
@@ -118,7 +118,7 @@ describe('events', () => {
     expect([...known.values()]).toEqual([{ ...address, dev: 'lb0' }]);
   });
 
-  it('about switches are news when the switch is one of ours and now another', () => {
+  it('about sysctls are news when the setting is one of ours and has another value', () => {
     const turned = (family: number, index: number, ...attributes: [type: number, value: number][]) => {
       const payload = Buffer.alloc(4 + 8 + 8 * attributes.length);
       payload.writeUInt8(family, 0);

@@ -52,7 +52,7 @@ function jumpRule(jump: FirewallJump): string {
 
 /**
  * Our chains and the jumps into them. The rules of a chain cannot tell whether a jump that stands alone is meant as the
- * first or the last, so `wanted` decides; a jump that is doubled or not where it is wanted is reported with the other
+ * first or the last, so `desired` decides; a jump that is doubled or in the wrong place is reported with the other
  * position, for the difference to show.
  */
 export function firewallObjects(
@@ -133,9 +133,9 @@ function jumpPosition(jump: FoundJump, desired: FirewallJump['position'] | undef
 }
 
 /**
- * Input of `iptables-restore --noflush` that takes all steps at once (one commit per table). `have` is what the netns
+ * Input of `iptables-restore --noflush` for all operations at once (one commit per table). `have` is what the netns
  * holds now: a jump is made single by deleting every copy before it is put in place. Deleted chains are declared
- * (which empties them, or makes one that has gone meanwhile) before they are deleted, so that this never fails on order.
+ * (which empties them, or creates one that was removed meanwhile) before they are deleted, so that this never fails on order.
  * The administrator's chain is never declared: -N and -X are refused where it stands or holds rules meanwhile.
  */
 export function formatIptablesRestore(ops: readonly FirewallOp[], current: FirewallRules): string {
@@ -159,7 +159,7 @@ export function formatIptablesRestore(ops: readonly FirewallOp[], current: Firew
       if (verb !== 'delete') lines.push(...chain.rules.map((rule) => `-A ${chain.chain} ${ruleText(rule)}`));
     }
     const placed = jumps.filter(({ verb }) => verb !== 'delete').map(({ jump }) => jump);
-    // Each insert goes above the one before it; backwards keeps their order.
+    // Each is inserted above the one before it; backwards keeps their order.
     for (const jump of placed.filter((jump) => jump.position === 'first').reverse()) {
       lines.push(`-I ${jump.from} ${jumpRule(jump)}`);
     }

@@ -3,7 +3,7 @@ import { isManagedHere, type Observer } from '../observe/observer.ts';
 import type { LinuxKind } from './kind.ts';
 
 /** One run of iptables-save lists chains and the jumps into them. */
-export const observeFirewall: Observer = async (scan) => {
+const observeFirewall: Observer = async (scan) => {
   if (!isManagedHere(scan, 'chain', 'jump')) return [];
   const { firewall, netns, includes, desired } = scan;
   const found = [];

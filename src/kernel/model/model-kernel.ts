@@ -17,7 +17,7 @@ import { stepsOf } from '../kinds/registry.ts';
 import { ALL_KINDS, createModelState, type ModelKinds } from './model-rules.ts';
 
 /** Random faults, the same for the same seed. Each is a probability per operation or event, 0 when left out. */
-export interface ModelFaults {
+interface ModelFaults {
   seed: number;
   /** The kernel answers EBUSY to an operation that would have succeeded. */
   refuse?: number;
@@ -208,7 +208,7 @@ function crashError(taken: number, all: number): MeshError {
 }
 
 function foreignTouchedError(command: string): MeshError {
-  return new MeshError('internal', `an object of another program would change: ${command}`);
+  return new MeshError('internal', `a foreign object would change: ${command}`);
 }
 
 /** mulberry32: small, and the same everywhere. */
