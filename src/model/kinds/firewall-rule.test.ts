@@ -54,7 +54,7 @@ const anyRule: fc.Arbitrary<FirewallRule> = fc.record({
 });
 
 test('a rule comes back from its text', () => {
-  fc.assert(fc.property(anyRule, (rule) => expect(parseFirewallRule(ruleText(rule))).toEqual(rule)));
+  fc.assert(fc.property(anyRule, (rule) => void expect(parseFirewallRule(ruleText(rule))).toEqual(rule)));
 });
 
 test('text that is not exactly a rule of meshd stays text, and is never lost', () => {
@@ -62,7 +62,7 @@ test('text that is not exactly a rule of meshd stays text, and is never lost', (
     const text = ruleText(rule);
     return text.slice(0, at) + piece + text.slice(at);
   });
-  fc.assert(fc.property(near, (text) => expect(ruleText(parseFirewallRule(text))).toBe(text)));
+  fc.assert(fc.property(near, (text) => void expect(ruleText(parseFirewallRule(text))).toBe(text)));
   for (const text of ['-j ACCEPT -m comment', '-p 253 -j DROP', '-j MARK --set-xmark 0x1/0xff', '']) {
     expect(parseFirewallRule(text)).toEqual({ text });
   }
@@ -76,7 +76,7 @@ test('every planned rule is read back as it was planned', () => {
 });
 
 test('the JSON form of a rule is checked as far as its words need it', () => {
-  fc.assert(fc.property(anyRule, (rule) => expect(firewallRule(JSON.parse(JSON.stringify(rule)))).toBe(true)));
+  fc.assert(fc.property(anyRule, (rule) => void expect(firewallRule(JSON.parse(JSON.stringify(rule)))).toBe(true)));
   for (const wrong of [
     {},
     { matches: [{}], target: { target: 'drop' } },
