@@ -14,6 +14,7 @@ import { type AnyObject, defineKind, type KindRegistry, type ObjectBase } from '
 import { KINDS } from '../src/model/kinds/registry.ts';
 import { insideLink } from '../src/model/kinds/things.ts';
 import { renderStep } from '../src/model/render.ts';
+import { stateFromData } from '../src/model/state-json.ts';
 import { setLink } from '../src/netlink/link.ts';
 import { CAPABILITIES, threeNodes } from '../src/plan/assignments.test-data.ts';
 import { plan } from '../src/plan/plan.ts';
@@ -88,6 +89,13 @@ describe('a kind that is registered and nothing else', () => {
     const vxlan = kernel.state().get(`link ${NETNS} vxlan0`)!;
     kernel.changeExternally({ verb: 'delete', object: vxlan });
     expect([...kernel.state().values()].some((object: AnyObject) => object.kind === 'toy-peer')).toBe(false);
+  });
+
+  it('is read from JSON by who has it, and ignored by who has not', () => {
+    const json = JSON.parse(JSON.stringify([peer('one')]));
+    expect(stateFromData(json, PURE)).toEqual({ ok: true, value: new Map([[toyPeer.key(peer('one')), peer('one')]]) });
+    expect(stateFromData(json, KINDS)).toEqual({ ok: true, value: new Map() });
+    expect(stateFromData([{ ...json[0], secret: 7 }], PURE)).toMatchObject({ ok: false });
   });
 
   it('is sent as its Linux half says', () => {

@@ -10,7 +10,7 @@ export type { HashSet, IpSet } from './kinds/ipset.ts';
 export type { FirewallJump } from './kinds/jump.ts';
 export type { Neighbour } from './kinds/neighbour.ts';
 export type { Netns } from './kinds/netns.ts';
-export { type RealServer, serverName as serverKey } from './kinds/real-server.ts';
+export { type RealServer, serverName } from './kinds/real-server.ts';
 export type { KernelObject, ObjectKind } from './kinds/registry.ts';
 export type { Route } from './kinds/route.ts';
 export type { Rule } from './kinds/rule.ts';
@@ -20,7 +20,6 @@ export type { Sysctl } from './kinds/sysctl.ts';
 export type { VethPair } from './kinds/veth.ts';
 export {
   serviceIdentity,
-  serviceName as serviceKey,
   usesHashing,
   type VirtualService,
 } from './kinds/virtual-service.ts';

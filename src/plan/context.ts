@@ -4,20 +4,20 @@ import type { AssignedNetwork, Assignment } from '../model/assignment.ts';
 import { INGRESS_NETWORK } from '../model/identifiers.ts';
 import { networkNetns } from '../model/linux-names.ts';
 
-/** What a plan has to know of the machine it is for; plain data, measured by the agent. */
+/** What a plan has to know of its node; plain data, measured by the agent. */
 export interface NodeCapabilities {
   /** Smallest MTU on the way to other nodes, bytes. */
   underlayMtu: number;
   kernel: { major: number; minor: number };
-  /** Address families this kernel has; a network's other families are left out. */
+  /** Address families this kernel supports; a network's other families are left out. */
   families: readonly Family[];
   /** Names of IPVS schedulers this kernel has or can load. */
   schedulers: readonly string[];
-  /** Which packets take the shortcut; undefined: none, as the kernel cannot or nobody asked for it. */
+  /** Which packets use the fast path; undefined: none, because the kernel does not support it or it is not requested. */
   fastPath?: FastPath | undefined;
 }
 
-/** `link`: the host's link that has the underlay address; without, the shortcut begins inside our own namespaces. */
+/** `link`: the host's link that has the underlay address; without it, the fast path begins inside our own namespaces. */
 export interface FastPath {
   link?: string;
 }
@@ -40,7 +40,7 @@ export interface PlanContext {
 /** Outer Ethernet, IP, UDP and VXLAN headers, bytes. */
 const VXLAN_OVERHEAD = { inet: 50, inet6: 70 } as const;
 
-/** Undefined while the node has no place in the ingress network: then there is nothing to build. */
+/** Undefined while the node has no block in the ingress network: then there is nothing to build. */
 export function planContext(
   assignment: Pick<Assignment, 'self' | 'networks'>,
   capabilities: NodeCapabilities,

@@ -5,7 +5,7 @@ import { BLOCK_SLOT } from '../model/identifiers.ts';
 import {
   type KernelObject,
   type RealServer,
-  serverKey,
+  serverName,
   usesHashing,
   type VirtualService,
 } from '../model/kernel-state.ts';
@@ -61,7 +61,7 @@ function planService(context: PlanContext, port: AssignedPort, family: Family, f
     ...(persistence === undefined
       ? {}
       : { persistence: { timeout: Math.ceil(persistence.timeout / 1_000), prefix: persistence.prefix[family] } }),
-    ...(usesHashing(scheduler) ? { servers: [...new Set(servers.map(serverKey))] } : {}),
+    ...(usesHashing(scheduler) ? { servers: [...new Set(servers.map(serverName))] } : {}),
   };
   return [service, ...servers];
 }

@@ -72,7 +72,7 @@ describe('a healthy mesh', () => {
     expect(paths.map(({ taskId }) => taskId).sort()).toEqual(TASKS.map(({ id }) => id));
   });
 
-  test('the shortcut leads past the host, for clients of the underlay address only', () => {
+  test('the fast path leads past the host, for clients of the underlay address only', () => {
     const nodes = cluster(() => {}, { ...CAPABILITIES, fastPath: { link: 'eth0' } });
     const first = (question: Partial<TraceRequest>) => {
       const { outcome, hops } = runTrace(nodes, question);
@@ -95,7 +95,7 @@ describe('a healthy mesh', () => {
     expect(first({ client: '192.0.2.1' })[0]).toMatch(/^host -t nat MESH-OUTPUT/);
   });
 
-  test('the shortcut leads past the router, there and back', () => {
+  test('the fast path leads past the router, there and back', () => {
     const { outcome, hops, paths } = runTrace(cluster(() => {}, { ...CAPABILITIES, fastPath: {} }));
     expect(outcome).toBe('answered');
     expect(hops[0]!.object).toMatch(/MESH-PREROUTING/);

@@ -1,3 +1,4 @@
+import { netnsThing } from '../../model/kinds/things.ts';
 import { taskNetns, taskVeth } from '../../model/linux-names.ts';
 import type { Reconciler } from './reconciler.ts';
 
@@ -11,6 +12,6 @@ export function whyPathsMissing(
   for (const [key, reason] of failures()) {
     if (key.includes(netns) || key.split(' ').includes(veth)) return reason;
   }
-  if (have().has(`netns ${netns}`)) return undefined;
-  return want().has(`netns ${netns}`) ? 'it is being built' : 'this node is not in the ingress network';
+  if (have().has(netnsThing(netns))) return undefined;
+  return want().has(netnsThing(netns)) ? 'it is being built' : 'this node is not in the ingress network';
 }

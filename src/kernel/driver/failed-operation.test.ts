@@ -14,7 +14,7 @@ const create: Op = { verb: 'create', object: service };
 const remove: Op = { verb: 'delete', object: service };
 
 describe('a failed operation', () => {
-  it("is said in CLI words, with the kernel's own and what to do", () => {
+  it("is described in CLI words, with the kernel's own and a remedy", () => {
     const missing = toMeshError(create, { ok: false, code: 'ENOENT' });
     expect(missing).toMatchObject({ code: 'kernel', retry: false });
     expect(missing.message).toBe(
@@ -26,7 +26,7 @@ describe('a failed operation', () => {
     expect(toMeshError(create, ours)).toMatchObject({ code: 'unsupported', cause: ours });
   });
 
-  it('is in doubt when the kernel says it is so already, or when nobody knows', () => {
+  it('is verified when the kernel reports that it is so already, or when the outcome is unknown', () => {
     expect(needsVerification(create, { ok: false, code: 'EEXIST' })).toBe(true);
     expect(needsVerification(create, { ok: false, code: 'ENOENT' })).toBe(false);
     expect(needsVerification(remove, { ok: false, code: 'ESRCH' })).toBe(true);

@@ -36,19 +36,19 @@ function cacheOf(...objects: KernelObject[]) {
 
 describe('events', () => {
   it('about what is known are no news, and about anything else they are', () => {
-    const told = read(event(newAddress({ index: 7, address: '10.252.1.0', prefix: 32 })));
-    const gone = read(event(newAddress({ index: 7, address: '10.252.1.0', prefix: 32 }), RTM_DELADDR));
-    expect(told).toEqual({
+    const added = read(event(newAddress({ index: 7, address: '10.252.1.0', prefix: 32 })));
+    const removed = read(event(newAddress({ index: 7, address: '10.252.1.0', prefix: 32 }), RTM_DELADDR));
+    expect(added).toEqual({
       of: 'object',
       kind: 'address',
       key: 'address mesh-net-ingress vxlan0 10.252.1.0/32',
       object: address,
     });
-    if (told?.of !== 'object' || gone?.of !== 'object') throw new Error('not read');
-    expect(isObjectChange(cacheOf(address), told)).toBe(false);
-    expect(isObjectChange(cacheOf(address), gone)).toBe(true);
-    expect(isObjectChange(cacheOf(), told)).toBe(true);
-    expect(isObjectChange(cacheOf(), gone)).toBe(false);
+    if (added?.of !== 'object' || removed?.of !== 'object') throw new Error('not read');
+    expect(isObjectChange(cacheOf(address), added)).toBe(false);
+    expect(isObjectChange(cacheOf(address), removed)).toBe(true);
+    expect(isObjectChange(cacheOf(), added)).toBe(true);
+    expect(isObjectChange(cacheOf(), removed)).toBe(false);
   });
 
   it('about what the kernel creates itself are ignored', () => {
@@ -94,10 +94,10 @@ describe('events', () => {
       peer: { netns: 'mesh-lb', name: 'host0', mtu: 1400, up: true },
     });
     const links = observedLinks(known);
-    const about = (change: Partial<Link>, gone = false) => ({
+    const about = (change: Partial<Link>, removed = false) => ({
       of: 'link' as const,
       name: 'host0',
-      removed: gone,
+      removed,
       link: { index: 2, up: true, mtu: 1400, mac: undefined, kind: 'veth', ...change } as Link,
     });
     const { ownerNetns, end } = links.get('mesh-lb host0')!;

@@ -1,7 +1,7 @@
 import type { IpAddress } from '../../model/address.ts';
 import {
   type KernelObject,
-  serverKey,
+  serverName,
   serviceIdentity,
   usesHashing,
   type VirtualService,
@@ -53,7 +53,7 @@ export const observeServices: Observer = async (scan) => {
 
 /** A dump follows the kernel's own list, where a new real server comes first (__ip_vs_update_dest, list_add_rcu). */
 function oldestFirst(servers: readonly DestinationEntry[]): string[] {
-  return servers.map(serverKey).reverse();
+  return servers.map(serverName).reverse();
 }
 
 /** Services with a mark of ours, or with an address out of `own`; with any address when that is not given. */

@@ -2,7 +2,7 @@ import {
   type KernelObject,
   type Op,
   type RealServer,
-  serverKey,
+  serverName,
   usesHashing,
   type VirtualService,
 } from '../../model/kernel-state.ts';
@@ -162,13 +162,13 @@ function createServerOrder() {
   return {
     append(server: RealServer): void {
       const known = servers.get(serviceName(server)) ?? [];
-      if (!known.includes(serverKey(server))) servers.set(serviceName(server), [...known, serverKey(server)]);
+      if (!known.includes(serverName(server))) servers.set(serviceName(server), [...known, serverName(server)]);
     },
     remove(server: RealServer): void {
       const known = servers.get(serviceName(server)) ?? [];
       servers.set(
         serviceName(server),
-        known.filter((key) => key !== serverKey(server)),
+        known.filter((key) => key !== serverName(server)),
       );
     },
     apply({ servers: _, ...service }: VirtualService): VirtualService {
