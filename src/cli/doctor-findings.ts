@@ -1,4 +1,6 @@
+import { familyOf } from '../model/address.ts';
 import { type DoctorReport, type EchoResult, error, type Finding, ok, warning } from '../model/doctor.ts';
+import { VXLAN_OVERHEAD } from '../model/mtu.ts';
 import type { Node } from '../rpc/gen/mesh.ts';
 
 /** What one node answered, and between which moments (wall clock of the manager, ms). */
@@ -105,7 +107,8 @@ function checkEcho(echo: EchoResult, from: string, checkup: DoctorReport, all: r
   }
   if (echo.full === undefined) {
     const inner = checkup.overlayMtu ?? 0;
-    const [outer, payload] = echo.underlay.includes(':') ? [inner + 70, inner + 22] : [inner + 50, inner + 22];
+    const overhead = VXLAN_OVERHEAD[familyOf(echo.underlay)];
+    const [outer, payload] = [inner + overhead, inner + 22];
     return [
       error(
         'path',

@@ -1,7 +1,8 @@
 import type { Cidr } from '../model/address.ts';
 import { addressAt, blockOf, blockSize, slotOf } from '../model/block.ts';
-import { isTerminal, type Network, type NetworkSubnet, type Node, type Task } from '../model/cluster.ts';
+import type { Network, NetworkSubnet, Node, Task } from '../model/cluster.ts';
 import { BLOCK_SLOT, NODE_NUMBER_LIMIT } from '../model/names.ts';
+import { isTerminal } from '../model/task-state.ts';
 
 /** Automatic published ports, as in Swarm. */
 export const AUTOMATIC_PORTS = { from: 30_000, to: 32_767 } as const;

@@ -1,8 +1,9 @@
 import type { Protocol } from '../model/address.ts';
 import type { AssignedTask, Assignment, Peer } from '../model/assignment.ts';
-import { isTerminal, type Network, type Node, type Service, type Task } from '../model/cluster.ts';
+import type { Network, Node, Service, Task } from '../model/cluster.ts';
 import { vtepMac } from '../model/names.ts';
 import type { PortSpec } from '../model/spec.ts';
+import { isTerminal } from '../model/task-state.ts';
 import { nodeBlock } from './allocate.ts';
 import { groupByPort, portForNode, portOffers } from './offers.ts';
 

@@ -1,8 +1,8 @@
 // A cluster in memory that does what agents do, as fast as the test wants: the other side of the deciding functions.
 import { expect } from 'vitest';
 import type { Network, Node, Service, Task, TaskState } from '../model/cluster.ts';
-import { isTerminal } from '../model/cluster.ts';
 import type { ServiceSpec } from '../model/spec.ts';
+import { isTerminal } from '../model/task-state.ts';
 import type { DecisionContext } from './context.ts';
 import { drainingPortsAfter } from './draining-ports.ts';
 import { acceptsConnections, withJoinRevision } from './endpoint-state.ts';

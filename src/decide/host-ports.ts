@@ -1,5 +1,6 @@
-import { isTerminal, type Service, type Task } from '../model/cluster.ts';
+import type { Service, Task } from '../model/cluster.ts';
 import { type PortSpec, publishedKey, type ServiceSpec } from '../model/spec.ts';
+import { isTerminal } from '../model/task-state.ts';
 import type { DecisionContext } from './context.ts';
 import { isUp } from './endpoint-state.ts';
 import type { TaskChanges } from './task-changes.ts';

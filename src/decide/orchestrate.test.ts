@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { isTerminal, type Node, type Task } from '../model/cluster.ts';
+import type { Node, Task } from '../model/cluster.ts';
 import type { PortSpec, ServiceSpec } from '../model/spec.ts';
+import { isTerminal } from '../model/task-state.ts';
 import { Cluster, expectNoSharedHostPorts, node, service } from './cluster.test-data.ts';
 
 const live = (tasks: readonly Task[]) =>

@@ -1,4 +1,5 @@
-import { isTerminal, type Service, type Task } from '../model/cluster.ts';
+import type { Service, Task } from '../model/cluster.ts';
+import { isTerminal } from '../model/task-state.ts';
 import type { DecisionContext } from './context.ts';
 import { remainingDrainingPorts } from './draining-ports.ts';
 import { updateHostPorts } from './host-ports.ts';

@@ -1,4 +1,5 @@
-import { isTerminal, type Node, type Service, type Task } from '../model/cluster.ts';
+import type { Node, Service, Task } from '../model/cluster.ts';
+import { isTerminal } from '../model/task-state.ts';
 import { allocateAddresses } from './allocate.ts';
 import { fixedHostPorts, withHostPorts } from './host-ports.ts';
 import { updateConfigOf } from './rollout.ts';

@@ -1,4 +1,5 @@
-import { isTerminal, type Task } from '../model/cluster.ts';
+import type { Task } from '../model/cluster.ts';
+import { isTerminal } from '../model/task-state.ts';
 
 /** A task that lived this long, in ms, has started well: the next failure counts as the first again. */
 const STABLE_AFTER = 30_000;

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { isTerminal, type Task } from '../model/cluster.ts';
+import type { Task } from '../model/cluster.ts';
 import type { ServiceSpec, UpdateConfig } from '../model/spec.ts';
+import { isTerminal } from '../model/task-state.ts';
 import { Cluster, expectNoSharedHostPorts, node, service } from './cluster.test-data.ts';
 
 const HEALTH: NonNullable<ServiceSpec['health']> = {

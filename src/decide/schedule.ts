@@ -1,5 +1,6 @@
-import { isTerminal, type Node, type Service, type Task } from '../model/cluster.ts';
+import type { Node, Service, Task } from '../model/cluster.ts';
 import type { Constraint } from '../model/spec.ts';
+import { isTerminal } from '../model/task-state.ts';
 import type { DecisionContext } from './context.ts';
 import { fixedHostPorts, takenHostPorts } from './host-ports.ts';
 

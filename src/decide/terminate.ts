@@ -1,5 +1,6 @@
-import { isTerminal, type Service, type Task } from '../model/cluster.ts';
+import type { Service, Task } from '../model/cluster.ts';
 import type { PortSpec } from '../model/spec.ts';
+import { isTerminal } from '../model/task-state.ts';
 import { allAcknowledged, type DecisionContext } from './context.ts';
 import type { TaskChanges } from './task-changes.ts';
 

@@ -7,6 +7,7 @@ import type { Log } from '../base/log.ts';
 import { processStartTime } from '../kernel/host/process.ts';
 import { sdNotify } from '../kernel/host/systemd.ts';
 import { familyOf } from '../model/address.ts';
+import { parseHostPort } from '../model/host-port.ts';
 import { LocalService } from '../rpc/gen/mesh.ts';
 import { type Implementation, implement } from '../rpc/implement.ts';
 import { type RunningServer, startServer } from '../rpc/server.ts';
@@ -109,8 +110,7 @@ async function listen(
 
 /** Without node identity whoever reaches the port is believed; so by default only this machine reaches it. */
 function listenAddress({ listen: requested, insecureDev }: DaemonOptions & { listen: string }, log: Log): string {
-  const port = requested.slice(requested.lastIndexOf(':') + 1);
-  const host = requested.slice(0, -port.length - 1).replace(/^\[|\]$/g, '');
+  const { host = '', port = 0 } = parseHostPort(requested) ?? {};
   const isLoopback = host === 'localhost' || host === '::1' || /^127\./.test(host);
   if (isLoopback) return requested;
   if (!insecureDev) {

@@ -161,8 +161,3 @@ export interface PortCondition {
   /** For people, without the node's name and the port. */
   message: string;
 }
-
-/** States after which a task never runs again. */
-export function isTerminal(state: TaskState): boolean {
-  return state === 'complete' || state === 'shutdown' || state === 'failed' || state === 'orphaned';
-}

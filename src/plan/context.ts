@@ -1,6 +1,7 @@
 import type { Cidr, Family } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
 import type { AssignedNetwork, Assignment } from '../model/assignment.ts';
+import { VXLAN_OVERHEAD } from '../model/mtu.ts';
 import { INGRESS_NETWORK } from '../model/names.ts';
 
 /** What a plan has to know of the machine it is for; plain data, measured by the agent. */
@@ -33,9 +34,6 @@ export interface PlanContext {
   schedulers: readonly string[];
   fastPath?: FastPath | undefined;
 }
-
-/** Outer Ethernet, IP, UDP and VXLAN headers, bytes. */
-const VXLAN_OVERHEAD = { inet: 50, inet6: 70 } as const;
 
 /** Undefined while the node has no place in the ingress network: then there is nothing to build. */
 export function planContext(

@@ -1,6 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import { MeshError } from '../base/errors.ts';
 import type { Cidr, Family, IpAddress, MacAddress } from '../model/address.ts';
+import { isLabelKey } from '../model/label.ts';
 import { LIMIT, NAME_PATTERN } from '../model/limits.ts';
 
 /** Checks of values that came over the network. `where` is the path to the value, for the message. */
@@ -79,8 +80,7 @@ export function record(
 }
 
 export function labelKey(value: string, where: string): string {
-  if (!/^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}$/.test(value))
-    throw invalid(where, `${JSON.stringify(value.slice(0, 64))} is not a label key`);
+  if (!isLabelKey(value)) throw invalid(where, `${JSON.stringify(value.slice(0, 64))} is not a label key`);
   return value;
 }
 

@@ -1,12 +1,11 @@
+import type { TaskState } from '../../model/cluster.ts';
+import { isTerminal } from '../../model/task-state.ts';
 import type { PortSpec, Task } from '../../rpc/gen/mesh.ts';
 import { ageText } from './age.ts';
 import { commandText, portsText } from './service.ts';
 import { renderTable, truncate } from './table.ts';
 
-/** States of src/model/cluster.ts in which a task never runs again. */
-const TERMINAL_STATES = new Set(['complete', 'shutdown', 'failed', 'orphaned']);
-
-export const hasEnded = (task: Task): boolean => TERMINAL_STATES.has(task.status?.state ?? '');
+export const hasEnded = (task: Task): boolean => isTerminal(task.status?.state as TaskState);
 
 export const taskName = (task: Task): string => `${task.serviceName}.${task.slot}`;
 

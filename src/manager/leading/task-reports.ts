@@ -1,8 +1,9 @@
 import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
-import { isTerminal, type Task, type TaskState, type TaskStatus } from '../../model/cluster.ts';
+import type { Task, TaskState, TaskStatus } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
+import { isTerminal } from '../../model/task-state.ts';
 import type { Store, Write } from '../../store/store.ts';
 import type { ClusterIndex } from '../serving/cluster-index.ts';
 import { withEndpointJoins } from './endpoint-join.ts';

@@ -1,6 +1,7 @@
 import type { AssignmentView } from '../../decide/assign.ts';
-import { isTerminal, type Network, type Node, type Service, type Task } from '../../model/cluster.ts';
+import type { Network, Node, Service, Task } from '../../model/cluster.ts';
 import { publishedKey } from '../../model/spec.ts';
+import { isTerminal } from '../../model/task-state.ts';
 import type { Change, Store } from '../../store/store.ts';
 
 /** What is known of one service besides itself; kept up to date with each change, never by a walk. */
