@@ -1,6 +1,7 @@
 import type { Protocol } from '../model/address.ts';
 import type { AssignedTask, Assignment, Peer } from '../model/assignment.ts';
 import type { Network, Node, Service, Task } from '../model/cluster.ts';
+import type { TemplateSource } from '../model/generation.ts';
 import { vtepMac } from '../model/names.ts';
 import type { PortSpec } from '../model/spec.ts';
 import { isTerminal } from '../model/task-state.ts';
@@ -8,7 +9,7 @@ import { nodeBlock } from './allocate.ts';
 import { groupByPort, portForNode, portOffers } from './offers.ts';
 
 /** The cluster with the look-ups that an assignment needs, so that a part of one costs no walk over everything. */
-export interface AssignmentView {
+export interface AssignmentView extends TemplateSource {
   revision: number;
   networks: readonly Network[];
   nodes(): Iterable<Node>;
@@ -33,7 +34,7 @@ export function assignment(node: Node, view: AssignmentView): Assignment {
     ports: [...groupByPort([...view.services()].flatMap((service) => portOffers(service, view))).values()].flatMap(
       (offers) => portForNode(node, offers) ?? [],
     ),
-    tasks: view.tasksOnNode(node.id).flatMap((task) => nodeTask(task, view.service(task.serviceId)) ?? []),
+    tasks: view.tasksOnNode(node.id).flatMap((task) => nodeTask(task, view.service(task.serviceId), view) ?? []),
   };
 }
 
@@ -58,10 +59,14 @@ function blocksOf(network: Network, node: Node) {
 }
 
 /** A task as its node's agent gets it; undefined when there is nothing left for the agent to do. */
-export function nodeTask(task: Task, service: Service | undefined): AssignedTask | undefined {
+export function nodeTask(
+  task: Task,
+  service: Service | undefined,
+  templates: TemplateSource,
+): AssignedTask | undefined {
   if (task.nodeId === undefined || isTerminal(task.status.state)) return undefined;
-  const { spec } = task;
-  const declared = service?.spec.ports ?? spec.ports;
+  const template = templates.template(task);
+  const declared = service?.spec.ports ?? [];
   // A number the node picked is kept while somebody is still connected through it.
   const pick = [...declared, ...(service?.leaving ?? []).map(({ port }) => port)].filter(
     ({ mode, published }) => mode === 'host' && published === undefined,
@@ -75,15 +80,15 @@ export function nodeTask(task: Task, service: Service | undefined): AssignedTask
     desired: task.desired === 'shutdown' ? 'shutdown' : 'running',
     addresses: task.addresses,
     process: {
-      command: spec.command,
-      workingDir: spec.workingDir,
-      ...(spec.user === undefined ? {} : { user: spec.user }),
-      environment: spec.environment,
+      command: template.command,
+      workingDir: template.workingDir,
+      ...(template.user === undefined ? {} : { user: template.user }),
+      environment: template.environment,
     },
     targets: targets(declared),
     ...(pick.length === 0 ? {} : { pick: targets(pick) }),
-    ...(spec.health === undefined ? {} : { health: spec.health }),
-    stopGracePeriod: spec.stopGracePeriod,
+    ...(template.health === undefined ? {} : { health: template.health }),
+    stopGracePeriod: task.stopGracePeriod,
   };
 }
 

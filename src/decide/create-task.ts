@@ -26,7 +26,8 @@ export function createTask(
     serviceName: service.name,
     slot,
     generation: service.taskGeneration,
-    spec: service.spec,
+    ...(service.spec.health === undefined ? {} : { hasHealthCheck: true }),
+    stopGracePeriod: service.spec.stopGracePeriod,
     addresses: [],
     desired: 'running',
     status: { state: 'new', message: '', error: '', since: context.now },
@@ -45,10 +46,10 @@ function restartAfter(last: Task, service: Service): { notBefore: number; restar
   const { failure, status } = last;
   if (failure !== undefined) {
     const failed = { ...status, state: 'failed' as const, since: failure.since };
-    return nextRestart({ ...last, spec: service.spec, status: failed });
+    return nextRestart({ ...last, status: failed }, service.spec.restart);
   }
   if (status.state !== 'complete' && status.state !== 'failed') return IMMEDIATE;
-  return nextRestart({ ...last, spec: service.spec });
+  return nextRestart(last, service.spec.restart);
 }
 
 /** The task of a slot that was made last. */

@@ -2,7 +2,7 @@ import type { Node, Task } from '../model/cluster.ts';
 
 /** Whether a task does what it is there for: it runs and, where it has a healthcheck, is healthy. */
 export function isUp(task: Task): boolean {
-  return task.status.state === 'running' && (task.spec.health === undefined || task.status.health === 'healthy');
+  return task.status.state === 'running' && (task.hasHealthCheck === undefined || task.status.health === 'healthy');
 }
 
 /** Whether new connections may come to a task. */

@@ -5,8 +5,8 @@ import { allAcknowledged, type DecisionContext } from './context.ts';
 import type { TaskChanges } from './task-changes.ts';
 
 /** Ports through which a task of the service may have connections: declared ones, and those given up. */
-function possiblePorts(service: Service | undefined, task: Task): PortSpec[] {
-  if (service === undefined) return task.spec.ports;
+function possiblePorts(service: Service | undefined): PortSpec[] {
+  if (service === undefined) return [];
   return [...service.spec.ports, ...(service.leaving ?? []).map(({ port }) => port)];
 }
 
@@ -24,13 +24,13 @@ function terminatingTask({ context, nodes }: TaskChanges, service: Service | und
     const status = { state: 'shutdown' as const, message: 'no longer wanted', error: '', since: context.now };
     return { ...task, desired: 'shutdown', status };
   }
-  const servesPorts = task.status.state === 'running' && possiblePorts(service, task).length > 0;
+  const servesPorts = task.status.state === 'running' && possiblePorts(service).length > 0;
   if (!servesPorts || nodes.get(task.nodeId)?.state !== 'ready') return { ...task, desired: 'shutdown' };
   return {
     ...task,
     desired: 'drain',
     drainRevision: context.nextRevision,
-    drainDeadline: context.now + task.spec.stopGracePeriod,
+    drainDeadline: context.now + task.stopGracePeriod,
   };
 }
 
@@ -41,7 +41,7 @@ function terminatingTask({ context, nodes }: TaskChanges, service: Service | und
 export function advanceDrain(changes: TaskChanges, service: Service | undefined, task: Task): void {
   const { context } = changes;
   const isOver = isTerminal(task.status.state) || context.now >= (task.drainDeadline ?? 0);
-  if (isOver || isDrained(task, possiblePorts(service, task), context)) changes.put({ ...task, desired: 'shutdown' });
+  if (isOver || isDrained(task, possiblePorts(service), context)) changes.put({ ...task, desired: 'shutdown' });
   else if (task.drainDeadline !== undefined) changes.wake(task.drainDeadline);
 }
 

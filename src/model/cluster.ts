@@ -95,9 +95,12 @@ export interface Task extends Stored {
   /** 1..replicas; for global services the node's number. */
   slot: number;
   nodeId?: string;
-  /** The part of the spec this task runs; ports are not in it: they belong to the data path alone. */
+  /** Which generation of its service it runs (generation.ts); ports are not part of one, they belong to the data path. */
   generation: number;
-  spec: ServiceSpec;
+  /** It accepts connections only while it is healthy. */
+  hasHealthCheck?: true;
+  /** The service's when the task was made, ms. */
+  stopGracePeriod: number;
   /** One address per network and family, from the node's block. */
   addresses: { networkId: string; address: IpAddress }[];
   desired: DesiredState;

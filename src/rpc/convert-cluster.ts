@@ -1,5 +1,6 @@
 import type { Listener, Node, PortCondition, Service, Task, TaskState, TaskStatus } from '../model/cluster.ts';
 import { LIMIT } from '../model/limits.ts';
+import type { PortSpec } from '../model/spec.ts';
 import { address, id, integer, invalid, list, port, text, word } from './check.ts';
 import { PROTOCOLS, portSpecToWire, specToWire } from './convert-spec.ts';
 import type * as wire from './gen/mesh.ts';
@@ -95,20 +96,23 @@ export function serviceToWire(
   };
 }
 
-export function taskToWire(task: Task, nodeName: string): wire.Task {
+export function taskToWire(
+  task: Task,
+  seen: { nodeName: string; command: string[]; ports: readonly PortSpec[] },
+): wire.Task {
   return {
     ...stored(task),
     serviceId: task.serviceId,
     serviceName: task.serviceName,
     slot: task.slot,
     nodeId: task.nodeId,
-    nodeName,
+    nodeName: seen.nodeName,
     addresses: task.addresses,
     desired: task.desired,
     status: statusToWire(task.status),
     restarts: task.restarts,
-    command: task.spec.command,
-    ports: task.spec.ports.map(portSpecToWire),
+    command: seen.command,
+    ports: seen.ports.map(portSpecToWire),
     generation: task.generation,
   };
 }

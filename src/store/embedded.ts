@@ -5,8 +5,8 @@ import type { Log } from '../base/log.ts';
 import type { Stored } from '../model/cluster.ts';
 import { createDatabase, createPrivateDirectory, type Database, databasePath, openDatabase } from './database.ts';
 import { type Head, openHead, readHead } from './head.ts';
-import { loadRows, type ObjectTable } from './load.ts';
-import { encodeObject, encodeRow, rowKey, SUMMARY_KEY, type Summary } from './rows.ts';
+import { loadRows, migrate, type ObjectTable } from './load.ts';
+import { encodeObject, encodeRow, rowKey, STORE_FORMAT, SUMMARY_KEY, type Summary } from './rows.ts';
 import type { Change, Collection, Store, Write } from './store.ts';
 
 /** Writes of one transaction. */
@@ -31,19 +31,22 @@ export async function openEmbeddedStore(directory: string, log: Log): Promise<St
       await createDatabase(directory);
     }
     database = await openDatabase(directory);
-    const { table, summary } = await loadRows(database);
-    if (acknowledged === undefined && summary.revision > 0) {
+    const { format, table, summary: loaded } = await loadRows(database);
+    if (acknowledged === undefined && loaded.revision > 0) {
       log.warn(
-        { directory, revision: summary.revision },
+        { directory, revision: loaded.revision },
         'HEAD of the store was missing; the database is whole in itself',
       );
     }
-    if (summary.revision < (acknowledged ?? 0)) {
+    if (loaded.revision < (acknowledged ?? 0)) {
       throw new MeshError(
         'corrupt',
-        `revision ${acknowledged} was acknowledged, but the database ends at ${summary.revision}: it was rolled back or cut`,
+        `revision ${acknowledged} was acknowledged, but the database ends at ${loaded.revision}: it was rolled back or cut`,
       );
     }
+    const summary = format === STORE_FORMAT ? loaded : await migrate(database, table, loaded);
+    if (format !== STORE_FORMAT)
+      log.info({ directory }, `converted the store from format ${format} to ${STORE_FORMAT}`);
     return embeddedStore(directory, database, openHead(headPath, summary.revision), table, summary, log);
   } catch (thrown) {
     await database?.close();

@@ -5,6 +5,7 @@ import { drainingPortsAfter } from '../../decide/draining-ports.ts';
 import { type HostListeners, portConflictWarnings } from '../../decide/port-conflicts.ts';
 import { specWarnings } from '../../decide/spec-warnings.ts';
 import type { Service } from '../../model/cluster.ts';
+import { newGeneration } from '../../model/generation.ts';
 import { LIMIT } from '../../model/limits.ts';
 import { type PortSpec, portKey, type ServiceSpec } from '../../model/spec.ts';
 import type { AppliedService } from '../../rpc/gen/mesh.ts';
@@ -48,7 +49,7 @@ export function admitSpecs(
     const {
       action,
       spec: complete,
-      newGeneration,
+      newGeneration: needsNewTasks,
       changes,
     } = admit(spec, current, conflictCandidates(spec, staged, claims, index));
     const { leaving: _, ...rest } = stagedService;
@@ -56,7 +57,7 @@ export function admitSpecs(
     const service: Service = {
       ...rest,
       spec: complete,
-      taskGeneration: stagedService.taskGeneration + Number(newGeneration),
+      taskGeneration: stagedService.taskGeneration + Number(needsNewTasks),
       ...(drainingPorts.length === 0 ? {} : { leaving: drainingPorts }),
     };
     staged.set(spec.name, service);
@@ -66,6 +67,8 @@ export function admitSpecs(
     if (action === 'unchanged') continue;
     result.services.push(service);
     result.writes.push(put('services', service));
+    if (current === undefined || needsNewTasks)
+      result.writes.push(put('generations', newGeneration(service.id, service.taskGeneration, service.spec, now)));
   }
   return result;
 }

@@ -4,6 +4,7 @@ import { groupByPort, portForNode, portOffers } from '../../decide/offers.ts';
 import { orchestrate } from '../../decide/orchestrate.ts';
 import type { Assignment } from '../../model/assignment.ts';
 import type { Node, Service, Task } from '../../model/cluster.ts';
+import { taskTemplate } from '../../model/generation.ts';
 import { isTerminal } from '../../model/task-state.ts';
 import type { ClusterIndex } from '../serving/cluster-index.ts';
 import type { NodeReports } from '../serving/node-reports.ts';
@@ -35,6 +36,10 @@ export function dryRun(
     service: (id) => services.get(id) ?? index.serviceOrRemoved(id),
     tasksOfService: staged.tasksOfService,
     tasksOnNode: staged.tasksOnNode,
+    template: (task) => {
+      const service = services.get(task.serviceId);
+      return service?.taskGeneration === task.generation ? taskTemplate(service.spec) : index.template(task);
+    },
   };
   const added = [...services.values()].flatMap((service) => portOffers(service, view));
   const ports = [...groupByPort([...table.offers(new Set(services.keys())), ...added]).values()];
@@ -71,7 +76,7 @@ function advanceTask(task: Task, staged: StagedState, now: number): Task | undef
   if (isTerminal(state) || node?.state !== 'ready') return undefined;
   if (task.desired === 'shutdown') return { ...task, status: { ...task.status, state: 'shutdown' } };
   if (state === 'running') return undefined;
-  const health = task.spec.health === undefined ? {} : { health: 'healthy' as const };
+  const health = task.hasHealthCheck === undefined ? {} : { health: 'healthy' as const };
   const running: Task = { ...task, status: { ...task.status, ...health, state: 'running', since: now } };
   return withJoinRevision(running, staged.context.nextRevision, now);
 }

@@ -1,16 +1,17 @@
 import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
+import { unusedGenerations } from '../../decide/generations.ts';
 import { orchestrate } from '../../decide/orchestrate.ts';
 import type { Node, Stored, Task } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
 import { isTerminal } from '../../model/task-state.ts';
-import type { Change, Store } from '../../store/store.ts';
+import type { Change, Store, Write } from '../../store/store.ts';
 import type { ClusterIndex } from '../serving/cluster-index.ts';
 import type { NodeReports } from '../serving/node-reports.ts';
 import { withEndpointJoins } from './endpoint-join.ts';
 import { createStagedState } from './staged-state.ts';
-import type { Writer } from './writer.ts';
+import { remove, type Writer } from './writer.ts';
 
 /** Writes after which a batch is committed; the rest goes into the next one. */
 const BATCH_WRITES = 500;
@@ -87,6 +88,7 @@ export function createOrchestrator({ store, index, reports, writer, clock, log }
     if (stopped) return;
     const staged = createStagedState(index, reports, clock.now());
     const batch: string[] = [];
+    const generations: Write[] = [];
     let writes = 0;
     for (const serviceId of dirty) {
       if (writes >= BATCH_WRITES) break;
@@ -95,13 +97,21 @@ export function createOrchestrator({ store, index, reports, writer, clock, log }
       const decision = orchestrate(index.serviceOrRemoved(serviceId), staged.tasksOfService(serviceId), staged.context);
       staged.add(decision);
       writes += decision.put.length + decision.remove.length + Number(decision.service !== undefined);
+      // A generation outlives its last task by one commit, so that those who are told of the removal can still describe the task.
+      const unused = unusedGenerations(
+        index.generations(serviceId),
+        index.serviceOrRemoved(serviceId),
+        index.tasksOfService(serviceId),
+      );
+      generations.push(...unused.map((generation) => remove('generations', generation)));
+      writes += unused.length;
       if (decision.wakeAt === undefined) dueTimes.delete(serviceId);
       else dueTimes.set(serviceId, decision.wakeAt);
     }
     setTimer();
     if (writes === 0) return;
     try {
-      await store.transact(withEndpointJoins(staged.writes(), index, clock.now()));
+      await store.transact(withEndpointJoins([...staged.writes(), ...generations], index, clock.now()));
     } catch (thrown) {
       for (const serviceId of batch) dirty.add(serviceId);
       throw thrown;
@@ -161,6 +171,7 @@ export function createOrchestrator({ store, index, reports, writer, clock, log }
     markAllServices() {
       for (const service of index.services()) markService(service.id);
       for (const id of index.servicesWithTasks()) markService(id);
+      for (const id of index.servicesWithGenerations()) markService(id);
     },
     stop() {
       stopped = true;

@@ -65,7 +65,7 @@ function addTaskChange(
   services.add(serviceId);
   if (after?.desired === 'drain' && before?.desired !== 'drain') result.ackRequired = true;
   const service = index.serviceOrRemoved(serviceId);
-  const [old, now] = [before && nodeTask(before, service), after && nodeTask(after, service)];
+  const [old, now] = [before && nodeTask(before, service, index), after && nodeTask(after, service, index)];
   if (sameValue(old, now)) return;
   for (const nodeId of new Set([before?.nodeId, after?.nodeId])) if (nodeId !== undefined) addTask(result, nodeId, id);
 }

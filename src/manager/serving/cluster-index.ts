@@ -1,5 +1,7 @@
+import { MeshError } from '../../base/errors.ts';
 import type { AssignmentView } from '../../decide/assign.ts';
 import type { Network, Node, Service, Task } from '../../model/cluster.ts';
+import type { Generation } from '../../model/generation.ts';
 import { publishedKey } from '../../model/spec.ts';
 import { isTerminal } from '../../model/task-state.ts';
 import type { Change, Store } from '../../store/store.ts';
@@ -34,6 +36,10 @@ export interface ClusterIndex extends AssignmentView {
   draining(): Iterable<string>;
   waiting(): Iterable<string>;
   globalServices(): Iterable<string>;
+  /** Stored generations of a service. */
+  generations(serviceId: string): Iterable<Generation>;
+  /** Ids of services, removed ones too, that have stored generations. */
+  servicesWithGenerations(): Iterable<string>;
   task(id: string): Task | undefined;
   tasks(): Iterable<Task>;
   totals(): { services: number; running: number };
@@ -49,6 +55,7 @@ export function createClusterIndex(store: Store): ClusterIndex {
   const globals = new Set<string>();
   const nodes = new Map<string, Node>();
   const nodesByName = new Map<string, Node>();
+  const generations = new Map<string, Map<number, Generation>>();
   const tasks = new Map<string, Task>();
   const tasksByService = new Map<string, ServiceEntry>();
   const tasksByNode = new Map<string, Map<string, Task>>();
@@ -108,6 +115,12 @@ export function createClusterIndex(store: Store): ClusterIndex {
     if (entry.tasks.size === 0) tasksByService.delete(serviceId);
   }
 
+  function applyGeneration(before: Generation | undefined, after: Generation | undefined): void {
+    const { serviceId, generation } = (after ?? before)!;
+    if (after === undefined) removeEntry(generations, serviceId, generation);
+    else getOrCreate(generations, serviceId, () => new Map<number, Generation>()).set(generation, after);
+  }
+
   function applyNode(before: Node | undefined, after: Node | undefined): void {
     if (before !== undefined) {
       nodes.delete(before.id);
@@ -128,6 +141,8 @@ export function createClusterIndex(store: Store): ClusterIndex {
         if (collection === 'services') applyService(before as Service | undefined, after as Service | undefined);
         else if (collection === 'tasks') applyTask(before as Task | undefined, after as Task | undefined);
         else if (collection === 'nodes') applyNode(before as Node | undefined, after as Node | undefined);
+        else if (collection === 'generations')
+          applyGeneration(before as Generation | undefined, after as Generation | undefined);
         else if (collection === 'networks') index.networks = store.list<Network>('networks');
       }
     },
@@ -149,6 +164,13 @@ export function createClusterIndex(store: Store): ClusterIndex {
     nodes: () => nodes.values(),
     node: (id) => nodes.get(id),
     nodeByName: (name) => nodesByName.get(name),
+    generations: (serviceId) => generations.get(serviceId)?.values() ?? [],
+    servicesWithGenerations: () => generations.keys(),
+    template({ serviceId, generation }) {
+      const found = generations.get(serviceId)?.get(generation);
+      if (found !== undefined) return found.template;
+      throw new MeshError('internal', `generation ${generation} of service ${serviceId} is used but not stored`);
+    },
     task: (id) => tasks.get(id),
     tasks: () => tasks.values(),
     tasksOfService: (id) => [...(tasksByService.get(id)?.tasks.values() ?? [])],
@@ -157,6 +179,7 @@ export function createClusterIndex(store: Store): ClusterIndex {
   };
   for (const node of store.list<Node>('nodes')) applyNode(undefined, node);
   for (const service of store.list<Service>('services')) applyService(undefined, service);
+  for (const generation of store.list<Generation>('generations')) applyGeneration(undefined, generation);
   for (const task of store.list<Task>('tasks')) applyTask(undefined, task);
   return index;
 }
@@ -185,7 +208,7 @@ function getOrCreate<K, V>(map: Map<K, V>, key: K, create: () => V): V {
 }
 
 /** Takes an entry out of a set of a map, and the set when it is empty. */
-function removeEntry(map: Map<string, Set<string> | Map<string, Task>>, key: string, entry: string): void {
+function removeEntry<E>(map: Map<string, { delete(entry: E): boolean; size: number }>, key: string, entry: E): void {
   const found = map.get(key);
   found?.delete(entry);
   if (found?.size === 0) map.delete(key);

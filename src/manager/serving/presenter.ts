@@ -46,7 +46,12 @@ export function createPresenter(index: ClusterIndex, reports: NodeReports): Pres
           degraded(port).map((one) => ({ ...one, message: `${port.published}/${port.protocol}: ${one.message}` })),
         ),
       }),
-    task: (task) => taskToWire(task, nodeNameOf(task.nodeId)),
+    task: (task) =>
+      taskToWire(task, {
+        nodeName: nodeNameOf(task.nodeId),
+        command: index.template(task).command,
+        ports: index.serviceOrRemoved(task.serviceId)?.spec.ports ?? [],
+      }),
     node: (node) =>
       nodeToWire(node, {
         acknowledgedRevision: reports.acknowledged(node.id),

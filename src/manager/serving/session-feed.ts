@@ -81,7 +81,8 @@ export function createSessionFeed(
     }
     for (const id of tasks) {
       const task = index.task(id);
-      const assigned = task?.nodeId === nodeId ? nodeTask(task, index.serviceOrRemoved(task.serviceId)) : undefined;
+      const assigned =
+        task?.nodeId === nodeId ? nodeTask(task, index.serviceOrRemoved(task.serviceId), index) : undefined;
       if (assigned === undefined) value.removedTasks.push(id);
       else value.tasks.push(assigned);
     }
