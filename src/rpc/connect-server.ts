@@ -61,9 +61,9 @@ export function connectServer(services: readonly Implementation[], options: Conn
 }
 
 function unknownCall(request: IncomingMessage, response: ServerResponse): void {
-  const message = `no such call: ${request.method} ${request.url}`;
-  response.writeHead(404, { 'content-type': 'application/json' });
-  response.end(`${JSON.stringify({ code: 'unimplemented', message })}\n`);
+  const body = JSON.stringify({ code: 'unimplemented', message: `no such call: ${request.method} ${request.url}` });
+  response.writeHead(404, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) });
+  response.end(body);
 }
 
 /** The implementation as Connect has it. */
@@ -87,8 +87,11 @@ async function* streamed(
   request: Message,
   context: HandlerContext,
 ): AsyncGenerator<Message> {
+  const replies = service.stream(method, request, contextOf(context));
+  // connect-node waits for ever to write to a connection that was closed, and never returns to this generator.
+  context.signal.addEventListener('abort', () => void replies.return(undefined));
   try {
-    yield* service.stream(method, request, contextOf(context));
+    yield* replies;
   } catch (thrown) {
     throw toConnectError(thrown as MeshError);
   }

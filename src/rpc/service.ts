@@ -29,7 +29,7 @@ export type Handlers<S extends { method: object }> = { [K in keyof S['method']]:
 export interface Implementation {
   desc: DescService;
   unary(method: DescMethod, request: Message, context: CallContext): Promise<Message>;
-  stream(method: DescMethod, request: Message, context: CallContext): AsyncIterable<Message>;
+  stream(method: DescMethod, request: Message, context: CallContext): AsyncGenerator<Message>;
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: handlers of all methods are called in one place
