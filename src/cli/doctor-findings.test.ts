@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type DoctorReport, error, ok } from '../model/doctor.ts';
-import type { Node } from '../rpc/gen/mesh.ts';
+import type { Node } from '../rpc/messages.ts';
 import { type CheckupReply, type DoctorRow, evaluateCluster } from './doctor-findings.ts';
 import { makeNode } from './fake-meshd.test-data.ts';
 import { renderDoctor } from './text/doctor.ts';

@@ -3,21 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MeshError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
-import {
-  ControlService,
-  type InfoReply,
-  LocalService,
-  type Node,
-  type NodeAnswer,
-  type PortSpec,
-  type Service,
-  type ServiceSpec,
-  type Task,
-  type TaskPort,
-  type WatchEvent,
-} from '../rpc/gen/mesh.ts';
-import { type Handlers, implement } from '../rpc/implement.ts';
-import { startServer } from '../rpc/server.ts';
+import type { PortSpec, ServiceSpec } from '../model/spec.ts';
+import { controlChecks, localChecks } from '../rpc/check-messages.ts';
+import { Control, Local } from '../rpc/gen/mesh_pb.js';
+import type { InfoReply, Node, NodeAnswer, Service, Task, TaskPort, WatchEvent } from '../rpc/messages.ts';
+import { type Handlers, implement } from '../rpc/service.ts';
+import { servePeople } from '../rpc/server.ts';
 
 /** For tests: a meshd that answers over a real socket out of what the test put into it, and remembers what it was asked. */
 export interface FakeMeshd {
@@ -76,7 +67,7 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
   };
   const asked = (name: string, request: unknown) => fake.calls.push({ name, request });
 
-  const control: Handlers<typeof ControlService> = {
+  const control: Handlers<typeof Control> = {
     async apply(request) {
       asked('apply', request);
       const services = request.services.map(({ name }) => {
@@ -135,9 +126,9 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
     },
     async *watch(_, { signal }) {
       const queue: (WatchEvent | 'drop')[] = [
-        ...fake.services.map((value) => current({ $case: 'service', value })),
-        ...fake.tasks.map((value) => current({ $case: 'task', value })),
-        ...fake.nodes.map((value) => current({ $case: 'node', value })),
+        ...fake.services.map((value) => current({ case: 'service', value })),
+        ...fake.tasks.map((value) => current({ case: 'task', value })),
+        ...fake.nodes.map((value) => current({ case: 'node', value })),
         { action: 'ready', object: undefined, revision: 1 },
       ];
       let wake = () => {};
@@ -211,7 +202,7 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
       nodes: 2,
     }),
   };
-  const local: Handlers<typeof LocalService> = {
+  const local: Handlers<typeof Local> = {
     info: async () => fake.info,
     diff: async () => ({ nodeId: 'n1', nodeName: 'node1', steps: [], error: '', revision: 2 }),
   };

@@ -320,7 +320,7 @@ describe('service update', () => {
     const io = fakeIo({ environment: { MESHCTL_HOST: cli.meshd.host }, terminal: true });
     const done = runMeshctl(['service', 'update', '--force', 'web'], io);
     const tell = (value: ReturnType<typeof makeTask>) =>
-      cli.meshd.sendEvent({ action: 'updated', object: { $case: 'task', value }, revision: 3 });
+      cli.meshd.sendEvent({ action: 'updated', object: { case: 'task', value }, revision: 3 });
     const seen = (text: string) => vi.waitUntil(() => io.stdout.includes(text));
     await seen('1/2: running (healthy) on node2, to be replaced\n2/2: running (healthy) on node2, to be replaced');
     tell(task(1, 2, 'starting'));

@@ -1,7 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { MeshError } from '../base/errors.ts';
 import type { Task } from '../model/cluster.ts';
-import { specToWire } from '../rpc/convert-spec.ts';
 import { endpoints, spec, type TestCluster, tcp, testCluster } from './manager.test-data.ts';
 
 let cluster: TestCluster;
@@ -43,7 +42,7 @@ describe('apply', () => {
     expect((await cluster.apply(spec('web', { ports: [tcp(8080)] }))).services[0]).toMatchObject({
       action: 'unchanged',
     });
-    const changed = [spec('web', { replicas: 5, ports: [tcp(8080), tcp(9090)] })].map(specToWire);
+    const changed = [spec('web', { replicas: 5, ports: [tcp(8080), tcp(9090)] })];
     expect((await cluster.control.apply({ services: changed, dryRun: true })).services[0]).toMatchObject({
       action: 'updated',
       changes: ['replicas 1 → 5', 'port 9090:80/tcp added'],
@@ -135,7 +134,7 @@ test('what a request asks for is decided when it is answered', async () => {
   const { control } = cluster.manager.handlers;
   const context = { signal: new AbortController().signal };
   const wanted = () => cluster.store.list<Task>('tasks').filter(({ desired }) => desired === 'running');
-  const services = [specToWire(spec('web', { replicas: 4, ports: [tcp(8080)] }))];
+  const services = [spec('web', { replicas: 4, ports: [tcp(8080)] })];
   await control.apply({ services, dryRun: false }, context);
   expect(wanted()).toHaveLength(4);
   await cluster.waitUntil(async () => (await running('web')).length === 4);

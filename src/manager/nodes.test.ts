@@ -1,5 +1,4 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { specToWire } from '../rpc/convert-spec.ts';
 import { endpoints, spec, type TestCluster, tcp, testCluster } from './manager.test-data.ts';
 
 let cluster: TestCluster;
@@ -166,7 +165,7 @@ describe('plan', () => {
     for (const node of [one, two]) await cluster.waitUntil(() => endpoints(node.assignment, 80).length === 1);
     const revision = cluster.store.revision();
     const wanted = [spec('web', { replicas: 3, ports: [tcp(80)] }), spec('new', { mode: 'global', ports: [tcp(81)] })];
-    const reply = await cluster.control.plan({ services: wanted.map(specToWire) });
+    const reply = await cluster.control.plan({ services: wanted });
     expect(reply.services.map(({ action }) => action)).toEqual(['updated', 'created']);
     expect(reply.nodes).toMatchObject([
       { nodeName: 'node1', nodeId: one.nodeId, steps: ['ip link add'], error: '' },
@@ -212,7 +211,7 @@ describe('watch', () => {
         { signal: end.signal },
       )) {
         const value = object?.value as { name?: string; serviceName?: string } | undefined;
-        events.push(`${action} ${object?.$case ?? ''} ${value?.name ?? value?.serviceName ?? ''}`.trim());
+        events.push(`${action} ${object?.case ?? ''} ${value?.name ?? value?.serviceName ?? ''}`.trim());
       }
     })();
     await cluster.waitUntil(() => events.includes('ready'));

@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { specToWire } from '../rpc/convert-spec.ts';
-import type { WatchEvent } from '../rpc/gen/mesh.ts';
+import type { WatchEvent } from '../rpc/messages.ts';
 import { spec, type TestCluster, tcp, testCluster } from './manager.test-data.ts';
 
 let cluster: TestCluster;
@@ -25,7 +24,7 @@ describe('programs on the ports of a node', () => {
       'port 8080/tcp: on node1 nginx (pid 812) listens; clients of node1 will reach service web instead',
     ]);
     expect(
-      (await cluster.control.plan({ services: [specToWire(spec('web', { ports: [tcp(8080)] }))] })).services,
+      (await cluster.control.plan({ services: [spec('web', { ports: [tcp(8080)] })] })).services,
     ).toMatchObject([{ warnings: [expect.stringContaining('nginx')] }]);
     node.listeners();
     await cluster.waitUntil(async () => (await warningsOf(8080)).length === 0);
@@ -60,7 +59,7 @@ describe('where a port is not what was declared', () => {
     await cluster.waitUntil(() => told.some(({ action }) => action === 'ready'));
     const degraded = () =>
       told.flatMap(({ action, object }) =>
-        action === 'updated' && object?.$case === 'service'
+        action === 'updated' && object?.case === 'service'
           ? [`${object.value.name} ${object.value.degraded.map(({ nodeName, message }) => `${nodeName} ${message}`)}`]
           : [],
       );

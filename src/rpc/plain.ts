@@ -27,6 +27,7 @@ interface ModelTypes {
   'meshd.v1.ServiceSpec': spec.ServiceSpec;
   'meshd.v1.PortSpec': spec.PortSpec;
   'meshd.v1.TaskStatus': cluster.TaskStatus;
+  'meshd.v1.TaskStatusReport': { taskId: string; status: cluster.TaskStatus };
   'meshd.v1.Listener': cluster.Listener;
   'meshd.v1.PortCondition': cluster.PortCondition;
   'meshd.v1.Assignment': model.Assignment;
@@ -46,7 +47,7 @@ type Words<E> = {
 export type Plain<T> = T extends Message<infer Name>
   ? Name extends keyof ModelTypes
     ? ModelTypes[Name]
-    : { [K in keyof T as Exclude<K, '$typeName' | '$unknown'>]: PlainValue<T[K]> }
+    : { [K in keyof T as Exclude<K, '$typeName' | '$unknown'>]: PlainValue<Exclude<T[K], undefined>> }
   : never;
 
 type PlainValue<V> = V extends bigint

@@ -1,4 +1,5 @@
-import type { PortSpec, Service } from '../../rpc/gen/mesh.ts';
+import type { PortSpec } from '../../model/spec.ts';
+import type { Service } from '../../rpc/messages.ts';
 import { conditionRow } from './port.ts';
 import { renderTable, sanitize, truncate } from './table.ts';
 
