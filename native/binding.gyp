@@ -9,6 +9,7 @@
       "sources": [
         "addon/addon.cc",
         "addon/bpf.cc",
+        "addon/credentials.cc",
         "addon/errors.cc",
         "addon/netlink-socket.cc",
         "addon/netns.cc",

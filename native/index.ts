@@ -87,6 +87,17 @@ export interface SocketOptions {
   readonly nonblock?: boolean | undefined;
 }
 
+/** The process at the other end of a unix socket, as it was when it called connect(2) or listen(2). */
+export interface PeerCredentials {
+  /** 0 when the process is not visible in our pid namespace. It may have ended since, and the number be reused. */
+  readonly pid: number;
+  /** Effective user and group. */
+  readonly uid: number;
+  readonly gid: number;
+  /** Supplementary groups; undefined before Linux 4.13. */
+  readonly groups?: readonly number[];
+}
+
 /** A process held by a pidfd; alive until it has told the end or is closed. */
 export interface ProcessWatch {
   readonly pid: number;
@@ -181,6 +192,7 @@ interface Addon {
   setSocketOption(fd: number, level: number, name: number, value: number): void;
   watchProcess(pid: number, onExit: () => void): ProcessWatch;
   getSocketOption(fd: number, level: number, name: number, value: Uint8Array): void;
+  peerCredentials(fd: number): PeerCredentials;
   sendUnixDatagram(path: string, payload: string): void;
   createBpfMap(options: BpfMapOptions): BpfHandle;
   loadBpfProgram(name: string, code: Uint8Array): BpfHandle;
@@ -316,6 +328,15 @@ export function setSocketOption(fd: number, level: number, name: number, value: 
 /** getsockopt(2) into a buffer of the size asked for; some options read their question from it. */
 export function getSocketOption(fd: number, level: number, name: number, value: Uint8Array): void {
   addon().getSocketOption(fd, level, name, value);
+}
+
+/**
+ * Who is at the other end of a connected unix stream socket (SO_PEERCRED and SO_PEERGROUPS, socket(7)). Throws a system
+ * error: EBADF or ENOTSOCK for another kind of descriptor, EINVAL for a socket of another family or a listening one,
+ * ENOTCONN when it is not connected.
+ */
+export function peerCredentials(fd: number): PeerCredentials {
+  return addon().peerCredentials(fd);
 }
 
 /**

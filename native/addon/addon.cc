@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include "bpf.h"
+#include "credentials.h"
 #include "netlink-socket.h"
 #include "netns.h"
 #include "process-watch.h"
@@ -43,6 +44,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   RegisterSockets(env, exports);
   RegisterBpf(env, exports);
   RegisterSpawn(env, exports);
+  RegisterCredentials(env, exports);
   return exports;
 }
 

@@ -8,12 +8,11 @@ import type { AssignedTask, Assignment, AssignmentDelta } from '../model/assignm
 import { taskNetns } from '../model/names.ts';
 import { CAPABILITIES, endpoint, port, task, threeNodes } from '../plan/assignments.test-data.ts';
 import { plan } from '../plan/plan.ts';
-import { assignmentToWire, deltaToWire } from '../rpc/convert-assignment.ts';
 import { connectDispatch } from '../rpc/dispatch-client.ts';
-import { type AgentMessage, DispatchService, type ManagerMessage } from '../rpc/gen/mesh.ts';
-import { implement } from '../rpc/implement.ts';
-import { type RunningServer, startServer } from '../rpc/server.ts';
-import type { Duplex } from '../rpc/stream.ts';
+import type { SessionHandler } from '../rpc/grpc-server.ts';
+import type { AgentMessage, ManagerMessage } from '../rpc/messages.ts';
+import { type RunningServer, serveInsecureAgents } from '../rpc/server.ts';
+import type { Duplex } from '../rpc/session.ts';
 import type { EndedTask, LiveTask, ProbeResult, Runtime, TaskCheckpoint, TaskExit } from '../runtime/runtime.ts';
 import { type Agent, type AgentOptions, createAgent } from './agent.ts';
 import { openAgentDisk } from './agent-disk.ts';
@@ -108,7 +107,7 @@ export interface FakeManager {
   send(message: NonNullable<ManagerMessage['message']>): void;
   delta(change: Partial<AssignmentDelta>): void;
   /** The values of one kind of message. */
-  of<C extends ReceivedMessage['$case']>(kind: C): Extract<ReceivedMessage, { $case: C }>['value'][];
+  of<C extends ReceivedMessage['case']>(kind: C): Extract<ReceivedMessage, { case: C }>['value'][];
   stop(): Promise<void>;
 }
 
@@ -148,38 +147,32 @@ export async function fakeManager(address = '127.0.0.1:0'): Promise<FakeManager>
         ports: keep(before.ports, delta.ports, delta.removedPorts, (item) => `${item.published}/${item.protocol}`),
         tasks: keep(before.tasks, delta.tasks, delta.removedTasks, (item) => item.id),
       };
-      manager.send({ $case: 'delta', value: deltaToWire(delta) });
+      manager.send({ case: 'delta', value: delta });
     },
-    of: (kind) => manager.received.filter(({ $case }) => $case === kind).map(({ value }) => value as never),
+    of: (kind) => manager.received.filter((message) => message.case === kind).map(({ value }) => value as never),
     stop: async () => server?.stop(),
   };
-  const dispatch = implement(
-    DispatchService,
-    {
-      async session(stream) {
-        manager.sessions += 1;
-        streams.add(stream);
-        try {
-          for await (const { message, probeId } of stream.received) {
-            if (message === undefined) continue;
-            manager.received.push({ ...message, probeId });
-            if (message.$case !== 'hello') continue;
-            const { clusterId } = manager;
-            await stream.send({
-              message: { $case: 'welcome', value: { nodeId: 'node1', heartbeatSeconds: 1, clusterId } },
-            });
-            if (manager.assignment !== undefined) {
-              await stream.send({ message: { $case: 'snapshot', value: assignmentToWire(manager.assignment) } });
-            }
-          }
-        } finally {
-          streams.delete(stream);
+  const serveSession: SessionHandler = async (stream) => {
+    manager.sessions += 1;
+    streams.add(stream);
+    try {
+      for await (const { message, probeId } of stream.received) {
+        if (message === undefined) continue;
+        manager.received.push({ ...message, probeId });
+        if (message.case !== 'hello') continue;
+        const { clusterId } = manager;
+        await stream.send({
+          message: { case: 'welcome', value: { nodeId: 'node1', heartbeatSeconds: 1, clusterId } },
+        });
+        if (manager.assignment !== undefined) {
+          await stream.send({ message: { case: 'snapshot', value: manager.assignment } });
         }
-      },
-    },
-    silentLog(),
-  );
-  server = await startServer({ tcp: address }, [dispatch]);
+      }
+    } finally {
+      streams.delete(stream);
+    }
+  };
+  server = await serveInsecureAgents(address, serveSession, silentLog());
   manager.address = server.address;
   return manager;
 }

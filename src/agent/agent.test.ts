@@ -2,7 +2,6 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { sameValue } from '../model/equality.ts';
 import { type KernelObject, keyOf, type Op } from '../model/kernel-state.ts';
 import { LB_NETNS, networkNetns, portMark, taskNetns } from '../model/names.ts';
-import { assignmentToWire } from '../rpc/convert-assignment.ts';
 import {
   assignment,
   desiredState,
@@ -261,8 +260,8 @@ describe('the manager', () => {
     await ready();
     const operations = node.kernel.counters().operations;
     const value = { ...assignment(), ports: [...assignment().ports, extraPort(9000)] };
-    manager.send({ $case: 'probe', value: { probeId: 42, assignment: assignmentToWire(value) } });
-    const reply = await eventually(() => manager.received.find(({ $case }) => $case === 'plan'), 'plan');
+    manager.send({ case: 'probe', value: { probeId: 42, assignment: value } });
+    const reply = await eventually(() => manager.received.find((message) => message.case === 'plan'), 'plan');
     expect(reply.probeId).toBe(42);
     expect(reply.value).toMatchObject({ nodeName: 'node1', error: '' });
     const { steps } = manager.of('plan')[0]!;

@@ -12,10 +12,8 @@ import { portKey } from '../model/spec.ts';
 import type { NodeCapabilities } from '../plan/context.ts';
 import { plan } from '../plan/plan.ts';
 import { fallbackConditions } from '../plan/scheduler.ts';
-import { assignmentFromWire, deltaFromWire } from '../rpc/convert-assignment.ts';
-import { taskReportToWire } from '../rpc/convert-cluster.ts';
 import type { DispatchConnection } from '../rpc/dispatch-client.ts';
-import type { ManagerMessage, NodeDiff, PlanProbe, Question, Welcome } from '../rpc/gen/mesh.ts';
+import type { ManagerMessage, NodeDiff, PlanProbe, Question, Welcome } from '../rpc/messages.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import type { AgentDisk } from './agent-disk.ts';
 import { createConditions } from './conditions.ts';
@@ -120,7 +118,7 @@ export function createAgent(options: AgentOptions): Agent {
   const assignedPorts = () => [...(assigned?.ports.values() ?? [])];
 
   const conditions = createConditions(() => {
-    session?.send({ $case: 'conditions', value: { conditions: truncateList(conditions.list()) } });
+    session?.send({ case: 'conditions', value: { conditions: truncateList(conditions.list()) } });
   });
 
   const reconciler = createReconciler({
@@ -130,7 +128,7 @@ export function createAgent(options: AgentOptions): Agent {
     conditions,
     onApplied(revision, failures) {
       applied = { revision, failures: truncateList(failures) };
-      if (fromManager) session?.send({ $case: 'ack', value: applied });
+      if (fromManager) session?.send({ case: 'ack', value: applied });
       tasks.startReady((taskId) => whyPathsMissing(taskId, reconciler));
     },
     onNetnsCreated: (netns) => tasks.onNetnsCreated(netns),
@@ -140,7 +138,7 @@ export function createAgent(options: AgentOptions): Agent {
   const statuses = createBatch(clock, (ids) => {
     const changed = new Set(ids);
     const reports = tasks.statuses().filter(({ taskId }) => changed.has(taskId));
-    if (reports.length > 0) session?.send({ $case: 'tasks', value: { tasks: reports.map(taskReportToWire) } });
+    if (reports.length > 0) session?.send({ case: 'tasks', value: { tasks: reports } });
   });
 
   const tasks = createTaskSupervisor({
@@ -165,7 +163,7 @@ export function createAgent(options: AgentOptions): Agent {
     clock,
     connections: (fwmarks) => reconciler.runExclusive(() => kernel.connections(LB_NETNS, fwmarks)),
     report(endpoints) {
-      session?.send({ $case: 'connections', value: { revision: applied.revision, endpoints } });
+      session?.send({ case: 'connections', value: { revision: applied.revision, endpoints } });
     },
   });
 
@@ -182,9 +180,9 @@ export function createAgent(options: AgentOptions): Agent {
     onWithheld: (released, withheld) => change({ ports: released, removedPorts: withheld }),
   });
 
-  const sendListeners = () => session?.send({ $case: 'listeners', value: { listeners: portWatch.listeners() } });
+  const sendListeners = () => session?.send({ case: 'listeners', value: { listeners: portWatch.listeners() } });
   const sendPortConditions = () =>
-    session?.send({ $case: 'portConditions', value: { conditions: portWatch.conditions() } });
+    session?.send({ case: 'portConditions', value: { conditions: portWatch.conditions() } });
 
   const saveAssignment = (kept: KeyedAssignment) => disk.saveAssignment(() => toAssignment(kept));
 
@@ -261,18 +259,18 @@ export function createAgent(options: AgentOptions): Agent {
       await disk.saveIdentity({ clusterId, nodeId, name: options.name });
     }
     log.info({ clusterId, nodeId }, 'connected to the manager');
-    session?.send({ $case: 'conditions', value: { conditions: truncateList(conditions.list()) } });
+    session?.send({ case: 'conditions', value: { conditions: truncateList(conditions.list()) } });
     sendListeners();
     sendPortConditions();
   }
 
-  function onMessage(message: Exclude<NonNullable<ManagerMessage['message']>, { $case: 'welcome' }>): void {
-    switch (message.$case) {
+  function onMessage(message: Exclude<NonNullable<ManagerMessage['message']>, { case: 'welcome' }>): void {
+    switch (message.case) {
       case 'snapshot':
-        onSnapshot(assignmentFromWire(message.value));
+        onSnapshot(message.value);
         break;
       case 'delta':
-        onDelta(deltaFromWire(message.value));
+        onDelta(message.value);
         break;
       case 'probe':
         void answerProbe(message.value);
@@ -283,10 +281,9 @@ export function createAgent(options: AgentOptions): Agent {
   }
 
   async function answerProbe(probe: PlanProbe): Promise<void> {
-    const { probeId } = probe;
+    const { probeId, assignment } = probe;
     const reply = await diffAgainst(() => {
-      if (probe.assignment === undefined) throw new MeshError('invalid', 'the probe holds no assignment');
-      const assignment = assignmentFromWire(probe.assignment);
+      if (assignment === undefined) throw new MeshError('invalid', 'the probe holds no assignment');
       const endedTasks = new Set(
         [...(assigned?.tasks.keys() ?? [])].filter((id) => tasks.exposedTask(id) === undefined),
       );
@@ -296,12 +293,12 @@ export function createAgent(options: AgentOptions): Agent {
         capabilities,
       );
     });
-    session?.send({ $case: 'plan', value: reply }, probeId);
+    session?.send({ case: 'plan', value: reply }, probeId);
   }
 
   async function answerQuery({ questionId, kind, argument }: Question): Promise<void> {
     for (const piece of await runQuery(queries, kind, argument)) {
-      session?.send({ $case: 'answer', value: { questionId, ...piece } });
+      session?.send({ case: 'answer', value: { questionId, ...piece } });
     }
   }
 
@@ -381,7 +378,7 @@ export function createAgent(options: AgentOptions): Agent {
           version: options.version,
           kernelRelease: options.kernelRelease,
           role: options.role,
-          tasks: tasks.statuses().map(taskReportToWire),
+          tasks: tasks.statuses(),
         }),
         onWelcome,
         onMessage,

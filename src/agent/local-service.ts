@@ -1,13 +1,13 @@
 import { MeshError } from '../base/errors.ts';
 import { zeroCounters } from '../kernel/kernel.ts';
-import type { LocalService } from '../rpc/gen/mesh.ts';
-import type { Handlers } from '../rpc/implement.ts';
+import type { Local } from '../rpc/gen/mesh_pb.js';
+import type { Handlers } from '../rpc/service.ts';
 import type { Agent } from './agent.ts';
 
 /** What a meshd says of itself, whatever its roles. */
 export interface DaemonInfo {
   name: string;
-  roles: string[];
+  roles: ('manager' | 'agent')[];
   version: string;
   /** Wall clock, ms. */
   startedAt: number;
@@ -16,7 +16,7 @@ export interface DaemonInfo {
 const NO_COUNTERS = { ...zeroCounters(), repairs: 0 };
 
 /** The Local service of this machine; `agent` is undefined on a node that only manages. */
-export function localHandlers(daemon: DaemonInfo, agent: Agent | undefined): Handlers<typeof LocalService> {
+export function localHandlers(daemon: DaemonInfo, agent: Agent | undefined): Handlers<typeof Local> {
   return {
     async info() {
       const info = agent?.info();

@@ -1,7 +1,7 @@
 import { familyOf } from '../model/address.ts';
 import { type DoctorReport, type EchoResult, error, type Finding, ok, warning } from '../model/doctor.ts';
 import { VXLAN_OVERHEAD } from '../model/mtu.ts';
-import type { Node } from '../rpc/gen/mesh.ts';
+import type { Node } from '../rpc/messages.ts';
 
 /** What one node answered, and between which moments (wall clock of the manager, ms). */
 export type CheckupReply = { nodeId: string; sent: number; received: number } & (

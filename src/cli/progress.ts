@@ -1,4 +1,4 @@
-import type { Node, Service, Task, WatchEvent } from '../rpc/gen/mesh.ts';
+import type { Node, Service, Task, WatchEvent } from '../rpc/messages.ts';
 import { sanitize, truncate } from './text/table.ts';
 import { hasEnded, isStartupMessage, stateText, taskName, taskProblem } from './text/task.ts';
 
@@ -20,7 +20,7 @@ export function applyWatchEvent(state: WatchedState, { action, object }: WatchEv
   if (action === 'ready') state.isSynced = true;
   if (object === undefined) return;
   const kinds = { service: state.services, task: state.tasks, node: state.nodes } as const;
-  const kind = kinds[object.$case] as Map<string, Service | Task | Node>;
+  const kind = kinds[object.case] as Map<string, Service | Task | Node>;
   if (action !== 'removed') kind.set(object.value.id, object.value);
   else {
     kind.delete(object.value.id);

@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { dirname, join } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { FAST_PATH_MODES, type FastPathMode } from '../agent/node-capabilities.ts';
 import type { Family } from '../model/address.ts';
@@ -22,6 +23,8 @@ export interface DaemonOptions {
   join: string[];
   stateDir: string;
   socket: string;
+  /** Where a manager serves the agent of its own node. */
+  agentSocket: string;
   labels: Record<string, string>;
   insecureDev: boolean;
   shortcut: FastPathMode;
@@ -59,7 +62,11 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     .option('--role <roles>', 'manager, agent, or both (default: manager,agent)', parseRoles)
     .option('--name <name>', 'name of this node', parseName, hostname().split('.')[0])
     .option('--advertise <address>', 'address of this machine that other nodes send VXLAN to')
-    .option('--listen <address:port>', 'where a manager waits for agents (default: port 2377)', parseEndpoint)
+    .option(
+      '--listen <address:port>',
+      'where a manager accepts agents of other nodes, with --insecure-dev (default: port 2377)',
+      parseEndpoint,
+    )
     .option(
       '--health-listen <where>',
       'address:port where balancers ask an agent for its ports, or off',
@@ -69,6 +76,10 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     .option('--join <host:port,...>', 'managers an agent connects to; port 2377 when left out', parseEndpoints)
     .option('--state-dir <dir>', 'what must survive a restart', DEFAULT_STATE_DIR)
     .option('--socket <path>', 'unix socket for meshctl', '/run/meshd/meshd.sock')
+    .option(
+      '--agent-socket <path>',
+      'unix socket of a manager for the agent of its node (default: agent.sock beside it)',
+    )
     .option('--label <key=value>', 'label of this node; may be repeated', parseLabel)
     .option('--insecure-dev', 'let agents of other machines in without any proof of who they are', false)
     .option('--ingress-subnet <cidr>', 'IPv4 network of the ingress mesh, when a cluster is made')
@@ -86,11 +97,11 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     .allowExcessArguments(false)
     .exitOverride()
     .action((flags) => {
-      const { role = ['manager', 'agent'], join = [], label: labels = {}, ...rest } = flags;
-      if (!role.includes('manager') && join.length === 0) {
+      const { role = ['manager', 'agent'], join: managers = [], label: labels = {}, ...rest } = flags;
+      if (!role.includes('manager') && managers.length === 0) {
         program.error('--role agent needs --join HOST:PORT of a manager');
       }
-      if (role.includes('manager') && join.length > 0) {
+      if (role.includes('manager') && managers.length > 0) {
         program.error('--join connects an agent to another manager: say --role agent (this version has one manager)');
       }
       const { advertise, ingressSubnet, listen, ipv6, families: requestedFamilies, ...others } = rest;
@@ -110,7 +121,8 @@ export function parseMeshd(argv: readonly string[]): Invocation {
         families,
         healthListen,
         roles: role,
-        join,
+        join: managers,
+        agentSocket: rest.agentSocket ?? join(dirname(rest.socket), 'agent.sock'),
         labels,
       };
       invocation = { verb: 'run', options };
@@ -181,7 +193,7 @@ function parseEndpoints(value: string, before: string[] = []): string[] {
   return [...before, ...hosts.map((one) => parseEndpoint(/^(\[[^\]]*\]|[^:\s/]+)$/.test(one) ? `${one}:2377` : one))];
 }
 
-/** Keys as src/rpc/check.ts takes them, `example.com/zone` among them. */
+/** Keys as src/rpc/check-values.ts accepts them, `example.com/zone` among them. */
 function parseLabel(value: string, before: Record<string, string> = {}): Record<string, string> {
   const [key = '', ...rest] = value.split('=');
   const text = rest.join('=');

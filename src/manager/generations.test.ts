@@ -25,7 +25,7 @@ test('a generation is stored once for all tasks, and until its last task and its
   expect(stored()).toEqual(['1 serve', '2 second']);
   await cluster.waitUntil(async () => (await cluster.tasks()).every(({ command }) => command[0] === 'second'));
   // Ended tasks are shown with the command they had.
-  const all = await cluster.control.listTasks({ service: undefined, node: undefined, includeEnded: true });
+  const all = await cluster.control.listTasks({ includeEnded: true });
   expect(all.tasks.map(({ command }) => command[0]).sort()).toEqual([
     ...Array(3).fill('second'),
     ...Array(3).fill('serve'),

@@ -1,8 +1,9 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { portKey } from '../model/spec.ts';
-import type { ControlService, DispatchService } from '../rpc/gen/mesh.ts';
-import type { Handlers } from '../rpc/implement.ts';
+import type { Control } from '../rpc/gen/mesh_pb.js';
+import type { SessionHandler } from '../rpc/grpc-server.ts';
+import type { Handlers } from '../rpc/service.ts';
 import type { Store } from '../store/store.ts';
 import { bootstrap, type ClusterOptions } from './leading/bootstrap.ts';
 import { createOrchestrator } from './leading/orchestrator.ts';
@@ -32,7 +33,7 @@ export interface ManagerOptions extends ClusterOptions {
 
 export interface Manager {
   clusterId: string;
-  handlers: { control: Handlers<typeof ControlService>; dispatch: Handlers<typeof DispatchService> };
+  handlers: { control: Handlers<typeof Control>; serveSession: SessionHandler };
   /** Begins to decide; call it once the handlers can be reached. */
   start(): void;
   /** Ends sessions and watches and waits for what is being written; the store stays open. */
@@ -101,7 +102,7 @@ export async function createManager(options: ManagerOptions): Promise<Manager> {
         clusterId,
         startedAt: clock.now(),
       }),
-      dispatch: dispatcher.handlers,
+      serveSession: dispatcher.serveSession,
     },
     start() {
       dispatcher.start();

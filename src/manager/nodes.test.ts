@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { specToWire } from '../rpc/convert-spec.ts';
+import type { Node } from '../model/cluster.ts';
 import { endpoints, spec, type TestCluster, tcp, testCluster } from './manager.test-data.ts';
 
 let cluster: TestCluster;
@@ -103,7 +103,7 @@ describe('nodes', () => {
     await cluster.agent('node2');
     await cluster.apply(spec('web', { replicas: 2, ports: [tcp(80)] }));
     await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 2);
-    const set = (availability: string) =>
+    const set = (availability: Node['availability']) =>
       cluster.control.updateNode({ node: 'node1', setLabels: {}, removeLabels: [], availability });
     await set('pause');
     await cluster.advanceTime(500);
@@ -166,7 +166,7 @@ describe('plan', () => {
     for (const node of [one, two]) await cluster.waitUntil(() => endpoints(node.assignment, 80).length === 1);
     const revision = cluster.store.revision();
     const wanted = [spec('web', { replicas: 3, ports: [tcp(80)] }), spec('new', { mode: 'global', ports: [tcp(81)] })];
-    const reply = await cluster.control.plan({ services: wanted.map(specToWire) });
+    const reply = await cluster.control.plan({ services: wanted });
     expect(reply.services.map(({ action }) => action)).toEqual(['updated', 'created']);
     expect(reply.nodes).toMatchObject([
       { nodeName: 'node1', nodeId: one.nodeId, steps: ['ip link add'], error: '' },
@@ -212,7 +212,7 @@ describe('watch', () => {
         { signal: end.signal },
       )) {
         const value = object?.value as { name?: string; serviceName?: string } | undefined;
-        events.push(`${action} ${object?.$case ?? ''} ${value?.name ?? value?.serviceName ?? ''}`.trim());
+        events.push(`${action} ${object?.case ?? ''} ${value?.name ?? value?.serviceName ?? ''}`.trim());
       }
     })();
     await cluster.waitUntil(() => events.includes('ready'));

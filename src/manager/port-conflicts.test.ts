@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { specToWire } from '../rpc/convert-spec.ts';
-import type { WatchEvent } from '../rpc/gen/mesh.ts';
+import type { WatchEvent } from '../rpc/messages.ts';
 import { spec, type TestCluster, tcp, testCluster } from './manager.test-data.ts';
 
 let cluster: TestCluster;
@@ -11,7 +10,7 @@ afterEach(() => cluster.stop());
 
 const dryRun = (...ports: number[]) =>
   cluster.control.apply({
-    services: [specToWire(spec('web', { ports: ports.map((port) => tcp(port)) }))],
+    services: [spec('web', { ports: ports.map((port) => tcp(port)) })],
     dryRun: true,
   });
 const warningsOf = async (...ports: number[]) => (await dryRun(...ports)).services.flatMap(({ warnings }) => warnings);
@@ -24,9 +23,9 @@ describe('programs on the ports of a node', () => {
     expect(await warningsOf(8080, 8081)).toEqual([
       'port 8080/tcp: on node1 nginx (pid 812) listens; clients of node1 will reach service web instead',
     ]);
-    expect(
-      (await cluster.control.plan({ services: [specToWire(spec('web', { ports: [tcp(8080)] }))] })).services,
-    ).toMatchObject([{ warnings: [expect.stringContaining('nginx')] }]);
+    expect((await cluster.control.plan({ services: [spec('web', { ports: [tcp(8080)] })] })).services).toMatchObject([
+      { warnings: [expect.stringContaining('nginx')] },
+    ]);
     node.listeners();
     await cluster.waitUntil(async () => (await warningsOf(8080)).length === 0);
   });
@@ -60,7 +59,7 @@ describe('where a port is not what was declared', () => {
     await cluster.waitUntil(() => told.some(({ action }) => action === 'ready'));
     const degraded = () =>
       told.flatMap(({ action, object }) =>
-        action === 'updated' && object?.$case === 'service'
+        action === 'updated' && object?.case === 'service'
           ? [`${object.value.name} ${object.value.degraded.map(({ nodeName, message }) => `${nodeName} ${message}`)}`]
           : [],
       );

@@ -1,5 +1,5 @@
 import { MeshError, messageOf } from '../../base/errors.ts';
-import type { Answer } from '../../rpc/gen/mesh.ts';
+import type { Answer } from '../../rpc/messages.ts';
 import { truncateText } from './report-limits.ts';
 
 /** What a node can be asked by name; each answers plain data made for JSON. The argument is parsed JSON, unchecked. */

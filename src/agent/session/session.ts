@@ -3,7 +3,7 @@ import type { Clock } from '../../base/clock.ts';
 import { MeshError, messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import type { DispatchConnection } from '../../rpc/dispatch-client.ts';
-import type { AgentMessage, Hello, ManagerMessage, Welcome } from '../../rpc/gen/mesh.ts';
+import type { AgentMessage, Hello, ManagerMessage, Welcome } from '../../rpc/messages.ts';
 
 /** Pauses between attempts, ms; the real one is between half of it and all of it, so that nodes do not come in step. */
 const RETRY_DELAY = { base: 100, limit: 5_000 };
@@ -24,7 +24,7 @@ export interface SessionOptions {
   /** Throws to refuse this manager. */
   onWelcome(welcome: Welcome): Promise<void>;
   /** Everything after Welcome, in order. Throws to break the session off; the next one begins with a snapshot. */
-  onMessage(message: Exclude<Incoming, { $case: 'welcome' }>): void;
+  onMessage(message: Exclude<Incoming, { case: 'welcome' }>): void;
   /** Once every manager was tried in vain, and at each later failure. */
   onUnreachable(reason: string): void;
   clock: Clock;
@@ -110,7 +110,7 @@ function openStream(options: SessionOptions, address: string, onWelcomed: () => 
 
   const send = (message: Outgoing, probeId: number) => {
     // What is measured again soon is not worth a queue.
-    if (queued > MAX_QUEUED && message.$case === 'connections') return;
+    if (queued > MAX_QUEUED && message.case === 'connections') return;
     queued += 1;
     sending = sending
       .then(() => duplex.send({ message, probeId }))
@@ -125,23 +125,23 @@ function openStream(options: SessionOptions, address: string, onWelcomed: () => 
   };
   const scheduleHeartbeat = (period: number) => {
     cancelTimer = clock.after(period, () => {
-      send({ $case: 'heartbeat', value: {} }, 0);
+      send({ case: 'heartbeat', value: {} }, 0);
       scheduleHeartbeat(period);
     });
   };
 
   async function read(): Promise<void> {
-    send({ $case: 'hello', value: options.hello() }, 0);
+    send({ case: 'hello', value: options.hello() }, 0);
     cancelTimer = clock.after(WELCOME_TIMEOUT, () => close(`no answer within ${WELCOME_TIMEOUT / 1000} s`));
     for await (const { message } of duplex.received) {
       if (message === undefined) continue; // of a newer manager
-      if (message.$case === 'welcome') {
+      if (message.case === 'welcome') {
         cancelTimer();
         await options.onWelcome(message.value);
         welcomed = true;
         onWelcomed();
         scheduleHeartbeat(Math.max(1, message.value.heartbeatSeconds) * 1000);
-      } else if (!welcomed) throw new MeshError('invalid', `the manager sent a ${message.$case} before its welcome`);
+      } else if (!welcomed) throw new MeshError('invalid', `the manager sent a ${message.case} before its welcome`);
       else options.onMessage(message);
     }
   }

@@ -2,7 +2,6 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { AssignedTask } from '../../model/assignment.ts';
 import { HOST_NETNS, taskNetns } from '../../model/names.ts';
 import type { HealthCheck } from '../../model/spec.ts';
-import { statusFromWire } from '../../rpc/convert-cluster.ts';
 import {
   assignment,
   eventually,
@@ -45,7 +44,7 @@ const statuses = (taskId = TASK) =>
     .of('tasks')
     .flatMap(({ tasks }) => tasks)
     .filter((report) => report.taskId === taskId)
-    .map((report) => statusFromWire(report.status!));
+    .map((report) => report.status!);
 const status = (wanted: object, taskId = TASK) =>
   eventually(
     () =>

@@ -9,7 +9,7 @@ import {
   type ServiceSpec,
   type WeightSpec,
 } from '../../model/spec.ts';
-import type { PublishedPort, Service } from '../../rpc/gen/mesh.ts';
+import type { PublishedPort, Service } from '../../rpc/messages.ts';
 import { pickedPortsText } from './port.ts';
 import { commandText } from './service.ts';
 import { sanitize } from './table.ts';

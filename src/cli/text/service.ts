@@ -1,4 +1,5 @@
-import type { PortSpec, Service } from '../../rpc/gen/mesh.ts';
+import type { PortSpec } from '../../model/spec.ts';
+import type { Service } from '../../rpc/messages.ts';
 import { conditionRow } from './port.ts';
 import { renderTable, sanitize, truncate } from './table.ts';
 
@@ -18,7 +19,7 @@ export function portsText(ports: readonly PortSpec[]): string {
   const sorted = [...ports].sort(
     (a, b) => a.protocol.localeCompare(b.protocol) || (a.published ?? 0) - (b.published ?? 0) || a.target - b.target,
   );
-  for (const { published, target, protocol, mode, addresses } of sorted) {
+  for (const { published, target, protocol, mode, addresses = [] } of sorted) {
     const at = addressText(addresses);
     const run = runs.at(-1);
     const extendsRun =

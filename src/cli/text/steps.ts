@@ -1,4 +1,4 @@
-import type { NodeDiff } from '../../rpc/gen/mesh.ts';
+import type { NodeDiff } from '../../rpc/messages.ts';
 import { sanitize } from './table.ts';
 
 export function diffRow({ nodeId, nodeName, steps, error, revision }: NodeDiff) {

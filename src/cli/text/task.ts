@@ -1,6 +1,7 @@
 import type { TaskState } from '../../model/cluster.ts';
+import type { PortSpec } from '../../model/spec.ts';
 import { isTerminal } from '../../model/task-state.ts';
-import type { PortSpec, Task } from '../../rpc/gen/mesh.ts';
+import type { Task } from '../../rpc/messages.ts';
 import { ageText } from './age.ts';
 import { commandText, portsText } from './service.ts';
 import { renderTable, truncate } from './table.ts';
@@ -38,7 +39,7 @@ export const isStartupMessage = (problem: string): boolean => /^(starting the pr
 /** The ports of a task, with the numbers its node picked for those in mode host that have none. */
 function taskPorts({ ports, status }: Task): PortSpec[] {
   return ports.map((port) => {
-    const picked = status?.ports.find(({ protocol, target }) => protocol === port.protocol && target === port.target);
+    const picked = status?.ports?.find(({ protocol, target }) => protocol === port.protocol && target === port.target);
     return port.mode !== 'host' || port.published !== undefined || picked === undefined
       ? port
       : { ...port, published: picked.published };

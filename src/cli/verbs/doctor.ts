@@ -1,5 +1,5 @@
 import type { DoctorReport } from '../../model/doctor.ts';
-import type { NodeAnswer } from '../../rpc/gen/mesh.ts';
+import type { NodeAnswer } from '../../rpc/messages.ts';
 import type { Context } from '../context.ts';
 import { type CheckupReply, evaluateCluster } from '../doctor-findings.ts';
 import { resolveObjects } from '../resolve-object.ts';

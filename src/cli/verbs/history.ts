@@ -1,6 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
 import type { ChangeRecord, HistoryQuery, HistoryResult } from '../../model/change-record.ts';
-import type { Node, NodeAnswer } from '../../rpc/gen/mesh.ts';
+import type { Node, NodeAnswer } from '../../rpc/messages.ts';
 import type { Context } from '../context.ts';
 import { resolveObjects } from '../resolve-object.ts';
 import { renderJson } from '../text/json.ts';

@@ -1,4 +1,4 @@
-import type { InfoReply, StatusReply } from '../../rpc/gen/mesh.ts';
+import type { InfoReply, StatusReply } from '../../rpc/messages.ts';
 import type { Api } from '../api.ts';
 import type { Context } from '../context.ts';
 import { ageText } from '../text/age.ts';

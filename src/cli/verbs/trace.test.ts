@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { CAPABILITIES, emptyAssignment, endpoint, peer, port, task } from '../../plan/assignments.test-data.ts';
 import { plan } from '../../plan/plan.ts';
-import type { NodeAnswer } from '../../rpc/gen/mesh.ts';
+import type { NodeAnswer } from '../../rpc/messages.ts';
 import { type FakeMeshd, makeNode, makeTask, startFakeMeshd } from '../fake-meshd.test-data.ts';
 import { runMeshctl } from '../run.ts';
 import { fakeIo } from '../test-setup.test-data.ts';

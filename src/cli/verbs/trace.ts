@@ -2,7 +2,7 @@ import ipaddr from 'ipaddr.js';
 import { MeshError } from '../../base/errors.ts';
 import { familyOf, type IpAddress, type Protocol } from '../../model/address.ts';
 import { stateFromJson } from '../../model/state-json.ts';
-import type { Node, NodeAnswer, Task } from '../../rpc/gen/mesh.ts';
+import type { Node, NodeAnswer, Task } from '../../rpc/messages.ts';
 import type { Hop, NodeState } from '../../trace/packet.ts';
 import { type Path, type Trace, trace } from '../../trace/trace.ts';
 import { type Context, UsageError } from '../context.ts';

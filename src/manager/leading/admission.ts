@@ -8,7 +8,7 @@ import type { Service } from '../../model/cluster.ts';
 import { newGeneration } from '../../model/generation.ts';
 import { LIMIT } from '../../model/limits.ts';
 import { type PortSpec, portKey, type ServiceSpec } from '../../model/spec.ts';
-import type { AppliedService } from '../../rpc/gen/mesh.ts';
+import type { AppliedService } from '../../rpc/messages.ts';
 import type { Write } from '../../store/store.ts';
 import type { ClusterIndex } from '../serving/cluster-index.ts';
 import { newId } from './id.ts';

@@ -4,7 +4,8 @@ import type { Family } from '../../model/address.ts';
 import type { Network, NetworkSubnet, Stored } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
 import { FIRST_VNI, INGRESS_NETWORK } from '../../model/names.ts';
-import { cidr } from '../../rpc/check.ts';
+import { check } from '../../rpc/check.ts';
+import { cidr } from '../../rpc/check-values.ts';
 import type { Store, Write } from '../../store/store.ts';
 import { newId } from './id.ts';
 import { put } from './writer.ts';
@@ -70,7 +71,7 @@ function configuredSubnets({ ingressSubnet, families = ['inet'] }: ClusterOption
   const all: NetworkSubnet[] = [
     {
       family: 'inet',
-      cidr: cidr(ingressSubnet ?? DEFAULT_SUBNET, 'ingress subnet', 'inet'),
+      cidr: check(cidr('inet'), ingressSubnet ?? DEFAULT_SUBNET, 'ingress subnet'),
       blockPrefix: BLOCK_PREFIX,
     },
     IPV6_SUBNET,

@@ -1,50 +1,9 @@
 import { MeshError } from '../../base/errors.ts';
 import { allocateNodeNumber } from '../../decide/allocate.ts';
 import type { Node } from '../../model/cluster.ts';
-import { LIMIT } from '../../model/limits.ts';
-import { address, invalid, labelKey, list, name, record, text, word } from '../../rpc/check.ts';
-import { type TaskStatusReport, taskReportFromWire } from '../../rpc/convert-cluster.ts';
-import type * as wire from '../../rpc/gen/mesh.ts';
+import type { Hello } from '../../rpc/messages.ts';
 import type { ClusterIndex } from '../serving/cluster-index.ts';
 import { newId } from './id.ts';
-
-/** An agent's first words, checked. */
-export interface AgentHello {
-  name: string;
-  /** Empty on first contact. */
-  nodeId: string;
-  underlay: string;
-  labels: Record<string, string>;
-  version: string;
-  kernelRelease: string;
-  role: Node['role'];
-  tasks: TaskStatusReport[];
-}
-
-/** Throws MeshError `invalid`. */
-export function helloFromWire(hello: wire.Hello): AgentHello {
-  return {
-    name: name(hello.name, 'hello.name'),
-    nodeId: text(hello.nodeId, 'hello.node_id', LIMIT.name),
-    underlay: requireReachable(address(hello.underlay, 'hello.underlay')),
-    labels: record(hello.labels, 'hello.labels', labelKey, LIMIT.value),
-    version: text(hello.version, 'hello.version', LIMIT.value),
-    kernelRelease: text(hello.kernelRelease, 'hello.kernel_release', LIMIT.value),
-    role: word(hello.role, 'hello.role', ['manager', 'worker']),
-    tasks: list(hello.tasks, 'hello.tasks', 100_000, taskReportFromWire),
-  };
-}
-
-/** Other nodes must be able to send there. */
-function requireReachable(underlay: string): string {
-  if (/^(127\.|0\.|22[4-9]\.|23\d\.|255\.)/.test(underlay) || underlay === '::' || underlay === '::1') {
-    throw invalid(
-      'hello.underlay',
-      `${underlay} cannot be reached by other nodes: start the agent with --advertise ADDRESS`,
-    );
-  }
-  return underlay;
-}
 
 /**
  * The node that arrives, as it is to be stored: known by its id, then by its name (its disk may be new), else a new one.
@@ -52,7 +11,7 @@ function requireReachable(underlay: string): string {
  * is left.
  */
 export function admitNode(
-  hello: AgentHello,
+  hello: Hello,
   index: ClusterIndex,
   connected: (nodeId: string) => boolean,
   now: number,
@@ -107,7 +66,7 @@ export function admitNode(
 }
 
 /** What changed in the agent's own labels changes here; what people set with meshctl stays. */
-function mergeLabels(hello: AgentHello, existing: Node | undefined): Record<string, string> {
+function mergeLabels(hello: Hello, existing: Node | undefined): Record<string, string> {
   if (existing === undefined) return hello.labels;
   const labels = { ...existing.labels };
   const declaredBefore = existing.declaredLabels ?? {};

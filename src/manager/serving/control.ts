@@ -7,10 +7,9 @@ import type { Node, Service } from '../../model/cluster.ts';
 import { LIMIT } from '../../model/limits.ts';
 import type { ServiceSpec } from '../../model/spec.ts';
 import { isTerminal } from '../../model/task-state.ts';
-import { integer, invalid, labelKey, list, record, text, word } from '../../rpc/check.ts';
-import { portSpecFromWire, portSpecToWire, specFromWire } from '../../rpc/convert-spec.ts';
-import type * as wire from '../../rpc/gen/mesh.ts';
-import type { Handlers } from '../../rpc/implement.ts';
+import type { Control } from '../../rpc/gen/mesh_pb.js';
+import type { ApplyReply } from '../../rpc/messages.ts';
+import type { Handlers } from '../../rpc/service.ts';
 import type { Store } from '../../store/store.ts';
 import { admitSpecs } from '../leading/admission.ts';
 import { dryRun } from '../leading/dry-run.ts';
@@ -24,9 +23,6 @@ import type { PortTable } from './port-table.ts';
 import { desiredTaskCount, type Presenter } from './presenter.ts';
 import { fullAssignment } from './session-feed.ts';
 import type { WatchFeeds } from './watch-feed.ts';
-
-/** Services of one request. */
-const MAX_REQUEST_ITEMS = 10_000;
 
 export interface ControlOptions {
   store: Store;
@@ -46,7 +42,7 @@ export interface ControlOptions {
 }
 
 /** What meshctl can ask of a manager. */
-export function controlHandlers(options: ControlOptions): Handlers<typeof wire.ControlService> {
+export function controlHandlers(options: ControlOptions): Handlers<typeof Control> {
   const { store, index, table, reports, writer, dispatcher, orchestrator, feeds, presenter, clock, log } = options;
 
   const listeners = () => hostListeners(index.nodes(), reports.listeners);
@@ -59,7 +55,7 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof wire.C
   }
 
   /** All of them or none, and nobody else decides in between: two requests never both get a port. */
-  function apply(specs: () => ServiceSpec[], dryRun: boolean): Promise<wire.ApplyReply> {
+  function apply(specs: () => ServiceSpec[], dryRun: boolean): Promise<ApplyReply> {
     return runUntilDecided(async () => {
       const { applied, writes } = admitSpecs(specs(), index, clock.now(), listeners());
       if (!dryRun && writes.length > 0) {
@@ -71,19 +67,10 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof wire.C
     });
   }
 
-  const specsOf = (services: readonly wire.ServiceSpec[]) =>
-    list(services, 'services', MAX_REQUEST_ITEMS, (service, where) => specFromWire(service, where));
-
   return {
-    async apply({ services, dryRun }) {
-      const specs = specsOf(services);
-      return apply(() => specs, dryRun);
-    },
+    apply: ({ services, dryRun }) => apply(() => services, dryRun),
 
     async scale({ targets }) {
-      list(targets, 'targets', MAX_REQUEST_ITEMS, ({ replicas }, where) =>
-        integer(replicas, `${where}.replicas`, 0, LIMIT.replicas),
-      );
       return apply(
         () =>
           targets.map(({ service: wanted, replicas }) => {
@@ -98,20 +85,12 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof wire.C
       );
     },
 
-    async updateService({ service: wanted, force, publishAdd, publishRemove, replicas }) {
-      const update = {
-        force,
-        publishAdd: list(publishAdd, 'publish_add', LIMIT.ports, portSpecFromWire),
-        publishRemove: list(publishRemove, 'publish_remove', LIMIT.ports, portSpecFromWire),
-        ...(replicas === undefined ? {} : { replicas: integer(replicas, 'replicas', 0, LIMIT.replicas) }),
-      };
-      return apply(() => [applyUpdate(findService(index, wanted).spec, update)], false);
-    },
+    updateService: ({ service: wanted, ...update }) =>
+      apply(() => [applyUpdate(findService(index, wanted).spec, update)], false),
 
     removeServices: ({ services }) =>
       runUntilDecided(async () => {
-        const wanted = list(services, 'services', MAX_REQUEST_ITEMS, (each) => each);
-        const found = [...new Set(wanted.map((each) => findService(index, each)))];
+        const found = [...new Set(services.map((each) => findService(index, each)))];
         const now = clock.now();
         // They stay, out of sight, until their tasks have left (decide/orchestrate.ts).
         const writes = found.map((service) => put<Service>('services', { ...service, removed: true, updatedAt: now }));
@@ -131,7 +110,7 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof wire.C
           service.spec.ports.map((port) => ({
             serviceId: service.id,
             serviceName: service.name,
-            port: portSpecToWire(port),
+            port,
             degraded: presenter.degraded(port),
             tasks: presenter.assignedHostPorts(service, port),
           })),
@@ -140,11 +119,8 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof wire.C
     },
 
     async ask({ nodes: wanted, kind, argument }) {
-      text(kind, 'kind', LIMIT.name);
-      text(argument, 'argument', LIMIT.argument);
       const all = [...index.nodes()].filter(({ state }) => state === 'ready').sort(byName);
-      const asked =
-        wanted.length === 0 ? all : list(wanted, 'nodes', MAX_REQUEST_ITEMS, (each) => findNode(index, each));
+      const asked = wanted.length === 0 ? all : wanted.map((each) => findNode(index, each));
       return { nodes: await Promise.all(asked.map((node) => dispatcher.request(node, kind, argument))) };
     },
 
@@ -176,17 +152,14 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof wire.C
     updateNode: (request) =>
       runUntilDecided(async () => {
         const node = findNode(index, request.node);
-        const labels = { ...node.labels, ...record(request.setLabels, 'labels', labelKey, LIMIT.value) };
+        const labels = { ...node.labels, ...request.setLabels };
         for (const key of request.removeLabels) {
-          if (labels[key] === undefined)
-            throw new MeshError('not-found', `node ${node.name} has no label ${text(key, 'label', LIMIT.value)}`);
+          if (labels[key] === undefined) throw new MeshError('not-found', `node ${node.name} has no label ${key}`);
           delete labels[key];
         }
-        if (Object.keys(labels).length > LIMIT.entries) throw invalid('labels', `are more than ${LIMIT.entries}`);
-        const availability =
-          request.availability === undefined
-            ? node.availability
-            : word(request.availability, 'availability', ['active', 'pause', 'drain']);
+        if (Object.keys(labels).length > LIMIT.entries)
+          throw new MeshError('invalid', `node ${node.name} would have more than ${LIMIT.entries} labels`);
+        const { availability = node.availability } = request;
         await store.transact([put<Node>('nodes', { ...node, labels, availability, updatedAt: clock.now() })]);
         log.info({ node: node.name, labels, availability }, 'node updated');
         return presenter.node(index.node(node.id)!);
@@ -209,8 +182,7 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof wire.C
 
     watch: (request, { signal }) => feeds.watch(request, signal),
 
-    async plan({ services }) {
-      const specs = specsOf(services);
+    async plan({ services: specs }) {
       // Everything is looked at in one moment; only the answers of the nodes take time.
       const prepared = await writer.run(async () => {
         const { applied, services: changed } = admitSpecs(specs, index, clock.now(), listeners());

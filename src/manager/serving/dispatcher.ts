@@ -4,16 +4,12 @@ import type { Log } from '../../base/log.ts';
 import type { Assignment } from '../../model/assignment.ts';
 import type { Node, PortCondition } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
-import { LIMIT } from '../../model/limits.ts';
-import { id, integer, list, text } from '../../rpc/check.ts';
-import { assignmentToWire } from '../../rpc/convert-assignment.ts';
-import { listenerFromWire, portConditionFromWire, taskReportFromWire } from '../../rpc/convert-cluster.ts';
-import type { AgentMessage, DispatchService, ManagerMessage, NodeAnswer, NodeDiff } from '../../rpc/gen/mesh.ts';
-import type { Handlers } from '../../rpc/implement.ts';
-import type { Duplex } from '../../rpc/stream.ts';
+import type { SessionHandler } from '../../rpc/grpc-server.ts';
+import type { AgentMessage, Hello, ManagerMessage, NodeAnswer, NodeDiff } from '../../rpc/messages.ts';
+import type { Duplex } from '../../rpc/session.ts';
 import type { Store } from '../../store/store.ts';
 import { withEndpointJoins } from '../leading/endpoint-join.ts';
-import { type AgentHello, admitNode, helloFromWire } from '../leading/membership.ts';
+import { admitNode } from '../leading/membership.ts';
 import type { TaskReports } from '../leading/task-reports.ts';
 import { put, type Writer } from '../leading/writer.ts';
 import type { AssignmentChanges } from './assignment-changes.ts';
@@ -43,8 +39,6 @@ const RECONNECT_TIMEOUT = 30_000;
 /** A timer this late, ms, means that this process stood still: what agents sent meanwhile is not read yet. */
 const STALL_THRESHOLD = 1_000;
 const HELLO_TIMEOUT = 5_000;
-/** What a node reports of its own listeners and ports at a time. */
-const MAX_REPORTED = 4_096;
 /** Streams that are open at a time, said hello or not. */
 const MAX_SESSIONS = 4_096;
 
@@ -58,7 +52,7 @@ interface Session {
 }
 
 export interface Dispatcher {
-  handlers: Handlers<typeof DispatchService>;
+  serveSession: SessionHandler;
   onAssignmentChanges(effects: AssignmentChanges): void;
   connected(nodeId: string): boolean;
   /** What the node's kernel would go through to become this; `error` says why it cannot be told. */
@@ -134,7 +128,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     }
   }
 
-  async function openSession(hello: AgentHello, stream: Stream): Promise<Session> {
+  async function openSession(hello: Hello, stream: Stream): Promise<Session> {
     const node = await writer.run(async () => {
       const admitted = admitNode(hello, index, (nodeId) => sessions.has(nodeId), clock.now());
       const before = index.node(admitted.id);
@@ -150,7 +144,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     sessions.set(node.id, session);
     extendDeadline(node.id);
     await stream.send({
-      message: { $case: 'welcome', value: { nodeId: node.id, heartbeatSeconds: HEARTBEAT_SECONDS, clusterId } },
+      message: { case: 'welcome', value: { nodeId: node.id, heartbeatSeconds: HEARTBEAT_SECONDS, clusterId } },
     });
     // Not before Welcome: the snapshot is the second message.
     if (sessions.get(node.id) === session) session.feed = createSessionFeed(node.id, stream, index, table, clock);
@@ -167,46 +161,31 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   }
 
   function onMessage(nodeId: string, message: Incoming, probeId: number): void {
-    switch (message.$case) {
+    switch (message.case) {
       case 'hello':
         throw new MeshError('invalid', 'a second hello in one session');
-      case 'ack': {
-        const revision = integer(message.value.revision, 'ack.revision', 0, Number.MAX_SAFE_INTEGER);
-        const failures = list(message.value.failures.slice(0, 100), 'ack.failures', 100, (value, where) =>
-          text(value, where, 4 * LIMIT.value),
-        );
-        reports.onAck(nodeId, revision, failures);
+      case 'ack':
+        reports.onAck(nodeId, message.value.revision, message.value.failures);
         options.onDrainProgress();
         return;
-      }
       case 'tasks':
-        taskReports.add(nodeId, list(message.value.tasks, 'tasks', 100_000, taskReportFromWire));
+        taskReports.add(nodeId, message.value.tasks);
         return;
       case 'connections': {
-        const active = new Map<string, number>();
-        for (const one of list(message.value.endpoints, 'endpoints', 100_000, (endpoint) => endpoint)) {
-          active.set(id(one.taskId, 'endpoints.task_id'), one.active);
-        }
+        const active = new Map(message.value.endpoints.map((endpoint) => [endpoint.taskId, endpoint.active]));
         reports.onConnections(nodeId, message.value.revision, active);
         options.onDrainProgress();
         return;
       }
       case 'conditions':
-        reports.onConditions(
-          nodeId,
-          list(message.value.conditions.slice(0, 100), 'conditions', 100, (value, where) =>
-            text(value, where, 4 * LIMIT.value),
-          ),
-        );
+        reports.onConditions(nodeId, message.value.conditions);
         return;
       case 'listeners':
-        reports.onListeners(nodeId, list(message.value.listeners, 'listeners', MAX_REPORTED, listenerFromWire));
+        reports.onListeners(nodeId, message.value.listeners);
         return;
-      case 'portConditions': {
-        const conditions = list(message.value.conditions, 'port_conditions', MAX_REPORTED, portConditionFromWire);
-        options.onPortConditions(nodeId, conditions);
+      case 'portConditions':
+        options.onPortConditions(nodeId, message.value.conditions);
         return;
-      }
       case 'answer':
         pendingRequests.onResponse(nodeId, message.value);
         return;
@@ -232,9 +211,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       for await (const { message, probeId } of stream.received) {
         if (stopped) throw new MeshError('unavailable', 'the manager stops');
         if (session === undefined) {
-          if (message?.$case !== 'hello') throw new MeshError('invalid', 'a session begins with hello');
+          if (message?.case !== 'hello') throw new MeshError('invalid', 'a session begins with hello');
           cancelTimeout();
-          session = await openSession(helloFromWire(message.value), stream);
+          session = await openSession(message.value, stream);
           continue;
         }
         if (sessions.get(session.nodeId) !== session) return; // replaced or removed
@@ -255,23 +234,21 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   }
 
   return {
-    handlers: {
-      async session(stream) {
-        if (streams.size >= MAX_SESSIONS)
-          throw new MeshError('exhausted', `more than ${MAX_SESSIONS} sessions are open`, { retry: true });
-        streams.add(stream);
-        try {
-          await serveStream(stream);
-        } finally {
-          streams.delete(stream);
-        }
-      },
+    async serveSession(stream) {
+      if (streams.size >= MAX_SESSIONS)
+        throw new MeshError('exhausted', `more than ${MAX_SESSIONS} sessions are open`, { retry: true });
+      streams.add(stream);
+      try {
+        await serveStream(stream);
+      } finally {
+        streams.delete(stream);
+      }
     },
     onAssignmentChanges(changes) {
       for (const session of sessions.values()) session.feed.onAssignmentChanges(changes);
     },
     connected: (nodeId) => sessions.has(nodeId),
-    dryRun: (node, desired) => pendingRequests.dryRun(requestTarget(node), assignmentToWire(desired)),
+    dryRun: (node, desired) => pendingRequests.dryRun(requestTarget(node), desired),
     request: (node, kind, argument) => pendingRequests.request(requestTarget(node), kind, argument),
     disconnect(nodeId, reason) {
       closeSession(nodeId, new MeshError('conflict', reason));

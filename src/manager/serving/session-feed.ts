@@ -3,9 +3,8 @@ import { assignment, nodeTask, peer } from '../../decide/assign.ts';
 import type { Assignment, AssignmentDelta } from '../../model/assignment.ts';
 import { isEmptyDelta } from '../../model/assignment-delta.ts';
 import type { Node } from '../../model/cluster.ts';
-import { assignmentToWire, deltaToWire } from '../../rpc/convert-assignment.ts';
-import type { AgentMessage, ManagerMessage } from '../../rpc/gen/mesh.ts';
-import type { Duplex } from '../../rpc/stream.ts';
+import type { AgentMessage, ManagerMessage } from '../../rpc/messages.ts';
+import type { Duplex } from '../../rpc/session.ts';
 import type { AssignmentChanges } from './assignment-changes.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 import type { PortTable } from './port-table.ts';
@@ -54,7 +53,7 @@ export function createSessionFeed(
     needsAck = false;
     const value = fullAssignment(node, index, table);
     sentRevision = value.revision;
-    return { $case: 'snapshot', value: assignmentToWire(value) };
+    return { case: 'snapshot', value };
   }
 
   function delta(): ManagerMessage['message'] {
@@ -91,7 +90,7 @@ export function createSessionFeed(
     needsAck = false;
     if (isEmpty || value.revision === sentRevision) return undefined;
     sentRevision = value.revision;
-    return { $case: 'delta', value: deltaToWire(value) };
+    return { case: 'delta', value };
   }
 
   function flush(): void {

@@ -1,6 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
 import type { Node, Service, Stored, Task } from '../../model/cluster.ts';
-import type { WatchEvent, WatchRequest } from '../../rpc/gen/mesh.ts';
+import type { WatchEvent, WatchRequest } from '../../rpc/messages.ts';
 import type { Change } from '../../store/store.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 import type { Presenter } from './presenter.ts';
@@ -31,11 +31,11 @@ export function createWatchFeeds(index: ClusterIndex, presenter: Presenter): Wat
 
   const eventObjects = {
     services: (object: object): WatchEvent['object'] => ({
-      $case: 'service',
+      case: 'service',
       value: presenter.service(object as Service),
     }),
-    tasks: (object: object): WatchEvent['object'] => ({ $case: 'task', value: presenter.task(object as Task) }),
-    nodes: (object: object): WatchEvent['object'] => ({ $case: 'node', value: presenter.node(object as Node) }),
+    tasks: (object: object): WatchEvent['object'] => ({ case: 'task', value: presenter.task(object as Task) }),
+    nodes: (object: object): WatchEvent['object'] => ({ case: 'node', value: presenter.node(object as Node) }),
   };
 
   function* initialEvents(request: WatchRequest): Generator<WatchEvent> {

@@ -1,19 +1,24 @@
-import { once } from 'node:events';
-import type { Readable, Writable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import type { MeshError } from '../base/errors.ts';
+import type { Caller } from '../identity/caller.ts';
 
 /** One side of a two-way stream. */
 export interface Duplex<In, Out> {
-  /** What the other side sends; ends when it ends, throws MeshError when the stream breaks. Read it once. */
+  /** What the other side sends, checked; ends when it ends, throws MeshError when the stream breaks. Read it once. */
   received: AsyncIterable<In>;
-  /** Sends one message; resolves when the transport takes more, at once if the stream is over. */
+  /** Sends one message; resolves when the transport took it, at once if the stream is over. */
   send(message: Out): Promise<void>;
-  /** Says that no more will be sent, or breaks the stream with an error the other side gets to see. */
+  /** Declares that no more will be sent, or breaks the stream with an error that the other side receives. */
   end(error?: MeshError): void;
   /** Aborted when the stream is over, whoever ended it. */
   closed: AbortSignal;
-  /** The other side, as far as the transport tells. */
+  /** The other side's address, as far as the transport knows. */
   peer: string;
+}
+
+/** A session as a server has it. */
+export interface ServerSession<In, Out> extends Duplex<In, Out> {
+  caller: Caller;
 }
 
 /**
@@ -23,6 +28,7 @@ export interface Duplex<In, Out> {
  */
 export function messages<T>(
   stream: Readable,
+  decode: (bytes: Uint8Array) => T,
   translate: (thrown: unknown) => Error,
   over?: AbortSignal,
 ): AsyncGenerator<T> {
@@ -44,7 +50,7 @@ export function messages<T>(
     try {
       for (;;) {
         const message = stream.read();
-        if (message !== null) yield message as T;
+        if (message !== null) yield decode(message);
         else if (over?.aborted) return;
         else if (failure !== undefined) throw translate(failure.thrown);
         else if (ended || stream.destroyed) return;
@@ -56,19 +62,8 @@ export function messages<T>(
       }
     } finally {
       stream.off('readable', onReadable).off('end', onEnd).off('close', onEnd);
-      over?.removeEventListener('abort', onEnd); // the error listener stays: a late error has nobody else to go to
+      over?.removeEventListener('abort', onEnd); // the error listener stays: a late error has no other reader
     }
   }
   return read();
-}
-
-/** Writes and waits while the transport is full; gives up waiting when the stream closes. */
-export async function write(stream: Writable, message: unknown, closed: AbortSignal): Promise<void> {
-  if (closed.aborted || stream.writableEnded || stream.destroyed) return;
-  if (stream.write(message)) return;
-  try {
-    await once(stream, 'drain', { signal: closed });
-  } catch {
-    // The stream is over; its reader gets to know why.
-  }
 }
