@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type DoctorReport, error, ok } from '../model/doctor.ts';
+import { type DoctorReport, finding } from '../model/doctor.ts';
 import type { Node } from '../rpc/messages.ts';
 import { type CheckupReply, type DoctorRow, evaluateCluster } from './doctor-findings.ts';
 import { makeNode } from './fake-meshd.test-data.ts';
@@ -12,7 +12,14 @@ const nodes: Node[] = ['node1', 'node2', 'node3'].map((name, index) =>
 function checkup(number: number, change: Partial<DoctorReport> = {}): CheckupReply {
   const others = nodes.filter((_, index) => index + 1 !== number);
   const echoes = others.map(({ id, underlay }) => ({ nodeId: id, underlay, small: 0.5, full: 0.612 }));
-  const said = { now: 10_500, took: 400, version: '1', findings: [ok('disk', 'ample')], overlayMtu: 1_450, echoes };
+  const said = {
+    now: 10_500,
+    took: 400,
+    version: '1',
+    findings: [finding('ok', 'KernelMatches', {})],
+    overlayMtu: 1_450,
+    echoes,
+  };
   return { nodeId: `n${number}`, sent: 10_000, received: 11_000, checkup: { ...said, ...change } };
 }
 
@@ -47,7 +54,7 @@ describe('doctor', () => {
     const rows = judged(silent, short, checkup(3));
     expect(bad(rows)).toEqual([
       'node1 error path: no answer from node2 (172.30.0.2) through VXLAN: udp/4789 is dropped on the way there or back',
-      'node2 error path: packets of full size to node3 are lost or their answers are: 1450 bytes in VXLAN are 1500 on the way, small ones arrive',
+      'node2 error path: packets of full size to node3 are lost or their answers are: 1450 bytes in VXLAN are 1500 on the underlay, small ones arrive',
     ]);
     expect(rows[1]?.findings.find(({ check }) => check === 'path')?.remedy).toMatch(
       /^ping -M do -s 1472 172\.30\.0\.3 /,
@@ -56,7 +63,7 @@ describe('doctor', () => {
   });
 
   it('says once that a node is down, not for each that does not reach it', () => {
-    const down = nodes.map((node) => (node.name === 'node3' ? { ...node, state: 'down' as const } : node));
+    const down = nodes.map((node) => (node.name === 'node3' ? { ...node, state: 'down' } : node));
     const echoes = [{ nodeId: 'n3', underlay: '172.30.0.3' }];
     const rows = evaluateCluster(down, down, [checkup(1, { echoes }), checkup(2, { echoes })], '1');
     expect(bad(rows)).toEqual(['node3 error node: node3 is down']);
@@ -71,16 +78,24 @@ describe('doctor', () => {
 
   it('compares versions and overlays', () => {
     expect(bad(judged(checkup(1), checkup(2, { version: '2', overlayMtu: 1_350 }), checkup(3)))).toEqual([
-      'node1 warning mtu: the overlay takes 1450 bytes here and only 1350 on another node: long UDP packets to it are lost',
+      'node1 warning mtu: the overlay has an MTU of 1450 bytes here and only 1350 on another node: long UDP packets to it are lost',
       "node2 warning version: meshd is 2, the manager's node has 1",
-      'node3 warning mtu: the overlay takes 1450 bytes here and only 1350 on another node: long UDP packets to it are lost',
+      'node3 warning mtu: the overlay has an MTU of 1450 bytes here and only 1350 on another node: long UDP packets to it are lost',
     ]);
   });
 
   it('prints each finding with its remedy, whatever a node put into it', () => {
-    const rows = judged(checkup(1, { findings: [error('disk', 'full\u001b[31m', 'rm -r')] }), checkup(2), checkup(3));
+    const rows = judged(
+      checkup(1, {
+        findings: [
+          { level: 'error', code: 'DiskNearlyFull', params: { directory: '/a\u001b[31m', free: '1', size: '2' } },
+        ],
+      }),
+      checkup(2),
+      checkup(3),
+    );
     expect(renderDoctor(rows, false)).toBe(
-      'node1\n  error    disk       full [31m\n                      → rm -r\n\n18 checks on 3 nodes: 1 error, 0 warnings\n',
+      'node1\n  error    disk       /a [31m has 1 MiB free of 2\n                      → df -h /a [31m; du -xh /a [31m | sort -h | tail\n\n18 checks on 3 nodes: 1 error, 0 warnings\n',
     );
   });
 });

@@ -13,6 +13,7 @@ import { runPreflight } from '../kernel/host/preflight.ts';
 import { openSocket, processStartTime, spawnProcess, taskShimPath, watchProcess } from '../kernel/host/process.ts';
 import { probeSchedulers } from '../kernel/ipvs/schedulers.ts';
 import type { Kernel } from '../kernel/kernel.ts';
+import { renderFinding } from '../model/doctor.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
 import { SCHEDULERS } from '../model/spec.ts';
 import { connectDispatch } from '../rpc/dispatch-client.ts';
@@ -88,8 +89,8 @@ async function ensurePreflight(stateDir: string, log: Log): Promise<void> {
     }
     return;
   }
-  const lines = findings.map(({ message }) => `  ${message}`).join('\n');
-  throw new MeshError('unsupported', `this machine cannot carry the mesh yet; nothing was changed:\n${lines}`);
+  const lines = findings.map(renderFinding).map(({ what, remedy }) => `  ${what}: ${remedy}`);
+  throw new MeshError('unsupported', `preflight checks failed; no changes were made:\n${lines.join('\n')}`);
 }
 
 /** A port whose scheduler is missing goes to its fallback; when that cannot be told, nothing is taken from any port. */

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { MeshError, messageOf } from '../../base/errors.ts';
+import { type Finding, finding } from '../../model/doctor.ts';
 import { getGenlFamily } from '../../netlink/genetlink.ts';
 import { createSet, getSetType } from '../../netlink/ipset.ts';
 import { IPVS_GENL_NAME, newService } from '../../netlink/ipvs.ts';
@@ -15,14 +16,6 @@ import {
 } from '../driver/transport.ts';
 import { runInNetns } from '../firewall/firewall.ts';
 import { openIpvsFamily } from '../ipvs/ipvs.ts';
-
-/** Something this machine lacks that meshd cannot work without. */
-export interface PreflightFinding {
-  what: 'capability' | 'module' | 'program';
-  name: string;
-  /** What was tried, what came of it, and how to get it. */
-  message: string;
-}
 
 /** include/uapi/linux/capability.h */
 const CAPABILITIES = { CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21 } as const;
@@ -44,10 +37,10 @@ const PROBE_RULES: readonly [table: string, module: string, rule: string][] = [
 ];
 
 /**
- * Tries everything meshd will ask of this kernel in a nameless netns that ends with the check. Loads modules, touches
- * nothing else. Empty when all is there.
+ * Tries everything meshd requires of this kernel in an unnamed netns that is removed after the check. Loads modules,
+ * changes nothing else. Empty when all is there.
  */
-export async function runPreflight(): Promise<PreflightFinding[]> {
+export async function runPreflight(): Promise<Finding[]> {
   const missing = missingCapabilities();
   if (missing.length > 0) return missing;
   const scratch = await openScratchNetns();
@@ -58,7 +51,7 @@ export async function runPreflight(): Promise<PreflightFinding[]> {
       ...(await checkSets(transport)),
       ...(await checkIpvs(transport)),
     ];
-    const noSets = findings.some(({ name }) => name.startsWith('ip_set'));
+    const noSets = findings.some(({ params }) => params['module']?.startsWith('ip_set'));
     return [...findings, ...(noSets ? [] : await checkFirewall(scratch.path))];
   } finally {
     transport.close();
@@ -66,20 +59,16 @@ export async function runPreflight(): Promise<PreflightFinding[]> {
   }
 }
 
-function missingCapabilities(): PreflightFinding[] {
+function missingCapabilities(): Finding[] {
   const status = readFileSync('/proc/self/status', 'latin1');
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
   return Object.entries(CAPABILITIES)
     .filter(([, bit]) => (effective & (1n << BigInt(bit))) === 0n)
-    .map(([name]) => ({
-      what: 'capability',
-      name,
-      message: `${name} is missing: run meshd as root, or give its unit AmbientCapabilities=${name}`,
-    }));
+    .map(([capability]) => finding('error', 'CapabilityMissing', { capability }));
 }
 
-async function checkLinks(transport: Transport): Promise<PreflightFinding[]> {
-  const findings: PreflightFinding[] = [];
+async function checkLinks(transport: Transport): Promise<Finding[]> {
+  const findings: Finding[] = [];
   const veth = await tryRequest(
     transport,
     NETLINK_ROUTE,
@@ -102,8 +91,8 @@ const SET_TYPES = [
   ['hash:net,port,net', 'ip_set_hash_netportnet'],
 ] as const;
 
-async function checkSets(transport: Transport): Promise<PreflightFinding[]> {
-  const missing: PreflightFinding[] = [];
+async function checkSets(transport: Transport): Promise<Finding[]> {
+  const missing: Finding[] = [];
   for (const [type, module] of SET_TYPES) {
     const problem = await tryRequest(transport, NETLINK_NETFILTER, getSetType(type));
     if (problem && !problem.includes('FIND_TYPE'))
@@ -116,7 +105,7 @@ async function checkSets(transport: Transport): Promise<PreflightFinding[]> {
   return problem ? [missingModule('ip_set_bitmap_port', `a set of ports with skbinfo cannot be made: ${problem}`)] : [];
 }
 
-async function checkIpvs(transport: Transport): Promise<PreflightFinding[]> {
+async function checkIpvs(transport: Transport): Promise<Finding[]> {
   const family = await tryRequest(transport, NETLINK_GENERIC, getGenlFamily(IPVS_GENL_NAME));
   if (family) return [missingModule('ip_vs', `the kernel has no IPVS: ${family}`)];
   const genl = await openIpvsFamily(transport).require();
@@ -125,8 +114,8 @@ async function checkIpvs(transport: Transport): Promise<PreflightFinding[]> {
   return service ? [missingModule('ip_vs_rr', `a service with scheduler rr cannot be made: ${service}`)] : [];
 }
 
-async function checkFirewall(netnsPath: string): Promise<PreflightFinding[]> {
-  const findings = new Map<string, PreflightFinding>();
+async function checkFirewall(netnsPath: string): Promise<Finding[]> {
+  const findings = new Map<string, Finding>();
   const families = [['iptables-restore', '192.0.2.1'], ...(hasInet6() ? [['ip6tables-restore', '2001:db8::1']] : [])];
   for (const [command, destination] of families as [string, string][]) {
     const attempt = (rules: typeof PROBE_RULES) =>
@@ -135,11 +124,7 @@ async function checkFirewall(netnsPath: string): Promise<PreflightFinding[]> {
       await attempt(PROBE_RULES);
     } catch (thrown) {
       if (thrown instanceof MeshError && thrown.code === 'unsupported') {
-        findings.set(command, {
-          what: 'program',
-          name: command,
-          message: `${thrown.message}; on Debian and Ubuntu: apt install iptables`,
-        });
+        findings.set(command, finding('error', 'ProgramMissing', { problem: thrown.message, package: 'iptables' }));
         continue;
       }
       // Together they fail without saying at what; one by one they say.
@@ -181,15 +166,8 @@ function hasInet6(): boolean {
   }
 }
 
-function missingModule(name: string, problem: string): PreflightFinding {
-  const module = name.split(' ', 1)[0]!;
-  return {
-    what: 'module',
-    name: module,
-    message:
-      `${problem}. Try \`modprobe ${module}\`; on Debian it is in the package linux-image-amd64 (not in the cloud kernel), ` +
-      'on Ubuntu in linux-modules-extra-$(uname -r)',
-  };
+function missingModule(name: string, problem: string): Finding {
+  return finding('error', 'KernelModuleMissing', { module: name.split(' ', 1)[0]!, problem });
 }
 
 async function tryRequest(
