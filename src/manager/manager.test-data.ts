@@ -137,6 +137,8 @@ interface FakeAgent {
   /** Plans asked for. */
   dryRuns: Assignment[];
   answersDryRuns: boolean;
+  /** Answers questions of this kind with plain data; undefined: none is answered. */
+  answer: ((kind: string) => unknown) | undefined;
   report(taskId: string, state: TaskState, more?: Partial<TaskStatus>): void;
   conditions(...texts: string[]): void;
   listeners(...listeners: Listener[]): void;
@@ -272,6 +274,7 @@ function fakeAgent(
     sendsHeartbeats: true,
     dryRuns: [],
     answersDryRuns: true,
+    answer: undefined,
     ended: Promise.resolve(),
     report(taskId, state, more = {}) {
       states.set(taskId, state);
@@ -348,6 +351,10 @@ function fakeAgent(
         agent.dryRuns.push(message.value.assignment!);
         const value = { nodeId: '', nodeName: '', steps: ['ip link add'], error: '', revision: 1 };
         if (agent.answersDryRuns) send({ case: 'plan', value }, message.value.probeId);
+      } else if (message?.case === 'question' && agent.answer !== undefined) {
+        const { questionId, kind } = message.value;
+        const body = Buffer.from(JSON.stringify(agent.answer(kind)));
+        send({ case: 'answer', value: { questionId, body, last: true, error: '' } });
       }
     }
   };

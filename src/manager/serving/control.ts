@@ -17,11 +17,13 @@ import type { Orchestrator } from '../leading/orchestrator.ts';
 import { put, remove, type Writer } from '../leading/writer.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import { examineNodes } from './doctor.ts';
 import { findNode, findService } from './find.ts';
 import type { NodeReports } from './node-reports.ts';
 import type { PortTable } from './port-table.ts';
 import { desiredTaskCount, type Presenter } from './presenter.ts';
 import { fullAssignment } from './session-feed.ts';
+import { type AskNodes, traceConnection } from './trace.ts';
 import type { WatchFeeds } from './watch-feed.ts';
 
 export interface ControlOptions {
@@ -66,6 +68,10 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof Contro
       return { services: applied, revision: store.revision() };
     });
   }
+
+  const readyNodes = () => [...index.nodes()].filter(({ state }) => state === 'ready').sort(byName);
+  const askNodes: AskNodes = (nodes, kind, argument) =>
+    Promise.all(nodes.map((node) => dispatcher.request(node, kind, argument)));
 
   return {
     apply: ({ services, dryRun }) => apply(() => services, dryRun),
@@ -118,10 +124,17 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof Contro
       };
     },
 
-    async ask({ nodes: wanted, kind, argument }) {
-      const all = [...index.nodes()].filter(({ state }) => state === 'ready').sort(byName);
-      const asked = wanted.length === 0 ? all : wanted.map((each) => findNode(index, each));
-      return { nodes: await Promise.all(asked.map((node) => dispatcher.request(node, kind, argument))) };
+    async ask({ nodes, kind, argument }) {
+      const asked = nodes.length === 0 ? readyNodes() : nodes.map((each) => findNode(index, each));
+      return { nodes: await askNodes(asked, kind, argument) };
+    },
+
+    trace: (request) => traceConnection(request, index, presenter, askNodes),
+
+    async doctor({ nodes }) {
+      const all = [...index.nodes()].sort(byName);
+      const selected = nodes.length === 0 ? all : [...new Set(nodes.map((each) => findNode(index, each)))];
+      return examineNodes(selected, all, askNodes, clock, options.version);
     },
 
     async listTasks({ service, node, includeEnded }) {

@@ -1,41 +1,27 @@
-import { familyOf } from '../model/address.ts';
-import {
-  type DoctorReport,
-  type EchoResult,
-  type Finding,
-  finding,
-  type RenderedFinding,
-  renderFinding,
-} from '../model/doctor.ts';
-import { VXLAN_OVERHEAD } from '../model/mtu.ts';
-import type { Node } from '../rpc/messages.ts';
+import { familyOf } from '../../model/address.ts';
+import type { Node } from '../../model/cluster.ts';
+import { type DoctorReport, type EchoResult, type Finding, finding, renderFinding } from '../../model/doctor.ts';
+import { VXLAN_OVERHEAD } from '../../model/mtu.ts';
+import type { NodeCheckup } from '../../rpc/messages.ts';
 
-/** What one node answered, and between which moments (wall clock of the manager, ms). */
+/** What one node answered; it was asked at `sent` and answered at `received` (wall clock of the manager, ms). */
 export type CheckupReply = { nodeId: string; sent: number; received: number } & (
   | { checkup: DoctorReport }
   | { error: string }
 );
-
-export interface DoctorRow {
-  id: string;
-  name: string;
-  findings: RenderedFinding[];
-  /** Echo to every other node: ms, null when none came back. */
-  paths: { node: string; address: string; small: number | null; full: number | null }[];
-}
 
 /** Milliseconds by which a clock may differ from the manager's. */
 const CLOCK_SKEW_LIMITS = { warning: 1_000, error: 5_000 };
 /** Bytes of IP and ICMP headers, which ping's -s does not count. */
 const PING_HEADERS = { inet: 28, inet6: 48 };
 
-/** All that was found, node by node: what they said of themselves, and what only shows when they are seen together. */
+/** All findings by node: what the nodes reported of themselves, and what only a comparison of their reports shows. */
 export function evaluateCluster(
   selected: readonly Node[],
   allNodes: readonly Node[],
   checkups: readonly CheckupReply[],
   version: string,
-): DoctorRow[] {
+): NodeCheckup[] {
   const mtus = checkups.flatMap((one) => ('checkup' in one && one.checkup.overlayMtu ? [one.checkup.overlayMtu] : []));
   return selected.map(({ id, name, state, underlay }) => {
     const reply = checkups.find(({ nodeId }) => nodeId === id);
@@ -45,31 +31,31 @@ export function evaluateCluster(
         reply === undefined
           ? finding('error', 'NodeDown', { ...about, state })
           : finding('error', 'NodeAnswerFailed', { ...about, error: reply.error });
-      return { id, name, findings: [renderFinding(problem)], paths: [] };
+      return { nodeId: id, nodeName: name, findings: [renderFinding(problem)], paths: [] };
     }
     const { checkup, sent, received } = reply;
     const echoes = [...checkup.echoes].sort((a, b) => (nameOf(a, allNodes) < nameOf(b, allNodes) ? -1 : 1));
     return {
-      id,
-      name,
+      nodeId: id,
+      nodeName: name,
       findings: [
         ...checkup.findings,
         checkClock(checkup, sent, received),
         checkVersion(checkup, version),
         ...checkMtu(checkup, mtus),
         ...echoes.flatMap((echo) => checkEcho(echo, underlay, checkup, allNodes)),
-      ].map(renderFinding),
+      ].map((each) => renderFinding(each)),
       paths: echoes.map((echo) => ({
         node: nameOf(echo, allNodes),
         address: echo.underlay,
-        small: roundMs(echo.small),
-        full: roundMs(echo.full),
+        ...(echo.small === undefined ? {} : { small: roundMs(echo.small) }),
+        ...(echo.full === undefined ? {} : { full: roundMs(echo.full) }),
       })),
     };
   });
 }
 
-/** The question came to the node at some moment between its sending and the answer; only what is beyond counts. */
+/** The node read its clock between the request and its reply; only a difference beyond that interval counts. */
 function checkClock({ now, took }: DoctorReport, sent: number, received: number): Finding {
   const latest = Math.max(sent, received - took);
   const difference = now < sent ? now - sent : now > latest ? now - latest : 0;
@@ -119,4 +105,4 @@ function nameOf({ nodeId }: EchoResult, all: readonly Node[]): string {
   return all.find(({ id }) => id === nodeId)?.name ?? nodeId;
 }
 
-const roundMs = (ms: number | undefined): number | null => (ms === undefined ? null : Math.round(ms * 100) / 100);
+const roundMs = (ms: number): number => Math.round(ms * 100) / 100;
