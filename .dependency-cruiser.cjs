@@ -25,6 +25,19 @@ const upward = layers.flatMap((rooms, layer) =>
 module.exports = {
   forbidden: [
     ...upward,
+    {
+      name: 'leading-does-not-import-serving',
+      comment: 'one manager of several leads; what it decides must not depend on who serves',
+      severity: 'error',
+      from: { path: '^src/manager/leading/', pathNot: '\\.test\\.ts$' },
+      to: { path: '^src/manager/(?!leading/)' },
+    },
+    {
+      name: 'serving-imports-only-the-interface-of-leading',
+      severity: 'error',
+      from: { path: '^src/manager/serving/', pathNot: '\\.test\\.ts$' },
+      to: { path: '^src/manager/(?!serving/)', pathNot: '^src/manager/leading/(leader|cluster-view)\\.ts$' },
+    },
     { name: 'no-circular', severity: 'error', from: {}, to: { circular: true } },
     {
       name: 'native-only-from-kernel',

@@ -8,14 +8,22 @@ import type { Service } from '../../model/cluster.ts';
 import { newGeneration } from '../../model/generation.ts';
 import { LIMIT } from '../../model/limits.ts';
 import { type PortSpec, portKey, type ServiceSpec } from '../../model/spec.ts';
-import type { AppliedService } from '../../rpc/messages.ts';
 import type { Write } from '../../store/store.ts';
-import type { ClusterIndex } from '../serving/cluster-index.ts';
+import type { ClusterView } from './cluster-view.ts';
 import { newId } from './id.ts';
 import { put } from './writer.ts';
 
+export interface AdmittedService {
+  id: string;
+  name: string;
+  action: 'created' | 'updated' | 'unchanged';
+  /** One line per change. */
+  changes: string[];
+  warnings: string[];
+}
+
 export interface AdmissionResult {
-  applied: AppliedService[];
+  admitted: AdmittedService[];
   /** Services as they will be, changed ones only. */
   services: Service[];
   writes: Write[];
@@ -28,32 +36,32 @@ export interface AdmissionResult {
  */
 export function admitSpecs(
   specs: readonly ServiceSpec[],
-  index: ClusterIndex,
+  view: ClusterView,
   now: number,
   listeners: HostListeners = new Map(),
 ): AdmissionResult {
   const staged = new Map<string, Service>();
   for (const spec of specs) {
     if (staged.has(spec.name)) throw new MeshError('invalid', `service ${spec.name} is given twice: merge the two`);
-    staged.set(spec.name, stageService(spec, index.serviceByName(spec.name), now));
+    staged.set(spec.name, stageService(spec, view.serviceByName(spec.name), now));
   }
-  const added = specs.filter(({ name }) => index.serviceByName(name) === undefined).length;
-  if (index.totals().services + added > LIMIT.services) {
+  const added = specs.filter(({ name }) => view.serviceByName(name) === undefined).length;
+  if (view.totals().services + added > LIMIT.services) {
     throw new MeshError('exhausted', `the cluster would have more than ${LIMIT.services} services: remove some`);
   }
   const claims = portClaims(staged.values());
-  const result: AdmissionResult = { applied: [], services: [], writes: [] };
+  const result: AdmissionResult = { admitted: [], services: [], writes: [] };
   for (const spec of specs) {
     const stagedService = staged.get(spec.name)!;
-    const current = index.serviceByName(spec.name);
+    const current = view.serviceByName(spec.name);
     const {
       action,
       spec: complete,
       newGeneration: needsNewTasks,
       changes,
-    } = admit(spec, current, conflictCandidates(spec, staged, claims, index));
+    } = admit(spec, current, conflictCandidates(spec, staged, claims, view));
     const { leaving: _, ...rest } = stagedService;
-    const drainingPorts = current === undefined ? [] : drainingPortsAfter(current, complete, index.revision + 1, now);
+    const drainingPorts = current === undefined ? [] : drainingPortsAfter(current, complete, view.revision + 1, now);
     const service: Service = {
       ...rest,
       spec: complete,
@@ -63,7 +71,7 @@ export function admitSpecs(
     staged.set(spec.name, service);
     addClaims(claims, service);
     const warnings = [...portConflictWarnings(complete, current?.spec, listeners), ...specWarnings(complete)];
-    result.applied.push({ id: service.id, name: spec.name, action, changes, warnings });
+    result.admitted.push({ id: service.id, name: spec.name, action, changes, warnings });
     if (action === 'unchanged') continue;
     result.services.push(service);
     result.writes.push(put('services', service));
@@ -108,11 +116,11 @@ function conflictCandidates(
   spec: ServiceSpec,
   staged: ReadonlyMap<string, Service>,
   claims: PortClaims,
-  index: ClusterIndex,
+  view: ClusterView,
 ): Set<Service> {
   const found = new Set<Service>();
   const addServicesWithPort = (key: string) => {
-    for (const service of index.servicesWithPort(key)) if (!staged.has(service.name)) found.add(service);
+    for (const service of view.servicesWithPort(key)) if (!staged.has(service.name)) found.add(service);
     for (const name of claims.get(key) ?? []) if (name !== spec.name) found.add(staged.get(name)!);
   };
   const automatic = new Set<PortSpec['protocol']>();

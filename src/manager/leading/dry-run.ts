@@ -6,9 +6,7 @@ import type { Assignment } from '../../model/assignment.ts';
 import type { Node, Service, Task } from '../../model/cluster.ts';
 import { taskTemplate } from '../../model/generation.ts';
 import { isTerminal } from '../../model/task-state.ts';
-import type { ClusterIndex } from '../serving/cluster-index.ts';
-import type { NodeReports } from '../serving/node-reports.ts';
-import type { PortTable } from '../serving/port-table.ts';
+import type { ClusterView, NodeObservations, OfferSource } from './cluster-view.ts';
 import { createStagedState, type StagedState } from './staged-state.ts';
 
 /** Decisions of one service before the forecast is left as far as it is: a rolling change of very many tasks. */
@@ -20,29 +18,29 @@ const MAX_ROUNDS = 2_000;
  */
 export function dryRun(
   changed: readonly Service[],
-  index: ClusterIndex,
-  reports: NodeReports,
-  table: PortTable,
+  cluster: ClusterView,
+  observations: NodeObservations,
+  offers: OfferSource,
   now: number,
 ): (node: Node) => Assignment {
-  const staged = createStagedState(index, reports, now);
+  const staged = createStagedState(cluster, observations, now);
   const services = new Map(changed.map((service) => [service.id, settleService(service, staged)]));
   const view: AssignmentView = {
-    revision: index.revision,
-    networks: index.networks,
-    nodes: () => index.nodes(),
-    node: (id) => index.node(id),
+    revision: cluster.revision,
+    networks: cluster.networks,
+    nodes: () => cluster.nodes(),
+    node: (id) => cluster.node(id),
     services: () => [],
-    service: (id) => services.get(id) ?? index.serviceOrRemoved(id),
+    service: (id) => services.get(id) ?? cluster.serviceOrRemoved(id),
     tasksOfService: staged.tasksOfService,
     tasksOnNode: staged.tasksOnNode,
     template: (task) => {
       const service = services.get(task.serviceId);
-      return service?.taskGeneration === task.generation ? taskTemplate(service.spec) : index.template(task);
+      return service?.taskGeneration === task.generation ? taskTemplate(service.spec) : cluster.template(task);
     },
   };
   const added = [...services.values()].flatMap((service) => portOffers(service, view));
-  const ports = [...groupByPort([...table.offers(new Set(services.keys())), ...added]).values()];
+  const ports = [...groupByPort([...offers(new Set(services.keys())), ...added]).values()];
   return (node) => ({ ...assignment(node, view), ports: ports.flatMap((offers) => portForNode(node, offers) ?? []) });
 }
 

@@ -2,7 +2,7 @@ import { MeshError } from '../../base/errors.ts';
 import { allocateNodeNumber } from '../../decide/allocate.ts';
 import type { Node } from '../../model/cluster.ts';
 import type { Hello } from '../../rpc/messages.ts';
-import type { ClusterIndex } from '../serving/cluster-index.ts';
+import type { ClusterView } from './cluster-view.ts';
 import { newId } from './id.ts';
 
 /**
@@ -10,14 +10,9 @@ import { newId } from './id.ts';
  * Errors: `conflict` when another machine that is connected has this name or address, `exhausted` when no node number
  * is left.
  */
-export function admitNode(
-  hello: Hello,
-  index: ClusterIndex,
-  connected: (nodeId: string) => boolean,
-  now: number,
-): Node {
-  const byName = index.nodeByName(hello.name);
-  const existing = index.node(hello.nodeId) ?? byName;
+export function admitNode(hello: Hello, view: ClusterView, connected: (nodeId: string) => boolean, now: number): Node {
+  const byName = view.nodeByName(hello.name);
+  const existing = view.node(hello.nodeId) ?? byName;
   if (byName !== undefined && byName !== existing) {
     throw new MeshError(
       'conflict',
@@ -35,7 +30,7 @@ export function admitNode(
       `a node named ${hello.name} is connected from ${existing.underlay}: start this one with another --name`,
     );
   }
-  for (const other of index.nodes()) {
+  for (const other of view.nodes()) {
     if (other.id === existing?.id || other.underlay !== hello.underlay || !connected(other.id)) continue;
     throw new MeshError(
       'conflict',
@@ -55,7 +50,7 @@ export function admitNode(
     updatedAt: now,
   };
   if (existing !== undefined) return { ...existing, ...current };
-  const number = allocateNodeNumber([...index.nodes()], index.networks);
+  const number = allocateNodeNumber([...view.nodes()], view.networks);
   if (number === undefined) {
     throw new MeshError(
       'exhausted',

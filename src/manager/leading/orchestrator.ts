@@ -7,8 +7,7 @@ import type { Node, Stored, Task } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
 import { isTerminal } from '../../model/task-state.ts';
 import type { Change, Store, Write } from '../../store/store.ts';
-import type { ClusterIndex } from '../serving/cluster-index.ts';
-import type { NodeReports } from '../serving/node-reports.ts';
+import type { ClusterView, NodeObservations } from './cluster-view.ts';
 import { withEndpointJoins } from './endpoint-join.ts';
 import { createStagedState } from './staged-state.ts';
 import { remove, type Writer } from './writer.ts';
@@ -36,8 +35,8 @@ export interface Orchestrator {
 
 export interface OrchestratorOptions {
   store: Store;
-  index: ClusterIndex;
-  reports: NodeReports;
+  view: ClusterView;
+  observations: NodeObservations;
   writer: Writer;
   clock: Clock;
   log: Log;
@@ -47,7 +46,14 @@ function resolveAll(waiting: (() => void)[]): void {
   for (const resolve of waiting) resolve();
 }
 
-export function createOrchestrator({ store, index, reports, writer, clock, log }: OrchestratorOptions): Orchestrator {
+export function createOrchestrator({
+  store,
+  view,
+  observations,
+  writer,
+  clock,
+  log,
+}: OrchestratorOptions): Orchestrator {
   const dirty = new Set<string>();
   /** When to look at a service again, wall clock, ms. */
   const dueTimes = new Map<string, number>();
@@ -86,7 +92,7 @@ export function createOrchestrator({ store, index, reports, writer, clock, log }
 
   async function decideBatch(): Promise<void> {
     if (stopped) return;
-    const staged = createStagedState(index, reports, clock.now());
+    const staged = createStagedState(view, observations, clock.now());
     const batch: string[] = [];
     const generations: Write[] = [];
     let writes = 0;
@@ -94,14 +100,14 @@ export function createOrchestrator({ store, index, reports, writer, clock, log }
       if (writes >= BATCH_WRITES) break;
       dirty.delete(serviceId);
       batch.push(serviceId);
-      const decision = orchestrate(index.serviceOrRemoved(serviceId), staged.tasksOfService(serviceId), staged.context);
+      const decision = orchestrate(view.serviceOrRemoved(serviceId), staged.tasksOfService(serviceId), staged.context);
       staged.add(decision);
       writes += decision.put.length + decision.remove.length + Number(decision.service !== undefined);
       // A generation outlives its last task by one commit, so that those who are told of the removal can still describe the task.
       const unused = unusedGenerations(
-        index.generations(serviceId),
-        index.serviceOrRemoved(serviceId),
-        index.tasksOfService(serviceId),
+        view.generations(serviceId),
+        view.serviceOrRemoved(serviceId),
+        view.tasksOfService(serviceId),
       );
       generations.push(...unused.map((generation) => remove('generations', generation)));
       writes += unused.length;
@@ -111,7 +117,7 @@ export function createOrchestrator({ store, index, reports, writer, clock, log }
     setTimer();
     if (writes === 0) return;
     try {
-      await store.transact(withEndpointJoins([...staged.writes(), ...generations], index, clock.now()));
+      await store.transact(withEndpointJoins([...staged.writes(), ...generations], view, clock.now()));
     } catch (thrown) {
       for (const serviceId of batch) dirty.add(serviceId);
       throw thrown;
@@ -142,9 +148,8 @@ export function createOrchestrator({ store, index, reports, writer, clock, log }
     const relevantFields = (node: Node | undefined) =>
       node && [node.name, node.role, node.labels, node.availability, node.state];
     if (sameValue(relevantFields(before), relevantFields(after))) return;
-    for (const task of index.tasksOnNode((after ?? before)!.id)) markService(task.serviceId);
-    for (const ids of [index.waiting(), index.globalServices(), index.draining()])
-      for (const id of ids) markService(id);
+    for (const task of view.tasksOnNode((after ?? before)!.id)) markService(task.serviceId);
+    for (const ids of [view.waiting(), view.globalServices(), view.draining()]) for (const id of ids) markService(id);
   }
 
   /** A host port that is free again may be what a task of any service waits for. */
@@ -152,7 +157,7 @@ export function createOrchestrator({ store, index, reports, writer, clock, log }
     markService((after ?? before)!.serviceId);
     const portsBefore = before?.hostPorts?.length ?? 0;
     const portsAfter = after === undefined || isTerminal(after.status.state) ? 0 : (after.hostPorts?.length ?? 0);
-    if (portsAfter < portsBefore) for (const id of index.waiting()) markService(id);
+    if (portsAfter < portsBefore) for (const id of view.waiting()) markService(id);
   }
 
   return {
@@ -165,13 +170,13 @@ export function createOrchestrator({ store, index, reports, writer, clock, log }
       }
     },
     onDrainProgress() {
-      for (const id of index.draining()) markService(id);
+      for (const id of view.draining()) markService(id);
     },
     whenDecided: () => (running ? new Promise((resolve) => waiting.push(resolve)) : Promise.resolve()),
     markAllServices() {
-      for (const service of index.services()) markService(service.id);
-      for (const id of index.servicesWithTasks()) markService(id);
-      for (const id of index.servicesWithGenerations()) markService(id);
+      for (const service of view.services()) markService(service.id);
+      for (const id of view.servicesWithTasks()) markService(id);
+      for (const id of view.servicesWithGenerations()) markService(id);
     },
     stop() {
       stopped = true;

@@ -5,7 +5,7 @@ import type { Task, TaskState, TaskStatus } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
 import { isTerminal } from '../../model/task-state.ts';
 import type { Store, Write } from '../../store/store.ts';
-import type { ClusterIndex } from '../serving/cluster-index.ts';
+import type { ClusterView } from './cluster-view.ts';
 import { withEndpointJoins } from './endpoint-join.ts';
 import { put, type Writer } from './writer.ts';
 
@@ -53,12 +53,12 @@ function withFailure(task: Task, status: TaskStatus): TaskStatus {
 
 export function createTaskReports(options: {
   store: Store;
-  index: ClusterIndex;
+  view: ClusterView;
   writer: Writer;
   clock: Clock;
   log: Log;
 }): TaskReports {
-  const { store, index, writer, clock, log } = options;
+  const { store, view, writer, clock, log } = options;
   const pending = new Map<string, TaskStatus>();
   let cancelTimer: (() => void) | undefined;
   let lastCommitAt = Number.NEGATIVE_INFINITY;
@@ -75,10 +75,10 @@ export function createTaskReports(options: {
     const batch = [...pending].slice(0, BATCH_SIZE);
     const writes = batch.flatMap(([taskId, reported]) => {
       pending.delete(taskId);
-      return statusWrites(index.task(taskId), reported);
+      return statusWrites(view.task(taskId), reported);
     });
     try {
-      await store.transact(withEndpointJoins(writes, index, clock.now()));
+      await store.transact(withEndpointJoins(writes, view, clock.now()));
     } catch (thrown) {
       for (const [taskId, reported] of batch) if (!pending.has(taskId)) pending.set(taskId, reported);
       throw thrown;
@@ -106,7 +106,7 @@ export function createTaskReports(options: {
   return {
     add(nodeId, reports) {
       for (const { taskId, status } of reports) {
-        const task = index.task(taskId);
+        const task = view.task(taskId);
         if (task === undefined || task.nodeId !== nodeId) continue; // forgotten, or not its business
         if (nextStatus(task.status, status, 0) === undefined && !pending.has(taskId)) continue;
         pending.set(taskId, status);
@@ -115,7 +115,7 @@ export function createTaskReports(options: {
     },
     writes: (nodeId, reports) =>
       reports.flatMap(({ taskId, status }) => {
-        const task = index.task(taskId);
+        const task = view.task(taskId);
         return task?.nodeId === nodeId ? statusWrites(task, status) : [];
       }),
     stop: () => cancelTimer?.(),

@@ -1,10 +1,10 @@
 import { MeshError } from '../../base/errors.ts';
-import type { AssignmentView } from '../../decide/assign.ts';
 import type { Network, Node, Service, Task } from '../../model/cluster.ts';
 import type { Generation } from '../../model/generation.ts';
 import { publishedKey } from '../../model/spec.ts';
 import { isTerminal } from '../../model/task-state.ts';
 import type { Change, Store } from '../../store/store.ts';
+import type { ClusterView } from '../leading/cluster-view.ts';
 
 /** What is known of one service besides itself; kept up to date with each change, never by a walk. */
 interface ServiceEntry {
@@ -18,31 +18,13 @@ interface ServiceEntry {
 
 /**
  * The store's objects with the look-ups the manager needs. A service that was removed stays in the store until its last
- * task is gone: only `services` and `declared` know it.
+ * task is gone: only `services` and `serviceOrRemoved` return it.
  */
-export interface ClusterIndex extends AssignmentView {
-  /** Takes one commit in; the caller does so in order. */
+export interface ClusterIndex extends ClusterView {
+  /** Applies one commit; to be called in their order. */
   apply(changes: readonly Change[]): void;
-  serviceByName(name: string): Service | undefined;
-  nodeByName(name: string): Node | undefined;
-  /** Services that have a port of this number and protocol. */
-  servicesWithPort(key: string): Iterable<Service>;
-  /** A service, a removed one too. */
-  serviceOrRemoved(id: string): Service | undefined;
-  /** Ids of services, removed ones too, that have tasks. */
-  servicesWithTasks(): Iterable<string>;
   taskCounts(serviceId: string): { running: number; draining: number; waiting: number };
-  /** Ids of services with tasks or ports that wait for connections to end. */
-  draining(): Iterable<string>;
-  waiting(): Iterable<string>;
-  globalServices(): Iterable<string>;
-  /** Stored generations of a service. */
-  generations(serviceId: string): Iterable<Generation>;
-  /** Ids of services, removed ones too, that have stored generations. */
-  servicesWithGenerations(): Iterable<string>;
-  task(id: string): Task | undefined;
   tasks(): Iterable<Task>;
-  totals(): { services: number; running: number };
 }
 
 const NO_COUNTS = { running: 0, draining: 0, waiting: 0 };
