@@ -1,6 +1,7 @@
 import { MeshError } from '../base/errors.ts';
 import type { Service } from '../model/cluster.ts';
 import { sameValue } from '../model/equality.ts';
+import { TEMPLATE_FIELDS } from '../model/generation.ts';
 import { type PortSpec, portKey, publishedKey, type ServiceSpec } from '../model/spec.ts';
 import { AUTOMATIC_PORTS, allocatePort, isAutomatic } from './allocate.ts';
 import { describeChanges, portName } from './changes.ts';
@@ -57,11 +58,8 @@ export function admit(spec: ServiceSpec, current: Service | undefined, others: I
   };
 }
 
-/**
- * A change of these needs new tasks. Ports and weights are not among them, they belong to the data path alone; nor is
- * how an update goes.
- */
-const TASK_FIELDS = ['command', 'environment', 'workingDir', 'user', 'runtime', 'health', 'forced'] as const;
+/** A change of these needs new tasks. Ports and weights are not among them, because they belong to the data path alone. */
+const TASK_FIELDS = [...TEMPLATE_FIELDS, 'forced'] as const;
 
 /** The order of ports means nothing: a manifest sorts them, `--publish-add` puts one at the end. */
 function withSortedPorts(spec: ServiceSpec): ServiceSpec {

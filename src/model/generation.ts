@@ -1,8 +1,11 @@
 import type { Stored, Task } from './cluster.ts';
 import type { ServiceSpec } from './spec.ts';
 
-/** What a task runs: the part of a spec whose change needs new tasks. */
-export type TaskTemplate = Pick<ServiceSpec, 'runtime' | 'command' | 'workingDir' | 'user' | 'environment' | 'health'>;
+/** Fields of a spec that a task runs with; a change of one needs new tasks. */
+export const TEMPLATE_FIELDS = ['runtime', 'command', 'workingDir', 'user', 'environment', 'health'] as const;
+
+/** What a task runs. */
+export type TaskTemplate = Pick<ServiceSpec, (typeof TEMPLATE_FIELDS)[number]>;
 
 /**
  * The template of all tasks of one generation of a service, stored once: a large environment costs as much as one task
@@ -31,15 +34,9 @@ export function newGeneration(serviceId: string, generation: number, spec: Servi
   };
 }
 
-export function taskTemplate({ runtime, command, workingDir, user, environment, health }: ServiceSpec): TaskTemplate {
-  return {
-    runtime,
-    command,
-    workingDir,
-    environment,
-    ...(user === undefined ? {} : { user }),
-    ...(health === undefined ? {} : { health }),
-  };
+export function taskTemplate(spec: ServiceSpec): TaskTemplate {
+  const declared = TEMPLATE_FIELDS.filter((field) => spec[field] !== undefined);
+  return Object.fromEntries(declared.map((field) => [field, spec[field]])) as unknown as TaskTemplate;
 }
 
 /** Where the template of a task is looked up. */
