@@ -1,4 +1,7 @@
 import { defineConfig } from 'vitest/config';
+import { generate } from './generate.mjs';
+
+generate();
 
 export default defineConfig({
   define: { MESHD_VERSION: JSON.stringify('0.0.0-test') },

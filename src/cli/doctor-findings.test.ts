@@ -56,7 +56,7 @@ describe('doctor', () => {
   });
 
   it('says once that a node is down, not for each that does not reach it', () => {
-    const down = nodes.map((node) => (node.name === 'node3' ? { ...node, state: 'down' } : node));
+    const down = nodes.map((node) => (node.name === 'node3' ? { ...node, state: 'down' as const } : node));
     const echoes = [{ nodeId: 'n3', underlay: '172.30.0.3' }];
     const rows = evaluateCluster(down, down, [checkup(1, { echoes }), checkup(2, { echoes })], '1');
     expect(bad(rows)).toEqual(['node3 error node: node3 is down']);

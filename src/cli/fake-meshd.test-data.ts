@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MeshError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
+import type { TaskState } from '../model/cluster.ts';
 import type { PortSpec, ServiceSpec } from '../model/spec.ts';
 import { controlChecks, localChecks } from '../rpc/check-messages.ts';
 import { Control, Local } from '../rpc/gen/mesh_pb.js';
@@ -75,7 +76,7 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
         return {
           id: `s-${name}`,
           name,
-          action: known ? 'updated' : 'created',
+          action: known ? ('updated' as const) : ('created' as const),
           changes: known ? ['replicas 1 → 3'] : [],
           warnings: fake.warnings,
         };
@@ -93,7 +94,7 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
         return {
           id: found.id,
           name: service,
-          action: 'updated',
+          action: 'updated' as const,
           changes: [`replicas ${found.spec.replicas} → ${replicas}`],
           warnings: fake.warnings,
         };
@@ -207,16 +208,20 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
     diff: async () => ({ nodeId: 'n1', nodeName: 'node1', steps: [], error: '', revision: 2 }),
   };
   const log = silentLog();
-  const server = await startServer({ path: `${directory}/meshd.sock`, mode: 0o600 }, [
-    implement(LocalService, local, log),
-    ...(options.manager === false ? [] : [implement(ControlService, control, log)]),
-  ]);
+  const server = await servePeople(
+    { path: `${directory}/meshd.sock`, mode: 0o600 },
+    [
+      implement(Local, localChecks, local, log),
+      ...(options.manager === false ? [] : [implement(Control, controlChecks, control, log)]),
+    ],
+    { callerOf: () => ({ kind: 'local', uid: 0, pid: 1, access: 'owner' }), log },
+  );
   return fake;
 }
 
 const current = (object: WatchEvent['object']): WatchEvent => ({ action: 'current', object, revision: 1 });
 
-function makeInfo(roles: string[]): InfoReply {
+function makeInfo(roles: InfoReply['roles']): InfoReply {
   return {
     nodeName: 'node1',
     nodeId: 'n1',
@@ -233,9 +238,9 @@ function makeInfo(roles: string[]): InfoReply {
   };
 }
 
-export function makePort(given: Partial<PortSpec> = {}): PortSpec {
-  const defaults = { schedulerFlags: [], nodes: [], addresses: [], allowFrom: [] };
-  return { protocol: 'tcp', target: 80, published: 8080, mode: 'ingress', ...defaults, ...given };
+export function makePort(given: Omit<Partial<PortSpec>, 'published'> & { published?: number | undefined } = {}): PortSpec {
+  const { published, ...port } = { protocol: 'tcp', target: 80, published: 8080, mode: 'ingress', ...given } as const;
+  return { ...port, ...(published !== undefined && { published }) };
 }
 
 export function makeSpec(given: Partial<ServiceSpec> = {}): ServiceSpec {
@@ -275,7 +280,7 @@ export function makeService(given: Partial<Service> = {}): Service {
   };
 }
 
-export function makeTask(given: Partial<Task> = {}, state = 'running', error = ''): Task {
+export function makeTask(given: Partial<Task> = {}, state: TaskState = 'running', error = ''): Task {
   return {
     id: 'web1',
     version: 1,
@@ -288,7 +293,7 @@ export function makeTask(given: Partial<Task> = {}, state = 'running', error = '
     nodeName: 'node2',
     addresses: [{ networkId: 'ingress', address: '10.255.2.5' }],
     desired: 'running',
-    status: { state, message: '', error, since: 1000, ports: [], ...(state === 'running' ? { pid: 77 } : {}) },
+    status: { state, message: '', error, since: 1000, ...(state === 'running' ? { pid: 77 } : {}) },
     restarts: 0,
     generation: 1,
     command: ['node', 'whoami.mjs'],

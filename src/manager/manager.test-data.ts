@@ -8,7 +8,7 @@ import { MeshError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import type { Assignment } from '../model/assignment.ts';
 import { applyAssignmentDelta } from '../model/assignment-delta.ts';
-import type { Listener, PortCondition, Stored, TaskState } from '../model/cluster.ts';
+import type { Listener, PortCondition, Stored, TaskState, TaskStatus } from '../model/cluster.ts';
 import type { ServiceSpec } from '../model/spec.ts';
 import { controlChecks } from '../rpc/check-messages.ts';
 import { type ControlConnection, connectControl } from '../rpc/client.ts';
@@ -223,7 +223,7 @@ export async function testCluster(more: Partial<Pick<ManagerOptions, 'families'>
     },
     apply: (...specs) => current.control.apply({ services: specs, dryRun: false }),
     tasks: async (service) =>
-      (await current.control.listTasks({ service, node: undefined, includeEnded: false })).tasks,
+      (await current.control.listTasks({ ...(service !== undefined && { service }), includeEnded: false })).tasks,
     async waitUntil(condition) {
       const limit = Date.now() + 10_000;
       while (!(await condition())) {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { MeshError } from '../base/errors.ts';
 import type { Task } from '../model/cluster.ts';
-import { endpoints, spec, type TestCluster, tcp, testCluster } from './manager.test-data.ts';
+import { callContext, endpoints, spec, type TestCluster, tcp, testCluster } from './manager.test-data.ts';
 
 let cluster: TestCluster;
 beforeEach(async () => {
@@ -132,7 +132,7 @@ describe('apply', () => {
 test('what a request asks for is decided when it is answered', async () => {
   await cluster.agent('node1');
   const { control } = cluster.manager.handlers;
-  const context = { signal: new AbortController().signal };
+  const context = callContext();
   const wanted = () => cluster.store.list<Task>('tasks').filter(({ desired }) => desired === 'running');
   const services = [spec('web', { replicas: 4, ports: [tcp(8080)] })];
   await control.apply({ services, dryRun: false }, context);
@@ -211,7 +211,7 @@ describe('scale and removal', () => {
     await cluster.control.removeServices({ services: ['other'] });
     await cluster.waitUntil(() => one.assignment!.ports.length === 0 && one.assignment!.tasks.length === 0);
     expect(
-      (await cluster.control.listTasks({ service: undefined, node: undefined, includeEnded: true })).tasks,
+      (await cluster.control.listTasks({ includeEnded: true })).tasks,
     ).toEqual([]);
     await cluster.waitUntil(() => cluster.store.list('services').length === 0);
   });
@@ -236,7 +236,7 @@ describe('tasks', () => {
     one.report(first!.id, 'failed');
     await cluster.waitUntil(async () => (await running('web')).some(({ id }) => id !== first!.id));
     await cluster.waitUntil(() => endpoints(one.assignment, 80).every(({ taskId }) => taskId !== first!.id));
-    const all = (await cluster.control.listTasks({ service: 'web', node: undefined, includeEnded: true })).tasks;
+    const all = (await cluster.control.listTasks({ service: 'web', includeEnded: true })).tasks;
     expect(all.find(({ id }) => id === first!.id)?.status).toMatchObject({ state: 'failed', error: 'exit status 1' });
   });
 
@@ -267,7 +267,7 @@ describe('tasks', () => {
       availability: undefined,
     });
     await cluster.waitUntil(async () => (await running('web')).length === 1);
-    await cluster.control.updateNode({ node: 'node1', setLabels: {}, removeLabels: ['zone'], availability: undefined });
+    await cluster.control.updateNode({ node: 'node1', setLabels: {}, removeLabels: ['zone'] });
     await cluster.waitUntil(async () => (await cluster.tasks('web'))[0]?.status?.state === 'pending');
   });
 

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Node } from '../model/cluster.ts';
 import { endpoints, spec, type TestCluster, tcp, testCluster } from './manager.test-data.ts';
 
 let cluster: TestCluster;
@@ -102,7 +103,7 @@ describe('nodes', () => {
     await cluster.agent('node2');
     await cluster.apply(spec('web', { replicas: 2, ports: [tcp(80)] }));
     await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 2);
-    const set = (availability: string) =>
+    const set = (availability: Node['availability']) =>
       cluster.control.updateNode({ node: 'node1', setLabels: {}, removeLabels: [], availability });
     await set('pause');
     await cluster.advanceTime(500);

@@ -11,7 +11,7 @@ import { openEmbeddedStore } from '../store/embedded.ts';
 import { bootstrap } from './leading/bootstrap.ts';
 import { nextStatus } from './leading/task-reports.ts';
 import { createWriter, put } from './leading/writer.ts';
-import { fakeClock, memoryStore, spec, testCluster } from './manager.test-data.ts';
+import { asOwner, callContext, fakeClock, memoryStore, spec, testCluster } from './manager.test-data.ts';
 import { createManager } from './manager.ts';
 import { createClusterIndex } from './serving/cluster-index.ts';
 import { findService } from './serving/find.ts';

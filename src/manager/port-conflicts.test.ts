@@ -10,7 +10,7 @@ afterEach(() => cluster.stop());
 
 const dryRun = (...ports: number[]) =>
   cluster.control.apply({
-    services: [specToWire(spec('web', { ports: ports.map((port) => tcp(port)) }))],
+    services: [spec('web', { ports: ports.map((port) => tcp(port)) })],
     dryRun: true,
   });
 const warningsOf = async (...ports: number[]) => (await dryRun(...ports)).services.flatMap(({ warnings }) => warnings);

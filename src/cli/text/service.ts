@@ -19,7 +19,7 @@ export function portsText(ports: readonly PortSpec[]): string {
   const sorted = [...ports].sort(
     (a, b) => a.protocol.localeCompare(b.protocol) || (a.published ?? 0) - (b.published ?? 0) || a.target - b.target,
   );
-  for (const { published, target, protocol, mode, addresses } of sorted) {
+  for (const { published, target, protocol, mode, addresses = [] } of sorted) {
     const at = addressText(addresses);
     const run = runs.at(-1);
     const extendsRun =

@@ -40,7 +40,7 @@ test('ages', () => {
 });
 
 test('ports: runs are ranges, an automatic port that is not chosen yet says so', () => {
-  const port = (published: number | undefined, target: number, protocol = 'tcp') =>
+  const port = (published: number | undefined, target: number, protocol: 'tcp' | 'udp' = 'tcp') =>
     makePort({ protocol, target, published });
   expect(portsText([])).toBe('');
   expect(portsText([port(8081, 81), port(8080, 80), port(53, 53, 'udp'), port(8082, 90), port(undefined, 70)])).toBe(
@@ -161,7 +161,7 @@ describe('progress', () => {
 
   test('a task that does not get ready says why; what every start says is no trouble', () => {
     const starting = (message: string) =>
-      makeTask({ status: { state: 'starting', message, error: '', since: 1, pid: 7, exitCode: undefined, ports: [] } });
+      makeTask({ status: { state: 'starting', message, error: '', since: 1, pid: 7 } });
     const lines = (message: string) => serviceProgress(seenOf(two, starting(message)), 's-web').lines[0];
     const loopback = 'the process runs but 80/tcp is only on 127.0.0.1:80; bind 0.0.0.0';
     expect(taskProblem(starting(loopback))).toBe(loopback);

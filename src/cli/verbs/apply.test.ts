@@ -112,11 +112,10 @@ describe('apply', () => {
     cli.meshd.onApply = (spec) => {
       cli.meshd.services = [makeService({ spec, running: 0 })];
       const pending = {
-        state: 'pending',
+        state: 'pending' as const,
         message: 'no node fits: node.labels.zone == a',
         error: '',
         since: 1,
-        ports: [],
       };
       cli.meshd.tasks = [makeTask({ status: pending, nodeName: '' })];
     };

@@ -1,3 +1,4 @@
+import type { Node } from '../../model/cluster.ts';
 import { type Context, UsageError } from '../context.ts';
 import { resolveObject } from '../resolve-object.ts';
 import { renderJson } from '../text/json.ts';
@@ -6,7 +7,7 @@ import { nodeRow } from '../text/node.ts';
 export interface NodeUpdateOptions {
   labelAdd?: string[];
   labelRm?: string[];
-  availability?: string;
+  availability?: Node['availability'];
 }
 
 /** `meshctl node update --label-add KEY=VALUE --label-rm KEY --availability WHAT NODE` */
