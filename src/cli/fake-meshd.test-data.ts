@@ -8,8 +8,8 @@ import type { PortSpec, ServiceSpec } from '../model/spec.ts';
 import { controlChecks, localChecks } from '../rpc/check-messages.ts';
 import { Control, Local } from '../rpc/gen/mesh_pb.js';
 import type { InfoReply, Node, NodeAnswer, Service, Task, TaskPort, WatchEvent } from '../rpc/messages.ts';
-import { type Handlers, implement } from '../rpc/service.ts';
 import { servePeople } from '../rpc/server.ts';
+import { type Handlers, implement } from '../rpc/service.ts';
 
 /** For tests: a meshd that answers over a real socket out of what the test put into it, and remembers what it was asked. */
 export interface FakeMeshd {
@@ -238,7 +238,9 @@ function makeInfo(roles: InfoReply['roles']): InfoReply {
   };
 }
 
-export function makePort(given: Omit<Partial<PortSpec>, 'published'> & { published?: number | undefined } = {}): PortSpec {
+export function makePort(
+  given: Omit<Partial<PortSpec>, 'published'> & { published?: number | undefined } = {},
+): PortSpec {
   const { published, ...port } = { protocol: 'tcp', target: 80, published: 8080, mode: 'ingress', ...given } as const;
   return { ...port, ...(published !== undefined && { published }) };
 }

@@ -60,7 +60,11 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     .option('--role <roles>', 'manager, agent, or both (default: manager,agent)', parseRoles)
     .option('--name <name>', 'name of this node', parseName, hostname().split('.')[0])
     .option('--advertise <address>', 'address of this machine that other nodes send VXLAN to')
-    .option('--listen <address:port>', 'where a manager accepts agents of other nodes, with --insecure-dev (default: port 2377)', parseEndpoint)
+    .option(
+      '--listen <address:port>',
+      'where a manager accepts agents of other nodes, with --insecure-dev (default: port 2377)',
+      parseEndpoint,
+    )
     .option(
       '--health-listen <where>',
       'address:port where balancers ask an agent for its ports, or off',
@@ -70,7 +74,10 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     .option('--join <host:port,...>', 'managers an agent connects to; port 2377 when left out', parseEndpoints)
     .option('--state-dir <dir>', 'what must survive a restart', DEFAULT_STATE_DIR)
     .option('--socket <path>', 'unix socket for meshctl', '/run/meshd/meshd.sock')
-    .option('--agent-socket <path>', 'unix socket of a manager for the agent of its node (default: agent.sock beside it)')
+    .option(
+      '--agent-socket <path>',
+      'unix socket of a manager for the agent of its node (default: agent.sock beside it)',
+    )
     .option('--label <key=value>', 'label of this node; may be repeated', parseLabel)
     .option('--insecure-dev', 'let agents of other machines in without any proof of who they are', false)
     .option('--ingress-subnet <cidr>', 'IPv4 network of the ingress mesh, when a cluster is made')

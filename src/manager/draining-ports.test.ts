@@ -245,9 +245,8 @@ describe('health', () => {
     await cluster.waitUntil(async () => (await running('web')).some(({ id }) => id !== task!.id));
     one.connections.clear();
     const ended = async () =>
-      (await cluster.control.listTasks({ service: 'web', includeEnded: true })).tasks.find(
-        ({ id }) => id === task!.id,
-      )?.status;
+      (await cluster.control.listTasks({ service: 'web', includeEnded: true })).tasks.find(({ id }) => id === task!.id)
+        ?.status;
     await cluster.waitUntil(async () => (await ended())?.state === 'failed');
     expect(await ended()).toMatchObject({ error: 'unhealthy: timed out' });
   });

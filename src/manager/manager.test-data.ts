@@ -15,8 +15,8 @@ import { type ControlConnection, connectControl } from '../rpc/client.ts';
 import { connectDispatch } from '../rpc/dispatch-client.ts';
 import { Control } from '../rpc/gen/mesh_pb.js';
 import type { Hello, Task } from '../rpc/messages.ts';
-import { implement } from '../rpc/service.ts';
 import { type ServeOptions, serveLocalAgent, servePeople } from '../rpc/server.ts';
+import { implement } from '../rpc/service.ts';
 import type { Change, Store } from '../store/store.ts';
 import { createManager, type Manager, type ManagerOptions } from './manager.ts';
 
@@ -281,8 +281,6 @@ function fakeAgent(
         error: state === 'failed' ? 'exit status 1' : '',
         since: 1,
         pid: 7,
-        exitCode: undefined,
-        ports: [],
         ...more,
       };
       send({ case: 'tasks', value: { tasks: [{ taskId, status }] } });

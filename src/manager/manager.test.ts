@@ -210,9 +210,7 @@ describe('scale and removal', () => {
     await cluster.waitUntil(() => behind().length === 1);
     await cluster.control.removeServices({ services: ['other'] });
     await cluster.waitUntil(() => one.assignment!.ports.length === 0 && one.assignment!.tasks.length === 0);
-    expect(
-      (await cluster.control.listTasks({ includeEnded: true })).tasks,
-    ).toEqual([]);
+    expect((await cluster.control.listTasks({ includeEnded: true })).tasks).toEqual([]);
     await cluster.waitUntil(() => cluster.store.list('services').length === 0);
   });
 
@@ -264,7 +262,6 @@ describe('tasks', () => {
       node: 'node1',
       setLabels: { zone: 'a' },
       removeLabels: [],
-      availability: undefined,
     });
     await cluster.waitUntil(async () => (await running('web')).length === 1);
     await cluster.control.updateNode({ node: 'node1', setLabels: {}, removeLabels: ['zone'] });

@@ -201,9 +201,7 @@ test('on the embedded store a cluster is the same after a restart', async () => 
   await first.store.close();
   const second = await open();
   expect(second.manager.clusterId).toBe(first.manager.clusterId);
-  expect(await second.control.listTasks({ includeEnded: true }, context)).toEqual(
-    before,
-  );
+  expect(await second.control.listTasks({ includeEnded: true }, context)).toEqual(before);
   await second.manager.stop();
   await second.store.close();
   rmSync(directory, { recursive: true });

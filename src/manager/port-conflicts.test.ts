@@ -23,9 +23,9 @@ describe('programs on the ports of a node', () => {
     expect(await warningsOf(8080, 8081)).toEqual([
       'port 8080/tcp: on node1 nginx (pid 812) listens; clients of node1 will reach service web instead',
     ]);
-    expect(
-      (await cluster.control.plan({ services: [spec('web', { ports: [tcp(8080)] })] })).services,
-    ).toMatchObject([{ warnings: [expect.stringContaining('nginx')] }]);
+    expect((await cluster.control.plan({ services: [spec('web', { ports: [tcp(8080)] })] })).services).toMatchObject([
+      { warnings: [expect.stringContaining('nginx')] },
+    ]);
     node.listeners();
     await cluster.waitUntil(async () => (await warningsOf(8080)).length === 0);
   });

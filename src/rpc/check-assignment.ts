@@ -57,10 +57,7 @@ const assignedPort = z.object({
   scheduler,
   fallback: scheduler.exactOptional(),
   ...balancing,
-  endpoints: list(
-    z.object({ taskId: id, nodeId: id, address, port, weight: integer(0, 65_535) }),
-    MANY,
-  ),
+  endpoints: list(z.object({ taskId: id, nodeId: id, address, port, weight: integer(0, 65_535) }), MANY),
 });
 
 const target = z.object({ protocol, port });
@@ -88,10 +85,7 @@ export const assignment: z.ZodType<Assignment> = z.object(
   {
     revision: count,
     self: z.object({ nodeId: id, name, number: port, underlay: address }, missing),
-    networks: list(
-      z.object({ id, name, vni: integer(1, 0xffffff), subnets: list(subnet, 16) }),
-      MANY,
-    ),
+    networks: list(z.object({ id, name, vni: integer(1, 0xffffff), subnets: list(subnet, 16) }), MANY),
     ...changes,
   },
   missing,

@@ -76,7 +76,9 @@ export const healthCheck: z.ZodType<HealthCheck> = z.object({
       z.object({
         kind: z.literal('http'),
         port,
-        path: text(LIMIT.argument).refine((path) => /^\/[\x21-\x7e]*$/.test(path), { error: 'is not the path of a URL' }),
+        path: text(LIMIT.argument).refine((path) => /^\/[\x21-\x7e]*$/.test(path), {
+          error: 'is not the path of a URL',
+        }),
       }),
     ],
     { error: 'is not one of command, shell, tcp, http' },

@@ -75,8 +75,9 @@ export function list<T>(item: z.ZodType<T>, limit: number): z.ZodType<T[]> {
 /** Entries of a map: `problem` judges its keys, `limit` bounds its values in bytes. */
 function map(problem: (key: string) => string | undefined, limit: number): z.ZodType<Record<string, string>> {
   const value = text(limit);
-  return z.custom<Record<string, string>>((given) => typeof given === 'object' && given !== null).superRefine(
-    (entries, context) => {
+  return z
+    .custom<Record<string, string>>((given) => typeof given === 'object' && given !== null)
+    .superRefine((entries, context) => {
       const issue = (message: string, path: string[] = []) => context.addIssue({ code: 'custom', message, path });
       const keys = Object.keys(entries);
       if (keys.length > LIMIT.entries) issue(`has ${keys.length} entries, more than ${LIMIT.entries}`);
@@ -87,8 +88,7 @@ function map(problem: (key: string) => string | undefined, limit: number): z.Zod
         const checked = value.safeParse(entries[key]);
         if (!checked.success) issue(checked.error.issues[0]!.message, [key]);
       }
-    },
-  );
+    });
 }
 
 const LABEL_KEY = /^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}$/;
@@ -98,7 +98,9 @@ export const labels = map(labelProblem, LIMIT.value);
 
 export const environment = map((key) => {
   if (key === '' || key.includes('=')) return `${quoted(key)} is not the name of a variable`;
-  return Buffer.byteLength(key) > LIMIT.value || key.includes('\0') ? `${quoted(key)} is too long or has a NUL` : undefined;
+  return Buffer.byteLength(key) > LIMIT.value || key.includes('\0')
+    ? `${quoted(key)} is too long or has a NUL`
+    : undefined;
 }, LIMIT.argument);
 
 export const command = list(text(LIMIT.argument), LIMIT.arguments);
@@ -121,7 +123,9 @@ export function cidr(family?: Family): z.ZodType<string> {
     const length = /^(0|[1-9]\d{0,2})$/.test(prefix) ? Number(prefix) : -1;
     const good = rest.length === 0 && length >= 0 && length <= bits && isCanonical(base) && hostBitsZero(base, length);
     if (!good) return `${quoted(value)} is not a network such as 10.0.0.0/24`;
-    return family === undefined || (family === 'inet6') === (bits === 128) ? undefined : `${value} is not of family ${family}`;
+    return family === undefined || (family === 'inet6') === (bits === 128)
+      ? undefined
+      : `${value} is not of family ${family}`;
   });
 }
 

@@ -68,7 +68,8 @@ function calls<S extends DescService>(
     const call = client[method.localName]!;
     made[method.localName] =
       method.methodKind === 'server_streaming'
-        ? (request: never, settings: CallSettings = {}) => stream(call, method, request, settings, address, http, keepalive)
+        ? (request: never, settings: CallSettings = {}) =>
+            stream(call, method, request, settings, address, http, keepalive)
         : (request: never, settings: CallSettings = {}) => unary(call, method, request, settings, address);
   }
   return made as Calls<S>;

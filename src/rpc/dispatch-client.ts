@@ -21,7 +21,8 @@ export function connectDispatch(address: string): DispatchConnection {
   const client = new Client(target, credentials.createInsecure(), clientOptions);
   const { path, requestSerialize, responseDeserialize } = grpcDefinition(Dispatch).session!;
   return {
-    session: () => duplex(client.makeBidiStreamRequest<Buffer, Buffer>(path, requestSerialize, responseDeserialize), address),
+    session: () =>
+      duplex(client.makeBidiStreamRequest<Buffer, Buffer>(path, requestSerialize, responseDeserialize), address),
     close: () => client.close(),
   };
 }
@@ -52,5 +53,8 @@ function fromGrpcError(thrown: unknown, where: string): MeshError {
   const { code, details, metadata } = thrown as Partial<ServiceError>;
   if (typeof code !== 'number') return new MeshError('internal', messageOf(thrown), { cause: thrown });
   const [retry] = metadata?.get(RETRY_KEY) ?? [];
-  return fromStatus({ code, details: details ?? '', cause: thrown, ...(retry === undefined ? {} : { retry: String(retry) }) }, where);
+  return fromStatus(
+    { code, details: details ?? '', cause: thrown, ...(retry === undefined ? {} : { retry: String(retry) }) },
+    where,
+  );
 }

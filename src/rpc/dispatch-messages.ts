@@ -13,7 +13,14 @@ export function writeAgentMessage(message: AgentMessage): Buffer {
 }
 
 export function readAgentMessage(bytes: Uint8Array): AgentMessage {
-  return check(agentMessage, toPlain(AgentMessageSchema, decoded(() => fromBinary(AgentMessageSchema, bytes))), '');
+  return check(
+    agentMessage,
+    toPlain(
+      AgentMessageSchema,
+      decoded(() => fromBinary(AgentMessageSchema, bytes)),
+    ),
+    '',
+  );
 }
 
 export function writeManagerMessage(message: ManagerMessage): Buffer {
@@ -21,7 +28,14 @@ export function writeManagerMessage(message: ManagerMessage): Buffer {
 }
 
 export function readManagerMessage(bytes: Uint8Array): ManagerMessage {
-  return check(managerMessage, toPlain(ManagerMessageSchema, decoded(() => fromBinary(ManagerMessageSchema, bytes))), '');
+  return check(
+    managerMessage,
+    toPlain(
+      ManagerMessageSchema,
+      decoded(() => fromBinary(ManagerMessageSchema, bytes)),
+    ),
+    '',
+  );
 }
 
 /** The same memory as grpc-js has it. */

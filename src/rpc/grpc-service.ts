@@ -1,5 +1,5 @@
-import type { ServiceDefinition } from '@grpc/grpc-js';
 import type { DescService } from '@bufbuild/protobuf';
+import type { ServiceDefinition } from '@grpc/grpc-js';
 
 /** How grpc-js carries the messages of a service: as bytes, so that what waits in a queue has a known size. */
 export function grpcDefinition(service: DescService): ServiceDefinition {

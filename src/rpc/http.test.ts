@@ -113,7 +113,9 @@ test('bytes that are no request do no harm', async () => {
   expect(await exchange('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')).toMatch(/^HTTP\/1\.1 400 /);
   expect(await exchange(`GET / HTTP/1.1\r\nhost: x\r\nx: ${'y'.repeat(40_000)}\r\n\r\n`)).toMatch(/^HTTP\/1\.1 431 /);
   // HTTP/1.0 has no host, and not every host makes a URL.
-  expect(await exchange(`POST ${STATUS} HTTP/1.0\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n{}`)).toContain('"cluster_id"');
+  expect(
+    await exchange(`POST ${STATUS} HTTP/1.0\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n{}`),
+  ).toContain('"cluster_id"');
   expect(await exchange(post(STATUS, '{}').replace('host: x', 'host: a b:c'))).toContain('"cluster_id"');
   expect(await exchange(post(STATUS, '{}'))).toContain('"cluster_id"');
 });

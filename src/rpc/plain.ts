@@ -40,15 +40,18 @@ type Enums = {
 type Dashed<S extends string> = S extends `${infer A}_${infer B}` ? `${Lowercase<A>}-${Dashed<B>}` : Lowercase<S>;
 /** The words of a generated enum: `UpdateOrder` → `'start-first' | 'stop-first'`. */
 type Words<E> = {
-  [K in keyof Enums]: E extends Enums[K][keyof Enums[K]] ? Dashed<Exclude<keyof Enums[K], 'UNSPECIFIED'> & string> : never;
+  [K in keyof Enums]: E extends Enums[K][keyof Enums[K]]
+    ? Dashed<Exclude<keyof Enums[K], 'UNSPECIFIED'> & string>
+    : never;
 }[keyof Enums];
 
 /** A message as the rest of meshd has it. */
-export type Plain<T> = T extends Message<infer Name>
-  ? Name extends keyof ModelTypes
-    ? ModelTypes[Name]
-    : { [K in keyof T as Exclude<K, '$typeName' | '$unknown'>]: PlainValue<Exclude<T[K], undefined>> }
-  : never;
+export type Plain<T> =
+  T extends Message<infer Name>
+    ? Name extends keyof ModelTypes
+      ? ModelTypes[Name]
+      : { [K in keyof T as Exclude<K, '$typeName' | '$unknown'>]: PlainValue<Exclude<T[K], undefined>> }
+    : never;
 
 type PlainValue<V> = V extends bigint
   ? number
@@ -73,7 +76,7 @@ export function toPlain<Desc extends DescMessage>(desc: Desc, message: MessageSh
   return codecOf(desc).toPlain(message) as Plain<MessageShape<Desc>>;
 }
 
-/** A plain object as a message; throws MeshError `internal` for a word the schema does not have. */
+/** A plain object as a message; throws MeshError `invalid` for a word that the schema does not have. */
 export function fromPlain<Desc extends DescMessage>(desc: Desc, plain: Plain<MessageShape<Desc>>): MessageShape<Desc> {
   return codecOf(desc).fromPlain(plain) as MessageShape<Desc>;
 }
@@ -195,7 +198,10 @@ function valueCodec(field: DescField): Codec {
   if (field.message !== undefined) {
     const { message } = field;
     // Looked up late: messages may contain themselves.
-    return { toPlain: (value) => codecOf(message).toPlain(value), fromPlain: (value) => codecOf(message).fromPlain(value) };
+    return {
+      toPlain: (value) => codecOf(message).toPlain(value),
+      fromPlain: (value) => codecOf(message).fromPlain(value),
+    };
   }
   if (field.enum !== undefined) return enumCodec(field.enum);
   const is64 = field.scalar === ScalarType.UINT64 || field.scalar === ScalarType.INT64;
@@ -216,7 +222,8 @@ function enumCodec(desc: DescEnum): Codec {
     fromPlain(text) {
       const number = numbers.get(text);
       if (number !== undefined) return number;
-      throw new MeshError('internal', `${JSON.stringify(text)} is not a word of ${desc.typeName}`);
+      const known = [...numbers.keys()].filter((one) => one !== 'unspecified');
+      throw new MeshError('invalid', `${JSON.stringify(text)} is not one of ${known.join(', ')}`);
     },
   };
 }

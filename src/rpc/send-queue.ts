@@ -26,7 +26,8 @@ export function createSendQueue(
   let finishing: (() => void) | undefined;
   let timer: NodeJS.Timeout | undefined;
 
-  const fail = (what: string) => overflow(new MeshError('exhausted', `the peer reads too slowly: ${what}`, { retry: true }));
+  const fail = (what: string) =>
+    overflow(new MeshError('exhausted', `the peer reads too slowly: ${what}`, { retry: true }));
 
   function drained(): void {
     clearTimeout(timer);
@@ -58,7 +59,8 @@ export function createSendQueue(
 
   return {
     send(message) {
-      if (closed.aborted || finishing !== undefined || stream.writableEnded || stream.destroyed) return Promise.resolve();
+      if (closed.aborted || finishing !== undefined || stream.writableEnded || stream.destroyed)
+        return Promise.resolve();
       if (waiting.length > 0 && (waiting.length >= limits.messages || bytes + message.length > limits.bytes)) {
         fail(`${waiting.length} messages with ${bytes} bytes wait`);
         return Promise.resolve();

@@ -153,8 +153,7 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof Contro
         const node = findNode(index, request.node);
         const labels = { ...node.labels, ...request.setLabels };
         for (const key of request.removeLabels) {
-          if (labels[key] === undefined)
-            throw new MeshError('not-found', `node ${node.name} has no label ${key}`);
+          if (labels[key] === undefined) throw new MeshError('not-found', `node ${node.name} has no label ${key}`);
           delete labels[key];
         }
         if (Object.keys(labels).length > LIMIT.entries)
