@@ -22,9 +22,14 @@ const upward = layers.flatMap((rooms, layer) =>
   }),
 );
 
+const unlisted = { path: '^src/', pathNot: `^src/(${layers.flat().join('|')})/` };
+
 module.exports = {
   forbidden: [
     ...upward,
+    // A folder that the table does not list would be under no rule at all. Modules with imports, then those without.
+    { name: 'every-folder-has-a-layer', severity: 'error', from: unlisted, to: {} },
+    { name: 'every-folder-has-a-layer', severity: 'error', from: { ...unlisted, orphan: true }, to: {} },
     {
       name: 'leading-does-not-import-serving',
       comment: 'one manager of several leads; what it decides must not depend on who serves',

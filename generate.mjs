@@ -6,7 +6,9 @@ const rpc = `${import.meta.dirname}/src/rpc`;
 const output = `${rpc}/gen/mesh_pb.js`;
 
 export function generate() {
-  const changed = ['mesh.proto', 'buf.gen.yaml', '../../package-lock.json'].map((file) => statSync(`${rpc}/${file}`).mtimeMs);
+  const changed = ['mesh.proto', 'buf.gen.yaml', '../../package-lock.json'].map(
+    (file) => statSync(`${rpc}/${file}`).mtimeMs,
+  );
   if (existsSync(output) && statSync(output).mtimeMs >= Math.max(...changed)) return;
   const bin = `${import.meta.dirname}/node_modules/.bin`;
   // protoc-gen-es is started by its name's first line, which looks for node: this one, whatever else is installed.

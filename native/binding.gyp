@@ -38,8 +38,17 @@
       "target_name": "mesh-task",
       "type": "executable",
       "product_extension": "",
-      "sources": ["task/mesh-task.c", "task/common.c", "task/probe.c"],
-      "cflags_c": ["-std=c11"]
+      "sources": [
+        "task/mesh-task.c",
+        "task/common.c",
+        "task/environment.c",
+        "task/privileges.c",
+        "task/probe.c",
+        "task/user.c"
+      ],
+      "cflags_c": ["-std=c11", "-fPIE"],
+      # It runs as root before it becomes the task: no loader that an environment could point at another library.
+      "ldflags": ["-static-pie"]
     }
   ]
 }

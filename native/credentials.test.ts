@@ -5,7 +5,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { openSocket, peerCredentials } from './index.ts';
-import { cleanUp, freshDirectory, later } from './test-support.ts';
+import { cleanUp, freshDirectory, onCleanup } from './test-support.ts';
 
 afterEach(cleanUp);
 
@@ -14,7 +14,7 @@ const fdOf = (handle: Server | Socket) => (handle as unknown as { _handle: { fd:
 
 async function listen(where: string | number): Promise<Server> {
   const server = createServer();
-  later(() => server.close());
+  onCleanup(() => server.close());
   server.listen(where);
   await once(server, 'listening');
   return server;
@@ -26,7 +26,7 @@ function connectAs(path: string, ids: { uid: number; gid: number }, groups: read
     process.setgroups(${JSON.stringify(groups)}); process.setgid(${ids.gid}); process.setuid(${ids.uid});
     require('node:net').connect(${JSON.stringify(path)});`;
   const client = spawn(process.execPath, ['-e', script], { stdio: 'ignore' });
-  later(() => client.kill('SIGKILL'));
+  onCleanup(() => client.kill('SIGKILL'));
   return client;
 }
 
@@ -43,7 +43,7 @@ describe('peerCredentials', () => {
     chmodSync(path, 0o777);
     const client = connectAs(path, { uid: 4321, gid: 4322 }, groups);
     const [socket] = (await once(server, 'connection')) as [Socket];
-    later(() => socket.destroy());
+    onCleanup(() => socket.destroy());
     expect(peerCredentials(fdOf(socket))).toEqual({ pid: client.pid, uid: 4321, gid: 4322, groups });
   });
 
@@ -52,7 +52,7 @@ describe('peerCredentials', () => {
       expect(() => peerCredentials(fd)).toThrowError(expect.objectContaining({ code }));
     const open = (family?: number) => {
       const fd = openSocket({ family });
-      later(() => closeSync(fd));
+      onCleanup(() => closeSync(fd));
       return fd;
     };
     refused(open(), 'EINVAL');
@@ -60,7 +60,7 @@ describe('peerCredentials', () => {
     // The kernel answers with our own credentials here, which are root's.
     refused(fdOf(await listen(join(freshDirectory(), 'socket'))), 'EINVAL');
     const file = openSync('/dev/null', 'r');
-    later(() => closeSync(file));
+    onCleanup(() => closeSync(file));
     refused(file, 'ENOTSOCK');
     refused(-1, 'EBADF');
   });

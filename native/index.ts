@@ -163,6 +163,8 @@ export interface SpawnOptions {
   readonly session?: boolean | undefined;
   /** Standard streams that are pipes to us; the others are /dev/null. */
   readonly pipes?: readonly (typeof STREAMS)[number][] | undefined;
+  /** What standard input holds, whole before the program starts and out of sight of other users (memfd_create(2)). */
+  readonly input?: Uint8Array | undefined;
 }
 
 /** How a child of ours has ended. */
@@ -212,6 +214,7 @@ interface Addon {
     directory: string,
     session: boolean,
     pipes: readonly boolean[],
+    input: Uint8Array | undefined,
   ): [number, number, number, number];
   reapProcess(pid: number): number | undefined;
 }
@@ -366,13 +369,13 @@ export function watchProcess(pid: number, onExit: () => void, startTime?: number
 export function spawnProcess(
   file: string,
   args: readonly string[],
-  { env, session = false, pipes = [] }: SpawnOptions,
+  { env, session = false, pipes = [], input }: SpawnOptions,
   onExit: (end: ProcessEnd) => void,
 ): SpawnedProcess {
   const path = file.includes('/') ? file : (resolveInPath(file, env['PATH'] ?? '') ?? file);
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
   const piped = STREAMS.map((name) => pipes.includes(name));
-  const [pid, ...fds] = addon().spawnProcess(path, [file, ...args], variables, '/', session, piped);
+  const [pid, ...fds] = addon().spawnProcess(path, [file, ...args], variables, '/', session, piped, input);
   const streams = fds.flatMap((fd, place) =>
     fd < 0 ? [] : [[STREAMS[place]!, new Socket({ fd, readable: place > 0, writable: place === 0 })] as const],
   );

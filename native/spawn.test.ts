@@ -42,6 +42,14 @@ describe('spawnProcess', () => {
     expect((await end).code).toBe(0);
   });
 
+  it('gives input that is there before the program starts, however much', async () => {
+    const input = Buffer.alloc(3_000_000, 'x');
+    const { child, end } = run('sh', ['-c', 'wc -c'], { pipes: ['stdout'], input });
+    expect(await text(child.stdout!)).toBe('3000000\n');
+    expect(child.stdin).toBeUndefined();
+    expect((await end).code).toBe(0);
+  });
+
   it('tells the signal that ended it', async () => {
     const { child, end } = run('sleep', ['1000']);
     child.watch.signal(9);

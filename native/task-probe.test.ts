@@ -1,23 +1,33 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { processStartTime, taskShimPath } from './index.ts';
-import { cleanUp, freshDirectory, freshNetns, onCleanup, runNode, waitFor } from './test-support.ts';
+import {
+  cleanUp,
+  freshDirectory,
+  freshNetns,
+  hostPid,
+  onCleanup,
+  processesBeside,
+  runNode,
+  waitFor,
+} from './test-support.ts';
 
 afterEach(cleanUp);
 
 /** A task in a netns of its own, to probe beside. */
-async function startTask(): Promise<{ shim: ChildProcess; like: string }> {
+async function startTask(): Promise<{ shim: ChildProcess; like: string; pid: number }> {
   const netns = freshNetns();
   const directory = freshDirectory();
-  const shim = spawn(taskShimPath(), ['--netns', netns.path, '--dir', directory, '--', 'sleep', '600'], {
+  const shim = spawn(taskShimPath(), ['--netns', netns.path, '--dir', directory, '--', '/bin/sleep', '600'], {
     detached: true,
     stdio: 'ignore',
   });
   onCleanup(() => shim.kill('SIGKILL'));
-  await waitFor(() => existsSync(join(directory, 'started')), 'start of the task');
-  return { shim, like: `${shim.pid}:${processStartTime(shim.pid!)}` };
+  const path = join(directory, 'started');
+  const { pid } = await waitFor(() => existsSync(path) && JSON.parse(readFileSync(path, 'utf8')), 'start');
+  return { shim, like: `${shim.pid}:${processStartTime(shim.pid!)}`, pid };
 }
 
 interface ProbeReport {
@@ -29,9 +39,15 @@ function probe(like: string, command: string[], flags: string[] = [], env: NodeJ
   const own = ['--probe', '--like', like, '--agent', String(process.pid), '--timeout', '20000'];
   const child = spawn(taskShimPath(), [...own, ...flags, '--', ...command], {
     detached: true,
-    stdio: ['ignore', 'pipe', 'ignore'],
-    env,
+    stdio: ['pipe', 'pipe', 'ignore'],
+    env: { MESH_NOT_FOR_TASKS: 'x' },
   });
+  child.stdin!.on('error', () => {}); // a prober that fails early reads none of it
+  child.stdin!.end(
+    Object.entries(env)
+      .map(([name, value]) => `${name}=${value}\0`)
+      .join(''),
+  );
   onCleanup(() => child.kill('SIGKILL'));
   let text = '';
   child.stdout!.setEncoding('utf8').on('data', (piece: string) => {
@@ -51,9 +67,9 @@ const shell = (like: string, script: string, flags?: string[], env?: NodeJS.Proc
 
 const hasExited = (pid: number) =>
   waitFor(() => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z '), 'its end');
-/** A process that wrote its number into a file. */
-const numberIn = (path: string) =>
-  waitFor(() => (existsSync(path) && Number(readFileSync(path, 'utf8'))) || undefined, path);
+/** The host's number of a process beside a task that wrote its own into a file. */
+const numberIn = (path: string, task: number) =>
+  waitFor(() => existsSync(path) && hostPid(task, Number(readFileSync(path, 'utf8'))), path);
 
 describe('a probe', () => {
   it('tells exit code, signal and output', async () => {
@@ -72,13 +88,16 @@ describe('a probe', () => {
   });
 
   it('runs where the task runs, with the environment, user and directory it is given', async () => {
-    const { shim, like } = await startTask();
+    const { shim, like, pid } = await startTask();
     const flags = ['--user', 'nobody', '--cwd', '/tmp'];
-    const script = 'readlink /proc/self/ns/net /proc/self/ns/mnt; id -un; pwd; echo $GREETING; env | grep -c ^HOME=';
+    const script =
+      'readlink /proc/self/ns/net /proc/self/ns/mnt /proc/self/ns/pid; id -un; pwd; echo $GREETING; env | grep -c -e ^HOME= -e NOT_FOR';
     const { output } = await shell(like, script, flags, { GREETING: 'hi', PATH: process.env['PATH'] });
-    const [net, mount, ...rest] = output.trim().split('\n');
+    const [net, mount, processes, ...rest] = output.trim().split('\n');
     expect(net).toBe(readlinkSync(`/proc/${shim.pid}/ns/net`));
     expect(net).not.toBe(readlinkSync('/proc/self/ns/net'));
+    expect(processes).toBe(readlinkSync(`/proc/${pid}/ns/pid`));
+    expect(processes).not.toBe(readlinkSync('/proc/self/ns/pid'));
     expect(mount).toBe(readlinkSync(`/proc/${shim.pid}/ns/mnt`));
     expect(rest).toEqual(['nobody', '/tmp', 'hi', '0']);
   });
@@ -113,36 +132,43 @@ describe('nothing is left of a probe', () => {
     while :; do wait; done`;
 
   it('that runs out of time', async () => {
-    const { like } = await startTask();
+    const { like, pid } = await startTask();
     const directory = freshDirectory();
     const told = probe(like, ['bash', '-c', `echo before; ${stubborn(directory)}`], ['--timeout', '1500']);
-    const pids = await Promise.all(['far', 'near', 'own'].map((name) => numberIn(join(directory, name))));
+    const pids = await Promise.all(['far', 'near', 'own'].map((name) => numberIn(join(directory, name), pid)));
     expect(await told).toEqual({ verdict: 'timeout', output: 'before\n' });
-    for (const pid of pids) await hasExited(pid);
+    for (const each of pids) await hasExited(each);
+    expect(processesBeside(pid)).toHaveLength(2); // process 1 and the task
   });
 
   it('that ends before what it started', async () => {
-    const { like } = await startTask();
+    const { like, pid } = await startTask();
     const directory = freshDirectory();
-    const { verdict } = await shell(like, `setsid sleep 600 & echo $! > ${directory}/far; exit 0`);
-    expect(verdict).toBe('exit 0');
-    await hasExited(await numberIn(join(directory, 'far')));
+    const script = `setsid sleep 600 & echo $! > ${directory}/far; until [ -e ${directory}/go ]; do sleep 0.02; done`;
+    const told = shell(like, script);
+    const far = await numberIn(join(directory, 'far'), pid);
+    writeFileSync(join(directory, 'go'), '');
+    expect((await told).verdict).toBe('exit 0');
+    await hasExited(far);
+    expect(processesBeside(pid)).toHaveLength(2);
   });
 
   it('whose agent was killed', async () => {
-    const { like } = await startTask();
+    const { like, pid } = await startTask();
     const directory = freshDirectory();
     const args = ['--like', like, '--timeout', '600000', '--', 'bash', '-c', stubborn(directory)];
     const agent = runNode(`
       const { spawn } = require('node:child_process');
       spawn(${JSON.stringify(taskShimPath())}, ['--probe', '--agent', String(process.pid), ...${JSON.stringify(args)}],
-        { detached: true, stdio: ['ignore', 'pipe', 'ignore'] });
+        { detached: true, stdio: ['pipe', 'pipe', 'ignore'] }).stdin.end('PATH=/usr/bin:/bin\\0');
       const { existsSync } = require('node:fs');
       setInterval(() => {
-        if (['far', 'near', 'own'].every((name) => existsSync(${JSON.stringify(directory)} + '/' + name))) process.kill(process.pid, 'SIGKILL');
+        if (existsSync(${JSON.stringify(join(directory, 'go'))})) process.kill(process.pid, 'SIGKILL');
       }, 20);`);
-    const pids = await Promise.all(['far', 'near', 'own'].map((name) => numberIn(join(directory, name))));
+    const pids = await Promise.all(['far', 'near', 'own'].map((name) => numberIn(join(directory, name), pid)));
+    writeFileSync(join(directory, 'go'), '');
     expect((await agent).signal).toBe('SIGKILL');
-    for (const pid of pids) await hasExited(pid);
+    for (const each of pids) await hasExited(each);
+    await waitFor(() => processesBeside(pid).length === 2, 'the end of the probe itself');
   });
 });

@@ -1,18 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  readlinkSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { netnsIdentity, processStartTime, taskShimPath } from './index.ts';
-import { cleanUp, freshDirectory, freshNetns, onCleanup, run, waitFor } from './test-support.ts';
+import { cleanUp, freshDirectory, freshNetns, onCleanup, processesBeside, run, waitFor } from './test-support.ts';
 
 afterEach(cleanUp);
 
@@ -40,17 +31,36 @@ interface Task {
   output(): string;
 }
 
+interface Options {
+  readonly flags?: string[];
+  /** The task's. */
+  readonly env?: NodeJS.ProcessEnv;
+  /** The shim's own; nothing when absent. */
+  readonly shimEnv?: NodeJS.ProcessEnv;
+}
+
+/** An environment as the shim reads it. */
+const asInput = (env: NodeJS.ProcessEnv) =>
+  Object.entries(env)
+    .map(([name, value]) => `${name}=${value}\0`)
+    .join('');
+
+/** Docker's default without MKNOD, which every task here has unless its flags say otherwise. */
+const CAPABILITIES = 'a00425fb';
+
 /** Starts `command` under the shim. */
-function start(command: string[], options: { flags?: string[]; env?: NodeJS.ProcessEnv } = {}): Task {
+function start(command: string[], { flags: more = [], env = process.env, shimEnv = {} }: Options = {}): Task {
   const netns = freshNetns();
   const directory = freshDirectory();
   const log = join(directory, 'log');
-  const flags = ['--netns', netns.path, '--dir', directory, '--log', log, ...(options.flags ?? [])];
+  const flags = ['--netns', netns.path, '--dir', directory, '--log', log, '--capabilities', CAPABILITIES, ...more];
   const shim = spawn(taskShimPath(), [...flags, '--', ...command], {
     detached: true,
-    stdio: 'ignore',
-    env: options.env ?? process.env,
+    stdio: ['pipe', 'ignore', 'ignore'],
+    env: shimEnv,
   });
+  shim.stdin!.on('error', () => {}); // a shim that fails early reads none of it
+  shim.stdin!.end(asInput(env));
   onCleanup(() => shim.kill('SIGKILL'));
   const report = (name: string) => {
     const path = join(directory, name);
@@ -63,9 +73,6 @@ function start(command: string[], options: { flags?: string[]; env?: NodeJS.Proc
 const shell = (script: string, options?: Parameters<typeof start>[1]) => start(['bash', '-c', script], options);
 const hasExited = (pid: number) =>
   waitFor(() => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z '), 'its end');
-const numberIn = (task: Task, name: string) =>
-  waitFor(() => Number(new RegExp(`${name}=(\\d+)`).exec(task.output())?.[1] ?? 0) || undefined, name);
-
 describe('reports', () => {
   it('the start, and the exit status', async () => {
     const before = Date.now();
@@ -130,7 +137,7 @@ describe('surroundings of the task', () => {
     const directory = freshDirectory();
     const log = join(directory, 'log');
     const script =
-      'readlink /proc/self/ns/net; echo $MESH_TASK_ID; pwd; umask; ' +
+      'readlink /proc/self/ns/net; echo $MESH_TASK_ID$MESH_NOT_FOR_TASKS; pwd; umask; ' +
       // Builtins only: a program the shell starts may see what the shell opened or blocked just to start it.
       'n=0; while [ $n -lt 1024 ]; do [ -L /proc/$$/fd/$n ] && printf "%s " $n; n=$((n+1)); done; ' +
       'readlink /proc/$$/fd/0; ' +
@@ -142,9 +149,10 @@ describe('surroundings of the task', () => {
       {
         detached: true,
         stdio: ['pipe', 'pipe', 'pipe', descriptor, 'pipe'],
-        env: { PATH: process.env['PATH'], MESH_TASK_ID: 't1' },
+        env: { MESH_NOT_FOR_TASKS: 'x' },
       },
     );
+    shim.stdin!.end(asInput({ PATH: process.env['PATH'], MESH_TASK_ID: 't1' }));
     await new Promise((resolve) => shim.on('close', resolve));
     const lines = readFileSync(log, 'utf8').trim().split('\n');
     const pid = /pid=(\d+)/.exec(lines.at(-1)!)![1];
@@ -156,7 +164,7 @@ describe('surroundings of the task', () => {
       '0 1 2 /dev/null',
       'SigBlk:\t0000000000000000',
       'SigIgn:\t0000000000000000',
-      `${pid} ${shim.pid}`, // its own process group, in the session of the shim
+      `${pid} ${pid}`, // a process group and a session of its own
       `pid=${pid}`,
     ]);
   });
@@ -234,26 +242,31 @@ describe('ends', () => {
   it('with all that the task left behind', async () => {
     const task = shell(
       'sleep 1001 & echo same_group=$!; setsid bash -c "echo own_session=\\$\\$; sleep 1002 & echo grandchild=\\$!; wait" & ' +
-        'until grep -q grandchild= /proc/$$/fd/1; do sleep 0.02; done; exit 0',
+        'until [ -e "$(dirname "$(readlink /proc/$$/fd/1)")/go" ]; do sleep 0.02; done; exit 0',
     );
-    const left = await Promise.all(['same_group', 'own_session', 'grandchild'].map((name) => numberIn(task, name)));
+    await waitFor(() => task.output().includes('grandchild='), 'its children');
+    const left = processesBeside((await task.started()).pid);
+    expect(left.length).toBeGreaterThanOrEqual(5); // process 1, the task, what the output names
+    writeFileSync(join(task.directory, 'go'), '');
     expect(await task.exit()).toMatchObject({ code: 0, error: null });
     for (const pid of left) expect(existsSync(`/proc/${pid}`)).toBe(false);
   });
 
   it('reaps orphans while the task runs', async () => {
-    const task = shell('(setsid sleep 0.05 & echo orphan=$!); exec sleep 1000');
-    const orphan = await numberIn(task, 'orphan');
-    await waitFor(() => !existsSync(`/proc/${orphan}`), 'the orphan to be reaped');
+    const task = shell('(setsid sleep 0.5 & echo orphan=$!); exec sleep 1000');
+    const { pid } = await task.started();
+    await waitFor(() => processesBeside(pid).length === 3, 'the orphan');
+    await waitFor(() => processesBeside(pid).length === 2, 'the orphan to be reaped');
     expect(existsSync(join(task.directory, 'exit'))).toBe(false);
   });
 
-  it.each([[[]], [['--user', 'nobody']]])('when the shim is killed the task goes too %j', async (flags) => {
-    const task = start(['sleep', '1000'], { flags });
+  it.each([[[]], [['--user', 'nobody']]])('when the shim is killed all of the task goes too %j', async (flags) => {
+    const task = shell('setsid sleep 1001 & echo child; exec sleep 1000', { flags });
     const { pid } = await task.started();
-    expect(readlinkSync(`/proc/${pid}/exe`)).toMatch(/sleep/);
+    await waitFor(() => task.output().includes('child'), 'its child');
+    const all = await waitFor(() => processesBeside(pid).length === 3 && processesBeside(pid), 'its child');
     task.shim.kill('SIGKILL');
-    await hasExited(pid);
+    for (const each of all) await hasExited(each);
     expect(existsSync(join(task.directory, 'exit'))).toBe(false);
   });
 
@@ -266,7 +279,7 @@ describe('ends', () => {
       [
         '-e',
         `require('node:child_process').spawn(${JSON.stringify(taskShimPath())}, ${JSON.stringify(args)},
-          { detached: true, stdio: 'ignore' }); setInterval(() => {}, 1000);`,
+          { detached: true, stdio: ['pipe', 'ignore', 'ignore'], env: {} }).stdin.end('PATH=/usr/bin:/bin\\0'); setInterval(() => {}, 1000);`,
       ],
       { stdio: 'ignore', detached: true },
     );

@@ -1,6 +1,6 @@
 /** What the tests of this room share: names of their own, cleaning up, hand-made netlink bytes. */
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -40,6 +40,39 @@ export function freshNetns(): { name: string; path: string } {
   createNetns(path);
   onCleanup(() => deleteNetns(path));
   return { name, path };
+}
+
+/** Host's numbers of the processes in the pid namespace of a process. */
+export function processesBeside(pid: number): number[] {
+  const namespace = pidNamespace(pid);
+  return namespace === undefined ? [] : processes().filter((other) => pidNamespace(other) === namespace);
+}
+
+/** Host's number of a process that knows itself as `inner`, in the pid namespace of `pid`. */
+export function hostPid(pid: number, inner: number): number | undefined {
+  return processesBeside(pid).find((other) => new RegExp(`^NSpid:.*\t${inner}$`, 'm').test(readStatus(other)));
+}
+
+function readStatus(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/status`, 'utf8');
+  } catch {
+    return ''; // ended meanwhile
+  }
+}
+
+function processes(): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
+}
+
+function pidNamespace(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/pid`);
+  } catch {
+    return undefined; // ended meanwhile
+  }
 }
 
 /** A directory removed after the test. */

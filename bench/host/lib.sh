@@ -10,6 +10,9 @@ INSIDE=/run/bench/inside
 say() { printf '%s\n' "$*" >&2; }
 die() { say "bench: $*"; exit 125; }
 
+# Processors whose extended state is longer than user-mode-linux 6.1 restores (xstate.c).
+long_state() { grep -qE '^flags.* (avx512f|amx_tile|pku)( |$)' /proc/cpuinfo; }
+
 # A boot for each: no system finds the connections, tables or daemons of another, and one that fails stops no other.
 boot_each() { # HOST BENCH SYSTEM…
   local host=$1 bench=$2 system status=0

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,7 +64,20 @@ struct Attributes {
   posix_spawnattr_t attributes;
 };
 
-/// spawnProcess(path, argv, env, directory, session, [pipe for 0, 1, 2]): [pid, our end of each, -1 where there is none]
+/// A file in memory that holds the bytes, at its start.
+UniqueFd MemoryFile(Napi::Env env, const Napi::Uint8Array& bytes) {
+  UniqueFd file(memfd_create("input", MFD_CLOEXEC));
+  if (file.get() < 0) throw SystemError(env, errno, "memfd_create");
+  for (size_t done = 0; done < bytes.ByteLength();) {
+    ssize_t written = pwrite(file.get(), bytes.Data() + done, bytes.ByteLength() - done, done);
+    if (written < 0 && errno != EINTR) throw SystemError(env, errno, "pwrite", "memory file");
+    if (written > 0) done += written;
+  }
+  return file;
+}
+
+/// spawnProcess(path, argv, env, directory, session, [pipe for 0, 1, 2], input?):
+/// [pid, our end of each, -1 where there is none]
 Napi::Value Spawn(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   std::string path = info[0].ToString(), directory = info[3].ToString();
@@ -73,6 +87,11 @@ Napi::Value Spawn(const Napi::CallbackInfo& info) {
   UniqueFd ours[3], theirs[3];
   for (int number = 0; number < 3; number++) {
     bool input = number == 0;
+    if (input && info[6].IsTypedArray()) {
+      theirs[number] = MemoryFile(env, info[6].As<Napi::Uint8Array>());
+      posix_spawn_file_actions_adddup2(&actions.actions, theirs[number].get(), number);
+      continue;
+    }
     if (!pipes.Get(number).ToBoolean()) {
       posix_spawn_file_actions_addopen(&actions.actions, number, "/dev/null", input ? O_RDONLY : O_WRONLY, 0);
       continue;

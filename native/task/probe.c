@@ -1,9 +1,10 @@
 /*
  * mesh-task --probe: runs one command where a task runs, within a time, and tells how it ended.
  *
- *   mesh-task --probe --like PID:START --agent PID --timeout MS [--user USER] [--cwd DIR] -- command [args...]
+ *   mesh-task --probe --like PID:START --agent PID --timeout MS [options] -- command [args...]
  *
- * PID:START is a process in the task's namespaces (its shim) and its start time, so that a reused number is told apart.
+ * PID:START is the shim of the task and its start time, so that a reused number is told apart. The options for user,
+ * directory and privileges, and the environment on standard input, are those of a task (mesh-task.c).
  * Standard output gets one line and then what the command wrote, its first 4096 bytes:
  *   exit CODE | signal NAME | timeout | error STEP: DETAIL: REASON
  * Nothing of the probe is left when that is told, nor soon after the agent has died.
@@ -27,9 +28,9 @@
 #define OUTPUT_LIMIT 4096
 
 static struct {
-  const char *user, *cwd;
   unsigned like, agent, timeout;
   long long like_start;
+  struct command command;
 } opt;
 
 static int report_pipe = -1;
@@ -64,16 +65,18 @@ static void report_in_child(const char *text) { _exit(write(report_pipe, text, s
 static _Noreturn void usage(const char *reason) {
   dprintf(STDERR_FILENO,
           "mesh-task: %s\nusage: mesh-task --probe --like PID:START --agent PID --timeout MS [--user USER] [--cwd DIR]\n"
-          "                 -- command [args...]\n",
+          "                 [--capabilities HEX] [--ambient HEX] [--new-privileges]\n"
+          "                 -- command [args...] < environment\n",
           reason);
   exit(2);
 }
 
-static char **parse_arguments(int argc, char **argv) {
-  static const struct option options[] = {{"like", 1, NULL, 'l'}, {"agent", 1, NULL, 'a'}, {"timeout", 1, NULL, 't'},
-                                          {"user", 1, NULL, 'u'}, {"cwd", 1, NULL, 'c'},   {NULL, 0, NULL, 0}};
+static void parse_arguments(int argc, char **argv) {
+  static const struct option options[] = {{"like", 1, NULL, 'l'}, {"agent", 1, NULL, 'g'}, {"timeout", 1, NULL, 't'},
+                                          COMMAND_OPTIONS, {NULL, 0, NULL, 0}};
   opterr = 0;
   for (int c; (c = getopt_long(argc, argv, "+", options, NULL)) != -1;) {
+    const char *wrong = NULL;
     switch (c) {
       case 'l': {
         char *colon = strchr(optarg, ':');
@@ -83,39 +86,40 @@ static char **parse_arguments(int argc, char **argv) {
         if (!parse_id(optarg, &opt.like)) usage("--like must be PID:START");
         break;
       }
-      case 'a':
+      case 'g':
         if (!parse_id(optarg, &opt.agent)) usage("--agent must be a process number");
         break;
       case 't':
         if (!parse_id(optarg, &opt.timeout)) usage("--timeout must be milliseconds");
         break;
-      case 'u': opt.user = optarg; break;
-      case 'c': opt.cwd = optarg; break;
-      default: usage("unknown option, or an option without its value");
+      default: wrong = command_option(&opt.command, c, optarg);
     }
+    if (wrong != NULL) usage(wrong);
   }
   if (opt.like == 0 || opt.agent == 0 || opt.timeout == 0) usage("--like, --agent and --timeout are required");
   if (optind >= argc) usage("no command given");
-  return argv + optind;
+  opt.command.arguments = argv + optind;
 }
 
-/* The mount namespace comes last: the paths of the others are found in ours. */
+/* The mount namespace comes last: the paths of the others are found in ours. The pid namespace is that of our children. */
 static void enter_namespaces(void) {
   static const struct { const char *name; int flag; } kinds[] = {
-      {"net", CLONE_NEWNET}, {"uts", CLONE_NEWUTS}, {"mnt", CLONE_NEWNS}};
-  int fds[3];
+      {"net", CLONE_NEWNET}, {"uts", CLONE_NEWUTS}, {"pid_for_children", CLONE_NEWPID}, {"mnt", CLONE_NEWNS}};
+  enum { KINDS = sizeof kinds / sizeof *kinds };
+  int fds[KINDS], proc = open_proc();
   char path[48];
-  for (int i = 0; i < 3; i++) {
-    snprintf(path, sizeof path, "/proc/%u/ns/%s", opt.like, kinds[i].name);
-    fds[i] = open(path, O_RDONLY | O_CLOEXEC);
+  for (int i = 0; i < KINDS; i++) {
+    snprintf(path, sizeof path, "%u/ns/%s", opt.like, kinds[i].name);
+    fds[i] = openat(proc, path, O_RDONLY | O_CLOEXEC);
     if (fds[i] < 0) fail(errno, "namespace", "the task has ended");
   }
   /* The descriptors hold the namespaces of whoever has the number now; only then is looking safe. */
-  if (stat_field((pid_t)opt.like, 22) != opt.like_start) fail(0, "namespace", "the task has ended");
-  for (int i = 0; i < 3; i++) {
+  if (stat_field(proc, (pid_t)opt.like, 22) != opt.like_start) fail(0, "namespace", "the task has ended");
+  for (int i = 0; i < KINDS; i++) {
     if (setns(fds[i], kinds[i].flag) != 0) fail(errno, "namespace", kinds[i].name);
     close(fds[i]);
   }
+  close(proc);
 }
 
 static long long now_ms(void) {
@@ -150,16 +154,16 @@ static int has_ended(pid_t command, siginfo_t *end) {
   return 0;
 }
 
-static pid_t start(char **command, int *output_fd, int *error_fd) {
+static pid_t start(int *output_fd, int *error_fd) {
   int out[2], error[2];
-  if (pipe2(out, O_CLOEXEC) != 0 || pipe2(error, O_CLOEXEC) != 0) fail(errno, "pipe", command[0]);
+  if (pipe2(out, O_CLOEXEC) != 0 || pipe2(error, O_CLOEXEC) != 0) fail(errno, "pipe", opt.command.arguments[0]);
   pid_t self = getpid(), pid = fork();
-  if (pid < 0) fail(errno, "fork", command[0]);
+  if (pid < 0) fail(errno, "fork", opt.command.arguments[0]);
   if (pid == 0) {
     report_pipe = error[1];
     report_failure = report_in_child;
-    if (dup2(out[1], STDOUT_FILENO) < 0 || dup2(out[1], STDERR_FILENO) < 0) fail(errno, "pipe", command[0]);
-    run_command(self, opt.user, opt.cwd, command);
+    if (dup2(out[1], STDOUT_FILENO) < 0 || dup2(out[1], STDERR_FILENO) < 0) fail(errno, "pipe", "output");
+    run_command(&opt.command, self);
   }
   close(out[1]);
   close(error[1]);
@@ -169,42 +173,41 @@ static pid_t start(char **command, int *output_fd, int *error_fd) {
   return pid;
 }
 
-int probe_main(int argc, char **argv) {
-  char **command = parse_arguments(argc, argv);
-  long long deadline = now_ms() + opt.timeout;
-  report_failure = report_in_probe;
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGCHLD);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGHUP);
-  take_signals(&signals);
-  if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0) fail(errno, "prctl", "PR_SET_PDEATHSIG");
-  if (getppid() != (pid_t)opt.agent) return 1; /* it died before that */
-  close_inherited();
-  if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) fail(errno, "prctl", "PR_SET_CHILD_SUBREAPER");
-  if (opt.user != NULL) resolve_user(opt.user);
-  enter_namespaces();
+static void end_verdict(const siginfo_t *end, char *verdict, size_t size) {
+  char name[32];
+  if (end->si_code == CLD_EXITED) {
+    snprintf(verdict, size, "exit %d", end->si_status);
+    return;
+  }
+  signal_name(end->si_status, name, sizeof name);
+  snprintf(verdict, size, "signal %s", name);
+}
 
-  int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC), output_fd, error_fd;
-  if (signal_fd < 0) fail(errno, "signalfd", command[0]);
-  pid_t pid = start(command, &output_fd, &error_fd);
-  char verdict[600] = "timeout", error[512];
+/* What a failed step of the child has said; 0 when the command runs. */
+static int failure_verdict(int error_fd, char *verdict, size_t size) {
+  char error[512];
+  ssize_t length = read(error_fd, error, sizeof error - 1);
+  if (length <= 0) return 0;
+  error[length] = '\0';
+  snprintf(verdict, size, "error %s", error);
+  return 1;
+}
+
+/* Runs the command until its end, its time or a signal; the status to end with. */
+static int probe(long long deadline, const sigset_t *signals) {
+  int signal_fd = signalfd(-1, signals, SFD_CLOEXEC), output_fd, error_fd;
+  if (signal_fd < 0) fail(errno, "signalfd", opt.command.arguments[0]);
+  pid_t pid = start(&output_fd, &error_fd);
+  char verdict[600] = "timeout";
   for (int ended = 0; !ended;) {
     long long left = deadline - now_ms();
     if (left <= 0) break;
     struct pollfd fds[] = {{signal_fd, POLLIN, 0}, {output_fd, POLLIN, 0}, {error_fd, POLLIN, 0}};
-    if (poll(fds, 3, (int)left) < 0 && errno != EINTR) fail(errno, "poll", command[0]);
+    if (poll(fds, 3, (int)left) < 0 && errno != EINTR) fail(errno, "poll", opt.command.arguments[0]);
     if (fds[1].revents != 0 && !take_output(output_fd)) output_fd = -1; /* poll passes over it */
     if (fds[2].revents != 0) {
-      ssize_t length = read(error_fd, error, sizeof error - 1);
+      ended = failure_verdict(error_fd, verdict, sizeof verdict);
       error_fd = -1;
-      if (length > 0) {
-        error[length] = '\0';
-        snprintf(verdict, sizeof verdict, "error %s", error);
-        ended = 1;
-      }
     }
     if (fds[0].revents == 0) continue;
     struct signalfd_siginfo received;
@@ -217,16 +220,59 @@ int probe_main(int argc, char **argv) {
     /* A failed exec tells more by its pipe, which is read before the loop ends. */
     if (ended || error_fd >= 0 || !has_ended(pid, &end)) continue;
     ended = 1;
-    char name[32];
-    if (end.si_code == CLD_EXITED) {
-      snprintf(verdict, sizeof verdict, "exit %d", end.si_status);
-    } else {
-      signal_name(end.si_status, name, sizeof name);
-      snprintf(verdict, sizeof verdict, "signal %s", name);
-    }
+    end_verdict(&end, verdict, sizeof verdict);
   }
   if (output_fd >= 0) take_output(output_fd);
   kill_leftovers(pid);
   tell(verdict);
   return 0;
+}
+
+/* For the process inside. `alive` is a pipe whose other end only the process outside holds: it may have died already. */
+static void die_with_prober(int alive) {
+  struct pollfd end = {alive, POLLIN, 0};
+  if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0) fail(errno, "prctl", "PR_SET_PDEATHSIG");
+  if (poll(&end, 1, 0) != 0) _exit(1);
+}
+
+/* Passes signals on to the process in the pid namespace until that has ended. */
+static void wait_for(pid_t inner, const sigset_t *signals) {
+  while (waitpid(inner, NULL, WNOHANG) == 0) {
+    int number = sigwaitinfo(signals, NULL);
+    if (number > 0 && number != SIGCHLD) kill(inner, number);
+  }
+}
+
+int probe_main(int argc, char **argv) {
+  parse_arguments(argc, argv);
+  long long deadline = now_ms() + opt.timeout;
+  report_failure = report_in_probe;
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGCHLD);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
+  take_signals(&signals);
+  if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0) fail(errno, "prctl", "PR_SET_PDEATHSIG");
+  if (getppid() != (pid_t)opt.agent) return 1; /* it died before that */
+  close_inherited();
+  opt.command.environment = read_environment();
+  if (opt.command.user != NULL) resolve_user(opt.command.user);
+  enter_namespaces();
+
+  /* Setns leaves ourselves outside the pid namespace; orphans come to a subreaper inside it only (find_new_reaper). */
+  int alive[2];
+  if (pipe2(alive, O_CLOEXEC) != 0) fail(errno, "pipe", "prober");
+  pid_t inner = fork();
+  if (inner < 0) fail(errno, "fork", "the task has ended");
+  if (inner > 0) {
+    close(alive[0]);
+    wait_for(inner, &signals);
+    return 0;
+  }
+  close(alive[1]);
+  die_with_prober(alive[0]);
+  if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) fail(errno, "prctl", "PR_SET_CHILD_SUBREAPER");
+  _exit(probe(deadline, &signals));
 }

@@ -39,7 +39,7 @@ it('a port of sshd is never taken: not at the start, not as a new one; it is tak
     { protocol: 'tcp', port: 9001, address: '::', inode: 7 },
     { protocol: 'tcp', port: 9002, address: '0.0.0.0', inode: 8 },
   ]);
-  kernel.setOwner(7, { pid: 700, process: 'sshd' });
+  kernel.setOwner(7, { pid: 700, process: 'sshd', uid: 0, executable: '/usr/sbin/sshd' });
   kernel.setOwner(8, { pid: 812, process: 'nginx' });
   const taken: string[] = [];
   kernel.onStep(({ verb, object }) => {

@@ -276,6 +276,8 @@ export function makeSpec(given: Partial<ServiceSpec> = {}): ServiceSpec {
     command: ['node', 'whoami.mjs'],
     workingDir: '/',
     environment: {},
+    capAdd: [],
+    capDrop: [],
     mode: 'replicated',
     replicas: 3,
     constraints: [],

@@ -263,7 +263,7 @@ describe('service update', () => {
     expect(stdout).toBe(
       'service web (s-web) updated: ports changed\noverall progress: 3 out of 3 tasks\nservice web converged\n',
     );
-    const port = (target: number, published?: number) => ({ ...makePort({ target }), published });
+    const port = (target: number, published?: number) => makePort({ target, published });
     expect(asked()).toMatchObject({
       service: 'web',
       force: false,

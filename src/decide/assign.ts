@@ -1,5 +1,6 @@
 import type { Protocol } from '../model/address.ts';
 import type { AssignedTask, Assignment, Peer } from '../model/assignment.ts';
+import { requestedPrivileges } from '../model/capabilities.ts';
 import type { Network, Node, Service, Task } from '../model/cluster.ts';
 import type { TemplateSource } from '../model/generation.ts';
 import { vtepMac } from '../model/names.ts';
@@ -83,6 +84,7 @@ export function nodeTask(
       command: template.command,
       workingDir: template.workingDir,
       ...(template.user === undefined ? {} : { user: template.user }),
+      ...requestedPrivileges(template),
       environment: template.environment,
     },
     targets: targets(declared),

@@ -6,7 +6,7 @@ import { hostListeners, portConflictWarnings } from './port-conflicts.ts';
 
 const nodes = [1, 2].map((number) => node(number, { id: `n${number}`, name: `node${number}` }));
 const nginx: Listener = { protocol: 'tcp', port: 8080, address: '0.0.0.0', pid: 812, process: 'nginx' };
-const sshd: Listener = { protocol: 'tcp', port: 2222, address: '0.0.0.0', pid: 700, process: 'sshd' };
+const sshd: Listener = { protocol: 'tcp', port: 2222, address: '0.0.0.0', pid: 700, process: 'sshd', protected: true };
 const web = (...ports: Partial<PortSpec>[]): ServiceSpec => ({
   ...service({ name: 'web' }).spec,
   ports: ports.map((port) => ({ protocol: 'tcp', target: 80, mode: 'ingress', ...port })),
@@ -36,8 +36,30 @@ describe('listeners on ports that a service wants', () => {
     expect(portConflictWarnings(web({}), undefined, view)).toEqual([]);
   });
 
-  it('refuse a port of sshd, with what to do instead', () => {
-    const apply = (port: Partial<PortSpec>) => () => portConflictWarnings(web(port), undefined, on2(sshd));
+  it('warn of a port of sshd on one node, which the others publish', () => {
+    expect(portConflictWarnings(web({ published: 2222 }), undefined, on2(sshd))).toEqual([
+      'port 2222/tcp: on node2 sshd (pid 700) listens and keeps the port; service web is not reached through it',
+    ]);
+  });
+
+  it.each<[string, Partial<PortSpec>]>([
+    ['several nodes', {}],
+    ['the only node that would publish it', { nodes: [{ key: 'node.hostname', operator: '==', value: 'node2' }] }],
+  ])('refuse a port of sshd on %s', (_, port) => {
+    const everywhere = hostListeners(nodes, () => [sshd]);
+    expect(() => portConflictWarnings(web({ published: 2222, ...port }), undefined, everywhere)).toThrow(
+      'must stay reachable',
+    );
+  });
+
+  it('say what to do instead', () => {
+    const only = nodes.slice(1);
+    const apply = (port: Partial<PortSpec>) => () =>
+      portConflictWarnings(
+        web(port),
+        undefined,
+        hostListeners(only, () => [sshd]),
+      );
     expect(apply({ published: 2222 })).toThrow(
       'port 2222/tcp: on node2 sshd (pid 700) listens, and must stay reachable: publish another port for service web, ' +
         'or leave node2 out (x-mesh: {ingress: {nodes: ["node.hostname != node2"]}})',

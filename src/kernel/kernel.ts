@@ -61,7 +61,12 @@ export interface Listener {
 /** The process that holds a socket, with the name it gave itself (/proc/PID/comm). */
 export interface SocketOwner {
   pid: number;
+  /** /proc/PID/comm, which the process chooses itself. */
   process: string;
+  /** Effective user; undefined when unknown. */
+  uid?: number | undefined;
+  /** Path of its program (/proc/PID/exe), if nobody but root can change or replace that file. */
+  executable?: string | undefined;
 }
 
 /**

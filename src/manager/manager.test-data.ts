@@ -284,8 +284,6 @@ function fakeAgent(
         error: state === 'failed' ? 'exit status 1' : '',
         since: 1,
         pid: 7,
-        exitCode: undefined,
-        ports: [],
         ...more,
       };
       send({ case: 'tasks', value: { tasks: [{ taskId, status }] } });

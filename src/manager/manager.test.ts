@@ -262,7 +262,6 @@ describe('tasks', () => {
       node: 'node1',
       setLabels: { zone: 'a' },
       removeLabels: [],
-      availability: undefined,
     });
     await cluster.waitUntil(async () => (await running('web')).length === 1);
     await cluster.control.updateNode({ node: 'node1', setLabels: {}, removeLabels: ['zone'] });

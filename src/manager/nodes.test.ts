@@ -92,7 +92,6 @@ describe('nodes', () => {
       node: 'node1',
       setLabels: { zone: 'b', rack: '7' },
       removeLabels: [],
-      availability: undefined,
     });
     await cluster.agent('node1', { nodeId: one.nodeId, underlay: '192.0.2.1', labels: { zone: 'a', cpu: 'fast' } });
     expect((await nodes())[0]?.labels).toEqual({ zone: 'b', rack: '7', cpu: 'fast' });
@@ -110,7 +109,7 @@ describe('nodes', () => {
     expect(one.assignment!.tasks).toHaveLength(1);
     await set('drain');
     await cluster.waitUntil(async () => one.assignment!.tasks.length === 0 && (await running('web')).length === 2);
-    await expect(set('sleep')).rejects.toMatchObject({ code: 'invalid' });
+    await expect(set('sleep' as never)).rejects.toMatchObject({ code: 'invalid' });
   });
 
   test('removal: only when down or by force; its tasks run elsewhere, its peers forget it', async () => {

@@ -32,7 +32,7 @@ describe('programs on the ports of a node', () => {
 
   it('refuse the whole request when sshd is one of them, and change nothing', async () => {
     const node = await cluster.agent('node1');
-    node.listeners({ protocol: 'tcp', port: 2222, address: '0.0.0.0', pid: 700, process: 'sshd' });
+    node.listeners({ protocol: 'tcp', port: 2222, address: '0.0.0.0', pid: 700, process: 'sshd', protected: true });
     const apply = () => cluster.apply(spec('fine'), spec('web', { ports: [tcp(2222)] }));
     await cluster.waitUntil(() =>
       dryRun(2222).then(

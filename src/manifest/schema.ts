@@ -23,6 +23,7 @@ import { composeHealth, HTTP_KEYS, healthcheck, meshHealth, probe } from './heal
 import { LIMITS } from './limits.ts';
 import { shorten } from './manifest-error.ts';
 import { longPort, ports } from './port-schema.ts';
+import { privilegeKeys, privilegesOf } from './privileges-schema.ts';
 
 const extensible = <T extends z.ZodType>(schema: T) => z.preprocess((value) => withoutExtensions(value), schema);
 
@@ -94,6 +95,7 @@ const service = z.strictObject({
   entrypoint: commandLine.optional(),
   working_dir: directory.optional(),
   user: user.optional(),
+  ...privilegeKeys,
   environment: environment.optional(),
   labels: labels.optional(),
   ports: ports.optional(),
@@ -157,6 +159,7 @@ export const serviceSchema = z.preprocess(
     if (given.healthcheck !== undefined && given['x-mesh']?.healthcheck !== undefined) {
       fail(ctx, 'stands beside `healthcheck`: a service has one', 'remove one of them', ['x-mesh', 'healthcheck']);
     }
+    const privileges = privilegesOf(given, ctx);
     const update = toUpdateConfig(deploy?.update_config);
     const weight = given['x-mesh']?.weight;
     return {
@@ -166,6 +169,7 @@ export const serviceSchema = z.preprocess(
         command,
         workingDir: given.working_dir ?? '/',
         ...(given.user === undefined ? {} : { user: given.user }),
+        ...privileges,
         environment: given.environment ?? {},
         mode,
         replicas: deploy?.replicas ?? 1,

@@ -1,4 +1,5 @@
 import type { Cidr, Family, IpAddress, MacAddress, Protocol } from './address.ts';
+import type { RequestedPrivileges } from './capabilities.ts';
 import type { HealthCheck, Persistence, SchedulerFlag, TrafficPolicy } from './spec.ts';
 
 /** One node's complete view of what it has to be. A snapshot is this; a delta names what changed in it. */
@@ -65,6 +66,13 @@ export interface Endpoint {
   weight: number;
 }
 
+export interface AssignedProcess extends RequestedPrivileges {
+  command: string[];
+  workingDir: string;
+  user?: string;
+  environment: Record<string, string>;
+}
+
 export interface AssignedTask {
   id: string;
   serviceId: string;
@@ -72,12 +80,7 @@ export interface AssignedTask {
   slot: number;
   desired: 'running' | 'shutdown';
   addresses: { networkId: string; address: IpAddress }[];
-  process: {
-    command: string[];
-    workingDir: string;
-    user?: string;
-    environment: Record<string, string>;
-  };
+  process: AssignedProcess;
   /** Target ports that must be bound before the task counts as running. */
   targets: { protocol: Protocol; port: number }[];
   /** Host mode ports without a number: the node picks one for each and reports it in the task's status. */

@@ -150,6 +150,8 @@ export interface Listener {
   pid?: number;
   /** /proc/PID/comm; undefined when nobody could be found. */
   process?: string;
+  /** The node keeps the port from the mesh for it: sshd, or meshd itself (src/agent/ports/protected-listener.ts). */
+  protected?: true;
 }
 
 /**

@@ -2,7 +2,17 @@ import type { Stored, Task } from './cluster.ts';
 import type { ServiceSpec } from './spec.ts';
 
 /** Fields of a spec that a task runs with; a change of one needs new tasks. */
-export const TEMPLATE_FIELDS = ['runtime', 'command', 'workingDir', 'user', 'environment', 'health'] as const;
+export const TEMPLATE_FIELDS = [
+  'runtime',
+  'command',
+  'workingDir',
+  'user',
+  'capAdd',
+  'capDrop',
+  'privileged',
+  'environment',
+  'health',
+] as const;
 
 /** What a task runs. */
 export type TaskTemplate = Pick<ServiceSpec, (typeof TEMPLATE_FIELDS)[number]>;

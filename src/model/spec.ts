@@ -1,7 +1,8 @@
 import type { Cidr, Protocol } from './address.ts';
+import type { RequestedPrivileges } from './capabilities.ts';
 
 /** What a person declared, in canonical form: every default filled in, every port range expanded. */
-export interface ServiceSpec {
+export interface ServiceSpec extends RequestedPrivileges {
   name: string;
   labels: Record<string, string>;
   runtime: 'process';

@@ -1,7 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 import type { Family } from '../model/address.ts';
-import { LABEL_KEY_PATTERN } from '../model/label.ts';
+import { isLabelKey } from '../model/label.ts';
 import { LIMIT, NAME_PATTERN } from '../model/limits.ts';
 
 /*
@@ -92,7 +92,7 @@ function map(problem: (key: string) => string | undefined, limit: number): z.Zod
     });
 }
 
-const labelProblem = (key: string) => (LABEL_KEY_PATTERN.test(key) ? undefined : `${quoted(key)} is not a label key`);
+const labelProblem = (key: string) => (isLabelKey(key) ? undefined : `${quoted(key)} is not a label key`);
 export const labelKey = tested(string, labelProblem);
 export const labels = map(labelProblem, LIMIT.value);
 

@@ -76,7 +76,7 @@ export function toPlain<Desc extends DescMessage>(desc: Desc, message: MessageSh
   return codecOf(desc).toPlain(message) as Plain<MessageShape<Desc>>;
 }
 
-/** A plain object as a message; throws MeshError `internal` for a word the schema does not have. */
+/** A plain object as a message; throws MeshError `invalid` for a word that the schema does not have. */
 export function fromPlain<Desc extends DescMessage>(desc: Desc, plain: Plain<MessageShape<Desc>>): MessageShape<Desc> {
   return codecOf(desc).fromPlain(plain) as MessageShape<Desc>;
 }
@@ -222,7 +222,8 @@ function enumCodec(desc: DescEnum): Codec {
     fromPlain(text) {
       const number = numbers.get(text);
       if (number !== undefined) return number;
-      throw new MeshError('internal', `${JSON.stringify(text)} is not a word of ${desc.typeName}`);
+      const known = [...numbers.keys()].filter((one) => one !== 'unspecified');
+      throw new MeshError('invalid', `${JSON.stringify(text)} is not one of ${known.join(', ')}`);
     },
   };
 }

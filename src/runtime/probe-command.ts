@@ -1,6 +1,8 @@
 import { constants } from 'node:os';
+import { pid as ownPid } from 'node:process';
 import { messageOf } from '../base/errors.ts';
-import type { AssignedTask } from '../model/assignment.ts';
+import type { AssignedProcess } from '../model/assignment.ts';
+import { commandFlags, environmentInput } from './command-flags.ts';
 import type { ProbeResult } from './runtime.ts';
 import type { ProcessId } from './task-dir.ts';
 
@@ -15,7 +17,12 @@ export interface CommandProbeContext {
   spawnProcess(
     path: string,
     args: readonly string[],
-    options: { env: Readonly<Record<string, string>>; session: boolean; pipes?: readonly 'stdout'[] },
+    options: {
+      env: Readonly<Record<string, string>>;
+      session: boolean;
+      pipes?: readonly 'stdout'[];
+      input: Uint8Array;
+    },
     onExit: () => void,
   ): SpawnedProcess;
   shimPath: string;
@@ -33,14 +40,13 @@ const PROBER_EXIT_TIMEOUT = 15_000;
 /** Runs a command with the task's user, environment and directory; 0 is healthy, as for Docker. */
 export function probeByCommand(
   { spawnProcess, shimPath, shim, environment }: CommandProbeContext,
-  { user, workingDir }: AssignedTask['process'],
+  process: AssignedProcess,
   command: readonly string[],
   timeout: number,
   signal: AbortSignal,
 ): Promise<ProbeResult> {
-  const flags = ['--probe', '--like', `${shim.pid}:${shim.startTime}`, '--agent', String(process.pid)];
-  flags.push('--timeout', String(timeout), '--cwd', workingDir);
-  if (user !== undefined) flags.push('--user', user);
+  const flags = ['--probe', '--like', `${shim.pid}:${shim.startTime}`, '--agent', String(ownPid)];
+  flags.push('--timeout', String(timeout), ...commandFlags(process));
   return new Promise((resolve) => {
     let report = '';
     let running = true;
@@ -58,7 +64,8 @@ export function probeByCommand(
     };
     let child: SpawnedProcess;
     try {
-      const options = { env: environment, session: true, pipes: ['stdout'] as const };
+      const input = environmentInput(environment);
+      const options = { env: {}, session: true, pipes: ['stdout'] as const, input };
       child = spawnProcess(shimPath, [...flags, '--', ...command], options, () => {
         running = false;
         finish();

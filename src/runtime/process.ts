@@ -5,6 +5,7 @@ import type { Clock } from '../base/clock.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { AssignedTask } from '../model/assignment.ts';
+import { commandFlags, environmentInput } from './command-flags.ts';
 import { findShim } from './find-shim.ts';
 import { probeTask } from './probe.ts';
 import type { CommandProbeContext } from './probe-command.ts';
@@ -17,6 +18,7 @@ import { hostResolvConf, taskEnvironment } from './task-environment.ts';
  * INVARIANTS
  * - task.json is on disk before anything is started, and the directory goes only with `remove`.
  * - Two shims never serve one directory: before each start it is asked whether one lives.
+ * - The shim starts as root with an empty environment; the task's own is input to it, used at its last exec only.
  * - Whether a task lives is what the kernel says of its shim (pid and start time), never what a file says.
  */
 
@@ -159,9 +161,8 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   }
 
   function spawnShim(launch: TaskLaunch, dir: string): number {
-    const { command, workingDir, user } = launch.task.process;
-    const flags = ['--netns', launch.netnsPath, '--dir', dir, '--log', join(dir, 'log'), '--cwd', workingDir];
-    if (user !== undefined) flags.push('--user', user);
+    const { process } = launch.task;
+    const flags = ['--netns', launch.netnsPath, '--dir', dir, '--log', join(dir, 'log'), ...commandFlags(process)];
     const resolvConf = hostResolvConf();
     if (resolvConf !== undefined) {
       writeFileSync(join(dir, 'resolv.conf'), resolvConf, { mode: 0o644 });
@@ -169,8 +170,8 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     }
     const path = system.taskShimPath();
     try {
-      const options = { env: taskEnvironment(launch), session: true };
-      const { watch } = system.spawnProcess(path, [...flags, '--', ...command], options, () => {});
+      const options = { env: {}, session: true, input: environmentInput(taskEnvironment(launch)) };
+      const { watch } = system.spawnProcess(path, [...flags, '--', ...process.command], options, () => {});
       watch.unref();
       return watch.pid;
     } catch (cause) {

@@ -54,18 +54,20 @@ topology_down() {
 
 # $1: seconds. Until node1 says that every node is ready; ends early when a daemon has died.
 wait_ready() {
-  local limit=$((SECONDS + $1)) i listing='' ready=0
+  local limit=$((SECONDS + $1)) i listing='' ready=0 begun
   while ((SECONDS < limit)); do
     for ((i = 1; i <= NODES; i++)); do
       kill -0 "$(< "$STATE/node$i/meshd.pid")" 2>/dev/null || not_ready "meshd on node$i ended"
     done
-    # A meshctl costs a second of processor under emulation: none before the manager listens.
+    begun=$SECONDS
+    # A meshctl costs seconds of processor under emulation, which the daemons need: none before the manager listens, then
+    # as long between two of them as each took.
     if [[ -S /proc/$(< "$STATE/node1/pid")/root/run/meshd/meshd.sock ]]; then
       listing=$(meshctl node ls --format json 2>&1) || true
       ready=$(grep -oE '"status": *"ready"' <<< "$listing" | wc -l) || true
       ((ready >= NODES)) && return 0
     fi
-    sleep 0.3
+    sleep $((SECONDS - begun)).3
   done
   [[ -z $listing ]] || say "last answer of meshctl node ls:" "$listing"
   not_ready "$ready of $NODES nodes ready after $1 s"

@@ -15,7 +15,12 @@ interface ListeningProgram {
 async function listenOn(t: TestContext, host: string, name: string, port: number): Promise<ListeningProgram> {
   const code = `process.title = '${name}';
     require('node:http').createServer((q, r) => r.end('${name} itself')).listen(${port}, () => console.log(process.pid))`;
-  const child: ChildProcess = spawn('on', [host, 'node', '-e', code], { stdio: ['ignore', 'pipe', 'inherit'] });
+  return started(t, name, [host, 'node', '-e', code]);
+}
+
+/** The program of a command line for `on`, which writes its process number once it listens. */
+async function started(t: TestContext, name: string, command: string[]): Promise<ListeningProgram> {
+  const child: ChildProcess = spawn('on', command, { stdio: ['ignore', 'pipe', 'inherit'] });
   const pid = await new Promise<number>((done, failed) => {
     child.stdout!.once('data', (text) => done(Number(text)));
     child.once('exit', (status) => failed(new Error(`${name} ended with ${status} before it listened`)));
@@ -30,6 +35,15 @@ async function listenOn(t: TestContext, host: string, name: string, port: number
   };
   t.after(program.end);
   return program;
+}
+
+/** As `listenOn`, from a file that only root can change and that is called sshd: what a node takes for its sshd. */
+async function sshdOn(t: TestContext, host: string, port: number): Promise<ListeningProgram> {
+  const path = '/run/mesh-sshd/sshd';
+  await stdoutOf(runOn(host, 'mkdir', '-p', '/run/mesh-sshd'));
+  await stdoutOf(runOn(host, 'gcc', '-o', `${path}.${port}`, resolve('test/scenarios/listener.c')));
+  await stdoutOf(runOn(host, 'mv', `${path}.${port}`, path));
+  return started(t, 'sshd', [host, path, String(port)]);
 }
 
 interface Degraded {
@@ -75,34 +89,47 @@ test('a program that listens on a port is told of before and after it is publish
   parseWhoami(await fetchFrom('node2', 8086));
 });
 
-test('a port of sshd is refused, with what to do instead; done, the other nodes have it', async (t) => {
+test('a port of sshd on one node is warned of, and the other nodes publish it; on two nodes it is refused', async (t) => {
   t.after(() => meshctl('service', 'rm', 'remote'));
-  const sshd = await listenOn(t, 'node3', 'sshd', 2222);
+  const sshd = await sshdOn(t, 'node3', 2222);
+  const manifest = whoamiManifest({ name: 'remote', replicas: 1, ports: ['2222:80'] });
+  const warning = `port 2222/tcp: on node3 sshd (pid ${sshd.pid}) listens and keeps the port`;
+  await waitFor('it is warned of', 30_000, async () => {
+    const { status, stderr } = await applyManifest(manifest, '--dry-run');
+    return status === 0 && stderr.includes(warning);
+  });
+  const other = await sshdOn(t, 'node2', 2222);
   const refusal = await waitFor('it is refused', 30_000, async () => {
-    const manifest = whoamiManifest({ name: 'remote', replicas: 1, ports: ['2222:80'] });
     const { status, stderr } = await applyManifest(manifest, '--dry-run');
     return status === 1 && stderr;
   });
-  assert.ok(refusal.includes(`port 2222/tcp: on node3 sshd (pid ${sshd.pid}) listens`), refusal);
-  const nodes = /x-mesh: \{ingress: \{nodes: \["([^"]+)"\]\}\}/.exec(refusal)?.[1];
-  assert.equal(nodes, 'node.hostname != node3');
-  const service = {
-    command: ['node', resolve('examples/whoami.mjs')],
-    environment: { PORT: '80' },
-    ports: [{ target: 80, published: 2222, 'x-mesh': { ingress: { nodes: [nodes] } } }],
-    'x-mesh': { runtime: 'process' },
-  };
-  await stdoutOf(applyManifest(JSON.stringify({ services: { remote: service } }), '--timeout', '60s'));
+  assert.match(refusal, /port 2222\/tcp: on node[23] sshd \(pid \d+\) listens, and must stay reachable/);
+  other.end();
+  await waitFor('it is accepted', 30_000, async () => (await applyManifest(manifest, '--dry-run')).status === 0);
+  await stdoutOf(applyManifest(manifest, '--timeout', '60s'));
   parseWhoami(await fetchFrom('node1', 2222));
   assert.equal(await fetchFrom('node3', 2222), 'sshd itself');
   sshd.end();
+});
+
+test('a program that only calls itself sshd keeps nothing', async (t) => {
+  t.after(() => meshctl('service', 'rm', 'claimed'));
+  const impostor = await listenOn(t, 'node3', 'sshd', 2224);
+  const manifest = whoamiManifest({ name: 'claimed', replicas: 1, ports: ['2224:80'] });
+  const warning = `port 2224/tcp: on node3 sshd (pid ${impostor.pid}) listens; clients of node3 will reach service claimed`;
+  await waitFor('it is warned of', 30_000, async () =>
+    (await applyManifest(manifest, '--dry-run')).stderr.includes(warning),
+  );
+  await stdoutOf(applyManifest(manifest, '--timeout', '60s'));
+  parseWhoami(await fetchFrom('node3', 2224));
+  impostor.end();
 });
 
 test('sshd that comes later gets its port back on its node, and only there, until it ends', async (t) => {
   t.after(() => meshctl('service', 'rm', 'late'));
   await stdoutOf(applyManifest(whoamiManifest({ name: 'late', replicas: 1, ports: ['2223:80'] }), '--timeout', '60s'));
   parseWhoami(await fetchFrom('node2', 2223));
-  const sshd = await listenOn(t, 'node2', 'sshd', 2223);
+  const sshd = await sshdOn(t, 'node2', 2223);
   await waitFor('sshd answers', 30_000, async () => (await fetchFrom('node2', 2223)) === 'sshd itself');
   parseWhoami(await fetchFrom('node1', 2223));
   const [withheld] = await waitFor('it is degraded', 30_000, async () => {

@@ -1,7 +1,7 @@
 import type { AssignedPort } from '../../model/assignment.ts';
 import type { Listener, PortCondition } from '../../model/cluster.ts';
 import { formatHostPort } from '../../model/host-port.ts';
-import { coversAddress, isProtectedListener, listenerName } from '../../model/listener.ts';
+import { coversAddress, listenerName } from '../../model/listener.ts';
 import { portKey } from '../../model/spec.ts';
 
 /** Listeners of the host by `8080/tcp`. */
@@ -25,7 +25,7 @@ export function groupByPort(listeners: readonly Listener[]): ListenersByPort {
 
 /** Whether this node leaves a port alone, for sshd (or meshd) listens on it: a port lost to the mesh, no node lost. */
 export function isWithheld(port: Port, listeners: ListenersByPort): boolean {
-  return conflictingListeners(port, listeners).some(isProtectedListener);
+  return conflictingListeners(port, listeners).some((listener) => listener.protected);
 }
 
 /** What programs of the host and published ports take from each other. */
@@ -34,7 +34,7 @@ export function listenerConditions(ports: readonly Port[], listeners: ListenersB
     const affected = conflictingListeners(port, listeners);
     if (affected.length === 0) return [];
     const { protocol, published } = port;
-    const reserving = affected.filter(isProtectedListener);
+    const reserving = affected.filter((listener) => listener.protected);
     if (reserving.length > 0) {
       const message =
         `${describeListeners(reserving)} and keeps the port: this node does not take it for the service. ` +

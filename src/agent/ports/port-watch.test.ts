@@ -97,7 +97,7 @@ describe('listeners of the host', () => {
     await watch.start();
     const listeners = [
       { protocol: 'tcp', port: 80, address: '0.0.0.0', pid: 812, process: 'nginx' },
-      { protocol: 'tcp', port: 2377, address: '0.0.0.0', pid: 42, process: 'meshd' },
+      { protocol: 'tcp', port: 2377, address: '0.0.0.0', protected: true, pid: 42, process: 'meshd' },
     ];
     expect(host.told).toEqual([listeners]);
     await pass(60_000);
@@ -138,13 +138,30 @@ describe('listeners of the host', () => {
   });
 });
 
+const SSHD: SocketOwner = { pid: 700, process: 'sshd', uid: 0, executable: '/usr/sbin/sshd' };
+
 describe('a published port', () => {
+  it.each<[string, Partial<SocketOwner>]>([
+    ['another user', { uid: 1000 }],
+    ['a user in a file that only root can change', { uid: 1000, executable: '/usr/sbin/sshd' }],
+    ['root from a file that others can change', { executable: undefined }],
+    ['root from another file', { executable: '/usr/bin/python3' }],
+  ])('is not given to a program of %s that calls itself sshd', async (_, change) => {
+    const { host, watch } = setup([port(2222)]);
+    host.sockets = [socket(7, 2222)];
+    host.owners.set(7, { ...SSHD, ...change });
+    await watch.start();
+    expect(watch.isPublishable(port(2222))).toBe(true);
+    expect(host.conditions.at(-1)).toMatchObject([{ published: 2222, kind: 'taken' }]);
+    watch.stop();
+  });
+
   it('is given to sshd when that comes, and taken again when it has gone', async () => {
     const { host, watch, pass } = setup([port(2222), port(80)]);
     await watch.start();
     expect(watch.filterPublishable(host.ports)).toEqual(host.ports);
     host.sockets = [socket(7, 2222)];
-    host.owners.set(7, { pid: 700, process: 'sshd' });
+    host.owners.set(7, SSHD);
     await pass(5_000);
     expect([...host.withheld]).toEqual(['2222/tcp']);
     expect(host.conditions.at(-1)).toMatchObject([{ published: 2222, kind: 'withheld' }]);
@@ -159,7 +176,7 @@ describe('a published port', () => {
   it('that is new is not taken from an sshd that was seen already', async () => {
     const { host, watch, pass } = setup([]);
     host.sockets = [socket(7, 2222)];
-    host.owners.set(7, { pid: 700, process: 'sshd' });
+    host.owners.set(7, SSHD);
     await watch.start();
     host.ports = [port(2222), port(80)];
     expect(watch.filterPublishable(host.ports).map(portKey)).toEqual(['80/tcp']);

@@ -9,6 +9,7 @@ import { sameValue } from '../../model/equality.ts';
 import { portKey } from '../../model/spec.ts';
 import { type PortRange, readEphemeralRange } from './ephemeral-ports.ts';
 import { groupByPort, isWithheld, type ListenersByPort, listenerConditions } from './port-conditions.ts';
+import { isProtectedSocket } from './protected-listener.ts';
 
 export interface PortWatchOptions {
   clock: Clock;
@@ -108,9 +109,10 @@ export function createPortWatch(options: PortWatchOptions): PortWatch {
         const address = canonicalAddress(text);
         if (address === undefined) return [];
         const owner = owners.get(inode ?? 0);
-        if (owner === undefined) return [{ protocol, port, address }];
-        const process = owner.pid === options.pid ? 'meshd' : owner.process;
-        return [{ protocol, port, address, pid: owner.pid, process }];
+        const isProtected = isProtectedSocket({ protocol, port, address }, owner, options.pid);
+        const listener: Listener = { protocol, port, address, ...(isProtected ? { protected: true } : {}) };
+        if (owner === undefined) return [listener];
+        return [{ ...listener, pid: owner.pid, process: owner.pid === options.pid ? 'meshd' : owner.process }];
       })
       .sort(compareListeners)
       .filter((listener, index, list) => index === 0 || compareListeners(listener, list[index - 1]!) !== 0)

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { TaskState } from '../../model/cluster.ts';
 import { makeNode, makePort, makeService, makeSpec, makeTask } from '../fake-meshd.test-data.ts';
 import { emptyWatchedState, progressLines, serviceProgress, type WatchedState } from '../progress.ts';
 import { ageText } from './age.ts';
@@ -94,7 +95,7 @@ describe('progress', () => {
     return seen;
   }
   const two = makeService({ spec: makeSpec({ replicas: 2 }) });
-  const task = (id: string, slot: number, given = {}, state = 'running', error = '') =>
+  const task = (id: string, slot: number, given = {}, state: TaskState = 'running', error = '') =>
     makeTask({ id, slot, ...given }, state, error);
 
   test('done when just the wanted tasks run', () => {

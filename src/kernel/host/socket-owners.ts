@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { SocketOwner } from '../kernel.ts';
 
@@ -19,8 +20,8 @@ export function createSocketOwnerLookup(): (inodes: ReadonlySet<number>) => Prom
     const owners = new Map<number, SocketOwner>();
     for (const inode of inodes) {
       const pid = previous.get(inode)?.pid;
-      const process = pid === undefined ? undefined : readProcessName(pid);
-      if (pid !== undefined && process !== undefined) owners.set(inode, { pid, process });
+      const owner = pid === undefined ? undefined : readOwner(pid);
+      if (owner !== undefined) owners.set(inode, owner);
     }
     for (const inode of tries.keys()) if (!inodes.has(inode)) tries.delete(inode);
     const missing = new Set([...inodes].filter((inode) => !owners.has(inode) && (tries.get(inode) ?? 0) < MAX_TRIES));
@@ -42,9 +43,9 @@ async function scanProcesses(inodes: ReadonlySet<number>): Promise<Map<number, S
     const descriptors = listDirectory(`/proc/${pid}/fd`);
     read += descriptors.length + 1;
     for (const inode of new Set(descriptors.map((name) => inodeOf(`/proc/${pid}/fd/${name}`)))) {
-      const process = wanted.has(inode) ? readProcessName(pid) : undefined;
-      if (process === undefined) continue;
-      owners.set(inode, { pid, process });
+      const owner = wanted.has(inode) ? readOwner(pid) : undefined;
+      if (owner === undefined) continue;
+      owners.set(inode, owner);
       wanted.delete(inode);
     }
     if (read < MAX_READS_PER_TURN) continue;
@@ -72,10 +73,40 @@ function inodeOf(link: string): number {
   }
 }
 
-function readProcessName(pid: number): string | undefined {
+/** Undefined when the process has ended. */
+function readOwner(pid: number): SocketOwner | undefined {
   try {
-    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+    const process = readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+    // Uid: real, effective, saved, filesystem.
+    const uid = /^Uid:\s+\d+\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+    return { pid, process, ...(uid === undefined ? {} : { uid: Number(uid) }), ...executableOf(pid) };
   } catch {
     return undefined;
   }
+}
+
+/** The kernel's addition to the path of a file that was removed, as an upgrade removes the one of a running program. */
+const DELETED = ' (deleted)';
+
+function executableOf(pid: number): Pick<SocketOwner, 'executable'> {
+  try {
+    const link = readlinkSync(`/proc/${pid}/exe`);
+    const executable = link.endsWith(DELETED) ? link.slice(0, -DELETED.length) : link;
+    // The file that runs, by its inode, and the one that stands at its path now.
+    const safe = isRootsOwn(`/proc/${pid}/exe`) && withParents(executable).every(isRootsOwn);
+    return safe ? { executable } : {};
+  } catch {
+    return {}; // a kernel thread has none, and another namespace may hide it
+  }
+}
+
+function withParents(path: string): string[] {
+  const parent = dirname(path);
+  return parent === path ? [path] : [path, ...withParents(parent)];
+}
+
+/** Throws when there is no such file. */
+function isRootsOwn(path: string): boolean {
+  const { uid, mode } = statSync(path);
+  return uid === 0 && (mode & 0o022) === 0;
 }

@@ -38,7 +38,7 @@ export function admitSpecs(
   specs: readonly ServiceSpec[],
   view: ClusterView,
   now: number,
-  listeners: HostListeners = new Map(),
+  listeners: HostListeners = { nodes: [], byPort: new Map() },
 ): AdmissionResult {
   const staged = new Map<string, Service>();
   for (const spec of specs) {
