@@ -2,8 +2,8 @@
 export type ErrorCode =
   | 'invalid' // the input is wrong; repeating it will not help
   | 'not-found'
-  | 'conflict' // someone else holds it, or the version moved on
-  | 'unavailable' // the other side is not there now; try again
+  | 'conflict' // in use by another, or changed since it was read
+  | 'unavailable' // the peer cannot be reached now; retry
   | 'permission'
   | 'unsupported' // this kernel, node or version cannot do it
   | 'kernel' // the kernel refused an operation
@@ -11,10 +11,10 @@ export type ErrorCode =
   | 'exhausted' // disk, addresses, ports or memory ran out
   | 'internal';
 
-/** The one error type. The message says what happened and what to do next. */
+/** The one error type. The message states what happened and what to do next. */
 export class MeshError extends Error {
   readonly code: ErrorCode;
-  /** Whether the same call may succeed later without anybody changing anything. */
+  /** Whether the same call may succeed later without any change. */
   readonly retry: boolean;
 
   constructor(code: ErrorCode, message: string, options: { retry?: boolean; cause?: unknown } = {}) {
@@ -25,7 +25,7 @@ export class MeshError extends Error {
   }
 }
 
-/** What to print of anything that was thrown. */
+/** The text of anything that was thrown. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }

@@ -10,7 +10,7 @@ export function createLog(level: string, bindings: Record<string, unknown> = {})
   );
 }
 
-/** A log that says nothing, for tests and short-lived commands. */
+/** A log without output, for tests and short-lived commands. */
 export function silentLog(): Log {
   return pino({ level: 'silent' });
 }

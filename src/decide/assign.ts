@@ -9,20 +9,20 @@ import { isTerminal } from '../model/task-state.ts';
 import { nodeBlock } from './allocate.ts';
 import { groupByPort, portForNode, portOffers } from './offers.ts';
 
-/** The cluster with the look-ups that an assignment needs, so that a part of one costs no walk over everything. */
+/** The cluster with the lookups that an assignment needs, so that part of one does not require a full scan. */
 export interface AssignmentView extends TemplateSource {
   revision: number;
   networks: readonly Network[];
   nodes(): Iterable<Node>;
   node(id: string): Node | undefined;
-  /** Those too that were removed and still have tasks. */
+  /** Including removed ones that still have tasks. */
   services(): Iterable<Service>;
   service(id: string): Service | undefined;
   tasksOfService(serviceId: string): readonly Task[];
   tasksOnNode(nodeId: string): readonly Task[];
 }
 
-/** Everything one node has to know, complete. */
+/** The complete assignment of one node. */
 export function assignment(node: Node, view: AssignmentView): Assignment {
   return {
     revision: view.revision,
@@ -39,7 +39,7 @@ export function assignment(node: Node, view: AssignmentView): Assignment {
   };
 }
 
-/** A node as its peers see it. One that is down stays a peer: it may only be the managers who cannot reach it. */
+/** A node as its peers see it. One that is down stays a peer: it may only be unreachable for the managers. */
 export function peer(node: Node, networks: readonly Network[]): Peer {
   return {
     nodeId: node.id,
@@ -59,7 +59,7 @@ function blocksOf(network: Network, node: Node) {
   });
 }
 
-/** A task as its node's agent gets it; undefined when there is nothing left for the agent to do. */
+/** A task as assigned to its node's agent; undefined when the agent has nothing left to do. */
 export function nodeTask(
   task: Task,
   service: Service | undefined,
@@ -68,7 +68,7 @@ export function nodeTask(
   if (task.nodeId === undefined || isTerminal(task.status.state)) return undefined;
   const template = templates.template(task);
   const declared = service?.spec.ports ?? [];
-  // A number the node picked is kept while somebody is still connected through it.
+  // A number that the node picked is kept while connections through it are open.
   const pick = [...declared, ...(service?.leaving ?? []).map(({ port }) => port)].filter(
     ({ mode, published }) => mode === 'host' && published === undefined,
   );
@@ -77,7 +77,7 @@ export function nodeTask(
     serviceId: task.serviceId,
     serviceName: task.serviceName,
     slot: task.slot,
-    // A missing task goes on until it is decided whether it is still needed.
+    // A missing task keeps running until it is decided whether it is still needed.
     desired: task.desired === 'shutdown' ? 'shutdown' : 'running',
     addresses: task.addresses,
     process: {
@@ -94,7 +94,7 @@ export function nodeTask(
   };
 }
 
-/** Each target once, however many published ports lead to it. */
+/** Each target once, however many published ports map to it. */
 function targets(ports: readonly PortSpec[]): { protocol: Protocol; port: number }[] {
   const seen = new Map(ports.map((port) => [`${port.target}/${port.protocol}`, port]));
   return [...seen.values()].map(({ protocol, target }) => ({ protocol, port: target }));

@@ -4,7 +4,7 @@ import { coversAddress, listenerName } from '../model/listener.ts';
 import { type PortSpec, portKey, publishedKey, type ServiceSpec } from '../model/spec.ts';
 import { matchesConstraints } from './schedule.ts';
 
-/** Warnings that one service gets; the rest is counted. */
+/** Warnings per service; further ones are counted. */
 const MAX_WARNINGS = 20;
 
 /** Programs of nodes, outside the mesh. */
@@ -34,9 +34,9 @@ export function hostListeners(nodes: Iterable<Node>, of: (nodeId: string) => rea
 }
 
 /**
- * What a service's ports would take from programs that listen on them already, in words. Throws MeshError `conflict`
- * for a port that it did not have before and that several nodes, or all it is for, would keep to themselves. A single node
- * can only withhold itself: a report of one node must not decide for the cluster.
+ * Warnings about programs that already listen on a service's ports. Throws MeshError `conflict`
+ * for a port that it did not have before and that several nodes, or all nodes that would publish it, withhold. A single node
+ * only withholds the port from itself: a report of one node must not decide for the cluster.
  */
 export function portConflictWarnings(
   spec: ServiceSpec,
@@ -82,7 +82,7 @@ function subjectOf(key: string, { node, listener }: NodeListener): string {
   return `port ${key}: on ${node.name} ${listenerName(listener)} listens`;
 }
 
-/** In host mode any node may get it that may get a task. */
+/** In host mode, any node that may run a task may publish the port. */
 function publishesOn(port: PortSpec, node: Node, spec: ServiceSpec): boolean {
   return matchesConstraints(node, port.mode === 'host' ? spec.constraints : (port.nodes ?? []));
 }

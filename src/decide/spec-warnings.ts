@@ -1,9 +1,9 @@
 import type { Scheduler, ServiceSpec } from '../model/spec.ts';
 
-/** The weight of a real server means nothing to these (net/netfilter/ipvs/ip_vs_rr.c, ip_vs_lc.c). */
+/** These ignore the weight of a real server (net/netfilter/ipvs/ip_vs_rr.c, ip_vs_lc.c). */
 const WITHOUT_WEIGHTS: readonly Scheduler[] = ['rr', 'lc'];
 
-/** What is allowed but does nothing, in words. */
+/** Settings that are allowed but have no effect. */
 export function specWarnings({ weight, ports }: ServiceSpec): string[] {
   const ignoresWeight = ({ mode, scheduler = 'rr' }: ServiceSpec['ports'][number]) =>
     mode === 'host' || WITHOUT_WEIGHTS.includes(scheduler);

@@ -36,7 +36,7 @@ function createObjectTable(): ObjectTable {
   };
 }
 
-/** Reads everything and checks it: each row by its checksum, all of them by the summary. Throws `corrupt`. */
+/** Reads and checks all rows: each by its checksum, all of them by the summary. Throws `corrupt`, or as readFormat. */
 export async function loadRows(database: Database): Promise<{ format: number; table: ObjectTable; summary: Summary }> {
   const format = await readFormat(database);
   const table = createObjectTable();

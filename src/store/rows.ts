@@ -5,7 +5,7 @@ import type { Collection } from './store.ts';
 
 /**
  * What the rows of the database look like. Every row is `crc32 of key and text, 8 hex digits` + `JSON text`; keys are
- * `collection/id`. Two rows are ours: the format and the summary, which is written with every transaction and says
+ * `collection/id`. Two rows are ours: the format and the summary, which is written with every transaction and holds
  * how many rows there are and what the exclusive or of their checksums is, so that the loss of a row is detected.
  */
 
@@ -45,7 +45,7 @@ export function encodeRow(key: string, value: unknown): { row: string; checksum:
   return { row: checksum.toString(16).padStart(8, '0') + text, checksum };
 }
 
-/** As encodeRow, for an object of a caller: refuses what is too big. */
+/** As encodeRow, for an object of a caller; throws `invalid` when it is too large. */
 export function encodeObject(key: string, value: Stored): { row: string; checksum: number } {
   const encoded = encodeRow(key, value);
   if (Buffer.byteLength(encoded.row) > OBJECT_LIMIT) {

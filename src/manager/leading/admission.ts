@@ -24,15 +24,14 @@ export interface AdmittedService {
 
 export interface AdmissionResult {
   admitted: AdmittedService[];
-  /** Services as they will be, changed ones only. */
+  /** Changed services, as they will be stored. */
   services: Service[];
   writes: Write[];
 }
 
 /**
- * What storing these specs means, all of them together: a port may move from one to another in one request. To be
- * called alone (writer.ts), and its writes committed before anybody else decides. Costs what the request names, not
- * what is stored. Errors as in decide/admit.ts and decide/preflight.ts; nothing is admitted when one spec is refused.
+ * Admits all of these specs together: a port may move from one service to another in one request. To be run alone
+ * (writer.ts), and its writes committed before the next decision. The cost depends on the request, not on the cluster. Errors as in decide/admit.ts and decide/port-conflicts.ts; nothing is admitted when one spec is rejected.
  */
 export function admitSpecs(
   specs: readonly ServiceSpec[],
@@ -42,7 +41,7 @@ export function admitSpecs(
 ): AdmissionResult {
   const staged = new Map<string, Service>();
   for (const spec of specs) {
-    if (staged.has(spec.name)) throw new MeshError('invalid', `service ${spec.name} is given twice: merge the two`);
+    if (staged.has(spec.name)) throw new MeshError('invalid', `service ${spec.name} is specified twice: merge the two`);
     staged.set(spec.name, stageService(spec, view.serviceByName(spec.name), now));
   }
   const added = specs.filter(({ name }) => view.serviceByName(name) === undefined).length;
@@ -81,7 +80,7 @@ export function admitSpecs(
   return result;
 }
 
-/** A service as it will be but for ports that are still to be chosen; those it had are kept for it meanwhile. */
+/** A service as it will be, except for ports that are still to be allocated; its former automatic ports stay reserved. */
 function stageService(spec: ServiceSpec, current: Service | undefined, now: number): Service {
   const kept = (current?.spec.ports ?? []).filter(
     (port) =>
@@ -93,7 +92,7 @@ function stageService(spec: ServiceSpec, current: Service | undefined, now: numb
   return { ...base, updatedAt: now, name: spec.name, spec: { ...spec, ports: [...fixedPorts, ...kept] } };
 }
 
-/** Port → names of staged services that want it. */
+/** Port → names of staged services that request it. */
 type PortClaims = Map<string, Set<string>>;
 
 function portClaims(services: Iterable<Service>): PortClaims {
@@ -111,7 +110,7 @@ function addClaims(claims: PortClaims, service: Service): void {
   }
 }
 
-/** All services whose ports could stand in the way of this one: as staged where they are part of the request. */
+/** All services whose ports may conflict with this one; as staged, if they are part of the request. */
 function conflictCandidates(
   spec: ServiceSpec,
   staged: ReadonlyMap<string, Service>,

@@ -9,12 +9,12 @@ import { isTerminal } from '../../model/task-state.ts';
 import type { ClusterView, NodeObservations, OfferSource } from './cluster-view.ts';
 import { createStagedState, type StagedState } from './staged-state.ts';
 
-/** Decisions of one service before the forecast is left as far as it is: a rolling change of very many tasks. */
+/** Decisions per service after which the dry run stops, for example in a rolling update of very many tasks. */
 const MAX_ROUNDS = 2_000;
 
 /**
- * What nodes would be told once `changed` services are stored and everything has come to rest: the decisions, run on
- * a copy whose tasks start and stop at once.
+ * What nodes would be assigned once `changed` services are stored and every task has followed: the decisions, run on a
+ * copy of the cluster whose tasks start and stop immediately.
  */
 export function dryRun(
   changed: readonly Service[],
@@ -44,7 +44,7 @@ export function dryRun(
   return (node) => ({ ...assignment(node, view), ports: ports.flatMap((offers) => portForNode(node, offers) ?? []) });
 }
 
-/** Runs the decisions about one service to their end; returns it as it then is. */
+/** Repeats the decisions about one service until nothing changes; returns the service as it then is. */
 function settleService(changed: Service, staged: StagedState): Service {
   let service = changed;
   let { now } = staged.context;
@@ -67,7 +67,7 @@ function settleService(changed: Service, staged: StagedState): Service {
   return service;
 }
 
-/** What becomes of a task on a node that does what it is told; undefined when nothing does. */
+/** The next state of a task on a node that follows its assignment; undefined when it stays as it is. */
 function advanceTask(task: Task, staged: StagedState, now: number): Task | undefined {
   const { state } = task.status;
   const node = staged.context.nodes.find(({ id }) => id === task.nodeId);

@@ -5,8 +5,9 @@ import type { ClusterView } from './cluster-view.ts';
 import { put } from './writer.ts';
 
 /**
- * The writes of a transaction with the revision noted in each task that begins to take connections by them: because of
- * what is written of the task, or because its node is back. To be called alone (writer.ts).
+ * Sets `joinedRevision` on every task that becomes an endpoint as a result of these writes, either because the task itself
+ * changes or because its node becomes ready. Must be the last step before commit, because it assumes that no other write
+ * precedes it.
  */
 export function withEndpointJoins(writes: readonly Write[], view: ClusterView, now: number): Write[] {
   const revision = view.revision + 1;

@@ -1,14 +1,16 @@
 import { MeshError } from '../../base/errors.ts';
 import { allocateNodeNumber } from '../../decide/allocate.ts';
 import type { Node } from '../../model/cluster.ts';
+import { INGRESS_NETWORK } from '../../model/names.ts';
 import type { Hello } from '../../rpc/messages.ts';
 import type { ClusterView } from './cluster-view.ts';
 import { newId } from './id.ts';
 
 /**
- * The node that arrives, as it is to be stored: known by its id, then by its name (its disk may be new), else a new one.
- * Errors: `conflict` when another machine that is connected has this name or address, `exhausted` when no node number
- * is left.
+ * The node of an agent that connects, as it is to be stored: known by its id, then by its name (its disk may be new), else
+ * a new one.
+ * Errors: `conflict` when another machine that is connected has this name or address, `exhausted` when no address
+ * block is left.
  */
 export function admitNode(hello: Hello, view: ClusterView, connected: (nodeId: string) => boolean, now: number): Node {
   const byName = view.nodeByName(hello.name);
@@ -54,13 +56,13 @@ export function admitNode(hello: Hello, view: ClusterView, connected: (nodeId: s
   if (number === undefined) {
     throw new MeshError(
       'exhausted',
-      'no node number is left in the ingress subnet: remove nodes that are gone (meshctl node rm)',
+      `the ingress subnet ${ingressSubnets(view)} is exhausted: no address block left for a new node; remove nodes that no longer exist (meshctl node rm)`,
     );
   }
   return { ...current, id: newId(), version: 0, createdAt: now, number, availability: 'active' };
 }
 
-/** What changed in the agent's own labels changes here; what people set with meshctl stays. */
+/** Applies what changed in the labels that the agent was started with; labels set with meshctl are kept. */
 function mergeLabels(hello: Hello, existing: Node | undefined): Record<string, string> {
   if (existing === undefined) return hello.labels;
   const labels = { ...existing.labels };
@@ -70,4 +72,9 @@ function mergeLabels(hello: Hello, existing: Node | undefined): Record<string, s
   }
   for (const [key, value] of Object.entries(hello.labels)) if (declaredBefore[key] !== value) labels[key] = value;
   return labels;
+}
+
+function ingressSubnets({ networks }: ClusterView): string {
+  const ingress = networks.find(({ name }) => name === INGRESS_NETWORK);
+  return (ingress?.subnets ?? []).map(({ cidr }) => cidr).join(', ');
 }

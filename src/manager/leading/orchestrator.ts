@@ -12,21 +12,21 @@ import { withEndpointJoins } from './endpoint-join.ts';
 import { createStagedState } from './staged-state.ts';
 import { remove, type Writer } from './writer.ts';
 
-/** Writes after which a batch is committed; the rest goes into the next one. */
+/** Writes after which a batch is committed; the remaining services are decided in the next one. */
 const BATCH_WRITES = 500;
-/** Pause after a commit that failed, ms: a full disk is looked at again, but not all the time. */
+/** Milliseconds between attempts to commit, for example to a full disk. */
 const RETRY_DELAY = 1_000;
 
 /**
- * Asks `decide` about every service that something happened to, and commits the answers. Nothing is polled: what may
- * need a decision is marked, and due times set one timer.
+ * Runs `decide` for every service affected by a change and commits the result. Nothing is polled: services that may need
+ * a decision are marked, and due times set one timer.
  */
 export interface Orchestrator {
-  /** Takes note of one commit; whatever it may ask for is decided soon. */
+  /** Marks the services that one commit affects. */
   onCommit(changes: readonly Change[]): void;
-  /** The nodes said something that draining tasks may wait for. */
+  /** The nodes reported something that draining tasks may wait for. */
   onDrainProgress(): void;
-  /** Resolves when what the commits so far ask for was decided and sent to the nodes, or could not be; at most one batch. */
+  /** Resolves when the consequences of the commits so far were decided and sent to the nodes, or failed; at most one batch. */
   whenDecided(): Promise<void>;
   /** Marks everything, as after a start. */
   markAllServices(): void;
@@ -55,7 +55,7 @@ export function createOrchestrator({
   log,
 }: OrchestratorOptions): Orchestrator {
   const dirty = new Set<string>();
-  /** When to look at a service again, wall clock, ms. */
+  /** When to decide about a service again, wall clock, ms. */
   const dueTimes = new Map<string, number>();
   let cancelTimer = () => {};
   let timerAt = Number.POSITIVE_INFINITY;
@@ -71,7 +71,7 @@ export function createOrchestrator({
   function scheduleBatch(): void {
     if (running || stopped || dirty.size === 0) return;
     running = true;
-    // After everything that is happening right now, so that a burst is one decision.
+    // After the events that are already queued, so that a burst is one decision.
     setImmediate(() => {
       const decision = writer.run(decideBatch).then(
         () => {
@@ -79,14 +79,14 @@ export function createOrchestrator({
           scheduleBatch();
         },
         (thrown) => {
-          log.error({ err: thrown }, `decisions could not be stored, trying again: ${messageOf(thrown)}`);
+          log.error({ err: thrown }, `cannot store decisions; retrying: ${messageOf(thrown)}`);
           clock.after(RETRY_DELAY, () => {
             running = false;
             scheduleBatch();
           });
         },
       );
-      decision.then(() => setImmediate(resolveAll, waiting.splice(0))); // what goes to nodes is on its way by then
+      decision.then(() => setImmediate(resolveAll, waiting.splice(0))); // session feeds send in a setImmediate, too
     });
   }
 
@@ -103,7 +103,7 @@ export function createOrchestrator({
       const decision = orchestrate(view.serviceOrRemoved(serviceId), staged.tasksOfService(serviceId), staged.context);
       staged.add(decision);
       writes += decision.put.length + decision.remove.length + Number(decision.service !== undefined);
-      // A generation outlives its last task by one commit, so that those who are told of the removal can still describe the task.
+      // A generation outlives its last task by one commit, so that watchers of the removal can still describe the task.
       const unused = unusedGenerations(
         view.generations(serviceId),
         view.serviceOrRemoved(serviceId),
@@ -143,7 +143,7 @@ export function createOrchestrator({
     });
   }
 
-  /** A node that comes, goes or changes matters to its own tasks, to those without a node, and to global services. */
+  /** A node that is added, removed or changed affects its own tasks, tasks without a node, and global services. */
   function onNodeChange(before: Node | undefined, after: Node | undefined): void {
     const relevantFields = (node: Node | undefined) =>
       node && [node.name, node.role, node.labels, node.availability, node.state];
@@ -152,7 +152,7 @@ export function createOrchestrator({
     for (const ids of [view.waiting(), view.globalServices(), view.draining()]) for (const id of ids) markService(id);
   }
 
-  /** A host port that is free again may be what a task of any service waits for. */
+  /** A task of any service may wait for a host port that becomes free. */
   function onTaskChange(before: Task | undefined, after: Task | undefined): void {
     markService((after ?? before)!.serviceId);
     const portsBefore = before?.hostPorts?.length ?? 0;

@@ -7,8 +7,8 @@ import { newId } from './id.ts';
 import { put, remove } from './writer.ts';
 
 /**
- * Decisions that are not committed yet, laid over the cluster: the second service of a batch sees the addresses that
- * the first one took.
+ * The cluster with decisions that are not committed yet: the second service of a batch sees the addresses that the first
+ * one allocated.
  */
 export interface StagedState {
   context: DecisionContext;

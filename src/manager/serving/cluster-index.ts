@@ -6,10 +6,10 @@ import { isTerminal } from '../../model/task-state.ts';
 import type { Change, Store } from '../../store/store.ts';
 import type { ClusterView } from '../leading/cluster-view.ts';
 
-/** What is known of one service besides itself; kept up to date with each change, never by a walk. */
+/** The tasks of one service and their counts, updated with each change. */
 interface ServiceEntry {
   tasks: Map<string, Task>;
-  /** Tasks that run and should. */
+  /** Running tasks whose desired state is running. */
   running: number;
   draining: number;
   /** Live tasks without a node. */
@@ -18,7 +18,7 @@ interface ServiceEntry {
 
 /**
  * The store's objects with the look-ups the manager needs. A service that was removed stays in the store until its last
- * task is gone: only `services` and `serviceOrRemoved` return it.
+ * task is removed: only `services` and `serviceOrRemoved` return it.
  */
 export interface ClusterIndex extends ClusterView {
   /** Applies one commit; to be called in their order. */
@@ -189,7 +189,7 @@ function getOrCreate<K, V>(map: Map<K, V>, key: K, create: () => V): V {
   return found;
 }
 
-/** Takes an entry out of a set of a map, and the set when it is empty. */
+/** Removes an entry from a set in a map, and the set once it is empty. */
 function removeEntry<E>(map: Map<string, { delete(entry: E): boolean; size: number }>, key: string, entry: E): void {
   const found = map.get(key);
   found?.delete(entry);

@@ -52,9 +52,9 @@ interface Session {
 export interface Dispatcher {
   serveSession: SessionHandler;
   onAssignmentChanges(changes: AssignmentChanges): void;
-  /** The operations that would turn the node's kernel into this; `error` says why they are not known. */
+  /** The operations that would turn the node's kernel into this; `error`: why they are not known. */
   dryRun(node: Node, desired: Assignment): Promise<NodeDiff>;
-  /** Asks a node's agent; `error` says why there is no answer. */
+  /** Asks a node's agent; `error`: why there is no answer. */
   request(node: Node, kind: string, argument: string): Promise<NodeAnswer>;
   /** Ends a node's session and forgets its reports, as when it was removed. */
   disconnect(nodeId: string, reason: string): void;

@@ -7,7 +7,7 @@ import { parseKernelAnswer } from './node-answers.ts';
 import type { Presenter } from './presenter.ts';
 import { involvedNodes, resolveEnds } from './trace-request.ts';
 
-/** Asks agents; `error` says why there is no answer. */
+/** Asks agents; `error`: why there is no answer. */
 export type AskNodes = (nodes: readonly Node[], kind: string, argument: string) => Promise<NodeAnswer[]>;
 
 /** Gathers the kernel objects of the nodes involved and follows the packet through them. Errors as resolveEnds. */
