@@ -1,8 +1,8 @@
-// The table of rooms in docs/architecture.md: import only strictly lower layers, never sideways.
+// The table of packages in docs/architecture.md: import only strictly lower layers, never sideways.
 const layers = [
   ['base'],
   ['model'],
-  ['manifest', 'decide', 'plan', 'netlink', 'bpf', 'trace'],
+  ['manifest', 'decide', 'plan', 'netlink', 'bpf', 'trace', 'identity'],
   ['diff'],
   ['store', 'rpc', 'kernel', 'runtime', 'dns'],
   ['manager', 'agent', 'cli'],

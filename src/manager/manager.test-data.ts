@@ -227,7 +227,7 @@ export async function testCluster(more: Partial<Pick<ManagerOptions, 'families'>
     tasks: async (service) =>
       (await current.control.listTasks({ ...(service !== undefined && { service }), includeEnded: false })).tasks,
     async waitUntil(condition) {
-      const limit = Date.now() + 10_000;
+      const limit = Date.now() + 25_000;
       while (!(await condition())) {
         if (Date.now() > limit) expect.fail(`this did not become true: ${condition}`);
         clock.advance(10);

@@ -11,16 +11,8 @@ import { type PortSpec, portKey, type ServiceSpec } from '../../model/spec.ts';
 import type { Write } from '../../store/store.ts';
 import type { ClusterView } from './cluster-view.ts';
 import { newId } from './id.ts';
+import type { AdmittedService } from './leader.ts';
 import { put } from './writer.ts';
-
-export interface AdmittedService {
-  id: string;
-  name: string;
-  action: 'created' | 'updated' | 'unchanged';
-  /** One line per change. */
-  changes: string[];
-  warnings: string[];
-}
 
 export interface AdmissionResult {
   admitted: AdmittedService[];

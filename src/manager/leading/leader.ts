@@ -1,8 +1,8 @@
+import type { AdmissionWarning } from '../../model/admission-warning.ts';
 import type { Assignment } from '../../model/assignment.ts';
 import type { Node, Service, TaskStatus } from '../../model/cluster.ts';
 import type { ServiceSpec } from '../../model/spec.ts';
 import type { Hello } from '../../rpc/messages.ts';
-import type { AdmittedService } from './admission.ts';
 
 /**
  * Everything that changes the cluster, and all that the serving half knows of the leading one. Functions that are passed
@@ -35,4 +35,14 @@ export interface NodeUpdate {
   setLabels: Readonly<Record<string, string>>;
   removeLabels: readonly string[];
   availability?: Node['availability'];
+}
+
+/** What storing a spec changed, or would change. */
+export interface AdmittedService {
+  id: string;
+  name: string;
+  action: 'created' | 'updated' | 'unchanged';
+  /** One line per change. */
+  changes: string[];
+  warnings: AdmissionWarning[];
 }

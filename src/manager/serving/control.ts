@@ -1,11 +1,12 @@
 import type { Clock } from '../../base/clock.ts';
 import { MeshError } from '../../base/errors.ts';
 import { applyUpdate } from '../../decide/update.ts';
+import { renderAdmissionWarning } from '../../model/admission-warning.ts';
 import type { ServiceSpec } from '../../model/spec.ts';
 import type { Control } from '../../rpc/gen/mesh_pb.js';
-import type { ApplyReply } from '../../rpc/messages.ts';
+import type { AppliedService, ApplyReply } from '../../rpc/messages.ts';
 import type { Handlers } from '../../rpc/service.ts';
-import type { Leader } from '../leading/leader.ts';
+import type { AdmittedService, Leader } from '../leading/leader.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { examineNodes } from './doctor.ts';
@@ -37,7 +38,7 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof Contro
 
   async function apply(specs: () => readonly ServiceSpec[], dryRun: boolean): Promise<ApplyReply> {
     const services = await leader.applyServices(specs, dryRun);
-    return { services, revision: index.revision };
+    return { services: services.map(applied), revision: index.revision };
   }
 
   return {
@@ -75,7 +76,7 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof Contro
       const answers = nodes.map((node) =>
         dispatcher.dryRun(node, plan?.assignmentOf(node) ?? fullAssignment(node, index, table)),
       );
-      return { nodes: await Promise.all(answers), services: plan?.admitted ?? [] };
+      return { nodes: await Promise.all(answers), services: (plan?.admitted ?? []).map(applied) };
     },
 
     async ask({ nodes, kind, argument }) {
@@ -92,6 +93,10 @@ export function controlHandlers(options: ControlOptions): Handlers<typeof Contro
       return examineNodes(selected, all, askNodes, clock, info.version);
     },
   };
+}
+
+function applied({ warnings, ...service }: AdmittedService): AppliedService {
+  return { ...service, warnings: warnings.map(renderAdmissionWarning) };
 }
 
 function scaled(spec: ServiceSpec, replicas: number): ServiceSpec {
