@@ -54,7 +54,7 @@ module.exports = {
       name: 'pure-layers-have-no-io',
       comment: 'base/log and base/clock are the two doors; hashing is arithmetic',
       severity: 'error',
-      from: { path: '^src/(base|model|manifest|decide|plan|netlink|bpf|trace|diff)/', pathNot: '(\\.test\\.ts|^src/base/(log|clock)\\.ts)$' },
+      from: { path: '^src/(base|model|manifest|decide|plan|netlink|bpf|trace|identity|diff)/', pathNot: '(\\.test\\.ts|^src/base/(log|clock)\\.ts)$' },
       to: { dependencyTypes: ['core'], pathNot: '^(node:)?crypto$' },
     },
     {

@@ -1,4 +1,4 @@
-// Builds dist/: generated gRPC types, the two programs as bundles, and the native parts beside them.
+// Builds dist/: generated message types, the bundles of meshd and meshctl, and the native binaries.
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { build } from 'esbuild';
 import { generate } from './generate.mjs';

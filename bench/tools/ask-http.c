@@ -1,4 +1,4 @@
-// HTTP requests one after another: a connection for each, or all over one. Percentiles of the time of one, in µs.
+// Sequential HTTP requests: one connection each, or all over one. Prints percentiles of their duration in µs.
 #include "common.h"
 
 int main(int argc, char **argv) {
@@ -32,7 +32,7 @@ int main(int argc, char **argv) {
   }
   double seconds = (now_ns(CLOCK_MONOTONIC) - begin) / 1e9;
   if (done == 0) {
-    fprintf(stderr, "ask-http: no request of %d was answered\n", count);
+    fprintf(stderr, "ask-http: no response to %d requests\n", count);
     return 1;
   }
   qsort(times, done, sizeof *times, ascending);

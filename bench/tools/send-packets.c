@@ -1,5 +1,5 @@
-// Sends UDP frames straight into a link, below the sender's own IP stack. On one CPU with ksoftirqd above this process
-// every frame has gone its whole way when the next one starts, so wall time / frames is the cost of that way.
+// Sends UDP frames directly to a link, below the sender's own IP stack. On one CPU with ksoftirqd above this process
+// every frame is fully processed when the next one is sent, so wall time / frames is the total cost of a packet.
 #include "common.h"
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
@@ -37,7 +37,7 @@ int main(int argc, char **argv) {
   if (ioctl(s, SIOCGIFHWADDR, &request)) die("SIOCGIFHWADDR");
   int one = 1, room = 400 << 10;
   setsockopt(s, SOL_PACKET, PACKET_QDISC_BYPASS, &one, sizeof one);
-  // Bounded, so that a slow path holds the sender back instead of filling a queue that then drops.
+  // Bounded, so that a slow path blocks the sender instead of filling a queue that then drops.
   setsockopt(s, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
 
   static unsigned char frames[BATCH][FRAME];

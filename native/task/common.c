@@ -62,7 +62,7 @@ void close_inherited(void) {
 }
 
 void take_signals(const sigset_t *blocked) {
-  /* By system call: libc keeps 32 and 33 to itself, yet ignoring them is inherited as well. */
+  /* By system call: libc reserves 32 and 33 for itself, but an ignored disposition is inherited for them as well. */
   static const unsigned char by_default[64];
   for (int n = 1; n <= SIGRTMAX; n++) syscall(SYS_rt_sigaction, n, by_default, NULL, 8);
   sigprocmask(SIG_SETMASK, blocked, NULL);

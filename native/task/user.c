@@ -28,7 +28,7 @@ int parse_id(const char *text, unsigned *id) {
   return 1;
 }
 
-/* By number or by name; writes the login name, which the group file uses. */
+/* By number or by name; writes the login name, which is looked up in the group file. */
 static int find_user(const char *wanted, char *login, size_t size) {
   unsigned id = 0;
   int numeric = parse_id(wanted, &id), found = 0;

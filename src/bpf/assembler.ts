@@ -2,15 +2,15 @@ import { MeshError } from '../base/errors.ts';
 import type { MapName } from './maps.ts';
 
 /*
- * eBPF instructions as data, and as the bytes the kernel takes: `struct bpf_insn` of include/uapi/linux/bpf.h, opcodes
+ * eBPF instructions as data, and their encoding: `struct bpf_insn` of include/uapi/linux/bpf.h, opcodes
  * there and in bpf_common.h. Little-endian machines only: on others the two register nibbles are swapped.
  */
 
-/** r0 result, r1-r5 arguments and lost in calls, r6-r9 kept, r10 the frame (read only). */
+/** r0 result, r1-r5 arguments (clobbered by calls), r6-r9 callee-saved, r10 the stack frame (read only). */
 export type Register = 'r0' | 'r1' | 'r2' | 'r3' | 'r4' | 'r5' | 'r6' | 'r7' | 'r8' | 'r9' | 'r10';
 type Size = 'u8' | 'u16' | 'u32' | 'u64';
 type Operand = Register | number;
-/** Where a memory access goes: register and offset. */
+/** Address of a memory access: register and offset. */
 type MemoryOperand = readonly [base: Register, offset: number];
 
 // bpf_common.h and bpf.h: instruction classes …
@@ -22,7 +22,7 @@ const BPF_ALU = 0x04;
 const BPF_JMP = 0x05;
 const BPF_JMP32 = 0x06;
 const BPF_ALU64 = 0x07;
-// … and what is or-ed to them.
+// … and their modifiers.
 const BPF_MEM = 0x60;
 const BPF_IMM = 0x00;
 const BPF_DW = 0x18;
@@ -31,16 +31,16 @@ const BPF_TO_BE = 0x08;
 const BPF_CALL = 0x80;
 const BPF_EXIT = 0x90;
 const BPF_JA = 0x00;
-/** src_reg of a map load: the immediate is a descriptor, which the verifier turns into the map's address. */
+/** src_reg of a map load: the immediate is a descriptor, which the verifier replaces with the map's address. */
 const BPF_PSEUDO_MAP_FD = 1;
 
 const SIZE = { u32: 0x00, u16: 0x08, u8: 0x10, u64: BPF_DW } as const satisfies Record<Size, number>;
 const ALU = { add: 0x00, sub: 0x10, or: 0x40, and: 0x50, lsh: 0x60, rsh: 0x70, mov: 0xb0, end: 0xd0 } as const;
-/** Comparisons are unsigned; `&` jumps when any bit is in both (BPF_JSET). */
+/** Comparisons are unsigned; `&` jumps if the operands share a bit (BPF_JSET). */
 const CONDITION = { '==': 0x10, '>': 0x20, '>=': 0x30, '&': 0x40, '!=': 0x50, '<': 0xa0, '<=': 0xb0 } as const;
 type Condition = keyof typeof CONDITION;
 
-/** Numbers of `enum bpf_func_id`, with the kernel that has each first. */
+/** Numbers of `enum bpf_func_id`, with the first kernel version that has each. */
 const HELPERS = {
   /** (map, key) → pointer to the value, or 0. */
   map_lookup_elem: 1,
@@ -48,23 +48,23 @@ const HELPERS = {
   map_update_elem: 2,
   /** (map, key) */
   map_delete_elem: 3,
-  /** () → 32 bits by chance. */
+  /** () → 32 random bits. */
   get_prandom_u32: 7,
-  /** (skb, offset, bytes, length, flags): writes into the packet; what was known of its place is lost. */
+  /** (skb, offset, bytes, length, flags): writes into the packet; invalidates packet pointers. */
   skb_store_bytes: 9,
-  /** (skb, offset of the checksum, old, new, size of these): keeps a transport header's checksum right. */
+  /** (skb, offset of the checksum, old, new, size of these): updates a transport checksum. */
   l4_csum_replace: 11,
-  /** (ifindex, flags): out of that link. */
+  /** (ifindex, flags): sends the packet out of that link. */
   redirect: 23,
-  /** (skb, length): so many bytes can be read directly then; what was known of places is lost. */
+  /** (skb, length): makes that many bytes directly readable; invalidates packet pointers. */
   skb_pull_data: 39,
-  /** (skb, difference in bytes, BPF_ADJ_ROOM_*, flags): room behind the Ethernet header; what was known of places is lost. */
+  /** (skb, difference in bytes, BPF_ADJ_ROOM_*, flags): grows or shrinks the packet behind the Ethernet header; invalidates packet pointers. */
   skb_adjust_room: 50,
   /** (skb, struct bpf_fib_lookup *, length, flags) → BPF_FIB_LKUP_RET_*; 4.18. */
   fib_lookup: 69,
   /** () → jiffies since boot, all 64 bits; 5.6. */
   jiffies64: 118,
-  /** (ifindex, params, length, flags): out of that link, the kernel finds the neighbour; 5.10. */
+  /** (ifindex, params, length, flags): sends out of that link, the kernel resolves the neighbour; 5.10. */
   redirect_neigh: 152,
   /** (ifindex, flags): into the netns of that veth's peer, at tc ingress only; 5.10. */
   redirect_peer: 155,
@@ -77,21 +77,21 @@ interface Instruction {
   src?: Register | typeof BPF_PSEUDO_MAP_FD;
   offset?: number;
   imm?: number;
-  /** Where a jump goes; its offset is filled in by `assemble`. */
+  /** Target of the jump; `assemble` computes the offset. */
   to?: string;
-  /** The map a load is of; takes two slots. */
+  /** Map referenced by the load; takes two instruction slots. */
   map?: MapName;
 }
 
 /** One line of a program. */
 export type Line = Instruction | { label: string };
 
-/** What `assemble` makes: instructions with every map load still open. */
+/** Result of `assemble`: instructions whose map descriptors are not set yet. */
 export interface Program {
   /** At most 15 letters, digits and underscores (BPF_OBJ_NAME_LEN), as `bpftool prog` shows it. */
   name: string;
   code: Buffer;
-  /** Map loads by the byte their instruction begins at. */
+  /** Map loads by the byte offset of their instruction. */
   loads: readonly { at: number; map: MapName }[];
 }
 
@@ -112,10 +112,10 @@ export const or = (dst: Register, operand: Operand): Line => alu('or', dst, oper
 export const sub = (dst: Register, operand: Operand): Line => alu('sub', dst, operand);
 export const and = (dst: Register, operand: Operand): Line => alu('and', dst, operand);
 export const shiftLeft = (dst: Register, bits: number): Line => alu('lsh', dst, bits);
-/** Zeros come in from the left. */
+/** Shifts in zeros from the left. */
 export const shiftRight = (dst: Register, bits: number): Line => alu('rsh', dst, bits);
 
-/** From network order, or to it: the lower 16 bits swapped, the rest becomes 0. */
+/** From network order, or to it: swaps the lower 16 bits, clears the rest. */
 export const swap16 = (dst: Register): Line => ({ opcode: BPF_ALU | ALU.end | BPF_TO_BE, dst, imm: 16 });
 
 /** dst = memory, zero-extended. */
@@ -130,17 +130,17 @@ export function store(size: Size, [base, offset]: MemoryOperand, operand: Operan
     : { opcode: BPF_STX | BPF_MEM | SIZE[size], dst: base, src: operand, offset };
 }
 
-/** dst = the map, for a helper that takes one. */
+/** dst = the map, as a helper argument. */
 export function loadMap(dst: Register, map: MapName): Line {
   return { opcode: BPF_LD | BPF_IMM | BPF_DW, dst, src: BPF_PSEUDO_MAP_FD, map };
 }
 
-/** r1 = the map, r2 = the key at that offset of the frame: how every call about an entry begins. */
+/** r1 = the map, r2 = the key at that offset of the frame: the arguments of every map helper. */
 export function loadMapAndKey(map: MapName, key: number): Line[] {
   return [loadMap('r1', map), mov('r2', 'r10'), add('r2', key)];
 }
 
-/** A pointer to the entry's value into r0, or 0. Uses r1 to r5. */
+/** r0 = pointer to the entry's value, or 0. Clobbers r1 to r5. */
 export function lookUp(map: MapName, key: number): Line[] {
   return [...loadMapAndKey(map, key), call('map_lookup_elem')];
 }
@@ -152,12 +152,12 @@ function jumpInstruction(kind: number, condition: Condition, left: Register, rig
     : { opcode: opcode | BPF_X, dst: left, src: right, to };
 }
 
-/** Goes to the label when it holds for all 64 bits: what pointers need. */
+/** Jumps to the label if the 64-bit comparison holds; required for pointers. */
 export function jumpIf64(left: Register, condition: Condition, right: Operand, to: string): Line {
   return jumpInstruction(BPF_JMP, condition, left, right, to);
 }
 
-/** Goes to the label when it holds for the lower 32 bits, so that a number with the highest bit is itself (5.1). */
+/** Jumps to the label if the comparison of the lower 32 bits holds, so that the highest bit is not sign-extended (5.1). */
 export function jumpIf(left: Register, condition: Condition, right: Operand, to: string): Line {
   return jumpInstruction(BPF_JMP32, condition, left, right, to);
 }
@@ -169,7 +169,7 @@ export const call = (helper: Helper): Line => ({ opcode: BPF_JMP | BPF_CALL, imm
 export const exit = (): Line => ({ opcode: BPF_JMP | BPF_EXIT });
 export const label = (name: string): Line => ({ label: name });
 
-/** Bytes of the lines; throws for a label that is missing or doubled, which is a mistake of the program's author. */
+/** Encodes the lines; throws for missing or duplicate labels, which are mistakes of the program's author. */
 export function assemble(name: string, lines: readonly Line[]): Program {
   const labels = resolveLabels(name, lines);
   const instructions = lines.filter((line): line is Instruction => !('label' in line));
@@ -188,14 +188,14 @@ export function assemble(name: string, lines: readonly Line[]): Program {
   return { name, code, loads };
 }
 
-/** The program with the descriptors of its maps, ready for BPF_PROG_LOAD. */
+/** Sets the descriptors of the maps; the result is ready for BPF_PROG_LOAD. */
 export function relocateMaps({ code, loads }: Program, descriptor: (map: MapName) => number): Buffer {
   const relocated = Buffer.from(code);
   for (const { at, map } of loads) relocated.writeInt32LE(descriptor(map), at + 4);
   return relocated;
 }
 
-/** A load of a 64-bit immediate has its upper half in a second instruction of zeros. */
+/** A 64-bit immediate load has its upper half in a second, otherwise zero instruction. */
 function instructionSlots(map: MapName | undefined): number {
   return map === undefined ? 1 : 2;
 }
@@ -205,16 +205,16 @@ function resolveLabels(name: string, lines: readonly Line[]): Map<string, number
   let slot = 0;
   for (const line of lines) {
     if (!('label' in line)) slot += instructionSlots(line.map);
-    else if (labels.has(line.label)) throw new MeshError('internal', `${name}: label ${line.label} is there twice`);
+    else if (labels.has(line.label)) throw new MeshError('internal', `${name}: duplicate label ${line.label}`);
     else labels.set(line.label, slot);
   }
   return labels;
 }
 
-/** Jumps count from the instruction after them. */
+/** Jump offsets count from the following instruction. */
 function jumpOffset(name: string, labels: ReadonlyMap<string, number>, to: string, next: number): number {
   const target = labels.get(to);
-  if (target === undefined) throw new MeshError('internal', `${name}: no label ${to}`);
+  if (target === undefined) throw new MeshError('internal', `${name}: missing label ${to}`);
   return target - next;
 }
 

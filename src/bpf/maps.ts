@@ -12,28 +12,28 @@ interface MapShape {
 }
 
 /**
- * What the programs of one node share. The names are ours: `bpftool map` shows them, and a meshd that starts finds the
- * maps of the programs it finds by them.
+ * Maps shared by the programs of one node. Their names are shown by `bpftool map`; a starting meshd uses them to find the
+ * maps of already attached programs.
  */
 export const MAPS = {
-  /** The fwmarks of published ports (names.ts): a set, the value says nothing. */
+  /** The fwmarks of published ports (names.ts): a set, the value is unused. */
   mesh_ports: { type: BPF_MAP_TYPE_HASH, keySize: 4, valueSize: 1, maxEntries: 65_536 },
   /** Address of a task of this node → ifindex of the router's end of its veth. */
   mesh_tasks: { type: BPF_MAP_TYPE_HASH, keySize: 4, valueSize: 4, maxEntries: 4_096 },
-  /** Underlay addresses of the other nodes: a set too. */
+  /** Underlay addresses of the other nodes: a set, the value is unused. */
   mesh_peers: { type: BPF_MAP_TYPE_HASH, keySize: 4, valueSize: 1, maxEntries: 32_768 },
-  /** Flow (see flow.ts) → how it goes: connections that last, flows of UDP, and aliases. Only programs write it. */
+  /** Flow (see flow.ts) → its node: long-lived connections, UDP flows, and aliases. Only programs write it. */
   mesh_flows: { type: BPF_MAP_TYPE_LRU_HASH, keySize: 16, valueSize: 8, maxEntries: 131_072 },
-  /** The same for connections that are new or over: apart, so that a flood of them pushes no other out. */
+  /** The same for new and ended connections: separate, so that a flood of them does not evict others. */
   mesh_edges: { type: BPF_MAP_TYPE_LRU_HASH, keySize: 16, valueSize: 8, maxEntries: 65_536 },
 } as const satisfies Record<string, MapShape>;
 
 export type MapName = keyof typeof MAPS;
 
-/** Instead of a node: all of this flow takes the plain path, by conntrack. */
+/** In place of a node: all packets of this flow take the standard path with conntrack. */
 export const FLOW_STANDARD_PATH = 0xffff_ffff;
 
-/** As a program reads four bytes of a packet: in network order, taken as a number of a little-endian machine. */
+/** Four packet bytes in network order, as a program on a little-endian machine loads them. */
 export function addressWord(address: IpAddress): number {
   return addressBytes(address).readUInt32LE(0);
 }

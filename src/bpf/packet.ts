@@ -1,8 +1,8 @@
 import { add, call, exit, jump, jumpIf, jumpIf64, type Line, label, load, mov, type Register } from './assembler.ts';
 
 /*
- * What all programs share: where things are in a packet, and how one begins and ends. r6 is the skb, r7 the start of
- * the Ethernet frame, r8 the end of what can be read directly.
+ * Common to all programs: packet offsets, and the start and end of a program. r6 is the skb, r7 the start of the Ethernet
+ * frame, r8 the end of the directly readable bytes.
  */
 
 /** struct __sk_buff, include/uapi/linux/bpf.h */
@@ -17,7 +17,7 @@ export const SKB = {
 } as const;
 
 const ETHERNET = 14;
-/** From the start of the frame to the fields of an IPv4 header without options. */
+/** Offsets from the start of the frame to the fields of an IPv4 header without options. */
 export const IP = {
   start: ETHERNET,
   tos: ETHERNET + 1,
@@ -28,7 +28,7 @@ export const IP = {
   destination: ETHERNET + 16,
   end: ETHERNET + 20,
 } as const;
-/** TCP and UDP have their ports at the same place. */
+/** TCP and UDP have their ports at the same offsets. */
 export const L4 = {
   sourcePort: IP.end,
   destinationPort: IP.end + 2,
@@ -43,12 +43,12 @@ const IP_WITHOUT_OPTIONS = 0x45;
 /** Flags of a TCP header. */
 export const TCP = { fin: 0x01, begin: 0x02, reset: 0x04, end: 0x01 | 0x04 } as const;
 
-/** include/uapi/linux/icmp.h: those that quote the packet they are about. */
+/** include/uapi/linux/icmp.h: types that quote the packet they are about. */
 const ICMP_ERRORS = { unreachable: 3, timeExceeded: 11, parameterProblem: 12 } as const;
 const ICMP_HEADER = 8;
-/** How far behind the fields of the outer IP header those of the quoted one are. */
+/** Distance from the fields of the outer IP header to those of the quoted one. */
 export const QUOTED_OFFSET = IP.end + ICMP_HEADER - IP.start;
-/** How far behind the fields of the outer IP header those of one in VXLAN are: IPv4, UDP, VXLAN, Ethernet. */
+/** Distance from the fields of the outer IP header to those inside VXLAN: IPv4, UDP, VXLAN, Ethernet. */
 export const INNER_OFFSET = 20 + 8 + 8 + ETHERNET;
 
 export const ETH_P_IP = 0x0800;
@@ -56,24 +56,24 @@ export const ETH_P_IP = 0x0800;
 const FRAGMENT = 0x3fff;
 /** IP_OFFSET: later fragments have no ports. */
 const FRAGMENT_OFFSET = 0x1fff;
-/** Ports and the rest of a UDP header; all programs look at IP packets with at least as much behind the header. */
+/** Length of a UDP header; programs only handle IP packets with at least this much payload. */
 const L4_MIN_LENGTH = 8;
 
 /**
- * TC_ACT_UNSPEC, include/uapi/linux/pkt_cls.h: the packet is none of ours and takes the plain path. Unlike TC_ACT_OK it
- * lets filters behind ours have their say (cls_bpf_classify), so that what is not shortened meets all that it met before.
+ * TC_ACT_UNSPEC, include/uapi/linux/pkt_cls.h: the packet takes the standard path. Unlike TC_ACT_OK it lets the following
+ * filters run (cls_bpf_classify), so that foreign filters still apply to it.
  */
 const TC_ACT_UNSPEC = -1;
 
-/** A number as a program reads it out of two bytes of a packet (machine order, so little-endian). */
+/** Two packet bytes in network order, as a program on a little-endian machine loads them. */
 export function swapBytes16(value: number): number {
   return ((value & 0xff) << 8) | (value >> 8);
 }
 
-/** As much of a packet as any program reads, in bytes: up to the ports of what is in a VXLAN datagram. */
+/** Most bytes of a packet that any program reads: up to the ports inside a VXLAN datagram. */
 export const HEADERS_LENGTH = INNER_OFFSET + IP.end + L4_MIN_LENGTH;
 
-/** Goes on with a whole IPv4 packet without options, else to `pass`. Uses r2. */
+/** Falls through for an unfragmented IPv4 packet without options, else jumps to `pass`. Clobbers r2. */
 export function parseIpv4(): Line[] {
   return [
     mov('r6', 'r1'),
@@ -87,8 +87,8 @@ export function parseIpv4(): Line[] {
 }
 
 /**
- * Goes to `pass` unless the IPv4 header has no options and is no fragment's; `at` is how far behind the packet's own it
- * is, `fragment` the bits that tell one. Uses r2.
+ * Jumps to `pass` if the IPv4 header has options or belongs to a fragment; `at` is its distance from the packet's own
+ * header, `fragment` the bits that mark a fragment. Clobbers r2.
  */
 export function checkIpv4Header(at = 0, fragment = FRAGMENT): Line[] {
   return [
@@ -103,12 +103,12 @@ function loadDataPointers(): Line[] {
   return [load('u32', 'r7', ['r6', SKB.data]), load('u32', 'r8', ['r6', SKB.dataEnd])];
 }
 
-/** Goes elsewhere unless so many bytes of the frame can be read. Uses r2. */
+/** Jumps unless that many bytes of the frame are readable. Clobbers r2. */
 export function checkBounds(bytes: number, elseLabel = 'pass'): Line[] {
   return [mov('r2', 'r7'), add('r2', bytes), jumpIf64('r2', '>', 'r8', elseLabel)];
 }
 
-/** Goes on with an ICMP error that quotes a packet without options, ports and all, else to `pass`. Uses r2. */
+/** Falls through for an ICMP error that quotes a packet without options including its ports, else jumps to `pass`. Clobbers r2. */
 export function parseQuotedPacket(): Line[] {
   return [
     load('u8', 'r2', ['r7', IP.end]),
@@ -116,13 +116,13 @@ export function parseQuotedPacket(): Line[] {
     jumpIf('r2', '==', ICMP_ERRORS.timeExceeded, 'quotes'),
     jumpIf('r2', '!=', ICMP_ERRORS.parameterProblem, 'pass'),
     label('quotes'),
-    // RFC 792: eight bytes of the quoted packet's payload at least, the ports among them.
+    // RFC 792: at least eight bytes of the quoted packet's payload, which include the ports.
     ...checkBounds(IP.end + QUOTED_OFFSET + L4_MIN_LENGTH),
     ...checkIpv4Header(QUOTED_OFFSET, FRAGMENT_OFFSET),
   ];
 }
 
-/** The protocol into r3, TCP's flags into r9 (0 for UDP); others go to `others`. Uses r2. */
+/** r3 = protocol, r9 = TCP flags (0 for UDP); jumps to `others` for other protocols. Clobbers r2. */
 export function parseTransport(others = 'pass'): Line[] {
   return [
     load('u8', 'r3', ['r7', IP.protocol]),
@@ -135,15 +135,15 @@ export function parseTransport(others = 'pass'): Line[] {
   ];
 }
 
-/** Ends with the packet in the netns of that veth's peer. */
+/** Returns with the packet redirected into the netns of that veth's peer. */
 export function redirectPeer(link: Register | number): Line[] {
   return [mov('r1', link), mov('r2', 0), call('redirect_peer'), exit()];
 }
 
 /**
- * The end of every program. Also what `parseIpv4` does where headers are in pages, because the network card's driver has
- * put them there and nobody has read them: virtio-net does so with what is longer than 128 bytes (page_to_skb). Were such
- * packets to pass, one flow would go two ways.
+ * The end of every program. Also pulls headers into the linear area for `parseIpv4` if the driver left them in pages, as
+ * virtio-net does for packets longer than 128 bytes (page_to_skb). Passing such packets on would send packets of one flow
+ * along two paths.
  */
 export function passToStack(): Line[] {
   return [

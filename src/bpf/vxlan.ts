@@ -13,30 +13,30 @@ import {
   swapBytes16,
 } from './packet.ts';
 
-/** From the start of the frame (RFC 7348, and draft-smith-vxlan-group-policy for the first two bytes). */
+/** Offsets from the start of the frame (RFC 7348; the first two bytes: draft-smith-vxlan-group-policy). */
 const VXLAN = {
   flags: IP.end + 8,
   policy: IP.end + 10,
-  /** Three bytes, and one that is 0. */
+  /** Three bytes, followed by a zero byte. */
   vni: IP.end + 12,
-  /** The last two bytes of the inner frame's destination: the node's number, in network order (vtepMac). */
+  /** The last two bytes of the inner frame's destination: the node number in network order (vtepMac). */
   number: INNER_OFFSET + 4,
   etherType: INNER_OFFSET + 12,
 } as const;
 
-/** The two bytes at `flags`: a VNI is there, and a policy too. */
+/** The two bytes at `flags`: VNI present, group policy present. */
 const WITH_VNI = 0x0008;
 const WITH_POLICY = 0x0088;
-/** The two lower bits of an IP header's TOS, of a packet that met congestion (RFC 3168). */
+/** The two lower bits of the IP TOS field: congestion experienced (RFC 3168). */
 const ECN_CE = 3;
-/** IP packets of TCP up to here are taken: longer ones are better off in vxlan0, where GRO makes one of many. */
+/** Largest TCP packet handled here: for longer ones vxlan0 is faster, because of GRO. */
 const MAX_SHORT_PACKET = 256;
 /** BPF_ADJ_ROOM_MAC, include/uapi/linux/bpf.h: between Ethernet and IP header. */
 const BPF_ADJ_ROOM_MAC = 1;
-/** As a mark of what goes to the lb: no port's, but one, so that the lb's chain does not look for one. */
+/** Mark of packets to the lb: nonzero but no port's mark, so that the lb's chain skips its port lookup. */
 const NO_PORT_MARK = 1;
 
-/** Where what comes out of VXLAN goes: links of the host, by ifindex, whose peers are in the lb and in the router. */
+/** Targets of decapsulated packets: links of the host, by ifindex, whose peers are in the lb and in the router. */
 export interface DecapsulationConfig {
   /** The node's number. */
   number: number;
@@ -47,11 +47,11 @@ export interface DecapsulationConfig {
 }
 
 /**
- * A datagram to VXLAN's port. One that another node sent to a VTEP of this one is unpacked and goes on into
- * the lb or the router, with the mark that the VXLAN device would have given it (vxlan_rcv in drivers/net/vxlan), past
- * that device and the host's netfilter, routing and UDP. What the device does better it gets: segments that GRO can make
- * one of or has, families and protocols that have no shortcut, marks of congestion. The outer checksum is not looked at,
- * as RFC 7348 allows: the inner ones are, by the task or client.
+ * Handles a datagram to the VXLAN port. If another node sent it to a VTEP of this node, it is decapsulated and redirected
+ * into the lb or the router, with the mark that the VXLAN device would set (vxlan_rcv in drivers/net/vxlan), bypassing that
+ * device and the host's netfilter, routing and UDP. The device still gets what it handles better: segments for GRO,
+ * address families and protocols without a fast path, packets marked for congestion. The outer checksum is ignored, as
+ * RFC 7348 allows: the task or client verifies the inner one.
  */
 export function decapsulateVxlan({ number, lb, router, vni }: DecapsulationConfig): Line[] {
   const peer = -4;
@@ -105,7 +105,7 @@ export function decapsulateVxlan({ number, lb, router, vni }: DecapsulationConfi
   ];
 }
 
-/** A VNI as a program reads it with the 0 behind it. */
+/** A VNI and the following zero byte, as a program loads them. */
 function vniWord(vni: number): number {
   return swapBytes16(vni >>> 8) | ((vni & 0xff) << 16);
 }

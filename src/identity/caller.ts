@@ -8,7 +8,7 @@ export type Caller =
   | { kind: 'admin'; name: string };
 
 /** `owner`: root, or the user that this meshd runs as. `group`: a member of the socket's group. */
-export type LocalAccess = 'owner' | 'group' | 'none';
+type LocalAccess = 'owner' | 'group' | 'none';
 
 /** Credentials of the process at the other end of a unix socket. */
 export interface Credentials {

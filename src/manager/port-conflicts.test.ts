@@ -52,6 +52,7 @@ describe('where a port is not what was declared', () => {
   it('is part of the service, and watchers are told when it changes, each time once', async () => {
     const node = await cluster.agent('node1');
     await cluster.apply(spec('web', { ports: [tcp(8080)] }), spec('other', { ports: [tcp(8081)] }));
+    await cluster.waitUntil(async () => (await cluster.tasks()).every(({ status }) => status?.state === 'running'));
     const told: WatchEvent[] = [];
     const stop = new AbortController();
     const watching = (async () => {

@@ -1,6 +1,6 @@
 import { err, MeshError, ok, type Result } from '../base/errors.ts';
 
-/** Netlink speaks the byte order of the machine, except where an attribute says big endian. */
+/** Netlink uses the byte order of the machine, except for attributes defined as big endian. */
 export const LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
 /** include/uapi/linux/netlink.h */
@@ -10,7 +10,7 @@ const NLA_TYPE_MASK = 0x3fff;
 const NLA_HEADER = 4;
 /** nla_len is 16 bit. */
 const MAX_ATTRIBUTE = 0xffff;
-/** No message of ours comes near; a request larger than this is a bug of the caller. */
+/** Far above any message of this program; a larger request is a bug of the caller. */
 const MAX_MESSAGE = 1 << 20;
 
 const text = new TextEncoder();
@@ -31,44 +31,44 @@ export function decodeText(bytes: Uint8Array): string {
   return utf8.decode(end === -1 ? bytes : bytes.subarray(0, end));
 }
 
-/** An object that cannot be written in netlink's fields; thrown by encoders, for it is the caller's mistake. */
+/** Error for an object that does not fit netlink's fields; thrown by encoders, because it is the caller's mistake. */
 export function encodeError(what: string): MeshError {
-  return new MeshError('invalid', `cannot encode for the kernel: ${what}`);
+  return new MeshError('invalid', `cannot encode netlink message: ${what}`);
 }
 
 /**
- * Runs a decoder so that it is total: the MeshError a reader below throws at the first byte that makes no sense becomes
- * an error Result, prefixed with what was being decoded. Anything else thrown is a bug and passes through.
+ * Makes a decoder total: a MeshError thrown by a reader below at the first invalid byte becomes an error Result, prefixed
+ * with what was decoded. Any other exception is a bug and is rethrown.
  */
 export function toDecodeResult<T>(what: string, body: () => T): Result<T> {
   try {
     return ok(body());
   } catch (thrown) {
     if (!(thrown instanceof MeshError)) throw thrown;
-    return err(new MeshError('invalid', `netlink ${what} message cannot be read: ${thrown.message}`));
+    return err(new MeshError('invalid', `invalid netlink ${what} message: ${thrown.message}`));
   }
 }
 
-/** What a decoder throws inside `decoding` at bytes that make no sense. */
+/** Error that readers throw inside `decoding` for invalid bytes. */
 export function decodeError(what: string): MeshError {
   return new MeshError('invalid', what);
 }
 
-/** A number cut to its field would be another valid object: a port, a mark, somebody else's table. */
+/** Checked, because a truncated number would be another valid object: a port, a mark, a foreign routing table. */
 function inRange(value: number, max: number): number {
   if (Number.isInteger(value) && value >= 0 && value <= max) return value;
-  throw encodeError(`${value} is no whole number from 0 to ${max}`);
+  throw encodeError(`${value} is not an integer from 0 to ${max}`);
 }
 
-/** Where small messages are written one after the other: each with memory of its own would cost far more than it holds. */
+/** Small messages share this buffer: one allocation each would cost far more than their size. */
 const SLAB = 64 * 1024;
 let slab = new DataView(new ArrayBuffer(0));
-/** Where in `slab` the next message begins; from here on it is all zeros. */
+/** Offset in `slab` of the next message; all bytes from here on are zero. */
 let free = 0;
 
 /**
- * Appends fixed headers and attributes to one growing buffer. Fixed fields (`u8`, `u16` …) are written as they come;
- * attributes (`put…`) bring header and padding with them.
+ * Appends fixed headers and attributes to one growing buffer. `u8`, `u16` … write fixed fields unpadded; `put…` writes an
+ * attribute with header and padding.
  */
 export class AttributeWriter {
   #view: DataView;
@@ -91,7 +91,7 @@ export class AttributeWriter {
     free += capacity;
   }
 
-  /** Makes room for `size` bytes; returns where in the view they go. */
+  /** Reserves `size` bytes; returns their offset in the view. */
   #reserve(size: number): number {
     const end = this.#length + size;
     if (end > this.#capacity) this.#grow(end);
@@ -157,7 +157,7 @@ export class AttributeWriter {
     for (let i = 0; i < bytes.length; i++) this.#view.setUint8(at + i, bytes[i]!);
   }
 
-  /** Header and room for `size` bytes padded to 4; returns where the value goes. */
+  /** Reserves header and `size` bytes, padded to 4; returns the offset of the value. */
   #attribute(type: number, size: number): number {
     if (size + NLA_HEADER > MAX_ATTRIBUTE) throw encodeError(`attribute ${type & NLA_TYPE_MASK} of ${size} bytes`);
     const at = this.#reserve(NLA_HEADER + ((size + 3) & ~3));
@@ -216,7 +216,7 @@ export class AttributeWriter {
     }
     const bytes = text.encode(value);
     if (bytes.length + 1 > limit || bytes.includes(0)) {
-      throw encodeError(`${JSON.stringify(value)}: at most ${limit - 1} bytes and no NUL`);
+      throw encodeError(`${JSON.stringify(value)} is longer than ${limit - 1} bytes or contains NUL`);
     }
     this.#copy(bytes, this.#attribute(type, bytes.length + 1));
     return this;
@@ -227,7 +227,7 @@ export class AttributeWriter {
     return this;
   }
 
-  /** Whatever `body` appends becomes the value; pass NLA_F_NESTED in `type` where the kernel asks for it. */
+  /** The attributes appended by `body` become the value; pass NLA_F_NESTED in `type` where the kernel requires it. */
   nested(type: number, body: () => void): this {
     const start = this.#length;
     this.#attribute(type, 0);
@@ -239,18 +239,18 @@ export class AttributeWriter {
     return this;
   }
 
-  /** What was written; the writer must not be used after it. */
+  /** The written bytes; the writer must not be used afterwards. */
   finish(): Uint8Array {
-    // What it took and did not need goes to the next one.
+    // The unused rest of the reservation is returned to the slab.
     if (this.#view === slab && this.#start + this.#capacity === free) free = (this.#start + this.#length + 7) & ~7;
     return this.#written();
   }
 }
 
 /**
- * Attributes of one level. Reading throws a MeshError that `decoding` turns into an error Result: on a length below the
- * header or beyond the end, and on a value shorter than its type. Repeated attributes: the last one counts, as in the
- * kernel's nla_parse.
+ * Attributes of one level. Reading throws a MeshError, which `decoding` turns into an error Result, if a length is below the
+ * header size or exceeds the buffer, or a value is shorter than its type. The last of repeated attributes counts, as in
+ * the kernel's nla_parse.
  */
 export class Attributes {
   readonly #bytes: Uint8Array;
@@ -261,7 +261,7 @@ export class Attributes {
   constructor(bytes: Uint8Array, offset = 0) {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    if (offset > bytes.length) throw decodeError(`${bytes.length} bytes where a header of ${offset} is due`);
+    if (offset > bytes.length) throw decodeError(`${bytes.length} bytes, expected a header of ${offset}`);
     let at = offset;
     while (at + NLA_HEADER <= bytes.length) {
       const length = this.#view.getUint16(at, LITTLE_ENDIAN);
@@ -273,7 +273,7 @@ export class Attributes {
     }
   }
 
-  /** Start of the value, or -1 when the attribute is not there. */
+  /** Start of the value, or -1 if the attribute is missing. */
   #find(type: number, size: number): number {
     const index = this.#index;
     for (let i = index.length - 3; i >= 0; i -= 3) {

@@ -28,12 +28,12 @@ const CTA_IP = { inet: { source: 1, destination: 2 }, inet6: { source: 3, destin
 const CTA_PROTO_NUM = 1;
 const CTA_PROTO_SRC_PORT = 2;
 const CTA_PROTO_DST_PORT = 3;
-// net/netfilter/nf_internals.h: which parts of a tuple a filter looks at
+// net/netfilter/nf_internals.h: which parts of a tuple a filter compares
 const F_PROTO_NUM = 1 << 3;
 const F_PROTO_DST_PORT = 1 << 5;
 
 const PROTOCOLS = { udp: IPPROTO_UDP, sctp: IPPROTO_SCTP } as const;
-/** Protocols whose entries outlive what they were made for, as long as somebody sends. */
+/** Connectionless protocols: their entries stay as long as packets are sent, even after the target is gone. */
 export type FlowProtocol = keyof typeof PROTOCOLS;
 
 interface Tuple {
@@ -47,19 +47,19 @@ interface Tuple {
 export interface Flow {
   family: Family;
   protocol: number;
-  /** As the first packet had it. */
+  /** Original direction. */
   original: Tuple;
-  /** As answers are expected: its source is where the packets really go. */
+  /** Reply direction: its source is where the packets are really sent. */
   reply: Tuple;
-  /** Not in the plain zone 0, in any direction. */
+  /** In a conntrack zone other than 0, in any direction. */
   zoned: boolean;
-  /** What names it to the kernel: CTA_TUPLE_ORIG and CTA_ID as they came. */
+  /** Identifies it to the kernel: CTA_TUPLE_ORIG and CTA_ID as received. */
   name: { tuple: Uint8Array; id: Uint8Array };
 }
 
 /**
- * `conntrack -L -p PROTO --orig-port-dst PORT`: entries of one family and protocol, and one port they were sent to when
- * given. Kernels before 5.8 know no filter and list everything: look at what comes.
+ * `conntrack -L -p PROTO --orig-port-dst PORT`: entries of one family and protocol, optionally of one original destination
+ * port. Kernels before 5.8 ignore the filter and list everything: the caller must filter the results.
  */
 export function dumpFlows(family: Family, protocol: FlowProtocol, port?: number): NetlinkRequest {
   const writer = new AttributeWriter(96).u8(familyNumber(family)).u8(0).be16(0);
@@ -76,14 +76,14 @@ export function dumpFlows(family: Family, protocol: FlowProtocol, port?: number)
   return { type: GET, flags: NLM_F_REQUEST | NLM_F_DUMP, payload: writer.finish() };
 }
 
-/** `conntrack -D` of exactly this entry: ENOENT when it is gone, also if another has taken its place. */
+/** `conntrack -D` of exactly this entry: ENOENT if it is gone, also if another entry has the same tuple now. */
 export function deleteFlow({ family, name }: Pick<Flow, 'family' | 'name'>): NetlinkRequest {
   const writer = new AttributeWriter(128).u8(familyNumber(family)).u8(0).be16(0);
   writer.put(CTA_TUPLE_ORIG | NLA_F_NESTED, name.tuple).put(CTA_ID, name.id);
   return { type: DELETE, flags: NLM_F_REQUEST, payload: writer.finish() };
 }
 
-/** Reads the answers to dumpFlows; an error for protocols without ports. */
+/** Reads replies to dumpFlows; an error for protocols without ports. */
 export function decodeFlow(message: NetlinkMessage): Result<Flow> {
   return decodeWithHeader('conntrack entry', [NEW], NFGENMSG, message, (view, payload) => {
     const family = familyName(view.getUint8(0));

@@ -16,10 +16,10 @@ const IPADDR_IPV4 = 1;
 const IPADDR_IPV6 = 2;
 const FLAG_NOMATCH = 4;
 
-/** One element; which fields it has depends on the set's type (`hash:ip,port` has address, protocol and port). */
+/** One element; the set's type determines its fields (`hash:ip,port` has address, protocol and port). */
 export interface SetEntry {
   address?: IpAddress | undefined;
-  /** Prefix length, in net types; the whole address when not given. */
+  /** Prefix length, in net types; the full address length if absent. */
   prefix?: number | undefined;
   /** Second network of hash:net,net and hash:net,port,net. */
   address2?: IpAddress | undefined;
@@ -27,7 +27,7 @@ export interface SetEntry {
   /** In types with a protocol; a name or the number. */
   protocol?: Protocol | number | undefined;
   port?: number | undefined;
-  /** What SET --map-mark gives the packet, in sets with skbinfo. */
+  /** Mark set on the packet by SET --map-mark, in sets with skbinfo. */
   skbMark?: { mark: number; mask: number } | undefined;
   /** The entry is an exception (net types). */
   noMatch?: boolean | undefined;
@@ -36,7 +36,7 @@ export interface SetEntry {
 const PROTOCOL_NUMBERS: Record<Protocol, number> = { tcp: IPPROTO_TCP, udp: IPPROTO_UDP, sctp: IPPROTO_SCTP };
 const PROTOCOL_NAMES = new Map(Object.entries(PROTOCOL_NUMBERS).map(([name, number]) => [number, name as Protocol]));
 
-/** The kernel wants every number in ipset attributes big endian and marked so (ip_set.h ip_set_attr_netorder). */
+/** The kernel requires every number in ipset attributes to be big endian and flagged so (ip_set.h ip_set_attr_netorder). */
 export function putNet32(writer: AttributeWriter, type: number, value: number): void {
   writer.putBe32(type | NLA_F_NET_BYTEORDER, value);
 }
@@ -61,7 +61,7 @@ function putCidr(writer: AttributeWriter, type: number, prefix: number | undefin
   writer.putU8(type, prefix);
 }
 
-/** The attributes of one element, to go inside IPSET_ATTR_DATA. `line` comes back in the error of a batch. */
+/** The attributes of one element, to be nested in IPSET_ATTR_DATA. The error of a batch contains `line`. */
 export function writeEntry(writer: AttributeWriter, entry: SetEntry, line: number | undefined): void {
   if (entry.address !== undefined) putCidr(writer, ATTR_CIDR, entry.prefix, putIp(writer, ATTR_IP, entry.address));
   if (entry.port !== undefined) putNet16(writer, ATTR_PORT, entry.port);
@@ -83,7 +83,7 @@ function readIp(attributes: Attributes, type: number): IpAddress | undefined {
   return bytes === undefined ? undefined : formatAddress(bytes);
 }
 
-/** One element of a listing; timeouts, comments and counters are left out. */
+/** One element of a listing; timeouts, comments and counters are ignored. */
 export function readEntry(attributes: Attributes): SetEntry {
   const entry: SetEntry = {};
   const address = readIp(attributes, ATTR_IP);

@@ -42,14 +42,14 @@ const FLAG_LIST_HEADER = 4;
 const FLAG_WITH_SKBINFO = 1 << 6;
 const MAXNAMELEN = 32;
 
-/** Protocol 7 came with 4.19; kernels answer 6 as well. */
+/** Protocol 7 is available since 4.19; kernels accept 6 as well. */
 const IPSET_PROTOCOL = 7;
-/** Elements of one message: with IPv6 pairs and marks well below the 64 KiB an attribute can hold. */
+/** Maximum number of elements per message: with IPv6 pairs and marks well below the 64 KiB limit of an attribute. */
 const BATCH = 500;
 
 /**
- * Types of the data path, with the first revision that has skbinfo (kernel 3.18: net/netfilter/ipset/ip_set_*.c).
- * The kernel takes any revision it still supports.
+ * Types used by the data path, with the first revision that has skbinfo (kernel 3.18: net/netfilter/ipset/ip_set_*.c).
+ * The kernel accepts any revision it still supports.
  */
 const REVISIONS = {
   'bitmap:port': 3,
@@ -85,10 +85,10 @@ export interface SetListing {
   skbinfo: boolean;
   hashSize: number | undefined;
   maxElements: number | undefined;
-  /** Rules and sets that use it; not 0 makes destroy fail with IPSET_ERR_BUSY. */
+  /** Rules and sets that use it; if not 0, destroy fails with IPSET_ERR_BUSY. */
   references: number;
   memorySize: number;
-  /** Counted by the kernel; undefined for kernels that do not say. */
+  /** Element count from the kernel; undefined for kernels that do not report it. */
   elements: number | undefined;
   entries: SetEntry[];
 }
@@ -102,7 +102,7 @@ function request(command: number, flags: number, writer: AttributeWriter): Netli
   return { type: NFNL_SUBSYS_IPSET | command, flags: NLM_F_REQUEST | flags, payload: writer.finish() };
 }
 
-/** `ipset create`. EEXIST when a set has the name; with `ensure` only when it differs in type or parameters. */
+/** `ipset create`. EEXIST if a set has the name; with `ensure` only if it differs in type or parameters. */
 export function createSet(set: NewSet, mode: 'create' | 'ensure' = 'create'): NetlinkRequest {
   const bitmap = set.type === 'bitmap:port';
   const writer = setWriter(set.name)
@@ -122,7 +122,7 @@ export function createSet(set: NewSet, mode: 'create' | 'ensure' = 'create'): Ne
   return request(CMD.create, mode === 'create' ? NLM_F_CREATE | NLM_F_EXCL : NLM_F_CREATE, writer);
 }
 
-/** `ipset destroy NAME`. ENOENT when it is not there, IPSET_ERR_BUSY while a rule uses it. */
+/** `ipset destroy NAME`. ENOENT if it does not exist, IPSET_ERR_BUSY while a rule uses it. */
 export function destroySet(name: string): NetlinkRequest {
   return request(CMD.destroy, NLM_F_EXCL, setWriter(name));
 }
@@ -142,31 +142,31 @@ function entryRequest(command: number, flags: number, name: string, entry: SetEn
   );
 }
 
-/** `ipset add`. IPSET_ERR_EXIST when it is there; with `ensure` that is fine and its mark is set anew. */
+/** `ipset add`. IPSET_ERR_EXIST if it exists; with `ensure` no error, and its mark is updated. */
 export function addEntry(name: string, entry: SetEntry, mode: 'create' | 'ensure' = 'create'): NetlinkRequest {
   return entryRequest(CMD.add, mode === 'create' ? NLM_F_EXCL : 0, name, entry);
 }
 
-/** `ipset del`. IPSET_ERR_EXIST when it is not there; with `ensure` that is fine. */
+/** `ipset del`. IPSET_ERR_EXIST if it does not exist; with `ensure` no error. */
 export function deleteEntry(name: string, entry: SetEntry, mode: 'create' | 'ensure' = 'create'): NetlinkRequest {
   return entryRequest(CMD.del, mode === 'create' ? NLM_F_EXCL : 0, name, entry);
 }
 
-/** `ipset test`: success when it is in, IPSET_ERR_EXIST when not. */
+/** `ipset test`: success if the set contains it, IPSET_ERR_EXIST if not. */
 export function testEntry(name: string, entry: SetEntry): NetlinkRequest {
   return entryRequest(CMD.test, 0, name, entry);
 }
 
 /**
- * Many elements of one set, in as few messages as their size allows. The kernel stops a message at the first element it
- * refuses; decodeFailedEntry tells which. Lines count from 1 over all messages.
+ * Many elements of one set, in as few messages as their size allows. The kernel stops processing a message at the first
+ * element it rejects, which decodeFailedEntry returns. Lines count from 1 over all messages.
  */
 function batchRequests(command: number, flags: number, name: string, entries: readonly SetEntry[]): NetlinkRequest[] {
   const requests: NetlinkRequest[] = [];
   for (let from = 0; from < entries.length; from += BATCH) {
     const part = entries.slice(from, from + BATCH);
     const writer = setWriter(name, 64 + part.length * 40);
-    // The attribute at command level is where the kernel writes the line of the failed element.
+    // The kernel writes the line of the failed element into the attribute at command level.
     putNet32(writer, ATTR_LINENO, from + 1);
     writer.nested(ATTR_ADT | NLA_F_NESTED, () => {
       part.forEach((entry, i) => {
@@ -196,7 +196,7 @@ export function deleteEntries(
   return batchRequests(CMD.del, mode === 'create' ? NLM_F_EXCL : 0, name, entries);
 }
 
-/** Which element (index into the list given) an NLMSG_ERROR to a batch is about; undefined when it does not say. */
+/** The element (index into the list given) that an NLMSG_ERROR to a batch refers to; undefined if not reported. */
 export function decodeFailedEntry(message: NetlinkMessage): number | undefined {
   const echo = 4 + 16 + NFGENMSG; // error number, nlmsghdr and nfgenmsg of the request
   const line = toDecodeResult('ipset error', () => {
@@ -206,7 +206,7 @@ export function decodeFailedEntry(message: NetlinkMessage): number | undefined {
   return line.ok && line.value !== undefined && line.value > 0 ? line.value - 1 : undefined;
 }
 
-/** `ipset list [NAME]`: all sets without a name, with `headerOnly` without their elements. ENOENT when it is not there. */
+/** `ipset list [NAME]`: without a name all sets, with `headerOnly` without their elements. ENOENT if it does not exist. */
 export function dumpSets(filter: { name?: string; headerOnly?: boolean } = {}): NetlinkRequest {
   const writer = setWriter(filter.name);
   if (filter.headerOnly === true) putNet32(writer, ATTR_FLAGS, FLAG_LIST_HEADER);
@@ -220,12 +220,12 @@ export function dumpSetNames(): NetlinkRequest {
   return request(CMD.list, NLM_F_DUMP, writer);
 }
 
-/** Type, revision and family of one set; answers one message that decodeSetPart reads. */
+/** Type, revision and family of one set; the reply is one message for decodeSetPart. */
 export function getSetHeader(name: string): NetlinkRequest {
   return request(CMD.header, 0, setWriter(name));
 }
 
-/** Revisions of a type the kernel offers (it loads the module); IPSET_ERR_FIND_TYPE when it has none. */
+/** Revisions of a type supported by the kernel (which loads the module); IPSET_ERR_FIND_TYPE if there is none. */
 export function getSetType(type: SetType, family: Family = 'inet'): NetlinkRequest {
   const writer = setWriter(undefined).putString(ATTR_TYPENAME, type, MAXNAMELEN);
   return request(CMD.type, 0, writer.putU8(ATTR_FAMILY, type === 'bitmap:port' ? AF_UNSPEC : familyNumber(family)));
@@ -243,7 +243,7 @@ function decodeSetMessage<T>(
   });
 }
 
-/** Reads the answer to a question for a set type: the revisions of it that this kernel has. */
+/** Reads the reply to a set type request: the revisions supported by this kernel. */
 export function decodeSetType(
   message: NetlinkMessage,
 ): Result<{ type: string; revisionMin: number; revisionMax: number }> {
@@ -257,18 +257,18 @@ export function decodeSetType(
   });
 }
 
-/** One message of a listing; a big set comes in several, and only its first one has the header fields. */
+/** One message of a listing; a big set is split into several, and only the first one has the header fields. */
 export interface SetPart {
   name: string;
   header: Omit<SetListing, 'entries' | 'name'> | undefined;
   entries: SetEntry[];
 }
 
-/** Reads answers of dumpSets, dumpSetNames and getSetHeader. */
+/** Reads replies to dumpSets, dumpSetNames and getSetHeader. */
 export function decodeSetPart(message: NetlinkMessage): Result<SetPart> {
   return decodeSetMessage(message, [CMD.list, CMD.header], (top) => {
     const name = top.string(ATTR_SETNAME);
-    if (name === undefined) throw decodeError('no set name in it');
+    if (name === undefined) throw decodeError('missing set name');
     const type = top.string(ATTR_TYPENAME);
     const elements = top.nested(ATTR_ADT)?.list() ?? [];
     return {
@@ -298,7 +298,7 @@ function readHeader(top: Attributes, type: string): Omit<SetListing, 'entries' |
   };
 }
 
-/** Whole sets from the messages of one dump, in order; a part without its first message is an error. */
+/** Whole sets from the messages of one dump, in order; an error if a set's first message is missing. */
 export function collectSets(messages: readonly NetlinkMessage[]): Result<SetListing[]> {
   const sets = new Map<string, SetListing>();
   for (const message of messages) {
@@ -310,7 +310,7 @@ export function collectSets(messages: readonly NetlinkMessage[]): Result<SetList
       const existing = sets.get(name);
       if (existing === undefined)
         return toDecodeResult('ipset', () => {
-          throw decodeError(`set ${name} goes on but never began`);
+          throw decodeError(`set ${name} has no first message`);
         });
       for (const entry of entries) existing.entries.push(entry);
     }

@@ -18,23 +18,23 @@ const DEST_ACTIVE_CONNS = 7;
 const DEST_INACT_CONNS = 8;
 const DEST_PERSIST_CONNS = 9;
 const DEST_ADDR_FAMILY = 11;
-/** IP_VS_CONN_F_FWD_MASK; the number of a method is its place in FORWARDING. */
+/** IP_VS_CONN_F_FWD_MASK; the number of a method is its index in FORWARDING. */
 const FWD_MASK = 7;
 const FORWARDING = ['masquerade', 'local', 'tunnel', 'route', 'bypass'] as const;
 type Forwarding = (typeof FORWARDING)[number];
 
 export interface DestinationKey {
   address: IpAddress;
-  /** 0 keeps the port the client asked for (fwmark services). */
+  /** 0 keeps the destination port of the client's packet (fwmark services). */
   port: number;
 }
 
 export interface DestinationSettings {
-  /** 0 keeps existing connections and takes no new ones. */
+  /** 0 keeps existing connections and accepts no new ones. */
   weight: number;
-  /** `masquerade` when not given. */
+  /** `masquerade` if absent. */
   forwarding?: Forwarding | undefined;
-  /** Most connections, and how few let it in again; 0 without limit. */
+  /** Connection limits: at the upper one the server is overloaded, below the lower one available again; 0 is unlimited. */
   upperThreshold?: number | undefined;
   lowerThreshold?: number | undefined;
 }
@@ -75,7 +75,7 @@ function destinationRequest(
   });
 }
 
-/** `ipvsadm -a`. EEXIST when it is there, ESRCH when the service is not. */
+/** `ipvsadm -a`. EEXIST if it exists, ESRCH if the service does not exist. */
 export function newDestination(
   genl: number,
   service: ServiceKey,
@@ -85,7 +85,7 @@ export function newDestination(
   return destinationRequest(genl, IPVS_CMD.newDestination, service, destination, settings);
 }
 
-/** `ipvsadm -e`. ENOENT when the real server is not there, ESRCH when the service is not. */
+/** `ipvsadm -e`. ENOENT if the real server does not exist, ESRCH if the service does not. */
 export function setDestination(
   genl: number,
   service: ServiceKey,
@@ -95,7 +95,7 @@ export function setDestination(
   return destinationRequest(genl, IPVS_CMD.setDestination, service, destination, settings);
 }
 
-/** `ipvsadm -d`. ENOENT when the real server is not there, ESRCH when the service is not. */
+/** `ipvsadm -d`. ENOENT if the real server does not exist, ESRCH if the service does not. */
 export function deleteDestination(genl: number, service: ServiceKey, destination: DestinationKey): NetlinkRequest {
   return destinationRequest(genl, IPVS_CMD.deleteDestination, service, destination, undefined);
 }
@@ -105,7 +105,7 @@ export function dumpDestinations(genl: number, service: ServiceKey): NetlinkRequ
   return ipvsRequest(genl, IPVS_CMD.getDestination, true, (writer) => writeServiceKey(writer, service));
 }
 
-/** Reads answers of dumpDestinations; they do not say which service they are of. */
+/** Reads replies to dumpDestinations, which do not contain the service. */
 export function decodeDestination(message: NetlinkMessage): Result<DestinationEntry> {
   const commands = [IPVS_CMD.newDestination, IPVS_CMD.setDestination];
   return decodeGenl('IPVS real server', undefined, commands, message, (top) => {
@@ -113,8 +113,8 @@ export function decodeDestination(message: NetlinkMessage): Result<DestinationEn
     const field = destination?.bytes(DEST_ADDR);
     const port = destination?.be16(DEST_PORT);
     if (destination === undefined || field === undefined || port === undefined)
-      throw decodeError('no address and port in it');
-    // Kernels before 3.18 know one family per service and do not say it here; they are not supported.
+      throw decodeError('missing address or port');
+    // Kernels before 3.18 have one family per service and do not send it here; they are not supported.
     const family = familyName(destination.u16(DEST_ADDR_FAMILY) ?? familyNumber('inet'));
     const method = (destination.u32(DEST_FWD_METHOD) ?? 0) & FWD_MASK;
     const forwarding = FORWARDING[method];

@@ -42,21 +42,21 @@ const IFLA_EXT_MASK = 29;
 const IFLA_LINK_NETNSID = 37;
 const IFLA_PROP_LIST = 52;
 const IFLA_ALT_IFNAME = 53;
-/** Statistics are half of a link's message and nobody here reads them (RTEXT_FILTER_SKIP_STATS, rtnetlink.h). */
+/** Statistics are half of a link's message and are not used (RTEXT_FILTER_SKIP_STATS, rtnetlink.h). */
 const RTEXT_FILTER_SKIP_STATS = 8;
 /** sizeof(struct ifinfomsg) */
 const IFINFOMSG = 16;
 
 export type LinkTarget = { index: number } | { name: string } | { altName: string };
 
-/** What can be set when a link is made as well as later. */
+/** Settings for both creation and change. */
 export interface LinkSettings {
   up?: boolean | undefined;
   mtu?: number | undefined;
   mac?: MacAddress | undefined;
-  /** ifindex of the bridge or bond to be in, 0 to leave it. */
+  /** ifindex of the bridge or bond to join, 0 to leave it. */
   master?: number | undefined;
-  /** Make the link in, or move it to, this netns. */
+  /** Create the link in, or move it to, this netns. */
   netns?: NetnsReference | undefined;
 }
 
@@ -65,7 +65,7 @@ export interface NewLink extends LinkSettings {
   config: LinkConfig;
 }
 
-/** A link as the kernel tells it. */
+/** A link as reported by the kernel. */
 export interface Link {
   index: number;
   name: string;
@@ -80,7 +80,7 @@ export interface Link {
   vxlan: VxlanConfig | undefined;
   /** ifindex of the other end of a veth, or of the device below; in the netns `linkNetnsId` when that is given. */
   linkIndex: number | undefined;
-  /** Netns id (RTM_GETNSID) as seen from the link's netns; -1 when the other netns has no id here. */
+  /** Netns id (RTM_GETNSID) as seen from the link's netns; -1 if the other netns has no id here. */
   linkNetnsId: number | undefined;
   master: number | undefined;
   alias: string | undefined;
@@ -115,7 +115,7 @@ function writeTarget(target: LinkTarget, flags = 0, change = 0): AttributeWriter
   return writer;
 }
 
-/** `ip link set` (RTM_NEWLINK without NLM_F_CREATE, as iproute2 does); `name` renames (the link is then to be named by index, and down on kernels before 6.0). */
+/** `ip link set` (RTM_NEWLINK without NLM_F_CREATE, as iproute2 does); `name` renames (identify the link by index then; before 6.0 it must be down). */
 export function setLink(target: LinkTarget, change: LinkSettings & { name?: string }): NetlinkRequest {
   const writer = writeTarget(target, ...upBits(change.up));
   writeSettings(writer, change);
@@ -128,7 +128,7 @@ export function deleteLink(target: LinkTarget): NetlinkRequest {
   return { type: RTM_DELLINK, flags: NLM_F_REQUEST, payload: writeTarget(target).finish() };
 }
 
-/** `ip link show dev`: answers one RTM_NEWLINK, or ENODEV. */
+/** `ip link show dev`: replies with one RTM_NEWLINK, or ENODEV. */
 export function getLink(target: LinkTarget): NetlinkRequest {
   const writer = writeTarget(target).putU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
   return { type: RTM_GETLINK, flags: NLM_F_REQUEST, payload: writer.finish() };

@@ -15,7 +15,7 @@ export interface NetlinkMessage {
   flags: number;
   sequence: number;
   portId: number;
-  /** A view into the datagram it came in. */
+  /** A view into the received datagram. */
   payload: Uint8Array;
 }
 
@@ -25,7 +25,7 @@ export const NLMSG_DONE = 3;
 
 export const NLM_F_REQUEST = 0x1;
 export const NLM_F_ACK = 0x4;
-/** The dumped objects changed meanwhile: the dump may be inconsistent and has to be repeated. */
+/** The dumped objects changed during the dump, which may be inconsistent and must be repeated. */
 export const NLM_F_DUMP_INTR = 0x10;
 export const NLM_F_DUMP = 0x300;
 const NLM_F_REPLACE = 0x100;
@@ -53,8 +53,8 @@ const HEADER = 16;
 export type CreateMode = 'create' | 'replace' | 'append' | 'ensure';
 
 /**
- * NEW requests: `create` answers EEXIST when it is there, `replace` overwrites, `append` adds beside what is there,
- * `ensure` leaves what is there to the family (ipset: adding again is no error and updates the entry).
+ * NEW requests: `create` fails with EEXIST if the object exists, `replace` overwrites, `append` adds to what exists,
+ * `ensure` depends on the family (ipset: adding again is no error and updates the entry).
  */
 export function createFlags(mode: CreateMode): number {
   switch (mode) {
@@ -86,7 +86,7 @@ function writeMessage(
   bytes.set(request.payload, at + HEADER);
 }
 
-/** One request as bytes, padded to 4; flags go out as they are (add NLM_F_ACK to ask for an answer). */
+/** One request as bytes, padded to 4; flags are sent unchanged (add NLM_F_ACK to request an acknowledgement). */
 export function encodeMessage(request: NetlinkRequest, sequence: number, portId = 0): Uint8Array {
   const bytes = new Uint8Array(encodedLength(request));
   writeMessage(request, sequence, portId, request.flags, bytes, new DataView(bytes.buffer), 0);
@@ -99,8 +99,8 @@ export function encodedLength(request: NetlinkRequest): number {
 }
 
 /**
- * Many requests as one datagram; the i-th has sequence `firstSequence + i` (mod 2^32). Which of them ask for an answer:
- * `each`, the `last` (failures answer anyway, with their own sequence number), or `none` beyond what their flags say.
+ * Many requests as one datagram; the i-th has sequence `firstSequence + i` (mod 2^32). `ack` selects the requests to
+ * acknowledge: `each`, the `last` (failures are reported anyway, with their own sequence number), or `none` beyond their flags.
  */
 export function encodeBatch(
   requests: readonly NetlinkRequest[],
@@ -123,14 +123,14 @@ export function encodeBatch(
   return bytes;
 }
 
-/** Splits a received datagram. Fails as a whole when a length makes no sense (also when it was cut short on receive). */
+/** Splits a received datagram. Fails as a whole if a length is invalid (also if it was truncated on receive). */
 export function decodeMessages(datagram: Uint8Array): Result<NetlinkMessage[]> {
   const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.byteLength);
   const messages: NetlinkMessage[] = [];
   let at = 0;
   while (at < datagram.length) {
     if (datagram.length - at < HEADER) {
-      return err(decodeError(`netlink datagram ends with ${datagram.length - at} bytes that are no message`));
+      return err(decodeError(`netlink datagram ends with ${datagram.length - at} bytes that are not a message`));
     }
     const length = view.getUint32(at, LITTLE_ENDIAN);
     if (length < HEADER || length > datagram.length - at) {
@@ -148,21 +148,21 @@ export function decodeMessages(datagram: Uint8Array): Result<NetlinkMessage[]> {
   return ok(messages);
 }
 
-/** The answer to a request: NLMSG_ERROR, or NLMSG_DONE at the end of a dump. */
+/** The reply to a request: NLMSG_ERROR, or NLMSG_DONE at the end of a dump. */
 export interface Ack {
-  /** Of the request answered. */
+  /** Sequence number of the request. */
   sequence: number;
   /** Positive; 0 is success. */
   errno: number;
   /** `EEXIST`, `IPSET_ERR_BUSY`; `OK` for 0. */
   code: string;
-  /** What the kernel says in words (extended ACK). */
+  /** The kernel's error text (extended ACK). */
   text?: string;
-  /** Byte of the request (counted from its nlmsghdr) the kernel complains of. */
+  /** Offset in the request (counted from its nlmsghdr) of the rejected part. */
   offset?: number;
-  /** What the attribute at `offset` should have been. */
+  /** Allowed values of the attribute at `offset`. */
   policy?: { type?: number; min?: number; max?: number };
-  /** Attribute the kernel misses, and the offset of the nest it should be in. */
+  /** Missing attribute, and the offset of the nest it belongs to. */
   missing?: { type: number; nest?: number };
 }
 
@@ -170,10 +170,10 @@ export interface Ack {
 export function decodeAck(message: NetlinkMessage): Result<Ack> {
   return toDecodeResult('answer', () => {
     if (message.type !== NLMSG_ERROR && message.type !== NLMSG_DONE)
-      throw decodeError(`type ${message.type} is no answer`);
+      throw decodeError(`type ${message.type} is not a reply`);
     const { payload } = message;
     const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
-    // Some families end dumps with a DONE that has no error in it.
+    // Some families end dumps with a DONE without an error number.
     if (message.type === NLMSG_DONE && payload.length < 4) return { sequence: message.sequence, errno: 0, code: 'OK' };
     if (payload.length < 4) throw decodeError(`${payload.length} bytes are too few for an error number`);
     const errno = Math.abs(view.getInt32(0, LITTLE_ENDIAN));
@@ -184,7 +184,7 @@ export function decodeAck(message: NetlinkMessage): Result<Ack> {
   });
 }
 
-/** Attributes follow the request's header, or the whole request when the kernel echoes it (failures without CAP_ACK). */
+/** Attributes follow the request's header, or the whole request if the kernel echoes it (failures without CAP_ACK). */
 function attributesOffset(message: NetlinkMessage, errno: number, view: DataView): number {
   if (message.type === NLMSG_DONE) return 4;
   if (view.byteLength < 4 + HEADER) throw decodeError(`${view.byteLength} bytes are too few for the request's header`);

@@ -13,10 +13,10 @@ const NETCONFA_RP_FILTER = 3;
 /** `all` and `default` instead of a link. */
 export const NETCONFA_IFINDEX_ALL = -1;
 export const NETCONFA_IFINDEX_DEFAULT = -2;
-/** sizeof(struct netconfmsg): the family alone. */
+/** sizeof(struct netconfmsg): only the family. */
 const NETCONFMSG = 4;
 
-/** A switch below net.ipv4.conf or net.ipv6.conf that somebody turned; fields of other switches are not there. */
+/** A changed setting below net.ipv4.conf or net.ipv6.conf; fields of other settings are absent. */
 export interface Netconf {
   family: Family;
   /** ifindex, or one of NETCONFA_IFINDEX_*. */
@@ -25,14 +25,14 @@ export interface Netconf {
   rpFilter: number | undefined;
 }
 
-/** Reads RTM_NEWNETCONF, what the groups ipv4Netconf and ipv6Netconf tell (inet_netconf_notify_devconf). */
+/** Reads RTM_NEWNETCONF of the groups ipv4Netconf and ipv6Netconf (inet_netconf_notify_devconf). */
 export function decodeNetconf(message: NetlinkMessage): Result<Netconf> {
   return decodeWithHeader('netconf', [RTM_NEWNETCONF], NETCONFMSG, message, (view, payload) => {
     const attributes = new Attributes(payload, NETCONFMSG);
     const family = view.getUint8(0);
     const index = attributes.i32(NETCONFA_IFINDEX);
     if (family !== AF_INET && family !== AF_INET6) throw decodeError(`address family ${family}`);
-    if (index === undefined) throw decodeError('no link in it');
+    if (index === undefined) throw decodeError('missing link');
     return {
       family: family === AF_INET ? 'inet' : 'inet6',
       index,

@@ -12,7 +12,7 @@ const FRA_FWMARK = 10;
 const FRA_TABLE = 15;
 const FRA_FWMASK = 16;
 const FRA_PROTOCOL = 21;
-/** Attributes whose presence means the rule asks for more than a fwmark: DST, SRC, IIFNAME, FLOW, TUN_ID, OIFNAME, L3MDEV, UID_RANGE, IP_PROTO, SPORT, DPORT, DSCP. */
+/** Attributes whose presence means the rule matches on more than a fwmark: DST, SRC, IIFNAME, FLOW, TUN_ID, OIFNAME, L3MDEV, UID_RANGE, IP_PROTO, SPORT, DPORT, DSCP. */
 const FRA_OTHER_SELECTORS = [1, 2, 3, 11, 12, 17, 19, 20, 22, 23, 24, 25];
 const FR_ACT_TO_TBL = 1;
 const FR_ACT_GOTO = 2;
@@ -29,7 +29,7 @@ export interface RuleSpec {
   /** Without it the kernel compares all 32 bits. */
   fwmask?: number | undefined;
   action: RuleAction;
-  /** Who made the rule, numbers as for routes. */
+  /** The program that created the rule, same numbers as for routes. */
   protocol?: number | undefined;
 }
 
@@ -37,12 +37,12 @@ export interface RuleEntry {
   family: Family;
   priority: number;
   fwmark: number;
-  /** 0 when the rule does not look at the mark. */
+  /** 0 if the rule does not match on the mark. */
   fwmask: number;
   /** `other` for blackhole, unreachable, prohibit. */
   action: RuleAction | 'other';
   protocol: number;
-  /** Looks at more than the fwmark (addresses, devices, ports …). */
+  /** Matches on more than the fwmark (addresses, devices, ports …). */
   otherSelectors: boolean;
 }
 
@@ -71,12 +71,12 @@ export function newRule(rule: RuleSpec): NetlinkRequest {
   return { type: RTM_NEWRULE, flags: createFlags('create'), payload: writeRule(rule).finish() };
 }
 
-/** `ip rule del`: deletes the first rule that agrees in all fields given. */
+/** `ip rule del`: deletes the first rule that matches all given fields. */
 export function deleteRule(rule: RuleSpec): NetlinkRequest {
   return { type: RTM_DELRULE, flags: NLM_F_REQUEST, payload: writeRule(rule).finish() };
 }
 
-/** `ip rule show`; without a family also those of multicast routing, which decodeRule refuses. */
+/** `ip rule show`; without a family also those of multicast routing, which decodeRule rejects. */
 export function dumpRules(family?: Family): NetlinkRequest {
   const payload = new AttributeWriter(16)
     .u8(family === undefined ? AF_UNSPEC : familyNumber(family))

@@ -28,7 +28,7 @@ const TCMSG = 20;
 // include/uapi/linux/pkt_sched.h: TC_H_CLSACT is TC_H_INGRESS too, so a link has one or the other.
 const TC_H_CLSACT = 0xffff_fff1;
 const CLSACT_HANDLE = 0xffff_0000;
-/** Where filters for what comes in, and for what goes out, are: TC_H_MIN_INGRESS and TC_H_MIN_EGRESS of it. */
+/** Attachment points of ingress and egress filters: TC_H_MIN_INGRESS and TC_H_MIN_EGRESS of it. */
 export const INGRESS = 0xffff_fff2;
 export const EGRESS = 0xffff_fff3;
 
@@ -38,13 +38,13 @@ const TCA_BPF_NAME = 7;
 const TCA_BPF_FLAGS = 8;
 const TCA_BPF_TAG = 10;
 const TCA_BPF_ID = 11;
-/** What the program returns is the verdict, without actions behind it. */
+/** The program's return value is the verdict; no separate actions. */
 const TCA_BPF_FLAG_ACT_DIRECT = 1;
 /** CLS_BPF_NAME_LEN, net/sched/cls_bpf.c */
 const NAME_LENGTH = 256;
 const ETH_P_ALL = 3;
 
-/** A queueing discipline as the kernel tells it. */
+/** A queueing discipline as reported by the kernel. */
 export interface Qdisc {
   /** ifindex. */
   index: number;
@@ -57,7 +57,7 @@ interface FilterLocation {
   index: number;
   /** INGRESS, EGRESS, or a class of another qdisc. */
   parent: number;
-  /** `pref` of tc: lower ones have their say first. */
+  /** `pref` of tc: lower ones run first. */
   preference: number;
   handle: number;
 }
@@ -69,14 +69,14 @@ export interface NewBpfFilter extends Omit<FilterLocation, 'parent'> {
   name: string;
 }
 
-/** A filter as the kernel tells it; of other kinds than bpf only where it is. */
+/** A filter as reported by the kernel; for kinds other than bpf only its position. */
 export interface Filter extends FilterLocation {
   kind: string;
   chain: number;
   bpf?: { name: string; id: number | undefined; tag: string | undefined; directAction: boolean } | undefined;
 }
 
-/** Whether filters for what comes in can be on it; the older `ingress` takes them at the same place (ingress_tcf_block). */
+/** Whether it accepts ingress filters; the older `ingress` has them at the same place (ingress_tcf_block). */
 export function isIngress({ kind }: Qdisc): boolean {
   return kind === 'clsact' || kind === 'ingress';
 }
@@ -91,13 +91,13 @@ function tcmInfo(preference: number, protocol: number): number {
   return preference * 0x1_0000 + (((protocol & 0xff) << 8) | (protocol >> 8));
 }
 
-/** `tc qdisc add dev … clsact`: EEXIST where there is one, or the older `ingress`. */
+/** `tc qdisc add dev … clsact`: EEXIST if there is one, or the older `ingress`. */
 export function newClsact(index: number): NetlinkRequest {
   const payload = writeTcmsg(index, CLSACT_HANDLE, TC_H_CLSACT, 0).putString(TCA_KIND, 'clsact', 16).finish();
   return { type: RTM_NEWQDISC, flags: createFlags('create'), payload };
 }
 
-/** `tc qdisc del dev … clsact`, with all filters on it; EINVAL or ENOENT where there is none. */
+/** `tc qdisc del dev … clsact`, with all its filters; EINVAL or ENOENT if there is none. */
 export function deleteClsact(index: number): NetlinkRequest {
   const payload = writeTcmsg(index, CLSACT_HANDLE, TC_H_CLSACT, 0).putString(TCA_KIND, 'clsact', 16).finish();
   return { type: RTM_DELQDISC, flags: NLM_F_REQUEST, payload };
@@ -120,14 +120,14 @@ export function newBpfFilter(filter: NewBpfFilter, mode: CreateMode = 'create'):
   return { type: RTM_NEWTFILTER, flags: createFlags(mode), payload: writer.finish() };
 }
 
-/** `tc filter del dev … ingress pref … handle … bpf`: ENOENT where there is none. */
+/** `tc filter del dev … ingress pref … handle … bpf`: ENOENT if there is none. */
 export function deleteBpfFilter({ index, preference, handle }: Omit<FilterLocation, 'parent'>): NetlinkRequest {
   const info = tcmInfo(preference, ETH_P_ALL);
   const payload = writeTcmsg(index, handle, INGRESS, info).putString(TCA_KIND, 'bpf', 16).finish();
   return { type: RTM_DELTFILTER, flags: NLM_F_REQUEST, payload };
 }
 
-/** `tc filter show dev … ingress [pref …]`; nothing, and no error, where there is no such qdisc. */
+/** `tc filter show dev … ingress [pref …]`; empty, without error, if there is no such qdisc. */
 export function dumpFilters(index: number, parent: number = INGRESS, preference = 0): NetlinkRequest {
   const payload = writeTcmsg(index, 0, parent, tcmInfo(preference, 0)).finish();
   return { type: RTM_GETTFILTER, flags: NLM_F_REQUEST | NLM_F_DUMP, payload };
@@ -143,8 +143,8 @@ export function decodeQdisc(message: NetlinkMessage): Result<Qdisc> {
 }
 
 /**
- * Reads RTM_NEWTFILTER and RTM_DELTFILTER. Of each preference a dump has an entry for the classifier itself, with handle
- * 0, before those of its filters (tcf_chain_dump).
+ * Reads RTM_NEWTFILTER and RTM_DELTFILTER. For each preference a dump has an entry for the classifier itself, with handle
+ * 0, followed by its filters (tcf_chain_dump).
  */
 export function decodeFilter(message: NetlinkMessage): Result<Filter> {
   return decodeWithHeader('filter', [RTM_NEWTFILTER, RTM_DELTFILTER], TCMSG, message, (view, payload) => {

@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import { type Caller, localCaller } from '../identity/caller.ts';
-import { peerOf } from '../kernel/peer.ts';
+import { peerOf } from '../kernel/host/peer-credentials.ts';
 import { control, scratch, serve, statusReply } from './rpc.test-data.ts';
 
 const { path, onEnd } = scratch();

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Assignment, AssignmentDelta } from '../model/assignment.ts';
 import { LIMIT } from '../model/limits.ts';
-import { balancing, healthCheck, portMode, protocol } from './check-spec.ts';
+import { balancing, healthCheck, portMode, privileges, protocol } from './check-spec.ts';
 import {
   address,
   cidr,
@@ -68,7 +68,10 @@ const assignedTask = z.object({
   slot: integer(1, 65_535),
   desired: word(['running', 'shutdown']),
   addresses: list(z.object({ networkId: id, address }), 1_024),
-  process: z.object({ command, workingDir: directory, user: user.exactOptional(), environment }, missing),
+  process: z.object(
+    { command, workingDir: directory, user: user.exactOptional(), ...privileges, environment },
+    missing,
+  ),
   targets: list(target, LIMIT.ports),
   pick: list(target, LIMIT.ports).exactOptional(),
   health: healthCheck.exactOptional(),

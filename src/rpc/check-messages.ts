@@ -155,6 +155,7 @@ export const agentMessage: z.ZodType<AgentMessage> = z.object({
               address,
               pid: pid.exactOptional(),
               process: text(LIMIT.value).exactOptional(),
+              protected: z.literal(true).exactOptional(),
             }),
             FEW,
           ),

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { CAPABILITY_NAMES } from '../model/capabilities.ts';
 import { LIMIT } from '../model/limits.ts';
 import {
   type HealthCheck,
@@ -14,6 +15,7 @@ import {
   directory,
   duration,
   environment,
+  flag,
   integer,
   labels,
   list,
@@ -90,6 +92,13 @@ export const healthCheck: z.ZodType<HealthCheck> = z.object({
   startInterval: integer(1, LIMIT.duration),
 });
 
+/** What a task may do beyond the default. */
+export const privileges = {
+  capAdd: list(word(CAPABILITY_NAMES), CAPABILITY_NAMES.length).exactOptional(),
+  capDrop: list(word(CAPABILITY_NAMES), CAPABILITY_NAMES.length).exactOptional(),
+  privileged: flag.exactOptional(),
+};
+
 export const serviceSpec: z.ZodType<ServiceSpec> = z.object({
   name,
   labels,
@@ -97,6 +106,7 @@ export const serviceSpec: z.ZodType<ServiceSpec> = z.object({
   command: command.refine(({ length }) => length > 0, { error: 'is empty: specify what to run' }),
   workingDir: directory,
   user: user.exactOptional(),
+  ...privileges,
   environment,
   mode: word(['replicated', 'global']),
   replicas: integer(0, LIMIT.replicas),

@@ -9,31 +9,29 @@ import { LIMIT, NAME_PATTERN } from '../model/limits.ts';
  * as in `ports[0].target: 0 is not between 1 and 65535`.
  */
 
-/** A schema whose whole check is one function, which returns what is wrong. */
-function tested<T>(type: z.ZodType<T>, problem: (value: T) => string | undefined): z.ZodType<T> {
-  return type.superRefine((value, context) => {
-    const message = problem(value);
-    if (message !== undefined) context.addIssue({ code: 'custom', message });
+/** A text whose whole check is one function, which returns what is wrong: an assignment has very many of them. */
+function tested(problem: (value: string) => string | undefined): z.ZodType<string> {
+  return z.custom<string>((value) => typeof value === 'string' && problem(value) === undefined, {
+    error: ({ input }) => (typeof input === 'string' ? problem(input) : missing({ input })),
   });
 }
 
 const quoted = (value: string) => JSON.stringify(value.slice(0, 64));
 const missing = ({ input }: { input?: unknown }) => (input === undefined ? 'is missing' : 'is of the wrong type');
-const string = z.string({ error: missing });
 
-function matching(pattern: RegExp, problem: (value: string) => string): z.ZodType<string> {
-  return string.regex(pattern, { error: ({ input }) => problem(input as string) });
+function matching(pattern: RegExp, problem: string): z.ZodType<string> {
+  return tested((value) => (pattern.test(value) ? undefined : problem));
 }
 
 /** At most `limit` bytes, without NUL. */
 export function text(limit: number): z.ZodType<string> {
-  return tested(string, (value) => {
+  return tested((value) => {
     if (Buffer.byteLength(value) > limit) return `is longer than ${limit} bytes`;
     return value.includes('\0') ? 'contains a NUL character' : undefined;
   });
 }
 
-export const name = tested(string, (value) => {
+export const name = tested((value) => {
   if (value === '') return 'is empty';
   if (value.length > LIMIT.name) return `is longer than ${LIMIT.name} characters`;
   if (NAME_PATTERN.test(value)) return undefined;
@@ -41,7 +39,7 @@ export const name = tested(string, (value) => {
 });
 
 /** Ids made by a manager: short, of letters and digits. */
-export const id = matching(/^[A-Za-z0-9_-]{1,64}$/, () => 'is not an id');
+export const id = matching(/^[A-Za-z0-9_-]{1,64}$/, 'is not an id');
 
 /** One of the words of an enum. */
 export function word<const W extends string>(words: readonly W[]): z.ZodType<W> {
@@ -55,9 +53,12 @@ export function word<const W extends string>(words: readonly W[]): z.ZodType<W> 
 }
 
 export function integer(from: number, to: number): z.ZodType<number> {
-  const error = ({ input }: { input?: unknown }) =>
-    input === undefined ? 'is missing' : `${input} is not between ${from} and ${to}`;
-  return z.int({ error }).min(from, { error }).max(to, { error });
+  return z.custom<number>(
+    (value) => Number.isSafeInteger(value) && (value as number) >= from && (value as number) <= to,
+    {
+      error: ({ input }) => (input === undefined ? 'is missing' : `${input} is not between ${from} and ${to}`),
+    },
+  );
 }
 
 export const port = integer(1, 65_535);
@@ -93,7 +94,7 @@ function map(problem: (key: string) => string | undefined, limit: number): z.Zod
 }
 
 const labelProblem = (key: string) => (isLabelKey(key) ? undefined : `${quoted(key)} is not a label key`);
-export const labelKey = tested(string, labelProblem);
+export const labelKey = tested(labelProblem);
 export const labels = map(labelProblem, LIMIT.value);
 
 export const environment = map((key) => {
@@ -104,20 +105,20 @@ export const environment = map((key) => {
 }, LIMIT.argument);
 
 export const command = list(text(LIMIT.argument), LIMIT.arguments);
-export const directory = tested(string, (value) => {
+export const directory = tested((value) => {
   if (!value.startsWith('/')) return 'is not an absolute path';
   return value.length > 4_095 || value.includes('\0') ? 'is too long or contains a NUL character' : undefined;
 });
 export const user = text(LIMIT.value).refine((value) => value !== '', { error: 'is empty' });
 
 /** An address in canonical form; other spellings are refused so that texts can be compared. */
-export const address = tested(string, (value) =>
+export const address = tested((value) =>
   isCanonical(value) ? undefined : `${quoted(value)} is not an IP address in canonical form`,
 );
 
 /** A network with its host bits zero, of `family` when given. */
 export function cidr(family?: Family): z.ZodType<string> {
-  return tested(string, (value) => {
+  return tested((value) => {
     const [base = '', prefix = '', ...rest] = value.split('/');
     const bits = base.includes(':') ? 128 : 32;
     const length = /^(0|[1-9]\d{0,2})$/.test(prefix) ? Number(prefix) : -1;
@@ -129,7 +130,7 @@ export function cidr(family?: Family): z.ZodType<string> {
   });
 }
 
-export const mac = matching(/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/, () => 'is not a MAC address');
+export const mac = matching(/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/, 'is not a MAC address');
 
 const IPV4 = /^(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}$/;
 

@@ -24,7 +24,6 @@ export type Service = Plain<pb.Service>;
 export type StatusReply = Plain<pb.StatusReply>;
 export type Task = Plain<pb.Task>;
 export type TaskPort = Plain<pb.TaskPort>;
-export type TaskStatusReport = Plain<pb.TaskStatusReport>;
 export type TraceReply = Plain<pb.TraceReply>;
 export type TraceRequest = Plain<pb.TraceRequest>;
 export type WatchEvent = Plain<pb.WatchEvent>;
