@@ -314,7 +314,7 @@ export function createAgent(options: AgentOptions): Agent {
       assignment: () => assigned && toAssignment(assigned),
       have: () => reconciler.have(),
       diff: () => diffAgainst(() => reconciler.want()),
-      conditions: () => conditions.list(),
+      conditions: () => conditions.list().map((text) => ({ code: text, params: {} })),
       portConditions: () => portWatch.conditions(),
     }),
     history: (argument) => history.query(argument),

@@ -7,7 +7,17 @@ import type { TaskState } from '../model/cluster.ts';
 import type { PortSpec, ServiceSpec } from '../model/spec.ts';
 import { controlChecks, localChecks } from '../rpc/check-messages.ts';
 import { Control, Local } from '../rpc/gen/mesh_pb.js';
-import type { InfoReply, Node, NodeAnswer, Service, Task, TaskPort, WatchEvent } from '../rpc/messages.ts';
+import type {
+  InfoReply,
+  Node,
+  NodeAnswer,
+  NodeCheckup,
+  Service,
+  Task,
+  TaskPort,
+  TraceReply,
+  WatchEvent,
+} from '../rpc/messages.ts';
 import { servePeople } from '../rpc/server.ts';
 import { type Handlers, implement } from '../rpc/service.ts';
 
@@ -17,6 +27,9 @@ export interface FakeMeshd {
   services: Service[];
   tasks: Task[];
   nodes: Node[];
+  trace: TraceReply;
+  /** What the doctor found. */
+  checkups: NodeCheckup[];
   /** What nodes say when asked. */
   answers: NodeAnswer[];
   calls: { name: string; request: unknown }[];
@@ -41,6 +54,8 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
     host: `unix://${directory}/meshd.sock`,
     services: [],
     tasks: [],
+    checkups: [],
+    trace: { client: '', destination: '', nodes: [], outcome: 'answered', reason: '', hops: [], paths: [] },
     answers: [],
     nodes: ['node1', 'node2'].map((name, index) => makeNode({ id: `n${index + 1}`, name, number: index + 1 })),
     calls: [],
@@ -174,6 +189,14 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
           })),
         ),
       };
+    },
+    async trace(request) {
+      asked('trace', request);
+      return fake.trace;
+    },
+    async doctor(request) {
+      asked('doctor', request);
+      return { nodes: fake.checkups };
     },
     async ask(request) {
       asked('ask', request);

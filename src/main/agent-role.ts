@@ -10,10 +10,10 @@ import type { Log } from '../base/log.ts';
 import { openLinuxKernel } from '../kernel/driver/linux-kernel.ts';
 import { probeFastPath } from '../kernel/fast-path/fast-path-probe.ts';
 import { runPreflight } from '../kernel/host/preflight.ts';
-import { describePreflightFinding } from '../kernel/host/preflight-findings.ts';
 import { openSocket, processStartTime, spawnProcess, taskShimPath, watchProcess } from '../kernel/host/process.ts';
 import { probeSchedulers } from '../kernel/ipvs/schedulers.ts';
 import type { Kernel } from '../kernel/kernel.ts';
+import { renderFinding } from '../model/doctor.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
 import { SCHEDULERS } from '../model/spec.ts';
 import { connectDispatch } from '../rpc/dispatch-client.ts';
@@ -89,10 +89,7 @@ async function ensurePreflight(stateDir: string, log: Log): Promise<void> {
     }
     return;
   }
-  const lines = findings.map((finding) => {
-    const { problem, remedy } = describePreflightFinding(finding);
-    return `  ${problem}. Try: ${remedy}`;
-  });
+  const lines = findings.map(renderFinding).map(({ what, remedy }) => `  ${what}: ${remedy}`);
   throw new MeshError('unsupported', `preflight checks failed; no changes were made:\n${lines.join('\n')}`);
 }
 

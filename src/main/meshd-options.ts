@@ -3,6 +3,8 @@ import { dirname, join } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { FAST_PATH_MODES, type FastPathMode } from '../agent/node-capabilities.ts';
 import type { Family } from '../model/address.ts';
+import { parseHostPort } from '../model/host-port.ts';
+import { isLabelKey } from '../model/label.ts';
 import { LIMIT, NAME_PATTERN } from '../model/limits.ts';
 
 /** Put in by the bundler. */
@@ -177,8 +179,7 @@ function parseName(value: string): string {
 }
 
 function parseEndpoint(value: string): string {
-  const port = Number(/^(?:\[[0-9a-fA-F:.]+\]|[^:\s/]+):(\d{1,5})$/.exec(value)?.[1] ?? Number.NaN);
-  if (!(port >= 0 && port <= 65_535)) throw new InvalidArgumentError('Say HOST:PORT, an IPv6 address in brackets.');
+  if (parseHostPort(value) === undefined) throw new InvalidArgumentError('Say HOST:PORT, an IPv6 address in brackets.');
   return value;
 }
 
@@ -196,7 +197,7 @@ function parseEndpoints(value: string, before: string[] = []): string[] {
 function parseLabel(value: string, before: Record<string, string> = {}): Record<string, string> {
   const [key = '', ...rest] = value.split('=');
   const text = rest.join('=');
-  if (!/^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}$/.test(key) || rest.length === 0 || text.length > LIMIT.value) {
+  if (!isLabelKey(key) || rest.length === 0 || text.length > LIMIT.value) {
     throw new InvalidArgumentError('Say KEY=VALUE.');
   }
   return { ...before, [key]: text };

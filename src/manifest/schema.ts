@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { sameValue } from '../model/equality.ts';
+import { isLabelKey } from '../model/label.ts';
 import { DEFAULT_UPDATE, type PortSpec, type ServiceSpec, type UpdateConfig, type WeightSpec } from '../model/spec.ts';
 import { BALANCING_KEYS } from './balancing-schema.ts';
 import { UNSUPPORTED } from './compose-keys.ts';
@@ -56,7 +57,7 @@ const deploy = z.strictObject({
 
 const nodeLabel = text.transform((value, ctx): string => {
   const name = value.replace(/^node\.labels\./i, '');
-  if (!/^\w[\w.\-/]{0,127}$/.test(name)) {
+  if (!isLabelKey(name)) {
     fail(ctx, `"${shorten(value)}" is not a label of a node`, 'write it like `node.labels.cpus`');
   }
   return name;

@@ -1,6 +1,7 @@
 import type { Cidr, Family } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
 import type { AssignedNetwork, Assignment } from '../model/assignment.ts';
+import { VXLAN_OVERHEAD } from '../model/mtu.ts';
 import { INGRESS_NETWORK } from '../model/identifiers.ts';
 import { networkNetns } from '../model/linux-names.ts';
 
@@ -37,10 +38,7 @@ export interface PlanContext {
   fastPath?: FastPath | undefined;
 }
 
-/** Outer Ethernet, IP, UDP and VXLAN headers, bytes. */
-const VXLAN_OVERHEAD = { inet: 50, inet6: 70 } as const;
-
-/** Undefined while the node has no block in the ingress network: then there is nothing to build. */
+/** Undefined while the node has no place in the ingress network: then there is nothing to build. */
 export function planContext(
   assignment: Pick<Assignment, 'self' | 'networks'>,
   capabilities: NodeCapabilities,

@@ -56,6 +56,8 @@ export const controlChecks: Checks<typeof Control> = {
   plan: z.object({ services }),
   status: nothing,
   ask: z.object({ nodes: list(reference, MANY), kind: text(LIMIT.name), argument: text(LIMIT.argument) }),
+  trace: z.object({ client: reference, node: reference, protocol, port }),
+  doctor: z.object({ nodes: list(reference, MANY) }),
   listPorts: nothing,
   updateService: z.object({
     service: reference,

@@ -3,6 +3,7 @@ import { type IncomingMessage, request } from 'node:http';
 import { Socket } from 'node:net';
 import { messageOf } from '../base/errors.ts';
 import { familyOf, type IpAddress } from '../model/address.ts';
+import { formatHostPort } from '../model/host-port.ts';
 import type { HealthProbe } from '../model/spec.ts';
 import type { ProbeResult } from './runtime.ts';
 import type { ProcessId } from './task-dir.ts';
@@ -29,7 +30,7 @@ export function probeByTcp(
 ): Promise<ProbeResult> {
   return withDeadline(timeout, signal, async (scope) => {
     const { address } = await connectToTask(context, addresses, port, scope);
-    return { ok: true, output: `connected to ${formatEndpoint(address, port)}` };
+    return { ok: true, output: `connected to ${formatHostPort(address, port)}` };
   });
 }
 
@@ -163,8 +164,4 @@ async function readBodyPrefix(response: IncomingMessage, { deadline: timeUp }: P
   });
   await Promise.race([end, timeUp]);
   return Buffer.concat(chunks).subarray(0, RESPONSE_LIMIT).toString('utf8').trim();
-}
-
-function formatEndpoint(address: IpAddress, port: number): string {
-  return familyOf(address) === 'inet6' ? `[${address}]:${port}` : `${address}:${port}`;
 }

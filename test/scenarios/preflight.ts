@@ -69,7 +69,7 @@ test('a program that listens on a port is told of before and after it is publish
   t.after(() => meshctl('service', 'rm', 'early'));
   const nginx = await listenOn(t, 'node2', 'nginx', 8086);
   const manifest = whoamiManifest({ name: 'early', replicas: 1, ports: ['8086:80'] });
-  const warning = `port 8086/tcp: on node2 nginx (pid ${nginx.pid}) listens; clients of node2 will reach service early instead`;
+  const warning = `port 8086/tcp is used by nginx (pid ${nginx.pid}) on node2; the published port takes precedence: clients of node2 reach service early instead`;
   await waitFor('a dry run warns', 30_000, async () => {
     const { status, stderr } = await applyManifest(manifest, '--dry-run');
     return status === 0 && stderr.includes(warning);
@@ -93,7 +93,7 @@ test('a port of sshd on one node is warned of, and the other nodes publish it; o
   t.after(() => meshctl('service', 'rm', 'remote'));
   const sshd = await sshdOn(t, 'node3', 2222);
   const manifest = whoamiManifest({ name: 'remote', replicas: 1, ports: ['2222:80'] });
-  const warning = `port 2222/tcp: on node3 sshd (pid ${sshd.pid}) listens and keeps the port`;
+  const warning = `port 2222/tcp is used by sshd (pid ${sshd.pid}) on node3, which keeps it`;
   await waitFor('it is warned of', 30_000, async () => {
     const { status, stderr } = await applyManifest(manifest, '--dry-run');
     return status === 0 && stderr.includes(warning);
@@ -103,7 +103,7 @@ test('a port of sshd on one node is warned of, and the other nodes publish it; o
     const { status, stderr } = await applyManifest(manifest, '--dry-run');
     return status === 1 && stderr;
   });
-  assert.match(refusal, /port 2222\/tcp: on node[23] sshd \(pid \d+\) listens, and must stay reachable/);
+  assert.match(refusal, /port 2222\/tcp is used by sshd \(pid \d+\) on node[23], which must stay reachable/);
   other.end();
   await waitFor('it is accepted', 30_000, async () => (await applyManifest(manifest, '--dry-run')).status === 0);
   await stdoutOf(applyManifest(manifest, '--timeout', '60s'));
@@ -116,7 +116,7 @@ test('a program that only calls itself sshd keeps nothing', async (t) => {
   t.after(() => meshctl('service', 'rm', 'claimed'));
   const impostor = await listenOn(t, 'node3', 'sshd', 2224);
   const manifest = whoamiManifest({ name: 'claimed', replicas: 1, ports: ['2224:80'] });
-  const warning = `port 2224/tcp: on node3 sshd (pid ${impostor.pid}) listens; clients of node3 will reach service claimed`;
+  const warning = `port 2224/tcp is used by sshd (pid ${impostor.pid}) on node3; the published port takes precedence: clients of node3 reach service claimed`;
   await waitFor('it is warned of', 30_000, async () =>
     (await applyManifest(manifest, '--dry-run')).stderr.includes(warning),
   );
@@ -144,7 +144,7 @@ test('sshd that comes later gets its port back on its node, and only there, unti
     '60s',
   );
   assert.equal(again.status, 0, again.stderr);
-  assert.ok(again.stderr.includes(`port 2223/tcp: on node2 sshd (pid ${sshd.pid}) listens and keeps the port`));
+  assert.ok(again.stderr.includes(`port 2223/tcp is used by sshd (pid ${sshd.pid}) on node2, which keeps it`));
   sshd.end();
   await waitFor('the service answers', 30_000, async () => parseWhoami(await fetchFrom('node2', 2223)));
   await waitFor('it is well', 30_000, async () => (await degradedConditions('late')).length === 0);

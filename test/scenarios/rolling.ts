@@ -198,7 +198,7 @@ describe('tasks and ports come and go', () => {
     await apply('second', { ports, replicas: 1 }, '--detach');
     await waitFor('the third task waits', 30_000, async () =>
       (await listRows('service', 'ps', 'second')).some(({ message }) =>
-        /2 whose host port 8330\/tcp another task has/.test(String(message)),
+        /2 with host port 8330\/tcp in use/.test(String(message)),
       ),
     );
     for (const node of ['node2', 'node3']) {

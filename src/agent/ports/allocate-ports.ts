@@ -2,18 +2,13 @@ import type { Protocol } from '../../model/address.ts';
 import type { AssignedPort } from '../../model/assignment.ts';
 import type { TaskStatus } from '../../model/cluster.ts';
 import { portKey } from '../../model/spec.ts';
+import type { PortRange } from './ephemeral-ports.ts';
 
 /** First of the numbers that IANA hands to nobody (RFC 6335, section 6). */
 const FIRST_DYNAMIC_PORT = 49_152;
 const LAST_PORT = 65_535;
 
 export type AllocatedPort = NonNullable<TaskStatus['ports']>[number];
-
-/** Numbers from which the kernel takes the ports of outgoing connections (net.ipv4.ip_local_port_range). */
-export interface PortRange {
-  from: number;
-  to: number;
-}
 
 /**
  * Published numbers for host mode ports without one: those it has stay, the others get one that `taken` (`61000/tcp`)

@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { MeshError } from '../../base/errors.ts';
 import type { Protocol } from '../../model/address.ts';
 import type { AssignedPort, AssignedTask } from '../../model/assignment.ts';
-import { type AllocatedPort, allocatePorts, type PortRange, portsInUse } from './allocate-ports.ts';
+import { type AllocatedPort, allocatePorts, portsInUse } from './allocate-ports.ts';
+import { readEphemeralRange } from './ephemeral-ports.ts';
 
 export interface PortAllocatorOptions {
   /** Sockets of the host that wait for clients. */
@@ -30,15 +30,4 @@ export function createPortAllocator({ listeners, assigned, allocated }: PortAllo
     queue = allocation.catch(() => {});
     return allocation;
   };
-}
-
-/** Where the kernel takes the ports of outgoing connections from, now; its default (net/ipv4/af_inet.c) when it does not tell. */
-function readEphemeralRange(): PortRange {
-  try {
-    const [from, to] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').trim().split(/\s+/).map(Number);
-    if (from !== undefined && to !== undefined) return { from, to };
-  } catch {
-    // procfs may not be mounted.
-  }
-  return { from: 32_768, to: 60_999 };
 }

@@ -1,6 +1,7 @@
 import type { AssignedPort } from '../../model/assignment.ts';
 import type { Listener, PortCondition } from '../../model/cluster.ts';
-import { coversAddress, formatAddressPort, listenerName } from '../../model/listener.ts';
+import { formatHostPort } from '../../model/host-port.ts';
+import { coversAddress, listenerName } from '../../model/listener.ts';
 import { portKey } from '../../model/spec.ts';
 
 /** Listeners of the host by `8080/tcp`. */
@@ -58,7 +59,7 @@ function describeListeners(listeners: readonly Listener[]): string {
   const places = new Map<string, string[]>();
   for (const listener of listeners) {
     const name = listenerName(listener);
-    places.set(name, [...(places.get(name) ?? []), formatAddressPort(listener.address, listener.port)]);
+    places.set(name, [...(places.get(name) ?? []), formatHostPort(listener.address, listener.port)]);
   }
   const named = [...places]
     .slice(0, MAX_NAMED)

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import ipaddr from 'ipaddr.js';
 import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
@@ -8,6 +7,7 @@ import type { AssignedPort } from '../../model/assignment.ts';
 import type { Listener, PortCondition } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
 import { portKey } from '../../model/spec.ts';
+import { type PortRange, readEphemeralRange } from './ephemeral-ports.ts';
 import { groupByPort, isWithheld, type ListenersByPort, listenerConditions } from './port-conditions.ts';
 import { isProtectedSocket } from './protected-listener.ts';
 
@@ -182,19 +182,8 @@ export function createPortWatch(options: PortWatchOptions): PortWatch {
 }
 
 /** A UDP socket with a port that the kernel chose is mostly a client's, and gone at the next look. */
-function isEphemeralSocket({ protocol, port }: Socket, [from, to]: readonly [number, number]): boolean {
+function isEphemeralSocket({ protocol, port }: Socket, { from, to }: PortRange): boolean {
   return protocol === 'udp' && port >= from && port <= to;
-}
-
-function readEphemeralRange(): [number, number] {
-  try {
-    const [from = 0, to = 0] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'latin1')
-      .split(/\s+/)
-      .map(Number);
-    return [from, to];
-  } catch {
-    return [32_768, 60_999];
-  }
 }
 
 /** In the one spelling; an IPv4 address within IPv6 is what it stands for. */

@@ -1,6 +1,6 @@
 import type { Clock } from '../../base/clock.ts';
-import { familyOf } from '../../model/address.ts';
 import type { AssignedPort } from '../../model/assignment.ts';
+import { formatHostPort } from '../../model/host-port.ts';
 import { portMark } from '../../model/linux-names.ts';
 import { portKey } from '../../model/spec.ts';
 
@@ -59,7 +59,7 @@ export function createDrainWatch({ clock, connections, report }: DrainWatchOptio
         const servers = new Map<string, string>();
         for (const { weight, address, port: target, taskId } of port.endpoints) {
           if (weight > 0) continue;
-          servers.set(familyOf(address) === 'inet6' ? `[${address}]:${target}` : `${address}:${target}`, taskId);
+          servers.set(formatHostPort(address, target), taskId);
         }
         if (servers.size === 0) draining.delete(portKey(port));
         else draining.set(portKey(port), { fwmark: portMark(port.protocol, port.published), servers });

@@ -1,5 +1,6 @@
 import type { AssignedTask } from '../../model/assignment.ts';
-import { isTerminal, type TaskState, type TaskStatus } from '../../model/cluster.ts';
+import type { TaskState, TaskStatus } from '../../model/cluster.ts';
+import { isTerminal } from '../../model/task-state.ts';
 import type { TaskCheckpoint } from '../../runtime/runtime.ts';
 import { truncateText } from '../session/report-limits.ts';
 

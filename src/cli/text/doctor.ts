@@ -1,8 +1,25 @@
-import type { DoctorRow } from '../doctor-findings.ts';
+import type { NodeCheckup } from '../../rpc/messages.ts';
 import { renderTable, sanitize } from './table.ts';
 
 /** Nodes up to which all pairs are shown beside what is wrong. */
 const MAX_MATRIX_NODES = 16;
+
+export interface DoctorRow {
+  id: string;
+  name: string;
+  findings: NodeCheckup['findings'];
+  /** Echo to every other node: ms, null when no reply came. */
+  paths: { node: string; address: string; small: number | null; full: number | null }[];
+}
+
+export function doctorRow({ nodeId, nodeName, findings, paths }: NodeCheckup): DoctorRow {
+  return {
+    id: nodeId,
+    name: nodeName,
+    findings,
+    paths: paths.map(({ node, address, small = null, full = null }) => ({ node, address, small, full })),
+  };
+}
 
 /** Trouble by node, or with `verbose` everything; then how the nodes reach each other, then one line that sums up. */
 export function renderDoctor(rows: readonly DoctorRow[], verbose: boolean): string {

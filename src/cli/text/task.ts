@@ -1,13 +1,12 @@
+import type { TaskState } from '../../model/cluster.ts';
 import type { PortSpec } from '../../model/spec.ts';
+import { isTerminal } from '../../model/task-state.ts';
 import type { Task } from '../../rpc/messages.ts';
 import { ageText } from './age.ts';
 import { commandText, portsText } from './service.ts';
 import { renderTable, truncate } from './table.ts';
 
-/** States of src/model/cluster.ts in which a task never runs again. */
-const TERMINAL_STATES = new Set(['complete', 'shutdown', 'failed', 'orphaned']);
-
-export const hasEnded = (task: Task): boolean => TERMINAL_STATES.has(task.status?.state ?? '');
+export const hasEnded = (task: Task): boolean => isTerminal(task.status?.state as TaskState);
 
 export const taskName = (task: Task): string => `${task.serviceName}.${task.slot}`;
 

@@ -1,4 +1,5 @@
 import type { Node } from '../../model/cluster.ts';
+import { isLabelKey } from '../../model/label.ts';
 import { type Context, UsageError } from '../context.ts';
 import { resolveObject } from '../resolve-object.ts';
 import { renderJson } from '../text/json.ts';
@@ -35,6 +36,6 @@ export async function nodeUpdate(context: Context, name: string, options: NodeUp
 export function parseLabel(word: string): [string, string] {
   const equals = word.indexOf('=');
   const key = equals < 0 ? word : word.slice(0, equals);
-  if (!/^\w[\w.\-/]*$/.test(key)) throw new UsageError(`"${word}" is not a label; write it like zone=a`);
+  if (!isLabelKey(key)) throw new UsageError(`"${word}" is not a label; write it like zone=a`);
   return [key, equals < 0 ? '' : word.slice(equals + 1)];
 }

@@ -1,35 +1,42 @@
 import { describe, expect, it } from 'vitest';
-import { type DoctorReport, error, ok } from '../model/doctor.ts';
-import type { Node } from '../rpc/messages.ts';
-import { type CheckupReply, type DoctorRow, evaluateCluster } from './doctor-findings.ts';
-import { makeNode } from './fake-meshd.test-data.ts';
-import { renderDoctor } from './text/doctor.ts';
+import { node } from '../../decide/cluster.test-data.ts';
+import { type DoctorReport, finding } from '../../model/doctor.ts';
+import type { NodeCheckup } from '../../rpc/messages.ts';
+import { type CheckupReply, evaluateCluster } from './doctor-checks.ts';
 
-const nodes: Node[] = ['node1', 'node2', 'node3'].map((name, index) =>
-  makeNode({ id: `n${index + 1}`, name, number: index + 1, state: 'ready', underlay: `172.30.0.${index + 1}` }),
-);
+const nodes = [1, 2, 3].map((number) => node(number, { underlay: `172.30.0.${number}` }));
 
 function checkup(number: number, change: Partial<DoctorReport> = {}): CheckupReply {
   const others = nodes.filter((_, index) => index + 1 !== number);
   const echoes = others.map(({ id, underlay }) => ({ nodeId: id, underlay, small: 0.5, full: 0.612 }));
-  const said = { now: 10_500, took: 400, version: '1', findings: [ok('disk', 'ample')], overlayMtu: 1_450, echoes };
+  const said = {
+    now: 10_500,
+    took: 400,
+    version: '1',
+    findings: [finding('ok', 'KernelMatches', {})],
+    overlayMtu: 1_450,
+    echoes,
+  };
   return { nodeId: `n${number}`, sent: 10_000, received: 11_000, checkup: { ...said, ...change } };
 }
 
-const bad = (rows: readonly DoctorRow[]) =>
-  rows.flatMap(({ name, findings }) =>
+const bad = (rows: readonly NodeCheckup[]) =>
+  rows.flatMap(({ nodeName, findings }) =>
     findings
       .filter(({ level }) => level !== 'ok')
-      .map(({ level, check, what }) => `${name} ${level} ${check}: ${what}`),
+      .map(({ level, check, what }) => `${nodeName} ${level} ${check}: ${what}`),
   );
 const judged = (...checkups: CheckupReply[]) => evaluateCluster(nodes, nodes, checkups, '1');
 
 describe('doctor', () => {
-  it('finds nothing where all is well, and shows all pairs when asked', () => {
+  it('finds nothing where all is well, and reports all pairs', () => {
     const rows = judged(checkup(1), checkup(2), checkup(3));
     expect(bad(rows)).toEqual([]);
-    expect(renderDoctor(rows, false)).toBe('18 checks on 3 nodes: all well\n');
-    expect(renderDoctor(rows, true)).toContain('node2       0.5/0.6   -         0.5/0.6\n');
+    expect(rows.flatMap(({ findings }) => findings)).toHaveLength(18);
+    expect(rows[1]?.paths).toEqual([
+      { node: 'node1', address: '172.30.0.1', small: 0.5, full: 0.61 },
+      { node: 'node3', address: '172.30.0.3', small: 0.5, full: 0.61 },
+    ]);
   });
 
   it.each<[string, number, string | undefined]>([
@@ -47,15 +54,15 @@ describe('doctor', () => {
     const rows = judged(silent, short, checkup(3));
     expect(bad(rows)).toEqual([
       'node1 error path: no answer from node2 (172.30.0.2) through VXLAN: udp/4789 is dropped on the way there or back',
-      'node2 error path: packets of full size to node3 are lost or their answers are: 1450 bytes in VXLAN are 1500 on the way, small ones arrive',
+      'node2 error path: packets of full size to node3 are lost or their answers are: 1450 bytes in VXLAN are 1500 on the underlay, small ones arrive',
     ]);
     expect(rows[1]?.findings.find(({ check }) => check === 'path')?.remedy).toMatch(
       /^ping -M do -s 1472 172\.30\.0\.3 /,
     );
-    expect(renderDoctor(rows, false)).toMatch(/^node1 +- +lost\/lost +-$/m);
+    expect(rows[0]?.paths).toEqual([{ node: 'node2', address: '172.30.0.2' }]);
   });
 
-  it('says once that a node is down, not for each that does not reach it', () => {
+  it('reports once that a node is down, not for each that does not reach it', () => {
     const down = nodes.map((node) => (node.name === 'node3' ? { ...node, state: 'down' as const } : node));
     const echoes = [{ nodeId: 'n3', underlay: '172.30.0.3' }];
     const rows = evaluateCluster(down, down, [checkup(1, { echoes }), checkup(2, { echoes })], '1');
@@ -71,16 +78,9 @@ describe('doctor', () => {
 
   it('compares versions and overlays', () => {
     expect(bad(judged(checkup(1), checkup(2, { version: '2', overlayMtu: 1_350 }), checkup(3)))).toEqual([
-      'node1 warning mtu: the overlay takes 1450 bytes here and only 1350 on another node: long UDP packets to it are lost',
+      'node1 warning mtu: the overlay has an MTU of 1450 bytes here and only 1350 on another node: long UDP packets to it are lost',
       "node2 warning version: meshd is 2, the manager's node has 1",
-      'node3 warning mtu: the overlay takes 1450 bytes here and only 1350 on another node: long UDP packets to it are lost',
+      'node3 warning mtu: the overlay has an MTU of 1450 bytes here and only 1350 on another node: long UDP packets to it are lost',
     ]);
-  });
-
-  it('prints each finding with its remedy, whatever a node put into it', () => {
-    const rows = judged(checkup(1, { findings: [error('disk', 'full\u001b[31m', 'rm -r')] }), checkup(2), checkup(3));
-    expect(renderDoctor(rows, false)).toBe(
-      'node1\n  error    disk       full [31m\n                      → rm -r\n\n18 checks on 3 nodes: 1 error, 0 warnings\n',
-    );
   });
 });
