@@ -1,6 +1,7 @@
 import type { Listener, Node, PortCondition, Service, Task, TaskState, TaskStatus } from '../model/cluster.ts';
+import type { Condition } from '../model/condition.ts';
 import { LIMIT } from '../model/limits.ts';
-import { address, id, integer, invalid, list, port, text, word } from './check.ts';
+import { address, id, integer, invalid, list, port, record, text, word } from './check.ts';
 import { PROTOCOLS, portSpecToWire, specToWire } from './convert-spec.ts';
 import type * as wire from './gen/mesh.ts';
 
@@ -44,6 +45,7 @@ export function statusFromWire(message: wire.TaskStatus | undefined, where = 'st
           })),
         }),
     since: integer(message.since, `${where}.since`, 0, Number.MAX_SAFE_INTEGER),
+    ...(message.reason === undefined ? {} : { reason: text(message.reason, `${where}.reason`, LIMIT.name) }),
   };
 }
 
@@ -65,6 +67,14 @@ export function portConditionFromWire(message: wire.PortCondition, where: string
     published: port(message.published, `${where}.published`),
     kind: word(message.kind, `${where}.kind`, ['taken', 'withheld', 'fallback']),
     message: text(message.message, `${where}.message`, LIMIT.value),
+  };
+}
+
+/** As statusFromWire. */
+export function conditionFromWire(message: wire.Condition, where: string): Condition {
+  return {
+    code: id(message.code, `${where}.code`),
+    params: record(message.params, `${where}.params`, id, LIMIT.value),
   };
 }
 

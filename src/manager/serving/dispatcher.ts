@@ -7,7 +7,12 @@ import { sameValue } from '../../model/equality.ts';
 import { LIMIT } from '../../model/limits.ts';
 import { id, integer, list, text } from '../../rpc/check.ts';
 import { assignmentToWire } from '../../rpc/convert-assignment.ts';
-import { listenerFromWire, portConditionFromWire, taskReportFromWire } from '../../rpc/convert-cluster.ts';
+import {
+  conditionFromWire,
+  listenerFromWire,
+  portConditionFromWire,
+  taskReportFromWire,
+} from '../../rpc/convert-cluster.ts';
 import type { AgentMessage, DispatchService, ManagerMessage, NodeAnswer, NodeDiff } from '../../rpc/gen/mesh.ts';
 import type { Handlers } from '../../rpc/implement.ts';
 import type { Duplex } from '../../rpc/stream.ts';
@@ -194,9 +199,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       case 'conditions':
         reports.onConditions(
           nodeId,
-          list(message.value.conditions.slice(0, 100), 'conditions', 100, (value, where) =>
-            text(value, where, 4 * LIMIT.value),
-          ),
+          list(message.value.conditions.slice(0, 100), 'conditions', 100, conditionFromWire),
         );
         return;
       case 'listeners':
