@@ -26,7 +26,6 @@ import { createPlanComparison } from './reconcile/plan-result.ts';
 import { createReconciler } from './reconcile/reconciler.ts';
 import { decideIdentity } from './session/cluster-identity.ts';
 import type { History } from './session/history.ts';
-import { answerKernelQuery } from './session/kernel-query.ts';
 import type { AssignmentMessage, PlanResult, WelcomeMessage } from './session/messages.ts';
 import { type NodeQueries, runQuery } from './session/node-queries.ts';
 import { createReportBatch } from './session/report-batch.ts';
@@ -214,8 +213,11 @@ export function createAgent(options: AgentOptions): Agent {
       portConditions: () => portWatch.conditions(),
     }),
     history: (argument) => history.query(argument),
-    kernel: (argument) =>
-      answerKernelQuery(argument, applied.revision, () => reconciler.runExclusive(() => kernel.observe())),
+    // Loaded with the first question: the schemas cost memory that an idle daemon does not need.
+    kernel: async (argument) =>
+      (await import('./session/kernel-query.ts')).answerKernelQuery(argument, applied.revision, () =>
+        reconciler.runExclusive(() => kernel.observe()),
+      ),
   };
 
   const healthEndpoint =

@@ -2,6 +2,7 @@ import ipaddr from 'ipaddr.js';
 import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
+import { printable } from '../../base/printable.ts';
 import type { Listener as Socket, SocketOwner } from '../../kernel/kernel.ts';
 import type { AssignedPort } from '../../model/assignment.ts';
 import type { Listener, PortCondition } from '../../model/cluster.ts';
@@ -109,7 +110,7 @@ export function createPortWatch(options: PortWatchOptions): PortWatch {
         if (address === undefined) return [];
         const owner = owners.get(inode ?? 0);
         if (owner === undefined) return [{ protocol, port, address }];
-        const process = owner.pid === options.pid ? 'meshd' : owner.process;
+        const process = owner.pid === options.pid ? 'meshd' : printable(owner.process);
         return [{ protocol, port, address, pid: owner.pid, process }];
       })
       .sort(compareListeners)

@@ -1,4 +1,3 @@
-import type { Protocol } from '../../model/address.ts';
 import type { Assignment, AssignmentDelta } from '../../model/assignment.ts';
 import type { Listener, PortCondition, TaskStatus } from '../../model/cluster.ts';
 import type { Condition } from '../../model/condition.ts';
@@ -69,9 +68,3 @@ export type AssignmentMessage =
   | { kind: 'delta'; delta: AssignmentDelta }
   | { kind: 'planRequest'; requestId: number; assignment: Assignment | undefined }
   | { kind: 'question'; questionId: number; question: string; argument: string };
-
-/** Narrows a question about kernel objects to one published port. */
-export interface PortFilter {
-  protocol: Protocol;
-  published: number;
-}

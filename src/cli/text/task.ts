@@ -1,3 +1,4 @@
+import type { TaskReason } from '../../model/cluster.ts';
 import type { PortSpec, Task } from '../../rpc/gen/mesh.ts';
 import { ageText } from './age.ts';
 import { commandText, portsText } from './service.ts';
@@ -33,8 +34,10 @@ export function taskProblem(task: Task): string {
   return isUnready || TRANSITIONAL_STATES.has(state) ? message : '';
 }
 
-/** What an agent says of every task that starts, until it has had its time: no trouble yet. */
-export const isStartupMessage = (problem: string): boolean => /^(starting the process|waiting for \d.*)$/.test(problem);
+/** Reasons that every task has while it starts, which are no trouble yet. */
+const STARTUP_REASONS: ReadonlySet<string> = new Set<TaskReason>(['Starting', 'WaitingForPorts']);
+
+export const isStartingUp = ({ status }: Task): boolean => STARTUP_REASONS.has(status?.reason ?? '');
 
 /** The ports of a task, with the numbers its node picked for those in mode host that have none. */
 function taskPorts({ ports, status }: Task): PortSpec[] {
@@ -70,6 +73,7 @@ export function taskRow(task: Task) {
     message: status?.message ?? '',
     error: status?.error ?? '',
     pid: status?.pid ?? null,
+    reason: status?.reason ?? '',
     exitCode: status?.exitCode ?? null,
     restarts: task.restarts,
     generation: task.generation,

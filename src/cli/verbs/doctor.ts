@@ -1,4 +1,6 @@
+import { messageOf } from '../../base/errors.ts';
 import type { DoctorReport } from '../../model/doctor.ts';
+import { parseDoctorReport } from '../../model/node-answers.ts';
 import type { NodeAnswer } from '../../rpc/gen/mesh.ts';
 import type { Context } from '../context.ts';
 import { type CheckupReply, evaluateCluster } from '../doctor-findings.ts';
@@ -34,15 +36,11 @@ export async function doctor(context: Context, names: string[], options: { verbo
   return failed ? 1 : selected.status;
 }
 
-/** An agent of another version may say things in another way. */
 function parseCheckup({ body, error }: NodeAnswer): { checkup: DoctorReport } | { error: string } {
   if (error !== '') return { error };
   try {
-    const value = JSON.parse(Buffer.from(body).toString('utf8')) as DoctorReport;
-    const isComplete = typeof value.now === 'number' && typeof value.took === 'number';
-    if (isComplete && Array.isArray(value.findings) && Array.isArray(value.echoes)) return { checkup: value };
-  } catch {
-    // told below
+    return { checkup: parseDoctorReport(body) };
+  } catch (thrown) {
+    return { error: messageOf(thrown) };
   }
-  return { error: 'its answer makes no sense to this meshctl: upgrade one of the two' };
 }

@@ -1,6 +1,7 @@
 import ipaddr from 'ipaddr.js';
-import { MeshError } from '../../base/errors.ts';
+import { MeshError, messageOf } from '../../base/errors.ts';
 import { familyOf, type IpAddress, type Protocol } from '../../model/address.ts';
+import { parseKernelAnswer } from '../../model/node-answers.ts';
 import { stateFromJson } from '../../model/state-json.ts';
 import type { Node, NodeAnswer, Task } from '../../rpc/gen/mesh.ts';
 import type { Hop, NodeState } from '../../trace/packet.ts';
@@ -31,8 +32,11 @@ export async function traceVerb(context: Context, from: string, to: string): Pro
   });
   const states: NodeState[] = [];
   for (const answer of answers) {
-    if (answer.error === '') states.push(parseNodeState(answer));
-    else io.err(`meshctl: ${answer.nodeName} could not be asked: ${answer.error}\n`);
+    try {
+      states.push(parseNodeState(answer));
+    } catch (thrown) {
+      io.err(`meshctl: ${answer.nodeName} could not be asked: ${messageOf(thrown)}\n`);
+    }
   }
   const client = clientAddress(from, nodes);
   const resolved = resolveDestination(target.node, client, nodes, states);
@@ -123,8 +127,10 @@ function isGlobal(address: IpAddress): boolean {
   return range !== 'loopback' && range !== 'linkLocal';
 }
 
-function parseNodeState({ nodeId, nodeName, body }: NodeAnswer): NodeState {
-  const { revision, addresses, objects } = JSON.parse(Buffer.from(body).toString('utf8'));
+/** Throws MeshError with the node's error, or for a malformed answer. */
+function parseNodeState({ nodeId, nodeName, body, error }: NodeAnswer): NodeState {
+  if (error !== '') throw new MeshError('unavailable', error);
+  const { revision, addresses, objects } = parseKernelAnswer(body);
   const state = stateFromJson(JSON.stringify(objects));
   if (!state.ok) throw state.error;
   return { nodeId, name: nodeName, revision, addresses, state: state.value };
