@@ -30,11 +30,6 @@ export function listenerName({ protocol, port, process, pid }: Listener): string
   return 'the kernel or a hidden process';
 }
 
-/** `0.0.0.0:8080`, `[::]:8080` */
-export function formatAddressPort(address: IpAddress, port: number): string {
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
-}
-
 /** Whether a port published on these local networks (undefined: everywhere) takes connections from this address. */
 export function coversAddress(address: IpAddress, networks: readonly Cidr[] | undefined): boolean {
   if (networks === undefined || isWildcard(address)) return true;

@@ -2,6 +2,7 @@ import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import { pingAddresses } from '../../kernel/host/icmp-echo.ts';
 import { runPreflight } from '../../kernel/host/preflight.ts';
+import { describePreflightFinding } from '../../kernel/host/preflight-findings.ts';
 import type { Kernel } from '../../kernel/kernel.ts';
 import type { Assignment } from '../../model/assignment.ts';
 import { addressAt } from '../../model/block.ts';
@@ -133,7 +134,9 @@ async function checkModules({ schedulers }: NodeCapabilities): Promise<Finding[]
   const missing = await runPreflight();
   const lacking = SCHEDULERS.filter((name) => !schedulers.includes(name));
   return [
-    ...(missing.length === 0 ? [finding('ok', 'KernelFeaturesPresent', {})] : missing),
+    ...(missing.length === 0
+      ? [finding('ok', 'KernelFeaturesPresent', {})]
+      : missing.map((found) => finding('error', 'KernelRequirementMissing', describePreflightFinding(found)))),
     ...(lacking.length === 0
       ? [finding('ok', 'SchedulersPresent', { schedulers: SCHEDULERS.join(', ') })]
       : lacking.map((scheduler) => finding('warning', 'SchedulerMissing', { scheduler }))),

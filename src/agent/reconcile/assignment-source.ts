@@ -11,7 +11,7 @@
  * `none`: no assignment is known; `saved`: the last one was read from disk and is not applied yet; `disk`: no manager is
  * reachable and the saved one is applied; `manager`: a manager has sent one, which is applied.
  */
-export type AssignmentSource = 'none' | 'saved' | 'disk' | 'manager';
+type AssignmentSource = 'none' | 'saved' | 'disk' | 'manager';
 
 export interface SourceState {
   source: AssignmentSource;
@@ -34,7 +34,7 @@ export type SourceEffect =
   | { kind: 'logRollback'; revision: number; managerRevision: number };
 
 /** How long to wait for a manager before the saved assignment is applied, ms. */
-export const MANAGER_TIMEOUT = 5_000;
+const MANAGER_TIMEOUT = 5_000;
 
 export const INITIAL_SOURCE: SourceState = { source: 'none', revision: 0 };
 

@@ -7,7 +7,7 @@ import { backoff } from '../../base/backoff.ts';
  *        └──────── ended ───────────────────────────►┘         stop ─► stopped (from every state)
  */
 
-export type SessionPhase = 'idle' | 'connecting' | 'established' | 'backoff' | 'stopped';
+type SessionPhase = 'idle' | 'connecting' | 'established' | 'backoff' | 'stopped';
 
 export interface SessionState {
   phase: SessionPhase;

@@ -8,7 +8,7 @@ import { truncateText } from '../session/report-limits.ts';
  * `waiting` for its paths or for its turn; `launching`: the runtime was asked to start it; `live`: its process runs;
  * `ended`: its process has ended or was never started.
  */
-export type TaskPhase = 'waiting' | 'launching' | 'live' | 'ended';
+type TaskPhase = 'waiting' | 'launching' | 'live' | 'ended';
 
 /** One task of this node. */
 export interface TaskEntry {
