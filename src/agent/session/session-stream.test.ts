@@ -1,10 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../base/clock.ts';
 import type { MeshError } from '../../base/errors.ts';
-import { silentLog } from '../../base/log.ts';
 import type { DispatchConnection } from '../../rpc/dispatch-client.ts';
-import type { SessionOptions } from './session.ts';
-import { openSessionStream } from './session-stream.ts';
+import { openSessionStream, type SessionStreamOptions } from './session-stream.ts';
 
 /** A manager that accepts the stream and never reads or sends. */
 function silentManager() {
@@ -36,8 +34,7 @@ function silentManager() {
   return { connection, sent, endReason: () => endReason };
 }
 
-const options = (connection: DispatchConnection): SessionOptions => ({
-  addresses: ['manager'],
+const options = (connection: DispatchConnection): SessionStreamOptions => ({
   connect: () => connection,
   introduce: () => ({
     name: 'node1',
@@ -51,10 +48,7 @@ const options = (connection: DispatchConnection): SessionOptions => ({
   }),
   onWelcome: async () => {},
   onMessage: () => {},
-  onUnreachable: () => {},
   clock: systemClock,
-  random: () => 0,
-  log: silentLog(),
 });
 
 describe('the send queue of a session', () => {

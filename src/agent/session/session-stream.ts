@@ -1,6 +1,7 @@
+import type { Clock } from '../../base/clock.ts';
 import { MeshError, messageOf } from '../../base/errors.ts';
-import type { AgentReport } from './messages.ts';
-import type { SessionOptions } from './session.ts';
+import type { DispatchConnection } from '../../rpc/dispatch-client.ts';
+import type { AgentReport, AssignmentMessage, NodeIntroduction, WelcomeMessage } from './messages.ts';
 import { messageFromWire, reportToWire } from './wire.ts';
 
 /** For the manager's Welcome, ms. */
@@ -10,6 +11,16 @@ const MAX_QUEUED = 16;
 /** Reports that may wait at all: beyond, the manager does not read, and the session is closed. */
 const MAX_PENDING = 4_096;
 
+export interface SessionStreamOptions {
+  connect(address: string): DispatchConnection;
+  introduce(): NodeIntroduction;
+  /** Throws to reject this manager. */
+  onWelcome(welcome: WelcomeMessage): Promise<void>;
+  /** Everything after Welcome, in order. Throws to end the session; the next one begins with a snapshot. */
+  onMessage(message: AssignmentMessage): void;
+  clock: Clock;
+}
+
 /** One stream to one manager, from hello to its end. */
 export interface SessionStream {
   /** Resolves with the reason why it ended; never rejects. */
@@ -18,7 +29,11 @@ export interface SessionStream {
   close(reason: string): void;
 }
 
-export function openSessionStream(options: SessionOptions, address: string, onWelcomed: () => void): SessionStream {
+export function openSessionStream(
+  options: SessionStreamOptions,
+  address: string,
+  onWelcomed: () => void,
+): SessionStream {
   const { clock } = options;
   const connection = options.connect(address);
   const duplex = connection.session();

@@ -1,22 +1,13 @@
-import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
-import type { DispatchConnection } from '../../rpc/dispatch-client.ts';
-import type { AgentReport, AssignmentMessage, NodeIntroduction, WelcomeMessage } from './messages.ts';
+import type { AgentReport } from './messages.ts';
 import { currentAddress, initialSession, nextSession, type SessionEffect, type SessionEvent } from './session-state.ts';
-import { openSessionStream, type SessionStream } from './session-stream.ts';
+import { openSessionStream, type SessionStream, type SessionStreamOptions } from './session-stream.ts';
 
-export interface SessionOptions {
+export interface SessionOptions extends SessionStreamOptions {
   /** Managers, `host:port` or the path of a unix socket; tried in turn. */
   addresses: readonly string[];
-  connect(address: string): DispatchConnection;
-  introduce(): NodeIntroduction;
-  /** Throws to reject this manager. */
-  onWelcome(welcome: WelcomeMessage): Promise<void>;
-  /** Everything after Welcome, in order. Throws to end the session; the next one begins with a snapshot. */
-  onMessage(message: AssignmentMessage): void;
   /** After every manager was tried without success, and at each later failure. */
   onUnreachable(reason: string): void;
-  clock: Clock;
   /** 0 up to 1, for jitter. */
   random(): number;
   log: Log;
