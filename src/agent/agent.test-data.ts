@@ -15,8 +15,9 @@ import { implement } from '../rpc/implement.ts';
 import { type RunningServer, startServer } from '../rpc/server.ts';
 import type { Duplex } from '../rpc/stream.ts';
 import type { EndedTask, LiveTask, ProbeResult, Runtime, TaskCheckpoint, TaskExit } from '../runtime/runtime.ts';
-import { type Agent, type AgentOptions, createAgent } from './agent.ts';
+import { createAgent } from './agent.ts';
 import { openAgentDisk } from './agent-disk.ts';
+import type { Agent, AgentOptions } from './agent-options.ts';
 import { openHistory } from './session/history.ts';
 
 /** A node for tests: the agent as it is, on a kernel in memory, with tasks that are only said to run. */

@@ -1,17 +1,9 @@
-import type { Clock } from '../base/clock.ts';
-import { MeshError, messageOf } from '../base/errors.ts';
-import type { Log } from '../base/log.ts';
-import type { Kernel, KernelCounters } from '../kernel/kernel.ts';
-import type { Assignment } from '../model/assignment.ts';
-import { type Condition, isKernelCondition } from '../model/condition.ts';
-import type { KernelObject } from '../model/kernel-state.ts';
+import { messageOf } from '../base/errors.ts';
+import { isKernelCondition } from '../model/condition.ts';
 import { HOST_NETNS, LB_NETNS, taskNetns } from '../model/names.ts';
-import type { NodeCapabilities } from '../plan/context.ts';
 import { plan } from '../plan/plan.ts';
 import { fallbackConditions } from '../plan/scheduler.ts';
-import type { DispatchConnection } from '../rpc/dispatch-client.ts';
-import type { Runtime } from '../runtime/runtime.ts';
-import type { AgentDisk } from './agent-disk.ts';
+import type { Agent, AgentOptions } from './agent-options.ts';
 import { createConditions } from './conditions.ts';
 import { createDoctor } from './doctor/doctor.ts';
 import { createHealthEndpoint } from './ports/health-endpoint.ts';
@@ -24,12 +16,11 @@ import { createCurrentAssignment } from './reconcile/current-assignment.ts';
 import { whyPathsMissing } from './reconcile/missing-paths.ts';
 import { createPlanComparison } from './reconcile/plan-result.ts';
 import { createReconciler } from './reconcile/reconciler.ts';
-import { decideIdentity } from './session/cluster-identity.ts';
-import type { History } from './session/history.ts';
-import type { AssignmentMessage, PlanResult, WelcomeMessage } from './session/messages.ts';
-import { type NodeQueries, runQuery } from './session/node-queries.ts';
+import { createMessageHandler } from './session/message-handler.ts';
+import type { NodeQueries } from './session/node-queries.ts';
 import { createReportBatch } from './session/report-batch.ts';
 import { createSession } from './session/session.ts';
+import { createWelcomeHandler } from './session/welcome.ts';
 import { createDrainWatch } from './tasks/drain-watch.ts';
 import { createTaskSupervisor } from './tasks/task-supervisor.ts';
 
@@ -43,57 +34,6 @@ import { createTaskSupervisor } from './tasks/task-supervisor.ts';
  * - Losing the manager changes nothing in the kernel and stops no task.
  * - Level-triggered: each session begins with the status of every task and the whole assignment.
  */
-
-export interface AgentOptions {
-  kernel: Kernel;
-  runtime: Runtime;
-  disk: AgentDisk;
-  history: History;
-  clock: Clock;
-  log: Log;
-  random(): number;
-  capabilities: NodeCapabilities;
-  name: string;
-  /** Address to which other nodes send VXLAN. */
-  underlay: string;
-  role: 'manager' | 'worker';
-  labels: Record<string, string>;
-  version: string;
-  kernelRelease: string;
-  /** Managers: `host:port`, or the path of a unix socket. */
-  managers: readonly string[];
-  connect(address: string): DispatchConnection;
-  /** Called with the number of ports before a whole assignment is planned. */
-  onAssignment?(ports: number): void;
-  /** `ADDRESS:PORT` of the health endpoint for external load balancers; undefined for none. */
-  healthListen?: string | undefined;
-  /** Directory for persistent state, which the doctor checks; undefined to skip that. */
-  stateDir?: string;
-  /** Questions the node answers beside its own. */
-  queries?: NodeQueries;
-}
-
-interface AgentInfo {
-  nodeId: string;
-  /** Newest assignment the kernel holds; 0 before the first. */
-  revision: number;
-  /** Address of the manager it is connected to. */
-  manager: string | undefined;
-  kernelObjects: number;
-  counters: KernelCounters & { repairs: number };
-  conditions: Condition[];
-}
-
-export interface Agent {
-  start(): Promise<void>;
-  /** Ends the session and all watching; kernel objects and tasks stay. */
-  stop(): Promise<void>;
-  info(): AgentInfo;
-  /** Operations from the observed to the desired kernel state, in the words of iproute2 and ipvsadm. */
-  diff(): Promise<PlanResult>;
-  /** The desired kernel state, which tells the driver what to observe. */
-  want(): ReadonlyMap<string, KernelObject>;
-}
 
 export function createAgent(options: AgentOptions): Agent {
   const { kernel, runtime, disk, history, clock, log, capabilities } = options;
@@ -189,8 +129,18 @@ export function createAgent(options: AgentOptions): Agent {
       role: options.role,
       tasks: tasks.statuses(),
     }),
-    onWelcome,
-    onMessage,
+    onWelcome: createWelcomeHandler({
+      disk,
+      conditions,
+      log,
+      name: options.name,
+      reportAll() {
+        sendConditions();
+        sendListeners();
+        sendPortConditions();
+      },
+    }),
+    onMessage: (message) => handleMessage(message),
     onUnreachable: (reason) => follower.onUnreachable(reason),
     clock,
     random: options.random,
@@ -220,6 +170,15 @@ export function createAgent(options: AgentOptions): Agent {
       ),
   };
 
+  const handleMessage = createMessageHandler({
+    onSnapshot: (assignment) => follower.onSnapshot(assignment),
+    onDelta: (delta) => follower.onDelta(delta),
+    planFor: (assignment) => plan(current.withLocalState(assignment), capabilities),
+    comparePlan,
+    queries,
+    send: (report) => session.send(report),
+  });
+
   const healthEndpoint =
     options.healthListen === undefined
       ? undefined
@@ -236,63 +195,6 @@ export function createAgent(options: AgentOptions): Agent {
           clock,
           log,
         });
-
-  async function onWelcome({ clusterId, nodeId }: WelcomeMessage): Promise<void> {
-    const decision = decideIdentity(disk.identity(), { clusterId, nodeId, name: options.name });
-    if (decision.kind === 'rejected') {
-      conditions.raise(decision.condition);
-      throw decision.error;
-    }
-    conditions.clear('ClusterMismatch');
-    if (decision.kind === 'changed') {
-      const { previous, identity } = decision;
-      if (previous !== undefined) log.warn({ previous, nodeId }, 'the manager assigned a new id to this node');
-      await disk.saveIdentity(identity);
-    }
-    log.info({ clusterId, nodeId }, 'connected to the manager');
-    sendConditions();
-    sendListeners();
-    sendPortConditions();
-  }
-
-  function onMessage(message: AssignmentMessage): void {
-    switch (message.kind) {
-      case 'snapshot':
-        follower.onSnapshot(message.assignment);
-        return;
-      case 'delta':
-        follower.onDelta(message.delta);
-        return;
-      case 'planRequest':
-        void answerPlanRequest(message.requestId, message.assignment);
-        return;
-      case 'question':
-        void answerQuestion(message.questionId, message.question, message.argument);
-    }
-  }
-
-  async function answerPlanRequest(requestId: number, assignment: Assignment | undefined): Promise<void> {
-    const result = await comparePlan(() => {
-      if (assignment === undefined) throw new MeshError('invalid', 'the plan request has no assignment');
-      return plan(withLocalState(assignment), capabilities);
-    });
-    session.send({ kind: 'plan', requestId, result });
-  }
-
-  /** Without the ports that this node may not publish, and the tasks that have ended here. */
-  function withLocalState(assignment: Assignment): Assignment {
-    const ended = new Set(current.taskIds().filter((id) => tasks.exposedTask(id) === undefined));
-    return {
-      ...assignment,
-      ports: assignment.ports.filter(portWatch.isPublishable),
-      tasks: assignment.tasks.filter(({ id }) => !ended.has(id)),
-    };
-  }
-
-  async function answerQuestion(questionId: number, question: string, argument: string): Promise<void> {
-    for (const chunk of await runQuery(queries, question, argument))
-      session.send({ kind: 'answer', questionId, chunk });
-  }
 
   async function removeTask(taskId: string): Promise<void> {
     try {

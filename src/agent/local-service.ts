@@ -3,7 +3,7 @@ import { zeroCounters } from '../kernel/kernel.ts';
 import { renderCondition } from '../model/condition.ts';
 import type { LocalService } from '../rpc/gen/mesh.ts';
 import type { Handlers } from '../rpc/implement.ts';
-import type { Agent } from './agent.ts';
+import type { Agent } from './agent-options.ts';
 
 /** About this daemon, whatever its roles. */
 export interface DaemonInfo {

@@ -1,7 +1,8 @@
 import { existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Agent, type AgentOptions, createAgent } from '../agent/agent.ts';
+import { createAgent } from '../agent/agent.ts';
 import { openAgentDisk } from '../agent/agent-disk.ts';
+import type { Agent, AgentOptions } from '../agent/agent-options.ts';
 import { detectCapabilities, type FastPathMode } from '../agent/node-capabilities.ts';
 import { openHistory } from '../agent/session/history.ts';
 import type { Clock } from '../base/clock.ts';

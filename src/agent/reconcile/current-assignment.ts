@@ -4,6 +4,7 @@ import type { Op } from '../../model/kernel-state.ts';
 import { applyDelta, type KeyedAssignment, keyedAssignment, toAssignment } from '../../model/keyed-assignment.ts';
 import { portKey } from '../../model/spec.ts';
 import type { NodeCapabilities } from '../../plan/context.ts';
+import type { PortWatch } from '../ports/port-watch.ts';
 import type { TaskSupervisor } from '../tasks/task-supervisor.ts';
 import { type AssignmentView, createView, updateView } from './assignment-view.ts';
 import type { Reconciler } from './reconciler.ts';
@@ -13,8 +14,7 @@ export interface CurrentAssignmentOptions {
   capabilities: NodeCapabilities;
   reconciler: Pick<Reconciler, 'setDesired' | 'patchDesired'>;
   tasks: Pick<TaskSupervisor, 'assign' | 'exposed' | 'exposedTask'>;
-  /** Which ports this node may publish. */
-  ports: { filterPublishable(ports: readonly AssignedPort[]): AssignedPort[] };
+  ports: Pick<PortWatch, 'filterPublishable' | 'isPublishable'>;
 }
 
 /**
@@ -26,7 +26,8 @@ export interface CurrentAssignment {
   /** A copy of its lists. */
   assignment(): Assignment | undefined;
   ports(): AssignedPort[];
-  taskIds(): string[];
+  /** An assignment without the ports that this node may not publish, and without the tasks that have ended here. */
+  withLocalState(assignment: Assignment): Assignment;
   /** Replaces all of it. */
   replace(assignment: Assignment): void;
   /** Throws MeshError when the delta does not apply to the assignment. */
@@ -53,7 +54,14 @@ export function createCurrentAssignment(options: CurrentAssignmentOptions): Curr
     isKnown: () => assigned !== undefined,
     assignment: () => assigned && toAssignment(assigned),
     ports: () => [...(assigned?.ports.values() ?? [])],
-    taskIds: () => [...(assigned?.tasks.keys() ?? [])],
+    withLocalState(assignment) {
+      const ended = new Set([...(assigned?.tasks.keys() ?? [])].filter((id) => tasks.exposedTask(id) === undefined));
+      return {
+        ...assignment,
+        ports: assignment.ports.filter(options.ports.isPublishable),
+        tasks: assignment.tasks.filter(({ id }) => !ended.has(id)),
+      };
+    },
     replace(assignment) {
       assigned = keyedAssignment(assignment);
       owners.update(assignment.ports, assignment.tasks);
