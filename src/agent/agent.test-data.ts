@@ -20,7 +20,7 @@ import { openAgentDisk } from './agent-disk.ts';
 import type { Agent, AgentOptions } from './agent-options.ts';
 import { openHistory } from './session/history.ts';
 
-/** A node for tests: the agent as it is, on a kernel in memory, with tasks that are only said to run. */
+/** A node for tests: the real agent on a model kernel, with a fake runtime. */
 
 /** Tasks as a table; like real ones they outlive the agent. */
 export interface FakeRuntime {
@@ -28,7 +28,7 @@ export interface FakeRuntime {
   started: string[];
   stops: string[];
   removed: string[];
-  /** By task id, what every probe says from now on; `ok` for tasks that are not here. */
+  /** By task id, the result of every probe from now on; `ok` for tasks that are not here. */
   health: Map<string, ProbeResult>;
   /** Task ids, one a probe. */
   probed: string[];
@@ -101,7 +101,7 @@ type ReceivedMessage = NonNullable<AgentMessage['message']>;
 export interface FakeManager {
   address: string;
   clusterId: string;
-  /** All that agents said, oldest first; over all sessions. */
+  /** All messages of agents, oldest first; over all sessions. */
   received: (ReceivedMessage & { probeId: number })[];
   sessions: number;
   /** What every new session gets after its welcome. */
@@ -139,8 +139,8 @@ export async function fakeManager(address = '127.0.0.1:0'): Promise<FakeManager>
         removedTasks: [],
         ...change,
       };
-      const keep = <T>(list: T[], changed: T[], gone: string[], key: (item: T) => string) => [
-        ...list.filter((item) => !gone.includes(key(item)) && !changed.some((other) => key(other) === key(item))),
+      const keep = <T>(list: T[], changed: T[], removed: string[], key: (item: T) => string) => [
+        ...list.filter((item) => !removed.includes(key(item)) && !changed.some((other) => key(other) === key(item))),
         ...changed,
       ];
       manager.assignment = {
@@ -243,7 +243,7 @@ export async function startNode(
   return node;
 }
 
-/** Says that the task listens where it should. */
+/** Makes the task listen on its target. */
 export function listen(kernel: ModelKernel, taskId: string, address = '0.0.0.0'): void {
   kernel.setListeners(taskNetns(taskId), [{ protocol: 'tcp', port: 80, address }]);
 }

@@ -55,7 +55,7 @@ describe('a port', () => {
     expect(statusOf({ n2: 1 }, { policy: 'local' })).toBe(503);
   });
 
-  it('tells what it is and how many tasks are here', () => {
+  it('has details: service, policy and the number of local tasks', () => {
     const { details } = handleHealthRequest('/ports/8080', view([port({ n1: 3, n2: 1 }, { policy: 'local' })]));
     expect(details).toEqual({
       port: 8080,
@@ -67,7 +67,7 @@ describe('a port', () => {
     });
   });
 
-  it('that nobody publishes is unknown, one the node keeps to itself is out', () => {
+  it('that no service publishes is unknown, a withheld one is unavailable', () => {
     expect(handleHealthRequest('/ports/8081/tcp', view([port({ n1: 1 })])).status).toBe(404);
     expect(handleHealthRequest('/ports/8080/udp', view([port({ n1: 1 })])).status).toBe(404);
     expect(handleHealthRequest('/ports/8080/tcp', view([port({ n1: 1 })], { publishes: () => false })).status).toBe(
@@ -182,7 +182,7 @@ describe('the endpoint', () => {
     expect(await ask(`GET / HTTP/1.1\r\nhost: x\r\nx: ${'y'.repeat(10_000)}\r\n\r\n`)).toMatch(/^HTTP\/1.1 431/);
   });
 
-  it('says so when its port is taken, and listens once it is free', async () => {
+  it('raises a condition while its port is in use, and listens once it is free', async () => {
     const squatter = createServer().listen(0, '127.0.0.1');
     servers.push(squatter);
     await eventually(() => squatter.listening);

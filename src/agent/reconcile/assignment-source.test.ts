@@ -28,7 +28,7 @@ describe('the source of the assignment', () => {
     });
   });
 
-  it('is the manager from its first snapshot on, also when it goes away again', () => {
+  it('is the manager from its first snapshot on, also when it becomes unreachable again', () => {
     const events = [{ kind: 'loaded', revision: 41 }, { kind: 'snapshot', revision: 42 }, unreachable(60_000)] as const;
     expect(play(...events)).toEqual({ source: 'manager', revision: 42, effects: [{ kind: 'startReconciling' }] });
   });
