@@ -1,4 +1,3 @@
-import { backoff } from '../../base/backoff.ts';
 import type { Clock } from '../../base/clock.ts';
 import { MeshError, messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
@@ -15,6 +14,7 @@ import { createFailedOperations, type FailedOperation } from './failed-operation
 import { nextWork, type PendingWork } from './next-work.ts';
 import { createObservedState } from './observed-state.ts';
 import { type ChangeCause, changeRecord, logFullPass, logRepairs, repairCause } from './operation-log.ts';
+import { createRetries } from './retries.ts';
 import {
   addScope,
   coversAll,
@@ -70,9 +70,6 @@ export interface ReconcilerOptions {
   onChanged(change: Omit<ChangeRecord, 'services'>, ops: readonly Op[]): void;
 }
 
-/** Delays between attempts at failed operations, ms. */
-const RETRY = { base: 100, limit: 30_000 };
-
 export function createReconciler(options: ReconcilerOptions): Reconciler {
   const { kernel, clock, log, conditions, onApplied } = options;
   const want = new Map<string, KernelObject>();
@@ -87,14 +84,16 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const changedKeys = new Set<string>();
   const pendingScopes: Scope[] = [];
   const pendingReads: (() => Promise<void>)[] = [];
-  const retryScopes: Scope[] = [];
-  let cancelRetry: (() => void) | undefined;
-  let retries = 0;
   let revision = 0;
   let fullPassReason: ChangeReason = 'start';
   let repairs = 0;
 
   const worker = createSerialWorker(takeNext, onPassFailed);
+  const retries = createRetries(clock, (scopes) => {
+    if (phase === 'unknown') fullPass = true;
+    scopes.forEach(queueScope);
+    worker.wake();
+  });
 
   function takeNext(): (() => Promise<void>) | undefined {
     const changes = changedKeys.size > 0 || unacknowledged;
@@ -118,17 +117,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     log.error({ err: thrown }, `kernel work failed: ${messageOf(thrown)}`);
     conditions.raise(condition('KernelUnavailable', { error: messageOf(thrown) }));
     if (phase === 'active') phase = 'unknown';
-    scheduleRetry({});
-  }
-
-  function scheduleRetry(scope: Scope): void {
-    addScope(retryScopes, scope);
-    cancelRetry ??= clock.after(backoff(retries++, RETRY.base, RETRY.limit), () => {
-      cancelRetry = undefined;
-      for (const again of retryScopes.splice(0)) queueScope(again);
-      if (phase === 'unknown') fullPass = true;
-      worker.wake();
-    });
+    retries.schedule({});
   }
 
   async function reconcileAll(): Promise<void> {
@@ -211,9 +200,9 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   }
 
   function updateRetries(rejected: readonly Op[]): void {
-    if (rejected.length > 0) scheduleRetry(scopeOfOps(rejected));
+    if (rejected.length > 0) retries.schedule(scopeOfOps(rejected));
     else if (failed.all().size === 0) {
-      retries = 0;
+      retries.reset();
       failed.update([], []); // the kernel answers again
     }
   }
@@ -304,7 +293,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       phase = 'stopped';
       pendingReads.length = 0;
       driftBackoff.stop();
-      cancelRetry?.();
+      retries.stop();
       await worker.idle();
     },
   };
