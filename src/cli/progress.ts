@@ -1,6 +1,6 @@
 import type { Node, Service, Task, WatchEvent } from '../rpc/messages.ts';
 import { sanitize, truncate } from './text/table.ts';
-import { hasEnded, isStartupMessage, stateText, taskName, taskProblem } from './text/task.ts';
+import { hasEnded, isStartingUp, stateText, taskName, taskProblem } from './text/task.ts';
 
 /** What the watch has told so far. */
 export interface WatchedState {
@@ -136,7 +136,7 @@ function taskLine(
   const reasonText =
     ownReason !== '' ? `: ${ownReason}` : previousFailure === '' ? '' : `, the one before: ${previousFailure}`;
   const text = `${number}: ${state}${where}${isCurrent ? '' : ', to be replaced'}${reasonText}`;
-  return { text, running, reason, trouble: isStartupMessage(reason) ? '' : reason };
+  return { text, running, reason, trouble: task !== undefined && ownReason !== '' && isStartingUp(task) ? '' : reason };
 }
 
 /** The lines a terminal shows: everything for up to `room` tasks, else those that do not run yet. */

@@ -9,6 +9,7 @@ import { silentLog } from '../base/log.ts';
 import type { Assignment } from '../model/assignment.ts';
 import { applyAssignmentDelta } from '../model/assignment-delta.ts';
 import type { Listener, PortCondition, Stored, TaskState, TaskStatus } from '../model/cluster.ts';
+import type { Condition } from '../model/condition.ts';
 import type { ServiceSpec } from '../model/spec.ts';
 import { controlChecks } from '../rpc/check-messages.ts';
 import { type ControlConnection, connectControl } from '../rpc/client.ts';
@@ -140,7 +141,7 @@ interface FakeAgent {
   /** Answers questions of this kind with plain data; undefined: none is answered. */
   answer: ((kind: string) => unknown) | undefined;
   report(taskId: string, state: TaskState, more?: Partial<TaskStatus>): void;
-  conditions(...texts: string[]): void;
+  conditions(...conditions: Condition[]): void;
   listeners(...listeners: Listener[]): void;
   portConditions(...conditions: PortCondition[]): void;
   acknowledge(): void;
@@ -290,7 +291,10 @@ function fakeAgent(
     },
     listeners: (...listeners) => send({ case: 'listeners', value: { listeners } }),
     portConditions: (...conditions) => send({ case: 'portConditions', value: { conditions } }),
-    conditions: (...conditions) => send({ case: 'conditions', value: { conditions } }),
+    conditions: (...reported) => {
+      const conditions = reported.map(({ code, params }) => ({ code, params: { ...params } }));
+      send({ case: 'conditions', value: { conditions } });
+    },
     acknowledge() {
       const { revision, ports } = agent.assignment!;
       send({ case: 'ack', value: { revision, failures: [] } });

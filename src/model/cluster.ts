@@ -139,7 +139,23 @@ export interface TaskStatus {
   ports?: { protocol: Protocol; target: number; published: number }[];
   /** Milliseconds since the epoch. */
   since: number;
+  /** Why it is in its state, for programs: a TaskReason, or one of a newer agent. */
+  reason?: string;
 }
+
+/** Why a task is in its state. The texts are in `message` and `error`. */
+export type TaskReason =
+  | 'WaitingForNetwork' // its paths are not in the kernel yet
+  | 'Starting'
+  | 'WaitingForPorts' // its process runs and has not bound its ports yet
+  | 'PortsNotBound' // the same, for longer than a start should take
+  | 'Unhealthy'
+  | 'Exited'
+  | 'Killed'
+  | 'StartFailed'
+  | 'Stopped'
+  | 'StoppedBeforeStart'
+  | 'NetworkLost'; // its network namespace was deleted
 
 /** A program that listens on a port of a node, outside the mesh (sock_diag(7)). */
 export interface Listener {

@@ -54,6 +54,11 @@ export function renderCondition(reported: Condition): string {
   return `${reported.code}: ${fillTemplate(text, reported.params)}. ${remedy}`;
 }
 
+/** Whether it means that the kernel does not hold the assignment. */
+export function isKernelCondition({ code }: Condition): boolean {
+  return code === 'KernelUnavailable' || code === 'KernelOperationFailed';
+}
+
 export function isConditionCode(code: string): code is ConditionCode {
   return Object.hasOwn(CONDITIONS, code);
 }

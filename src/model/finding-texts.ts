@@ -15,18 +15,7 @@ export const FINDING_TEXTS = {
     check: 'module',
     text: 'the kernel has all modules, set types and iptables extensions that meshd uses',
   },
-  CapabilityMissing: {
-    check: 'module',
-    text: '{capability} is missing',
-    remedy: 'run meshd as root, or give its unit AmbientCapabilities={capability}',
-  },
-  KernelModuleMissing: {
-    check: 'module',
-    text: '{problem}',
-    remedy:
-      'modprobe {module}; on Debian it is in the package linux-image-amd64 (not in the cloud kernel), on Ubuntu in linux-modules-extra-$(uname -r)',
-  },
-  ProgramMissing: { check: 'module', text: '{problem}', remedy: 'on Debian and Ubuntu: apt install {package}' },
+  KernelRequirementMissing: { check: 'module', text: '{problem}', remedy: '{remedy}' },
   SchedulersPresent: { check: 'module', text: 'the kernel has all schedulers: {schedulers}' },
   SchedulerMissing: {
     check: 'module',

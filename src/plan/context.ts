@@ -1,9 +1,9 @@
 import type { Cidr, Family } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
 import type { AssignedNetwork, Assignment } from '../model/assignment.ts';
-import { VXLAN_OVERHEAD } from '../model/mtu.ts';
 import { INGRESS_NETWORK } from '../model/identifiers.ts';
 import { networkNetns } from '../model/linux-names.ts';
+import { VXLAN_OVERHEAD } from '../model/mtu.ts';
 
 /** What a plan has to know of its node; plain data, measured by the agent. */
 export interface NodeCapabilities {

@@ -77,10 +77,12 @@ const askTask = async (task: Record<string, unknown>) =>
   );
 
 /** Status and body of a node's health endpoint. */
-async function askEndpoint(node: string, path: string): Promise<{ status: number; body: Record<string, unknown> }> {
+/** The health endpoint of a node, asked by the client, which gets a word, or by a node, which gets details in JSON. */
+async function askEndpoint(from: string, node: string, path: string): Promise<{ status: number; body: unknown }> {
   const url = `http://${addressOf(node)}:2378${path}`;
-  const text = await stdoutOf(runOn('client', 'curl', '-sS', '-w', '%{http_code}', url));
-  return { status: Number(text.slice(-3)), body: JSON.parse(text.slice(0, -3)) };
+  const text = await stdoutOf(runOn(from, 'curl', '-sS', '-w', '%{http_code}', url));
+  const body = text.slice(0, -3).trim();
+  return { status: Number(text.slice(-3)), body: from === 'client' ? body : JSON.parse(body) };
 }
 
 const client = addressOf('client');
@@ -227,19 +229,21 @@ test('traffic policy local: the health endpoint tells which nodes answer, and th
   const ports = [{ target: 80, published: 8620, 'x-mesh': { policy: 'local' } }];
   await apply({ near: service({ ports, deploy: { placement: { constraints: ['node.hostname == node2'] } } }) });
   await waitFor('node2 answers', 30_000, () => isAnswered('node2', 8620).catch(() => undefined));
-  const here = await askEndpoint('node2', '/ports/8620/tcp');
-  assert.deepEqual(here, {
+  assert.deepEqual(await askEndpoint('client', 'node2', '/ports/8620/tcp'), { status: 200, body: 'ok' });
+  assert.deepEqual(await askEndpoint('node3', 'node2', '/ports/8620/tcp'), {
     status: 200,
     body: { port: 8620, protocol: 'tcp', service: 'near', mode: 'ingress', policy: 'local', local: 1 },
   });
   for (const node of nodeNames().filter((name) => name !== 'node2')) {
-    const { status, body } = await askEndpoint(node, '/ports/8620');
-    assert.deepEqual([status, body['local']], [503, 0]);
+    assert.deepEqual(await askEndpoint('client', node, '/ports/8620'), { status: 503, body: 'unavailable' });
+    const { body } = await askEndpoint('node2', node, '/ports/8620');
+    assert.equal((body as { local: number }).local, 0);
     await isRefused(node, 8620);
   }
-  assert.equal((await askEndpoint('node1', '/ports/8621/tcp')).status, 404);
+  assert.deepEqual(await askEndpoint('client', 'node1', '/ports/8621/tcp'), { status: 404, body: 'unknown' });
   for (const node of nodeNames()) {
-    assert.deepEqual(await askEndpoint(node, '/healthz'), { status: 200, body: { status: 'ok' } });
+    assert.deepEqual(await askEndpoint('client', node, '/healthz'), { status: 200, body: 'ok' });
+    assert.deepEqual(await askEndpoint(node, node, '/healthz'), { status: 200, body: { status: 'ok' } });
   }
 });
 

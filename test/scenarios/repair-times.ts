@@ -82,7 +82,7 @@ test('a program that keeps deleting what is ours: no storm, and said until it is
       peer.mac,
     ),
   );
-  await waitFor('a condition', 30_000, async () => (await nodeConditions(NODE)).join().includes('keeps changing'));
+  await waitFor('a condition', 30_000, async () => (await nodeConditions(NODE)).join().includes('DriftConflict'));
   await loop;
   const operations = (await nodeInfo(NODE)).counters!.operations - before;
   console.log(`# a fight of 12 s: ${operations} kernel operations`);

@@ -2,14 +2,15 @@ import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import { pingAddresses } from '../../kernel/host/icmp-echo.ts';
 import { runPreflight } from '../../kernel/host/preflight.ts';
+import { describePreflightFinding } from '../../kernel/host/preflight-findings.ts';
 import type { Kernel } from '../../kernel/kernel.ts';
 import type { Assignment } from '../../model/assignment.ts';
 import { addressAt } from '../../model/block.ts';
 import type { PortCondition } from '../../model/cluster.ts';
 import type { Condition } from '../../model/condition.ts';
 import { type DoctorReport, type EchoResult, type Finding, finding } from '../../model/doctor.ts';
-import type { KernelObject } from '../../model/kernel-state.ts';
 import { BLOCK_SLOT, INGRESS_NETWORK } from '../../model/identifiers.ts';
+import type { KernelObject } from '../../model/kernel-state.ts';
 import { LB_NETNS, networkNetns } from '../../model/linux-names.ts';
 import { SCHEDULERS } from '../../model/spec.ts';
 import type { NodeCapabilities } from '../../plan/context.ts';
@@ -134,7 +135,9 @@ async function checkModules({ schedulers }: NodeCapabilities): Promise<Finding[]
   const missing = await runPreflight();
   const lacking = SCHEDULERS.filter((name) => !schedulers.includes(name));
   return [
-    ...(missing.length === 0 ? [finding('ok', 'KernelFeaturesPresent', {})] : missing),
+    ...(missing.length === 0
+      ? [finding('ok', 'KernelFeaturesPresent', {})]
+      : missing.map((found) => finding('error', 'KernelRequirementMissing', describePreflightFinding(found)))),
     ...(lacking.length === 0
       ? [finding('ok', 'SchedulersPresent', { schedulers: SCHEDULERS.join(', ') })]
       : lacking.map((scheduler) => finding('warning', 'SchedulerMissing', { scheduler }))),

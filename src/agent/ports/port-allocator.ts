@@ -5,18 +5,18 @@ import { type AllocatedPort, allocatePorts, portsInUse } from './allocate-ports.
 import { readEphemeralRange } from './ephemeral-ports.ts';
 
 export interface PortAllocatorOptions {
-  /** Sockets of the host that wait for clients. */
+  /** Listening sockets of the host. */
   listeners(): Promise<readonly { protocol: Protocol; port: number }[]>;
   assigned(): readonly AssignedPort[];
-  /** What tasks have picked already. */
+  /** Ports allocated to tasks. */
   allocated(): readonly AllocatedPort[];
 }
 
 export type PortAllocator = (task: AssignedTask, had: readonly AllocatedPort[]) => Promise<AllocatedPort[]>;
 
 /**
- * Picks numbers for a task's host mode ports that have none; throws MeshError `exhausted` when all are taken. One task
- * after the other, so that each sees what the one before took.
+ * Allocates numbers for a task's host mode ports that have none; throws MeshError `exhausted` when none is free. One task
+ * after the other, so that no two get the same.
  */
 export function createPortAllocator({ listeners, assigned, allocated }: PortAllocatorOptions): PortAllocator {
   let queue: Promise<unknown> = Promise.resolve();

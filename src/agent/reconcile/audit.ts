@@ -23,11 +23,11 @@ export function auditSlices(kinds: LinuxKindRegistry = LINUX_KINDS): AuditSlice[
   }));
 }
 
-/** What comes due within so many ms is looked at in one go: waking up costs an idle daemon more than a look does. */
+/** Scans that are due within so many ms run together: waking up costs an idle daemon more than a scan. */
 const COALESCE_WINDOW = 100;
 /**
- * A slice rests for `thrift` times what it took, which keeps it under 5 % of one CPU, but no longer than `latest` ms, so
- * that damage lives less than five seconds; only where looking itself takes long, still `least` times that.
+ * After a scan a slice waits `thrift` times its duration, which keeps it under 5 % of one CPU, but at most `latest` ms, so
+ * that drift is repaired within five seconds; where a scan takes long, at least `least` times its duration.
  */
 const INTERVAL = { thrift: 20, latest: 3_000, least: 4, limit: 60_000 };
 
@@ -41,8 +41,8 @@ export interface Audit {
 }
 
 /**
- * Looks at what is most overdue. `check` resolves when that was looked at and put right, with the milliseconds it took
- * once its turn had come.
+ * Scans the most overdue slice. `check` resolves when it was observed and repaired, with the duration in ms, without the
+ * time it waited for its turn.
  */
 export function startAudit(
   clock: Clock,
@@ -54,7 +54,7 @@ export function startAudit(
   let stopped = false;
   let cancel = scheduleNext();
 
-  /** The slice that waits, or will be waiting, for the greatest part of its period. */
+  /** The slice that is overdue, or closest to it, in proportion to its period. */
   function findMostOverdue(now: number) {
     return slices.reduce((worst, slice) =>
       (now - slice.due) / slice.period > (now - worst.due) / worst.period ? slice : worst,

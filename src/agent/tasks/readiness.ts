@@ -1,7 +1,7 @@
 import { familyOf, type IpAddress, type Protocol } from '../../model/address.ts';
 import { formatHostPort } from '../../model/host-port.ts';
 
-/** A socket that waits for clients; kernel.ts has the same shape. */
+/** A listening socket; Listener in kernel.ts has the same shape. */
 interface BoundSocket {
   protocol: Protocol;
   port: number;
@@ -9,8 +9,8 @@ interface BoundSocket {
 }
 
 /**
- * Why clients of a task would still be refused, undefined when every target is bound where they come in. A task whose
- * process runs takes no client before that.
+ * Why clients of a task would still be refused; undefined when every target is bound on an address that they reach. A
+ * task becomes an endpoint only then.
  */
 export function whyNotReady(
   targets: readonly { protocol: Protocol; port: number }[],

@@ -1,4 +1,4 @@
-import type { TaskState } from '../../model/cluster.ts';
+import type { TaskReason, TaskState } from '../../model/cluster.ts';
 import type { PortSpec } from '../../model/spec.ts';
 import { isTerminal } from '../../model/task-state.ts';
 import type { Task } from '../../rpc/messages.ts';
@@ -33,8 +33,10 @@ export function taskProblem(task: Task): string {
   return isUnready || TRANSITIONAL_STATES.has(state) ? message : '';
 }
 
-/** What an agent says of every task that starts, until it has had its time: no trouble yet. */
-export const isStartupMessage = (problem: string): boolean => /^(starting the process|waiting for \d.*)$/.test(problem);
+/** Reasons that every task has while it starts, which are no trouble yet. */
+const STARTUP_REASONS: ReadonlySet<string> = new Set<TaskReason>(['Starting', 'WaitingForPorts']);
+
+export const isStartingUp = ({ status }: Task): boolean => STARTUP_REASONS.has(status?.reason ?? '');
 
 /** The ports of a task, with the numbers its node picked for those in mode host that have none. */
 function taskPorts({ ports, status }: Task): PortSpec[] {
@@ -70,6 +72,7 @@ export function taskRow(task: Task) {
     message: status?.message ?? '',
     error: status?.error ?? '',
     pid: status?.pid ?? null,
+    reason: status?.reason ?? '',
     exitCode: status?.exitCode ?? null,
     restarts: task.restarts,
     generation: task.generation,

@@ -161,18 +161,21 @@ describe('progress', () => {
   });
 
   test('a task that does not get ready says why; what every start says is no trouble', () => {
-    const starting = (message: string) =>
-      makeTask({ status: { state: 'starting', message, error: '', since: 1, pid: 7 } });
-    const lines = (message: string) => serviceProgress(seenOf(two, starting(message)), 's-web').lines[0];
+    const starting = (message: string, reason = 'PortsNotBound') =>
+      makeTask({ status: { state: 'starting', message, error: '', since: 1, pid: 7, reason } });
+    const lines = (message: string, reason?: string) =>
+      serviceProgress(seenOf(two, starting(message, reason)), 's-web').lines[0];
     const loopback = 'the process runs but 80/tcp is only on 127.0.0.1:80; bind 0.0.0.0';
     expect(taskProblem(starting(loopback))).toBe(loopback);
     expect(lines(loopback)).toMatchObject({ text: `1/2: starting on node2: ${loopback}`, trouble: loopback });
-    expect(lines('waiting for 80/tcp')).toMatchObject({
+    expect(lines('waiting for 80/tcp', 'WaitingForPorts')).toMatchObject({
       text: '1/2: starting on node2: waiting for 80/tcp',
       reason: 'waiting for 80/tcp',
       trouble: '',
     });
-    expect(lines('waiting for its network: ENOMEM')?.trouble).toBe('waiting for its network: ENOMEM');
+    expect(lines('waiting for its network: ENOMEM', 'WaitingForNetwork')?.trouble).toBe(
+      'waiting for its network: ENOMEM',
+    );
   });
 
   test('tasks of an older generation do not count: they are about to be replaced', () => {

@@ -1,5 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
-import type { ChangeRecord, HistoryQuery, HistoryResult } from '../../model/change-record.ts';
+import type { ChangeRecord, HistoryQuery } from '../../model/change-record.ts';
+import { parseHistoryResult } from '../../model/node-answers.ts';
 import type { Node, NodeAnswer } from '../../rpc/messages.ts';
 import type { Context } from '../context.ts';
 import { resolveObjects } from '../resolve-object.ts';
@@ -51,15 +52,10 @@ export async function history(context: Context, names: string[], options: Histor
   return exitStatus;
 }
 
-/** Throws MeshError with what the node said, or for an answer that is none. */
+/** Throws MeshError with the node's error, or for a malformed answer. */
 function parseChanges({ nodeId, nodeName, body, error }: NodeAnswer): NodeChange[] {
   if (error !== '') throw new MeshError('unavailable', error);
-  try {
-    const { changes } = JSON.parse(Buffer.from(body).toString('utf8')) as HistoryResult;
-    return changes.map((change) => ({ ...change, id: nodeId, name: nodeName }));
-  } catch (cause) {
-    throw new MeshError('internal', 'its answer cannot be read: is its meshd of another version?', { cause });
-  }
+  return parseHistoryResult(body).changes.map((change) => ({ ...change, id: nodeId, name: nodeName }));
 }
 
 function changeRow({ at, ...change }: NodeChange) {

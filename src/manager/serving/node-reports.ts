@@ -1,4 +1,5 @@
 import type { Listener, Node, PortCondition, Task } from '../../model/cluster.ts';
+import { type Condition, renderCondition } from '../../model/condition.ts';
 import type { NodeObservations } from '../leading/cluster-view.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 
@@ -10,7 +11,7 @@ export interface NodeReports extends NodeObservations {
   portConditions(nodeId: string): readonly PortCondition[];
   onAck(nodeId: string, revision: number, failures: readonly string[]): void;
   onConnections(nodeId: string, revision: number, active: ReadonlyMap<string, number>): void;
-  onConditions(nodeId: string, conditions: readonly string[]): void;
+  onConditions(nodeId: string, conditions: readonly Condition[]): void;
   onListeners(nodeId: string, listeners: readonly Listener[]): void;
   onPortConditions(nodeId: string, conditions: readonly PortCondition[]): void;
   remove(nodeId: string): void;
@@ -19,7 +20,7 @@ export interface NodeReports extends NodeObservations {
 interface NodeReport {
   acknowledged: number;
   failures: readonly string[];
-  conditions: readonly string[];
+  conditions: readonly Condition[];
   listeners: readonly Listener[];
   portConditions: readonly PortCondition[];
   connections: { revision: number; active: ReadonlyMap<string, number> };
@@ -58,11 +59,10 @@ export function createNodeReports(
     conditions(nodeId) {
       const report = reports.get(nodeId);
       if (report === undefined) return [];
-      // The first refused step is told by the agent as a condition too.
-      const unreported = report.failures.filter(
-        (text) => !report.conditions.some((condition) => condition.includes(text)),
-      );
-      return [...report.conditions, ...unreported.map((text) => `kernel: ${text}`)];
+      // The agent reports the first failed operation as a condition too.
+      const reported = report.conditions.map(({ params }) => params['error']);
+      const others = report.failures.filter((error) => !reported.includes(error));
+      return [...report.conditions.map(renderCondition), ...others.map((error) => `kernel: ${error}`)];
     },
     listeners: (nodeId) => reports.get(nodeId)?.listeners ?? [],
     portConditions: (nodeId) => reports.get(nodeId)?.portConditions ?? [],

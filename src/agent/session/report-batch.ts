@@ -1,10 +1,10 @@
 import type { Clock } from '../../base/clock.ts';
 
-/** Milliseconds between two reports; the first of a burst leaves at once. */
+/** Milliseconds between two reports; the first of a burst is sent at once. */
 const BATCH_INTERVAL = 20;
 
-/** Gathers ids and hands them out in batches. */
-export function createBatch(clock: Clock, flush: (ids: string[]) => void) {
+/** Collects ids and passes them on in batches. */
+export function createReportBatch(clock: Clock, flush: (ids: string[]) => void) {
   const pending = new Set<string>();
   let last = Number.NEGATIVE_INFINITY;
   let cancel: (() => void) | undefined;
