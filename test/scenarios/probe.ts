@@ -1,5 +1,5 @@
-// A client that lives in one host's network namespace and takes orders as JSON lines on standard input:
-// starting a program for every request is far too slow under emulation, and would hide short failures.
+// A client in one host's network namespace, controlled by JSON lines on standard input: starting a program for every
+// request is far too slow under emulation, and would hide short failures.
 import { createSocket } from 'node:dgram';
 import { Agent, request } from 'node:http';
 import { createConnection } from 'node:net';
@@ -12,11 +12,11 @@ interface Load {
 
 const loads = new Map<string, Load>();
 
-/** What a client sees when the server closed a connection that lay idle, at the moment of the next request. */
+/** Error of a request on an idle connection that the server has just closed. */
 const CONNECTION_CLOSED_CODES = new Set(['ECONNRESET', 'EPIPE']);
 const CLOSED_BEFORE = 'the idle connection was closed';
 
-/** One HTTP request on a connection of its own; resolves with the body, rejects with the reason. */
+/** One HTTP request on its own connection; resolves with the body, rejects with the reason. */
 function httpOnce(
   url: string,
   options: { timeout: number; localPort?: number | undefined; agent?: Agent; localAddress?: string | undefined },
@@ -60,18 +60,18 @@ function udpOnce(host: string, port: number, timeout: number): Promise<string> {
     };
     socket.once('message', (message) => finish(() => resolve(message.toString().trim())));
     socket.once('error', (error) => finish(() => reject(error)));
-    // Connected, so that an ICMP refusal comes back as an error instead of silence.
+    // Connected, so that an ICMP error is reported instead of a timeout.
     socket.connect(port, host, () => socket.send('who'));
   });
 }
 
-/** Keeps `parallel` request loops going over the urls in turn until stopped; counts every failure. */
+/** Runs `parallel` request loops over the urls in turn until stopped; counts every failure. */
 function startLoad(request: Extract<ProbeRequest, { op: 'load' }>): Load {
   let running = true;
   const figures: LoadStats = { answered: 0, failed: 0, reconnected: 0, errors: {}, by: {}, slowest: 0 };
   const loops = Array.from({ length: request.parallel }, async (_, index) => {
     const agent = request.keepAlive ? new Agent({ keepAlive: true, maxSockets: 1 }) : undefined;
-    // A crowd does not come in step.
+    // Independent clients are not synchronised.
     if (request.pause > 0)
       await new Promise((resume) => setTimeout(resume, (request.pause * index) / request.parallel));
     for (let turn = index; running; turn += 1) {
@@ -80,7 +80,7 @@ function startLoad(request: Extract<ProbeRequest, { op: 'load' }>): Load {
       try {
         const options = { timeout: request.timeout, ...(agent ? { agent } : {}) };
         const body = await httpOnce(url, options).catch((error: Error) => {
-          // Whoever keeps connections open asks again on a new one (RFC 9112, 9.3.1); that one has to be answered.
+          // Clients with keep-alive retry on a new connection (RFC 9112, 9.3.1), which must succeed.
           if (error.message !== CLOSED_BEFORE) throw error;
           figures.reconnected += 1;
           return httpOnce(url, options);
@@ -107,7 +107,7 @@ function startLoad(request: Extract<ProbeRequest, { op: 'load' }>): Load {
   };
 }
 
-/** Holds one TCP connection open and sends a request over it whenever asked. */
+/** Keeps one TCP connection open and sends a request over it on demand. */
 const heldConnections = new Map<string, { ask(): Promise<string>; close(): void }>();
 
 function holdConnection(request: Extract<ProbeRequest, { op: 'hold' }>): Promise<void> {

@@ -1,11 +1,11 @@
-// `service update`: ports of a living service come and go without its tasks; force replaces them all.
+// `service update`: ports of a running service are added and removed without restarting its tasks; --force replaces all tasks.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { addressOf, applyManifest, listRows, meshctl, nodeNames, parseWhoami, stdoutOf, waitFor } from './harness.ts';
 import { applyWeb, clientProbe, runningTasks, urlOf, whoamiManifest } from './shared.ts';
 
 const update = (...options: string[]) => meshctl('service', 'update', ...options);
-/** Task and its id out of a whole HTTP answer. */
+/** Task and its id from an HTTP response. */
 const taskOf = (answer: string) => /^(\S+ \S+) on /m.exec(answer)?.[1] ?? assert.fail(answer);
 const identities = async () => (await runningTasks('web')).map(({ id, pid }) => `${id} ${pid}`).sort();
 const published = async () =>
@@ -13,7 +13,7 @@ const published = async () =>
     .filter(({ name }) => name === 'web')
     .map((port) => `${port['published']}/${port['protocol']}`);
 
-test('--publish-add: the port answers on every node, no task is restarted', async () => {
+test('--publish-add: the port works on every node, no task is restarted', async () => {
   await applyWeb({ replicas: 2, ports: ['8080:80'] });
   const before = await identities();
   const told = await stdoutOf(
@@ -29,7 +29,7 @@ test('--publish-add: the port answers on every node, no task is restarted', asyn
   assert.deepEqual(await published(), ['5355/udp', '8080/tcp', '8085/tcp']);
 });
 
-test('--publish-rm names the port of the tasks; connections of a port that stays live on', async () => {
+test('--publish-rm takes the target port; connections of the other ports survive', async () => {
   const before = await identities();
   const client = await clientProbe();
   await client.hold('kept', addressOf('node1'), 8080);
@@ -51,7 +51,7 @@ test('--publish-rm names the port of the tasks; connections of a port that stays
   assert.deepEqual(await published(), ['8080/tcp']);
 });
 
-test('of two services that ask for one port at once, one gets it', async () => {
+test('if two services request one port concurrently, one gets it', async () => {
   const other = await applyManifest(whoamiManifest({ name: 'rival', replicas: 1, ports: [] }));
   assert.equal(other.status, 0, other.stderr);
   const outcomes = await Promise.all(
@@ -64,7 +64,7 @@ test('of two services that ask for one port at once, one gets it', async () => {
   await stdoutOf(meshctl('service', 'rm', 'rival'));
 });
 
-test('--force: every task is new, and the command waits for that', async () => {
+test('--force: every task is replaced, and the command waits for it', async () => {
   await applyWeb({ replicas: 2, ports: ['8080:80'] });
   const before = await identities();
   const told = await stdoutOf(update('--force', 'web'));
@@ -75,7 +75,7 @@ test('--force: every task is new, and the command waits for that', async () => {
     after.filter((task) => before.includes(task)),
     [],
   );
-  // A manifest knows nothing of force: it does not happen again.
+  // A manifest does not contain --force: applying it does not repeat the replacement.
   await applyWeb({ replicas: 2, ports: ['8080:80'] });
   assert.deepEqual(await identities(), after);
 });
