@@ -80,9 +80,10 @@ async function recordAnswers(node: string, published: number): Promise<string> {
 
 async function assertSameOnAllNodes(published: number): Promise<string> {
   const [first, ...others] = nodeNames();
-  const wanted = await recordAnswers(first!, published);
-  for (const node of others) assert.equal(await recordAnswers(node, published), wanted, `${node} selects another task`);
-  return wanted;
+  const expected = await recordAnswers(first!, published);
+  for (const node of others)
+    assert.equal(await recordAnswers(node, published), expected, `${node} selects another task`);
+  return expected;
 }
 
 function count(nodes: readonly string[]): number[] {
@@ -172,7 +173,7 @@ describe('balancing', () => {
     const names = Array.from({ length: 21 }, (_, index) => `wlc${index}`);
     for (const name of names) await outsideClient.hold(name, addressOf('node1'), PORT['wlc']!);
     const nodes: string[] = [];
-    for (const name of names) nodes.push(/ on (\S+) sees/.exec(await outsideClient.ask(name))![1]!);
+    for (const name of names) nodes.push(/ on (\S+) sees/.exec(await outsideClient.request(name))![1]!);
     for (const name of names) await outsideClient.release(name);
     const shares = count(nodes);
     for (const [index, share] of [3, 6, 12].entries()) {
@@ -204,12 +205,12 @@ describe('balancing', () => {
 
   test('persistence ends with its timeout: then another task is selected', async () => {
     assert.match((await listed('node1', MOVED.udpPersistent, 2))[0]!, / rr persistent 3 mask 255\.255\.255\.0$/);
-    const ask = async () => parseWhoami(await outsideClient.udp(addressOf('node1'), MOVED.udpPersistent)).id;
-    const first = await ask();
-    for (let call = 0; call < 5; call += 1) assert.equal(await ask(), first);
+    const sendRequest = async () => parseWhoami(await outsideClient.udp(addressOf('node1'), MOVED.udpPersistent)).id;
+    const first = await sendRequest();
+    for (let call = 0; call < 5; call += 1) assert.equal(await sendRequest(), first);
     // The flows end after 2 s, the affinity after 3 more at most.
     await sleep(7_000);
-    assert.notEqual(await ask(), first);
+    assert.notEqual(await sendRequest(), first);
   });
 
   test('a client that reuses its port right after closing is connected without delay', async () => {
@@ -273,11 +274,11 @@ describe('balancing', () => {
       await applyNq();
       await waitFor('the fallback on node3', 30_000, () => scheduled('node3', 'wlc'));
       parseWhoami(await outsideClient.http(urlOf(addressOf('node3'), PORT['nq']!)));
-      const told = await waitFor('the condition of node3', 30_000, async () => {
+      const reported = await waitFor('the condition of node3', 30_000, async () => {
         const list = await conditions();
         return list.some(({ node }) => node === 'node3') && list;
       });
-      const [about] = told.filter(({ node }) => node === 'node3');
+      const [about] = reported.filter(({ node }) => node === 'node3');
       assert.equal(about?.kind, 'fallback');
       assert.match(about?.message ?? '', /no scheduler nq, wlc balances here/);
     } finally {
@@ -324,21 +325,25 @@ describe('balancing', () => {
     const order = async (node: string, published: number) =>
       (await listed(node, published)).slice(1).map((line) => line.split(' ')[1]!);
     for (const published of [MOVED.hashed, MOVED.consistent]) {
-      const wanted = await order('node1', published);
-      assert.equal(wanted.length, 6);
-      for (const node of nodeNames()) assert.deepEqual(await order(node, published), wanted);
+      const expected = await order('node1', published);
+      assert.equal(expected.length, 6);
+      for (const node of nodeNames()) assert.deepEqual(await order(node, published), expected);
       // The oldest real server, deleted by hand, is restored at its place, followed by the others; their connections survive.
       await outsideClient.hold('kept', addressOf('node3'), published);
-      const task = await outsideClient.ask('kept');
+      const task = await outsideClient.request('kept');
       // Forward, weight, open connections: the connection's real server is the only one with one.
       const busy = (await listed('node3', published)).find((line) => /^-> \S+ Masq 1 [1-9]/.test(line))?.split(' ')[1];
-      const victim = wanted.at(-1) === busy ? wanted.at(-2) : wanted.at(-1);
+      const victim = expected.at(-1) === busy ? expected.at(-2) : expected.at(-1);
       await ipvs('node3', `-d -f ${0x10000 + published} -r ${victim}`);
-      await waitFor('the order is restored', 15_000, async () => `${await order('node3', published)}` === `${wanted}`);
-      assert.equal(/^(\S+ \S+) on/m.exec(await outsideClient.ask('kept'))?.[1], /^(\S+ \S+) on/m.exec(task)?.[1]);
+      await waitFor(
+        'the order is restored',
+        15_000,
+        async () => `${await order('node3', published)}` === `${expected}`,
+      );
+      assert.equal(/^(\S+ \S+) on/m.exec(await outsideClient.request('kept'))?.[1], /^(\S+ \S+) on/m.exec(task)?.[1]);
       await outsideClient.release('kept');
       // Recreated in another order: the same. meshd may repair before the second command runs.
-      const again = `-f ${0x10000 + published} -r ${wanted.at(-2)}`;
+      const again = `-f ${0x10000 + published} -r ${expected.at(-2)}`;
       await stdoutOf(
         runOn(
           'node3',
@@ -351,7 +356,11 @@ describe('balancing', () => {
           `ipvsadm -d ${again} && { ipvsadm -a ${again} -m -w 1 || :; }`,
         ),
       );
-      await waitFor('the order is restored', 15_000, async () => `${await order('node3', published)}` === `${wanted}`);
+      await waitFor(
+        'the order is restored',
+        15_000,
+        async () => `${await order('node3', published)}` === `${expected}`,
+      );
     }
     assert.deepEqual(await check(), grown);
   });
@@ -378,12 +387,12 @@ describe('balancing', () => {
             .sort()
             .join();
         const seen = await Promise.all(nodeNames().map(weights));
-        const wanted = {
+        const expected = {
           cluster: ['1,1', '1,1', '1,1'],
           'prefer-local': ['1,1', '0,1', '0,1'],
           local: ['0,0', '0,1', '0,1'],
         };
-        return `${seen}` === `${wanted[name as keyof typeof wanted]}`;
+        return `${seen}` === `${expected[name as keyof typeof expected]}`;
       });
     };
     const seenBy = async (node: string) => {
@@ -404,7 +413,7 @@ describe('balancing', () => {
     const askAll = () =>
       Promise.all(
         held.map(async ({ node, name }) => {
-          const answer = await outsideClient.ask(name).catch((error: Error) => error.message);
+          const answer = await outsideClient.request(name).catch((error: Error) => error.message);
           return `${node} → ${/ on (\S+) /.exec(answer)?.[1] ?? answer}`;
         }),
       );
@@ -437,13 +446,13 @@ describe('balancing', () => {
     const silent = async (name: string) => {
       await outsideClient.hold(name, addressOf('node1'), 9300);
       parseWhoami(
-        (await outsideClient.ask(name))
+        (await outsideClient.request(name))
           .split('\r\n\r\n')[1]!
           .split('\n')
           .find((line) => line.includes(' on '))!,
       );
       await sleep(8_000);
-      return outsideClient.ask(name);
+      return outsideClient.request(name);
     };
     await assert.rejects(silent('short'), /ECONNRESET|closed/);
     await calm(port(9300, { idle_timeout: '3s' }), port(9301, { idle_timeout: '2m' }));

@@ -1,4 +1,4 @@
-// meshd --shortcut full: packets really take the shortcut, the plain path carries what it leaves, and repairs know it.
+// The fast path in mode `full`: packets use it, the standard path handles the others, and repairs restore it.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { nodeInfo } from '../torture/queries.ts';
@@ -46,8 +46,8 @@ test('packets of unrestricted ports create no conntrack entry on the host, on ev
 });
 
 test('trace reports the fast path', async () => {
-  const told = await stdoutOf(meshctl('trace', client, 'node1:8080'));
-  assert.match(told, /mesh-host-in.*the shortcut/);
+  const output = await stdoutOf(meshctl('trace', client, 'node1:8080'));
+  assert.match(output, /mesh-host-in.*the shortcut/);
 });
 
 /** Packets received by the VXLAN devices of all routers and lbs. */
@@ -63,16 +63,16 @@ async function countDecapsulatedByDevices(): Promise<number> {
 
 test('short packets between nodes bypass the VXLAN device, long ones pass through it', async () => {
   await applyWeb({ replicas: 1 });
-  const ask = async (path: string) => {
+  const sendRequest = async (path: string) => {
     for (const node of nodeNames()) {
       const answer = parseWhoami(await outsideClient.http(`http://${addressOf(node)}:8080/${path}`));
       assert.equal(answer.address, client);
     }
   };
   const atFirst = await countDecapsulatedByDevices();
-  await ask('');
+  await sendRequest('');
   assert.equal(await countDecapsulatedByDevices(), atFirst);
-  await ask(`?${'x'.repeat(300)}`);
+  await sendRequest(`?${'x'.repeat(300)}`);
   assert.ok((await countDecapsulatedByDevices()) > atFirst);
   await applyWeb({ replicas: 2 });
 });
@@ -193,7 +193,7 @@ test('UDP to a task that has stopped listening is refused by an ICMP error of th
   await stdoutOf(applyManifest(JSON.stringify(manifest)));
   for (const node of nodeNames()) {
     const refused = () => outsideClient.udp(addressOf(node), 5354, 2_000).catch((error: Error) => error.message);
-    await waitFor(`${node} refuses`, 10_000, async () => /ECONNREFUSED/.test(await refused()));
+    await waitFor(`${node} to refuse`, 10_000, async () => /ECONNREFUSED/.test(await refused()));
   }
   await stdoutOf(meshctl('service', 'rm', 'deaf'));
 });
@@ -202,8 +202,10 @@ test('one source port of UDP through three nodes, one after the other: each resp
   for (const node of [...nodeNames(), ...nodeNames()]) {
     // If the port arrived at another node before, its second datagram takes the standard path, which may lose the first reply.
     const to = `UDP4:${addressOf(node)}:5353,sourceport=7777,reuseaddr`;
-    const ask = () => stdoutOf(runOn('client', 'sh', '-c', `echo x | socat -t 1 - ${to}`));
-    const answer = parseWhoami(await waitFor(`${node} answers`, 10_000, async () => (await ask()).trim() || false));
+    const sendRequest = () => stdoutOf(runOn('client', 'sh', '-c', `echo x | socat -t 1 - ${to}`));
+    const answer = parseWhoami(
+      await waitFor(`${node} to respond`, 10_000, async () => (await sendRequest()).trim() || false),
+    );
     assert.equal(answer.address, client);
   }
 });
@@ -224,7 +226,7 @@ test('kill -9 of every agent: open connections and programs survive, no kernel o
       60_000,
       async () => Number((await nodeInfo(node)).assignmentRevision) > 0,
     );
-    assert.match(await outsideClient.ask(`short-${node}`), /sees /);
+    assert.match(await outsideClient.request(`short-${node}`), /sees /);
     await outsideClient.release(`short-${node}`);
     assert.equal(await listFilters(node), programs.get(node));
     assert.equal((await readCounters(node)).operations, 0, `${node} executed kernel operations without a change`);
@@ -232,9 +234,9 @@ test('kill -9 of every agent: open connections and programs survive, no kernel o
 });
 
 for (const [what, command] of [
-  ['the filter at the wire', `tc filter del dev ${LINK} ingress pref 4096`],
-  ['the whole qdisc at the wire', `tc qdisc del dev ${LINK} clsact`],
-  ['the filter of answers', 'tc filter del dev mesh0 ingress'],
+  ['the filter on the underlay link', `tc filter del dev ${LINK} ingress pref 4096`],
+  ['the qdisc on the underlay link', `tc qdisc del dev ${LINK} clsact`],
+  ['the filter for replies', 'tc filter del dev mesh0 ingress'],
   ['the router\u2019s filter', 'ip netns exec mesh-net-ingress tc filter del dev vxlan0 ingress'],
   ['the way past the VXLAN device', 'ip link del mesh1'],
 ] as const) {

@@ -149,11 +149,11 @@ test('sctp: a task is reached through every node and sees the client; without a 
     });
   await apply(sctp(1));
   // One direction only: at the end of its input socat would shut the association down, and SCTP has no half-closed state.
-  const ask = (node: string) =>
+  const sendRequest = (node: string) =>
     runOn('client', 'timeout', '30', 'socat', '-T10', '-u', `SCTP4:${addressOf(node)}:7132`, '-');
   for (const node of nodeNames()) {
-    const { stdout, stderr } = await waitFor(`an answer through ${node}`, RECOVERY_TIMEOUT, async () => {
-      const outcome = await ask(node);
+    const { stdout, stderr } = await waitFor(`a response through ${node}`, RECOVERY_TIMEOUT, async () => {
+      const outcome = await sendRequest(node);
       if (outcome.stdout === '') throw new Error(outcome.stderr);
       return outcome;
     });
@@ -162,7 +162,7 @@ test('sctp: a task is reached through every node and sees the client; without a 
   await apply(sctp(0));
   for (const node of nodeNames()) {
     const begun = Date.now();
-    const { status, stderr } = await ask(node);
+    const { status, stderr } = await sendRequest(node);
     console.log(`# sctp without a task on ${node}: ${Date.now() - begun} ms`);
     assert.match(stderr, /refused/i, `status ${status}`);
   }

@@ -119,7 +119,7 @@ export interface ProbeClient {
   ): Promise<void>;
   stopLoad(name: string): Promise<LoadStats>;
   hold(name: string, host: string, port: number): Promise<void>;
-  ask(name: string): Promise<string>;
+  request(name: string): Promise<string>;
   release(name: string): Promise<void>;
   close(): void;
 }
@@ -153,7 +153,7 @@ export function startProbe(host: string, program: string): ProbeClient {
       send({ op: 'load', name, urls, parallel: 1, keepAlive: false, timeout: 10_000, pause: 0, ...options }),
     stopLoad: (name) => send({ op: 'load-stop', name }),
     hold: (name, address, port) => send({ op: 'hold', name, host: address, port }),
-    ask: (name) => send({ op: 'ask', name }),
+    request: (name) => send({ op: 'request', name }),
     release: (name) => send({ op: 'release', name }),
     close: () => child.stdin!.end(),
   };
@@ -162,7 +162,7 @@ export function startProbe(host: string, program: string): ProbeClient {
 /** Parses `web.2 k3… on node3 sees 172.30.0.100 41234`. */
 export function parseWhoami(text: string): { task: string; id: string; node: string; address: string; port: number } {
   const match = /^(\S+) (\S+) on (\S+) sees (\S+) (\d+)$/.exec(text);
-  if (!match) throw new Error(`not an answer of whoami: ${text}`);
+  if (!match) throw new Error(`not a response of whoami: ${text}`);
   const [, task, id, node, address, port] = match as unknown as [string, string, string, string, string, string];
   return { task, id, node, address, port: Number(port) };
 }

@@ -5,7 +5,7 @@ export type ProbeRequest =
   | { op: 'load'; name: string; urls: string[]; parallel: number; keepAlive: boolean; timeout: number; pause: number }
   | { op: 'load-stop'; name: string }
   | { op: 'hold'; name: string; host: string; port: number }
-  | { op: 'ask'; name: string }
+  | { op: 'request'; name: string }
   | { op: 'release'; name: string };
 
 export type ProbeResponse = { id: number; ok: true; value: unknown } | { id: number; ok: false; error: string };

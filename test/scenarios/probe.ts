@@ -28,7 +28,7 @@ function httpOnce(
       ...(options.localAddress === undefined ? {} : { localAddress: options.localAddress }),
     });
     const timer = setTimeout(
-      () => outgoing.destroy(new Error(`no answer within ${options.timeout} ms`)),
+      () => outgoing.destroy(new Error(`no response within ${options.timeout} ms`)),
       options.timeout,
     );
     outgoing.once('close', () => clearTimeout(timer));
@@ -52,7 +52,7 @@ function httpOnce(
 function udpOnce(host: string, port: number, timeout: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
-    const timer = setTimeout(() => finish(() => reject(new Error(`no answer within ${timeout} ms`))), timeout);
+    const timer = setTimeout(() => finish(() => reject(new Error(`no response within ${timeout} ms`))), timeout);
     const finish = (then: () => void) => {
       clearTimeout(timer);
       socket.close();
@@ -108,7 +108,7 @@ function startLoad(request: Extract<ProbeRequest, { op: 'load' }>): Load {
 }
 
 /** Keeps one TCP connection open and sends a request over it on demand. */
-const heldConnections = new Map<string, { ask(): Promise<string>; close(): void }>();
+const heldConnections = new Map<string, { request(): Promise<string>; close(): void }>();
 
 function holdConnection(request: Extract<ProbeRequest, { op: 'hold' }>): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -124,14 +124,14 @@ function holdConnection(request: Extract<ProbeRequest, { op: 'hold' }>): Promise
       reject(error);
       waiting?.reject(error);
       waiting = undefined;
-      heldConnections.set(request.name, { ask: () => Promise.reject(error), close() {} });
+      heldConnections.set(request.name, { request: () => Promise.reject(error), close() {} });
     };
     socket.on('error', closed);
     socket.on('close', () => closed(new Error('connection closed')));
     heldConnections.set(request.name, {
-      ask: () =>
+      request: () =>
         new Promise((resolveAsk, rejectAsk) => {
-          const timer = setTimeout(() => closed(new Error('no answer on the open connection within 10 s')), 10_000);
+          const timer = setTimeout(() => closed(new Error('no response on the open connection within 10 s')), 10_000);
           const done =
             <T>(then: (value: T) => void) =>
             (value: T) => {
@@ -166,8 +166,8 @@ async function handleRequest(request: ProbeRequest): Promise<unknown> {
     }
     case 'hold':
       return holdConnection(request).then(() => null);
-    case 'ask':
-      return heldConnections.get(request.name)?.ask();
+    case 'request':
+      return heldConnections.get(request.name)?.request();
     case 'release':
       heldConnections.get(request.name)?.close();
       heldConnections.delete(request.name);

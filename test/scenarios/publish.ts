@@ -16,10 +16,10 @@ const published = async () =>
 test('--publish-add: the port works on every node, no task is restarted', async () => {
   await applyWeb({ replicas: 2, ports: ['8080:80'] });
   const before = await identities();
-  const told = await stdoutOf(
+  const output = await stdoutOf(
     update('web', '--publish-add', '8085:80', '--publish-add', 'published=5355,target=53,protocol=udp'),
   );
-  assert.match(told, /updated: port 8085:80\/tcp added, port 5355:53\/udp added\n/);
+  assert.match(output, /updated: port 8085:80\/tcp added, port 5355:53\/udp added\n/);
   const client = await clientProbe();
   for (const node of nodeNames()) {
     await waitFor(`8085 on ${node}`, 5_000, async () => parseWhoami(await client.http(urlOf(addressOf(node), 8085))));
@@ -33,7 +33,7 @@ test('--publish-rm takes the target port; connections of the other ports survive
   const before = await identities();
   const client = await clientProbe();
   await client.hold('kept', addressOf('node1'), 8080);
-  const first = await client.ask('kept');
+  const first = await client.request('kept');
   assert.equal((await update('web', '--publish-rm', '8085')).status, 1);
   await stdoutOf(update('web', '--publish-rm', '80', '--publish-rm', '53/udp', '--publish-add', '8080:80'));
   for (const node of nodeNames()) {
@@ -45,7 +45,7 @@ test('--publish-rm takes the target port; connections of the other ports survive
     );
     parseWhoami(await client.http(urlOf(addressOf(node), 8080)));
   }
-  assert.equal(taskOf(await client.ask('kept')), taskOf(first));
+  assert.equal(taskOf(await client.request('kept')), taskOf(first));
   await client.release('kept');
   assert.deepEqual(await identities(), before);
   assert.deepEqual(await published(), ['8080/tcp']);
@@ -67,8 +67,8 @@ test('if two services request one port concurrently, one gets it', async () => {
 test('--force: every task is replaced, and the command waits for it', async () => {
   await applyWeb({ replicas: 2, ports: ['8080:80'] });
   const before = await identities();
-  const told = await stdoutOf(update('--force', 'web'));
-  assert.match(told, /updated: all tasks are replaced\n[\s\S]*service web converged\n$/);
+  const output = await stdoutOf(update('--force', 'web'));
+  assert.match(output, /updated: all tasks are replaced\n[\s\S]*service web converged\n$/);
   const after = await identities();
   assert.equal(after.length, 2);
   assert.deepEqual(

@@ -19,19 +19,19 @@ const lb = (object: KernelObject) => object.netns === 'mesh-lb';
 const router = (object: KernelObject) => object.netns === 'mesh-net-ingress';
 
 /** Kind, object, and whether the kernel reports the change or only an audit finds it. */
-const KINDS: [Kind, (object: KernelObject) => boolean, 'told' | 'audited'][] = [
-  ['veth', ({ netns }) => netns === 'host', 'told'],
-  ['vxlan', router, 'told'],
-  ['address', lb, 'told'],
-  ['neighbour', router, 'told'],
-  ['fdb', router, 'told'],
-  ['route', router, 'told'],
-  ['rule', router, 'told'],
-  ['chain', lb, 'told'],
-  ['jump', ({ netns }) => netns === 'host', 'told'],
-  ['set-member', ({ netns }) => netns === 'host', 'audited'],
-  ['virtual-service', lb, 'audited'],
-  ['real-server', lb, 'audited'],
+const KINDS: [Kind, (object: KernelObject) => boolean, 'event' | 'audit'][] = [
+  ['veth', ({ netns }) => netns === 'host', 'event'],
+  ['vxlan', router, 'event'],
+  ['address', lb, 'event'],
+  ['neighbour', router, 'event'],
+  ['fdb', router, 'event'],
+  ['route', router, 'event'],
+  ['rule', router, 'event'],
+  ['chain', lb, 'event'],
+  ['jump', ({ netns }) => netns === 'host', 'event'],
+  ['set-member', ({ netns }) => netns === 'host', 'audit'],
+  ['virtual-service', lb, 'audit'],
+  ['real-server', lb, 'audit'],
 ];
 
 /** Repairs a damage and returns the duration and the history entry. */

@@ -53,7 +53,7 @@ test('kill -9 and restart of every agent under load: no connection breaks, no ke
   const figures = await outside.stopLoad('during');
   assert.deepEqual(figures.errors, {});
   for (const node of nodeNames()) {
-    assert.match(await outside.ask(`held-${node}`), /sees 172\.30\.0\.100/);
+    assert.match(await outside.request(`held-${node}`), /sees 172\.30\.0\.100/);
     await outside.release(`held-${node}`);
     const counters = await readCounters(node);
     assert.equal(counters.operations, 0, `${node} executed kernel operations without a change`);

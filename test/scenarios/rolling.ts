@@ -139,7 +139,7 @@ describe('rolling updates and port changes', () => {
   test('a removed port: open connections continue until they end, new ones are refused', async () => {
     const pids = await pidsOf('roll');
     await outsideClient.hold('leaving', addressOf('node1'), 8301);
-    await outsideClient.ask('leaving');
+    await outsideClient.request('leaving');
     await apply('roll', { ports: ['8300:80'], grace: '60s' });
     await waitFor('8301 to be refused', 10_000, async () => refused('node1', 8301).then(() => true));
     // The draining port survives a crash of the manager.
@@ -148,7 +148,7 @@ describe('rolling updates and port changes', () => {
     await waitFor('all nodes ready', 60_000, async () =>
       (await listRows('node', 'ls')).every((node) => node['status'] === 'ready'),
     );
-    assert.match(await outsideClient.ask('leaving'), /sees 172\.30\.0\.100/);
+    assert.match(await outsideClient.request('leaving'), /sees 172\.30\.0\.100/);
     assert.match(await published('node1'), /^8301$/m);
     await outsideClient.release('leaving');
     for (const node of nodeNames()) {
@@ -163,13 +163,13 @@ describe('rolling updates and port changes', () => {
     await outsideClient.hold('ends', addressOf('node3'), 8310);
     await outsideClient.hold('stays', addressOf('node1'), 8310);
     await stdoutOf(meshctl('service', 'rm', 'gone'));
-    assert.match(await outsideClient.ask('ends'), /sees/);
+    assert.match(await outsideClient.request('ends'), /sees/);
     await outsideClient.release('ends');
-    assert.match(await outsideClient.ask('stays'), /sees/);
+    assert.match(await outsideClient.request('stays'), /sees/);
     await refused('node2', 8310);
     // whoami closes idle connections on SIGTERM.
     await waitFor('the end of the grace period', 60_000, async () =>
-      outsideClient.ask('stays').then(
+      outsideClient.request('stays').then(
         () => false,
         () => true,
       ),
@@ -183,11 +183,11 @@ describe('rolling updates and port changes', () => {
   test('a port moved to another service is switched at once, and old connections continue', async () => {
     await apply('first', { ports: ['8320:80'], replicas: 1, grace: '60s' });
     await outsideClient.hold('old', addressOf('node1'), 8320);
-    await outsideClient.ask('old');
+    await outsideClient.request('old');
     await apply('first', { ports: [], replicas: 1, grace: '60s' });
     await apply('second', { ports: ['8320:80'], replicas: 1 });
     assert.match(parseWhoami(await outsideClient.http(`http://${addressOf('node1')}:8320/`)).task, /^second\./);
-    assert.match(await outsideClient.ask('old'), /first\./);
+    assert.match(await outsideClient.request('old'), /first\./);
     await outsideClient.release('old');
     await stdoutOf(meshctl('service', 'rm', 'first', 'second'));
   });

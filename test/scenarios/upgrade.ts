@@ -86,7 +86,7 @@ test('upgrade and rollback of every meshd under load: no connection breaks, no k
   assert.deepEqual(errors, {});
   assert.ok(answered > 0);
   for (const node of nodeNames()) {
-    assert.match(await client.ask(`up-${node}`), /sees 172\.30\.0\.100/);
+    assert.match(await client.request(`up-${node}`), /sees 172\.30\.0\.100/);
     await client.release(`up-${node}`);
     assert.equal(await nodeState(node), before.get(node));
   }
@@ -98,14 +98,14 @@ test('all managers stopped for long, agents restarted: the kernels stay byte for
   for (const node of agents) before.set(node, await nodeState(node));
   const client = await clientProbe();
   await stdoutOf(run('node-stop', ['node1', 'KILL']));
-  const gone = performance.now();
+  const stopped = performance.now();
   try {
     for (const node of agents) {
       await stdoutOf(run('node-stop', [node, 'KILL']));
       await stdoutOf(run('node-start', [node]));
     }
     let calls = 0;
-    for (; performance.now() - gone < DOWNTIME_SECONDS * 1000; await sleep(1_000)) {
+    for (; performance.now() - stopped < DOWNTIME_SECONDS * 1000; await sleep(1_000)) {
       for (const node of nodeNames()) parseWhoami(await client.http(`http://${addressOf(node)}:8080/`));
       calls += nodeNames().length;
     }

@@ -68,14 +68,14 @@ export async function runTorture(seed: number, rounds: number): Promise<Report> 
       if (process.env['TEST_VERBOSE']) console.log(`# ${round}: ${ms} ms ${what}`);
       await assertAnswers(urls);
       for (const node of new Set(steps.map((deed) => deed.node))) {
-        assertUnchanged(`what is others' on ${node}`, await foreignOnHost(node), hostListings.get(node)!);
+        assertUnchanged(`foreign objects on ${node}`, await foreignOnHost(node), hostListings.get(node)!);
         const foreignDamaged = steps.some((deed) => deed.node === node && AFFECTS_FOREIGN.test(deed.command));
         if (foreignDamaged) {
           await addForeignToMesh(node);
           meshListings.set(node, await foreignInMesh(node));
         } else
           assertUnchanged(
-            `what is others' in namespaces of ours on ${node}`,
+            `foreign objects in namespaces of meshd on ${node}`,
             await foreignInMesh(node),
             meshListings.get(node)!,
           );
