@@ -1,6 +1,6 @@
-// A service that reports its own name and the client's address; the task of the demo and the tests.
+// Answers with the name of the task and the address of the client. Used by the demo and the tests.
 //   PORT      TCP port for HTTP, default 80
-//   UDP_PORT  also answer datagrams on this port
+//   UDP_PORT  UDP port, off by default
 import { createSocket } from 'node:dgram';
 import { createServer } from 'node:http';
 
@@ -15,7 +15,7 @@ const server = createServer((request, response) => {
   if (wait > 0) setTimeout(answer, Math.min(wait, 60_000));
   else answer();
 });
-// Open connections are closed by the client only; Node's default would close them after one idle minute.
+// Keep open connections: by default Node closes them after a minute without a request.
 server.headersTimeout = 0;
 server.requestTimeout = 0;
 server.keepAliveTimeout = 600_000;
@@ -29,7 +29,7 @@ if (UDP_PORT) {
   socket.bind(Number(UDP_PORT));
 }
 
-// Graceful shutdown: finish open requests, accept no new connections.
+// Graceful stop: finish open requests, accept no new ones.
 process.on('SIGTERM', () => {
   server.close(() => process.exit(0));
   server.closeIdleConnections();

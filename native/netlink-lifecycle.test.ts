@@ -6,7 +6,7 @@ afterEach(cleanUp);
 /** A request with many replies, as source text. */
 const dump = `Buffer.from('${linkRequest(RTM_GETLINK, NLM_F_DUMP, 1).toString('hex')}', 'hex')`;
 
-describe('a netlink socket, in a process of its own', () => {
+describe('a netlink socket, in a separate process', () => {
   it('turns an exception of the callback into an uncaughtException and stays usable', async () => {
     const { status, output } = await runNode(`
       let events = 0, caught = 0;

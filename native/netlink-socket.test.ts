@@ -85,9 +85,9 @@ describe('synchronous receive', () => {
     expect(events).toEqual([]);
     socket.receive();
     expect(messages().at(-1)?.type).toBe(NLMSG_DONE);
-    const told = events.length;
+    const received = events.length;
     await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(events.length).toBe(told);
+    expect(events.length).toBe(received);
     socket.close();
     expect(() => socket.receive()).toThrowError(expect.objectContaining({ code: 'EBADF' }));
   });
@@ -126,13 +126,13 @@ describe('opening in a namespace', () => {
 });
 
 describe('sending and receiving', () => {
-  it('sends many messages at once and gets every answer', async () => {
+  it('sends many messages at once and receives every reply', async () => {
     const opened = open({ netns: freshNetns().path });
     const count = 2000;
     opened.socket.send(
       Buffer.concat(Array.from({ length: count }, (_, i) => linkRequest(RTM_GETLINK, 0, i + 1, i === 5 ? 999 : 1))),
     );
-    await waitFor(() => opened.messages().length >= count, 'all answers');
+    await waitFor(() => opened.messages().length >= count, 'all replies');
     const answers = opened.messages();
     expect(answers.map((answer) => answer.sequence)).toEqual(Array.from({ length: count }, (_, i) => i + 1));
     expect(answers.filter((answer) => answer.type === NLMSG_ERROR).map((answer) => answer.sequence)).toEqual([6]);
@@ -143,10 +143,10 @@ describe('sending and receiving', () => {
 
   it('delivers the text of the extended ACK without echoing the request', async () => {
     const opened = open({ netns: freshNetns().path });
-    // Strict checking: a dump request may not carry flags.
+    // Strict checking: a dump request must not have flags.
     opened.socket.send(linkRequest(RTM_GETLINK, NLM_F_DUMP, 3, 0, 1));
     opened.socket.send(acknowledged(RTM_DELLINK, 4, 1));
-    await waitFor(() => opened.messages().some((message) => message.sequence === 4), 'the answer');
+    await waitFor(() => opened.messages().some((message) => message.sequence === 4), 'the reply');
     const texts = opened.messages().map((message) => message.body.toString('latin1'));
     expect(texts.join()).toMatch(/Invalid values in header for link dump request/);
     const refused = opened.messages().find((message) => message.sequence === 4);
@@ -202,7 +202,7 @@ describe('sending and receiving', () => {
     const opened = open({ netns: path, groups: [7] }); // RTNLGRP_IPV4_ROUTE
     const hops = 4095;
     opened.socket.send(multipathRoute(Number(run('ip', '-n', name, '-o', 'link', 'show', 'd0').split(':')[0]), hops));
-    await waitFor(() => opened.messages().length >= 2, 'the event and the answer');
+    await waitFor(() => opened.messages().length >= 2, 'the event and the reply');
     const [event, answer] = opened.messages();
     expect(answer?.body.readInt32LE(0)).toBe(0);
     expect(event?.body.length).toBeGreaterThan(65_536);
@@ -243,7 +243,7 @@ s.sendto(b'\\x10\\0\\0\\0\\x02\\0\\0\\0' + b'\\0' * 8, (${socket.portId}, 0))`,
     socket.send(request);
     const sequences = () =>
       events.flatMap((event) => (event.type === 'data' ? event.messages.flatMap(parse) : [])).map((m) => m.sequence);
-    await waitFor(() => sequences().includes(42), 'the answer of the kernel');
+    await waitFor(() => sequences().includes(42), 'the reply of the kernel');
     expect(sequences()).toEqual([42]);
   });
 });

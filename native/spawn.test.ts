@@ -8,11 +8,11 @@ afterEach(cleanUp);
 const ENV = { PATH: '/usr/bin:/bin' };
 
 function run(file: string, args: string[], options: Partial<SpawnOptions> = {}, input?: string) {
-  let tell = (_: ProcessEnd) => {};
+  let resolveEnd = (_: ProcessEnd) => {};
   const end = new Promise<ProcessEnd>((resolve) => {
-    tell = resolve;
+    resolveEnd = resolve;
   });
-  const child = spawnProcess(file, args, { env: ENV, ...options }, (ended) => tell(ended));
+  const child = spawnProcess(file, args, { env: ENV, ...options }, (ended) => resolveEnd(ended));
   child.stdin?.end(input ?? '');
   return { child, end };
 }

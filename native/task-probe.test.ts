@@ -53,13 +53,13 @@ function probe(like: string, command: string[], flags: string[] = [], env: NodeJ
   child.stdout!.setEncoding('utf8').on('data', (piece: string) => {
     text += piece;
   });
-  const told = new Promise<ProbeReport>((resolve) => {
+  const report = new Promise<ProbeReport>((resolve) => {
     child.on('close', () => {
       const end = text.indexOf('\n');
       resolve({ verdict: text.slice(0, end), output: text.slice(end + 1) });
     });
   });
-  return told;
+  return report;
 }
 
 const shell = (like: string, script: string, flags?: string[], env?: NodeJS.ProcessEnv) =>
@@ -134,9 +134,9 @@ describe('no process is left of a probe', () => {
   it('that times out', async () => {
     const { like, pid } = await startTask();
     const directory = freshDirectory();
-    const told = probe(like, ['bash', '-c', `echo before; ${stubborn(directory)}`], ['--timeout', '1500']);
+    const report = probe(like, ['bash', '-c', `echo before; ${stubborn(directory)}`], ['--timeout', '1500']);
     const pids = await Promise.all(['far', 'near', 'own'].map((name) => numberIn(join(directory, name), pid)));
-    expect(await told).toEqual({ verdict: 'timeout', output: 'before\n' });
+    expect(await report).toEqual({ verdict: 'timeout', output: 'before\n' });
     for (const each of pids) await hasExited(each);
     expect(processesBeside(pid)).toHaveLength(2); // process 1 and the task
   });
@@ -145,10 +145,10 @@ describe('no process is left of a probe', () => {
     const { like, pid } = await startTask();
     const directory = freshDirectory();
     const script = `setsid sleep 600 & echo $! > ${directory}/far; until [ -e ${directory}/go ]; do sleep 0.02; done`;
-    const told = shell(like, script);
+    const report = shell(like, script);
     const far = await numberIn(join(directory, 'far'), pid);
     writeFileSync(join(directory, 'go'), '');
-    expect((await told).verdict).toBe('exit 0');
+    expect((await report).verdict).toBe('exit 0');
     await hasExited(far);
     expect(processesBeside(pid)).toHaveLength(2);
   });

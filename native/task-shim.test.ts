@@ -260,15 +260,18 @@ describe('stopping', () => {
     expect(existsSync(join(task.directory, 'exit'))).toBe(false);
   });
 
-  it.each([[[]], [['--user', 'nobody']]])('when the shim is killed all of the task goes too %j', async (flags) => {
-    const task = shell('setsid sleep 1001 & echo child; exec sleep 1000', { flags });
-    const { pid } = await task.started();
-    await waitFor(() => task.output().includes('child'), 'its child');
-    const all = await waitFor(() => processesBeside(pid).length === 3 && processesBeside(pid), 'its child');
-    task.shim.kill('SIGKILL');
-    for (const each of all) await hasExited(each);
-    expect(existsSync(join(task.directory, 'exit'))).toBe(false);
-  });
+  it.each([[[]], [['--user', 'nobody']]])(
+    'kills all processes of the task when the shim is killed %j',
+    async (flags) => {
+      const task = shell('setsid sleep 1001 & echo child; exec sleep 1000', { flags });
+      const { pid } = await task.started();
+      await waitFor(() => task.output().includes('child'), 'its child');
+      const all = await waitFor(() => processesBeside(pid).length === 3 && processesBeside(pid), 'its child');
+      task.shim.kill('SIGKILL');
+      for (const each of all) await hasExited(each);
+      expect(existsSync(join(task.directory, 'exit'))).toBe(false);
+    },
+  );
 
   it('does not depend on the agent: the task keeps running and its end is still reported', async () => {
     const netns = freshNetns();

@@ -26,7 +26,7 @@ nodes_up() {
     disown
   done
   for name in node1 node2 node3 client bare; do
-    wait_for 120 test -e "$NODES/$name.up" || die "$name did not come up"
+    wait_for 120 test -e "$NODES/$name.up" || die "$name did not start"
     ip link set "$name" master underlay up
   done
 }

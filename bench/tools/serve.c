@@ -41,18 +41,18 @@ static void accept_all(int listener, enum kind kind) {
 }
 
 static void answer_http(int s) {
-  char ask[8192], body[256], reply[512];
-  int length = read(s, ask, sizeof ask - 1);
+  char request[8192], body[256], reply[512];
+  int length = read(s, request, sizeof request - 1);
   if (length < 0 && errno == EAGAIN) return;
   if (length <= 0) {
     close(s);
     return;
   }
-  ask[length] = 0;
+  request[length] = 0;
   struct sockaddr_in peer;
   socklen_t size = sizeof peer;
   getpeername(s, (void *)&peer, &size);
-  int ends = strcasestr(ask, "connection: close") || strstr(ask, "HTTP/1.0");
+  int ends = strcasestr(request, "connection: close") || strstr(request, "HTTP/1.0");
   int bytes = snprintf(body, sizeof body, "%s %s:%d\n", host, inet_ntoa(peer.sin_addr), ntohs(peer.sin_port));
   bytes = snprintf(reply, sizeof reply, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: %s\r\n\r\n%s", bytes,
                    ends ? "close" : "keep-alive", body);

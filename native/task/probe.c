@@ -42,13 +42,13 @@ static void write_all(const char *text, size_t length) {
   while (length > 0) {
     ssize_t written = write(STDOUT_FILENO, text, length);
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return; /* the agent has gone */
+    if (written <= 0) return; /* the agent has exited */
     text += written;
     length -= (size_t)written;
   }
 }
 
-static void tell(const char *verdict) {
+static void print_verdict(const char *verdict) {
   write_all(verdict, strlen(verdict));
   write_all("\n", 1);
   write_all(output, output_length);
@@ -57,7 +57,7 @@ static void tell(const char *verdict) {
 static void report_in_probe(const char *text) {
   char line[600];
   snprintf(line, sizeof line, "error %s", text);
-  tell(line);
+  print_verdict(line);
 }
 
 static void report_in_child(const char *text) { _exit(write(report_pipe, text, strlen(text)) < 0 ? 126 : 127); }
@@ -136,7 +136,7 @@ static int take_output(int fd) {
     if (length < 0 && errno == EINTR) continue;
     if (length < 0) return errno == EAGAIN;
     if (length == 0) return 0;
-    size_t room = OUTPUT_LIMIT - output_length, kept = (size_t)length < room ? (size_t)length : room;
+    size_t space = OUTPUT_LIMIT - output_length, kept = (size_t)length < space ? (size_t)length : space;
     memcpy(output + output_length, more, kept);
     output_length += kept;
     if (length < (ssize_t)sizeof more) return 1; /* a command that never stops writing must not keep us from the clock */
@@ -212,7 +212,7 @@ static int probe(long long deadline, const sigset_t *signals) {
     if (fds[0].revents == 0) continue;
     struct signalfd_siginfo received;
     if (read(signal_fd, &received, sizeof received) < 0) continue;
-    if (received.ssi_signo != SIGCHLD) { /* nobody wants to know any more */
+    if (received.ssi_signo != SIGCHLD) { /* the probe was cancelled */
       kill_leftovers(pid);
       return 1;
     }
@@ -224,7 +224,7 @@ static int probe(long long deadline, const sigset_t *signals) {
   }
   if (output_fd >= 0) take_output(output_fd);
   kill_leftovers(pid);
-  tell(verdict);
+  print_verdict(verdict);
   return 0;
 }
 

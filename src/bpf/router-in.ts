@@ -165,7 +165,7 @@ function storeFlowEntry(map: MapName): Line[] {
   return [
     store('u32', ['r10', FLOW_VALUE], 'r2'),
     ...writeFlow(map, BPF_ANY),
-    // An LRU map evicts when full; if the update fails anyway, the reply takes the standard path, which must know the flow then.
+    // An LRU map evicts when full; if the update fails anyway, the reply takes the standard path, which then needs a conntrack entry.
     jumpIf64('r0', '==', 0, 'to-task'),
     jump('pass'),
   ];

@@ -27,7 +27,7 @@ describe('addresses as text', () => {
   });
 
   it.each(['', '1.2.3', '1.2.3.4.5', '1.2.3.256', '010.0.0.1', '1.2.3.', ' 1.2.3.4', '1.2.3.4/8', 'web', '0x7f.0.0.1'])(
-    'refuses %j',
+    'rejects %j',
     (text) => expect(() => parseAddress(text)).toThrow(MeshError),
   );
 
@@ -42,7 +42,7 @@ describe('addresses as text', () => {
     '12345::',
     '1.2.3.4::',
     'g::',
-  ])('refuses %j', (text) => expect(() => parseAddress(text)).toThrow(MeshError));
+  ])('rejects %j', (text) => expect(() => parseAddress(text)).toThrow(MeshError));
 
   it('rejects invalid networks and MAC addresses', () => {
     for (const cidr of ['10.0.0.0', '10.0.0.0/33', '::/129', '10.0.0.0/', '10.0.0.0/-1', '10.0.0.0/8/8']) {

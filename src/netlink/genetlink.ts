@@ -33,7 +33,7 @@ export interface GenlFamily {
   version: number;
 }
 
-/** Reads the answer to getGenlFamily. */
+/** Reads the reply to getGenlFamily. */
 export function decodeGenlFamily(message: NetlinkMessage): Result<GenlFamily> {
   return decodeGenl('generic netlink family', GENL_ID_CTRL, [CTRL_CMD_NEWFAMILY], message, (attributes) => {
     const id = attributes.u16(CTRL_ATTR_FAMILY_ID);

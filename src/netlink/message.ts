@@ -168,7 +168,7 @@ export interface Ack {
 
 /** Reads NLMSG_ERROR and NLMSG_DONE; any other type is an error. */
 export function decodeAck(message: NetlinkMessage): Result<Ack> {
-  return toDecodeResult('answer', () => {
+  return toDecodeResult('reply', () => {
     if (message.type !== NLMSG_ERROR && message.type !== NLMSG_DONE)
       throw decodeError(`type ${message.type} is no answer`);
     const { payload } = message;

@@ -22,9 +22,11 @@ function decodedReplies<T>(
   decode: (message: NetlinkMessage) => Result<T>,
 ): T[] {
   const { received } = goldenOf(readGoldens(file), command);
-  const wanted = received.filter((message) => (type === undefined ? message.type > NLMSG_DONE : message.type === type));
-  expect(wanted.length).toBeGreaterThan(0);
-  return wanted.map((message) => {
+  const messages = received.filter((message) =>
+    type === undefined ? message.type > NLMSG_DONE : message.type === type,
+  );
+  expect(messages.length).toBeGreaterThan(0);
+  return messages.map((message) => {
     const result = decode(message);
     if (!result.ok) throw result.error;
     return result.value;

@@ -30,8 +30,8 @@ topology_up() {
     disown
   done
   for name in "${names[@]}"; do
-    read -r -t 60 ready <&5 || die "a mesh host did not come up within 60 s"
-    [[ $ready == up ]] || die "a mesh host did not come up: $ready"
+    read -r -t 60 ready <&5 || die "a mesh host did not start within 60 s"
+    [[ $ready == up ]] || die "a mesh host did not start: $ready"
   done
   exec 5>&-; rm "$STATE/ready"
   for name in "${names[@]}"; do printf 'link set %s master underlay up\n' "${name%:*}"; done | ip -batch -

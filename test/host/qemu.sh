@@ -66,7 +66,7 @@ run_qemu() {
   if [[ -s $x/status ]]; then return "$(cat "$x/status")"; fi
   cat "$x/qemu.log" >&2
   say "--- end of the guest's kernel log"; tail -n 30 "$x/kernel.log" >&2 2>/dev/null || true; say '---'
-  if [[ -e $x/hung ]]; then die "the guest did not come up within ${VM_BOOT_TIMEOUT:-120} s (VM_BOOT_TIMEOUT; VM_LOGLEVEL=7 prints more)"
+  if [[ -e $x/hung ]]; then die "the guest did not start within ${VM_BOOT_TIMEOUT:-120} s (VM_BOOT_TIMEOUT; VM_LOGLEVEL=7 prints more)"
   elif [[ $status == 124 || $status == 137 ]]; then say "test host: stopped after ${VM_TIMEOUT:-1500} s (VM_TIMEOUT)"; return 124
   else die "the guest exited without a status (QEMU: $status)"
   fi

@@ -1,4 +1,4 @@
-// What a hand with the usual tools does to one kernel object of ours. Every line is a shell command on the node.
+// Ways to damage one kernel object of meshd with standard tools. Every line is a shell command on the node.
 import { familyOf } from '../../src/model/address.ts';
 import type { KernelObject } from '../../src/model/kernel-state.ts';
 import { LB_NETNS } from '../../src/model/linux-names.ts';
@@ -15,7 +15,7 @@ const iptables = ({ netns, family }: ObjectOfKind<'chain' | 'jump'>) =>
 const deleted = (object: KernelObject) => renderOp({ verb: 'delete', object }).join('; ');
 const FOREIGN_MAC = '02:aa:bb:cc:dd:ee';
 
-/** Commands that damage the object, one of which is to be picked. */
+/** Commands that damage the object; one of them is chosen. */
 export function damageCommands(object: KernelObject, random: Random): string[] {
   switch (object.kind) {
     case 'netns':
@@ -194,7 +194,7 @@ function setDamages(object: ObjectOfKind<'ipset'>, random: Random): string[] {
     `${ipset} flush ${name}`,
     `${ipset} create mesh-nobodys hash:ip; ${ipset} add mesh-nobodys 10.99.0.${random.below(250)}`,
     `${ipset} create mesh-nobodys2 bitmap:port range 0-10000; ${ipset} add mesh-nobodys2 ${port}`,
-    // Gone and made anew as another type: only once nothing refers to it.
+    // Recreated as another type: only possible once nothing refers to it.
     `for t in raw mangle nat filter; do ${exec(netns)}iptables -w -t $t -F; ${exec(netns)}ip6tables -w -t $t -F; done; ${ipset} destroy ${name} && ${ipset} create ${name} hash:mac`,
     `for t in raw mangle nat filter; do ${exec(netns)}iptables -w -t $t -F; ${exec(netns)}ip6tables -w -t $t -F; done; ${ipset} rename ${name} mesh-renamed`,
   ].filter((_, index) => netns !== 'host' || index < 3); // elsewhere in the host others have rules too
@@ -250,7 +250,7 @@ function serverDamages({ netns, family, fwmark, address, port, weight }: ObjectO
   ];
 }
 
-/** Objects that may be damaged: those of task namespaces seldom, as their tasks are replaced. */
+/** Objects that may be damaged: those of task namespaces rarely, because their tasks are replaced. */
 export function damageTargets(objects: readonly KernelObject[], random: Random): KernelObject[] {
   const meshObjects = objects.filter(({ netns }) => !netns.startsWith('mesh-task-'));
   const taskObjects = objects.filter(({ netns }) => netns.startsWith('mesh-task-'));
