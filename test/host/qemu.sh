@@ -21,7 +21,7 @@ accelerator() {
 
 # Kills the guest if it has not started in time; returns once it has.
 watch_boot() {
-  local limit=$((SECONDS + ${VM_BOOT_TIMEOUT:-120}))
+  local limit=$((SECONDS + ${VM_BOOT_TIMEOUT:-300}))
   until [[ -e $1/booted ]]; do
     kill -0 "$2" 2>/dev/null || return 0
     if ((SECONDS > limit)); then touch "$1/hung"; kill "$2"; return 0; fi
@@ -66,7 +66,7 @@ run_qemu() {
   if [[ -s $x/status ]]; then return "$(cat "$x/status")"; fi
   cat "$x/qemu.log" >&2
   say "--- end of the guest's kernel log"; tail -n 30 "$x/kernel.log" >&2 2>/dev/null || true; say '---'
-  if [[ -e $x/hung ]]; then die "the guest did not start within ${VM_BOOT_TIMEOUT:-120} s (VM_BOOT_TIMEOUT; VM_LOGLEVEL=7 prints more)"
+  if [[ -e $x/hung ]]; then die "the guest did not start within ${VM_BOOT_TIMEOUT:-300} s (VM_BOOT_TIMEOUT; VM_LOGLEVEL=7 prints more)"
   elif [[ $status == 124 || $status == 137 ]]; then say "test host: stopped after ${VM_TIMEOUT:-1500} s (VM_TIMEOUT)"; return 124
   else die "the guest exited without a status (QEMU: $status)"
   fi
