@@ -105,12 +105,12 @@ async function detectSchedulers(log: Log): Promise<readonly string[]> {
   }
 }
 
-/** The plain path does all that the shortcut does, so a kernel that cannot is no reason to fail. */
+/** Packets of a kernel without the fast path take the standard path, so a missing feature is a warning and no error. */
 async function detectFastPath(requested: FastPathMode, log: Log): Promise<FastPathMode> {
   if (requested === 'off') return requested;
   const { possible: isSupported, reason } = await probeFastPath();
   if (isSupported) return requested;
-  log.warn(`--shortcut ${requested} is not to be had here, packets take the plain path, which is slower: ${reason}`);
+  log.warn(`--fast-path ${requested} is not supported by this kernel (${reason}); using the standard path`);
   return 'off';
 }
 

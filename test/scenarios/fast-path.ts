@@ -1,4 +1,4 @@
-// meshd --shortcut full: packets really take the shortcut, the plain path carries what it leaves, and repairs know it.
+// meshd --fast-path full: packets really take the fast path, the plain path carries what it leaves, and repairs know it.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { nodeInfo } from '../torture/queries.ts';
