@@ -29,7 +29,7 @@ describe('port ls', () => {
     cli.meshd.picked = picked;
   });
 
-  test('by number, with the nodes where it is not as declared, and numbers that nodes picked', async () => {
+  test('by number, with degraded nodes and the numbers that nodes chose', async () => {
     expect(await meshctl(['port', 'ls'])).toEqual({
       status: 0,
       stderr: '',
@@ -42,7 +42,7 @@ describe('port ls', () => {
       ].join('\n'),
     });
     cli.meshd.picked = [];
-    expect((await meshctl(['port', 'list'])).stdout).toMatch(/\n\(picked by the node\) +tcp +host +80 +dns\n$/);
+    expect((await meshctl(['port', 'list'])).stdout).toMatch(/\n\(chosen by the node\) +tcp +host +80 +dns\n$/);
   });
 
   test('json', async () => {
@@ -63,8 +63,8 @@ describe('port ls', () => {
         name: 'web',
         published: 222,
         degraded: [
-          { node: 'node2', nodeid: 'n2', kind: 'withheld', message: 'sshd listens there' },
-          { node: 'node1', nodeid: 'n1', kind: 'taken' },
+          { node: 'node2', node_id: 'n2', kind: 'withheld', message: 'sshd listens there' },
+          { node: 'node1', node_id: 'n1', kind: 'taken' },
         ],
       },
       {
@@ -79,20 +79,20 @@ describe('port ls', () => {
     ]);
   });
 
-  test('service ls and status tell of it too', async () => {
+  test('service ls and status report it, too', async () => {
     expect((await meshctl(['service', 'ls'])).stdout).toMatch(
       /\nweb: degraded on node2: sshd listens there\nweb: degraded on node1: nginx \(pid 7\) listens there\n$/,
     );
     const [, web] = JSON.parse((await meshctl(['service', 'ls', '--format', 'json'])).stdout);
-    expect(web.degraded[0]).toEqual({ node: 'node2', nodeid: 'n2', kind: 'withheld', message: 'sshd listens there' });
+    expect(web.degraded[0]).toEqual({ node: 'node2', node_id: 'n2', kind: 'withheld', message: 'sshd listens there' });
     expect((await meshctl(['status'])).stdout).toMatch(/\npublished ports: +1 degraded; see `meshctl port ls`\n/);
     const [status] = JSON.parse((await meshctl(['status', '--format', 'json'])).stdout);
-    expect(status.cluster.degradedports).toBe(1);
+    expect(status.cluster.degraded_ports).toBe(1);
   });
 });
 
 describe('service ps', () => {
-  test('health, and the numbers that nodes picked', async () => {
+  test('health, and the numbers that nodes chose', async () => {
     const ports = [makePort(), { ...makePort({ target: 53, protocol: 'udp', mode: 'host' }), published: undefined }];
     const status = (health: string, message = '') => ({
       state: 'running',
@@ -135,7 +135,7 @@ describe('service inspect', () => {
     const spec = makeSpec({
       labels: { team: 'shop' },
       environment: { PORT: '80' },
-      user: 'nobody',
+      user: 'www-data',
       constraints: [{ key: 'node.hostname', operator: '!=', value: 'node1' }],
       ports: [port, { ...makePort({ mode: 'host', target: 81 }), published: undefined }],
       update: { parallelism: 0, delay: 10_000, order: 'stop-first' },
@@ -178,7 +178,7 @@ TaskSpec:
  Runtime:           process
  Command:           node whoami.mjs
  Working dir:       /
- User:              nobody
+ User:              www-data
  Stop grace period: 10s
  Weight:            node.labels.cpus, 2 without that label
 Env:
@@ -195,7 +195,7 @@ Ports:
   Protocol = tcp
   TargetPort = 80
   PublishMode = ingress
-  Scheduler = sh (sh-port), lc where the kernel has none
+  Scheduler = sh (sh-port), fallback lc
   Policy = prefer-local
   Persistence = 5m, clients of one /24 (IPv6 /128) as one
   IdleTimeout = 2h
@@ -220,7 +220,7 @@ Ports:
           {
             scheduler: 'sh',
             persistence: { timeout: 300_000, prefix: { inet: 24 } },
-            allowfrom: ['10.0.0.0/8', '2001:db8::/32'],
+            allow_from: ['10.0.0.0/8', '2001:db8::/32'],
           },
           { mode: 'host' },
         ],

@@ -206,7 +206,7 @@ test('kill -9 and restart of agents: healthy tasks stay, picked numbers too, pro
     await stdoutOf(run('node-start', [node]));
     await waitFor(`${node} is connected again`, 60_000, async () => {
       const [status] = JSON.parse(await stdoutOf(meshctlOn(node, ['status', '--format', 'json'])));
-      return Number(status.assignmentrevision) > 0;
+      return Number(status.assignment_revision) > 0;
     });
   }
   for (const task of before) {

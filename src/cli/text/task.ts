@@ -1,3 +1,4 @@
+import { portSpecFromWire } from '../../rpc/convert-spec.ts';
 import type { PortSpec, Task } from '../../rpc/gen/mesh.ts';
 import { ageText } from './age.ts';
 import { commandText, portsText } from './service.ts';
@@ -10,7 +11,7 @@ export const hasEnded = (task: Task): boolean => TERMINAL_STATES.has(task.status
 
 export const taskName = (task: Task): string => `${task.serviceName}.${task.slot}`;
 
-/** By service and slot, the newest task of a slot first: the older ones are its history. */
+/** Sorts by service and slot, then the newest task of a slot first. */
 export function sortTasks(tasks: readonly Task[]): Task[] {
   return [...tasks].sort(
     (a, b) =>
@@ -22,10 +23,10 @@ export function sortTasks(tasks: readonly Task[]): Task[] {
   );
 }
 
-/** States in which a task is on its way, or should have come further; its message says why it is not. */
+/** States before `running`, and `failed`: their message is the reason. */
 const TRANSITIONAL_STATES = new Set(['new', 'pending', 'assigned', 'starting', 'failed']);
 
-/** What is wrong with a task, or why it is not further, in words. */
+/** Why a task failed, is not running yet or is not healthy; empty if there is no problem. */
 export function taskProblem(task: Task): string {
   const { state = '', error = '', message = '', health } = task.status ?? {};
   if (error !== '') return error;
@@ -33,10 +34,10 @@ export function taskProblem(task: Task): string {
   return isUnready || TRANSITIONAL_STATES.has(state) ? message : '';
 }
 
-/** What an agent says of every task that starts, until it has had its time: no trouble yet. */
+/** Messages of every starting task, which are no problem. */
 export const isStartupMessage = (problem: string): boolean => /^(starting the process|waiting for \d.*)$/.test(problem);
 
-/** The ports of a task, with the numbers its node picked for those in mode host that have none. */
+/** The ports of a task; a port in mode host without a number has the one its node chose. */
 function taskPorts({ ports, status }: Task): PortSpec[] {
   return ports.map((port) => {
     const picked = status?.ports.find(({ protocol, target }) => protocol === port.protocol && target === port.target);
@@ -46,7 +47,7 @@ function taskPorts({ ports, status }: Task): PortSpec[] {
   });
 }
 
-/** `running (healthy)` of a task with a healthcheck, in Docker's words. */
+/** `running (healthy)` for a task with a health check, in Docker's words. */
 export function stateText({ status }: Task): string {
   const { state = 'new', health } = status ?? {};
   if (state !== 'running' || health === undefined) return state;
@@ -74,12 +75,12 @@ export function taskRow(task: Task) {
     restarts: task.restarts,
     generation: task.generation,
     addresses: task.addresses,
-    ports: taskPorts(task),
+    ports: taskPorts(task).map((port) => portSpecFromWire(port, `port of ${task.serviceName}`)),
     createdAt: task.createdAt,
   };
 }
 
-/** As `docker service ps`: one line a task, `\_` before the older tasks of the same slot. */
+/** The columns of `docker service ps`; `\_` marks older tasks of the same slot. */
 export function renderTasks(tasks: readonly Task[], now: number): string {
   let previous = '';
   const rows = sortTasks(tasks).map((task) => {

@@ -111,7 +111,7 @@ describe('progress', () => {
     });
   });
 
-  test('not done before all that exists was told', () => {
+  test('not done before the initial state is complete', () => {
     const seen = seenOf(two, task('a', 1), task('b', 2));
     seen.isSynced = false;
     expect(serviceProgress(seen, 's-web').done).toBe(false);
@@ -145,7 +145,7 @@ describe('progress', () => {
     ]);
     const again = task('n', 1, { createdAt: 9, nodeName: '' }, 'new');
     expect(serviceProgress(seenOf(two, dead, again), 's-web').lines.map(({ text }) => text)).toEqual([
-      '1/2: new, the one before: exit status 3',
+      '1/2: new, previous task: exit status 3',
       '2/2: new',
     ]);
   });

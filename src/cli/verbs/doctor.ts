@@ -6,10 +6,10 @@ import { resolveObjects } from '../resolve-object.ts';
 import { renderDoctor } from '../text/doctor.ts';
 import { renderJson } from '../text/json.ts';
 
-/** A node pings every other in two sizes and tries its kernel. */
+/** A node tests its kernel and pings every other node in two sizes. */
 const REQUEST_TIMEOUT = 45_000;
 
-/** `meshctl doctor [NODE…]`: status 1 when a node has an error. */
+/** `meshctl doctor [NODE…]`: exit status 1 if a node has an error. */
 export async function doctor(context: Context, names: string[], options: { verbose?: boolean }): Promise<number> {
   const { io, format } = context;
   const { control, local } = await context.api();
@@ -34,7 +34,7 @@ export async function doctor(context: Context, names: string[], options: { verbo
   return failed ? 1 : selected.status;
 }
 
-/** An agent of another version may say things in another way. */
+/** The report of an agent of another version may have another form. */
 function parseCheckup({ body, error }: NodeAnswer): { checkup: DoctorReport } | { error: string } {
   if (error !== '') return { error };
   try {
@@ -42,7 +42,7 @@ function parseCheckup({ body, error }: NodeAnswer): { checkup: DoctorReport } | 
     const isComplete = typeof value.now === 'number' && typeof value.took === 'number';
     if (isComplete && Array.isArray(value.findings) && Array.isArray(value.echoes)) return { checkup: value };
   } catch {
-    // told below
+    // reported below
   }
-  return { error: 'its answer makes no sense to this meshctl: upgrade one of the two' };
+  return { error: 'its report cannot be read; is its meshd of another version?' };
 }

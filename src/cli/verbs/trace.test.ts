@@ -58,20 +58,20 @@ test('a port that is not published: status 1 and why', async () => {
   expect(json).toMatchObject([{ outcome: 'refused', paths: [] }]);
 });
 
-test('a node that does not answer is told, and what goes there is lost', async () => {
+test('a node that does not answer is reported, and packets to it are lost', async () => {
   meshd.answers[1] = { ...meshd.answers[1]!, body: new Uint8Array(), error: 'node2 is not connected' };
   const { status, stdout, stderr } = await meshctl('trace', '198.51.100.7', 'node1:8080');
   expect(status).toBe(1);
-  expect(stderr).toBe('meshctl: node2 could not be asked: node2 is not connected\n');
-  expect(stdout).toMatch(/LOST: no node that could be asked has this address/);
-  expect((await meshctl('trace', '198.51.100.7', 'node2:8080')).stderr).toMatch(/node2 cannot be asked/);
+  expect(stderr).toBe('meshctl: node2 did not answer: node2 is not connected\n');
+  expect(stdout).toMatch(/LOST: no node that (could be asked|answered) has this address/);
+  expect((await meshctl('trace', '198.51.100.7', 'node2:8080')).stderr).toMatch(/node2 did not report/);
 });
 
-test('words that make no sense', async () => {
+test('invalid arguments', async () => {
   expect(parseTarget('[2001:db8::1]:53/udp')).toEqual({ node: '2001:db8::1', port: 53, protocol: 'udp' });
   expect((await meshctl('trace', '198.51.100.7', 'node1')).status).toBe(2);
   expect((await meshctl('trace', '198.51.100.7', 'node1:70000')).stderr).toMatch(/is not NODE:PORT/);
-  expect((await meshctl('trace', 'nobody', 'node1:8080')).stderr).toMatch(/there is no node nobody/);
+  expect((await meshctl('trace', 'node9', 'node1:8080')).stderr).toMatch(/there is no node node9/);
   expect((await meshctl('trace', '198.51.100.7', '192.0.2.99:8080')).stderr).toMatch(/no node has the address/);
   expect((await meshctl('trace', '2001:db8::7', 'node1:8080')).stderr).toMatch(/has no inet6 address/);
 });

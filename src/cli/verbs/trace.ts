@@ -8,16 +8,17 @@ import { type Path, type Trace, trace } from '../../trace/trace.ts';
 import { type Context, UsageError } from '../context.ts';
 import { resolveObject } from '../resolve-object.ts';
 import { renderJson } from '../text/json.ts';
-import { renderTable, sanitize } from '../text/table.ts';
+import { lines } from '../text/lines.ts';
+import { renderTable } from '../text/table.ts';
 
-/** What is sent where; node and client as people wrote them. */
+/** The destination as given on the command line. */
 interface Target {
   node: string;
   protocol: Protocol;
   port: number;
 }
 
-/** `meshctl trace CLIENT NODE:PORT`: status 1 when the packet would not be answered. */
+/** `meshctl trace CLIENT NODE:PORT`: exit status 1 if the packet would not be answered. */
 export async function traceVerb(context: Context, from: string, to: string): Promise<number> {
   const { io, format } = context;
   const target = parseTarget(to);
@@ -32,7 +33,7 @@ export async function traceVerb(context: Context, from: string, to: string): Pro
   const states: NodeState[] = [];
   for (const answer of answers) {
     if (answer.error === '') states.push(parseNodeState(answer));
-    else io.err(`meshctl: ${answer.nodeName} could not be asked: ${answer.error}\n`);
+    else io.err(lines([`meshctl: ${answer.nodeName} did not answer: ${answer.error}`]));
   }
   const client = clientAddress(from, nodes);
   const resolved = resolveDestination(target.node, client, nodes, states);
@@ -45,7 +46,7 @@ export async function traceVerb(context: Context, from: string, to: string): Pro
   return result.outcome === 'answered' ? 0 : 1;
 }
 
-/** The node the packet enters and those of the tasks behind the port; empty, which means all, for an unknown address. */
+/** The node the packet enters and those of the tasks of the port; empty, which means all nodes, for an unknown address. */
 function involvedNodes(
   { node: word, protocol, port }: Target,
   nodes: readonly Node[],
@@ -74,7 +75,7 @@ export function parseTarget(word: string): Target {
   return { node: match[1] ?? match[2]!, port, protocol: (match[4] ?? 'tcp') as Protocol };
 }
 
-/** The client's address: given, a node's, or undefined for the node itself over its loopback. */
+/** The client's address: the given one, that of a node, or undefined for a program on the node itself. */
 function clientAddress(word: string, nodes: readonly Node[]): IpAddress | undefined {
   if (word === 'localhost') return undefined;
   if (ipaddr.isValid(word) && (word.includes(':') || ipaddr.IPv4.isValidFourPartDecimal(word))) {
@@ -89,7 +90,7 @@ function clientAddress(word: string, nodes: readonly Node[]): IpAddress | undefi
 const loopback = (client: IpAddress | undefined): IpAddress =>
   client !== undefined && familyOf(client) === 'inet6' ? '::1' : '127.0.0.1';
 
-/** The node a word names, by name, id or any address of it, and the address a client of that family uses. */
+/** The node with this name, id or address, and its address of the client's family. */
 function resolveDestination(
   word: string,
   client: IpAddress | undefined,
@@ -106,16 +107,13 @@ function resolveDestination(
   if (!resolved.ok) throw resolved.error;
   const node = states.find(({ nodeId }) => nodeId === resolved.value.id);
   if (node === undefined) {
-    throw new MeshError(
-      'unavailable',
-      `${resolved.value.name} cannot be asked for its kernel objects; see meshctl node ls`,
-    );
+    throw new MeshError('unavailable', `${resolved.value.name} did not report its kernel objects; see meshctl node ls`);
   }
   const { underlay } = resolved.value;
   if (client === undefined || familyOf(client) === familyOf(underlay)) return { node, destination: underlay };
   const destination = node.addresses.find((one) => familyOf(one) === familyOf(client) && isGlobal(one));
   if (destination !== undefined) return { node, destination };
-  throw new MeshError('not-found', `${node.name} has no ${familyOf(client)} address that ${client} could send to`);
+  throw new MeshError('not-found', `${node.name} has no ${familyOf(client)} address that ${client} can reach`);
 }
 
 function isGlobal(address: IpAddress): boolean {
@@ -147,9 +145,9 @@ function traceRow({ hops, paths, outcome, reason }: Trace, tasks: readonly Task[
 
 function renderTrace(result: Trace, states: readonly NodeState[], tasks: readonly Task[], description: string): string {
   const revisions = states.map(({ name, revision }) => `${name} ${revision}`).join(', ');
-  const parts = [`${description} (kernels at revision: ${revisions})\n`, '\n', hopTable(result.hops)];
-  for (const path of result.paths) parts.push('\n', `${sanitize(pathTitle(path, tasks))}\n`, hopTable(path.hops));
-  parts.push('\n', sanitize(result.outcome === 'answered' ? 'answered' : `${result.outcome}: ${result.reason}`), '\n');
+  const parts = [lines([`${description} (kernels at revision: ${revisions})`, '']), hopTable(result.hops)];
+  for (const path of result.paths) parts.push(lines(['', pathTitle(path, tasks)]), hopTable(path.hops));
+  parts.push(lines(['', result.outcome === 'answered' ? 'answered' : `${result.outcome}: ${result.reason}`]));
   return parts.join('');
 }
 
