@@ -75,7 +75,7 @@ describe('apply', () => {
     const { status, stdout, stderr } = await meshctl(['apply', good, bad]);
     expect([status, stdout, cli.meshd.calls]).toEqual([1, '', []]);
     expect(stderr.split('\n')).toEqual([
-      expect.stringMatching(/bad\.yaml:1:12: services\.b: does not say how it is run/),
+      expect.stringMatching(/bad\.yaml:1:12: services\.b: has no runtime/),
       expect.stringMatching(/bad\.yaml:1:12: services\.b: has no command/),
       expect.stringMatching(/bad\.yaml:1:16: services\.b\.comand: unknown key `comand`; did you mean `command`\?$/),
       'meshctl: 3 errors; no changes were made',
