@@ -319,18 +319,18 @@ describe('service update', () => {
     cli.meshd.onApply = () => {};
     const io = fakeIo({ environment: { MESHCTL_HOST: cli.meshd.host }, terminal: true });
     const done = runMeshctl(['service', 'update', '--force', 'web'], io);
-    const tell = (value: ReturnType<typeof makeTask>) =>
+    const report = (value: ReturnType<typeof makeTask>) =>
       cli.meshd.sendEvent({ action: 'updated', object: { $case: 'task', value }, revision: 3 });
     const seen = (text: string) => vi.waitUntil(() => io.stdout.includes(text));
     await seen('1/2: running (healthy) on node2, to be replaced\n2/2: running (healthy) on node2, to be replaced');
-    tell(task(1, 2, 'starting'));
+    report(task(1, 2, 'starting'));
     await seen('overall progress: 0 out of 2 tasks\n1/2: running (health: starting) on node2\n2/2');
-    tell(task(1, 2, 'healthy'));
-    tell({ ...task(1, 1), desired: 'drain' });
+    report(task(1, 2, 'healthy'));
+    report({ ...task(1, 1), desired: 'drain' });
     await seen('overall progress: 1 out of 2 tasks, 1 stopping\n1/2: running (healthy) on node2\n2/2: running');
-    tell({ ...task(1, 1), desired: 'shutdown', status: { ...task(1, 1).status!, state: 'shutdown' } });
-    tell(task(2, 2, 'healthy'));
-    tell({ ...task(2, 1), desired: 'shutdown', status: { ...task(2, 1).status!, state: 'shutdown' } });
+    report({ ...task(1, 1), desired: 'shutdown', status: { ...task(1, 1).status!, state: 'shutdown' } });
+    report(task(2, 2, 'healthy'));
+    report({ ...task(2, 1), desired: 'shutdown', status: { ...task(2, 1).status!, state: 'shutdown' } });
     expect(await done).toBe(0);
     expect(io.stdout).toMatch(/overall progress: 2 out of 2 tasks\n.*\n.*\nservice web converged\n$/);
     expect(asked()).toMatchObject({ force: true });
@@ -339,12 +339,12 @@ describe('service update', () => {
 
 test('warnings go to standard error, whatever the format', async () => {
   cli.meshd.warnings = ['port 8080/tcp is taken on node2: nginx (pid 7) listens there'];
-  const wanted = 'meshctl: warning: service web: port 8080/tcp is taken on node2: nginx (pid 7) listens there\n';
+  const expected = 'meshctl: warning: service web: port 8080/tcp is taken on node2: nginx (pid 7) listens there\n';
   const path = await file('a.yaml', manifest());
   for (const format of [[], ['--format', 'json']]) {
-    expect(await meshctl(['apply', ...format, path])).toMatchObject({ status: 0, stderr: wanted });
-    expect(await meshctl(['apply', '--dry-run', ...format, path])).toMatchObject({ status: 0, stderr: wanted });
+    expect(await meshctl(['apply', ...format, path])).toMatchObject({ status: 0, stderr: expected });
+    expect(await meshctl(['apply', '--dry-run', ...format, path])).toMatchObject({ status: 0, stderr: expected });
   }
-  expect((await meshctl(['service', 'update', '--force', 'web'])).stderr).toBe(wanted);
-  expect((await meshctl(['plan', path])).stderr).toBe(wanted);
+  expect((await meshctl(['service', 'update', '--force', 'web'])).stderr).toBe(expected);
+  expect((await meshctl(['plan', path])).stderr).toBe(expected);
 });

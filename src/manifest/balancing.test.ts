@@ -50,8 +50,8 @@ describe('x-mesh of a port', () => {
     ['allow_from: ["fd00::ffff/127"]', { allowFrom: ['fd00::fffe/127'] }],
     ['allow_from: ["::ffff:0:0/90"]', { allowFrom: ['::ffc0:0:0/90'] }],
   ];
-  test.each(cases)('%s', (mesh, wanted) => {
-    expect(port(mesh)).toEqual({ ...plain, ...wanted });
+  test.each(cases)('%s', (mesh, expected) => {
+    expect(port(mesh)).toEqual({ ...plain, ...expected });
   });
 
   test('a restricted port in mode host', () => {

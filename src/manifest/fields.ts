@@ -75,7 +75,7 @@ export const commandLine = z.unknown().transform((value, ctx): string[] => {
 
 const KEY_PATTERNS = { environment: /^[^=]{1,1024}$/, labels: /^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}$/ };
 
-/** A map, or a list of `KEY=value`; keys come out sorted, for their order means nothing. */
+/** A map, or a list of `KEY=value`; keys are sorted, because their order has no effect. */
 function pairs(what: 'environment' | 'labels') {
   return z.unknown().transform((value, ctx): Record<string, string> => {
     const found = new Map<string, string>();
@@ -177,7 +177,7 @@ const constraint = z.unknown().transform((value, ctx): Constraint => {
     fail(ctx, `${typeof value === 'string' ? `"${shorten(value)}"` : describeValue(value)} is not a constraint`, form);
     return nothing;
   }
-  const [, written, operator, wanted] = match;
+  const [, written, operator, expected] = match;
   const label = /^node\.labels\.([\w][\w.\-/]*)$/i.exec(written!)?.[1];
   const key = label === undefined ? written!.toLowerCase() : `node.labels.${label}`;
   if (label === undefined && !['node.id', 'node.hostname', 'node.role'].includes(key)) {
@@ -188,10 +188,10 @@ const constraint = z.unknown().transform((value, ctx): Constraint => {
     );
     return nothing;
   }
-  if (key === 'node.role' && !/^(manager|worker)$/i.test(wanted!)) {
-    fail(ctx, `"${shorten(wanted!)}" is not a role`, 'use manager or worker');
+  if (key === 'node.role' && !/^(manager|worker)$/i.test(expected!)) {
+    fail(ctx, `"${shorten(expected!)}" is not a role`, 'use manager or worker');
   }
-  return { key, operator: operator as '==' | '!=', value: wanted! };
+  return { key, operator: operator as '==' | '!=', value: expected! };
 });
 
 export const constraints = z.array(constraint).transform((list, ctx) => {

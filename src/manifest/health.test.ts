@@ -22,14 +22,14 @@ describe('healthcheck', () => {
 
   test('times', () => {
     const times = 'interval: 5s, timeout: 1500ms, retries: 7, start_period: 1m, start_interval: 1s, x-note: 1';
-    const wanted: Omit<HealthCheck, 'probe'> = {
+    const expected: Omit<HealthCheck, 'probe'> = {
       interval: 5_000,
       timeout: 1_500,
       retries: 7,
       startPeriod: 60_000,
       startInterval: 1_000,
     };
-    expect(specOf(`healthcheck: {test: x, ${times}}`).health).toMatchObject(wanted);
+    expect(specOf(`healthcheck: {test: x, ${times}}`).health).toMatchObject(expected);
     expect(specOf('healthcheck: {test: x, interval: 0s, timeout: 0, retries: 0}').health).toMatchObject(DOCKER);
   });
 
@@ -95,8 +95,8 @@ describe('weight', () => {
     ['{label: Cpus}', { label: 'Cpus', default: 1 }],
     ['{label: node.labels.a/b.c, default: 10}', { label: 'a/b.c', default: 10 }],
     ['{default: 3}', { default: 3 }],
-  ])('%s', (written, wanted) => {
-    expect(weightOf(written)).toEqual(wanted);
+  ])('%s', (written, expected) => {
+    expect(weightOf(written)).toEqual(expected);
   });
   test.each([
     ['0', /x-mesh\.weight\.default: a weight of 0 would exclude the tasks from load balancing/],
@@ -118,7 +118,7 @@ describe('update_config', () => {
     ['parallelism: 1, delay: 0s, order: start-first', undefined],
     ['parallelism: 0', { parallelism: 0, delay: 0, order: 'start-first' }],
     ['delay: 10s, order: stop-first, x-note: 1', { parallelism: 1, delay: 10_000, order: 'stop-first' }],
-  ])('{%s}', (keys, wanted) => {
-    expect(specOf(`deploy: {update_config: {${keys}}}`).update).toEqual(wanted);
+  ])('{%s}', (keys, expected) => {
+    expect(specOf(`deploy: {update_config: {${keys}}}`).update).toEqual(expected);
   });
 });

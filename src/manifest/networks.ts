@@ -65,7 +65,7 @@ function networkOf(address: ipaddr.IPv4 | ipaddr.IPv6, prefix: number): Cidr {
   return prefix === bytes.length * 8 ? hostNetwork(text) : `${text}/${prefix}`;
 }
 
-/** Each once, in one order: theirs means nothing. */
+/** Unique networks in a fixed order, because their order has no effect. */
 export function sortedNetworks(networks: Iterable<Cidr>): Cidr[] {
   return [...new Set(networks)].sort((a, b) => Number(a.includes(':')) - Number(b.includes(':')) || (a < b ? -1 : 1));
 }

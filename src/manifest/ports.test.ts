@@ -16,8 +16,8 @@ describe('ports', () => {
     ['{target: 80, published: 0}', [{ target: 80, protocol: 'tcp' }]],
     ['{target: 80, published: "8080", x-note: 1}', [{ published: 8080, target: 80, protocol: 'tcp' }]],
   ];
-  test.each(cases)('%s', (written, wanted) => {
-    expect(specOf(`ports: [${written}]`).ports).toEqual(wanted.map((port) => ({ ...port, mode: 'ingress' })));
+  test.each(cases)('%s', (written, expected) => {
+    expect(specOf(`ports: [${written}]`).ports).toEqual(expected.map((port) => ({ ...port, mode: 'ingress' })));
   });
 
   const refused: [string, RegExp][] = [

@@ -164,9 +164,9 @@ describe('errors have a position, a message and a remedy', () => {
     ['#'.repeat(LIMITS.textLength + 1), 'is larger than 1048576 characters; split it into several files'],
     [`services: {${'a: 1, '.repeat(150_000)}}`, 'has more than 250000 values; split it'],
   ];
-  test.each(one.map(([text, wanted]) => ({ text, wanted })))('$wanted', ({ text, wanted }) => {
+  test.each(one.map(([text, expected]) => ({ text, expected })))('$expected', ({ text, expected }) => {
     const [first] = errors(text);
-    expect(first?.replace(/^s\.yaml:\d+:\d+: /, '').slice(0, wanted.length)).toBe(wanted);
+    expect(first?.replace(/^s\.yaml:\d+:\d+: /, '').slice(0, expected.length)).toBe(expected);
   });
 
   test('keys of other tools that have no effect are accepted', () => {

@@ -258,9 +258,9 @@ export function serviceNameError(name: string): { message: string; remedy: strin
 export function zodIssueText(issue: z.core.$ZodIssue, input: unknown): string {
   if (issue.code === 'invalid_type' || issue.code === 'invalid_union') {
     const kinds: Record<string, string> = { object: 'a map', record: 'a map', array: 'a list', string: 'a text' };
-    const wanted =
+    const expected =
       issue.code === 'invalid_type' ? (kinds[issue.expected] ?? `a ${issue.expected}`) : 'a number or a text';
-    return input === undefined ? 'is missing' : `must be ${wanted}, but is ${describeValue(input)}`;
+    return input === undefined ? 'is missing' : `must be ${expected}, but is ${describeValue(input)}`;
   }
   return shorten(issue.message, 120);
 }

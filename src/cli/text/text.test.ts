@@ -97,7 +97,7 @@ describe('progress', () => {
   const task = (id: string, slot: number, given = {}, state = 'running', error = '') =>
     makeTask({ id, slot, ...given }, state, error);
 
-  test('done when just the wanted tasks run', () => {
+  test('done when just the desired tasks run', () => {
     expect(serviceProgress(seenOf(two, task('a', 1), task('b', 5)), 's-web')).toMatchObject({
       desired: 2,
       running: 2,
@@ -189,7 +189,7 @@ describe('progress', () => {
     expect(serviceProgress(seenOf(next, ...made), 's-web')).toMatchObject({ running: 2, done: true });
   });
 
-  test('none wanted, global, and tasks that may end', () => {
+  test('none desired, global, and tasks that may end', () => {
     expect(serviceProgress(seenOf(makeService({ spec: makeSpec({ replicas: 0 }) })), 's-web')).toMatchObject({
       desired: 0,
       lines: [],

@@ -150,13 +150,13 @@ describe('apply', () => {
     };
     const io = fakeIo({ environment: { MESHCTL_HOST: cli.meshd.host } });
     const done = runMeshctl(['apply', await file('a.yaml', manifest())], io);
-    const tell = (task: ReturnType<typeof makeTask>) =>
+    const report = (task: ReturnType<typeof makeTask>) =>
       cli.meshd.sendEvent({ action: 'updated', object: { $case: 'task', value: task }, revision: 3 });
     await vi.waitUntil(() => io.stdout.includes('0 out of 1'));
-    tell(makeTask({ id: 'a' }, 'starting'));
-    tell(makeTask({ id: 'a', desired: 'shutdown' }, 'failed', 'killed by SIGKILL'));
+    report(makeTask({ id: 'a' }, 'starting'));
+    report(makeTask({ id: 'a', desired: 'shutdown' }, 'failed', 'killed by SIGKILL'));
     await vi.waitUntil(() => io.stdout.includes('web: killed by SIGKILL'));
-    tell(makeTask({ id: 'b', createdAt: 2000 }));
+    report(makeTask({ id: 'b', createdAt: 2000 }));
     expect(await done).toBe(0);
     expect(io.stdout).toMatch(/overall progress: 1 out of 1 tasks\nservice web converged\n$/);
   });
