@@ -1,39 +1,12 @@
-// Builds dist/: generated gRPC types, the two programs as bundles, and the native parts beside them.
-import { execFileSync } from 'node:child_process';
-import { once } from 'node:events';
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
-import { createServer } from 'node:http';
-import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { Script } from 'node:vm';
+// Builds dist/: generated message types, the bundles of meshd and meshctl, and the native binaries.
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { build } from 'esbuild';
+import { generate } from './generate.mjs';
 
 const root = import.meta.dirname;
 const version = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')).version;
 
-/** True when `output` is missing or older than `input`. */
-function stale(output, input) {
-  return !existsSync(output) || statSync(output).mtimeMs < statSync(input).mtimeMs;
-}
-
-if (['mesh.proto', 'buf.gen.yaml'].some((input) => stale(`${root}/src/rpc/gen/mesh.ts`, `${root}/src/rpc/${input}`))) {
-  execFileSync(`${root}/node_modules/.bin/buf`, ['generate', '--template', 'buf.gen.yaml'], {
-    cwd: `${root}/src/rpc`,
-    stdio: 'inherit',
-  });
-}
+generate();
 
 mkdirSync(`${root}/dist`, { recursive: true });
 const scripts = process.argv
@@ -69,42 +42,25 @@ await build({
 });
 await buildMeshctl();
 
-/** A launcher (src/main/meshctl-launch.ts), one script, and what V8 makes of it. */
+/** Two scripts, because Node's compile cache holds what is loaded after it was enabled (src/main/meshctl.ts). */
 async function buildMeshctl() {
-  const entry = (name, out) => ({
-    ...common,
-    format: 'cjs',
-    entryPoints: [{ in: `${root}/src/main/${name}.ts`, out }],
-  });
-  rmSync(`${root}/dist/meshctl.compiled`, { force: true }); // V8 knows a script by its length alone
+  const commands = {
+    name: 'commands',
+    setup({ onResolve }) {
+      onResolve({ filter: /\/meshctl-cli\.ts$/, namespace: 'file' }, ({ kind }) =>
+        kind === 'entry-point' ? undefined : { path: './meshctl-cli.cjs', external: true },
+      );
+    },
+  };
   await build({
-    ...entry('meshctl-launch', 'meshctl'),
+    ...common,
+    entryPoints: ['meshctl', 'meshctl-cli'].map((name) => ({ in: `${root}/src/main/${name}.ts`, out: name })),
     outExtension: { '.js': '.cjs' },
+    format: 'cjs', // loading ES modules takes longer than loading one script
+    supported: { 'dynamic-import': false },
+    plugins: [commands],
     banner: { js: '#!/usr/bin/env node' },
   });
-  await build({
-    ...entry('meshctl', 'meshctl'),
-    alias: { 'node:child_process': `${root}/src/main/no-child-process.ts` },
-    outExtension: { '.js': '.script' },
-    banner: { js: '(function (module, require) {' },
-    footer: { js: 'return module.exports; })' },
-  });
-  const filename = `${root}/dist/meshctl.script`;
-  const script = new Script(readFileSync(filename, 'latin1'), { filename });
-  const { runMeshctl } = script.runInThisContext()({ exports: {} }, createRequire(filename));
-  // Compiled is what has run: all verbs are declared, and one is carried out by a meshd that answers with nothing.
-  const directory = mkdtempSync(join(tmpdir(), 'meshctl-'));
-  const frame = (flags, text) => Buffer.from([flags, 0, 0, 0, text.length, ...Buffer.from(text)]);
-  const meshd = createServer((request, response) => {
-    request.resume().on('end', () => response.end(Buffer.concat([frame(0, ''), frame(0x80, 'grpc-status: 0\r\n')])));
-  });
-  await once(meshd.listen(join(directory, 'socket')), 'listening');
-  const io = { out() {}, err() {}, environment: {}, columns: 80 };
-  const status = await runMeshctl(['--host', join(directory, 'socket'), 'service', 'scale', '--detach', 'web=1'], io);
-  if (status !== 0) throw new Error(`meshctl ended with ${status} while it was being compiled`);
-  meshd.close();
-  rmSync(directory, { recursive: true });
-  writeFileSync(`${root}/dist/meshctl.compiled`, script.createCachedData());
 }
 
 for (const name of ['meshd.mjs', 'meshctl.cjs']) chmodSync(`${root}/dist/${name}`, 0o755);

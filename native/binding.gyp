@@ -9,6 +9,7 @@
       "sources": [
         "addon/addon.cc",
         "addon/bpf.cc",
+        "addon/credentials.cc",
         "addon/errors.cc",
         "addon/netlink-socket.cc",
         "addon/netns.cc",
@@ -37,8 +38,17 @@
       "target_name": "mesh-task",
       "type": "executable",
       "product_extension": "",
-      "sources": ["task/mesh-task.c", "task/common.c", "task/probe.c"],
-      "cflags_c": ["-std=c11"]
+      "sources": [
+        "task/mesh-task.c",
+        "task/common.c",
+        "task/environment.c",
+        "task/privileges.c",
+        "task/probe.c",
+        "task/user.c"
+      ],
+      "cflags_c": ["-std=c11", "-fPIE"],
+      # Static, because it runs as root before it becomes the task: no dynamic loader that an environment could redirect.
+      "ldflags": ["-static-pie"]
     }
   ]
 }

@@ -1,23 +1,33 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { processStartTime, taskShimPath } from './index.ts';
-import { cleanUp, freshDirectory, freshNetns, onCleanup, runNode, waitFor } from './test-support.ts';
+import {
+  cleanUp,
+  freshDirectory,
+  freshNetns,
+  hostPid,
+  onCleanup,
+  processesBeside,
+  runNode,
+  waitFor,
+} from './test-support.ts';
 
 afterEach(cleanUp);
 
-/** A task in a netns of its own, to probe beside. */
-async function startTask(): Promise<{ shim: ChildProcess; like: string }> {
+/** A task in its own netns, as the target of probes. */
+async function startTask(): Promise<{ shim: ChildProcess; like: string; pid: number }> {
   const netns = freshNetns();
   const directory = freshDirectory();
-  const shim = spawn(taskShimPath(), ['--netns', netns.path, '--dir', directory, '--', 'sleep', '600'], {
+  const shim = spawn(taskShimPath(), ['--netns', netns.path, '--dir', directory, '--', '/bin/sleep', '600'], {
     detached: true,
     stdio: 'ignore',
   });
   onCleanup(() => shim.kill('SIGKILL'));
-  await waitFor(() => existsSync(join(directory, 'started')), 'start of the task');
-  return { shim, like: `${shim.pid}:${processStartTime(shim.pid!)}` };
+  const path = join(directory, 'started');
+  const { pid } = await waitFor(() => existsSync(path) && JSON.parse(readFileSync(path, 'utf8')), 'start');
+  return { shim, like: `${shim.pid}:${processStartTime(shim.pid!)}`, pid };
 }
 
 interface ProbeReport {
@@ -29,21 +39,27 @@ function probe(like: string, command: string[], flags: string[] = [], env: NodeJ
   const own = ['--probe', '--like', like, '--agent', String(process.pid), '--timeout', '20000'];
   const child = spawn(taskShimPath(), [...own, ...flags, '--', ...command], {
     detached: true,
-    stdio: ['ignore', 'pipe', 'ignore'],
-    env,
+    stdio: ['pipe', 'pipe', 'ignore'],
+    env: { MESH_NOT_FOR_TASKS: 'x' },
   });
+  child.stdin!.on('error', () => {}); // a prober that fails early does not read it
+  child.stdin!.end(
+    Object.entries(env)
+      .map(([name, value]) => `${name}=${value}\0`)
+      .join(''),
+  );
   onCleanup(() => child.kill('SIGKILL'));
   let text = '';
   child.stdout!.setEncoding('utf8').on('data', (piece: string) => {
     text += piece;
   });
-  const told = new Promise<ProbeReport>((resolve) => {
+  const report = new Promise<ProbeReport>((resolve) => {
     child.on('close', () => {
       const end = text.indexOf('\n');
       resolve({ verdict: text.slice(0, end), output: text.slice(end + 1) });
     });
   });
-  return told;
+  return report;
 }
 
 const shell = (like: string, script: string, flags?: string[], env?: NodeJS.ProcessEnv) =>
@@ -51,19 +67,19 @@ const shell = (like: string, script: string, flags?: string[], env?: NodeJS.Proc
 
 const hasExited = (pid: number) =>
   waitFor(() => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z '), 'its end');
-/** A process that wrote its number into a file. */
-const numberIn = (path: string) =>
-  waitFor(() => (existsSync(path) && Number(readFileSync(path, 'utf8'))) || undefined, path);
+/** The host's number of a process beside a task that wrote its own number into a file. */
+const numberIn = (path: string, task: number) =>
+  waitFor(() => existsSync(path) && hostPid(task, Number(readFileSync(path, 'utf8'))), path);
 
 describe('a probe', () => {
-  it('tells exit code, signal and output', async () => {
+  it('reports exit code, signal and output', async () => {
     const { like } = await startTask();
     expect(await shell(like, 'echo out; echo err >&2; exit 3')).toEqual({ verdict: 'exit 3', output: 'out\nerr\n' });
     expect(await shell(like, ':')).toEqual({ verdict: 'exit 0', output: '' });
     expect((await shell(like, 'kill -9 $$')).verdict).toBe('signal SIGKILL');
   });
 
-  it('keeps the first 4096 bytes of what it writes and never blocks on the rest', async () => {
+  it('keeps the first 4096 bytes of output and never blocks on the rest', async () => {
     const { like } = await startTask();
     const { verdict, output } = await shell(like, 'echo first; head -c 1000000 /dev/zero | tr "\\0" x; exit 5');
     expect(verdict).toBe('exit 5');
@@ -71,19 +87,22 @@ describe('a probe', () => {
     expect(output).toMatch(/^first\nx+$/);
   });
 
-  it('runs where the task runs, with the environment, user and directory it is given', async () => {
-    const { shim, like } = await startTask();
+  it('runs in the namespaces of the task, with the given environment, user and directory', async () => {
+    const { shim, like, pid } = await startTask();
     const flags = ['--user', 'nobody', '--cwd', '/tmp'];
-    const script = 'readlink /proc/self/ns/net /proc/self/ns/mnt; id -un; pwd; echo $GREETING; env | grep -c ^HOME=';
+    const script =
+      'readlink /proc/self/ns/net /proc/self/ns/mnt /proc/self/ns/pid; id -un; pwd; echo $GREETING; env | grep -c -e ^HOME= -e NOT_FOR';
     const { output } = await shell(like, script, flags, { GREETING: 'hi', PATH: process.env['PATH'] });
-    const [net, mount, ...rest] = output.trim().split('\n');
+    const [net, mount, processes, ...rest] = output.trim().split('\n');
     expect(net).toBe(readlinkSync(`/proc/${shim.pid}/ns/net`));
     expect(net).not.toBe(readlinkSync('/proc/self/ns/net'));
+    expect(processes).toBe(readlinkSync(`/proc/${pid}/ns/pid`));
+    expect(processes).not.toBe(readlinkSync('/proc/self/ns/pid'));
     expect(mount).toBe(readlinkSync(`/proc/${shim.pid}/ns/mnt`));
     expect(rest).toEqual(['nobody', '/tmp', 'hi', '0']);
   });
 
-  it('has default signal handling and nothing of the agent open', async () => {
+  it('has default signal handling and inherits no descriptor of the agent', async () => {
     const { like } = await startTask();
     const { output } = await shell(like, 'grep -E "^Sig(Blk|Ign)" /proc/self/status; ls /proc/$$/fd; :');
     expect(output).toMatch(/SigBlk:\s0000000000000000/);
@@ -91,7 +110,7 @@ describe('a probe', () => {
     expect(output.trim().split('\n').slice(2).map(Number)).toEqual([0, 1, 2]);
   });
 
-  it('says what failed when it cannot be run', async () => {
+  it('reports the failed step when it cannot be run', async () => {
     const { shim, like } = await startTask();
     expect((await probe(like, ['/no/such/program'])).verdict).toBe(
       'error exec: /no/such/program: No such file or directory',
@@ -103,8 +122,8 @@ describe('a probe', () => {
   });
 });
 
-describe('nothing is left of a probe', () => {
-  /** Ignores SIGTERM, has a child in a session of its own, and never ends by itself. */
+describe('no process is left of a probe', () => {
+  /** Ignores SIGTERM, has a child in another session, and never ends by itself. */
   const stubborn = (directory: string) => `
     trap "" TERM
     setsid bash -c 'echo $$ > ${directory}/far; exec sleep 600' &
@@ -112,37 +131,44 @@ describe('nothing is left of a probe', () => {
     echo $$ > ${directory}/own
     while :; do wait; done`;
 
-  it('that runs out of time', async () => {
-    const { like } = await startTask();
+  it('that times out', async () => {
+    const { like, pid } = await startTask();
     const directory = freshDirectory();
-    const told = probe(like, ['bash', '-c', `echo before; ${stubborn(directory)}`], ['--timeout', '1500']);
-    const pids = await Promise.all(['far', 'near', 'own'].map((name) => numberIn(join(directory, name))));
-    expect(await told).toEqual({ verdict: 'timeout', output: 'before\n' });
-    for (const pid of pids) await hasExited(pid);
+    const report = probe(like, ['bash', '-c', `echo before; ${stubborn(directory)}`], ['--timeout', '1500']);
+    const pids = await Promise.all(['far', 'near', 'own'].map((name) => numberIn(join(directory, name), pid)));
+    expect(await report).toEqual({ verdict: 'timeout', output: 'before\n' });
+    for (const each of pids) await hasExited(each);
+    expect(processesBeside(pid)).toHaveLength(2); // process 1 and the task
   });
 
-  it('that ends before what it started', async () => {
-    const { like } = await startTask();
+  it('that ends before its children', async () => {
+    const { like, pid } = await startTask();
     const directory = freshDirectory();
-    const { verdict } = await shell(like, `setsid sleep 600 & echo $! > ${directory}/far; exit 0`);
-    expect(verdict).toBe('exit 0');
-    await hasExited(await numberIn(join(directory, 'far')));
+    const script = `setsid sleep 600 & echo $! > ${directory}/far; until [ -e ${directory}/go ]; do sleep 0.02; done`;
+    const report = shell(like, script);
+    const far = await numberIn(join(directory, 'far'), pid);
+    writeFileSync(join(directory, 'go'), '');
+    expect((await report).verdict).toBe('exit 0');
+    await hasExited(far);
+    expect(processesBeside(pid)).toHaveLength(2);
   });
 
   it('whose agent was killed', async () => {
-    const { like } = await startTask();
+    const { like, pid } = await startTask();
     const directory = freshDirectory();
     const args = ['--like', like, '--timeout', '600000', '--', 'bash', '-c', stubborn(directory)];
     const agent = runNode(`
       const { spawn } = require('node:child_process');
       spawn(${JSON.stringify(taskShimPath())}, ['--probe', '--agent', String(process.pid), ...${JSON.stringify(args)}],
-        { detached: true, stdio: ['ignore', 'pipe', 'ignore'] });
+        { detached: true, stdio: ['pipe', 'pipe', 'ignore'] }).stdin.end('PATH=/usr/bin:/bin\\0');
       const { existsSync } = require('node:fs');
       setInterval(() => {
-        if (['far', 'near', 'own'].every((name) => existsSync(${JSON.stringify(directory)} + '/' + name))) process.kill(process.pid, 'SIGKILL');
+        if (existsSync(${JSON.stringify(join(directory, 'go'))})) process.kill(process.pid, 'SIGKILL');
       }, 20);`);
-    const pids = await Promise.all(['far', 'near', 'own'].map((name) => numberIn(join(directory, name))));
+    const pids = await Promise.all(['far', 'near', 'own'].map((name) => numberIn(join(directory, name), pid)));
+    writeFileSync(join(directory, 'go'), '');
     expect((await agent).signal).toBe('SIGKILL');
-    for (const pid of pids) await hasExited(pid);
+    for (const each of pids) await hasExited(each);
+    await waitFor(() => processesBeside(pid).length === 2, 'the end of the probe itself');
   });
 });

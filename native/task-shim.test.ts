@@ -1,18 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  readlinkSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { netnsIdentity, processStartTime, taskShimPath } from './index.ts';
-import { cleanUp, freshDirectory, freshNetns, onCleanup, run, waitFor } from './test-support.ts';
+import { cleanUp, freshDirectory, freshNetns, onCleanup, processesBeside, run, waitFor } from './test-support.ts';
 
 afterEach(cleanUp);
 
@@ -40,17 +31,36 @@ interface Task {
   output(): string;
 }
 
+interface Options {
+  readonly flags?: string[];
+  /** Environment of the task. */
+  readonly env?: NodeJS.ProcessEnv;
+  /** Environment of the shim itself; empty if absent. */
+  readonly shimEnv?: NodeJS.ProcessEnv;
+}
+
+/** An environment in the shim's input format. */
+const asInput = (env: NodeJS.ProcessEnv) =>
+  Object.entries(env)
+    .map(([name, value]) => `${name}=${value}\0`)
+    .join('');
+
+/** Docker's default without MKNOD; used by every task here unless its flags differ. */
+const CAPABILITIES = 'a00425fb';
+
 /** Starts `command` under the shim. */
-function start(command: string[], options: { flags?: string[]; env?: NodeJS.ProcessEnv } = {}): Task {
+function start(command: string[], { flags: more = [], env = process.env, shimEnv = {} }: Options = {}): Task {
   const netns = freshNetns();
   const directory = freshDirectory();
   const log = join(directory, 'log');
-  const flags = ['--netns', netns.path, '--dir', directory, '--log', log, ...(options.flags ?? [])];
+  const flags = ['--netns', netns.path, '--dir', directory, '--log', log, '--capabilities', CAPABILITIES, ...more];
   const shim = spawn(taskShimPath(), [...flags, '--', ...command], {
     detached: true,
-    stdio: 'ignore',
-    env: options.env ?? process.env,
+    stdio: ['pipe', 'ignore', 'ignore'],
+    env: shimEnv,
   });
+  shim.stdin!.on('error', () => {}); // a shim that fails early does not read it
+  shim.stdin!.end(asInput(env));
   onCleanup(() => shim.kill('SIGKILL'));
   const report = (name: string) => {
     const path = join(directory, name);
@@ -63,9 +73,6 @@ function start(command: string[], options: { flags?: string[]; env?: NodeJS.Proc
 const shell = (script: string, options?: Parameters<typeof start>[1]) => start(['bash', '-c', script], options);
 const hasExited = (pid: number) =>
   waitFor(() => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z '), 'its end');
-const numberIn = (task: Task, name: string) =>
-  waitFor(() => Number(new RegExp(`${name}=(\\d+)`).exec(task.output())?.[1] ?? 0) || undefined, name);
-
 describe('reports', () => {
   it('the start, and the exit status', async () => {
     const before = Date.now();
@@ -122,16 +129,16 @@ describe('reports', () => {
   });
 });
 
-describe('surroundings of the task', () => {
-  it('are the namespace, the environment it got and nothing of the agent', async () => {
+describe('environment of the task', () => {
+  it('is the namespace and the given variables, and nothing of the agent', async () => {
     const descriptor = openSync('/etc/passwd', 'r');
     onCleanup(() => closeSync(descriptor));
     const netns = freshNetns();
     const directory = freshDirectory();
     const log = join(directory, 'log');
     const script =
-      'readlink /proc/self/ns/net; echo $MESH_TASK_ID; pwd; umask; ' +
-      // Builtins only: a program the shell starts may see what the shell opened or blocked just to start it.
+      'readlink /proc/self/ns/net; echo $MESH_TASK_ID$MESH_NOT_FOR_TASKS; pwd; umask; ' +
+      // Builtins only: a program started by the shell may see descriptors that the shell opened or signals it blocked.
       'n=0; while [ $n -lt 1024 ]; do [ -L /proc/$$/fd/$n ] && printf "%s " $n; n=$((n+1)); done; ' +
       'readlink /proc/$$/fd/0; ' +
       'while read -r line; do case $line in SigBlk*|SigIgn*) echo "$line";; esac; done < /proc/$$/status; ' +
@@ -142,9 +149,10 @@ describe('surroundings of the task', () => {
       {
         detached: true,
         stdio: ['pipe', 'pipe', 'pipe', descriptor, 'pipe'],
-        env: { PATH: process.env['PATH'], MESH_TASK_ID: 't1' },
+        env: { MESH_NOT_FOR_TASKS: 'x' },
       },
     );
+    shim.stdin!.end(asInput({ PATH: process.env['PATH'], MESH_TASK_ID: 't1' }));
     await new Promise((resolve) => shim.on('close', resolve));
     const lines = readFileSync(log, 'utf8').trim().split('\n');
     const pid = /pid=(\d+)/.exec(lines.at(-1)!)![1];
@@ -156,12 +164,12 @@ describe('surroundings of the task', () => {
       '0 1 2 /dev/null',
       'SigBlk:\t0000000000000000',
       'SigIgn:\t0000000000000000',
-      `${pid} ${shim.pid}`, // its own process group, in the session of the shim
+      `${pid} ${pid}`, // a process group and a session of its own
       `pid=${pid}`,
     ]);
   });
 
-  it('cover /etc/resolv.conf and name the host for the task alone', async () => {
+  it('has its own /etc/resolv.conf and host name', async () => {
     const before = readFileSync('/etc/resolv.conf', 'utf8');
     const resolv = join(freshDirectory(), 'resolv.conf');
     writeFileSync(resolv, 'nameserver 192.0.2.53\n');
@@ -191,7 +199,7 @@ describe('surroundings of the task', () => {
     ]);
   });
 
-  it('let a pin go that is removed while the task runs', async () => {
+  it('does not keep a netns pin that is removed while the task runs', async () => {
     const task = shell('exec sleep 1000');
     const { pid } = await task.started();
     const other = freshNetns();
@@ -201,18 +209,18 @@ describe('surroundings of the task', () => {
     expect(inTask()).toBe(false);
   });
 
-  it('append to the log', async () => {
+  it('appends to the log', async () => {
     const directory = freshDirectory();
     mkdirSync(join(directory, 'logs'));
     const log = join(directory, 'logs/task.log');
     writeFileSync(log, 'earlier\n');
     await shell('echo later', { flags: ['--log', log] }).exit();
     expect(readFileSync(log, 'utf8')).toBe('earlier\nlater\n');
-    expect(statSync(log).mode & 0o007).toBe(4); // as it was
+    expect(statSync(log).mode & 0o007).toBe(4); // unchanged
   });
 });
 
-describe('ends', () => {
+describe('stopping', () => {
   it.each(['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const)(
     'by %s forwarded to the task',
     async (signal) => {
@@ -224,40 +232,48 @@ describe('ends', () => {
     },
   );
 
-  it('by the stop signal asked for instead of SIGTERM', async () => {
+  it('sends the configured stop signal instead of SIGTERM', async () => {
     const task = start(['sleep', '1000'], { flags: ['--stop-signal', '3'] });
     await task.started();
     task.shim.kill('SIGTERM');
     expect(await task.exit()).toMatchObject({ code: null, signal: 'SIGQUIT' });
   });
 
-  it('with all that the task left behind', async () => {
+  it('kills all processes that the task left behind', async () => {
     const task = shell(
       'sleep 1001 & echo same_group=$!; setsid bash -c "echo own_session=\\$\\$; sleep 1002 & echo grandchild=\\$!; wait" & ' +
-        'until grep -q grandchild= /proc/$$/fd/1; do sleep 0.02; done; exit 0',
+        'until [ -e "$(dirname "$(readlink /proc/$$/fd/1)")/go" ]; do sleep 0.02; done; exit 0',
     );
-    const left = await Promise.all(['same_group', 'own_session', 'grandchild'].map((name) => numberIn(task, name)));
+    await waitFor(() => task.output().includes('grandchild='), 'its children');
+    const left = processesBeside((await task.started()).pid);
+    expect(left.length).toBeGreaterThanOrEqual(5); // process 1, the task, what the output names
+    writeFileSync(join(task.directory, 'go'), '');
     expect(await task.exit()).toMatchObject({ code: 0, error: null });
     for (const pid of left) expect(existsSync(`/proc/${pid}`)).toBe(false);
   });
 
   it('reaps orphans while the task runs', async () => {
-    const task = shell('(setsid sleep 0.05 & echo orphan=$!); exec sleep 1000');
-    const orphan = await numberIn(task, 'orphan');
-    await waitFor(() => !existsSync(`/proc/${orphan}`), 'the orphan to be reaped');
-    expect(existsSync(join(task.directory, 'exit'))).toBe(false);
-  });
-
-  it.each([[[]], [['--user', 'nobody']]])('when the shim is killed the task goes too %j', async (flags) => {
-    const task = start(['sleep', '1000'], { flags });
+    const task = shell('(setsid sleep 0.5 & echo orphan=$!); exec sleep 1000');
     const { pid } = await task.started();
-    expect(readlinkSync(`/proc/${pid}/exe`)).toMatch(/sleep/);
-    task.shim.kill('SIGKILL');
-    await hasExited(pid);
+    await waitFor(() => processesBeside(pid).length === 3, 'the orphan');
+    await waitFor(() => processesBeside(pid).length === 2, 'the orphan to be reaped');
     expect(existsSync(join(task.directory, 'exit'))).toBe(false);
   });
 
-  it('not with the agent: the task runs on and its end is still told', async () => {
+  it.each([[[]], [['--user', 'nobody']]])(
+    'kills all processes of the task when the shim is killed %j',
+    async (flags) => {
+      const task = shell('setsid sleep 1001 & echo child; exec sleep 1000', { flags });
+      const { pid } = await task.started();
+      await waitFor(() => task.output().includes('child'), 'its child');
+      const all = await waitFor(() => processesBeside(pid).length === 3 && processesBeside(pid), 'its child');
+      task.shim.kill('SIGKILL');
+      for (const each of all) await hasExited(each);
+      expect(existsSync(join(task.directory, 'exit'))).toBe(false);
+    },
+  );
+
+  it('does not depend on the agent: the task keeps running and its end is still reported', async () => {
     const netns = freshNetns();
     const directory = freshDirectory();
     const args = ['--netns', netns.path, '--dir', directory, '--', 'sleep', '1000'];
@@ -266,7 +282,7 @@ describe('ends', () => {
       [
         '-e',
         `require('node:child_process').spawn(${JSON.stringify(taskShimPath())}, ${JSON.stringify(args)},
-          { detached: true, stdio: 'ignore' }); setInterval(() => {}, 1000);`,
+          { detached: true, stdio: ['pipe', 'ignore', 'ignore'], env: {} }).stdin.end('PATH=/usr/bin:/bin\\0'); setInterval(() => {}, 1000);`,
       ],
       { stdio: 'ignore', detached: true },
     );

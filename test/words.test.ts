@@ -17,9 +17,6 @@ const PLACES = [
   'src/trace/README.md',
 ];
 
-/** Rewritten on other branches at the moment. */
-const EXCLUDED = new Set(['src/cli/api.ts', 'src/cli/run.ts', 'src/cli/doctor-findings.ts']);
-
 /** Expressions of a private language, each with the usual word. */
 const PRIVATE: readonly [pattern: RegExp, usual: string][] = [
   [/\bwish(es|ed)?\b/i, 'desired, requested, configured'],
@@ -50,7 +47,7 @@ function filesIn(place: string): string[] {
   return readdirSync(place, { withFileTypes: true }).flatMap((entry) => {
     const path = join(place, entry.name);
     if (entry.isDirectory()) return filesIn(path);
-    return /\.(md|ts|yaml|mjs)$/.test(entry.name) && !EXCLUDED.has(path) ? [path] : [];
+    return /\.(md|ts|yaml|mjs)$/.test(entry.name) ? [path] : [];
   });
 }
 

@@ -1,4 +1,4 @@
-# mesh-path: the data path of meshd as its own plan and driver make it, without the daemons (mesh-node.ts tells more).
+# mesh-path: the data path of meshd as created by its plan and driver, without the daemons (see mesh-node.ts).
 # FAST_PATH (full): as in meshd --fast-path.
 # Environment: BENCH_PEERS (3) nodes, BENCH_SERVICES (0) further published ports, in the tables of all three.
 # shellcheck shell=bash disable=SC2034

@@ -34,7 +34,7 @@ service_create() { # NAME REPLICAS PORT
   meshctl apply -d "/run/bench/$1.yaml" >/dev/null
 }
 service_scale() { meshctl service scale -d "$1=$2" >/dev/null; }
-services_many() { # COUNT FIRST_PORT: one manifest, as people would
+services_many() { # COUNT FIRST_PORT: in one manifest, as a user would
   local i
   { echo 'services:'; for ((i = 0; i < $1; i++)); do manifest "many$i" 1 $(($2 + i)); done; } > /run/bench/many.yaml
   meshctl apply -d /run/bench/many.yaml >/dev/null

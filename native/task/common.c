@@ -3,8 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,19 +17,9 @@
 #define SYS_close_range 436
 #endif
 
-#define MAX_GROUPS 256
-/* A process in uninterruptible sleep must not keep the end from being told. */
-#define LEFTOVER_ROUNDS 500
 #define LEFTOVER_PAUSE_NS 20000000L
 
 void (*report_failure)(const char *text);
-
-static struct {
-  uid_t uid;
-  gid_t gid;
-  gid_t groups[MAX_GROUPS];
-  int group_count;
-} user;
 
 _Noreturn void fail(int error, const char *step, const char *detail) {
   char text[512];
@@ -41,10 +29,16 @@ _Noreturn void fail(int error, const char *step, const char *detail) {
   exit(1);
 }
 
-long long stat_field(pid_t pid, int field) {
+int open_proc(void) {
+  int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (proc < 0) fail(errno, "proc", "/proc");
+  return proc;
+}
+
+long long stat_field(int proc, pid_t pid, int field) {
   char path[40], text[1024];
-  snprintf(path, sizeof path, "/proc/%d/stat", pid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  snprintf(path, sizeof path, "%d/stat", pid);
+  int fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return -1;
   ssize_t length = read(fd, text, sizeof text - 1);
   close(fd);
@@ -55,89 +49,61 @@ long long stat_field(pid_t pid, int field) {
   return at == NULL ? -1 : strtoll(at + 1, NULL, 10);
 }
 
-int parse_id(const char *text, unsigned *id) {
-  char *end;
-  errno = 0;
-  unsigned long value = strtoul(text, &end, 10);
-  if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || value >= 0xffffffffUL) return 0;
-  *id = (unsigned)value;
-  return 1;
-}
-
-void resolve_user(const char *wanted) {
-  char name[256];
-  if ((size_t)snprintf(name, sizeof name, "%s", wanted) >= sizeof name) fail(0, "user", "the name is too long");
-  char *group = strchr(name, ':');
-  if (group != NULL) *group++ = '\0';
-  struct passwd *entry = parse_id(name, &user.uid) ? getpwuid(user.uid) : getpwnam(name);
-  if (entry != NULL) {
-    user.uid = entry->pw_uid;
-    user.gid = entry->pw_gid;
-  } else if (!parse_id(name, &user.uid)) {
-    fail(0, "user", "there is no user of this name on the node");
-  }
-  if (group != NULL) { /* as Docker: a group given by hand is the only one */
-    struct group *found = parse_id(group, &user.gid) ? NULL : getgrnam(group);
-    if (found != NULL) user.gid = found->gr_gid;
-    else if (!parse_id(group, &user.gid)) fail(0, "user", "there is no group of this name on the node");
-    user.groups[0] = user.gid;
-    user.group_count = 1;
-    return;
-  }
-  if (entry == NULL) fail(0, "user", "this uid has no passwd entry; give UID:GID");
-  user.group_count = MAX_GROUPS;
-  if (getgrouplist(entry->pw_name, user.gid, user.groups, &user.group_count) < 0) user.group_count = MAX_GROUPS;
+void close_from(int first) {
+  if (syscall(SYS_close_range, (unsigned)first, ~0U, 0U) == 0) return;
+  for (int fd = first, last = (int)sysconf(_SC_OPEN_MAX); fd < last; fd++) close(fd); /* Linux < 5.9 */
 }
 
 void close_inherited(void) {
   int null;
   do null = open("/dev/null", O_RDWR);
   while (null >= 0 && null <= STDERR_FILENO); /* 0-2 exist from here on */
-  if (syscall(SYS_close_range, 3U, ~0U, 0U) == 0) return;
-  for (int fd = 3, last = (int)sysconf(_SC_OPEN_MAX); fd < last; fd++) close(fd); /* Linux < 5.9 */
+  close_from(STDERR_FILENO + 1);
 }
 
 void take_signals(const sigset_t *blocked) {
-  /* By system call: libc keeps 32 and 33 to itself, yet ignoring them is inherited as well. */
+  /* By system call: libc reserves 32 and 33 for itself, but an ignored disposition is inherited for them as well. */
   static const unsigned char by_default[64];
   for (int n = 1; n <= SIGRTMAX; n++) syscall(SYS_rt_sigaction, n, by_default, NULL, 8);
   sigprocmask(SIG_SETMASK, blocked, NULL);
 }
 
-_Noreturn void run_command(pid_t parent, const char *user_name, const char *directory, char **command) {
-  setpgid(0, 0);
+_Noreturn void run_command(const struct command *command, pid_t parent) {
+  setsid();
   umask(022);
-  if (user_name != NULL) {
-    if (setgroups((size_t)user.group_count, user.groups) != 0) fail(errno, "user", "setgroups");
-    if (setresgid(user.gid, user.gid, user.gid) != 0) fail(errno, "user", "setgid");
-    if (setresuid(user.uid, user.uid, user.uid) != 0) fail(errno, "user", "setuid");
-  }
+  if (command->user != NULL) take_groups();
+  take_privileges(&command->privileges, command->user != NULL);
   /* After the change of user, which clears it (kernel/cred.c, commit_creds). */
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) fail(errno, "prctl", "PR_SET_PDEATHSIG");
-  if (getppid() != parent) _exit(126); /* it died before that */
-  if (directory != NULL && chdir(directory) != 0) fail(errno, "cwd", directory);
+  if (parent != 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) fail(errno, "prctl", "PR_SET_PDEATHSIG");
+  if (parent != 0 && getppid() != parent) _exit(126); /* it died before that */
+  if (command->directory != NULL && chdir(command->directory) != 0) fail(errno, "cwd", command->directory);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
-  execvp(command[0], command);
-  fail(errno, "exec", command[0]);
+  environ = command->environment; /* searched for PATH */
+  execvp(command->arguments[0], command->arguments);
+  fail(errno, "exec", command->arguments[0]);
 }
 
+void leftover_pause(void) { nanosleep(&(struct timespec){.tv_nsec = LEFTOVER_PAUSE_NS}, NULL); }
+
 void kill_leftovers(pid_t child) {
+  int proc_fd = open_proc();
   kill(-child, SIGKILL);
   waitpid(child, NULL, 0);
   for (int round = 0; round < LEFTOVER_ROUNDS; round++) {
-    pid_t gone;
-    while ((gone = waitpid(-1, NULL, WNOHANG)) > 0) continue;
-    if (gone < 0 && errno == ECHILD) return;
+    pid_t reaped;
+    while ((reaped = waitpid(-1, NULL, WNOHANG)) > 0) continue;
+    if (reaped < 0 && errno == ECHILD) break;
     DIR *proc = opendir("/proc");
     for (struct dirent *entry; proc != NULL && (entry = readdir(proc)) != NULL;) {
       unsigned pid;
-      if (parse_id(entry->d_name, &pid) && stat_field((pid_t)pid, 4) == getpid()) kill((pid_t)pid, SIGKILL);
+      if (parse_id(entry->d_name, &pid) && stat_field(proc_fd, (pid_t)pid, 4) == getpid()) kill((pid_t)pid, SIGKILL);
     }
     if (proc != NULL) closedir(proc);
-    nanosleep(&(struct timespec){.tv_nsec = LEFTOVER_PAUSE_NS}, NULL);
+    leftover_pause();
   }
+  close(proc_fd);
 }
 
 void signal_name(int number, char *name, size_t size) {

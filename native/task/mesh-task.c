@@ -1,10 +1,17 @@
 /*
- * mesh-task: starts one task in a network namespace, stays its parent, and
- * tells its end through a file. It lives on when the agent dies, so that a
- * restarted agent finds its tasks running and learns how they ended.
+ * mesh-task: starts one task in a network, mount and pid namespace, stays its
+ * parent, and reports its end through a file. It survives the agent, so that
+ * a restarted agent finds its tasks running and learns how they ended.
  *
  *   mesh-task --netns PATH --dir STATE_DIR [options] -- command [args...]
  *   mesh-task --probe ...   runs a health probe beside a task instead (probe.c)
+ *
+ * The task's environment is read from standard input (environment.c). Without
+ * --capabilities the task has none.
+ *
+ * Three processes: this one, outside the pid namespace; a fork of it as process
+ * 1 inside, which reaps orphans; the task. When process 1 ends, the kernel
+ * kills all remaining processes of the namespace (zap_pid_ns_processes).
  *
  * STATE_DIR/started  {"pid","startTime","shimPid","shimStartTime"}  once exec has succeeded
  * STATE_DIR/exit     {"code","signal","error","at"}                 at the end; error begins with the failed step
@@ -27,12 +34,15 @@
 #include "common.h"
 
 static struct {
-  const char *netns, *dir, *resolv_conf, *hostname, *user, *cwd, *log;
+  const char *netns, *dir, *resolv_conf, *hostname, *log;
   int stop_signal;
+  struct command command;
 } opt = {.stop_signal = SIGTERM};
 
 static int state_dir = -1;
-/* In the forked child: where to report a failed step instead of the exit file. */
+/* The host's /proc: its path is covered by the task's. */
+static int host_proc = -1;
+/* In the forked child: reports a failed step here instead of the exit file. */
 static int report_pipe = -1;
 
 /* ---- reports ---- */
@@ -84,34 +94,35 @@ static _Noreturn void usage(const char *reason) {
   dprintf(STDERR_FILENO,
           "mesh-task: %s\nusage: mesh-task --netns PATH --dir STATE_DIR [--resolv-conf FILE] [--hostname NAME]\n"
           "                 [--user UID:GID|NAME[:GROUP]] [--cwd DIR] [--log FILE] [--stop-signal N]\n"
-          "                 -- command [args...]\n",
+          "                 [--capabilities HEX] [--ambient HEX] [--new-privileges]\n"
+          "                 -- command [args...] < environment\n",
           reason);
   exit(2);
 }
 
-static char **parse_arguments(int argc, char **argv) {
+static void parse_arguments(int argc, char **argv) {
   static const struct option options[] = {
-      {"netns", 1, NULL, 'n'}, {"dir", 1, NULL, 'd'},  {"resolv-conf", 1, NULL, 'r'}, {"hostname", 1, NULL, 'h'},
-      {"user", 1, NULL, 'u'},  {"cwd", 1, NULL, 'c'},  {"log", 1, NULL, 'l'},         {"stop-signal", 1, NULL, 's'},
-      {NULL, 0, NULL, 0}};
+      {"netns", 1, NULL, 'n'},    {"dir", 1, NULL, 'd'}, {"resolv-conf", 1, NULL, 'r'},
+      {"hostname", 1, NULL, 'h'}, {"log", 1, NULL, 'l'}, {"stop-signal", 1, NULL, 's'},
+      COMMAND_OPTIONS,            {NULL, 0, NULL, 0}};
   opterr = 0;
   for (int c; (c = getopt_long(argc, argv, "+", options, NULL)) != -1;) {
+    const char *wrong = NULL;
     switch (c) {
       case 'n': opt.netns = optarg; break;
       case 'd': opt.dir = optarg; break;
       case 'r': opt.resolv_conf = optarg; break;
       case 'h': opt.hostname = optarg; break;
-      case 'u': opt.user = optarg; break;
-      case 'c': opt.cwd = optarg; break;
       case 'l': opt.log = optarg; break;
       case 's': opt.stop_signal = atoi(optarg); break;
-      default: usage("unknown option, or an option without its value");
+      default: wrong = command_option(&opt.command, c, optarg);
     }
+    if (wrong != NULL) usage(wrong);
   }
   if (opt.netns == NULL || opt.dir == NULL) usage("--netns and --dir are required");
   if (opt.stop_signal < 1 || opt.stop_signal > SIGRTMAX) usage("--stop-signal must be a signal number");
   if (optind >= argc) usage("no command given");
-  return argv + optind;
+  opt.command.arguments = argv + optind;
 }
 
 static void redirect_output(void) {
@@ -126,32 +137,63 @@ static void enter_namespaces(void) {
   int netns = open(opt.netns, O_RDONLY | O_CLOEXEC);
   if (netns < 0) fail(errno, "netns", opt.netns);
   if (unshare(CLONE_NEWNS | (opt.hostname != NULL ? CLONE_NEWUTS : 0)) != 0) fail(errno, "unshare", "mount namespace");
-  /* Slave, not private: a netns pin removed on the host must go here as well,
-   * else this task would keep every deleted namespace of the node alive. */
+  /* Slave, not private: the removal of a netns pin on the host must propagate,
+   * otherwise this task would keep every deleted namespace of the node alive. */
   if (mount("", "/", "none", MS_SLAVE | MS_REC, NULL) != 0) fail(errno, "mount", "/");
   if (opt.hostname != NULL && sethostname(opt.hostname, strlen(opt.hostname)) != 0) fail(errno, "hostname", opt.hostname);
   if (setns(netns, CLONE_NEWNET) != 0) fail(errno, "netns", opt.netns);
   close(netns);
+  if (unshare(CLONE_NEWPID) != 0) fail(errno, "unshare", "pid namespace"); /* of the children; we stay outside */
   if (opt.resolv_conf == NULL) return;
   if (access(opt.resolv_conf, R_OK) != 0) fail(errno, "resolv-conf", opt.resolv_conf);
   if (access("/etc/resolv.conf", F_OK) != 0)
-    dprintf(STDERR_FILENO, "mesh-task: resolv-conf: this node has no /etc/resolv.conf to cover; the task runs without it\n");
+    dprintf(STDERR_FILENO, "mesh-task: resolv-conf: this node has no /etc/resolv.conf to mount over; the task runs without one\n");
   else if (mount(opt.resolv_conf, "/etc/resolv.conf", NULL, MS_BIND, NULL) != 0)
     fail(errno, "resolv-conf", opt.resolv_conf);
 }
 
 /* ---- the task ---- */
 
-static pid_t start(char **command) {
+/* Process 1 of the pid namespace. It ends with its shim, which holds the only other end of the pipe. */
+static _Noreturn void run_init(int shim_alive) {
+  char nothing;
+  signal(SIGCHLD, SIG_IGN); /* the kernel reaps (do_notify_parent) */
+  prctl(PR_SET_DUMPABLE, 0);
+  dup2(shim_alive, STDIN_FILENO);
+  close_from(STDIN_FILENO + 1);
+  while (read(STDIN_FILENO, &nothing, 1) < 0 && errno == EINTR) continue;
+  _exit(0);
+}
+
+static pid_t start_init(void) {
+  int alive[2]; /* only we have the end that is written to; exec closes the task's copy */
+  if (pipe2(alive, O_CLOEXEC) != 0) fail(errno, "pipe", "pid namespace");
+  pid_t pid = fork();
+  if (pid < 0) fail(errno, "fork", "pid namespace");
+  if (pid == 0) {
+    close(alive[1]);
+    run_init(alive[0]);
+  }
+  close(alive[0]);
+  return pid;
+}
+
+/* In the task, because a mounted /proc shows the pid namespace of the mounting process. */
+static void mount_proc(void) {
+  if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0) fail(errno, "mount", "/proc");
+}
+
+static pid_t start_task(void) {
   int pipe_fds[2];
   char error[512], text[256];
   if (pipe2(pipe_fds, O_CLOEXEC) != 0) fail(errno, "pipe", "exec report");
   pid_t shim = getpid(), pid = fork();
-  if (pid < 0) fail(errno, "fork", command[0]);
+  if (pid < 0) fail(errno, "fork", opt.command.arguments[0]);
   if (pid == 0) {
     report_pipe = pipe_fds[1];
     report_failure = report_in_child;
-    run_command(shim, opt.user, opt.cwd, command);
+    mount_proc();
+    run_command(&opt.command, 0);
   }
   close(pipe_fds[1]);
   ssize_t length;
@@ -166,13 +208,12 @@ static pid_t start(char **command) {
     exit(1);
   }
   snprintf(text, sizeof text, "{\"pid\":%d,\"startTime\":%lld,\"shimPid\":%d,\"shimStartTime\":%lld}\n", pid,
-           stat_field(pid, 22), shim, stat_field(shim, 22));
+           stat_field(host_proc, pid, 22), shim, stat_field(host_proc, shim, 22));
   write_state("started", text);
   return pid;
 }
 
-/* Reaps orphans and forwards signals until the task is a zombie. It is left
- * one, so that its number cannot be reused before its group is killed. */
+/* Forwards signals until the task is a zombie. It is not reaped yet, so that no signal can reach a reused number. */
 static siginfo_t wait_for_task(pid_t task, const sigset_t *signals) {
   for (;;) {
     siginfo_t child = {0};
@@ -187,10 +228,17 @@ static siginfo_t wait_for_task(pid_t task, const sigset_t *signals) {
   }
 }
 
+/* Kills all remaining processes of the pid namespace. Process 1 waits for the task to be reaped, so reap it first. */
+static void end_namespace(pid_t init, pid_t task) {
+  kill(init, SIGKILL);
+  waitpid(task, NULL, 0);
+  for (int round = 0; round < LEFTOVER_ROUNDS && waitpid(init, NULL, WNOHANG) == 0; round++) leftover_pause();
+}
+
 int main(int argc, char **argv) {
   static const int forwarded[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
   if (argc > 1 && strcmp(argv[1], "--probe") == 0) return probe_main(argc - 1, argv + 1);
-  char **command = parse_arguments(argc, argv);
+  parse_arguments(argc, argv);
   report_failure = report_in_shim;
   close_inherited();
   state_dir = open(opt.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -204,15 +252,16 @@ int main(int argc, char **argv) {
   for (size_t i = 0; i < sizeof forwarded / sizeof *forwarded; i++) sigaddset(&signals, forwarded[i]);
   take_signals(&signals);
 
+  host_proc = open_proc();
+  opt.command.environment = read_environment();
   redirect_output();
   if (getsid(0) != getpid() && setsid() < 0) fail(errno, "setsid", "start mesh-task as a child, not as a job of a shell");
-  if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) fail(errno, "prctl", "PR_SET_CHILD_SUBREAPER");
-  if (opt.user != NULL) resolve_user(opt.user);
+  if (opt.command.user != NULL) resolve_user(opt.command.user);
   enter_namespaces();
 
-  pid_t task = start(command);
+  pid_t init = start_init(), task = start_task();
   siginfo_t end = wait_for_task(task, &signals);
-  kill_leftovers(task);
+  end_namespace(init, task);
 
   char number[16], name[32];
   if (end.si_code == CLD_EXITED) {

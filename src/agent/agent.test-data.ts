@@ -5,21 +5,21 @@ import { systemClock } from '../base/clock.ts';
 import { silentLog } from '../base/log.ts';
 import { createModelKernel, type ModelKernel } from '../kernel/model/model-kernel.ts';
 import type { AssignedTask, Assignment, AssignmentDelta } from '../model/assignment.ts';
-import { taskNetns } from '../model/names.ts';
+import { taskNetns } from '../model/linux-names.ts';
 import { CAPABILITIES, endpoint, port, task, threeNodes } from '../plan/assignments.test-data.ts';
 import { plan } from '../plan/plan.ts';
-import { assignmentToWire, deltaToWire } from '../rpc/convert-assignment.ts';
 import { connectDispatch } from '../rpc/dispatch-client.ts';
-import { type AgentMessage, DispatchService, type ManagerMessage } from '../rpc/gen/mesh.ts';
-import { implement } from '../rpc/implement.ts';
-import { type RunningServer, startServer } from '../rpc/server.ts';
-import type { Duplex } from '../rpc/stream.ts';
+import type { SessionHandler } from '../rpc/grpc-server.ts';
+import type { AgentMessage, ManagerMessage } from '../rpc/messages.ts';
+import { type RunningServer, serveInsecureAgents } from '../rpc/server.ts';
+import type { Duplex } from '../rpc/session.ts';
 import type { EndedTask, LiveTask, ProbeResult, Runtime, TaskCheckpoint, TaskExit } from '../runtime/runtime.ts';
-import { type Agent, type AgentOptions, createAgent } from './agent.ts';
+import { createAgent } from './agent.ts';
 import { openAgentDisk } from './agent-disk.ts';
+import type { Agent, AgentOptions } from './agent-options.ts';
 import { openHistory } from './session/history.ts';
 
-/** A node for tests: the agent as it is, on a kernel in memory, with tasks that are only said to run. */
+/** A node for tests: the real agent on a model kernel, with a fake runtime. */
 
 /** Tasks as a table; like real ones they outlive the agent. */
 export interface FakeRuntime {
@@ -27,7 +27,7 @@ export interface FakeRuntime {
   started: string[];
   stops: string[];
   removed: string[];
-  /** By task id, what every probe says from now on; `ok` for tasks that are not here. */
+  /** By task id, the result of every probe from now on; `ok` for tasks that are not here. */
   health: Map<string, ProbeResult>;
   /** Task ids, one a probe. */
   probed: string[];
@@ -100,7 +100,7 @@ type ReceivedMessage = NonNullable<AgentMessage['message']>;
 export interface FakeManager {
   address: string;
   clusterId: string;
-  /** All that agents said, oldest first; over all sessions. */
+  /** All messages of agents, oldest first; over all sessions. */
   received: (ReceivedMessage & { probeId: number })[];
   sessions: number;
   /** What every new session gets after its welcome. */
@@ -108,7 +108,7 @@ export interface FakeManager {
   send(message: NonNullable<ManagerMessage['message']>): void;
   delta(change: Partial<AssignmentDelta>): void;
   /** The values of one kind of message. */
-  of<C extends ReceivedMessage['$case']>(kind: C): Extract<ReceivedMessage, { $case: C }>['value'][];
+  of<C extends ReceivedMessage['case']>(kind: C): Extract<ReceivedMessage, { case: C }>['value'][];
   stop(): Promise<void>;
 }
 
@@ -138,8 +138,8 @@ export async function fakeManager(address = '127.0.0.1:0'): Promise<FakeManager>
         removedTasks: [],
         ...change,
       };
-      const keep = <T>(list: T[], changed: T[], gone: string[], key: (item: T) => string) => [
-        ...list.filter((item) => !gone.includes(key(item)) && !changed.some((other) => key(other) === key(item))),
+      const keep = <T>(list: T[], changed: T[], removed: string[], key: (item: T) => string) => [
+        ...list.filter((item) => !removed.includes(key(item)) && !changed.some((other) => key(other) === key(item))),
         ...changed,
       ];
       manager.assignment = {
@@ -148,38 +148,32 @@ export async function fakeManager(address = '127.0.0.1:0'): Promise<FakeManager>
         ports: keep(before.ports, delta.ports, delta.removedPorts, (item) => `${item.published}/${item.protocol}`),
         tasks: keep(before.tasks, delta.tasks, delta.removedTasks, (item) => item.id),
       };
-      manager.send({ $case: 'delta', value: deltaToWire(delta) });
+      manager.send({ case: 'delta', value: delta });
     },
-    of: (kind) => manager.received.filter(({ $case }) => $case === kind).map(({ value }) => value as never),
+    of: (kind) => manager.received.filter((message) => message.case === kind).map(({ value }) => value as never),
     stop: async () => server?.stop(),
   };
-  const dispatch = implement(
-    DispatchService,
-    {
-      async session(stream) {
-        manager.sessions += 1;
-        streams.add(stream);
-        try {
-          for await (const { message, probeId } of stream.received) {
-            if (message === undefined) continue;
-            manager.received.push({ ...message, probeId });
-            if (message.$case !== 'hello') continue;
-            const { clusterId } = manager;
-            await stream.send({
-              message: { $case: 'welcome', value: { nodeId: 'node1', heartbeatSeconds: 1, clusterId } },
-            });
-            if (manager.assignment !== undefined) {
-              await stream.send({ message: { $case: 'snapshot', value: assignmentToWire(manager.assignment) } });
-            }
-          }
-        } finally {
-          streams.delete(stream);
+  const serveSession: SessionHandler = async (stream) => {
+    manager.sessions += 1;
+    streams.add(stream);
+    try {
+      for await (const { message, probeId } of stream.received) {
+        if (message === undefined) continue;
+        manager.received.push({ ...message, probeId });
+        if (message.case !== 'hello') continue;
+        const { clusterId } = manager;
+        await stream.send({
+          message: { case: 'welcome', value: { nodeId: 'node1', heartbeatSeconds: 1, clusterId } },
+        });
+        if (manager.assignment !== undefined) {
+          await stream.send({ message: { case: 'snapshot', value: manager.assignment } });
         }
-      },
-    },
-    silentLog(),
-  );
-  server = await startServer({ tcp: address }, [dispatch]);
+      }
+    } finally {
+      streams.delete(stream);
+    }
+  };
+  server = await serveInsecureAgents(address, serveSession, silentLog());
   manager.address = server.address;
   return manager;
 }
@@ -242,7 +236,7 @@ export async function startNode(
   return node;
 }
 
-/** Says that the task listens where it should. */
+/** Makes the task listen on its target. */
 export function listen(kernel: ModelKernel, taskId: string, address = '0.0.0.0'): void {
   kernel.setListeners(taskNetns(taskId), [{ protocol: 'tcp', port: 80, address }]);
 }

@@ -1,13 +1,14 @@
 import { MeshError } from '../base/errors.ts';
 import { zeroCounters } from '../kernel/kernel.ts';
-import type { LocalService } from '../rpc/gen/mesh.ts';
-import type { Handlers } from '../rpc/implement.ts';
-import type { Agent } from './agent.ts';
+import { renderCondition } from '../model/condition.ts';
+import type { Local } from '../rpc/gen/mesh_pb.js';
+import type { Handlers } from '../rpc/service.ts';
+import type { Agent } from './agent-options.ts';
 
-/** What a meshd says of itself, whatever its roles. */
+/** About this daemon, whatever its roles. */
 export interface DaemonInfo {
   name: string;
-  roles: string[];
+  roles: ('manager' | 'agent')[];
   version: string;
   /** Wall clock, ms. */
   startedAt: number;
@@ -16,7 +17,7 @@ export interface DaemonInfo {
 const NO_COUNTERS = { ...zeroCounters(), repairs: 0 };
 
 /** The Local service of this machine; `agent` is undefined on a node that only manages. */
-export function localHandlers(daemon: DaemonInfo, agent: Agent | undefined): Handlers<typeof LocalService> {
+export function localHandlers(daemon: DaemonInfo, agent: Agent | undefined): Handlers<typeof Local> {
   return {
     async info() {
       const info = agent?.info();
@@ -32,12 +33,12 @@ export function localHandlers(daemon: DaemonInfo, agent: Agent | undefined): Han
         pid: process.pid,
         kernelObjects: info?.kernelObjects ?? 0,
         counters: info?.counters ?? NO_COUNTERS,
-        conditions: info?.conditions ?? [],
+        conditions: (info?.conditions ?? []).map(renderCondition),
       };
     },
     async diff() {
       if (agent === undefined)
-        throw new MeshError('unsupported', 'this meshd has no agent role: ask a node that has it');
+        throw new MeshError('unsupported', 'this meshd has no agent role; ask a node that has it');
       return agent.diff();
     },
   };

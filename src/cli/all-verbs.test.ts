@@ -1,8 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { CAPABILITIES, emptyAssignment, endpoint, peer, port, task } from '../plan/assignments.test-data.ts';
-import { plan } from '../plan/plan.ts';
+import type { TraceReply } from '../rpc/messages.ts';
 import { differences, readSections } from './documented-json.test-data.ts';
 import { makeNode, makePort, makeService, makeSpec, makeTask } from './fake-meshd.test-data.ts';
 import { buildProgram } from './program.ts';
@@ -64,7 +63,7 @@ function fill(reported: string): void {
       conditions: [`no ip_vs${reported}`],
     }),
   );
-  const degraded = [{ nodeId: 'n2', nodeName: 'node2', kind: 'taken', message: `nginx${reported}` }];
+  const degraded = [{ nodeId: 'n2', nodeName: 'node2', kind: 'taken' as const, message: `nginx${reported}` }];
   const spec = makeSpec({
     user: 'www-data',
     labels: { team: 'net' },
@@ -73,9 +72,7 @@ function fill(reported: string): void {
     restart: { condition: 'any', delay: 5, maxAttempts: 0, window: 0 },
     update: { parallelism: 1, delay: 0, order: 'stop-first' },
     health: {
-      kind: 'http',
-      command: ['/'],
-      port: 80,
+      probe: { kind: 'http', port: 80, path: '/' },
       interval: 1000,
       timeout: 1000,
       retries: 3,
@@ -88,7 +85,7 @@ function fill(reported: string): void {
         scheduler: 'sh',
         schedulerFlags: ['sh-port'],
         fallback: 'lc',
-        persistence: { timeout: 1000, prefixInet: 24, prefixInet6: 64 },
+        persistence: { timeout: 1000, prefix: { inet: 24, inet6: 64 } },
         idleTimeout: 1000,
         policy: 'local',
         nodes: [{ key: 'node.role', operator: '==', value: 'worker' }],
@@ -118,48 +115,59 @@ function fill(reported: string): void {
   meshd.info.conditions = [`no ip_vs${reported}`];
 }
 
-/** Answers of the nodes to the requests that `verb` makes. */
-function fillAnswers(verb: string, reported: string): void {
+/** Answers of the manager and of the nodes to what the verbs ask for. */
+function fillAnswers(reported: string): void {
   const { meshd } = cli;
-  const bodies: Record<string, (number: number) => object> = {
-    trace(number) {
-      const assignment = emptyAssignment(number, ['inet']);
-      assignment.peers = [peer(3 - number, ['inet'])];
-      assignment.tasks = number === 2 ? [task('aaaaaaaaaaaa', 2, 1, ['inet'])] : [];
-      assignment.ports = [port('tcp', 8080, [endpoint(2, 1, 'inet', 80)])];
-      const objects = [...plan(assignment, CAPABILITIES).values()];
-      return { revision: 7, addresses: [`192.0.2.${number}`, '127.0.0.1'], objects };
-    },
-    history: () => ({
-      changes: [
-        {
-          at: 1000,
-          took: 1,
-          why: 'repair',
-          revision: 1,
-          wrong: [`wrong${reported}`],
-          by: [`ip${reported}`],
-          services: ['web'],
-          steps: [`ip link${reported}`],
-          count: 1,
-          failures: [`EBUSY${reported}`],
-        },
-      ],
-    }),
-    doctor: (number) => ({
-      now: 0,
-      took: 1,
-      version: '1',
-      findings: [{ level: 'error', check: 'sysctl', what: `what${reported}`, remedy: `run${reported}` }],
-      overlayMtu: 1450,
-      echoes: [{ nodeId: `n${3 - number}`, underlay: '192.0.2.9', small: 1 }],
-    }),
+  const hop = { node: 'node1', netns: 'host', object: `-j DNAT${reported}`, effect: `DNAT${reported}` };
+  const lost: TraceReply['paths'][number] = {
+    address: '10.252.2.5',
+    port: 80,
+    weight: 1,
+    taskId: 'aaaaaaaaaaaa',
+    outcome: 'lost',
+    reason: `no route${reported}`,
+    hops: [{ ...hop, verdict: 'lost' }],
   };
-  const body = bodies[verb];
+  meshd.trace = {
+    client: '198.51.100.7',
+    destination: '192.0.2.1',
+    nodes: [
+      { nodeId: 'n1', nodeName: `node1${reported}`, revision: 7, error: '' },
+      { nodeId: 'n2', nodeName: 'node2', revision: 0, error: `gone${reported}` },
+    ],
+    outcome: 'lost',
+    reason: `no route${reported}`,
+    hops: [{ ...hop, verdict: 'pass' }],
+    paths: [lost, { ...lost, task: makeTask({ id: 'aaaaaaaaaaaa', nodeName: `node2${reported}` }) }],
+  };
+  const finding = {
+    level: 'error' as const,
+    code: 'ForwardingDisabled',
+    params: { netns: `host${reported}` },
+    check: 'sysctl',
+  };
+  meshd.checkups = [1, 2].map((number) => ({
+    nodeId: `n${number}`,
+    nodeName: `node${number}${reported}`,
+    findings: [{ ...finding, what: `what${reported}`, remedy: `run${reported}` }],
+    paths: [{ node: `node${3 - number}${reported}`, address: '192.0.2.9', small: 1 }],
+  }));
+  const change = {
+    at: 1000,
+    took: 1,
+    why: 'repair',
+    revision: 1,
+    wrong: [`wrong${reported}`],
+    by: [`ip${reported}`],
+    services: ['web'],
+    steps: [`ip link${reported}`],
+    count: 1,
+    failures: [`EBUSY${reported}`],
+  };
   meshd.answers = [1, 2].map((number) => ({
     nodeId: `n${number}`,
     nodeName: `node${number}`,
-    body: body === undefined ? new Uint8Array() : Buffer.from(JSON.stringify(body(number))),
+    body: Buffer.from(JSON.stringify({ changes: [change] })),
     error: '',
   }));
 }
@@ -168,7 +176,7 @@ async function runVerb(verb: string, reported: string, ...options: string[]) {
   const given = ARGUMENTS[verb];
   if (given === undefined) throw new Error(`add arguments of ${verb} to ARGUMENTS in this test`);
   const path = await cli.file('a.yaml', manifest());
-  fillAnswers(verb, reported);
+  fillAnswers(reported);
   const words = given.map((word) => (word === 'FILE' ? path : word));
   return cli.meshctl([...verb.split(' '), ...words, ...options]);
 }
@@ -224,7 +232,7 @@ describe('text of nodes and tasks', () => {
   });
 
   test('an error of a node stays one line', async () => {
-    fillAnswers('history', '');
+    fillAnswers('');
     cli.meshd.answers[0]!.error = `gone${ESCAPES}meshctl: forged`;
     const { stderr } = await cli.meshctl(['history']);
     expect(stderr).toBe('meshctl: node1 did not answer: gone [2J ]0;title 31m meshctl: forged\n');

@@ -1,4 +1,4 @@
-import type { AppliedService } from '../rpc/gen/mesh.ts';
+import type { AppliedService } from '../rpc/messages.ts';
 import type { Context } from './context.ts';
 import type { Io } from './io.ts';
 import { renderJson } from './text/json.ts';

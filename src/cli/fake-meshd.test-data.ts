@@ -3,21 +3,23 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MeshError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
-import {
-  ControlService,
-  type InfoReply,
-  LocalService,
-  type Node,
-  type NodeAnswer,
-  type PortSpec,
-  type Service,
-  type ServiceSpec,
-  type Task,
-  type TaskPort,
-  type WatchEvent,
-} from '../rpc/gen/mesh.ts';
-import { type Handlers, implement } from '../rpc/implement.ts';
-import { startServer } from '../rpc/server.ts';
+import type { TaskState } from '../model/cluster.ts';
+import type { PortSpec, ServiceSpec } from '../model/spec.ts';
+import { controlChecks, localChecks } from '../rpc/check-messages.ts';
+import { Control, Local } from '../rpc/gen/mesh_pb.js';
+import type {
+  InfoReply,
+  Node,
+  NodeAnswer,
+  NodeCheckup,
+  Service,
+  Task,
+  TaskPort,
+  TraceReply,
+  WatchEvent,
+} from '../rpc/messages.ts';
+import { servePeople } from '../rpc/server.ts';
+import { type Handlers, implement } from '../rpc/service.ts';
 
 /** For tests: a meshd that answers over a real socket with the objects of the test and records the calls. */
 export interface FakeMeshd {
@@ -25,6 +27,10 @@ export interface FakeMeshd {
   services: Service[];
   tasks: Task[];
   nodes: Node[];
+  /** Answer of `trace`. */
+  trace: TraceReply;
+  /** Answer of `doctor`. */
+  checkups: NodeCheckup[];
   /** Answers of the nodes to `ask`. */
   answers: NodeAnswer[];
   calls: { name: string; request: unknown }[];
@@ -49,6 +55,8 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
     host: `unix://${directory}/meshd.sock`,
     services: [],
     tasks: [],
+    checkups: [],
+    trace: { client: '', destination: '', nodes: [], outcome: 'answered', reason: '', hops: [], paths: [] },
     answers: [],
     nodes: ['node1', 'node2'].map((name, index) => makeNode({ id: `n${index + 1}`, name, number: index + 1 })),
     calls: [],
@@ -76,7 +84,7 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
   };
   const asked = (name: string, request: unknown) => fake.calls.push({ name, request });
 
-  const control: Handlers<typeof ControlService> = {
+  const control: Handlers<typeof Control> = {
     async apply(request) {
       asked('apply', request);
       const services = request.services.map(({ name }) => {
@@ -84,7 +92,7 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
         return {
           id: `s-${name}`,
           name,
-          action: known ? 'updated' : 'created',
+          action: known ? ('updated' as const) : ('created' as const),
           changes: known ? ['replicas 1 → 3'] : [],
           warnings: fake.warnings,
         };
@@ -102,7 +110,7 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
         return {
           id: found.id,
           name: service,
-          action: 'updated',
+          action: 'updated' as const,
           changes: [`replicas ${found.spec.replicas} → ${replicas}`],
           warnings: fake.warnings,
         };
@@ -135,9 +143,9 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
     },
     async *watch(_, { signal }) {
       const queue: (WatchEvent | 'drop')[] = [
-        ...fake.services.map((value) => current({ $case: 'service', value })),
-        ...fake.tasks.map((value) => current({ $case: 'task', value })),
-        ...fake.nodes.map((value) => current({ $case: 'node', value })),
+        ...fake.services.map((value) => current({ case: 'service', value })),
+        ...fake.tasks.map((value) => current({ case: 'task', value })),
+        ...fake.nodes.map((value) => current({ case: 'node', value })),
         { action: 'ready', object: undefined, revision: 1 },
       ];
       let wake = () => {};
@@ -183,6 +191,14 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
         ),
       };
     },
+    async trace(request) {
+      asked('trace', request);
+      return fake.trace;
+    },
+    async doctor(request) {
+      asked('doctor', request);
+      return { nodes: fake.checkups };
+    },
     async ask(request) {
       asked('ask', request);
       return { nodes: fake.answers };
@@ -211,21 +227,25 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
       nodes: 2,
     }),
   };
-  const local: Handlers<typeof LocalService> = {
+  const local: Handlers<typeof Local> = {
     info: async () => fake.info,
     diff: async () => ({ nodeId: 'n1', nodeName: 'node1', steps: [], error: '', revision: 2 }),
   };
   const log = silentLog();
-  const server = await startServer({ path: `${directory}/meshd.sock`, mode: 0o600 }, [
-    implement(LocalService, local, log),
-    ...(options.manager === false ? [] : [implement(ControlService, control, log)]),
-  ]);
+  const server = await servePeople(
+    { path: `${directory}/meshd.sock`, mode: 0o600 },
+    [
+      implement(Local, localChecks, local, log),
+      ...(options.manager === false ? [] : [implement(Control, controlChecks, control, log)]),
+    ],
+    { callerOf: () => ({ kind: 'local', uid: 0, pid: 1, access: 'owner' }), log },
+  );
   return fake;
 }
 
 const current = (object: WatchEvent['object']): WatchEvent => ({ action: 'current', object, revision: 1 });
 
-function makeInfo(roles: string[]): InfoReply {
+function makeInfo(roles: InfoReply['roles']): InfoReply {
   return {
     nodeName: 'node1',
     nodeId: 'n1',
@@ -242,9 +262,11 @@ function makeInfo(roles: string[]): InfoReply {
   };
 }
 
-export function makePort(given: Partial<PortSpec> = {}): PortSpec {
-  const defaults = { schedulerFlags: [], nodes: [], addresses: [], allowFrom: [] };
-  return { protocol: 'tcp', target: 80, published: 8080, mode: 'ingress', ...defaults, ...given };
+export function makePort(
+  given: Omit<Partial<PortSpec>, 'published'> & { published?: number | undefined } = {},
+): PortSpec {
+  const { published, ...port } = { protocol: 'tcp', target: 80, published: 8080, mode: 'ingress', ...given } as const;
+  return { ...port, ...(published !== undefined && { published }) };
 }
 
 export function makeSpec(given: Partial<ServiceSpec> = {}): ServiceSpec {
@@ -255,6 +277,8 @@ export function makeSpec(given: Partial<ServiceSpec> = {}): ServiceSpec {
     command: ['node', 'whoami.mjs'],
     workingDir: '/',
     environment: {},
+    capAdd: [],
+    capDrop: [],
     mode: 'replicated',
     replicas: 3,
     constraints: [],
@@ -282,7 +306,7 @@ export function makeService(given: Partial<Service> = {}): Service {
   };
 }
 
-export function makeTask(given: Partial<Task> = {}, state = 'running', error = ''): Task {
+export function makeTask(given: Partial<Task> = {}, state: TaskState = 'running', error = ''): Task {
   return {
     id: 'web1',
     version: 1,
@@ -295,7 +319,7 @@ export function makeTask(given: Partial<Task> = {}, state = 'running', error = '
     nodeName: 'node2',
     addresses: [{ networkId: 'ingress', address: '10.255.2.5' }],
     desired: 'running',
-    status: { state, message: '', error, since: 1000, ports: [], ...(state === 'running' ? { pid: 77 } : {}) },
+    status: { state, message: '', error, since: 1000, ...(state === 'running' ? { pid: 77 } : {}) },
     restarts: 0,
     generation: 1,
     command: ['node', 'whoami.mjs'],

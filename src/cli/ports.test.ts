@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
+import type { TaskStatus } from '../model/cluster.ts';
 import { makePort, makeService, makeSpec, makeTask } from './fake-meshd.test-data.ts';
 import { runMeshctl } from './run.ts';
 import { fakeIo, manifest, setUp } from './test-setup.test-data.ts';
@@ -6,8 +7,8 @@ import { fakeIo, manifest, setUp } from './test-setup.test-data.ts';
 const cli = setUp();
 const { meshctl, file } = cli;
 
-const withheld = { nodeId: 'n2', nodeName: 'node2', kind: 'withheld', message: 'sshd listens there' };
-const taken = { nodeId: 'n1', nodeName: 'node1', kind: 'taken', message: 'nginx (pid 7) listens there' };
+const withheld = { nodeId: 'n2', nodeName: 'node2', kind: 'withheld' as const, message: 'sshd listens there' };
+const taken = { nodeId: 'n1', nodeName: 'node1', kind: 'taken' as const, message: 'nginx (pid 7) listens there' };
 const picked = [
   { taskId: 'a', nodeName: 'node1', published: 32_768 },
   { taskId: 'b', nodeName: 'node2', published: 40_001 },
@@ -19,7 +20,7 @@ describe('port ls', () => {
       name: 'dns',
       ports: [
         makePort({ protocol: 'udp', target: 53, published: 53 }),
-        { ...makePort({ mode: 'host' }), published: undefined },
+        makePort({ mode: 'host', published: undefined }),
       ],
     });
     cli.meshd.services = [
@@ -93,8 +94,8 @@ describe('port ls', () => {
 
 describe('service ps', () => {
   test('health, and the numbers that nodes chose', async () => {
-    const ports = [makePort(), { ...makePort({ target: 53, protocol: 'udp', mode: 'host' }), published: undefined }];
-    const status = (health: string, message = '') => ({
+    const ports = [makePort(), makePort({ target: 53, protocol: 'udp', mode: 'host', published: undefined })];
+    const status = (health: NonNullable<TaskStatus['health']>, message = ''): TaskStatus => ({
       state: 'running',
       message,
       error: '',
@@ -125,7 +126,7 @@ describe('service inspect', () => {
       scheduler: 'sh',
       schedulerFlags: ['sh-port'],
       fallback: 'lc',
-      persistence: { timeout: 300_000, prefixInet: 24, prefixInet6: 128 },
+      persistence: { timeout: 300_000, prefix: { inet: 24, inet6: 128 } },
       idleTimeout: 7_200_000,
       policy: 'prefer-local',
       nodes: [{ key: 'node.labels.edge', operator: '==', value: 'true' }],
@@ -137,12 +138,10 @@ describe('service inspect', () => {
       environment: { PORT: '80' },
       user: 'www-data',
       constraints: [{ key: 'node.hostname', operator: '!=', value: 'node1' }],
-      ports: [port, { ...makePort({ mode: 'host', target: 81 }), published: undefined }],
+      ports: [port, makePort({ mode: 'host', target: 81, published: undefined })],
       update: { parallelism: 0, delay: 10_000, order: 'stop-first' },
       health: {
-        kind: 'http',
-        command: ['/health'],
-        port: 80,
+        probe: { kind: 'http', port: 80, path: '/health' },
         interval: 10_000,
         timeout: 1_000,
         retries: 3,
@@ -264,7 +263,7 @@ describe('service update', () => {
     expect(stdout).toBe(
       'service web (s-web) updated: ports changed\noverall progress: 3 out of 3 tasks\nservice web converged\n',
     );
-    const port = (target: number, published?: number) => ({ ...makePort({ target }), published });
+    const port = (target: number, published?: number) => makePort({ target, published });
     expect(asked()).toMatchObject({
       service: 'web',
       force: false,
@@ -295,18 +294,16 @@ describe('service update', () => {
   });
 
   test('a rolling replacement is shown until every task is new, runs and is healthy', async () => {
-    const task = (slot: number, generation: number, health?: string) =>
+    const task = (slot: number, generation: number, health?: NonNullable<TaskStatus['health']>) =>
       makeTask({
         id: `g${generation}t${slot}`,
         slot,
         generation,
         createdAt: generation,
-        status: { state: 'running', message: '', error: '', since: 1, ports: [], health },
+        status: { state: 'running', message: '', error: '', since: 1, ...(health && { health }) },
       });
     const health = {
-      kind: 'tcp',
-      command: [],
-      port: 80,
+      probe: { kind: 'tcp' as const, port: 80 },
       interval: 1,
       timeout: 1,
       retries: 1,
@@ -320,7 +317,7 @@ describe('service update', () => {
     const io = fakeIo({ environment: { MESHCTL_HOST: cli.meshd.host }, terminal: true });
     const done = runMeshctl(['service', 'update', '--force', 'web'], io);
     const report = (value: ReturnType<typeof makeTask>) =>
-      cli.meshd.sendEvent({ action: 'updated', object: { $case: 'task', value }, revision: 3 });
+      cli.meshd.sendEvent({ action: 'updated', object: { case: 'task', value }, revision: 3 });
     const seen = (text: string) => vi.waitUntil(() => io.stdout.includes(text));
     await seen('1/2: running (healthy) on node2, to be replaced\n2/2: running (healthy) on node2, to be replaced');
     report(task(1, 2, 'starting'));

@@ -1,7 +1,7 @@
 import { printable } from '../base/printable.ts';
-import type { Node, Service, Task, WatchEvent } from '../rpc/gen/mesh.ts';
+import type { Node, Service, Task, WatchEvent } from '../rpc/messages.ts';
 import { truncate } from './text/table.ts';
-import { hasEnded, isStartupMessage, stateText, taskName, taskProblem } from './text/task.ts';
+import { hasEnded, isStartingUp, stateText, taskName, taskProblem } from './text/task.ts';
 
 /** The objects the watch has reported so far. */
 export interface WatchedState {
@@ -21,7 +21,7 @@ export function applyWatchEvent(state: WatchedState, { action, object }: WatchEv
   if (action === 'ready') state.isSynced = true;
   if (object === undefined) return;
   const kinds = { service: state.services, task: state.tasks, node: state.nodes } as const;
-  const kind = kinds[object.$case] as Map<string, Service | Task | Node>;
+  const kind = kinds[object.case] as Map<string, Service | Task | Node>;
   if (action !== 'removed') kind.set(object.value.id, object.value);
   else {
     kind.delete(object.value.id);
@@ -137,7 +137,7 @@ function taskLine(
   const reasonText =
     ownReason !== '' ? `: ${ownReason}` : previousFailure === '' ? '' : `, previous task: ${previousFailure}`;
   const text = `${number}: ${state}${where}${isCurrent ? '' : ', to be replaced'}${reasonText}`;
-  return { text, running, reason, trouble: isStartupMessage(reason) ? '' : reason };
+  return { text, running, reason, trouble: task !== undefined && ownReason !== '' && isStartingUp(task) ? '' : reason };
 }
 
 /** The lines of a terminal: all tasks if there are at most `maxLines`, otherwise those that do not run yet. */

@@ -208,7 +208,7 @@ describe('when meshd is not reachable', () => {
   test('not an address', async () => {
     expect(await meshctl(['service', 'ls', '--host', 'node1:2377'])).toMatchObject({
       status: 1,
-      stderr: expect.stringMatching(/node1:2377 is not an address of meshd; give one like unix:/),
+      stderr: expect.stringMatching(/node1:2377 is not an address of meshd; use one like unix:/),
     });
   });
 

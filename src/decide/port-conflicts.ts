@@ -1,57 +1,90 @@
 import { MeshError } from '../base/errors.ts';
+import { type AdmissionWarning, admissionWarning } from '../model/admission-warning.ts';
 import type { Listener, Node } from '../model/cluster.ts';
-import { coversAddress, isProtectedListener, listenerName } from '../model/listener.ts';
+import { coversAddress, listenerName } from '../model/listener.ts';
 import { type PortSpec, portKey, publishedKey, type ServiceSpec } from '../model/spec.ts';
 import { matchesConstraints } from './schedule.ts';
 
-/** Warnings that one service gets; the rest is counted. */
+/** Warnings per service; further ones are counted. */
 const MAX_WARNINGS = 20;
 
-/** Programs of nodes, outside the mesh, by the port they listen on: `8080/tcp`. */
-export type HostListeners = ReadonlyMap<string, readonly { node: Node; listener: Listener }[]>;
+/** Programs of nodes, outside the mesh. */
+export interface HostListeners {
+  nodes: readonly Node[];
+  /** By the port they listen on: `8080/tcp`. */
+  byPort: ReadonlyMap<string, readonly NodeListener[]>;
+}
+
+interface NodeListener {
+  node: Node;
+  listener: Listener;
+}
 
 export function hostListeners(nodes: Iterable<Node>, of: (nodeId: string) => readonly Listener[]): HostListeners {
-  const found = new Map<string, { node: Node; listener: Listener }[]>();
-  for (const node of nodes) {
+  const all = [...nodes];
+  const byPort = new Map<string, NodeListener[]>();
+  for (const node of all) {
     for (const listener of of(node.id)) {
       const key = portKey({ protocol: listener.protocol, published: listener.port });
-      const atPort = found.get(key);
-      if (atPort === undefined) found.set(key, [{ node, listener }]);
+      const atPort = byPort.get(key);
+      if (atPort === undefined) byPort.set(key, [{ node, listener }]);
       else atPort.push({ node, listener });
     }
   }
-  return found;
+  return { nodes: all, byPort };
 }
 
 /**
- * What a service's ports would take from programs that listen on them already, in words. Throws MeshError `conflict`
- * for a port that it did not have before and that a node would keep to itself, for sshd or meshd listens there.
+ * Warnings about programs that already listen on a service's ports. Throws MeshError `conflict`
+ * for a port that it did not have before and that several nodes, or all nodes that would publish it, withhold. A single node
+ * only withholds the port from itself: a report of one node must not decide for the cluster.
  */
 export function portConflictWarnings(
   spec: ServiceSpec,
   before: ServiceSpec | undefined,
-  found: HostListeners,
-): string[] {
+  { nodes, byPort }: HostListeners,
+): AdmissionWarning[] {
   const portsBefore = new Set(before?.ports.map(publishedKey));
-  const warnings = new Set<string>();
+  // Each program of a node once, on however many addresses it listens.
+  const warnings = new Map<string, AdmissionWarning>();
   for (const port of spec.ports) {
     const key = publishedKey(port) ?? '';
-    for (const { node, listener } of found.get(key) ?? []) {
-      if (!publishesOn(port, node, spec) || !coversAddress(listener.address, port.addresses)) continue;
-      const subject = `port ${key}: on ${node.name} ${listenerName(listener)} listens`;
-      if (!isProtectedListener(listener))
-        warnings.add(`${subject}; clients of ${node.name} will reach service ${spec.name} instead`);
-      else if (portsBefore.has(key))
-        warnings.add(`${subject} and keeps the port; service ${spec.name} is not reached through it`);
-      else throw conflictError(subject, spec, port, node);
+    const conflicts = (byPort.get(key) ?? []).filter(
+      ({ node, listener }) => publishesOn(port, node, spec) && coversAddress(listener.address, port.addresses),
+    );
+    if (!portsBefore.has(key)) rejectWithheldPort(spec, port, conflicts, nodes);
+    for (const { node, listener } of conflicts) {
+      const name = listenerName(listener);
+      const params = { port: key, listener: name, node: node.name, service: spec.name };
+      const warning = admissionWarning(listener.protected ? 'PortWithheld' : 'PortInUse', params);
+      warnings.set(`${key} ${node.id} ${name}`, warning);
     }
   }
-  const all = [...warnings];
+  const all = [...warnings.values()];
   const more = all.length - MAX_WARNINGS;
-  return more <= 0 ? all : [...all.slice(0, MAX_WARNINGS), `and ${more} more ports of nodes on which programs listen`];
+  return more <= 0 ? all : [...all.slice(0, MAX_WARNINGS), admissionWarning('MorePortsInUse', { count: more })];
 }
 
-/** In host mode any node may get it that may get a task. */
+function rejectWithheldPort(
+  spec: ServiceSpec,
+  port: PortSpec,
+  conflicts: readonly NodeListener[],
+  nodes: readonly Node[],
+): void {
+  const withheld = conflicts.filter(({ listener }) => listener.protected);
+  const [first] = withheld;
+  if (first === undefined) return;
+  const withholding = new Set(withheld.map(({ node }) => node.id)).size;
+  const publishing = nodes.filter((node) => publishesOn(port, node, spec)).length;
+  if (withholding === 1 && publishing > 1) return;
+  throw conflictError(subjectOf(publishedKey(port) ?? '', first), spec, port, first.node);
+}
+
+function subjectOf(key: string, { node, listener }: NodeListener): string {
+  return `port ${key} is used by ${listenerName(listener)} on ${node.name}`;
+}
+
+/** In host mode, any node that may run a task may publish the port. */
 function publishesOn(port: PortSpec, node: Node, spec: ServiceSpec): boolean {
   return matchesConstraints(node, port.mode === 'host' ? spec.constraints : (port.nodes ?? []));
 }
@@ -63,6 +96,6 @@ function conflictError(subject: string, spec: ServiceSpec, port: PortSpec, node:
       : `leave ${node.name} out (x-mesh: {ingress: {nodes: ["node.hostname != ${node.name}"]}})`;
   return new MeshError(
     'conflict',
-    `${subject}, and must stay reachable: publish another port for service ${spec.name}, or ${elsewhere}`,
+    `${subject}, which must stay reachable: publish another port for service ${spec.name}, or ${elsewhere}`,
   );
 }

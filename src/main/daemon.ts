@@ -1,17 +1,22 @@
+import type { Socket } from 'node:net';
 import { release } from 'node:os';
 import { dirname } from 'node:path';
 import { localHandlers } from '../agent/local-service.ts';
 import { systemClock } from '../base/clock.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { localCaller } from '../identity/caller.ts';
+import { peerOf } from '../kernel/host/peer-credentials.ts';
 import { processStartTime } from '../kernel/host/process.ts';
 import { sdNotify } from '../kernel/host/systemd.ts';
 import { familyOf } from '../model/address.ts';
-import { LocalService } from '../rpc/gen/mesh.ts';
-import { type Implementation, implement } from '../rpc/implement.ts';
-import { type RunningServer, startServer } from '../rpc/server.ts';
+import { localChecks } from '../rpc/check-messages.ts';
+import { Local } from '../rpc/gen/mesh_pb.js';
+import { type RunningServer, serveInsecureAgents, serveLocalAgent, servePeople } from '../rpc/server.ts';
+import { type Implementation, implement } from '../rpc/service.ts';
 import { resolveAdvertiseAddress } from './advertise-address.ts';
 import type { AgentRole } from './agent-role.ts';
+import { groupId } from './group-id.ts';
 import { makeDirectory } from './make-directory.ts';
 import type { ManagerRole } from './manager-role.ts';
 import { type DaemonOptions, VERSION } from './meshd-options.ts';
@@ -29,7 +34,7 @@ export interface Daemon {
  * nobody is let in before there is something to talk to. Throws MeshError with what to do.
  */
 export async function startDaemon(options: DaemonOptions, log: Log): Promise<Daemon> {
-  const { roles, name, stateDir, socket } = options;
+  const { roles, name, stateDir, socket, agentSocket } = options;
   const startedAt = Date.now();
   const shutdownSteps: (() => Promise<unknown> | unknown)[] = [];
   const stop = async () => {
@@ -45,6 +50,7 @@ export async function startDaemon(options: DaemonOptions, log: Log): Promise<Dae
   shutdownSteps.push(() => lock.release());
   try {
     prepareSocketDir(socket);
+    if (roles.includes('manager')) prepareSocketDir(agentSocket);
     let manager: ManagerRole | undefined;
     let agentRole: AgentRole | undefined;
     if (roles.includes('agent')) {
@@ -64,12 +70,13 @@ export async function startDaemon(options: DaemonOptions, log: Log): Promise<Dae
       healthListen: options.healthListen,
       version: VERSION,
       kernelRelease: release(),
-      managers: manager === undefined ? options.join : [socket],
+      managers: manager === undefined ? options.join : [agentSocket],
     });
 
-    const local = implement(LocalService, localHandlers({ name, roles, version: VERSION, startedAt }, agent), log);
-    const listenEndpoint = options.listen ?? (familyOf(underlay) === 'inet6' ? '[::]:2377' : '0.0.0.0:2377');
-    const servers = await listen({ ...options, listen: listenEndpoint }, local, manager, log);
+    const daemon = { name, roles, version: VERSION, startedAt };
+    const local = implement(Local, localChecks, localHandlers(daemon, agent), log);
+    const listen = options.listen ?? (familyOf(underlay) === 'inet6' ? '[::]:2377' : '0.0.0.0:2377');
+    const servers = await startServers({ ...options, listen }, local, manager, log);
     // Together: a server waits for its streams, and the manager's sessions end with the manager.
     shutdownSteps.push(() => Promise.all([manager?.stop(), ...servers.map((server) => server.stop())]));
     manager?.start();
@@ -85,42 +92,44 @@ export async function startDaemon(options: DaemonOptions, log: Log): Promise<Dae
   }
 }
 
-/** Control and Local on the unix socket only; agents come over TCP, this machine's own through the socket. */
-async function listen(
+/** Group whose members may use the socket for people, when it exists. */
+const GROUP = 'meshd';
+
+/**
+ * One socket for people, one for the agent of this machine, which only root may use: agents receive the environment of
+ * every task of their node. Agents of other machines need `--insecure-dev`; without it there is no TCP listener.
+ */
+async function startServers(
   options: DaemonOptions & { listen: string },
   local: Implementation,
   manager: ManagerRole | undefined,
   log: Log,
 ): Promise<RunningServer[]> {
   const servers: RunningServer[] = [];
+  const group = groupId(GROUP);
+  const policy = { uid: process.geteuid!(), group };
+  const callers = { callerOf: (socket: Socket) => localCaller(peerOf(socket), policy), log };
   try {
-    const services = manager === undefined ? [local] : [local, manager.control, manager.dispatch];
-    servers.push(await startServer({ path: options.socket, mode: 0o660 }, services));
+    const services = manager === undefined ? [local] : [local, manager.control];
+    servers.push(await servePeople({ path: options.socket, mode: 0o660, group }, services, callers));
     if (manager === undefined) return servers;
-    const tcp = await startServer({ tcp: listenAddress(options, log) }, [manager.dispatch]);
+    const { serveSession } = manager;
+    servers.push(await serveLocalAgent({ path: options.agentSocket, mode: 0o600 }, serveSession, callers));
+    if (!options.insecureDev) {
+      log.info('not listening on TCP: agents of other machines are accepted with --insecure-dev only');
+      return servers;
+    }
+    log.warn(
+      `INSECURE: --insecure-dev lets anyone who can reach ${options.listen} join as a node, read every service's environment and receive its traffic. Keep this port inside a network you trust.`,
+    );
+    const tcp = await serveInsecureAgents(options.listen, serveSession, log);
     servers.push(tcp);
-    log.info({ address: tcp.address }, 'manager waits for agents');
+    log.info({ address: tcp.address }, 'listening for agents');
     return servers;
   } catch (thrown) {
     for (const server of servers) await server.stop();
     throw thrown;
   }
-}
-
-/** Without node identity whoever reaches the port is believed; so by default only this machine reaches it. */
-function listenAddress({ listen: requested, insecureDev }: DaemonOptions & { listen: string }, log: Log): string {
-  const port = requested.slice(requested.lastIndexOf(':') + 1);
-  const host = requested.slice(0, -port.length - 1).replace(/^\[|\]$/g, '');
-  const isLoopback = host === 'localhost' || host === '::1' || /^127\./.test(host);
-  if (isLoopback) return requested;
-  if (!insecureDev) {
-    log.warn(`listening on 127.0.0.1:${port} only: agents of other machines are let in with --insecure-dev`);
-    return `127.0.0.1:${port}`;
-  }
-  log.warn(
-    `INSECURE: --insecure-dev lets anybody who reaches ${requested} join as a node, read every service's environment and take its traffic. Keep this port inside a network you trust.`,
-  );
-  return requested;
 }
 
 function prepareSocketDir(socket: string): void {

@@ -2,14 +2,16 @@ import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { createManager } from '../manager/manager.ts';
-import { ControlService, DispatchService } from '../rpc/gen/mesh.ts';
-import { type Implementation, implement } from '../rpc/implement.ts';
+import { controlChecks } from '../rpc/check-messages.ts';
+import { Control } from '../rpc/gen/mesh_pb.js';
+import type { SessionHandler } from '../rpc/grpc-server.ts';
+import { type Implementation, implement } from '../rpc/service.ts';
 import { openEmbeddedStore } from '../store/embedded.ts';
 import { type DaemonOptions, VERSION } from './meshd-options.ts';
 
 export interface ManagerRole {
   control: Implementation;
-  dispatch: Implementation;
+  serveSession: SessionHandler;
   /** Begins to decide; call it once the services can be reached. */
   start(): void;
   /** Calling it again waits for the same end. */
@@ -31,8 +33,8 @@ export async function openManagerRole(options: DaemonOptions, clock: Clock, log:
     });
     let stopping: Promise<void> | undefined;
     return {
-      control: implement(ControlService, manager.handlers.control, log),
-      dispatch: implement(DispatchService, manager.handlers.dispatch, log),
+      control: implement(Control, controlChecks, manager.handlers.control, log),
+      serveSession: manager.handlers.serveSession,
       start: () => manager.start(),
       stop() {
         stopping ??= manager.stop().then(() => store.close());

@@ -23,6 +23,7 @@ it('runs both roles with defaults', () => {
       join: [],
       stateDir: '/var/lib/meshd',
       socket: '/run/meshd/meshd.sock',
+      agentSocket: '/run/meshd/agent.sock',
       labels: {},
       insecureDev: false,
       families: undefined,

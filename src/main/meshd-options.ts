@@ -1,7 +1,10 @@
 import { hostname } from 'node:os';
+import { dirname, join } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { FAST_PATH_MODES, type FastPathMode } from '../agent/node-capabilities.ts';
 import type { Family } from '../model/address.ts';
+import { parseHostPort } from '../model/host-port.ts';
+import { isLabelKey } from '../model/label.ts';
 import { LIMIT, NAME_PATTERN } from '../model/limits.ts';
 
 /** Put in by the bundler. */
@@ -20,6 +23,8 @@ export interface DaemonOptions {
   join: string[];
   stateDir: string;
   socket: string;
+  /** Where a manager serves the agent of its own node. */
+  agentSocket: string;
   labels: Record<string, string>;
   insecureDev: boolean;
   fastPath: FastPathMode;
@@ -59,7 +64,7 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     .option('--advertise <address>', 'address of this host to which other nodes send VXLAN')
     .option(
       '--listen <address:port>',
-      'address on which a manager listens for agents (default: port 2377)',
+      'address on which a manager accepts agents of other hosts, with --insecure-dev (default: port 2377)',
       parseEndpoint,
     )
     .option(
@@ -71,6 +76,10 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     .option('--join <host:port,...>', 'managers that an agent connects to (default port: 2377)', parseEndpoints)
     .option('--state-dir <dir>', 'directory for persistent state', DEFAULT_STATE_DIR)
     .option('--socket <path>', 'unix socket for meshctl', '/run/meshd/meshd.sock')
+    .option(
+      '--agent-socket <path>',
+      'unix socket of a manager for the agent of its host (default: agent.sock beside --socket)',
+    )
     .option('--label <key=value>', 'label of this node (repeatable)', parseLabel)
     .option('--insecure-dev', 'accept agents of other hosts without authentication', false)
     .option('--ingress-subnet <cidr>', 'IPv4 subnet of the ingress network, set when the cluster is created')
@@ -92,11 +101,11 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     .allowExcessArguments(false)
     .exitOverride()
     .action((flags) => {
-      const { role = ['manager', 'agent'], join = [], label: labels = {}, ...rest } = flags;
-      if (!role.includes('manager') && join.length === 0) {
+      const { role = ['manager', 'agent'], join: managers = [], label: labels = {}, ...rest } = flags;
+      if (!role.includes('manager') && managers.length === 0) {
         program.error('--role agent requires --join HOST:PORT of a manager');
       }
-      if (role.includes('manager') && join.length > 0) {
+      if (role.includes('manager') && managers.length > 0) {
         program.error(
           '--join connects an agent to another manager: use it with --role agent (this version supports one manager)',
         );
@@ -124,7 +133,8 @@ export function parseMeshd(argv: readonly string[]): Invocation {
         healthListen,
         fastPath: rest.fastPath ?? shortcut ?? 'inside',
         roles: role,
-        join,
+        join: managers,
+        agentSocket: rest.agentSocket ?? join(dirname(rest.socket), 'agent.sock'),
         labels,
       };
       invocation = { verb: 'run', options };
@@ -181,8 +191,7 @@ function parseName(value: string): string {
 }
 
 function parseEndpoint(value: string): string {
-  const port = Number(/^(?:\[[0-9a-fA-F:.]+\]|[^:\s/]+):(\d{1,5})$/.exec(value)?.[1] ?? Number.NaN);
-  if (!(port >= 0 && port <= 65_535))
+  if (parseHostPort(value) === undefined)
     throw new InvalidArgumentError('Use HOST:PORT, with an IPv6 address in brackets.');
   return value;
 }
@@ -197,11 +206,11 @@ function parseEndpoints(value: string, before: string[] = []): string[] {
   return [...before, ...hosts.map((one) => parseEndpoint(/^(\[[^\]]*\]|[^:\s/]+)$/.test(one) ? `${one}:2377` : one))];
 }
 
-/** Accepts the same keys as src/rpc/check.ts, including `example.com/zone`. */
+/** Accepts the same keys as src/rpc/check-values.ts, including `example.com/zone`. */
 function parseLabel(value: string, before: Record<string, string> = {}): Record<string, string> {
   const [key = '', ...rest] = value.split('=');
   const text = rest.join('=');
-  if (!/^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}$/.test(key) || rest.length === 0 || text.length > LIMIT.value) {
+  if (!isLabelKey(key) || rest.length === 0 || text.length > LIMIT.value) {
     throw new InvalidArgumentError('Use KEY=VALUE.');
   }
   return { ...before, [key]: text };

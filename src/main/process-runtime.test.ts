@@ -1,5 +1,14 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -79,18 +88,21 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Shims that serve a directory of this test. */
+/** Shims that serve a directory of this test; each has a fork of itself in the pid namespace of its task. */
 function shims(): number[] {
-  return readdirSync('/proc')
+  const serving = readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`--dir\0${directory}/`) && isAlive(pid);
-      } catch {
-        return false;
-      }
-    });
+    .filter((pid) => textOf(`/proc/${pid}/cmdline`).includes(`--dir\0${directory}/`) && isAlive(Number(pid)));
+  const parentOf = (pid: string) => /^PPid:\s*(\d+)/m.exec(textOf(`/proc/${pid}/status`))?.[1] ?? '';
+  return serving.filter((pid) => !serving.includes(parentOf(pid))).map(Number);
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return ''; // ended meanwhile
+  }
 }
 
 const logOf = (id: string) => readFileSync(join(directory, id, 'log'), 'utf8');
@@ -110,6 +122,32 @@ describe('start', () => {
     expect(text).toContain('\n/tmp\n');
     expect(text).not.toContain('do not leak');
     if (existsSync('/etc/resolv.conf')) expect(text).toContain(readFileSync('/etc/resolv.conf', 'utf8').trim());
+  });
+
+  it('never loads a library that the task’s environment names before it has become the task’s user', async () => {
+    const source = join(directory, 'preload.c');
+    const library = join(directory, 'preload.so');
+    const marker = join(directory, 'marker');
+    writeFileSync(
+      source,
+      `#include <stdio.h>
+       #include <unistd.h>
+       __attribute__((constructor)) static void loaded(void) {
+         FILE *file = fopen("${marker}", "a");
+         if (file != NULL) { fprintf(file, "%d\\n", geteuid()); fclose(file); }
+       }`,
+    );
+    execFileSync('gcc', ['-shared', '-fPIC', '-o', library, source]);
+    chmodSync(directory, 0o755);
+    writeFileSync(marker, '');
+    chmodSync(marker, 0o666);
+    const { runtime, end } = open();
+    const environment = { LD_PRELOAD: library, LD_LIBRARY_PATH: directory };
+    const process = { user: 'nobody', environment, command: ['/bin/true'] };
+    await runtime.start(launch(task('a1', '', process)));
+    expect((await end('a1')).exit).toMatchObject({ code: 0 });
+    const uid = execFileSync('id', ['-u', 'nobody'], { encoding: 'utf8' });
+    expect(readFileSync(marker, 'utf8')).toBe(uid); // by the task itself, once
   });
 
   it('says which step failed when the command cannot be run', async () => {
@@ -259,4 +297,68 @@ it('keeps the environment out of sight of other users', async () => {
   const { runtime } = open();
   alive(await runtime.start(launch(task('a1', 'sleep 60'))));
   expect(execFileSync('stat', ['-c', '%a', join(directory, 'a1')], { encoding: 'utf8' }).trim()).toBe('700');
+});
+
+describe('privileges', () => {
+  const STATUS = ['bash', '-c', 'grep -E "^(Cap|NoNewPrivs)" /proc/self/status; sleep 60'];
+
+  async function privilegesOf(more: Partial<AssignedTask['process']>): Promise<Record<string, string>> {
+    const { runtime } = open();
+    alive(await runtime.start(launch(task('a1', '', { command: STATUS, ...more }))));
+    await waitUntil(() => logOf('a1').includes('NoNewPrivs'));
+    const probed = await runtime.probe(
+      'a1',
+      { kind: 'command', command: [...STATUS.slice(0, 2), `${STATUS[2]!.split(';')[0]}`] },
+      20_000,
+    );
+    expect(probed).toEqual({ ok: true, output: logOf('a1').trim() });
+    return Object.fromEntries(
+      logOf('a1')
+        .trim()
+        .split('\n')
+        .map((line) => line.split(/:\s+0*(?=.)/) as [string, string]),
+    );
+  }
+  const DEFAULT = 'a00425fb';
+  const NET_ADMIN = '1000';
+
+  it.each<[string, Partial<AssignedTask['process']>, Record<string, string>]>([
+    ['root', {}, { CapEff: DEFAULT, CapPrm: DEFAULT, CapBnd: DEFAULT, CapInh: '0', CapAmb: '0', NoNewPrivs: '1' }],
+    ['a user', { user: 'nobody' }, { CapEff: '0', CapPrm: '0', CapBnd: DEFAULT, CapAmb: '0', NoNewPrivs: '1' }],
+    ['cap_drop', { capDrop: ['ALL'] }, { CapEff: '0', CapPrm: '0', CapBnd: '0', NoNewPrivs: '1' }],
+    [
+      'cap_add',
+      { capDrop: ['ALL'], capAdd: ['NET_ADMIN'] },
+      { CapEff: NET_ADMIN, CapBnd: NET_ADMIN, CapAmb: '0', NoNewPrivs: '1' },
+    ],
+    [
+      'cap_add of a user',
+      { user: 'nobody', capDrop: ['ALL'], capAdd: ['NET_ADMIN'] },
+      { CapEff: NET_ADMIN, CapPrm: NET_ADMIN, CapBnd: NET_ADMIN, CapAmb: NET_ADMIN, NoNewPrivs: '1' },
+    ],
+  ])('of %s, for the task and its probes', async (_, more, expected) => {
+    expect(await privilegesOf(more)).toMatchObject(expected);
+  });
+
+  it('of a privileged task are those of meshd', async () => {
+    const own = /^CapBnd:\s+0*(\w+)/m.exec(readFileSync('/proc/self/status', 'utf8'))![1];
+    expect(await privilegesOf({ privileged: true })).toMatchObject({ CapEff: own, CapBnd: own, NoNewPrivs: '0' });
+  });
+
+  it('a task sees its own processes only, itself not as process 1, and can do nothing to its shim', async () => {
+    const { runtime, end } = open();
+    const script = 'cd /proc; echo $$; echo [0-9]*; kill -9 1; readlink 1/exe || echo hidden; kill -0 2 && echo alive';
+    await runtime.start(launch(task('a1', script)));
+    expect((await end('a1')).exit).toMatchObject({ code: 0 });
+    expect(logOf('a1')).toBe('2\n1 2\nhidden\nalive\n');
+  });
+
+  it('a mount of a task stays in it', async () => {
+    const { runtime, end } = open();
+    const script = `mount -t tmpfs none ${directory} && findmnt -n -o FSTYPE ${directory}`;
+    await runtime.start(launch(task('a1', script, { capAdd: ['SYS_ADMIN'] })));
+    expect((await end('a1')).exit).toMatchObject({ code: 0 });
+    expect(logOf('a1')).toBe('tmpfs\n');
+    expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(directory);
+  });
 });

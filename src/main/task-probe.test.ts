@@ -82,6 +82,14 @@ async function start(options: { bind?: string; answer?: string; command?: string
   return { answer: (text: string) => writeFileSync(answer, text) };
 }
 
+/** Names of all processes in the task's pid namespace but those of the probe that lists them. */
+async function commandsOfTask(): Promise<string[]> {
+  const { output } = await probe(shell('for p in /proc/[0-9]*; do read -r n < $p/comm; echo $n; done'));
+  const names = output.split('\n');
+  for (const own of ['sh', 'mesh-task']) names.splice(names.lastIndexOf(own), 1);
+  return names;
+}
+
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const probe = (what: HealthProbe, timeout = 20_000) => runtime.probe('a1', what, timeout);
 const http: HealthProbe = { kind: 'http', port: 80, path: '/path?q=1' };
@@ -107,22 +115,21 @@ describe('a command', () => {
 
   it('that takes too long is killed with all it started', async () => {
     await start(idle);
-    const pids = join(directory, 'pids');
-    const { ok, output } = await probe(shell(`echo early; sleep 600 & echo $! $$ > ${pids}; wait`), 1_000);
+    const { ok, output } = await probe(shell('echo early; sleep 601 & wait'), 1_000);
     expect({ ok, output }).toEqual({ ok: false, output: 'no answer within 1 s: early' });
-    for (const pid of readFileSync(pids, 'utf8').trim().split(' ')) expect(existsSync(`/proc/${pid}`)).toBe(false);
+    expect((await commandsOfTask()).sort()).toEqual(['mesh-task', 'sleep']);
   });
 
   it('is given up when the agent goes', async () => {
     await start(idle);
-    const pids = join(directory, 'pids');
-    const result = probe(shell(`echo $$ > ${pids}; sleep 600`), 600_000);
-    while (!existsSync(pids) || readFileSync(pids, 'utf8') === '') await sleep(20);
+    const begun = join(directory, 'begun');
+    const result = probe(shell(`: > ${begun}; sleep 601`), 600_000);
+    while (!existsSync(begun)) await sleep(20);
     runtime.close();
     expect(await result).toEqual({ ok: false, output: 'the probe was killed' });
-    expect(existsSync(`/proc/${readFileSync(pids, 'utf8').trim()}`)).toBe(false);
     runtime = open();
     await runtime.recover();
+    expect((await commandsOfTask()).sort()).toEqual(['mesh-task', 'sleep']);
   });
 
   it('has the same environment when another agent asks', async () => {

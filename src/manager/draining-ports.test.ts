@@ -73,7 +73,6 @@ describe('service update --force', () => {
       force: true,
       publishAdd: [],
       publishRemove: [],
-      replicas: undefined,
     });
 
   test.each([
@@ -147,7 +146,7 @@ describe('host mode', () => {
     }
     const waiting = (await cluster.tasks()).filter(({ status }) => status?.state === 'pending');
     expect(waiting.map(({ status }) => status?.message)).toEqual(
-      Array(2).fill('no suitable node: of 2, 2 whose host port 90/tcp another task has'),
+      Array(2).fill('no suitable node: of 2, 2 with host port 90/tcp in use'),
     );
     // Who waits has its turn when the port is free.
     const [gone, left] = (await running('a')).length > 0 ? ['a', 'b'] : ['b', 'a'];
@@ -174,7 +173,7 @@ describe('host mode', () => {
 
 describe('nodes and weights', () => {
   const label = (node: string, setLabels: Record<string, string>) =>
-    cluster.control.updateNode({ node, setLabels, removeLabels: [], availability: undefined });
+    cluster.control.updateNode({ node, setLabels, removeLabels: [] });
 
   test('a label decides at once who has a port, and how much a task takes', async () => {
     const one = await cluster.agent('node1', { labels: { edge: 'yes' } });
@@ -208,7 +207,7 @@ describe('nodes and weights', () => {
     const ids = (await cluster.tasks('web')).filter(({ nodeId }) => nodeId === first).map(({ id }) => id);
     const tasks = ids.map((taskId) => ({
       taskId,
-      status: { state: 'running', message: '', error: '', since: 1, pid: 7, exitCode: undefined, ports: [] },
+      status: { state: 'running' as const, message: '', error: '', since: 1, pid: 7 },
     }));
     await cluster.agent(away === one ? 'node1' : 'node2', { nodeId: away.nodeId, underlay: address, tasks });
     await cluster.waitUntil(() => endpoints(seen.assignment, 80).length === 2);
@@ -246,9 +245,8 @@ describe('health', () => {
     await cluster.waitUntil(async () => (await running('web')).some(({ id }) => id !== task!.id));
     one.connections.clear();
     const ended = async () =>
-      (await cluster.control.listTasks({ service: 'web', node: undefined, includeEnded: true })).tasks.find(
-        ({ id }) => id === task!.id,
-      )?.status;
+      (await cluster.control.listTasks({ service: 'web', includeEnded: true })).tasks.find(({ id }) => id === task!.id)
+        ?.status;
     await cluster.waitUntil(async () => (await ended())?.state === 'failed');
     expect(await ended()).toMatchObject({ error: 'unhealthy: timed out' });
   });

@@ -1,4 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs';
+import { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
@@ -7,19 +8,20 @@ import { MeshError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import type { Assignment } from '../model/assignment.ts';
 import { applyAssignmentDelta } from '../model/assignment-delta.ts';
-import type { Listener, PortCondition, Stored, TaskState } from '../model/cluster.ts';
+import type { Listener, PortCondition, Stored, TaskState, TaskStatus } from '../model/cluster.ts';
+import type { Condition } from '../model/condition.ts';
 import type { ServiceSpec } from '../model/spec.ts';
+import { controlChecks } from '../rpc/check-messages.ts';
 import { type ControlConnection, connectControl } from '../rpc/client.ts';
-import { assignmentFromWire, deltaFromWire } from '../rpc/convert-assignment.ts';
-import { specToWire } from '../rpc/convert-spec.ts';
 import { connectDispatch } from '../rpc/dispatch-client.ts';
-import { ControlService, DispatchService, type Hello, type Task, type TaskStatus } from '../rpc/gen/mesh.ts';
-import { implement } from '../rpc/implement.ts';
-import { startServer } from '../rpc/server.ts';
+import { Control } from '../rpc/gen/mesh_pb.js';
+import type { Hello, Task } from '../rpc/messages.ts';
+import { type ServeOptions, serveLocalAgent, servePeople } from '../rpc/server.ts';
+import { implement } from '../rpc/service.ts';
 import type { Change, Store } from '../store/store.ts';
 import { createManager, type Manager, type ManagerOptions } from './manager.ts';
 
-/** Time that only moves when a test says so; timers run in their order. */
+/** Time that only a test advances; timers run in their order. */
 export interface FakeClock extends Clock {
   advance(ms: number): void;
 }
@@ -119,7 +121,7 @@ export const tcp = (published: number, target = 80) => ({
   mode: 'ingress' as const,
 });
 
-/** A node for tests: does what it is told as fast as messages come, and says so. */
+/** A node for tests that follows its assignment immediately, and reports it. */
 interface FakeAgent {
   nodeId: string;
   assignment: Assignment | undefined;
@@ -128,16 +130,18 @@ interface FakeAgent {
   deltas: number;
   /** Settles when the session ends, with its error if there was one. */
   ended: Promise<unknown>;
-  /** Open connections to draining tasks, 0 when not told otherwise. */
+  /** Open connections to draining tasks; 0 when absent. */
   connections: Map<string, number>;
   /** Whether assignments are acknowledged and tasks run. */
   responds: boolean;
   sendsHeartbeats: boolean;
-  /** Plans asked for. */
+  /** Requested plans. */
   dryRuns: Assignment[];
   answersDryRuns: boolean;
+  /** Answers questions of this kind with plain data; undefined: none is answered. */
+  answer: ((kind: string) => unknown) | undefined;
   report(taskId: string, state: TaskState, more?: Partial<TaskStatus>): void;
-  conditions(...texts: string[]): void;
+  conditions(...conditions: Condition[]): void;
   listeners(...listeners: Listener[]): void;
   portConditions(...conditions: PortCondition[]): void;
   acknowledge(): void;
@@ -162,6 +166,15 @@ export interface TestCluster {
   stop(): Promise<void>;
 }
 
+/** Options of a server whose callers are all root. */
+export const asOwner: ServeOptions = {
+  callerOf: () => ({ kind: 'local', uid: 0, pid: 1, access: 'owner' }),
+  log: silentLog(),
+};
+
+/** Of a call that no one cancels. */
+export const callContext = () => ({ signal: new AbortController().signal, caller: asOwner.callerOf(new Socket()) });
+
 const yieldToEventLoop = () => new Promise((resolve) => setTimeout(resolve, 1));
 
 export async function testCluster(more: Partial<Pick<ManagerOptions, 'families'>> = {}): Promise<TestCluster> {
@@ -172,18 +185,22 @@ export async function testCluster(more: Partial<Pick<ManagerOptions, 'families'>
   const cleanups: (() => unknown)[] = [];
   const open = async () => {
     const manager = await createManager({ store, clock, log: silentLog(), version: 'test', ...more });
-    const server = await startServer({ path: join(directory, 'm.sock'), mode: 0o600 }, [
-      implement(ControlService, manager.handlers.control, silentLog()),
-      implement(DispatchService, manager.handlers.dispatch, silentLog()),
-    ]);
+    const { control, serveSession } = manager.handlers;
+    const people = await servePeople(
+      { path: join(directory, 'm.sock'), mode: 0o600 },
+      [implement(Control, controlChecks, control, silentLog())],
+      asOwner,
+    );
+    const agents = await serveLocalAgent({ path: join(directory, 'agent.sock'), mode: 0o600 }, serveSession, asOwner);
     manager.start();
-    return { manager, server, control: connectControl(server.address) };
+    return { manager, people, agents, control: connectControl(people.address) };
   };
   let current = await open();
   const shutDown = async () => {
     current.control.close();
     await current.manager.stop();
-    await current.server.stop();
+    await current.people.stop();
+    await current.agents.stop();
   };
   const cluster: TestCluster = {
     get manager() {
@@ -196,7 +213,7 @@ export async function testCluster(more: Partial<Pick<ManagerOptions, 'families'>
     clock,
     async agent(name, hello = {}, connections = new Map()) {
       const underlay = `192.0.2.${agents.length + 1}`;
-      const created = fakeAgent(current.server.address, clock, { name, underlay, ...hello }, connections);
+      const created = fakeAgent(current.agents.address, clock, { name, underlay, ...hello }, connections);
       agents.push(created.agent);
       cleanups.push(() => created.agent.close());
       let failed: unknown;
@@ -207,13 +224,13 @@ export async function testCluster(more: Partial<Pick<ManagerOptions, 'families'>
       if (failed !== undefined) throw failed;
       return created.agent;
     },
-    apply: (...specs) => current.control.apply({ services: specs.map(specToWire), dryRun: false }),
+    apply: (...specs) => current.control.apply({ services: specs, dryRun: false }),
     tasks: async (service) =>
-      (await current.control.listTasks({ service, node: undefined, includeEnded: false })).tasks,
+      (await current.control.listTasks({ ...(service !== undefined && { service }), includeEnded: false })).tasks,
     async waitUntil(condition) {
-      const limit = Date.now() + 10_000;
+      const limit = Date.now() + 25_000;
       while (!(await condition())) {
-        if (Date.now() > limit) expect.fail(`this did not come true: ${condition}`);
+        if (Date.now() > limit) expect.fail(`this did not become true: ${condition}`);
         clock.advance(10);
         await yieldToEventLoop();
       }
@@ -258,6 +275,7 @@ function fakeAgent(
     sendsHeartbeats: true,
     dryRuns: [],
     answersDryRuns: true,
+    answer: undefined,
     ended: Promise.resolve(),
     report(taskId, state, more = {}) {
       states.set(taskId, state);
@@ -267,21 +285,22 @@ function fakeAgent(
         error: state === 'failed' ? 'exit status 1' : '',
         since: 1,
         pid: 7,
-        exitCode: undefined,
-        ports: [],
         ...more,
       };
-      send({ $case: 'tasks', value: { tasks: [{ taskId, status }] } });
+      send({ case: 'tasks', value: { tasks: [{ taskId, status }] } });
     },
-    listeners: (...listeners) => send({ $case: 'listeners', value: { listeners } }),
-    portConditions: (...conditions) => send({ $case: 'portConditions', value: { conditions } }),
-    conditions: (...conditions) => send({ $case: 'conditions', value: { conditions } }),
+    listeners: (...listeners) => send({ case: 'listeners', value: { listeners } }),
+    portConditions: (...conditions) => send({ case: 'portConditions', value: { conditions } }),
+    conditions: (...reported) => {
+      const conditions = reported.map(({ code, params }) => ({ code, params: { ...params } }));
+      send({ case: 'conditions', value: { conditions } });
+    },
     acknowledge() {
       const { revision, ports } = agent.assignment!;
-      send({ $case: 'ack', value: { revision, failures: [] } });
+      send({ case: 'ack', value: { revision, failures: [] } });
       const draining = ports.flatMap(({ endpoints }) => endpoints.filter(({ weight }) => weight === 0));
       const endpoints = draining.map(({ taskId }) => ({ taskId, active: agent.connections.get(taskId) ?? 0 }));
-      if (endpoints.length > 0) send({ $case: 'connections', value: { revision, endpoints } });
+      if (endpoints.length > 0) send({ case: 'connections', value: { revision, endpoints } });
     },
     close() {
       stream.end(new MeshError('unavailable', 'bye'));
@@ -298,13 +317,13 @@ function fakeAgent(
   };
   const sendHeartbeat = () => {
     if (stream.closed.aborted) return;
-    if (agent.sendsHeartbeats) send({ $case: 'heartbeat', value: {} });
+    if (agent.sendsHeartbeats) send({ case: 'heartbeat', value: {} });
     if (agent.assignment !== undefined && agent.responds) agent.acknowledge();
     clock.after(1_000, sendHeartbeat);
   };
   const run = async () => {
     send({
-      $case: 'hello',
+      case: 'hello',
       value: {
         name: '',
         nodeId: '',
@@ -319,21 +338,25 @@ function fakeAgent(
     });
     clock.after(1_000, sendHeartbeat);
     for await (const { message } of stream.received) {
-      if (message?.$case === 'welcome') agent.nodeId = message.value.nodeId;
-      else if (message?.$case === 'snapshot') {
-        agent.assignment = assignmentFromWire(message.value);
+      if (message?.case === 'welcome') agent.nodeId = message.value.nodeId;
+      else if (message?.case === 'snapshot') {
+        agent.assignment = message.value;
         agent.snapshots += 1;
         applyAssignment();
-      } else if (message?.$case === 'delta') {
-        const after = applyAssignmentDelta(agent.assignment!, deltaFromWire(message.value));
+      } else if (message?.case === 'delta') {
+        const after = applyAssignmentDelta(agent.assignment!, message.value);
         if (!after.ok) throw after.error;
         agent.assignment = after.value;
         agent.deltas += 1;
         applyAssignment();
-      } else if (message?.$case === 'probe') {
-        agent.dryRuns.push(assignmentFromWire(message.value.assignment!));
+      } else if (message?.case === 'probe') {
+        agent.dryRuns.push(message.value.assignment!);
         const value = { nodeId: '', nodeName: '', steps: ['ip link add'], error: '', revision: 1 };
-        if (agent.answersDryRuns) send({ $case: 'plan', value }, message.value.probeId);
+        if (agent.answersDryRuns) send({ case: 'plan', value }, message.value.probeId);
+      } else if (message?.case === 'question' && agent.answer !== undefined) {
+        const { questionId, kind } = message.value;
+        const body = Buffer.from(JSON.stringify(agent.answer(kind)));
+        send({ case: 'answer', value: { questionId, body, last: true, error: '' } });
       }
     }
   };

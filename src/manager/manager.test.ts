@@ -1,8 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { MeshError } from '../base/errors.ts';
 import type { Task } from '../model/cluster.ts';
-import { specToWire } from '../rpc/convert-spec.ts';
-import { endpoints, spec, type TestCluster, tcp, testCluster } from './manager.test-data.ts';
+import { callContext, endpoints, spec, type TestCluster, tcp, testCluster } from './manager.test-data.ts';
 
 let cluster: TestCluster;
 beforeEach(async () => {
@@ -43,7 +42,7 @@ describe('apply', () => {
     expect((await cluster.apply(spec('web', { ports: [tcp(8080)] }))).services[0]).toMatchObject({
       action: 'unchanged',
     });
-    const changed = [spec('web', { replicas: 5, ports: [tcp(8080), tcp(9090)] })].map(specToWire);
+    const changed = [spec('web', { replicas: 5, ports: [tcp(8080), tcp(9090)] })];
     expect((await cluster.control.apply({ services: changed, dryRun: true })).services[0]).toMatchObject({
       action: 'updated',
       changes: ['replicas 1 → 5', 'port 9090:80/tcp added'],
@@ -93,7 +92,7 @@ describe('apply', () => {
   });
 
   test.each<[string, () => Promise<unknown>, string, RegExp]>([
-    ['a service twice', () => cluster.apply(spec('a'), spec('a')), 'invalid', /service a is given twice/],
+    ['a service twice', () => cluster.apply(spec('a'), spec('a')), 'invalid', /service a is specified twice/],
     [
       'a port twice',
       () => cluster.apply(spec('a', { ports: [tcp(80), tcp(80, 81)] })),
@@ -133,9 +132,9 @@ describe('apply', () => {
 test('what a request asks for is decided when it is answered', async () => {
   await cluster.agent('node1');
   const { control } = cluster.manager.handlers;
-  const context = { signal: new AbortController().signal };
+  const context = callContext();
   const wanted = () => cluster.store.list<Task>('tasks').filter(({ desired }) => desired === 'running');
-  const services = [specToWire(spec('web', { replicas: 4, ports: [tcp(8080)] }))];
+  const services = [spec('web', { replicas: 4, ports: [tcp(8080)] })];
   await control.apply({ services, dryRun: false }, context);
   expect(wanted()).toHaveLength(4);
   await cluster.waitUntil(async () => (await running('web')).length === 4);
@@ -211,9 +210,7 @@ describe('scale and removal', () => {
     await cluster.waitUntil(() => behind().length === 1);
     await cluster.control.removeServices({ services: ['other'] });
     await cluster.waitUntil(() => one.assignment!.ports.length === 0 && one.assignment!.tasks.length === 0);
-    expect(
-      (await cluster.control.listTasks({ service: undefined, node: undefined, includeEnded: true })).tasks,
-    ).toEqual([]);
+    expect((await cluster.control.listTasks({ includeEnded: true })).tasks).toEqual([]);
     await cluster.waitUntil(() => cluster.store.list('services').length === 0);
   });
 
@@ -222,7 +219,7 @@ describe('scale and removal', () => {
     await cluster.control.scale({ targets: [{ service: services[0]!.id.slice(0, 8), replicas: 3 }] });
     expect((await cluster.control.listServices({})).services[0]).toMatchObject({ name: 'a', desired: 3 });
     await expect(cluster.control.removeServices({ services: ['a', 'zz'] })).rejects.toMatchObject({
-      message: expect.stringMatching(/no service "zz"; there are: a, b/),
+      message: expect.stringMatching(/no service "zz"; existing services: a, b/),
     });
     expect((await cluster.control.removeServices({ services: ['a', services[0]!.id] })).names).toEqual(['a']);
   });
@@ -237,7 +234,7 @@ describe('tasks', () => {
     one.report(first!.id, 'failed');
     await cluster.waitUntil(async () => (await running('web')).some(({ id }) => id !== first!.id));
     await cluster.waitUntil(() => endpoints(one.assignment, 80).every(({ taskId }) => taskId !== first!.id));
-    const all = (await cluster.control.listTasks({ service: 'web', node: undefined, includeEnded: true })).tasks;
+    const all = (await cluster.control.listTasks({ service: 'web', includeEnded: true })).tasks;
     expect(all.find(({ id }) => id === first!.id)?.status).toMatchObject({ state: 'failed', error: 'exit status 1' });
   });
 
@@ -265,10 +262,9 @@ describe('tasks', () => {
       node: 'node1',
       setLabels: { zone: 'a' },
       removeLabels: [],
-      availability: undefined,
     });
     await cluster.waitUntil(async () => (await running('web')).length === 1);
-    await cluster.control.updateNode({ node: 'node1', setLabels: {}, removeLabels: ['zone'], availability: undefined });
+    await cluster.control.updateNode({ node: 'node1', setLabels: {}, removeLabels: ['zone'] });
     await cluster.waitUntil(async () => (await cluster.tasks('web'))[0]?.status?.state === 'pending');
   });
 

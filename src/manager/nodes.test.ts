@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { specToWire } from '../rpc/convert-spec.ts';
+import type { Node } from '../model/cluster.ts';
 import { endpoints, spec, type TestCluster, tcp, testCluster } from './manager.test-data.ts';
 
 let cluster: TestCluster;
@@ -92,7 +92,6 @@ describe('nodes', () => {
       node: 'node1',
       setLabels: { zone: 'b', rack: '7' },
       removeLabels: [],
-      availability: undefined,
     });
     await cluster.agent('node1', { nodeId: one.nodeId, underlay: '192.0.2.1', labels: { zone: 'a', cpu: 'fast' } });
     expect((await nodes())[0]?.labels).toEqual({ zone: 'b', rack: '7', cpu: 'fast' });
@@ -103,14 +102,14 @@ describe('nodes', () => {
     await cluster.agent('node2');
     await cluster.apply(spec('web', { replicas: 2, ports: [tcp(80)] }));
     await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 2);
-    const set = (availability: string) =>
+    const set = (availability: Node['availability']) =>
       cluster.control.updateNode({ node: 'node1', setLabels: {}, removeLabels: [], availability });
     await set('pause');
     await cluster.advanceTime(500);
     expect(one.assignment!.tasks).toHaveLength(1);
     await set('drain');
     await cluster.waitUntil(async () => one.assignment!.tasks.length === 0 && (await running('web')).length === 2);
-    await expect(set('sleep')).rejects.toMatchObject({ code: 'invalid' });
+    await expect(set('sleep' as never)).rejects.toMatchObject({ code: 'invalid' });
   });
 
   test('removal: only when down or by force; its tasks run elsewhere, its peers forget it', async () => {
@@ -128,8 +127,8 @@ describe('nodes', () => {
 
   test('what a node says is wrong can be seen', async () => {
     const one = await cluster.agent('node1');
-    one.conditions('no ip_vs_mh');
-    await cluster.waitUntil(async () => (await nodes())[0]!.conditions.includes('no ip_vs_mh'));
+    one.conditions({ code: 'SchedulerLost', params: { scheduler: 'ip_vs_mh' } });
+    await cluster.waitUntil(async () => (await nodes())[0]!.conditions.includes('SchedulerLost (scheduler ip_vs_mh)'));
     expect(one.assignment?.self).toMatchObject({ name: 'node1', number: 1, underlay: '192.0.2.1' });
     await cluster.waitUntil(async () => (await nodes())[0]!.acknowledgedRevision === one.assignment!.revision);
   });
@@ -166,7 +165,7 @@ describe('plan', () => {
     for (const node of [one, two]) await cluster.waitUntil(() => endpoints(node.assignment, 80).length === 1);
     const revision = cluster.store.revision();
     const wanted = [spec('web', { replicas: 3, ports: [tcp(80)] }), spec('new', { mode: 'global', ports: [tcp(81)] })];
-    const reply = await cluster.control.plan({ services: wanted.map(specToWire) });
+    const reply = await cluster.control.plan({ services: wanted });
     expect(reply.services.map(({ action }) => action)).toEqual(['updated', 'created']);
     expect(reply.nodes).toMatchObject([
       { nodeName: 'node1', nodeId: one.nodeId, steps: ['ip link add'], error: '' },
@@ -212,7 +211,7 @@ describe('watch', () => {
         { signal: end.signal },
       )) {
         const value = object?.value as { name?: string; serviceName?: string } | undefined;
-        events.push(`${action} ${object?.$case ?? ''} ${value?.name ?? value?.serviceName ?? ''}`.trim());
+        events.push(`${action} ${object?.case ?? ''} ${value?.name ?? value?.serviceName ?? ''}`.trim());
       }
     })();
     await cluster.waitUntil(() => events.includes('ready'));

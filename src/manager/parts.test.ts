@@ -6,14 +6,12 @@ import { MeshError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import type { Network, Service, TaskStatus } from '../model/cluster.ts';
 import { connectDispatch } from '../rpc/dispatch-client.ts';
-import { DispatchService } from '../rpc/gen/mesh.ts';
-import { implement } from '../rpc/implement.ts';
-import { startServer } from '../rpc/server.ts';
+import { serveLocalAgent } from '../rpc/server.ts';
 import { openEmbeddedStore } from '../store/embedded.ts';
 import { bootstrap } from './leading/bootstrap.ts';
 import { nextStatus } from './leading/task-reports.ts';
 import { createWriter, put } from './leading/writer.ts';
-import { fakeClock, memoryStore, spec, testCluster } from './manager.test-data.ts';
+import { asOwner, callContext, fakeClock, memoryStore, spec, testCluster } from './manager.test-data.ts';
 import { createManager } from './manager.ts';
 import { createClusterIndex } from './serving/cluster-index.ts';
 import { findService } from './serving/find.ts';
@@ -63,7 +61,9 @@ test('an id may be cut short as long as it is one service', async () => {
   const index = createClusterIndex(store);
   expect(findService(index, 'abc').id).toBe('x'); // a name wins
   expect(findService(index, 'abc1').name).toBe('one');
-  expect(() => findService(index, 'ab')).toThrow('"ab" begins the ids of 2 services (one, two): give more of it');
+  expect(() => findService(index, 'ab')).toThrow(
+    '"ab" matches the ids of 2 services (one, two): specify more characters',
+  );
   expect(() => findService(index, '')).toThrow('no service ""');
 });
 
@@ -126,7 +126,7 @@ test('a watcher that does not read is cut off, the others are not', async () => 
   }
   await expect(slow.next()).rejects.toMatchObject({
     code: 'exhausted',
-    message: expect.stringMatching(/begin it again/),
+    message: expect.stringMatching(/start a new one/),
   });
 });
 
@@ -158,13 +158,12 @@ test('a stream that does not begin with hello is refused, one that says nothing 
   const directory = mkdtempSync(join(tmpdir(), 'manager-'));
   const clock = fakeClock();
   const manager = await createManager({ store: memoryStore(), clock, log: silentLog(), version: 'test' });
-  const server = await startServer({ path: join(directory, 's'), mode: 0o600 }, [
-    implement(DispatchService, manager.handlers.dispatch, silentLog()),
-  ]);
+  const { serveSession } = manager.handlers;
+  const server = await serveLocalAgent({ path: join(directory, 's'), mode: 0o600 }, serveSession, asOwner);
   manager.start();
   const connection = connectDispatch(server.address);
   const rude = connection.session();
-  await rude.send({ message: { $case: 'heartbeat', value: {} }, probeId: 0 });
+  await rude.send({ message: { case: 'heartbeat', value: {} }, probeId: 0 });
   await expect(rude.received[Symbol.asyncIterator]().next()).rejects.toMatchObject({
     code: 'invalid',
     message: 'a session begins with hello',
@@ -195,19 +194,16 @@ test('on the embedded store a cluster is the same after a restart', async () => 
     manager.start();
     return { store, manager, control: manager.handlers.control };
   };
-  const context = { signal: new AbortController().signal };
+  const context = callContext();
   const first = await open();
-  const { specToWire } = await import('../rpc/convert-spec.ts');
-  await first.control.apply({ services: [specToWire(spec('web', { replicas: 3 }))], dryRun: false }, context);
+  await first.control.apply({ services: [spec('web', { replicas: 3 })], dryRun: false }, context);
   await expect.poll(() => first.store.list('tasks').length).toBe(3);
   await first.manager.stop();
-  const before = await first.control.listTasks({ service: undefined, node: undefined, includeEnded: true }, context);
+  const before = await first.control.listTasks({ includeEnded: true }, context);
   await first.store.close();
   const second = await open();
   expect(second.manager.clusterId).toBe(first.manager.clusterId);
-  expect(await second.control.listTasks({ service: undefined, node: undefined, includeEnded: true }, context)).toEqual(
-    before,
-  );
+  expect(await second.control.listTasks({ includeEnded: true }, context)).toEqual(before);
   await second.manager.stop();
   await second.store.close();
   rmSync(directory, { recursive: true });

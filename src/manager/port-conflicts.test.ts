@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { specToWire } from '../rpc/convert-spec.ts';
-import type { WatchEvent } from '../rpc/gen/mesh.ts';
+import type { WatchEvent } from '../rpc/messages.ts';
 import { spec, type TestCluster, tcp, testCluster } from './manager.test-data.ts';
 
 let cluster: TestCluster;
@@ -11,7 +10,7 @@ afterEach(() => cluster.stop());
 
 const dryRun = (...ports: number[]) =>
   cluster.control.apply({
-    services: [specToWire(spec('web', { ports: ports.map((port) => tcp(port)) }))],
+    services: [spec('web', { ports: ports.map((port) => tcp(port)) })],
     dryRun: true,
   });
 const warningsOf = async (...ports: number[]) => (await dryRun(...ports)).services.flatMap(({ warnings }) => warnings);
@@ -22,18 +21,18 @@ describe('programs on the ports of a node', () => {
     node.listeners({ protocol: 'tcp', port: 8080, address: '0.0.0.0', pid: 812, process: 'nginx' });
     await cluster.waitUntil(async () => (await warningsOf(8080)).length > 0);
     expect(await warningsOf(8080, 8081)).toEqual([
-      'port 8080/tcp: on node1 nginx (pid 812) listens; clients of node1 will reach service web instead',
+      'port 8080/tcp is used by nginx (pid 812) on node1; the published port takes precedence: clients of node1 reach service web instead',
     ]);
-    expect(
-      (await cluster.control.plan({ services: [specToWire(spec('web', { ports: [tcp(8080)] }))] })).services,
-    ).toMatchObject([{ warnings: [expect.stringContaining('nginx')] }]);
+    expect((await cluster.control.plan({ services: [spec('web', { ports: [tcp(8080)] })] })).services).toMatchObject([
+      { warnings: [expect.stringContaining('nginx')] },
+    ]);
     node.listeners();
     await cluster.waitUntil(async () => (await warningsOf(8080)).length === 0);
   });
 
   it('refuse the whole request when sshd is one of them, and change nothing', async () => {
     const node = await cluster.agent('node1');
-    node.listeners({ protocol: 'tcp', port: 2222, address: '0.0.0.0', pid: 700, process: 'sshd' });
+    node.listeners({ protocol: 'tcp', port: 2222, address: '0.0.0.0', pid: 700, process: 'sshd', protected: true });
     const apply = () => cluster.apply(spec('fine'), spec('web', { ports: [tcp(2222)] }));
     await cluster.waitUntil(() =>
       dryRun(2222).then(
@@ -42,7 +41,9 @@ describe('programs on the ports of a node', () => {
       ),
     );
     await expect(apply()).rejects.toMatchObject({ code: 'conflict' });
-    await expect(apply()).rejects.toThrow('port 2222/tcp: on node1 sshd (pid 700) listens, and must stay reachable');
+    await expect(apply()).rejects.toThrow(
+      'port 2222/tcp is used by sshd (pid 700) on node1, which must stay reachable',
+    );
     expect((await cluster.control.listServices({})).services).toEqual([]);
   });
 });
@@ -51,6 +52,7 @@ describe('where a port is not what was declared', () => {
   it('is part of the service, and watchers are told when it changes, each time once', async () => {
     const node = await cluster.agent('node1');
     await cluster.apply(spec('web', { ports: [tcp(8080)] }), spec('other', { ports: [tcp(8081)] }));
+    await cluster.waitUntil(async () => (await cluster.tasks()).every(({ status }) => status?.state === 'running'));
     const told: WatchEvent[] = [];
     const stop = new AbortController();
     const watching = (async () => {
@@ -60,7 +62,7 @@ describe('where a port is not what was declared', () => {
     await cluster.waitUntil(() => told.some(({ action }) => action === 'ready'));
     const degraded = () =>
       told.flatMap(({ action, object }) =>
-        action === 'updated' && object?.$case === 'service'
+        action === 'updated' && object?.case === 'service'
           ? [`${object.value.name} ${object.value.degraded.map(({ nodeName, message }) => `${nodeName} ${message}`)}`]
           : [],
       );

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { LABEL_KEY_PATTERN } from '../model/label.ts';
 import type { Constraint } from '../model/spec.ts';
 import { formatDuration, parseDuration } from './duration.ts';
 import { LIMITS } from './limits.ts';
@@ -73,7 +74,7 @@ export const commandLine = z.unknown().transform((value, ctx): string[] => {
   });
 });
 
-const KEY_PATTERNS = { environment: /^[^=]{1,1024}$/, labels: /^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}$/ };
+const KEY_PATTERNS = { environment: /^[^=]{1,1024}$/, labels: LABEL_KEY_PATTERN };
 
 /** A map, or a list of `KEY=value`; keys are sorted, because their order has no effect. */
 function pairs(what: 'environment' | 'labels') {

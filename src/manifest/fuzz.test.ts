@@ -100,6 +100,8 @@ services:
       'ports',
       'deploy',
       'user',
+      'cap_add',
+      'privileged',
       'working_dir',
       'stop_grace_period',
       'x-mesh',

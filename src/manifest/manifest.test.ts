@@ -36,6 +36,8 @@ services:
     entrypoint: /usr/bin/env -i
     command: python3 -m http.server "80"
     user: 1000
+    cap_add: [net_raw, CAP_NET_ADMIN, NET_RAW]
+    cap_drop: [ALL]
     environment:
       - B=2
       - A=x=y
@@ -59,6 +61,8 @@ services:
         command: ['/usr/bin/env', '-i', 'python3', '-m', 'http.server', '80'],
         workingDir: '/srv',
         user: '1000',
+        capAdd: ['NET_ADMIN', 'NET_RAW'],
+        capDrop: ['ALL'],
         environment: { A: 'x=y', B: '2' },
         mode: 'replicated',
         replicas: 3,

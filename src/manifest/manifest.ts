@@ -81,7 +81,9 @@ function isTextField(path: Path): boolean {
   if (path[0] !== 'services') return false;
   if (path[2] === 'healthcheck') return path[3] === 'test';
   const field = String(path[2] === 'deploy' ? path[3] : path[2]);
-  return ['environment', 'labels', 'command', 'entrypoint', 'user', 'working_dir'].includes(field);
+  return ['environment', 'labels', 'command', 'entrypoint', 'user', 'working_dir', 'cap_add', 'cap_drop'].includes(
+    field,
+  );
 }
 
 /** Adds the good services of a document and the errors of the others; returns how many services it declares. */

@@ -140,6 +140,21 @@ describe('errors have a position, a message and a remedy', () => {
     [service('environment: {"A=B": c}'), 'services.a.environment["A=B"]: "A=B" is not a valid name'],
     [service('working_dir: srv'), 'services.a.working_dir: "srv" is not an absolute path; start it with `/`'],
     [service('user: "a b"'), 'services.a.user: "a b" is not a user'],
+    [service('cap_add: [NET_AMIN]'), 'services.a.cap_add[0]: "NET_AMIN" is not a capability; did you mean NET_ADMIN?'],
+    [
+      service('cap_drop: [CHOWN, magic]'),
+      'services.a.cap_drop[1]: "magic" is not a capability; use a name of capabilities(7), such as NET_ADMIN, or ALL',
+    ],
+    [service('cap_add: NET_ADMIN'), 'services.a.cap_add: must be a list'],
+    [
+      service('cap_add: [CHOWN], cap_drop: [KILL, cap_chown]'),
+      'services.a.cap_drop[1]: CHOWN is in `cap_add` as well; remove one of them',
+    ],
+    [service('privileged: maybe'), 'services.a.privileged: must be true or false, but is the text "maybe"'],
+    [
+      service('privileged: true, cap_drop: [KILL]'),
+      'services.a.privileged: gives every capability, which `cap_add` and `cap_drop` contradict; remove `privileged`',
+    ],
     [service('environment: {A: "x\\0y"}'), 'services.a.environment.A: contains a NUL character'],
     [
       service('working_dir: $NOPE'),

@@ -1,6 +1,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: variables of the compose-spec look like that
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { CAPABILITIES } from '../model/capabilities.ts';
 import { sameValue } from '../model/equality.ts';
 import {
   DEFAULT_UPDATE,
@@ -147,6 +148,7 @@ const spec: fc.Arbitrary<ServiceSpec> = fc
         )
         .map(([first, rest]) => [first, ...rest]),
       workingDir: word.map((path) => `/${path}`),
+      capDrop: fc.subarray([...CAPABILITIES], { minLength: 1 }),
       user: fc.constantFrom('games', '0', '1000:1000', 'www-data:adm'),
       environment: record,
       mode: fc.constantFrom('replicated' as const, 'global' as const),

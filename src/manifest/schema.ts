@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { sameValue } from '../model/equality.ts';
+import { isLabelKey } from '../model/label.ts';
 import { DEFAULT_UPDATE, type PortSpec, type ServiceSpec, type UpdateConfig, type WeightSpec } from '../model/spec.ts';
 import { BALANCING_KEYS } from './balancing-schema.ts';
 import { UNSUPPORTED } from './compose-keys.ts';
@@ -22,6 +23,7 @@ import { composeHealth, HTTP_KEYS, healthcheck, meshHealth, probe } from './heal
 import { LIMITS } from './limits.ts';
 import { shorten } from './manifest-error.ts';
 import { longPort, ports } from './port-schema.ts';
+import { privilegeKeys, privilegesOf } from './privileges-schema.ts';
 
 const extensible = <T extends z.ZodType>(schema: T) => z.preprocess((value) => withoutExtensions(value), schema);
 
@@ -55,7 +57,7 @@ const deploy = z.strictObject({
 
 const nodeLabel = text.transform((value, ctx): string => {
   const name = value.replace(/^node\.labels\./i, '');
-  if (!/^\w[\w.\-/]{0,127}$/.test(name)) {
+  if (!isLabelKey(name)) {
     fail(ctx, `"${shorten(value)}" is not a label of a node`, 'write it like `node.labels.cpus`');
   }
   return name;
@@ -93,6 +95,7 @@ const service = z.strictObject({
   entrypoint: commandLine.optional(),
   working_dir: directory.optional(),
   user: user.optional(),
+  ...privilegeKeys,
   environment: environment.optional(),
   labels: labels.optional(),
   ports: ports.optional(),
@@ -159,6 +162,7 @@ export const serviceSchema = z.preprocess(
         'healthcheck',
       ]);
     }
+    const privileges = privilegesOf(given, ctx);
     const update = toUpdateConfig(deploy?.update_config);
     const weight = given['x-mesh']?.weight;
     return {
@@ -168,6 +172,7 @@ export const serviceSchema = z.preprocess(
         command,
         workingDir: given.working_dir ?? '/',
         ...(given.user === undefined ? {} : { user: given.user }),
+        ...privileges,
         environment: given.environment ?? {},
         mode,
         replicas: deploy?.replicas ?? 1,

@@ -1,7 +1,8 @@
 import type { Cidr, Family, IpAddress, MacAddress, Protocol } from './address.ts';
+import type { RequestedPrivileges } from './capabilities.ts';
 import type { HealthCheck, Persistence, SchedulerFlag, TrafficPolicy } from './spec.ts';
 
-/** One node's complete view of what it has to be. A snapshot is this; a delta names what changed in it. */
+/** The complete desired state of one node. A snapshot is this; a delta names what changed in it. */
 export interface Assignment {
   /** Store revision this view was made from; grows. */
   revision: number;
@@ -61,8 +62,15 @@ export interface Endpoint {
   nodeId: string;
   address: IpAddress;
   port: number;
-  /** 0 keeps existing connections and takes no new ones. */
+  /** 0 keeps existing connections and accepts no new ones. */
   weight: number;
+}
+
+export interface AssignedProcess extends RequestedPrivileges {
+  command: string[];
+  workingDir: string;
+  user?: string;
+  environment: Record<string, string>;
 }
 
 export interface AssignedTask {
@@ -72,12 +80,7 @@ export interface AssignedTask {
   slot: number;
   desired: 'running' | 'shutdown';
   addresses: { networkId: string; address: IpAddress }[];
-  process: {
-    command: string[];
-    workingDir: string;
-    user?: string;
-    environment: Record<string, string>;
-  };
+  process: AssignedProcess;
   /** Target ports that must be bound before the task counts as running. */
   targets: { protocol: Protocol; port: number }[];
   /** Host mode ports without a number: the node picks one for each and reports it in the task's status. */

@@ -1,9 +1,13 @@
-import { Client, type ClientDuplexStream, credentials, Metadata } from '@grpc/grpc-js';
-import type { AgentMessage, ManagerMessage } from './gen/mesh.ts';
-import { DispatchService } from './gen/mesh.ts';
+import { Client, type ClientDuplexStream, credentials, type ServiceError } from '@grpc/grpc-js';
+import { MeshError, messageOf } from '../base/errors.ts';
+import { readManagerMessage, writeAgentMessage } from './dispatch-messages.ts';
+import { Dispatch } from './gen/mesh_pb.js';
+import { grpcDefinition } from './grpc-service.ts';
 import { clientOptions } from './limits.ts';
-import { fromStatus } from './status.ts';
-import { type Duplex, messages, write } from './stream.ts';
+import type { AgentMessage, ManagerMessage } from './messages.ts';
+import { createSendQueue } from './send-queue.ts';
+import { type Duplex, messages } from './session.ts';
+import { fromStatus, RETRY_KEY } from './status.ts';
 
 export interface DispatchConnection {
   /** Opens the agent's session. Errors (also of the connection) come out of `received`. */
@@ -11,42 +15,46 @@ export interface DispatchConnection {
   close(): void;
 }
 
-/** For an agent's stream to a manager; `address`: `host:port`, or a path as for connectControl. */
+/** For an agent's stream to a manager; `address`: `host:port`, or the path of a unix socket. */
 export function connectDispatch(address: string): DispatchConnection {
-  const client = open(address);
+  const target = address.startsWith('/') ? `unix:${address}` : address.replace(/^unix:\/\//, 'unix:');
+  const client = new Client(target, credentials.createInsecure(), clientOptions);
+  const { path, requestSerialize, responseDeserialize } = grpcDefinition(Dispatch).session!;
   return {
-    session: () => {
-      const method = DispatchService.session;
-      const call = client.makeBidiStreamRequest(
-        method.path,
-        method.requestSerialize,
-        method.responseDeserialize,
-        new Metadata(),
-        {},
-      );
-      return duplex(call, address);
-    },
+    session: () =>
+      duplex(client.makeBidiStreamRequest<Buffer, Buffer>(path, requestSerialize, responseDeserialize), address),
     close: () => client.close(),
   };
 }
 
-function open(address: string): Client {
-  const target = address.startsWith('/') ? `unix:${address}` : address.replace(/^unix:\/\//, 'unix:');
-  return new Client(target, credentials.createInsecure(), clientOptions);
-}
-
-function duplex<In, Out>(call: ClientDuplexStream<Out, In>, where: string): Duplex<In, Out> {
+function duplex(call: ClientDuplexStream<Buffer, Buffer>, where: string): Duplex<ManagerMessage, AgentMessage> {
   const over = new AbortController();
+  let reason: MeshError | undefined;
   call.on('status', () => over.abort());
   call.on('error', () => over.abort());
+  const queue = createSendQueue(call, over.signal, (thrown) => {
+    reason = thrown;
+    call.cancel();
+  });
   return {
-    received: messages<In>(call, (thrown) => fromStatus(thrown, where)),
-    send: (message) => write(call, message, over.signal),
-    end: (error) => {
+    received: messages(call, readManagerMessage, (thrown) => reason ?? fromGrpcError(thrown, where)),
+    send: (message) => queue.send(writeAgentMessage(message)),
+    end(error) {
       if (error) call.cancel();
-      else call.end();
+      else queue.finish(() => call.end());
     },
     closed: over.signal,
     peer: where,
   };
+}
+
+function fromGrpcError(thrown: unknown, where: string): MeshError {
+  if (thrown instanceof MeshError) return thrown;
+  const { code, details, metadata } = thrown as Partial<ServiceError>;
+  if (typeof code !== 'number') return new MeshError('internal', messageOf(thrown), { cause: thrown });
+  const [retry] = metadata?.get(RETRY_KEY) ?? [];
+  return fromStatus(
+    { code, details: details ?? '', cause: thrown, ...(retry === undefined ? {} : { retry: String(retry) }) },
+    where,
+  );
 }

@@ -4,9 +4,23 @@ import type { ChannelOptions } from '@grpc/grpc-js';
 export const REQUEST_LIMIT = 4 * 1024 * 1024;
 /** Bytes a client takes in one message: listings, and assignments of a node with very many services. */
 export const REPLY_LIMIT = 64 * 1024 * 1024;
+/** Bytes of the headers of one request. */
+export const HEADER_LIMIT = 16 * 1024;
 
-/** Silence (ms) that ends a connection whose request is not whole yet. */
-export const REQUEST_PATIENCE = 10_000;
+/** From the first byte of a connection or request to a whole request, ms. */
+export const REQUEST_TIMEOUT = 10_000;
+/** Connections of people at one socket. */
+export const CONNECTIONS = 1_024;
+/** Calls at a time on one connection of an agent, which needs one. */
+const CONCURRENT_STREAMS = 16;
+
+/** What may wait for a peer that reads slowly. One message always may, however long it is. */
+export const SEND_QUEUE = {
+  messages: 1_024,
+  bytes: REPLY_LIMIT,
+  /** Milliseconds without the peer having taken anything. */
+  timeout: 30_000,
+};
 
 /** An idle connection is probed after this long (ms) and given up this long after an unanswered probe. */
 export const KEEPALIVE_TIME = 10_000;
@@ -21,6 +35,8 @@ export const serverOptions: ChannelOptions = {
   ...keepalive,
   'grpc.max_receive_message_length': REQUEST_LIMIT,
   'grpc.max_send_message_length': REPLY_LIMIT,
+  'grpc.max_concurrent_streams': CONCURRENT_STREAMS,
+  'grpc.max_connection_idle_ms': REQUEST_TIMEOUT, // without any call
 };
 
 export const clientOptions: ChannelOptions = {

@@ -1,4 +1,4 @@
-import { chmod, lstat, mkdtemp, rename, rm, stat, unlink } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdtemp, rename, rm, stat, unlink } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
 import { MeshError, messageOf } from '../base/errors.ts';
@@ -11,14 +11,20 @@ export interface ClaimedSocket {
   release(): Promise<void>;
 }
 
+export interface SocketFile {
+  path: string;
+  /** As in chmod. */
+  mode: number;
+  /** Number of the group that owns it; that of the process when left out. */
+  group?: number | undefined;
+}
+
 /**
- * Makes a unix socket at `path` with `mode`. `bind` is called with a path in a fresh directory nobody else may
- * enter; the finished socket is then renamed into place. So there is no moment in which it is there with other
- * permissions, and a stale one is replaced in one step.
+ * Creates a unix socket. `bind` is called with a path in a fresh directory that no other user may enter; the finished
+ * socket is then renamed into place. So it never exists with other permissions, and a stale one is replaced atomically.
  */
 export async function claimSocket(
-  path: string,
-  mode: number,
+  { path, mode, group }: SocketFile,
   bind: (path: string) => Promise<unknown>,
 ): Promise<ClaimedSocket> {
   if (Buffer.byteLength(path) > PATH_LIMIT) {
@@ -26,11 +32,12 @@ export async function claimSocket(
   }
   await refuseIfTaken(path);
   const directory = await mkdtemp(join(dirname(path), '.s-')).catch((thrown) => {
-    throw new MeshError('permission', `cannot make a socket in ${dirname(path)}: ${messageOf(thrown)}`);
+    throw new MeshError('permission', `cannot create a socket in ${dirname(path)}: ${messageOf(thrown)}`);
   });
   try {
     const fresh = join(directory, 's');
     await bind(fresh);
+    if (group !== undefined) await chown(fresh, -1, group);
     await chmod(fresh, mode);
     const { ino } = await stat(fresh);
     await rename(fresh, path);
@@ -51,7 +58,7 @@ async function refuseIfTaken(path: string): Promise<void> {
   if (!there.isSocket()) {
     throw new MeshError('conflict', `${path} exists and is not a socket: remove it or choose another path`);
   }
-  const answer = await knock(path);
+  const answer = await tryConnect(path);
   if (answer === 'connected') {
     throw new MeshError('conflict', `another process answers on ${path}: stop it or choose another path`);
   }
@@ -59,8 +66,8 @@ async function refuseIfTaken(path: string): Promise<void> {
     throw new MeshError('permission', `no permission to use ${path}: run as its owner or as root`);
 }
 
-/** ECONNREFUSED means that nobody listens: the file was left behind. */
-function knock(path: string): Promise<string> {
+/** ECONNREFUSED means that no process listens: the file was left behind. */
+function tryConnect(path: string): Promise<string> {
   return new Promise((resolve) => {
     const socket = createConnection({ path });
     const done = (answer: string) => {

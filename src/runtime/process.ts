@@ -5,6 +5,7 @@ import type { Clock } from '../base/clock.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { AssignedTask } from '../model/assignment.ts';
+import { commandFlags, environmentInput } from './command-flags.ts';
 import { findShim } from './find-shim.ts';
 import { probeTask } from './probe.ts';
 import type { CommandProbeContext } from './probe-command.ts';
@@ -14,23 +15,25 @@ import { makeTaskDir, type ProcessId, readTaskFiles, truncateLargeLog, writeTask
 import { hostResolvConf, taskEnvironment } from './task-environment.ts';
 
 /*
- * INVARIANTS
- * - task.json is on disk before anything is started, and the directory goes only with `remove`.
- * - Two shims never serve one directory: before each start it is asked whether one lives.
- * - Whether a task lives is what the kernel says of its shim (pid and start time), never what a file says.
- */
+ /*
+  * INVARIANTS
+  * - task.json is on disk before anything is started, and the directory is only deleted by `remove`.
+  * - Two shims never serve one directory: each start first checks for a live shim.
+  * - The shim starts as root with an empty environment; the task's own is its input, used only at the last exec.
+  * - Whether a task is alive is determined from its shim in the kernel (pid and start time), never from a file.
+  */
 
 /** A process held by a pidfd. */
 interface HeldProcess {
-  /** By number; throws when the process has ended. */
+  /** Signal by number; throws if the process has ended. */
   signal(signal: number): void;
   close(): void;
 }
 
-/** What this driver needs of the operating system; src/kernel/host/process.ts has it. */
+/** Operating system functions used by this driver; implemented by src/kernel/host/process.ts. */
 interface ProcessSystem {
   taskShimPath(): string;
-  /** Throws (ESRCH) when there is no such process, or with `startTime` not that one. */
+  /** Throws (ESRCH) if there is no such process, or its start time is not `startTime`. */
   watchProcess(pid: number, onExit: () => void, startTime?: number): HeldProcess;
   processStartTime(pid: number): number | undefined;
   openSocket: NetworkProbeContext['openSocket'];
@@ -38,7 +41,7 @@ interface ProcessSystem {
 }
 
 export interface ProcessRuntimeOptions {
-  /** Holds one directory a task. */
+  /** Parent of the task directories. */
   directory: string;
   system: ProcessSystem;
   clock: Clock;
@@ -49,9 +52,9 @@ interface WatchedTask {
   task: AssignedTask;
   dir: string;
   shim: HeldProcess;
-  /** The same one, for the shim's own programs. */
+  /** The same, with the paths as seen by the shim. */
   shimId: ProcessId;
-  /** What the command was started with. */
+  /** Environment of the command. */
   environment: Record<string, string>;
   /** Aborted when the task ends. */
   endController: AbortController;
@@ -61,14 +64,14 @@ interface WatchedTask {
 
 const SIGTERM = 15;
 const SIGKILL = 9;
-/** How long a shim may take after its task was killed, ms. */
+/** Time a shim may take after its task was killed, ms. */
 const SHIM_EXIT_TIMEOUT = 15_000;
-/** Between two looks at the size of logs, ms. */
+/** Interval between checks of log sizes, ms. */
 const LOG_CHECK_INTERVAL = 30_000;
-/** As ids are on the wire; no name of a path. */
+/** The format of task ids in the API; cannot contain path separators. */
 const TASK_ID = /^[A-Za-z0-9_-]{1,64}$/;
 
-/** Tasks as plain processes, each under a `mesh-task` shim that outlives the agent. */
+/** Tasks as plain processes, each under a `mesh-task` shim that survives the agent. */
 export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   const { directory, system, clock, log } = options;
   const watched = new Map<string, WatchedTask>();
@@ -82,7 +85,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     return join(directory, taskId);
   };
 
-  /** Holds on to a living shim; false when it has ended. */
+  /** Watches a live shim; false if it has ended. */
   function attach(task: AssignedTask, dir: string, shim: ProcessId, stopping: boolean): boolean {
     try {
       const shimProcess = system.watchProcess(shim.pid, () => ended(task.id), shim.startTime);
@@ -126,7 +129,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     return { error, at: clock.now() };
   }
 
-  /** What became of a directory: a task that lives or has ended, undefined when nothing was ever started in it. */
+  /** The state of a task directory: a running or ended task, undefined if nothing was ever started in it. */
   function inspectTaskDir(task: AssignedTask, dir: string): LiveTask | EndedTask | undefined {
     const files = readTaskFiles(dir);
     const stopping = files.stopRequestedAt !== undefined;
@@ -159,9 +162,8 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   }
 
   function spawnShim(launch: TaskLaunch, dir: string): number {
-    const { command, workingDir, user } = launch.task.process;
-    const flags = ['--netns', launch.netnsPath, '--dir', dir, '--log', join(dir, 'log'), '--cwd', workingDir];
-    if (user !== undefined) flags.push('--user', user);
+    const { process } = launch.task;
+    const flags = ['--netns', launch.netnsPath, '--dir', dir, '--log', join(dir, 'log'), ...commandFlags(process)];
     const resolvConf = hostResolvConf();
     if (resolvConf !== undefined) {
       writeFileSync(join(dir, 'resolv.conf'), resolvConf, { mode: 0o644 });
@@ -169,8 +171,8 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     }
     const path = system.taskShimPath();
     try {
-      const options = { env: taskEnvironment(launch), session: true };
-      const { watch } = system.spawnProcess(path, [...flags, '--', ...command], options, () => {});
+      const options = { env: {}, session: true, input: environmentInput(taskEnvironment(launch)) };
+      const { watch } = system.spawnProcess(path, [...flags, '--', ...process.command], options, () => {});
       watch.unref();
       return watch.pid;
     } catch (cause) {
@@ -178,7 +180,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     }
   }
 
-  /** Waits until the shim has told whether the command runs, or has ended. */
+  /** Waits until the shim reports that the command runs, or ends. */
   function waitForExec(task: AssignedTask, dir: string): Promise<LiveTask | EndedTask> {
     return new Promise((resolve) => {
       const check = () => {
@@ -197,7 +199,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
         resolve(result);
       };
       let cancel = () => {};
-      // The watcher is for speed, the timer for certainty: inotify instances are few.
+      // The timer covers a missing watcher: inotify instances are limited.
       const watcher = tryWatch(dir, () => {
         cancel();
         check();
@@ -222,7 +224,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
         const dir = join(directory, name);
         const { record } = readTaskFiles(dir);
         if (record === undefined || record.task.id !== name) {
-          // The crash came before task.json was whole: nothing was started here.
+          // The crash happened before task.json was complete: nothing was started here.
           await rm(dir, { recursive: true, force: true });
           continue;
         }
@@ -252,12 +254,12 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
         try {
           writeTaskFile(entry.dir, 'stop.json', { at: requestedAt });
         } catch (thrown) {
-          log.warn({ task: taskId }, messageOf(thrown)); // a full disk must not keep a task alive
+          log.warn({ task: taskId }, messageOf(thrown)); // a full disk must not prevent stopping a task
         }
       }
       entry.stopRequested = true;
       sendSignal(entry.shim, SIGTERM);
-      // A restarted agent goes on with the grace period of the one before; clocks that jump lengthen it by nothing.
+      // A restarted agent continues the previous grace period; a clock jump must not extend it.
       const remaining = Math.min(grace, Math.max(0, requestedAt + grace - clock.now()));
       entry.cancelKill = clock.after(remaining, () => {
         log.info({ task: taskId, grace }, 'the task did not end in its grace period: killing it');
@@ -298,7 +300,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     },
   };
 
-  /** Kills the command and leaves its shim to tell of it; a shim without a command is killed itself. */
+  /** Kills the command; its shim then reports the end. A shim without a command is killed itself. */
   function killTask(entry: WatchedTask): void {
     const task = readTaskFiles(entry.dir).started?.task;
     try {
@@ -319,7 +321,7 @@ function sendSignal(process: HeldProcess, number: number): void {
   try {
     process.signal(number);
   } catch {
-    // It has ended; its watch tells.
+    // Already ended; its watch reports it.
   }
 }
 

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
 import type { Listener } from '../../model/cluster.ts';
-import { isProtectedListener } from '../../model/listener.ts';
 import { groupByPort, isWithheld, listenerConditions } from './port-conditions.ts';
 
 const nginx: Listener = { protocol: 'tcp', port: 8080, address: '0.0.0.0', pid: 812, process: 'nginx' };
@@ -14,8 +13,7 @@ describe('a program on a published port', () => {
       {
         ...web,
         kind: 'taken',
-        message:
-          'nginx (pid 812) listens on 0.0.0.0:8080, [::]:8080 and gets no connections while the port is published',
+        message: 'nginx (pid 812) listens on 0.0.0.0:8080, [::]:8080; the published port takes precedence',
       },
     ]);
   });
@@ -27,29 +25,18 @@ describe('a program on a published port', () => {
     expect(judged({ ...web, addresses: ['10.0.0.0/8'] }, { ...nginx, address: 'fd30::1' })).toEqual([]);
   });
 
-  it('keeps it when it is sshd', () => {
-    const sshd = { ...nginx, process: 'sshd', pid: 700 };
+  it('keeps it when it is protected', () => {
+    const sshd: Listener = { ...nginx, process: 'sshd', pid: 700, protected: true };
     const [condition] = judged(web, sshd, nginx);
     expect(condition?.kind).toBe('withheld');
-    expect(condition?.message).toMatch(/^sshd \(pid 700\) listens on 0\.0\.0\.0:8080 and keeps the port: /);
+    expect(condition?.message).toMatch(
+      /^sshd \(pid 700\) listens on 0\.0\.0\.0:8080; this node does not publish the port\. /,
+    );
     expect(isWithheld(web, groupByPort([sshd]))).toBe(true);
     expect(isWithheld(web, groupByPort([nginx]))).toBe(false);
   });
 
-  it.each<[string, Partial<Listener>, boolean]>([
-    ['sshd', { process: 'sshd' }, true],
-    ['a tunnel of sshd on loopback', { process: 'sshd', address: '127.0.0.1' }, false],
-    ['the same over IPv6', { process: 'sshd', address: '::1' }, false],
-    ['systemd for sshd', { process: 'systemd', pid: 1, port: 22 }, true],
-    ['systemd for somebody else', { process: 'systemd', pid: 1, port: 631 }, false],
-    ['meshd', { process: 'meshd', port: 2377 }, true],
-    ['sshd over UDP', { process: 'sshd', protocol: 'udp' }, false],
-  ])('%s', (_, change, keeps) => {
-    expect(isProtectedListener({ ...nginx, ...change })).toBe(keeps);
-  });
-
   it('may have no process: the kernel itself, such as a tunnel', () => {
-    expect(isProtectedListener({ protocol: 'udp', port: 4789, address: '0.0.0.0' })).toBe(true);
     const [condition] = judged(
       { protocol: 'udp', published: 51_820 },
       { protocol: 'udp', port: 51_820, address: '::' },

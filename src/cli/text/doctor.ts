@@ -1,9 +1,26 @@
-import type { DoctorRow } from '../doctor-findings.ts';
+import type { NodeCheckup } from '../../rpc/messages.ts';
 import { lines } from './lines.ts';
 import { renderTable } from './table.ts';
 
 /** Largest cluster whose path matrix is shown without --verbose. */
 const MAX_MATRIX_NODES = 16;
+
+export interface DoctorRow {
+  id: string;
+  name: string;
+  findings: NodeCheckup['findings'];
+  /** Echo to every other node: ms, null when no reply came. */
+  paths: { node: string; address: string; small: number | null; full: number | null }[];
+}
+
+export function doctorRow({ nodeId, nodeName, findings, paths }: NodeCheckup): DoctorRow {
+  return {
+    id: nodeId,
+    name: nodeName,
+    findings,
+    paths: paths.map(({ node, address, small = null, full = null }) => ({ node, address, small, full })),
+  };
+}
 
 /** Warnings and errors by node (`verbose`: every finding), the path matrix, and a summary line. */
 export function renderDoctor(rows: readonly DoctorRow[], verbose: boolean): string {

@@ -1,5 +1,5 @@
-/** Maps with keys that users chose: printed as they are. */
-const USER_MAPS = new Set(['labels', 'environment']);
+/** Maps whose keys users or the codes of findings define: printed as they are. */
+const PLAIN_MAPS = new Set(['labels', 'environment', 'params']);
 /** Milliseconds since the epoch inside meshd, ISO 8601 text in JSON; 0 means never and is `null`. */
 const TIMESTAMP_KEYS = new Set(['at', 'createdAt', 'updatedAt', 'startedAt', 'since', 'stateSince']);
 
@@ -17,7 +17,7 @@ function toJson(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
     Object.entries(value).map(([key, inner]) => {
-      if (USER_MAPS.has(key)) return [key, inner];
+      if (PLAIN_MAPS.has(key)) return [key, inner];
       if (TIMESTAMP_KEYS.has(key) && typeof inner === 'number') {
         return [snakeCase(key), inner === 0 ? null : new Date(inner).toISOString()];
       }

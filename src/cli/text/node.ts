@@ -1,4 +1,4 @@
-import type { Node } from '../../rpc/gen/mesh.ts';
+import type { Node } from '../../rpc/messages.ts';
 import { lines } from './lines.ts';
 import { renderTable } from './table.ts';
 import { capitalize } from './task.ts';

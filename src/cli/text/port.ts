@@ -1,5 +1,4 @@
-import { portSpecFromWire } from '../../rpc/convert-spec.ts';
-import type { NodePortCondition, PublishedPort } from '../../rpc/gen/mesh.ts';
+import type { NodePortCondition, PublishedPort } from '../../rpc/messages.ts';
 import { renderTable } from './table.ts';
 
 /** A published port as JSON; `id` and `name` are those of its service. */
@@ -8,7 +7,7 @@ export function portRow({ serviceId, serviceName, port, degraded, tasks }: Publi
     id: serviceId,
     name: serviceName,
     published: null,
-    ...(port === undefined ? {} : portSpecFromWire(port, `port of ${serviceName}`)),
+    ...port,
     degraded: degraded.map(conditionRow),
     tasks: tasks.map(({ taskId, nodeName, published }) => ({ id: taskId, node: nodeName, published })),
   };

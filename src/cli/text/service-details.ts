@@ -9,7 +9,7 @@ import {
   type ServiceSpec,
   type WeightSpec,
 } from '../../model/spec.ts';
-import type { PublishedPort, Service } from '../../rpc/gen/mesh.ts';
+import type { PublishedPort, Service } from '../../rpc/messages.ts';
 import { lines as printLines } from './lines.ts';
 import { pickedPortsText } from './port.ts';
 import { commandText } from './service.ts';
@@ -59,6 +59,9 @@ export function renderService(service: Service, spec: ServiceSpec, ports: readon
   addField(' Command', commandText(spec.command));
   addField(' Working dir', spec.workingDir);
   addField(' User', spec.user);
+  addField(' CapAdd', spec.capAdd?.join(', '));
+  addField(' CapDrop', spec.capDrop?.join(', '));
+  addField(' Privileged', spec.privileged ? 'yes' : undefined);
   addField(' Stop grace period', formatDuration(spec.stopGracePeriod));
   addField(' Weight', spec.weight && weightText(spec.weight));
   addMap('Env', spec.environment);

@@ -1,5 +1,5 @@
-import { portSpecFromWire } from '../../rpc/convert-spec.ts';
-import type { PortSpec, Service } from '../../rpc/gen/mesh.ts';
+import type { PortSpec } from '../../model/spec.ts';
+import type { Service } from '../../rpc/messages.ts';
 import { lines } from './lines.ts';
 import { conditionRow } from './port.ts';
 import { renderTable, truncate } from './table.ts';
@@ -20,7 +20,7 @@ export function portsText(ports: readonly PortSpec[]): string {
   const sorted = [...ports].sort(
     (a, b) => a.protocol.localeCompare(b.protocol) || (a.published ?? 0) - (b.published ?? 0) || a.target - b.target,
   );
-  for (const { published, target, protocol, mode, addresses } of sorted) {
+  for (const { published, target, protocol, mode, addresses = [] } of sorted) {
     const at = addressText(addresses);
     const run = runs.at(-1);
     const extendsRun =
@@ -65,7 +65,7 @@ export function serviceRow(service: Service) {
     running,
     desired,
     command: spec?.command ?? [],
-    ports: (spec?.ports ?? []).map((port) => portSpecFromWire(port, `port of ${name}`)),
+    ports: spec?.ports ?? [],
     labels: spec?.labels ?? {},
     degraded: service.degraded.map(conditionRow),
   };

@@ -1,4 +1,4 @@
-import type { NodeDiff } from '../../rpc/gen/mesh.ts';
+import type { NodeDiff } from '../../rpc/messages.ts';
 import { lines } from './lines.ts';
 
 export function diffRow({ nodeId, nodeName, steps, error, revision }: NodeDiff) {

@@ -1,13 +1,12 @@
-import { portSpecFromWire } from '../../rpc/convert-spec.ts';
-import type { PortSpec, Task } from '../../rpc/gen/mesh.ts';
+import type { TaskReason, TaskState } from '../../model/cluster.ts';
+import type { PortSpec } from '../../model/spec.ts';
+import { isTerminal } from '../../model/task-state.ts';
+import type { Task } from '../../rpc/messages.ts';
 import { ageText } from './age.ts';
 import { commandText, portsText } from './service.ts';
 import { renderTable, truncate } from './table.ts';
 
-/** States of src/model/cluster.ts in which a task never runs again. */
-const TERMINAL_STATES = new Set(['complete', 'shutdown', 'failed', 'orphaned']);
-
-export const hasEnded = (task: Task): boolean => TERMINAL_STATES.has(task.status?.state ?? '');
+export const hasEnded = (task: Task): boolean => isTerminal(task.status?.state as TaskState);
 
 export const taskName = (task: Task): string => `${task.serviceName}.${task.slot}`;
 
@@ -34,13 +33,15 @@ export function taskProblem(task: Task): string {
   return isUnready || TRANSITIONAL_STATES.has(state) ? message : '';
 }
 
-/** Messages of every starting task, which are no problem. */
-export const isStartupMessage = (problem: string): boolean => /^(starting the process|waiting for \d.*)$/.test(problem);
+/** Reasons that every task has while it starts, which are no trouble yet. */
+const STARTUP_REASONS: ReadonlySet<string> = new Set<TaskReason>(['Starting', 'WaitingForPorts']);
+
+export const isStartingUp = ({ status }: Task): boolean => STARTUP_REASONS.has(status?.reason ?? '');
 
 /** The ports of a task; a port in mode host without a number has the one its node chose. */
 function taskPorts({ ports, status }: Task): PortSpec[] {
   return ports.map((port) => {
-    const picked = status?.ports.find(({ protocol, target }) => protocol === port.protocol && target === port.target);
+    const picked = status?.ports?.find(({ protocol, target }) => protocol === port.protocol && target === port.target);
     return port.mode !== 'host' || port.published !== undefined || picked === undefined
       ? port
       : { ...port, published: picked.published };
@@ -71,11 +72,12 @@ export function taskRow(task: Task) {
     message: status?.message ?? '',
     error: status?.error ?? '',
     pid: status?.pid ?? null,
+    reason: status?.reason ?? '',
     exitCode: status?.exitCode ?? null,
     restarts: task.restarts,
     generation: task.generation,
     addresses: task.addresses,
-    ports: taskPorts(task).map((port) => portSpecFromWire(port, `port of ${task.serviceName}`)),
+    ports: taskPorts(task),
     createdAt: task.createdAt,
   };
 }

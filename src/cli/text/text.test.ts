@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { TaskState } from '../../model/cluster.ts';
 import { makeNode, makePort, makeService, makeSpec, makeTask } from '../fake-meshd.test-data.ts';
 import { emptyWatchedState, progressLines, serviceProgress, type WatchedState } from '../progress.ts';
 import { ageText } from './age.ts';
@@ -40,7 +41,7 @@ test('ages', () => {
 });
 
 test('ports: runs are ranges, an automatic port that is not chosen yet says so', () => {
-  const port = (published: number | undefined, target: number, protocol = 'tcp') =>
+  const port = (published: number | undefined, target: number, protocol: 'tcp' | 'udp' = 'tcp') =>
     makePort({ protocol, target, published });
   expect(portsText([])).toBe('');
   expect(portsText([port(8081, 81), port(8080, 80), port(53, 53, 'udp'), port(8082, 90), port(undefined, 70)])).toBe(
@@ -94,7 +95,7 @@ describe('progress', () => {
     return seen;
   }
   const two = makeService({ spec: makeSpec({ replicas: 2 }) });
-  const task = (id: string, slot: number, given = {}, state = 'running', error = '') =>
+  const task = (id: string, slot: number, given = {}, state: TaskState = 'running', error = '') =>
     makeTask({ id, slot, ...given }, state, error);
 
   test('done when just the desired tasks run', () => {
@@ -160,18 +161,21 @@ describe('progress', () => {
   });
 
   test('a task that does not get ready says why; what every start says is no trouble', () => {
-    const starting = (message: string) =>
-      makeTask({ status: { state: 'starting', message, error: '', since: 1, pid: 7, exitCode: undefined, ports: [] } });
-    const lines = (message: string) => serviceProgress(seenOf(two, starting(message)), 's-web').lines[0];
+    const starting = (message: string, reason = 'PortsNotBound') =>
+      makeTask({ status: { state: 'starting', message, error: '', since: 1, pid: 7, reason } });
+    const lines = (message: string, reason?: string) =>
+      serviceProgress(seenOf(two, starting(message, reason)), 's-web').lines[0];
     const loopback = 'the process runs but 80/tcp is only on 127.0.0.1:80; bind 0.0.0.0';
     expect(taskProblem(starting(loopback))).toBe(loopback);
     expect(lines(loopback)).toMatchObject({ text: `1/2: starting on node2: ${loopback}`, trouble: loopback });
-    expect(lines('waiting for 80/tcp')).toMatchObject({
+    expect(lines('waiting for 80/tcp', 'WaitingForPorts')).toMatchObject({
       text: '1/2: starting on node2: waiting for 80/tcp',
       reason: 'waiting for 80/tcp',
       trouble: '',
     });
-    expect(lines('waiting for its network: ENOMEM')?.trouble).toBe('waiting for its network: ENOMEM');
+    expect(lines('waiting for its network: ENOMEM', 'WaitingForNetwork')?.trouble).toBe(
+      'waiting for its network: ENOMEM',
+    );
   });
 
   test('tasks of an older generation do not count: they are about to be replaced', () => {

@@ -112,11 +112,10 @@ describe('apply', () => {
     cli.meshd.onApply = (spec) => {
       cli.meshd.services = [makeService({ spec, running: 0 })];
       const pending = {
-        state: 'pending',
+        state: 'pending' as const,
         message: 'no node fits: node.labels.zone == a',
         error: '',
         since: 1,
-        ports: [],
       };
       cli.meshd.tasks = [makeTask({ status: pending, nodeName: '' })];
     };
@@ -151,7 +150,7 @@ describe('apply', () => {
     const io = fakeIo({ environment: { MESHCTL_HOST: cli.meshd.host } });
     const done = runMeshctl(['apply', await file('a.yaml', manifest())], io);
     const report = (task: ReturnType<typeof makeTask>) =>
-      cli.meshd.sendEvent({ action: 'updated', object: { $case: 'task', value: task }, revision: 3 });
+      cli.meshd.sendEvent({ action: 'updated', object: { case: 'task', value: task }, revision: 3 });
     await vi.waitUntil(() => io.stdout.includes('0 out of 1'));
     report(makeTask({ id: 'a' }, 'starting'));
     report(makeTask({ id: 'a', desired: 'shutdown' }, 'failed', 'killed by SIGKILL'));
@@ -182,7 +181,7 @@ describe('apply', () => {
     await vi.waitUntil(() => io.stdout.includes('overall'));
     cli.meshd.sendEvent({
       action: 'removed',
-      object: { $case: 'service', value: cli.meshd.services[0]! },
+      object: { case: 'service', value: cli.meshd.services[0]! },
       revision: 3,
     });
     expect(await done).toBe(1);

@@ -1,4 +1,3 @@
-import { specToWire } from '../../rpc/convert-spec.ts';
 import { type ApplyOptions, reportAndWait } from '../apply-result.ts';
 import type { Context } from '../context.ts';
 import { readManifests } from '../manifest-files.ts';
@@ -8,6 +7,6 @@ export async function apply(context: Context, files: string[], options: ApplyOpt
   const services = await readManifests(context.io, files);
   if (services === undefined) return 1;
   const dryRun = options.dryRun === true;
-  const reply = await (await context.api()).control.apply({ services: services.map(specToWire), dryRun });
+  const reply = await (await context.api()).control.apply({ services: services, dryRun });
   return reportAndWait(context, reply.services, options);
 }

@@ -1,6 +1,7 @@
 import { MeshError } from '../../base/errors.ts';
-import type { ChangeRecord, HistoryQuery, HistoryResult } from '../../model/change-record.ts';
-import type { Node, NodeAnswer } from '../../rpc/gen/mesh.ts';
+import type { ChangeRecord, HistoryQuery } from '../../model/change-record.ts';
+import { parseHistoryResult } from '../../model/node-answers.ts';
+import type { Node, NodeAnswer } from '../../rpc/messages.ts';
 import type { Context } from '../context.ts';
 import { resolveObjects } from '../resolve-object.ts';
 import { renderJson } from '../text/json.ts';
@@ -55,12 +56,7 @@ export async function history(context: Context, names: string[], options: Histor
 /** Throws a MeshError if the node reported an error or its answer cannot be read. */
 function parseChanges({ nodeId, nodeName, body, error }: NodeAnswer): NodeChange[] {
   if (error !== '') throw new MeshError('unavailable', error);
-  try {
-    const { changes } = JSON.parse(Buffer.from(body).toString('utf8')) as HistoryResult;
-    return changes.map((change) => ({ ...change, id: nodeId, name: nodeName }));
-  } catch (cause) {
-    throw new MeshError('internal', 'its answer cannot be read; is its meshd of another version?', { cause });
-  }
+  return parseHistoryResult(body).changes.map((change) => ({ ...change, id: nodeId, name: nodeName }));
 }
 
 function changeRow(change: NodeChange) {

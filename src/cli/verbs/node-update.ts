@@ -1,3 +1,5 @@
+import type { Node } from '../../model/cluster.ts';
+import { isLabelKey } from '../../model/label.ts';
 import { type Context, UsageError } from '../context.ts';
 import { resolveObject } from '../resolve-object.ts';
 import { renderJson } from '../text/json.ts';
@@ -7,7 +9,7 @@ import { nodeRow } from '../text/node.ts';
 export interface NodeUpdateOptions {
   labelAdd?: string[];
   labelRm?: string[];
-  availability?: string;
+  availability?: Node['availability'];
 }
 
 /** `meshctl node update --label-add KEY=VALUE --label-rm KEY --availability WHAT NODE` */
@@ -35,6 +37,6 @@ export async function nodeUpdate(context: Context, name: string, options: NodeUp
 export function parseLabel(word: string): [string, string] {
   const equals = word.indexOf('=');
   const key = equals < 0 ? word : word.slice(0, equals);
-  if (!/^\w[\w.\-/]*$/.test(key)) throw new UsageError(`"${word}" is not a label; use the form zone=a`);
+  if (!isLabelKey(key)) throw new UsageError(`"${word}" is not a label; use the form zone=a`);
   return [key, equals < 0 ? '' : word.slice(equals + 1)];
 }

@@ -1,4 +1,3 @@
-import { specToWire } from '../../rpc/convert-spec.ts';
 import { appliedRow, appliedText, printWarnings } from '../apply-result.ts';
 import type { Context } from '../context.ts';
 import { readManifests } from '../manifest-files.ts';
@@ -11,7 +10,7 @@ export async function plan(context: Context, files: string[]): Promise<number> {
   const { io, format } = context;
   const services = files.length === 0 ? [] : await readManifests(io, files);
   if (services === undefined) return 1;
-  const reply = await (await context.api()).control.plan({ services: services.map(specToWire) });
+  const reply = await (await context.api()).control.plan({ services: services });
   printWarnings(io, reply.services);
   if (format === 'json') {
     const services = reply.services.map((service) => ({ kind: 'service', ...appliedRow(service) }));

@@ -1,5 +1,4 @@
-import { specFromWire } from '../../rpc/convert-spec.ts';
-import type { PublishedPort, Service } from '../../rpc/gen/mesh.ts';
+import type { PublishedPort, Service } from '../../rpc/messages.ts';
 import type { Context } from '../context.ts';
 import { resolveObjects } from '../resolve-object.ts';
 import { renderJson } from '../text/json.ts';
@@ -18,7 +17,7 @@ export async function serviceInspect(
   const { found, status } = resolveObjects(io, 'service', services, names);
   const whole = found.map((service) => ({
     service,
-    spec: specFromWire(service.spec!),
+    spec: service.spec!,
     ports: ports.filter(({ serviceId }) => serviceId === service.id),
   }));
   if (options.pretty !== true && explicitFormat !== 'table') io.out(renderJson(whole.map(inspectRow)));

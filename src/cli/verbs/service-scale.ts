@@ -1,5 +1,5 @@
 import { LIMITS } from '../../manifest/limits.ts';
-import type { ScaleTarget } from '../../rpc/gen/mesh.ts';
+import type { ScaleTarget } from '../../rpc/messages.ts';
 import { type ApplyOptions, reportAndWait } from '../apply-result.ts';
 import { type Context, UsageError } from '../context.ts';
 

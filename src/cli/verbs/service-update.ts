@@ -1,5 +1,4 @@
 import { LIMITS } from '../../manifest/limits.ts';
-import { portSpecToWire } from '../../rpc/convert-spec.ts';
 import { reportAndWait } from '../apply-result.ts';
 import { type Context, UsageError } from '../context.ts';
 import { parsePublishAdd, parsePublishRm } from '../publish-option.ts';
@@ -25,8 +24,8 @@ export async function serviceUpdate(context: Context, name: string, options: Ser
   const request = {
     service: name,
     force,
-    publishAdd: publishAdd.flatMap(parsePublishAdd).map(portSpecToWire),
-    publishRemove: publishRm.flatMap(parsePublishRm).map(portSpecToWire),
+    publishAdd: publishAdd.flatMap(parsePublishAdd),
+    publishRemove: publishRm.flatMap(parsePublishRm),
     ...(replicas === undefined ? {} : { replicas: parseReplicas(replicas) }),
   };
   const reply = await (await context.api()).control.updateService(request);

@@ -1,4 +1,4 @@
-import type { InfoReply, KernelCounters, StatusReply } from '../../rpc/gen/mesh.ts';
+import type { InfoReply, StatusReply } from '../../rpc/messages.ts';
 import type { Api } from '../api.ts';
 import type { Context } from '../context.ts';
 import { ageText } from '../text/age.ts';
@@ -41,7 +41,7 @@ export function statusRow(info: InfoReply, cluster: ClusterStatus | undefined) {
   };
 }
 
-function countersRow(counters: KernelCounters) {
+function countersRow(counters: NonNullable<InfoReply['counters']>) {
   const { sends, messages, bytes, firewallRuns, operations, failed, observes, repairs } = counters;
   return { sends, messages, bytes, firewallRuns, operations, failed, observes, repairs };
 }

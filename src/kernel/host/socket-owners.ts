@@ -1,17 +1,18 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { SocketOwner } from '../kernel.ts';
 
 /** Every process shows what it has open as symbolic links `socket:[INODE]` (Documentation/filesystems/proc.rst). */
 const SOCKET = /^socket:\[(\d+)\]$/;
-/** systemd holds the sockets of its socket units beside the program that serves them. */
+/** systemd has the sockets of its socket units open beside the program that serves them. */
 const INIT_PID = 1;
-/** Links read in one go: under a millisecond. */
+/** Links read without a pause: under a millisecond. */
 const MAX_READS_PER_TURN = 200;
-/** Times a socket without an owner is looked for again: its process may hide, or be about to take it. */
+/** Attempts to find the owner of a socket: its process may be hidden, or about to accept it from another. */
 const MAX_TRIES = 3;
 
-/** Looks sockets up; a walk through /proc is made only when there is one whose owner is not known. */
+/** Finds the owners of sockets; reads /proc only when there is one whose owner is not known. */
 export function createSocketOwnerLookup(): (inodes: ReadonlySet<number>) => Promise<Map<number, SocketOwner>> {
   let previous = new Map<number, SocketOwner>();
   const tries = new Map<number, number>();
@@ -19,8 +20,8 @@ export function createSocketOwnerLookup(): (inodes: ReadonlySet<number>) => Prom
     const owners = new Map<number, SocketOwner>();
     for (const inode of inodes) {
       const pid = previous.get(inode)?.pid;
-      const process = pid === undefined ? undefined : readProcessName(pid);
-      if (pid !== undefined && process !== undefined) owners.set(inode, { pid, process });
+      const owner = pid === undefined ? undefined : readOwner(pid);
+      if (owner !== undefined) owners.set(inode, owner);
     }
     for (const inode of tries.keys()) if (!inodes.has(inode)) tries.delete(inode);
     const missing = new Set([...inodes].filter((inode) => !owners.has(inode) && (tries.get(inode) ?? 0) < MAX_TRIES));
@@ -31,21 +32,21 @@ export function createSocketOwnerLookup(): (inodes: ReadonlySet<number>) => Prom
   };
 }
 
-/** Process 1 is asked last, and counts only when nobody else has a socket. */
+/** Process 1 comes last, and counts only when no other process has the socket. */
 async function scanProcesses(inodes: ReadonlySet<number>): Promise<Map<number, SocketOwner>> {
   const owners = new Map<number, SocketOwner>();
-  const wanted = new Set(inodes);
-  const pids = wanted.size === 0 ? [] : listDirectory('/proc').filter((name) => /^\d+$/.test(name));
+  const remaining = new Set(inodes);
+  const pids = remaining.size === 0 ? [] : listDirectory('/proc').filter((name) => /^\d+$/.test(name));
   let read = 0;
   for (const pid of [...pids.map(Number).filter((pid) => pid !== INIT_PID), INIT_PID]) {
-    if (wanted.size === 0) break;
+    if (remaining.size === 0) break;
     const descriptors = listDirectory(`/proc/${pid}/fd`);
     read += descriptors.length + 1;
     for (const inode of new Set(descriptors.map((name) => inodeOf(`/proc/${pid}/fd/${name}`)))) {
-      const process = wanted.has(inode) ? readProcessName(pid) : undefined;
-      if (process === undefined) continue;
-      owners.set(inode, { pid, process });
-      wanted.delete(inode);
+      const owner = remaining.has(inode) ? readOwner(pid) : undefined;
+      if (owner === undefined) continue;
+      owners.set(inode, owner);
+      remaining.delete(inode);
     }
     if (read < MAX_READS_PER_TURN) continue;
     read = 0;
@@ -54,7 +55,7 @@ async function scanProcesses(inodes: ReadonlySet<number>): Promise<Map<number, S
   return owners;
 }
 
-/** Processes and descriptors come and go under the walk, and a container's /proc hides some: those are not there. */
+/** Empty for processes that ended meanwhile or that a container's /proc hides. */
 function listDirectory(directory: string): string[] {
   try {
     return readdirSync(directory);
@@ -72,10 +73,40 @@ function inodeOf(link: string): number {
   }
 }
 
-function readProcessName(pid: number): string | undefined {
+/** Undefined when the process has ended. */
+function readOwner(pid: number): SocketOwner | undefined {
   try {
-    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+    const process = readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+    // Uid: real, effective, saved, filesystem.
+    const uid = /^Uid:\s+\d+\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+    return { pid, process, ...(uid === undefined ? {} : { uid: Number(uid) }), ...executableOf(pid) };
   } catch {
     return undefined;
   }
+}
+
+/** The kernel's addition to the path of a file that was removed, as an upgrade removes the one of a running program. */
+const DELETED = ' (deleted)';
+
+function executableOf(pid: number): Pick<SocketOwner, 'executable'> {
+  try {
+    const link = readlinkSync(`/proc/${pid}/exe`);
+    const executable = link.endsWith(DELETED) ? link.slice(0, -DELETED.length) : link;
+    // The file that runs, by its inode, and the one that stands at its path now.
+    const safe = isRootsOwn(`/proc/${pid}/exe`) && withParents(executable).every(isRootsOwn);
+    return safe ? { executable } : {};
+  } catch {
+    return {}; // a kernel thread has none, and another namespace may hide it
+  }
+}
+
+function withParents(path: string): string[] {
+  const parent = dirname(path);
+  return parent === path ? [path] : [path, ...withParents(parent)];
+}
+
+/** Throws when there is no such file. */
+function isRootsOwn(path: string): boolean {
+  const { uid, mode } = statSync(path);
+  return uid === 0 && (mode & 0o022) === 0;
 }

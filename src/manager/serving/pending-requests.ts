@@ -1,32 +1,27 @@
 import type { Clock } from '../../base/clock.ts';
-import { LIMIT } from '../../model/limits.ts';
-import { text } from '../../rpc/check.ts';
-import type { Answer, ManagerMessage, NodeAnswer, NodeDiff } from '../../rpc/gen/mesh.ts';
+import type { Assignment } from '../../model/assignment.ts';
+import type { Answer, ManagerMessage, NodeAnswer, NodeDiff } from '../../rpc/messages.ts';
 
 const DRY_RUN_TIMEOUT = 5_000;
-/** A question may make a node send packets to all others and wait for them. */
+/** To answer, a node may have to send packets to all others and wait for their replies. */
 const RESPONSE_TIMEOUT = 30_000;
 /** Bytes of one answer. */
 const MAX_RESPONSE_BYTES = 32 * 1024 * 1024;
 
-/** A node to be asked; `send` is undefined while it is not connected. */
+/** The receiver of a request; `send` is undefined while it is not connected. */
 export interface RequestTarget {
   id: string;
   name: string;
   send: ((message: NonNullable<ManagerMessage['message']>) => void) | undefined;
 }
 
-/** What nodes were asked and have not answered yet. */
+/** Requests that nodes have not answered yet. */
 export interface PendingRequests {
-  /** What the node's kernel would go through to become this; `error` says why it cannot be told. */
-  dryRun(
-    node: RequestTarget,
-    assignment: Extract<ManagerMessage['message'], { $case: 'probe' }>['value']['assignment'],
-  ): Promise<NodeDiff>;
-  /** `error` says why there is no answer. */
+  /** The operations that would turn the node's kernel into this; `error`: why they are not known. */
+  dryRun(node: RequestTarget, assignment: Assignment): Promise<NodeDiff>;
+  /** `error`: why there is no answer. */
   request(node: RequestTarget, kind: string, argument: string): Promise<NodeAnswer>;
   onDryRunResult(nodeId: string, probeId: number, plan: NodeDiff): void;
-  /** Throws MeshError `invalid`. */
   onResponse(nodeId: string, answer: Answer): void;
 }
 
@@ -52,7 +47,7 @@ export function createPendingRequests(clock: Clock): PendingRequests {
           done(failed(`${name} did not answer within ${DRY_RUN_TIMEOUT / 1_000} s`)),
         );
         dryRuns.set(probeId, { nodeId: id, done });
-        send({ $case: 'probe', value: { probeId, assignment } });
+        send({ case: 'probe', value: { probeId, assignment } });
       });
     },
     request({ id, name, send }, kind, argument) {
@@ -79,10 +74,10 @@ export function createPendingRequests(clock: Clock): PendingRequests {
             chunks.push(body);
             if (size > MAX_RESPONSE_BYTES)
               done(empty, `the answer of ${name} is longer than ${MAX_RESPONSE_BYTES} bytes`);
-            else if (last) done(Buffer.concat(chunks), text(error, 'answer.error', 4 * LIMIT.value));
+            else if (last) done(Buffer.concat(chunks), error);
           },
         });
-        send({ $case: 'question', value: { questionId, kind, argument } });
+        send({ case: 'question', value: { questionId, kind, argument } });
       });
     },
     onDryRunResult(nodeId, probeId, plan) {

@@ -1,20 +1,19 @@
 import { desiredSlots } from '../../decide/slots.ts';
 import type { Node, Service, Task } from '../../model/cluster.ts';
 import type { PortSpec } from '../../model/spec.ts';
-import { nodeToWire, serviceToWire, taskToWire } from '../../rpc/convert-cluster.ts';
-import type * as wire from '../../rpc/gen/mesh.ts';
+import type * as rpc from '../../rpc/messages.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 import type { NodeReports } from './node-reports.ts';
 
-/** Objects as clients see them: with names looked up and things counted. */
+/** Objects as clients see them, with names and counts. */
 export interface Presenter {
-  service(service: Service): wire.Service;
-  task(task: Task): wire.Task;
-  node(node: Node): wire.Node;
-  /** Where a published port is not what was declared, and why. */
-  degraded(port: PortSpec): wire.NodePortCondition[];
-  /** Where a host mode port without a number of its own is. */
-  assignedHostPorts(service: Service, port: PortSpec): wire.TaskPort[];
+  service(service: Service): rpc.Service;
+  task(task: Task): rpc.Task;
+  node(node: Node): rpc.Node;
+  /** Where a published port differs from its declaration, and why. */
+  degraded(port: PortSpec): rpc.NodePortCondition[];
+  /** The numbers that nodes picked for a host mode port without one. */
+  assignedHostPorts(service: Service, port: PortSpec): rpc.TaskPort[];
 }
 
 export function createPresenter(index: ClusterIndex, reports: NodeReports): Presenter {
@@ -38,25 +37,30 @@ export function createPresenter(index: ClusterIndex, reports: NodeReports): Pres
                 .filter((port) => port.protocol === protocol && port.target === target)
                 .map((port) => ({ taskId: task.id, nodeName: nodeNameOf(task.nodeId), published: port.published })),
             ),
-    service: (service) =>
-      serviceToWire(service, {
-        running: index.taskCounts(service.id).running,
-        desired: desiredTaskCount(service, index),
-        degraded: service.spec.ports.flatMap((port) =>
-          degraded(port).map((one) => ({ ...one, message: `${port.published}/${port.protocol}: ${one.message}` })),
-        ),
-      }),
-    task: (task) => taskToWire(task, nodeNameOf(task.nodeId)),
-    node: (node) =>
-      nodeToWire(node, {
-        acknowledgedRevision: reports.acknowledged(node.id),
-        tasksRunning: index.tasksOnNode(node.id).filter(({ status }) => status.state === 'running').length,
-        conditions: reports.conditions(node.id),
-      }),
+    service: (service) => ({
+      ...service,
+      running: index.taskCounts(service.id).running,
+      desired: desiredTaskCount(service, index),
+      degraded: service.spec.ports.flatMap((port) =>
+        degraded(port).map((one) => ({ ...one, message: `${port.published}/${port.protocol}: ${one.message}` })),
+      ),
+    }),
+    task: (task) => ({
+      ...task,
+      nodeName: nodeNameOf(task.nodeId),
+      command: index.template(task).command,
+      ports: index.serviceOrRemoved(task.serviceId)?.spec.ports ?? [],
+    }),
+    node: (node) => ({
+      ...node,
+      acknowledgedRevision: reports.acknowledged(node.id),
+      tasksRunning: index.tasksOnNode(node.id).filter(({ status }) => status.state === 'running').length,
+      conditions: reports.conditions(node.id),
+    }),
   };
 }
 
-/** How many tasks a service should have. */
+/** Desired number of tasks of a service. */
 export function desiredTaskCount(service: Service, index: ClusterIndex): number {
   return service.spec.mode === 'global' ? desiredSlots(service, [...index.nodes()]).length : service.spec.replicas;
 }

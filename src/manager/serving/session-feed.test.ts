@@ -4,10 +4,10 @@ import { assignment } from '../../decide/assign.ts';
 import type { Assignment } from '../../model/assignment.ts';
 import { applyAssignmentDelta } from '../../model/assignment-delta.ts';
 import type { Network, Node, Service, Stored, Task } from '../../model/cluster.ts';
+import { newGeneration } from '../../model/generation.ts';
 import type { PortSpec } from '../../model/spec.ts';
-import { assignmentFromWire, deltaFromWire } from '../../rpc/convert-assignment.ts';
-import type { AgentMessage, ManagerMessage } from '../../rpc/gen/mesh.ts';
-import type { Duplex } from '../../rpc/stream.ts';
+import type { AgentMessage, ManagerMessage } from '../../rpc/messages.ts';
+import type { Duplex } from '../../rpc/session.ts';
 import type { Collection, Store, Write } from '../../store/store.ts';
 import { put, remove } from '../leading/writer.ts';
 import { fakeClock, memoryStore, spec } from '../manager.test-data.ts';
@@ -41,7 +41,7 @@ function task(id: string, serviceId: string, nodeId: string | undefined, more: P
     slot: 1,
     ...(nodeId === undefined ? {} : { nodeId }),
     generation: 1,
-    spec: spec(serviceId),
+    stopGracePeriod: 10_000,
     addresses:
       nodeId === undefined ? [] : [{ networkId: 'ingress', address: `10.252.${number}.${10 + Number(id.slice(1))}` }],
     desired: 'running',
@@ -132,15 +132,16 @@ test('after any history the deltas add up to the whole assignment, and no port h
       const store = memoryStore();
       const clock = fakeClock();
       await store.transact([put('networks', network), put('nodes', node(1)), put('nodes', node(2))]);
+      await store.transact(['s1', 's2', 's3'].map((id) => put('generations', newGeneration(id, 1, spec(id), 0))));
       const index = createClusterIndex(store);
       const table = createPortTable(index);
       let seen: Assignment | undefined;
       const stream: Duplex<AgentMessage, ManagerMessage> = {
         received: (async function* () {})(),
         async send({ message }) {
-          if (message?.$case === 'snapshot') seen = assignmentFromWire(message.value);
-          else if (message?.$case === 'delta') {
-            const after = applyAssignmentDelta(seen!, deltaFromWire(message.value));
+          if (message?.case === 'snapshot') seen = message.value;
+          else if (message?.case === 'delta') {
+            const after = applyAssignmentDelta(seen!, message.value);
             if (!after.ok) throw after.error;
             seen = after.value;
           }
@@ -265,14 +266,14 @@ test('a slow node gets one delta for all that happened meanwhile', async () => {
   await store.transact([remove('nodes', index.node('n50')!)]);
   clock.advance(1_000);
   await turn();
-  expect(sent.map(({ message }) => message?.$case)).toEqual(['snapshot']);
+  expect(sent.map(({ message }) => message?.case)).toEqual(['snapshot']);
   taken();
   await turn();
   clock.advance(1_000);
   await turn();
   expect(sent).toHaveLength(2);
   const { message } = sent[1]!;
-  if (message?.$case !== 'delta') throw new Error('no delta');
+  if (message?.case !== 'delta') throw new Error('no delta');
   expect(message.value.peers).toHaveLength(48);
   expect(message.value.removedPeers).toEqual(['n50']);
   feed.stop();

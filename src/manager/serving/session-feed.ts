@@ -3,19 +3,18 @@ import { assignment, nodeTask, peer } from '../../decide/assign.ts';
 import type { Assignment, AssignmentDelta } from '../../model/assignment.ts';
 import { isEmptyDelta } from '../../model/assignment-delta.ts';
 import type { Node } from '../../model/cluster.ts';
-import { assignmentToWire, deltaToWire } from '../../rpc/convert-assignment.ts';
-import type { AgentMessage, ManagerMessage } from '../../rpc/gen/mesh.ts';
-import type { Duplex } from '../../rpc/stream.ts';
+import type { AgentMessage, ManagerMessage } from '../../rpc/messages.ts';
+import type { Duplex } from '../../rpc/session.ts';
 import type { AssignmentChanges } from './assignment-changes.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 import type { PortTable } from './port-table.ts';
 
-/** Changes are gathered this long, ms; the first of a burst leaves at once. */
+/** Changes are collected this long, ms; the first of a burst is sent immediately. */
 const BATCH_INTERVAL = 20;
 
 /**
- * Keeps one node's assignment current over its stream: a snapshot, then what changed since. Only keys are remembered
- * between two messages, so a slow node costs no memory and gets the newest values when it can take them.
+ * Keeps one node's assignment current over its stream: a snapshot, then deltas. Between two messages only the keys of
+ * changes are kept, so a slow node costs little memory and receives the newest values as soon as it reads on.
  */
 export interface SessionFeed {
   onAssignmentChanges(effects: AssignmentChanges): void;
@@ -54,7 +53,7 @@ export function createSessionFeed(
     needsAck = false;
     const value = fullAssignment(node, index, table);
     sentRevision = value.revision;
-    return { $case: 'snapshot', value: assignmentToWire(value) };
+    return { case: 'snapshot', value };
   }
 
   function delta(): ManagerMessage['message'] {
@@ -81,7 +80,8 @@ export function createSessionFeed(
     }
     for (const id of tasks) {
       const task = index.task(id);
-      const assigned = task?.nodeId === nodeId ? nodeTask(task, index.serviceOrRemoved(task.serviceId)) : undefined;
+      const assigned =
+        task?.nodeId === nodeId ? nodeTask(task, index.serviceOrRemoved(task.serviceId), index) : undefined;
       if (assigned === undefined) value.removedTasks.push(id);
       else value.tasks.push(assigned);
     }
@@ -90,7 +90,7 @@ export function createSessionFeed(
     needsAck = false;
     if (isEmpty || value.revision === sentRevision) return undefined;
     sentRevision = value.revision;
-    return { $case: 'delta', value: deltaToWire(value) };
+    return { case: 'delta', value };
   }
 
   function flush(): void {

@@ -1,0 +1,116 @@
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { DescMethod, DescService, Message } from '@bufbuild/protobuf';
+import { createContextKey, createContextValues, type HandlerContext, type ServiceImpl } from '@connectrpc/connect';
+import { connectNodeAdapter } from '@connectrpc/connect-node';
+import type { MeshError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { type Caller, localCaller } from '../identity/caller.ts';
+import { toConnectError } from './connect-errors.ts';
+import { CONNECTIONS, HEADER_LIMIT, REPLY_LIMIT, REQUEST_LIMIT } from './limits.ts';
+import type { CallContext, Implementation } from './service.ts';
+
+/** Until it is known otherwise, a caller has no access. */
+const callerKey = createContextKey<Caller>(localCaller(undefined, { uid: -1, group: undefined }));
+
+export interface ConnectOptions {
+  /** Who is at the other end. */
+  callerOf(socket: Socket): Caller;
+  /** Milliseconds to a whole request. */
+  requestTimeout: number;
+  /** Milliseconds after which a peer that reads nothing is closed. */
+  sendTimeout: number;
+  log: Log;
+}
+
+/** Serves people over HTTP/1.1: Connect with binary or JSON messages, whose keys are those of mesh.proto. */
+export function connectServer(services: readonly Implementation[], options: ConnectOptions): Server {
+  const { requestTimeout } = options;
+  const callers = new WeakMap<Socket, Caller>();
+  const handle = connectNodeAdapter({
+    connect: true,
+    grpc: false,
+    grpcWeb: false,
+    acceptCompression: [], // a few bytes must not become gigabytes
+    readMaxBytes: REQUEST_LIMIT,
+    writeMaxBytes: REPLY_LIMIT,
+    jsonOptions: { useProtoFieldName: true, alwaysEmitImplicit: true },
+    contextValues: ({ socket }) => createContextValues().set(callerKey, callers.get(socket)!),
+    routes(router) {
+      for (const service of services) router.service(service.desc, bound(service));
+    },
+    fallback: unknownCall as ReturnType<typeof connectNodeAdapter>,
+  }) as RequestListener;
+  const server = createServer(
+    {
+      maxHeaderSize: HEADER_LIMIT,
+      requestTimeout,
+      headersTimeout: requestTimeout,
+      connectionsCheckingInterval: Math.min(1_000, requestTimeout),
+    },
+    (request, response) => {
+      // Connect makes a URL of it, and what is not one would throw.
+      request.headers.host = 'meshd';
+      closeWhenStuck(response, request.socket, options.sendTimeout, options.log);
+      handle(request, response);
+    },
+  );
+  server.maxConnections = CONNECTIONS;
+  server.on('connection', (socket) => callers.set(socket, options.callerOf(socket)));
+  return server;
+}
+
+function unknownCall(request: IncomingMessage, response: ServerResponse): void {
+  const body = JSON.stringify({ code: 'unimplemented', message: `no such call: ${request.method} ${request.url}` });
+  response.writeHead(404, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) });
+  response.end(body);
+}
+
+/** The implementation as Connect has it. */
+function bound(service: Implementation): Partial<ServiceImpl<DescService>> {
+  const methods: Record<string, unknown> = {};
+  for (const method of service.desc.methods) {
+    methods[method.localName] =
+      method.methodKind === 'server_streaming'
+        ? (request: Message, context: HandlerContext) => streamed(service, method, request, context)
+        : (request: Message, context: HandlerContext) =>
+            service.unary(method, request, contextOf(context)).catch((thrown: MeshError) => {
+              throw toConnectError(thrown);
+            });
+  }
+  return methods as Partial<ServiceImpl<DescService>>;
+}
+
+async function* streamed(
+  service: Implementation,
+  method: DescMethod,
+  request: Message,
+  context: HandlerContext,
+): AsyncGenerator<Message> {
+  const replies = service.stream(method, request, contextOf(context));
+  // connect-node waits for ever to write to a connection that was closed, and never returns to this generator.
+  context.signal.addEventListener('abort', () => void replies.return(undefined));
+  try {
+    yield* replies;
+  } catch (thrown) {
+    throw toConnectError(thrown as MeshError);
+  }
+}
+
+/** Closes a connection whose peer has taken nothing of what waits for it in a whole `timeout` (ms). */
+function closeWhenStuck(response: ServerResponse, socket: Socket, timeout: number, log: Log): void {
+  let before = 0;
+  const timer = setInterval(() => {
+    const waiting = socket.writableLength;
+    if (waiting > 0 && before === waiting) {
+      log.warn({ waiting }, `closing a connection whose peer has read nothing for ${timeout / 1_000} s`);
+      socket.destroy();
+    }
+    before = waiting;
+  }, timeout);
+  response.on('close', () => clearInterval(timer));
+}
+
+function contextOf({ signal, values }: HandlerContext): CallContext {
+  return { signal, caller: values.get(callerKey) };
+}
