@@ -205,7 +205,7 @@ function resolveLabels(name: string, lines: readonly Line[]): Map<string, number
   let slot = 0;
   for (const line of lines) {
     if (!('label' in line)) slot += instructionSlots(line.map);
-    else if (labels.has(line.label)) throw new MeshError('internal', `${name}: label ${line.label} is there twice`);
+    else if (labels.has(line.label)) throw new MeshError('internal', `${name}: duplicate label ${line.label}`);
     else labels.set(line.label, slot);
   }
   return labels;
@@ -214,7 +214,7 @@ function resolveLabels(name: string, lines: readonly Line[]): Map<string, number
 /** Jumps count from the instruction after them. */
 function jumpOffset(name: string, labels: ReadonlyMap<string, number>, to: string, next: number): number {
   const target = labels.get(to);
-  if (target === undefined) throw new MeshError('internal', `${name}: no label ${to}`);
+  if (target === undefined) throw new MeshError('internal', `${name}: missing label ${to}`);
   return target - next;
 }
 
