@@ -21,28 +21,29 @@ import type {
 import { servePeople } from '../rpc/server.ts';
 import { type Handlers, implement } from '../rpc/service.ts';
 
-/** For tests: a meshd that answers over a real socket out of what the test put into it, and remembers what it was asked. */
+/** For tests: a meshd that answers over a real socket with the objects of the test and records the calls. */
 export interface FakeMeshd {
   host: string;
   services: Service[];
   tasks: Task[];
   nodes: Node[];
+  /** Answer of `trace`. */
   trace: TraceReply;
-  /** What the doctor found. */
+  /** Answer of `doctor`. */
   checkups: NodeCheckup[];
-  /** What nodes say when asked. */
+  /** Answers of the nodes to `ask`. */
   answers: NodeAnswer[];
   calls: { name: string; request: unknown }[];
   info: InfoReply;
-  /** What a person should know of every service that is applied or updated. */
+  /** Warnings for every service that is applied or updated. */
   warnings: string[];
-  /** Numbers that nodes picked for every host mode port without one. */
+  /** Numbers that nodes chose for every port in mode host without one. */
   picked: TaskPort[];
   /** Sends an event to everyone who watches. */
   sendEvent(event: WatchEvent): void;
-  /** Breaks every watch, as a manager that restarts does. */
+  /** Ends every watch, like a manager that restarts. */
   dropWatches(): void;
-  /** What becomes of an applied spec; the default makes a service whose tasks run. */
+  /** Handles an applied spec; the default creates a service whose tasks run. */
   onApply(spec: ServiceSpec): void;
   stop(): Promise<void>;
 }

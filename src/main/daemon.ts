@@ -55,7 +55,7 @@ export async function startDaemon(options: DaemonOptions, log: Log): Promise<Dae
     let agentRole: AgentRole | undefined;
     if (roles.includes('agent')) {
       const { openAgentRole: openAgentPart } = await import('./agent-role.ts');
-      agentRole = await openAgentPart({ log, clock: systemClock, stateDir, underlay, fastPath: options.shortcut });
+      agentRole = await openAgentPart({ log, clock: systemClock, stateDir, underlay, fastPath: options.fastPath });
       shutdownSteps.push(() => agentRole?.close());
     }
     if (roles.includes('manager')) {

@@ -58,6 +58,9 @@ export async function meshctlOn(host: string, args: readonly string[], input = '
     err(text) {
       outcome.stderr += text;
     },
+    raw(text) {
+      outcome.stdout += text;
+    },
     terminal: false,
     columns: 80,
     rows: 24,

@@ -212,7 +212,7 @@ test('kill -9 and restart of agents: healthy tasks and chosen ports are kept, pr
     await stdoutOf(run('node-start', [node]));
     await waitFor(`${node} to reconnect`, 60_000, async () => {
       const [status] = JSON.parse(await stdoutOf(meshctlOn(node, ['status', '--format', 'json'])));
-      return Number(status.assignmentrevision) > 0;
+      return Number(status.assignment_revision) > 0;
     });
   }
   for (const task of before) {

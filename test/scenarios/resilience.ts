@@ -14,7 +14,7 @@ async function killAgent(node: string): Promise<void> {
 
 async function revisionOf(node: string): Promise<number> {
   const [status] = JSON.parse(await stdoutOf(meshctlOn(node, ['status', '--format', 'json'])));
-  return Number(status.assignmentrevision);
+  return Number(status.assignment_revision);
 }
 
 test('a killed task is removed from the balancer of every node and replaced', async () => {

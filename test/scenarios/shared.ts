@@ -90,7 +90,7 @@ export async function readCounters(node: string): Promise<Counters> {
   return {
     sends: Number(counters.sends),
     messages: Number(counters.messages),
-    firewallRuns: Number(counters.firewallruns),
+    firewallRuns: Number(counters.firewall_runs),
     operations: Number(counters.operations),
     repairs: Number(counters.repairs),
   };

@@ -10,7 +10,7 @@ export const hasEnded = (task: Task): boolean => isTerminal(task.status?.state a
 
 export const taskName = (task: Task): string => `${task.serviceName}.${task.slot}`;
 
-/** By service and slot, the newest task of a slot first: the older ones are its history. */
+/** Sorts by service and slot, then the newest task of a slot first. */
 export function sortTasks(tasks: readonly Task[]): Task[] {
   return [...tasks].sort(
     (a, b) =>
@@ -22,10 +22,10 @@ export function sortTasks(tasks: readonly Task[]): Task[] {
   );
 }
 
-/** States in which a task is on its way, or should have come further; its message says why it is not. */
+/** States before `running`, and `failed`: their message is the reason. */
 const TRANSITIONAL_STATES = new Set(['new', 'pending', 'assigned', 'starting', 'failed']);
 
-/** What is wrong with a task, or why it is not further, in words. */
+/** Why a task failed, is not running yet or is not healthy; empty if there is no problem. */
 export function taskProblem(task: Task): string {
   const { state = '', error = '', message = '', health } = task.status ?? {};
   if (error !== '') return error;
@@ -38,7 +38,7 @@ const STARTUP_REASONS: ReadonlySet<string> = new Set<TaskReason>(['Starting', 'W
 
 export const isStartingUp = ({ status }: Task): boolean => STARTUP_REASONS.has(status?.reason ?? '');
 
-/** The ports of a task, with the numbers its node picked for those in mode host that have none. */
+/** The ports of a task; a port in mode host without a number has the one its node chose. */
 function taskPorts({ ports, status }: Task): PortSpec[] {
   return ports.map((port) => {
     const picked = status?.ports?.find(({ protocol, target }) => protocol === port.protocol && target === port.target);
@@ -48,7 +48,7 @@ function taskPorts({ ports, status }: Task): PortSpec[] {
   });
 }
 
-/** `running (healthy)` of a task with a healthcheck, in Docker's words. */
+/** `running (healthy)` for a task with a health check, in Docker's words. */
 export function stateText({ status }: Task): string {
   const { state = 'new', health } = status ?? {};
   if (state !== 'running' || health === undefined) return state;
@@ -82,7 +82,7 @@ export function taskRow(task: Task) {
   };
 }
 
-/** As `docker service ps`: one line a task, `\_` before the older tasks of the same slot. */
+/** The columns of `docker service ps`; `\_` marks older tasks of the same slot. */
 export function renderTasks(tasks: readonly Task[], now: number): string {
   let previous = '';
   const rows = sortTasks(tasks).map((task) => {

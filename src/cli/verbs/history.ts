@@ -5,6 +5,7 @@ import type { Node, NodeAnswer } from '../../rpc/messages.ts';
 import type { Context } from '../context.ts';
 import { resolveObjects } from '../resolve-object.ts';
 import { renderJson } from '../text/json.ts';
+import { lines } from '../text/lines.ts';
 import { renderTable } from '../text/table.ts';
 
 export interface HistoryOptions {
@@ -16,12 +17,12 @@ export interface HistoryOptions {
 
 type NodeChange = ChangeRecord & { id: string; name: string };
 
-/** Changes shown when nobody says how many. */
+/** Changes shown without --limit. */
 const DEFAULT_LIMIT = 50;
-/** Lines a change takes at most in the table; JSON has more of them. */
+/** Maximum lines per change in the table; JSON has more. */
 const MAX_DETAIL_LINES = 5;
 
-/** `meshctl history [NODE…]`: status 1 when a node could not be asked; the others are shown all the same. */
+/** `meshctl history [NODE…]`: exit status 1 if a node did not answer; the others are shown. */
 export async function history(context: Context, names: string[], options: HistoryOptions): Promise<number> {
   const { io, format } = context;
   const { control, local } = await context.api();
@@ -44,7 +45,7 @@ export async function history(context: Context, names: string[], options: Histor
       changes.push(...parseChanges(answer));
     } catch (thrown) {
       exitStatus = 1;
-      io.err(`meshctl: ${answer.nodeName} could not be asked: ${(thrown as MeshError).message}\n`);
+      io.err(lines([`meshctl: ${answer.nodeName} did not answer: ${(thrown as MeshError).message}`]));
     }
   }
   const newest = changes.sort((a, b) => a.at - b.at).slice(-limit);
@@ -52,14 +53,15 @@ export async function history(context: Context, names: string[], options: Histor
   return exitStatus;
 }
 
-/** Throws MeshError with the node's error, or for a malformed answer. */
+/** Throws a MeshError if the node reported an error or its answer cannot be read. */
 function parseChanges({ nodeId, nodeName, body, error }: NodeAnswer): NodeChange[] {
   if (error !== '') throw new MeshError('unavailable', error);
   return parseHistoryResult(body).changes.map((change) => ({ ...change, id: nodeId, name: nodeName }));
 }
 
-function changeRow({ at, ...change }: NodeChange) {
-  return { ...change, at: new Date(at).toISOString() };
+function changeRow(change: NodeChange) {
+  const { id, name, at, took, why, revision, wrong, by, services, steps, count, failures } = change;
+  return { id, name, at, took, why, revision, wrong, by, services, steps, count, failures };
 }
 
 function renderChanges(changes: readonly NodeChange[], nodes: readonly Node[]): string {
@@ -69,7 +71,7 @@ function renderChanges(changes: readonly NodeChange[], nodes: readonly Node[]): 
     const details = [...wrong.map((fault) => `wrong: ${fault}`), ...steps, ...failures.map((one) => `failed: ${one}`)];
     const shown =
       details.length > MAX_DETAIL_LINES + 1
-        ? [...details.slice(0, MAX_DETAIL_LINES), `… ${details.length - MAX_DETAIL_LINES} lines more`]
+        ? [...details.slice(0, MAX_DETAIL_LINES), `… ${details.length - MAX_DETAIL_LINES} more lines`]
         : details;
     const head = [timeText(at), ...(showNodes ? [name] : []), reasonText(change), `${took} ms`, String(count)];
     const blank = head.map(() => '');
@@ -91,5 +93,5 @@ function reasonText({ why, by, revision }: ChangeRecord): string {
   }
 }
 
-/** `2026-11-21 08:41:43.120`, in UTC: nodes and people may be in several time zones. */
+/** `2026-11-21 08:41:43.120` in UTC, because nodes may be in several time zones. */
 const timeText = (at: number): string => new Date(at).toISOString().replace('T', ' ').replace('Z', '');

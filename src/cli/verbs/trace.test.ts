@@ -53,7 +53,7 @@ test('exit status 0 when the packet is answered', async () => {
   expect(stdout).toMatch(/\nanswered\n$/);
 });
 
-test('destinations that cannot be read', async () => {
+test('invalid destinations', async () => {
   expect(parseTarget('[2001:db8::1]:53/udp')).toEqual({ node: '2001:db8::1', port: 53, protocol: 'udp' });
   for (const word of ['node1', 'node1:70000', 'node1:0', 'node1:80/icmp']) {
     const { status, stderr } = await context.meshctl(['trace', '198.51.100.7', word]);

@@ -3,7 +3,8 @@ import { parseHostPort } from '../../model/host-port.ts';
 import type { TraceReply } from '../../rpc/messages.ts';
 import { type Context, UsageError } from '../context.ts';
 import { renderJson } from '../text/json.ts';
-import { renderTable, sanitize } from '../text/table.ts';
+import { lines } from '../text/lines.ts';
+import { renderTable } from '../text/table.ts';
 
 type TracePath = TraceReply['paths'][number];
 
@@ -20,7 +21,7 @@ export async function traceVerb(context: Context, client: string, to: string): P
   const target = parseTarget(to);
   const reply = await (await context.api()).control.trace({ client, ...target });
   for (const { nodeName, error } of reply.nodes) {
-    if (error !== '') io.err(`meshctl: ${nodeName} did not answer: ${sanitize(error)}\n`);
+    if (error !== '') io.err(lines([`meshctl: ${nodeName} did not answer: ${error}`]));
   }
   io.out(format === 'json' ? renderJson([traceRow(reply)]) : renderTrace(reply, target));
   return reply.outcome === 'answered' ? 0 : 1;
@@ -52,9 +53,9 @@ function renderTrace(reply: TraceReply, { port, protocol }: Target): string {
   const { client, destination, nodes, hops, paths, outcome, reason } = reply;
   const revisions = nodes.flatMap(({ nodeName, revision, error }) => (error === '' ? [`${nodeName} ${revision}`] : []));
   const title = `${client} to ${destination}, port ${port}/${protocol} (kernels at revision: ${revisions.join(', ')})`;
-  const parts = [`${sanitize(title)}\n`, '\n', hopTable(hops)];
-  for (const path of paths) parts.push('\n', `${sanitize(pathTitle(path))}\n`, hopTable(path.hops));
-  parts.push('\n', sanitize(outcome === 'answered' ? 'answered' : `${outcome}: ${reason}`), '\n');
+  const parts = [lines([title, '']), hopTable(hops)];
+  for (const path of paths) parts.push(lines(['', pathTitle(path)]), hopTable(path.hops));
+  parts.push(lines(['', outcome === 'answered' ? 'answered' : `${outcome}: ${reason}`]));
   return parts.join('');
 }
 

@@ -48,7 +48,7 @@ describe('doctor', () => {
     expect(bad(judged(checkup(1, { now }), checkup(2), checkup(3)))).toEqual(expected === undefined ? [] : [expected]);
   });
 
-  it('tells a lost node from one that loses long packets', () => {
+  it('distinguishes a lost node from one that loses long packets', () => {
     const silent = checkup(1, { echoes: [{ nodeId: 'n2', underlay: '172.30.0.2' }] });
     const short = checkup(2, { echoes: [{ nodeId: 'n3', underlay: '172.30.0.3', small: 1 }] });
     const rows = judged(silent, short, checkup(3));
