@@ -4,12 +4,13 @@ import { check } from './check.ts';
 import { agentMessage, managerMessage } from './check-messages.ts';
 import { AgentMessageSchema, ManagerMessageSchema } from './gen/mesh_pb.js';
 import type { AgentMessage, ManagerMessage } from './messages.ts';
-import { decode, encode, type Plain } from './plain.ts';
+import type { Plain } from './plain.ts';
+import { plainFromBinary, plainToBinary } from './plain-binary.ts';
 
 /* The messages of Dispatch as bytes. Reading checks everything and throws MeshError `invalid` naming the field. */
 
 export function writeAgentMessage(message: AgentMessage): Buffer {
-  return buffer(encode(AgentMessageSchema, message));
+  return buffer(plainToBinary(AgentMessageSchema, message));
 }
 
 export function readAgentMessage(bytes: Uint8Array): AgentMessage {
@@ -17,7 +18,7 @@ export function readAgentMessage(bytes: Uint8Array): AgentMessage {
 }
 
 export function writeManagerMessage(message: ManagerMessage): Buffer {
-  return buffer(encode(ManagerMessageSchema, message));
+  return buffer(plainToBinary(ManagerMessageSchema, message));
 }
 
 export function readManagerMessage(bytes: Uint8Array): ManagerMessage {
@@ -31,7 +32,7 @@ function buffer({ buffer: memory, byteOffset, byteLength }: Uint8Array<ArrayBuff
 
 function decoded<Desc extends DescMessage>(desc: Desc, bytes: Uint8Array): Plain<MessageShape<Desc>> {
   try {
-    return decode(desc, bytes);
+    return plainFromBinary(desc, bytes);
   } catch (thrown) {
     throw new MeshError('invalid', `a message cannot be read: ${messageOf(thrown)}`);
   }

@@ -1,34 +1,48 @@
-import { type DescEnum, type DescField, type DescMessage, getOption, ScalarType } from '@bufbuild/protobuf';
-import { type BinaryReader, type BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
-import { MeshError } from '../base/errors.ts';
-import { optional_list, union, word } from './gen/mesh_pb.js';
+import { type DescField, type DescMessage, getOption, type MessageShape, ScalarType } from '@bufbuild/protobuf';
+import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import { optional_list, union } from './gen/mesh_pb.js';
+import { enumCodec, type Plain } from './plain.ts';
 
 /*
- * Plain objects (plain.ts) ↔ bytes. For each message type of the schema two functions are made once, as source text,
- * like what a generator of code would write; for Endpoint:
+ * Plain objects ↔ bytes without messages between, by the rules of plain.ts, for the stream to the agents: a third of the
+ * time (README.md has figures). For each message type two functions are made at first use, as source text like that of
+ * a code generator; for Endpoint:
  *
- *   write(p, w)       if (p.port !== undefined && p.port !== 0) w.uint32(32).uint32(p.port);
- *   read(r, length)   const end = r.pos + length; const m = {taskId: "", …, port: 0};
+ *   write(p, w)       if (p.port !== undefined && p.port !== 0) { w.uint32(32); w.uint32(p.port); } …
+ *   read(r, length)   const end = r.pos + length; let m = {taskId: "", …, port: 0};
  *                     while (r.pos < end) { const tag = r.uint32(); switch (tag) { case 32: m.port = r.uint32(); break; … } }
  *
- * Loops over the fields of a descriptor take three times as long, as does protobuf-es' own way through message objects:
- * there every access to a property is one whose name the engine does not know (figures: README.md).
+ * Text, because the engine makes access to a property fast only where its name is in the program: a loop over fields
+ * looks each name up. Making them takes some ms, which a command for people had better not spend.
  */
+
+/** The bytes of `toBinary(fromPlain(…))`; throws MeshError `invalid` for a word that the schema does not have. */
+export function plainToBinary<Desc extends DescMessage>(
+  desc: Desc,
+  plain: Plain<MessageShape<Desc>>,
+): Uint8Array<ArrayBuffer> {
+  const writer = new BinaryWriter();
+  codecOf(desc).write(plain, writer);
+  return writer.finish();
+}
+
+/** As `toPlain(fromBinary(…))`, but of a message that comes twice the last counts; throws Error for what is no message. */
+export function plainFromBinary<Desc extends DescMessage>(desc: Desc, bytes: Uint8Array): Plain<MessageShape<Desc>> {
+  return codecOf(desc).read(new BinaryReader(bytes), bytes.byteLength);
+}
 
 // biome-ignore lint/suspicious/noExplicitAny: values are of the type that the descriptor says
 type Any = any;
 
-export interface Codec {
-  /** Throws MeshError `invalid` for a word that the schema does not have. */
+interface Codec {
   write(plain: Any, writer: BinaryWriter): void;
-  /** Fields that this version does not know are skipped; throws Error for bytes that are no message. */
+  /** Fields that this version does not know are skipped. */
   read(reader: BinaryReader, length: number): Any;
 }
 
 const codecs = new WeakMap<DescMessage, Codec>();
 
-/** Made at first use and kept. */
-export function codecOf(desc: DescMessage): Codec {
+function codecOf(desc: DescMessage): Codec {
   let codec = codecs.get(desc);
   if (codec === undefined) {
     codec = {} as Codec;
@@ -40,7 +54,7 @@ export function codecOf(desc: DescMessage): Codec {
 
 function compile(desc: DescMessage): Codec {
   const known: Known = { writeMap, readMapEntry };
-  const fields = desc.fields.map((field) => fieldCode(field, known));
+  const fields = desc.fields.toSorted((a, b) => a.number - b.number).map((field) => fieldCode(field, known));
   const unset = new Set(fields.flatMap((field) => field.unset ?? [])); // the fields of a oneof have one property
   const source = `
     return {
@@ -112,7 +126,8 @@ function fieldCode(field: DescField, known: Known): FieldCode {
         };
   }
   const isAlwaysThere = field.presence === IMPLICIT;
-  const condition = isAlwaysThere ? ` && p.${name} !== ${unset}` : '';
+  const notZero = field.scalar === ScalarType.BYTES ? `p.${name}.length > 0` : `p.${name} !== ${unset}`;
+  const condition = isAlwaysThere ? ` && ${notZero}` : '';
   return {
     write: `if (p.${name} !== undefined${condition}) { w.uint32(${tag}); ${write(`p.${name}`)} }`,
     read: `case ${tag}: m.${name} = ${read}; break;`,
@@ -148,12 +163,13 @@ function valueCode(field: DescField, known: Known): ValueCode {
   }
   if (field.enum !== undefined) {
     const words = `words${field.number}`;
-    known[words] = wordsOf(field.enum);
+    const codec = enumCodec(field.enum);
+    known[words] = codec;
     return {
       wireType: WireType.Varint,
-      write: (v) => `w.int32(${words}.number(${v}));`,
-      read: `${words}.word(r.int32())`,
-      unset: JSON.stringify(wordsOf(field.enum).word(0)),
+      write: (v) => `w.int32(${words}.fromPlain(${v}));`,
+      read: `${words}.toPlain(r.int32())`,
+      unset: JSON.stringify(codec.toPlain(0)),
     };
   }
   // The methods of protobuf-es' reader and writer have the names of the types.
@@ -214,29 +230,4 @@ function readMapEntry(reader: BinaryReader, length: number, map: Record<string, 
   // Assigning to `__proto__` would set the prototype, and the check of keys would not see it.
   if (key !== '__proto__') map[key] = value;
   else Object.defineProperty(map, key, { value, enumerable: true });
-}
-
-interface EnumWords {
-  word(number: number): string;
-  number(word: string): number;
-}
-
-/** A value that this version does not know becomes `#7`; 0 becomes `unspecified`. Neither is a word of the model. */
-function wordsOf(desc: DescEnum): EnumWords {
-  const words = new Map<number, string>();
-  const numbers = new Map<string, number>();
-  for (const value of desc.values) {
-    const text = getOption(value, word) || value.localName.toLowerCase().replaceAll('_', '-');
-    words.set(value.number, text);
-    numbers.set(text, value.number);
-  }
-  return {
-    word: (number) => words.get(number) ?? `#${number}`,
-    number(text) {
-      const number = numbers.get(text);
-      if (number !== undefined) return number;
-      const known = [...numbers.keys()].filter((one) => one !== 'unspecified');
-      throw new MeshError('invalid', `${JSON.stringify(text)} is not one of ${known.join(', ')}`);
-    },
-  };
 }
