@@ -16,6 +16,7 @@ import { type RunningServer, serveInsecureAgents, serveLocalAgent, servePeople }
 import { type Implementation, implement } from '../rpc/service.ts';
 import { resolveAdvertiseAddress } from './advertise-address.ts';
 import type { AgentRole } from './agent-role.ts';
+import { checkDirectory } from './check-directory.ts';
 import { groupId } from './group-id.ts';
 import { makeDirectory } from './make-directory.ts';
 import type { ManagerRole } from './manager-role.ts';
@@ -141,6 +142,7 @@ function prepareSocketDir(socket: string): void {
       cause: thrown,
     });
   }
+  checkDirectory(directory, { sticky: true });
 }
 
 /** The service manager is told when there is one; not reaching it is no reason to fail. */
