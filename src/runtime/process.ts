@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, watch as watchDirectory, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, watch as watchDirectory, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
@@ -166,8 +166,10 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     const flags = ['--netns', launch.netnsPath, '--dir', dir, '--log', join(dir, 'log'), ...commandFlags(process)];
     const resolvConf = hostResolvConf();
     if (resolvConf !== undefined) {
-      writeFileSync(join(dir, 'resolv.conf'), resolvConf, { mode: 0o644 });
-      flags.push('--resolv-conf', join(dir, 'resolv.conf'));
+      const path = join(dir, 'resolv.conf');
+      writeFileSync(path, resolvConf);
+      chmodSync(path, 0o644); // for every user in the task, whatever the umask is
+      flags.push('--resolv-conf', path);
     }
     const path = system.taskShimPath();
     try {
