@@ -5,9 +5,9 @@ import { readMapEntry, writeMap } from './map-entries.ts';
 import { enumCodec, type Plain } from './plain.ts';
 
 /*
- * Plain objects ↔ bytes without messages between, by the rules of plain.ts, for the stream to the agents: about a
- * third of the time to send, half to receive (README.md has figures). For each message type two functions are made at first use, as source text like that of
- * a code generator; for Endpoint:
+ * Plain objects ↔ bytes without messages between, by the rules of plain.ts, for the stream to the agents: about a third
+ * of the time to send, half to receive (README.md has figures). For each message type two functions are made at first
+ * use, as source text like that of a code generator; for Endpoint:
  *
  *   write(p, w)       if (p.port !== undefined && p.port !== 0) { w.uint32(32); w.uint32(p.port); } …
  *   read(r, length)   const end = r.pos + length; let m = {taskId: "", …, port: 0};
