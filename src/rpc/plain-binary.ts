@@ -1,12 +1,13 @@
 import { type DescField, type DescMessage, getOption, type MessageShape, ScalarType } from '@bufbuild/protobuf';
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { optional_list, union } from './gen/mesh_pb.js';
+import { readMapEntry, writeMap } from './map-entries.ts';
 import { enumCodec, type Plain } from './plain.ts';
 
 /*
- * Plain objects ↔ bytes without messages between, by the rules of plain.ts, for the stream to the agents: a third of the
- * time (README.md has figures). For each message type two functions are made at first use, as source text like that of
- * a code generator; for Endpoint:
+ * Plain objects ↔ bytes without messages between, by the rules of plain.ts, for the stream to the agents: about a third
+ * of the time to send, half to receive (README.md has figures). For each message type two functions are made at first
+ * use, as source text like that of a code generator; for Endpoint:
  *
  *   write(p, w)       if (p.port !== undefined && p.port !== 0) { w.uint32(32); w.uint32(p.port); } …
  *   read(r, length)   const end = r.pos + length; let m = {taskId: "", …, port: 0};
@@ -90,48 +91,20 @@ interface FieldCode {
 }
 
 function fieldCode(field: DescField, known: Known): FieldCode {
-  const { localName: name } = field;
   if (field.fieldKind === 'map') return mapCode(field);
-  const { wireType, write, read, unset } = valueCode(field, known);
+  const value = valueCode(field, known);
+  if (field.fieldKind === 'list') return listCode(field, value);
+  if (field.oneof !== undefined) return oneofCode(field, field.oneof.localName, value);
+  const { wireType, write, read, unset } = value;
   const tag = tagOf(field, wireType);
-  if (field.fieldKind === 'list') {
-    const items = getOption(field, optional_list) ? `(m.${name} ??= [])` : `m.${name}`;
-    const each = `case ${tag}: ${items}.push(${read}); break;`;
-    const start = items === `m.${name}` ? { unset: `${name}: []` } : {};
-    if (!field.packed) {
-      return {
-        write: `if (p.${name} !== undefined) for (const v of p.${name}) { w.uint32(${tag}); ${write('v')} }`,
-        read: each,
-        ...start,
-      };
-    }
-    const packed = tagOf(field, WireType.LengthDelimited);
-    return {
-      write: `if (p.${name}?.length > 0) { w.uint32(${packed}).fork(); for (const v of p.${name}) ${write('v')} w.join(); }`,
-      read: `${each} case ${packed}: for (const stop = r.uint32() + r.pos; r.pos < stop; ) ${items}.push(${read}); break;`,
-      ...start,
-    };
-  }
-  if (field.oneof !== undefined) {
-    const { localName: one } = field.oneof;
-    return getOption(field.parent, union)
-      ? {
-          write: `if (p.${one} === "${name}") { w.uint32(${tag}); ${write('p')} }`,
-          read: `case ${tag}: m = {${one}: "${name}", ...${read}}; break;`,
-        }
-      : {
-          write: `if (p.${one}?.case === "${name}") { w.uint32(${tag}); ${write(`p.${one}.value`)} }`,
-          read: `case ${tag}: m.${one} = {case: "${name}", value: ${read}}; break;`,
-          unset: `${one}: undefined`,
-        };
-  }
+  const property = `p.${field.localName}`;
   const isAlwaysThere = field.presence === IMPLICIT;
-  const notZero = field.scalar === ScalarType.BYTES ? `p.${name}.length > 0` : `p.${name} !== ${unset}`;
-  const condition = isAlwaysThere ? ` && ${notZero}` : '';
+  const notUnset = field.scalar === ScalarType.BYTES ? `${property}.length > 0` : `${property} !== ${unset}`;
+  const condition = `${property} !== undefined${isAlwaysThere ? ` && ${notUnset}` : ''}`;
   return {
-    write: `if (p.${name} !== undefined${condition}) { w.uint32(${tag}); ${write(`p.${name}`)} }`,
-    read: `case ${tag}: m.${name} = ${read}; break;`,
-    ...(isAlwaysThere && { unset: `${name}: ${unset}` }),
+    write: `if (${condition}) { w.uint32(${tag}); ${write(property)} }`,
+    read: `case ${tag}: m.${field.localName} = ${read}; break;`,
+    ...(isAlwaysThere && { unset: `${field.localName}: ${unset}` }),
   };
 }
 
@@ -140,6 +113,44 @@ const IMPLICIT = 2;
 
 function tagOf({ number }: DescField, wireType: WireType): number {
   return ((number << 3) | wireType) >>> 0;
+}
+
+/** Numbers are written packed, and read either way. */
+function listCode(field: DescField & { fieldKind: 'list' }, { wireType, write, read }: ValueCode): FieldCode {
+  const { localName: name } = field;
+  const tag = tagOf(field, wireType);
+  const packed = tagOf(field, WireType.LengthDelimited);
+  const isOptional = getOption(field, optional_list);
+  const push = `${isOptional ? `(m.${name} ??= [])` : `m.${name}`}.push(${read});`;
+  const each = `case ${tag}: ${push} break;`;
+  return {
+    ...(!isOptional && { unset: `${name}: []` }),
+    ...(field.packed
+      ? {
+          write: `if (p.${name}?.length > 0) { w.uint32(${packed}).fork(); for (const v of p.${name}) ${write('v')} w.join(); }`,
+          read: `${each} case ${packed}: for (const stop = r.uint32() + r.pos; r.pos < stop; ) ${push} break;`,
+        }
+      : {
+          write: `if (p.${name} !== undefined) for (const v of p.${name}) { w.uint32(${tag}); ${write('v')} }`,
+          read: each,
+        }),
+  };
+}
+
+/** One case of the oneof `one`. */
+function oneofCode(field: DescField, one: string, { wireType, write, read }: ValueCode): FieldCode {
+  const tag = tagOf(field, wireType);
+  const kind = `"${field.localName}"`;
+  return getOption(field.parent, union)
+    ? {
+        write: `if (p.${one} === ${kind}) { w.uint32(${tag}); ${write('p')} }`,
+        read: `case ${tag}: m = {${one}: ${kind}, ...${read}}; break;`,
+      }
+    : {
+        write: `if (p.${one}?.case === ${kind}) { w.uint32(${tag}); ${write(`p.${one}.value`)} }`,
+        read: `case ${tag}: m.${one} = {case: ${kind}, value: ${read}}; break;`,
+        unset: `${one}: undefined`,
+      };
 }
 
 /** Of one value: statement that writes the expression `v`, expression that reads one, and what unset is. */
@@ -174,29 +185,24 @@ function valueCode(field: DescField, known: Known): ValueCode {
   }
   // The methods of protobuf-es' reader and writer have the names of the types.
   const type = ScalarType[field.scalar!].toLowerCase();
-  const write = (v: string) => `w.${type}(${v});`;
-  switch (field.scalar) {
-    case ScalarType.STRING:
-      return { wireType: WireType.LengthDelimited, write, read: 'r.string(true)', unset: '""' };
-    case ScalarType.BYTES:
-      return { wireType: WireType.LengthDelimited, write, read: 'r.bytes()', unset: 'new Uint8Array(0)' };
-    case ScalarType.DOUBLE:
-      return { wireType: WireType.Bit64, write, read: 'r.double()', unset: '0' };
-    case ScalarType.UINT64:
-      return { wireType: WireType.Varint, write, read: 'Number(r.uint64())', unset: '0' };
-    case ScalarType.BOOL:
-      return { wireType: WireType.Varint, write, read: 'r.bool()', unset: 'false' };
-    case ScalarType.INT32:
-    case ScalarType.UINT32:
-      return { wireType: WireType.Varint, write, read: `r.${type}()`, unset: '0' };
-    default:
-      throw new Error(`${field.parent.typeName}.${field.name}: plain objects have no type for ${type}`);
-  }
+  const code = SCALARS[field.scalar!];
+  if (code === undefined) throw new Error(`${field}: plain objects have no type for ${type}`);
+  return { write: (v) => `w.${type}(${v});`, read: `r.${type}()`, ...code };
 }
+
+const SCALARS: Partial<Record<ScalarType, { wireType: WireType; unset: string; read?: string }>> = {
+  [ScalarType.STRING]: { wireType: WireType.LengthDelimited, unset: '""', read: 'r.string(true)' },
+  [ScalarType.BYTES]: { wireType: WireType.LengthDelimited, unset: 'new Uint8Array(0)' },
+  [ScalarType.DOUBLE]: { wireType: WireType.Bit64, unset: '0' },
+  [ScalarType.UINT64]: { wireType: WireType.Varint, unset: '0', read: 'Number(r.uint64())' },
+  [ScalarType.BOOL]: { wireType: WireType.Varint, unset: 'false' },
+  [ScalarType.INT32]: { wireType: WireType.Varint, unset: '0' },
+  [ScalarType.UINT32]: { wireType: WireType.Varint, unset: '0' },
+};
 
 function mapCode(field: DescField & { fieldKind: 'map' }): FieldCode {
   if (field.mapKey !== ScalarType.STRING || field.scalar !== ScalarType.STRING) {
-    throw new Error(`${field.parent.typeName}.${field.name}: plain objects have maps from text to text only`);
+    throw new Error(`${field}: plain objects have maps from text to text only`);
   }
   const { localName: name } = field;
   const tag = tagOf(field, WireType.LengthDelimited);
@@ -205,29 +211,4 @@ function mapCode(field: DescField & { fieldKind: 'map' }): FieldCode {
     read: `case ${tag}: readMapEntry(r, r.uint32(), m.${name}); break;`,
     unset: `${name}: {}`,
   };
-}
-
-/** An entry of a map is a message of the texts key = 1 and value = 2. */
-const KEY = (1 << 3) | WireType.LengthDelimited;
-const VALUE = (2 << 3) | WireType.LengthDelimited;
-
-function writeMap(writer: BinaryWriter, tag: number, map: Record<string, string>): void {
-  for (const [key, value] of Object.entries(map)) {
-    writer.uint32(tag).fork().uint32(KEY).string(key).uint32(VALUE).string(value).join();
-  }
-}
-
-function readMapEntry(reader: BinaryReader, length: number, map: Record<string, string>): void {
-  const end = reader.pos + length;
-  let key = '';
-  let value = '';
-  while (reader.pos < end) {
-    const tag = reader.uint32();
-    if (tag === KEY) key = reader.string(true);
-    else if (tag === VALUE) value = reader.string(true);
-    else reader.skip(tag & 7, tag >>> 3);
-  }
-  // Assigning to `__proto__` would set the prototype, and the check of keys would not see it.
-  if (key !== '__proto__') map[key] = value;
-  else Object.defineProperty(map, key, { value, enumerable: true });
 }
