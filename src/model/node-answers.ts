@@ -30,8 +30,11 @@ const doctorReport = z.object({
     .max(100_000),
 }) satisfies z.ZodType<DoctorReport>;
 
+/** Milliseconds since 1970, in the range of a Date. */
+const time = z.number().min(0).max(8.64e15);
+
 const changeRecord = z.object({
-  at: number,
+  at: time,
   took: number,
   why: z.enum(['start', 'assignment', 'repair', 'retry', 'reset']),
   revision: count,

@@ -359,6 +359,19 @@ describe('a state as JSON', () => {
     expect(stateFromJson(json)).toEqual({ ok: true, value: stateOf([known as KernelObject]) });
   });
 
+  it('never throws when a field is missing, or is that of another object of its kind', () => {
+    const objects = CASES.map(([object]) => object as unknown as Record<string, unknown>);
+    for (const object of objects) {
+      const others = objects.filter(({ kind }) => kind === object['kind']);
+      for (const name of new Set(others.flatMap(Object.keys))) {
+        for (const value of new Set([undefined, ...others.map((other) => other[name])])) {
+          const result = stateFromJson(JSON.stringify([{ ...object, [name]: value }]));
+          if (result.ok) for (const read of result.value.values()) renderObject(read);
+        }
+      }
+    }
+  });
+
   it('never throws, whatever is damaged in it', () => {
     const text = stateToJson(stateOf(CASES.map(([object]) => object)));
     fc.assert(

@@ -18,6 +18,11 @@ export function stateFromJson(json: string): Result<Map<string, KernelObject>> {
   } catch (cause) {
     return err(new MeshError('invalid', 'not JSON: specify a state as this program printed it', { cause }));
   }
+  return stateFromObjects(parsed);
+}
+
+/** As stateFromJson, out of parsed JSON. */
+export function stateFromObjects(parsed: unknown): Result<Map<string, KernelObject>> {
   return stateFromData(parsed, KINDS) as Result<Map<string, KernelObject>>;
 }
 
@@ -34,7 +39,7 @@ export function stateFromData(parsed: unknown, kinds: KindRegistry): Result<Map<
     const { kind } = item as AnyObject;
     if (!Object.hasOwn(kinds, kind)) continue;
     const fields = { ...COMMON_FIELDS, ...kinds[kind]!.fields };
-    const wrong = wrongField(item, fields);
+    const wrong = wrongField(item, fields) ?? kinds[kind]!.missingField(item as AnyObject);
     if (wrong !== undefined) return refuse(index, wrong, kind);
     const object = selectFields(item as AnyObject, fields);
     state.set(kinds[kind]!.key(object), object);

@@ -16,6 +16,7 @@ import {
   name,
   port,
   text,
+  time,
   word,
 } from './check-values.ts';
 import type { Control, Local } from './gen/mesh_pb.js';
@@ -87,7 +88,7 @@ const taskStatus: z.ZodType<TaskStatus> = z.object(
     exitCode: integer(-255, 65_535).exactOptional(),
     health: word(['starting', 'healthy', 'unhealthy']).exactOptional(),
     ports: list(z.object({ protocol, target: port, published: port }), LIMIT.ports).exactOptional(),
-    since: count,
+    since: time,
     reason: text(LIMIT.name).exactOptional(),
   },
   { error: 'is missing' },

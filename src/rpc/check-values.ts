@@ -62,8 +62,10 @@ export function integer(from: number, to: number): z.ZodType<number> {
 }
 
 export const port = integer(1, 65_535);
-/** Revisions, versions and times; beyond 2^53 a number is not exact. */
+/** Revisions and versions; beyond 2^53 a number is not exact. */
 export const count = integer(0, Number.MAX_SAFE_INTEGER);
+/** Milliseconds since 1970, in the range of a Date. */
+export const time = integer(0, 8.64e15);
 export const duration = integer(0, LIMIT.duration);
 export const flag = z.boolean({ error: missing });
 export const bytes = z.instanceof(Uint8Array) as z.ZodType<Uint8Array>;

@@ -259,6 +259,16 @@ test('an answer that cannot be read is an error of its node and does not end the
   });
 });
 
+test('a time that no clock can have is refused', () => {
+  const status = { state: 'running', message: '', error: '' };
+  const report = (since: number) => ({
+    message: { case: 'tasks', value: { tasks: [{ taskId: 't', status: { ...status, since } }] } },
+    probeId: 0,
+  });
+  expect(check(agentMessage, report(8.64e15), '')).toEqual(report(8.64e15));
+  expect(() => check(agentMessage, report(8.64e15 + 2), '')).toThrow(/Invalid input/);
+});
+
 test('a message that this version does not know is undefined', () => {
   const unknown = Buffer.from([0xa2, 0x06, 0x01, 0x78]); // field 100, one byte
   expect(readAgentMessage(unknown)).toEqual({ message: undefined, probeId: 0 });

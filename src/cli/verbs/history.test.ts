@@ -83,6 +83,16 @@ test('history shows the others when one node does not answer: status 1', async (
   expect(stdout).toContain('start, revision 7');
 });
 
+test.each([1e20, -1e20])('an answer with an impossible time (%d) is an error of that node', async (at) => {
+  cli.meshd.answers = [answer('node1', [change(at, {})]), answer('node2', [change(1, {})])];
+  for (const format of ['table', 'json']) {
+    const { status, stdout, stderr } = await meshctl(['--format', format, 'history']);
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^meshctl: node1 could not be asked: its answer is malformed at changes\.0\.at/);
+    expect(stdout).toContain('node2');
+  }
+});
+
 test('history rejects invalid numbers and times: status 2', async () => {
   expect((await meshctl(['history', '--limit', '0'])).status).toBe(2);
   expect((await meshctl(['history', '--since', 'yesterday'])).status).toBe(2);

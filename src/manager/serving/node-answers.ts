@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { DoctorReport } from '../../model/doctor.ts';
-import { stateFromJson } from '../../model/state-json.ts';
+import { stateFromObjects } from '../../model/state-json.ts';
 import type { NodeAnswer } from '../../rpc/messages.ts';
 import type { NodeState } from '../../trace/packet.ts';
 
@@ -42,7 +42,7 @@ export function parseKernelAnswer(answer: NodeAnswer): Parsed<NodeState> {
   const parsed = parse(answer, kernelAnswer);
   if ('error' in parsed) return parsed;
   const { revision, addresses, objects } = parsed.value;
-  const state = stateFromJson(JSON.stringify(objects));
+  const state = stateFromObjects(objects);
   if (!state.ok) return { error: unreadable(state.error.message) };
   return { value: { nodeId: answer.nodeId, name: answer.nodeName, revision, addresses, state: state.value } };
 }

@@ -32,6 +32,10 @@ export const ipset = defineKind<IpSet>({
     skbinfo: flag,
     ...{ range: optional(shape({ from: number, to: number })), family: optional(family) },
   },
+  missingField(object) {
+    const name = object.type === 'bitmap:port' ? 'range' : 'family';
+    return name in object ? undefined : name;
+  },
   key: ({ netns, name }) => setKey(netns, name),
   stage: 'sets',
   isOurs: ({ name }) => name.startsWith(SET_PREFIX),

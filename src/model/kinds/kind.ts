@@ -28,6 +28,8 @@ export interface KindDefinition<T extends AnyObject> {
   kind: T['kind'];
   /** The JSON form: every field but `kind`, `netns` and `foreign`. Fields a reader does not know are ignored. */
   fields: FieldChecks<T>;
+  /** A field that others of the object make necessary, when it is missing in JSON. */
+  missingField?(object: Partial<T>): string | undefined;
   /** What makes an object that object. The only place that spells the key. */
   key(object: T): string;
   /** When it is built, parents first; objects of one stage do not depend on each other. */
@@ -67,6 +69,7 @@ export interface Kind<T extends AnyObject> {
   readonly fields: Readonly<Record<string, FieldCheck>>;
   readonly isParent: boolean;
   readonly fixedFields: readonly (readonly string[])[];
+  missingField(object: Partial<T>): string | undefined;
   key(object: T): string;
   /** Place of the object's stage in the order. */
   rank(object: T): number;
@@ -99,6 +102,7 @@ export function defineKind<T extends AnyObject>(definition: KindDefinition<T>): 
     fields: definition.fields as Record<string, FieldCheck>,
     isParent: provides !== undefined,
     fixedFields: (definition.fixedFields ?? []).map((path) => path.split('.')),
+    missingField: definition.missingField ?? (() => undefined),
     key: definition.key,
     rank: rankFunction(definition.stage),
     commands: definition.commands,
