@@ -1,5 +1,5 @@
 import { familyOf, type IpAddress } from '../address.ts';
-import { number, text } from './fields.ts';
+import { ipAddress, number, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { insideLink, localThing } from './things.ts';
 import { IP_VERB, ip } from './words.ts';
@@ -13,7 +13,7 @@ export interface AddressObject extends ObjectBase {
 
 export const address = defineKind<AddressObject>({
   kind: 'address',
-  fields: { dev: text, address: text, prefix: number },
+  fields: { dev: text, address: ipAddress, prefix: number },
   key: addressKey,
   stage: 'addresses',
   provides: (object) => [

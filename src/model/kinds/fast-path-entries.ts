@@ -1,7 +1,7 @@
 import type { IpAddress } from '../address.ts';
 import { HOST_NETNS, LB_NETNS } from '../linux-names.ts';
 import { fastPathKey } from './fast-path.ts';
-import { number, text } from './fields.ts';
+import { ipAddress, number, text } from './fields.ts';
 import { defineKind, type ObjectBase, type Verb } from './kind.ts';
 import { linkThing } from './things.ts';
 import { serviceKey } from './virtual-service.ts';
@@ -21,7 +21,7 @@ export interface FastPathTask extends ObjectBase {
 
 export const fastPathTask = defineKind<FastPathTask>({
   kind: 'fast-path-task',
-  fields: { address: text, link: text },
+  fields: { address: ipAddress, link: text },
   key: ({ netns, address }) => fastPathTaskKey(netns, address),
   stage: 'fast path tasks',
   // The entry has the link's number, and outlives it.
@@ -64,7 +64,7 @@ export interface FastPathPeer extends ObjectBase {
 
 export const fastPathPeer = defineKind<FastPathPeer>({
   kind: 'fast-path-peer',
-  fields: { address: text },
+  fields: { address: ipAddress },
   key: ({ netns, address }) => fastPathPeerKey(netns, address),
   stage: 'fast path peers',
   commands: ({ address }, verb) => mapEntryCommands(HOST_NETNS, 'mesh_peers', addressBytes(address), '1', verb),

@@ -1,6 +1,6 @@
 import type { IpAddress } from '../address.ts';
 import { FAST_PATH_PREFERENCE, FAST_PATH_PREFIX, HOST_LINKS, HOST_NETNS } from '../linux-names.ts';
-import { either, number, oneOf, optional, shape, text } from './fields.ts';
+import { either, ipAddress, number, oneOf, optional, shape, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { insideLink, insideNetns, linkThing } from './things.ts';
 import { inNetns } from './words.ts';
@@ -28,8 +28,8 @@ export interface FastPathFilter extends ObjectBase {
 }
 
 const program = either(
-  shape({ type: oneOf('host-in'), address: text, lb: text, router: text, vni: number, number }),
-  shape({ type: oneOf('host-out'), address: text }),
+  shape({ type: oneOf('host-in'), address: ipAddress, lb: text, router: text, vni: number, number }),
+  shape({ type: oneOf('host-out'), address: ipAddress }),
   shape({ type: oneOf('router-in') }),
   shape({ type: oneOf('task-out'), vxlan: text, lb: text, number }),
 );

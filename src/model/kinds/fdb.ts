@@ -1,5 +1,5 @@
 import type { IpAddress, MacAddress } from '../address.ts';
-import { number, optional, text } from './fields.ts';
+import { ipAddress, number, optional, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { insideLink } from './things.ts';
 import { IP_VERB, inNetns } from './words.ts';
@@ -15,7 +15,7 @@ export interface FdbEntry extends ObjectBase {
 
 export const fdb = defineKind<FdbEntry>({
   kind: 'fdb',
-  fields: { dev: text, mac: text, dst: text, vni: optional(number) },
+  fields: { dev: text, mac: text, dst: ipAddress, vni: optional(number) },
   key: ({ netns, dev, mac }) => fdbKey(netns, dev, mac),
   stage: 'forwarding entries',
   inside: ({ netns, dev }) => insideLink(netns, dev),

@@ -1,3 +1,5 @@
+import ipaddr from 'ipaddr.js';
+
 /** Whether a value out of JSON is what a field may hold. */
 export type FieldCheck = (value: unknown) => boolean;
 
@@ -35,6 +37,9 @@ export const shape =
   (value) =>
     wrongField(value, fields) === undefined;
 
+export const ipAddress: FieldCheck = (value) => typeof value === 'string' && ipaddr.isValid(value);
+/** An address with the length of its prefix. */
+export const network: FieldCheck = (value) => typeof value === 'string' && ipaddr.isValidCIDR(value);
 export const family = oneOf('inet', 'inet6');
 
 /** The first field that is missing or wrong, '' for what is no object at all; fields no one asked for are ignored. */

@@ -1,5 +1,5 @@
 import type { Cidr, IpAddress, Protocol } from '../address.ts';
-import { type FieldCheck, listOf, optional, shape, text } from './fields.ts';
+import { either, type FieldCheck, ipAddress, listOf, network, optional, shape, text } from './fields.ts';
 import { hex } from './words.ts';
 
 /**
@@ -125,8 +125,14 @@ export function chainsOf(rules: readonly FirewallRule[]): string[] {
   });
 }
 
-const matchFields = shape({ match: (value) => typeof value === 'string' && Object.hasOwn(MATCH_WORDS, value) });
-const targetFields = shape({ target: (value) => typeof value === 'string' && Object.hasOwn(TARGET_WORDS, value) });
+const matchFields = shape({
+  match: (value) => typeof value === 'string' && Object.hasOwn(MATCH_WORDS, value),
+  network: optional(either(ipAddress, network)),
+});
+const targetFields = shape({
+  target: (value) => typeof value === 'string' && Object.hasOwn(TARGET_WORDS, value),
+  to: optional(ipAddress),
+});
 
 /** The JSON form of a rule: data with every field that its words need, or text. */
 export const firewallRule: FieldCheck = (value) => {

@@ -1,5 +1,5 @@
 import type { IpAddress, MacAddress } from '../address.ts';
-import { text } from './fields.ts';
+import { ipAddress, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { insideLink } from './things.ts';
 import { IP_VERB, ip } from './words.ts';
@@ -14,7 +14,7 @@ export interface Neighbour extends ObjectBase {
 
 export const neighbour = defineKind<Neighbour>({
   kind: 'neighbour',
-  fields: { dev: text, address: text, mac: text },
+  fields: { dev: text, address: ipAddress, mac: text },
   key: ({ netns, dev, address }) => neighbourKey(netns, dev, address),
   stage: 'neighbours',
   inside: ({ netns, dev }) => insideLink(netns, dev),

@@ -1,5 +1,5 @@
 import type { IpAddress } from '../address.ts';
-import { number, text } from './fields.ts';
+import { ipAddress, number } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { insideNetns } from './things.ts';
 import { identityFields, type ServiceIdentity, serviceArguments, serviceKey, serviceName } from './virtual-service.ts';
@@ -18,7 +18,7 @@ export interface RealServer extends ObjectBase, ServiceIdentity {
 
 export const realServer = defineKind<RealServer>({
   kind: 'real-server',
-  fields: { ...identityFields, address: text, port: number, weight: number },
+  fields: { ...identityFields, address: ipAddress, port: number, weight: number },
   key: (object) => realServerKey(serviceName(object), serverName(object)),
   stage: 'real servers',
   inside: (object) => [...insideNetns(object.netns), serviceKey(object)],

@@ -1,6 +1,6 @@
 import { type Cidr, familyOf, type IpAddress } from '../address.ts';
 import { ROUTE_PROTOCOL } from '../linux-names.ts';
-import { flag, number, oneOf, optional, text } from './fields.ts';
+import { flag, ipAddress, network, number, oneOf, optional, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { insideLink, localThing } from './things.ts';
 import { IP_VERB, ip } from './words.ts';
@@ -26,13 +26,13 @@ export const route = defineKind<Route>({
   kind: 'route',
   fields: {
     type: oneOf('unicast', 'local'),
-    destination: text,
+    destination: network,
     table: number,
     dev: text,
-    via: optional(text),
+    via: optional(ipAddress),
     onlink: flag,
     scope: oneOf('global', 'link', 'host'),
-    source: optional(text),
+    source: optional(ipAddress),
   },
   key: ({ netns, table, destination }) => routeKey(netns, table, destination),
   stage: ({ via }) => (via === undefined ? 'on-link routes' : 'gateway routes'),

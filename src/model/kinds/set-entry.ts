@@ -1,5 +1,5 @@
 import { type Cidr, familyOf, type Protocol } from '../address.ts';
-import { either, number, oneOf, optional, text } from './fields.ts';
+import { either, ipAddress, network, number, oneOf, optional, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { markEntryKey } from './set-member.ts';
 import { insideNetns, setThing } from './things.ts';
@@ -18,14 +18,16 @@ export interface SetEntry extends ObjectBase {
   network2?: Cidr;
 }
 
+const addressOrNetwork = either(ipAddress, network);
+
 export const setEntry = defineKind<SetEntry>({
   kind: 'set-entry',
   fields: {
     set: text,
-    network: text,
+    network: addressOrNetwork,
     protocol: optional(either(oneOf('tcp', 'udp', 'sctp'), number)),
     port: optional(number),
-    network2: optional(text),
+    network2: optional(addressOrNetwork),
   },
   key({ netns, set, network, protocol, port, network2 }) {
     const service = port === undefined ? '' : `,${protocol}:${port}`;

@@ -3,7 +3,7 @@ import { hostPrefix } from '../block.ts';
 import { sameValue } from '../equality.ts';
 import { markedPort } from '../linux-names.ts';
 import { SCHEDULER_FLAGS, type SchedulerFlag } from '../spec.ts';
-import { family, listOf, number, oneOf, optional, shape, text } from './fields.ts';
+import { family, ipAddress, listOf, number, oneOf, optional, shape, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { execPrefix } from './words.ts';
 
@@ -35,7 +35,7 @@ export interface VirtualService extends ObjectBase, ServiceIdentity {
 }
 
 /** What a service and its real servers have in their JSON form. */
-export const identityFields = { family, fwmark: number, at: optional(text) };
+export const identityFields = { family, fwmark: number, at: optional(ipAddress) };
 
 export const virtualService = defineKind<VirtualService>({
   kind: 'virtual-service',

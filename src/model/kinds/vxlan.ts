@@ -1,5 +1,5 @@
 import type { IpAddress, MacAddress } from '../address.ts';
-import { flag, number, text } from './fields.ts';
+import { flag, ipAddress, number, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { insideNetns, linkThing } from './things.ts';
 import { ip, netnsArgument } from './words.ts';
@@ -25,7 +25,7 @@ export const vxlan = defineKind<Vxlan>({
     name: text,
     underlayNetns: text,
     vni: number,
-    local: text,
+    local: ipAddress,
     port: number,
     mac: text,
     mtu: number,
