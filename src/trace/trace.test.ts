@@ -262,18 +262,18 @@ describe('what ends a packet is named', () => {
 
 test('a state in which any value is garbage, as a damaged agent may answer, never throws', () => {
   const healthy = cluster();
-  const garbage = ['', 'x', '::', '999.1.1.1', '10.0.0.0/99', 2 ** 40];
+  const garbage = ['999.1.1.1', '10.0.0.0/99', '::', 2 ** 40];
   for (const [key, object] of healthy[0]!.state) {
     for (const name of Object.keys(object)) {
-      for (const value of garbage) {
-        const read = stateFromJson(JSON.stringify([{ ...object, [name]: value }]));
-        if (!read.ok) continue;
-        const state = new Map([...read.value, ...healthy[0]!.state]);
-        if (!read.value.has(key)) state.delete(key);
-        else state.set(key, read.value.get(key)!);
-        const nodes = [{ ...healthy[0]!, state }, ...healthy.slice(1)];
-        expect(runTrace(nodes).outcome).toBeTypeOf('string');
-      }
+      const read = garbage
+        .map((value) => stateFromJson(JSON.stringify([{ ...object, [name]: value }])))
+        .find((result) => result.ok && result.value.size === 1);
+      if (!read?.ok) continue;
+      const [damaged] = read.value;
+      const state = new Map(healthy[0]!.state);
+      state.delete(key);
+      const nodes = [{ ...healthy[0]!, state: state.set(...damaged!) }, ...healthy.slice(1)];
+      expect(runTrace(nodes).outcome).toBeTypeOf('string');
     }
   }
 });
