@@ -3,15 +3,27 @@ import { parseDuration } from '../manifest/duration.ts';
 import { DEFAULT_HOST } from './api.ts';
 import type { ApplyOptions } from './apply-result.ts';
 import type { Context } from './context.ts';
-import type { HistoryOptions } from './verbs/history.ts';
-import type { NodeUpdateOptions } from './verbs/node-update.ts';
+import { completion } from './verbs/completion.ts';
+import { diff } from './verbs/diff.ts';
+import { doctor } from './verbs/doctor.ts';
+import { type HistoryOptions, history } from './verbs/history.ts';
+import { nodeInspect } from './verbs/node-inspect.ts';
+import { nodeLs } from './verbs/node-ls.ts';
+import { nodeRm } from './verbs/node-rm.ts';
+import { type NodeUpdateOptions, nodeUpdate } from './verbs/node-update.ts';
+import { portLs } from './verbs/port-ls.ts';
+import { serviceLs } from './verbs/service-ls.ts';
+import { servicePs } from './verbs/service-ps.ts';
+import { serviceRm } from './verbs/service-rm.ts';
+import { serviceScale } from './verbs/service-scale.ts';
 import type { ServiceUpdateOptions } from './verbs/service-update.ts';
-import { VERSION } from './verbs/version.ts';
+import { status } from './verbs/status.ts';
+import { VERSION, version } from './verbs/version.ts';
 
 /** Runs one verb with a context made of the global options; what it returns is the exit status. */
 export type Run = (verb: (context: Context) => Promise<number>) => Promise<void>;
 
-/** Every verb and option. Verbs are imported when they run, so that `meshctl --help` need not read gRPC, YAML and zod. */
+/** Every verb and option. Verbs that need YAML, zod or much else of their own are imported when they run. */
 export function buildProgram(
   run: Run,
   environment: Readonly<Record<string, string | undefined>>,
@@ -74,7 +86,7 @@ export function buildProgram(
       .alias('list')
       .description('list services')
       .option(...quiet)
-      .action((options) => run(async (context) => (await import('./verbs/service-ls.ts')).serviceLs(context, options))),
+      .action((options) => run((context) => serviceLs(context, options))),
     'meshctl service ls --format json',
   );
   example(
@@ -83,9 +95,7 @@ export function buildProgram(
       .description('list the tasks of services, with those that ended')
       .argument('<service...>', 'names, ids or starts of ids')
       .option(...quiet)
-      .action((names: string[], options) =>
-        run(async (context) => (await import('./verbs/service-ps.ts')).servicePs(context, names, options)),
-      ),
+      .action((names: string[], options) => run((context) => servicePs(context, names, options))),
     'meshctl service ps web',
   );
   example(
@@ -130,9 +140,7 @@ export function buildProgram(
       .argument('<service=n...>', 'service and number of tasks')
       .option(...detach)
       .option(...timeout)
-      .action((words: string[], options: ApplyOptions) =>
-        run(async (context) => (await import('./verbs/service-scale.ts')).serviceScale(context, words, options)),
-      ),
+      .action((words: string[], options: ApplyOptions) => run((context) => serviceScale(context, words, options))),
     'meshctl service scale web=5 api=2',
   );
   example(
@@ -141,9 +149,7 @@ export function buildProgram(
       .alias('remove')
       .description('remove services, their tasks and their ports')
       .argument('<service...>', 'names, ids or starts of ids')
-      .action((names: string[]) =>
-        run(async (context) => (await import('./verbs/service-rm.ts')).serviceRm(context, names)),
-      ),
+      .action((names: string[]) => run((context) => serviceRm(context, names))),
     'meshctl service rm web',
   );
 
@@ -153,7 +159,7 @@ export function buildProgram(
       .command('ls')
       .alias('list')
       .description('every published port, its service, and the nodes where it is not as declared')
-      .action(() => run(async (context) => (await import('./verbs/port-ls.ts')).portLs(context))),
+      .action(() => run((context) => portLs(context))),
     'meshctl port ls',
   );
 
@@ -167,7 +173,7 @@ export function buildProgram(
       .alias('list')
       .description('list nodes')
       .option(...quiet)
-      .action((options) => run(async (context) => (await import('./verbs/node-ls.ts')).nodeLs(context, options))),
+      .action((options) => run((context) => nodeLs(context, options))),
     'meshctl node ls',
   );
   example(
@@ -176,9 +182,7 @@ export function buildProgram(
       .description('show nodes in full, as JSON')
       .argument('<node...>', 'names, ids or starts of ids; self is this one')
       .option(...pretty)
-      .action((names: string[], options) =>
-        run(async (context) => (await import('./verbs/node-inspect.ts')).nodeInspect(context, names, options)),
-      ),
+      .action((names: string[], options) => run((context) => nodeInspect(context, names, options))),
     'meshctl node inspect --pretty self',
     'meshctl node inspect self',
   );
@@ -196,9 +200,7 @@ export function buildProgram(
           'drain',
         ]),
       )
-      .action((name: string, options: NodeUpdateOptions) =>
-        run(async (context) => (await import('./verbs/node-update.ts')).nodeUpdate(context, name, options)),
-      ),
+      .action((name: string, options: NodeUpdateOptions) => run((context) => nodeUpdate(context, name, options))),
     'meshctl node update --label-add zone=a node2',
     'meshctl node update --availability drain node3',
   );
@@ -209,9 +211,7 @@ export function buildProgram(
       .description('forget nodes that are down')
       .argument('<node...>', 'names, ids or starts of ids')
       .option('-f, --force', 'also when the node is not down')
-      .action((names: string[], options) =>
-        run(async (context) => (await import('./verbs/node-rm.ts')).nodeRm(context, names, options)),
-      ),
+      .action((names: string[], options) => run((context) => nodeRm(context, names, options))),
     'meshctl node rm node3',
   );
 
@@ -228,7 +228,7 @@ export function buildProgram(
       .command('diff')
       .description('what is declared against what the kernel of a node has now')
       .argument('[node]', 'this node when left out')
-      .action((name?: string) => run(async (context) => (await import('./verbs/diff.ts')).diff(context, name))),
+      .action((name?: string) => run((context) => diff(context, name))),
     'meshctl diff node2',
   );
   example(
@@ -251,9 +251,7 @@ export function buildProgram(
       .option('--since <duration>', 'not older than this, such as 10m', durationOption)
       .option('--service <name>', 'only changes about the ports and tasks of this service')
       .option('--limit <n>', 'the newest so many', countOption)
-      .action((names: string[], options: HistoryOptions) =>
-        run(async (context) => (await import('./verbs/history.ts')).history(context, names, options)),
-      ),
+      .action((names: string[], options: HistoryOptions) => run((context) => history(context, names, options))),
     'meshctl history --since 10m',
     'meshctl history node2 --service web',
   );
@@ -263,9 +261,7 @@ export function buildProgram(
       .description('look for what keeps nodes from their work, each finding with its remedy')
       .argument('[node...]', 'all nodes when left out; self is this one')
       .option('--verbose', 'also what is well')
-      .action((names: string[], options) =>
-        run(async (context) => (await import('./verbs/doctor.ts')).doctor(context, names, options)),
-      ),
+      .action((names: string[], options) => run((context) => doctor(context, names, options))),
     'meshctl doctor',
     'meshctl doctor node2 --verbose',
   );
@@ -273,14 +269,14 @@ export function buildProgram(
     program
       .command('status')
       .description('how this meshd and its cluster are')
-      .action(() => run(async (context) => (await import('./verbs/status.ts')).status(context))),
+      .action(() => run((context) => status(context))),
     'meshctl status',
   );
   example(
     program
       .command('version')
       .description('versions of meshctl and of the meshd it talks to')
-      .action(() => run(async (context) => (await import('./verbs/version.ts')).version(context))),
+      .action(() => run((context) => version(context))),
     'meshctl version',
   );
   example(
@@ -290,7 +286,6 @@ export function buildProgram(
       .addArgument(program.createArgument('<shell>').choices(['bash', 'zsh', 'fish']))
       .action((shell: 'bash' | 'zsh' | 'fish') =>
         run(async ({ io }) => {
-          const { completion } = await import('./verbs/completion.ts');
           io.out(completion(program, shell));
           return 0;
         }),
