@@ -1,22 +1,23 @@
+import type * as dispatch from './gen/dispatch_pb.js';
 import type * as pb from './gen/mesh_pb.js';
 import type { Plain } from './plain.ts';
 
-/* Messages of mesh.proto as plain objects, by the names they have there; those that are in the model come from there. */
+/* Messages of mesh.proto and dispatch.proto as plain objects, by the names they have there; those that are in the model come from there. */
 
-export type AgentMessage = Plain<pb.AgentMessage>;
-export type Answer = Plain<pb.Answer>;
+export type AgentMessage = Plain<dispatch.AgentMessage>;
+export type Answer = Plain<dispatch.Answer>;
 export type AppliedService = Plain<pb.AppliedService>;
 export type ApplyReply = Plain<pb.ApplyReply>;
-export type Hello = Plain<pb.Hello>;
+export type Hello = Plain<dispatch.Hello>;
 export type InfoReply = Plain<pb.InfoReply>;
-export type ManagerMessage = Plain<pb.ManagerMessage>;
+export type ManagerMessage = Plain<dispatch.ManagerMessage>;
 export type Node = Plain<pb.Node>;
 export type NodeAnswer = Plain<pb.NodeAnswer>;
 export type NodeDiff = Plain<pb.NodeDiff>;
 export type NodePortCondition = Plain<pb.NodePortCondition>;
-export type PlanProbe = Plain<pb.PlanProbe>;
+export type PlanProbe = Plain<dispatch.PlanProbe>;
 export type PublishedPort = Plain<pb.PublishedPort>;
-export type Question = Plain<pb.Question>;
+export type Question = Plain<dispatch.Question>;
 export type ScaleTarget = Plain<pb.ScaleTarget>;
 export type Service = Plain<pb.Service>;
 export type StatusReply = Plain<pb.StatusReply>;
@@ -24,4 +25,4 @@ export type Task = Plain<pb.Task>;
 export type TaskPort = Plain<pb.TaskPort>;
 export type WatchEvent = Plain<pb.WatchEvent>;
 export type WatchRequest = Plain<pb.WatchRequest>;
-export type Welcome = Plain<pb.Welcome>;
+export type Welcome = Plain<dispatch.Welcome>;
