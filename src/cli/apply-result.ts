@@ -1,5 +1,6 @@
 import type { AppliedService } from '../rpc/messages.ts';
 import type { Context } from './context.ts';
+import { waitForConvergence } from './convergence.ts';
 import type { Io } from './io.ts';
 import { renderJson } from './text/json.ts';
 import { sanitize } from './text/table.ts';
@@ -22,9 +23,7 @@ export async function reportAndWait(
     io.out(services.map((service) => `${appliedText(service, options.dryRun === true)}\n`).join(''));
   printWarnings(io, services);
   const waits = options.dryRun !== true && options.detach !== true && services.length > 0;
-  const convergence = waits
-    ? await (await import('./convergence.ts')).waitForConvergence(context, services, options.timeout)
-    : undefined;
+  const convergence = waits ? await waitForConvergence(context, services, options.timeout) : undefined;
   if (format === 'json') {
     io.out(
       renderJson(

@@ -7,6 +7,10 @@ import { formatManifestError, type ManifestError } from '../manifest/manifest-er
 import type { ServiceSpec } from '../model/spec.ts';
 import type { Io } from './io.ts';
 
+/* The only way from meshctl to YAML and zod: verbs import this file when they need it. */
+
+export { renderManifest } from '../manifest/render.ts';
+
 /**
  * The services of the files as one transaction, `-` being standard input; undefined after telling what is wrong.
  * `consequence` ends the sum of the errors. No more of a file is read than may be in it. `${NAME}` is taken from the environment of meshctl.

@@ -3,7 +3,9 @@ import { parseDuration } from '../manifest/duration.ts';
 import { DEFAULT_HOST } from './api.ts';
 import type { ApplyOptions } from './apply-result.ts';
 import type { Context } from './context.ts';
+import { apply } from './verbs/apply.ts';
 import { completion } from './verbs/completion.ts';
+import { config } from './verbs/config.ts';
 import { diff } from './verbs/diff.ts';
 import { doctor } from './verbs/doctor.ts';
 import { type HistoryOptions, history } from './verbs/history.ts';
@@ -11,19 +13,22 @@ import { nodeInspect } from './verbs/node-inspect.ts';
 import { nodeLs } from './verbs/node-ls.ts';
 import { nodeRm } from './verbs/node-rm.ts';
 import { type NodeUpdateOptions, nodeUpdate } from './verbs/node-update.ts';
+import { plan } from './verbs/plan.ts';
 import { portLs } from './verbs/port-ls.ts';
+import { serviceInspect } from './verbs/service-inspect.ts';
 import { serviceLs } from './verbs/service-ls.ts';
 import { servicePs } from './verbs/service-ps.ts';
 import { serviceRm } from './verbs/service-rm.ts';
 import { serviceScale } from './verbs/service-scale.ts';
-import type { ServiceUpdateOptions } from './verbs/service-update.ts';
+import { type ServiceUpdateOptions, serviceUpdate } from './verbs/service-update.ts';
 import { status } from './verbs/status.ts';
+import { traceVerb } from './verbs/trace.ts';
 import { VERSION, version } from './verbs/version.ts';
 
 /** Runs one verb with a context made of the global options; what it returns is the exit status. */
 export type Run = (verb: (context: Context) => Promise<number>) => Promise<void>;
 
-/** Every verb and option. Verbs that need YAML, zod or much else of their own are imported when they run. */
+/** Every verb and option. What reads manifests (YAML, zod) and what talks to meshd is imported by those that need it. */
 export function buildProgram(
   run: Run,
   environment: Readonly<Record<string, string | undefined>>,
@@ -61,9 +66,7 @@ export function buildProgram(
       .option('--dry-run', 'check and tell what would change, change nothing')
       .option(...detach)
       .option(...timeout)
-      .action((files: string[], options: ApplyOptions) =>
-        run(async (context) => (await import('./verbs/apply.ts')).apply(context, files, options)),
-      ),
+      .action((files: string[], options: ApplyOptions) => run((context) => apply(context, files, options))),
     'meshctl apply service.yaml',
     'generate | meshctl apply --dry-run -',
   );
@@ -72,7 +75,7 @@ export function buildProgram(
       .command('config')
       .description('print manifests in canonical form, every default written out')
       .argument('<file...>', 'manifests; - is standard input')
-      .action((files: string[]) => run(async (context) => (await import('./verbs/config.ts')).config(context, files))),
+      .action((files: string[]) => run((context) => config(context, files))),
     'meshctl config service.yaml',
   );
 
@@ -104,9 +107,7 @@ export function buildProgram(
       .description('show services in full, as JSON')
       .argument('<service...>', 'names, ids or starts of ids')
       .option(...pretty)
-      .action((names: string[], options) =>
-        run(async (context) => (await import('./verbs/service-inspect.ts')).serviceInspect(context, names, options)),
-      ),
+      .action((names: string[], options) => run((context) => serviceInspect(context, names, options))),
     'meshctl service inspect --pretty web',
     'meshctl service inspect web',
   );
@@ -125,9 +126,7 @@ export function buildProgram(
       .option('--replicas <n>', 'number of tasks')
       .option(...detach)
       .option(...timeout)
-      .action((name: string, options: ServiceUpdateOptions) =>
-        run(async (context) => (await import('./verbs/service-update.ts')).serviceUpdate(context, name, options)),
-      ),
+      .action((name: string, options: ServiceUpdateOptions) => run((context) => serviceUpdate(context, name, options))),
     'meshctl service update --publish-add 8081:80 web',
     'meshctl service update --publish-add published=53,target=53,protocol=udp,mode=host dns',
     'meshctl service update --publish-rm 80 web',
@@ -220,7 +219,7 @@ export function buildProgram(
       .command('plan')
       .description('what the kernel of each node would go through, for manifests or for what is declared now')
       .argument('[file...]', 'manifests; - is standard input')
-      .action((files: string[]) => run(async (context) => (await import('./verbs/plan.ts')).plan(context, files))),
+      .action((files: string[]) => run((context) => plan(context, files))),
     'meshctl plan service.yaml',
   );
   example(
@@ -237,9 +236,7 @@ export function buildProgram(
       .description('what becomes of a packet, hop by hop, as the kernels of the nodes are now')
       .argument('<client>', 'address of the client, a node, or localhost')
       .argument('<node:port>', 'where it sends to: node1:8080, 192.0.2.1:53/udp')
-      .action((client: string, target: string) =>
-        run(async (context) => (await import('./verbs/trace.ts')).traceVerb(context, client, target)),
-      ),
+      .action((client: string, target: string) => run((context) => traceVerb(context, client, target))),
     'meshctl trace 198.51.100.7 node1:8080',
     'meshctl trace localhost node2:53/udp',
   );
