@@ -1,4 +1,4 @@
-import { type IncomingMessage, request } from 'node:http';
+import { type ClientRequestArgs, type IncomingMessage, request } from 'node:http';
 import { createConnection, type Socket } from 'node:net';
 import { pipeline } from 'node:stream';
 import { Code, ConnectError } from '@connectrpc/connect';
@@ -21,8 +21,8 @@ export function unixHttp(socketPath: string): UnixHttp {
   const sockets = new Set<Socket>();
   // A connection for each call and no Agent, which would match the name of the host against all forms of an IPv6 address:
   // compiling that expression takes 9 ms.
-  const connect = () => {
-    const socket = createConnection({ path: socketPath });
+  const connect = ({ timeout }: ClientRequestArgs) => {
+    const socket = createConnection({ path: socketPath, ...(timeout !== undefined && { timeout }) });
     sockets.add(socket);
     return socket.on('close', () => sockets.delete(socket));
   };
