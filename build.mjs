@@ -68,7 +68,6 @@ async function buildMeshctl() {
     ...common,
     entryPoints: [`${root}/src/main/meshctl-cli.ts`],
     outExtension: { '.js': '.cjs' },
-    // commander loads it for verbs that are programs of their own, and we have none.
     alias: { 'node:child_process': `${root}/src/main/no-child-process.ts` },
     splitting: true,
     format: 'esm',
