@@ -32,7 +32,7 @@ export async function nodeUpdate(context: Context, name: string, options: NodeUp
 }
 
 /** `zone=a`; a key alone has an empty value, as in Docker. */
-export function parseLabel(word: string): [string, string] {
+function parseLabel(word: string): [string, string] {
   const equals = word.indexOf('=');
   const key = equals < 0 ? word : word.slice(0, equals);
   if (!/^\w[\w.\-/]*$/.test(key)) throw new UsageError(`"${word}" is not a label; write it like zone=a`);

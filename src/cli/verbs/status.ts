@@ -22,12 +22,12 @@ async function clusterStatus(control: Api['control']): Promise<ClusterStatus> {
   return { ...reply, degradedPorts: ports.filter(({ degraded }) => degraded.length > 0).length };
 }
 
-export function statusRow(info: InfoReply, cluster: ClusterStatus | undefined) {
+function statusRow(info: InfoReply, cluster: ClusterStatus | undefined) {
   const { nodeId, nodeName, ...rest } = info;
   return { id: nodeId, name: nodeName, ...rest, ...(cluster === undefined ? {} : { cluster }) };
 }
 
-export function renderStatus(info: InfoReply, cluster: ClusterStatus | undefined, now: number): string {
+function renderStatus(info: InfoReply, cluster: ClusterStatus | undefined, now: number): string {
   const { counters } = info;
   const where = info.manager === '' ? '' : ` ${info.manager}`;
   return renderDetails({
