@@ -1,4 +1,4 @@
-// The table of rooms in docs/architecture.md: import only strictly lower layers, never sideways.
+// The table of packages in docs/architecture.md: import only strictly lower layers, never sideways.
 const layers = [
   ['base'],
   ['model'],
@@ -30,7 +30,27 @@ module.exports = {
     // A folder that the table does not list would be under no rule at all. Modules with imports, then those without.
     { name: 'every-folder-has-a-layer', severity: 'error', from: unlisted, to: {} },
     { name: 'every-folder-has-a-layer', severity: 'error', from: { ...unlisted, orphan: true }, to: {} },
+    {
+      name: 'leading-does-not-import-serving',
+      comment: 'one manager of several leads; what it decides must not depend on who serves',
+      severity: 'error',
+      from: { path: '^src/manager/leading/', pathNot: '\\.test\\.ts$' },
+      to: { path: '^src/manager/(?!leading/)' },
+    },
+    {
+      name: 'serving-imports-only-the-interface-of-leading',
+      severity: 'error',
+      from: { path: '^src/manager/serving/', pathNot: '\\.test\\.ts$' },
+      to: { path: '^src/manager/(?!serving/)', pathNot: '^src/manager/leading/(leader|cluster-view)\\.ts$' },
+    },
     { name: 'no-circular', severity: 'error', from: {}, to: { circular: true } },
+    {
+      name: 'model-kernel-has-rules-of-its-own',
+      comment: 'it is the oracle for the dependencies in model/kinds and the order in diff',
+      severity: 'error',
+      from: { path: '^src/kernel/(model|kinds)/', pathNot: '\\.test\\.ts$' },
+      to: { path: '^src/(diff/|model/kinds/(things|stages|dependencies)\\.ts)' },
+    },
     {
       name: 'native-only-from-kernel',
       severity: 'error',

@@ -1,21 +1,21 @@
-# One command each: make help. A recipe gets CMD as it was typed: neither make nor a second shell reads it.
+# One command each; run `make help`. A recipe receives CMD exactly as typed: neither make nor a second shell expands it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test torture check vm mesh bench clean
 unexport CMD
-# $ reaches the command as $; so does $$, which is what people used to make write.
+# $ reaches the command as $; so does $$, the usual make escape.
 export MESH_CMD := $(subst $$$$,$$,$(value CMD))
 
 help:
-	@echo 'make demo            a three-node mesh from nothing, shown step by step'
+	@echo 'make demo            create a three-node mesh and show each step'
 	@echo 'make test            every test, on a real kernel; ends with "N passed, N failed"'
 	@echo 'make check           format, types, import rules, unit tests'
-	@echo 'make torture         damage by chance to three kernels under traffic (SEED=n, ROUNDS=n, default 200)'
-	@echo "make vm CMD='...'    run a command in the test host (no CMD: a shell), e.g. CMD='ipvsadm -Ln'"
-	@echo "make mesh CMD='...'  run a command beside a running mesh (NODES=n, default 3): on NODE COMMAND"
-	@echo 'make bench           measure beside Docker Swarm; results in bench/RESULTS.md'
+	@echo 'make torture         randomly damage three kernels under traffic (SEED=n, ROUNDS=n, default 200)'
+	@echo "make vm CMD='...'    run a command in the test host (without CMD: a shell), e.g. CMD='ipvsadm -Ln'"
+	@echo "make mesh CMD='...'  start a mesh (NODES=n, default 3) and run a command; in it, "on NODE COMMAND" runs on a node"
+	@echo 'make bench           compare with Docker Swarm; results in bench/RESULTS.md'
 	@echo 'make build           native addon and dist/'
-	@echo 'make clean           remove what was built or fetched'
+	@echo 'make clean           remove build outputs and downloads'
 
 setup:
 	@test/host/setup

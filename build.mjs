@@ -1,4 +1,4 @@
-// Builds dist/: generated gRPC types, the two programs as bundles, and the native parts beside them.
+// Builds dist/: generated message types, the bundles of meshd and meshctl, and the native binaries.
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { build, transform } from 'esbuild';

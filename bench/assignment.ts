@@ -1,15 +1,16 @@
 import { readFileSync } from 'node:fs';
 import type { AssignedPort, Assignment, Peer } from '../src/model/assignment.ts';
 import { addressAt, blockOf } from '../src/model/block.ts';
+import { vtepMac } from '../src/model/identifiers.ts';
 import type { KernelObject } from '../src/model/kernel-state.ts';
-import { vtepMac } from '../src/model/names.ts';
+import { ruleText } from '../src/model/kinds/firewall-rule.ts';
 import { SCHEDULERS } from '../src/model/spec.ts';
 import type { NodeCapabilities } from '../src/plan/context.ts';
 
-/** Assignments as a manager would write them, for benches that leave the manager out. */
+/** Assignments as a manager would write them, for benchmarks that run without a manager. */
 
 const SUBNET = '10.252.0.0/16';
-/** 7 bits of addresses a node: 512 nodes in the subnet. */
+/** 7 bits of addresses per node: 512 nodes in the subnet. */
 const BLOCK_PREFIX = 25;
 
 export function block(node: number): string {
@@ -21,7 +22,7 @@ export function taskAddress(node: number, nth: number): string {
   return addressAt(block(node), 5 + nth);
 }
 
-/** Nodes past the third exist in tables only; their underlay addresses (RFC 2544) lead nowhere. */
+/** Nodes after the third exist in tables only; their underlay addresses (RFC 2544) are unreachable. */
 function underlay(node: number): string {
   return node <= 3 ? `192.168.77.1${node}` : `198.18.${node >> 8}.${node & 255}`;
 }
@@ -48,7 +49,7 @@ export function port(
   return { protocol, published, mode: 'ingress', serviceId: 's', serviceName: 'bench', scheduler: 'rr', endpoints };
 }
 
-/** What node `self` of `nodes` holds before any port or task. */
+/** The assignment of node `self` of `nodes` without any port or task. */
 export function node(self: number, nodes: number): Assignment {
   const others = Array.from({ length: nodes }, (_, index) => index + 1).filter((other) => other !== self);
   return {
@@ -74,13 +75,13 @@ export function nodeCapabilities(): NodeCapabilities {
 }
 
 /**
- * The user-mode kernel has no conntrack zones, so the one rule that needs them is left out: it only tells apart two
- * clients that come through different nodes with one address and port, which no bench does. It costs one rule less.
+ * The user-mode kernel has no conntrack zones, so the one rule that needs them is omitted: it only distinguishes two
+ * clients that come through different nodes with the same address and port, which no benchmark does. The path is one rule shorter.
  */
 export function withoutZones(state: Map<string, KernelObject>): Map<string, KernelObject> {
   for (const [key, object] of state) {
     if (object.kind !== 'chain') continue;
-    state.set(key, { ...object, rules: object.rules.filter((rule) => !rule.includes('--zone-orig')) });
+    state.set(key, { ...object, rules: object.rules.filter((rule) => !ruleText(rule).includes('--zone-orig')) });
   }
   return state;
 }

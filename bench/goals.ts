@@ -1,16 +1,16 @@
 import type { Result } from './results.ts';
 
-/** A row that must come out: our figure in parts of the rival's, in the same run. */
+/** A target: our figure as a fraction of the baseline's, in the same run. */
 export interface Goal {
   bench: string;
   case: string;
   metric: string;
   what: string;
-  rival: 'docker' | 'ipvsadm';
+  baseline: 'docker' | 'ipvsadm';
   /** The ratio must be at most (costs) or at least (rates) this. */
   bound: 'at most' | 'at least';
   ratio: number;
-  /** What is compared; by default the value itself. */
+  /** The compared figure; by default the value itself. */
   of?: (result: Result) => number;
 }
 
@@ -24,11 +24,11 @@ function cost(
   what: string,
   more: Partial<Goal> = {},
 ): Goal {
-  return { bench, case: name, metric, what, rival: 'docker', bound: 'at most', ratio, ...more };
+  return { bench, case: name, metric, what, baseline: 'docker', bound: 'at most', ratio, ...more };
 }
 
 function rate(name: string, metric: string, ratio: number, what: string): Goal {
-  return { bench: 'tcp', case: name, metric, what, rival: 'docker', bound: 'at least', ratio };
+  return { bench: 'tcp', case: name, metric, what, baseline: 'docker', bound: 'at least', ratio };
 }
 
 export const GOALS: readonly Goal[] = [
@@ -43,17 +43,17 @@ export const GOALS: readonly Goal[] = [
   rate('bulk-remote', 'down', 1.3, 'the same, from the task to the client'),
   rate('bulk-offload-remote', 'up', 1.1, 'bulk, remote task, with offload, Mbit/s'),
   rate('bulk-offload-remote', 'down', 1.1, 'the same, from the task to the client'),
-  cost('converge', 'fifty', 'all_doors', 0.02, '50 services until all 150 doors answer, ms'),
-  cost('converge', 'scale-down', 'last_answer', 0.2, 'until the last answer of a removed task, ms'),
-  cost('converge', 'killed', 'replaced', 0.1, 'a task is killed until its replacement answers, ms'),
+  cost('converge', 'fifty', 'all_doors', 0.02, '50 services until all 150 endpoints respond, ms'),
+  cost('converge', 'scale-down', 'last_answer', 0.2, 'until the last response of a removed task, ms'),
+  cost('converge', 'killed', 'replaced', 0.1, 'from the kill of a task until its replacement responds, ms'),
   cost(
     'footprint',
     'fifty-node3',
     'daemon_rss',
     0.8,
-    'what one worker node runs, 50 services: dockerd + containerd, meshd; MB',
+    'daemons of one worker node, 50 services: dockerd + containerd, meshd; MB',
   ),
   cost('program', 'cold-20000', 'time', 0.2, '20k services × 2 real servers into an empty kernel, ms', {
-    rival: 'ipvsadm',
+    baseline: 'ipvsadm',
   }),
 ];

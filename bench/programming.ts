@@ -6,30 +6,30 @@ import { diff } from '../src/diff/diff.ts';
 import { openLinuxKernel } from '../src/kernel/driver/linux-kernel.ts';
 import { tuneHeap } from '../src/main/heap-size.ts';
 import type { AssignedPort, Assignment } from '../src/model/assignment.ts';
-import { type KernelObject, stateOf } from '../src/model/kernel-state.ts';
+import { type KernelObject, type Op, stateOf } from '../src/model/kernel-state.ts';
 import { keyedAssignment } from '../src/model/keyed-assignment.ts';
-import { LB_NETNS, portMark } from '../src/model/names.ts';
+import { LB_NETNS, portMark } from '../src/model/linux-names.ts';
 import { portKey } from '../src/model/spec.ts';
 import { plan } from '../src/plan/plan.ts';
 import { node, nodeCapabilities, port, taskAddress, withoutZones } from './assignment.ts';
 
 /*
- * programming SERVICES: how long one node's kernel takes to hold that many services of two real servers each, and to
- * follow one change among them: by meshd's plan, diff and driver, then by ipvsadm. Runs in a netns of its own (the
- * caller's business). Standard output: lines `SYSTEM METRIC UNIT HOW VALUE…` for record().
+ * programming SERVICES: time until one node's kernel contains that many services of two real servers each, and time
+ * for one change among them: by meshd's plan, diff and driver, then by ipvsadm. The caller provides a separate netns.
+ * Standard output: lines `SYSTEM METRIC UNIT HOW VALUE…` for record().
  */
 
 const services = Number(process.argv[2]);
 const CHANGES = 40;
 const SINGLE_RUNS = 20;
-/** Up to so many services ipvsadm is also called once for every service and server: three times as many programs. */
+/** Limit for also calling ipvsadm once for every service and server: three times as many programs. */
 const MAX_SINGLE_CALLS = 1000;
 const CAPABILITIES = nodeCapabilities();
 const printFigure = (system: string, metric: string, unit: string, how: string, ...values: number[]) =>
   process.stdout.write(`${system} ${metric} ${unit} ${how} ${values.map((value) => +value.toFixed(3)).join(' ')}\n`);
 const milliseconds = () => Number(process.hrtime.bigint()) / 1e6;
 
-// As the daemon does: when it starts, and when it knows.
+// As in the daemon: the state at startup, then the desired state.
 tuneHeap(0);
 tuneHeap(services);
 mkdirSync('/run/netns', { recursive: true });
@@ -43,8 +43,8 @@ let want: ReadonlyMap<string, KernelObject> = withoutZones(plan(empty, CAPABILIT
 const kernel = await openLinuxKernel({ log: silentLog(), desired: () => want });
 await apply('skeleton', diff(await kernel.observe(), want));
 
-/** Applies and stops the bench at the first refusal: a figure about half a state would be worth nothing. */
-async function apply(what: string, ops: ReturnType<typeof diff>) {
+/** Applies and aborts the benchmark at the first failure: a figure about a partial state is useless. */
+async function apply(what: string, ops: readonly Op[]) {
   const report = await kernel.apply(ops);
   if (report.failed.length > 0) throw new Error(`${what}: ${report.failed[0]!.error.message}`);
   return report;
@@ -68,7 +68,7 @@ function startMeter() {
   };
 }
 
-// Cold: the assignment in hand, the kernel without any service.
+// Cold: the assignment is available, the kernel has no services.
 const fullAssignment: Assignment = { ...empty, revision: 2, ports: published };
 let stop = startMeter();
 const desired = withoutZones(plan(fullAssignment, CAPABILITIES));
@@ -88,7 +88,7 @@ printFigure('meshd', 'cold_sends', 'count', 'min', cold.sends);
 printFigure('meshd', 'cold_messages', 'count', 'min', cold.messages);
 printFigure('meshd', 'cold_bytes', 'bytes', 'min', cold.bytes);
 
-// One change among all: a service gets a third server and loses it again; the way a delta goes through the agent.
+// One change among all: a third server is added to a service and removed again, processed like a delta in the agent.
 const view = keyedAssignment(fullAssignment);
 async function change(ports: AssignedPort[], removedPorts: string[] = []) {
   const delta = { revision: view.revision + 1, ports, removedPorts };
@@ -119,7 +119,7 @@ for (let index = 0; index < CHANGES; index++) {
 printFigure('meshd', 'publish', 'ms', 'median', ...publishes.map(({ time }) => time));
 printFigure('meshd', 'publish_sends', 'count', 'median', ...publishes.map(({ sends }) => sends));
 
-// A look at everything, and a change that comes in its midst.
+// An observation of everything, and a change during it.
 stop = startMeter();
 await kernel.observe();
 const audit = stop();
@@ -127,24 +127,24 @@ printFigure('meshd', 'audit', 'ms', 'min', audit.time);
 printFigure('meshd', 'audit_cpu', 'ms', 'min', audit.cpu);
 const during: number[] = [];
 for (let index = 0; index < 6; index++) {
-  const look = kernel.observe();
+  const observation = kernel.observe();
   await new Promise((resolve) => setTimeout(resolve, audit.time / 3));
   during.push((await change([index % 2 === 0 ? grown : shrunk])).time);
-  await look;
+  await observation;
 }
 printFigure('meshd', 'one_during_audit', 'ms', 'median', ...during);
 printFigure('meshd', 'rss', 'bytes', 'max', process.memoryUsage.rss());
 kernel.close();
 
-// The same services by ipvsadm, which knows nothing of sets: the balancer alone, in a netns of its own.
+// The same services by ipvsadm, which does not use sets: the balancer alone, in a separate netns.
 const lines = published.flatMap(({ published: number, endpoints }) => {
   const mark = portMark('tcp', number);
   return [`-A -f ${mark} -s rr`, ...endpoints.map(({ address }) => `-a -f ${mark} -r ${address}:80 -m -w 1`)];
 });
-execFileSync('sh', ['-c', 'ip netns add ipvsadm && ip -n ipvsadm link set lo up']); // without, no address counts as unicast
+execFileSync('sh', ['-c', 'ip netns add ipvsadm && ip -n ipvsadm link set lo up']); // otherwise no address counts as unicast
 const within = (script: string, input = '') =>
   execFileSync('ip', ['netns', 'exec', 'ipvsadm', 'bash', '-c', script], { input, stdio: ['pipe', 'pipe', 'inherit'] });
-/** Seconds the shell took for a script, its own start left out. */
+/** Duration of a script in ms, without the start of the shell. */
 const timed = (script: string, input = '') =>
   Number(within(`set -e; s=$EPOCHREALTIME; ${script}; e=$EPOCHREALTIME; echo $(( \${e/./} - \${s/./} ))`, input)) /
   1000;
@@ -156,7 +156,7 @@ if (services <= MAX_SINGLE_CALLS) {
 printFigure('ipvsadm', 'cold', 'ms', 'min', timed('ipvsadm -R', `${lines.join('\n')}\n`));
 for (const netns of [LB_NETNS, 'ipvsadm']) {
   const held = execFileSync('ip', ['netns', 'exec', netns, 'bash', '-c', 'ipvsadm -Ln | grep -c "^FWM\\|->.*:80 "']);
-  if (Number(held) !== services * 3) throw new Error(`${netns} holds ${held} lines of ${services * 3}`);
+  if (Number(held) !== services * 3) throw new Error(`${netns} has ${held} lines instead of ${services * 3}`);
 }
 const mark = portMark('tcp', middle.published);
 const server = `${taskAddress(3, 99)}:80`;

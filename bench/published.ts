@@ -1,11 +1,11 @@
 import type { FigureKey } from './results.ts';
 
-/** What others say of kube-proxy. Their machines, their time: named beside ours, never compared in a ratio. */
+/** Published figures of kube-proxy, from other machines and times: listed beside ours, never compared in a ratio. */
 export interface Published {
   mode: 'iptables' | 'ipvs' | 'nftables';
   what: string;
   figure: string;
-  /** The nearest that is measured here. */
+  /** The most similar figure measured here. */
   ours: readonly FigureKey[];
   source: string;
 }
@@ -44,7 +44,7 @@ export const PUBLISHED: readonly Published[] = [
   },
   {
     mode: 'nftables',
-    what: 'one service more among 10,000, without and with partial sync',
+    what: 'adding one service to 10,000, without and with partial sync',
     figure: '8 min; 141 ms',
     ours: [['program', 'one-of-20000', 'meshd', 'publish']],
     source: PARTIAL_SYNC,
@@ -58,7 +58,7 @@ export const PUBLISHED: readonly Published[] = [
   },
   {
     mode: 'nftables',
-    what: 'incremental sync among 44,128 services, with a change tried there that skips the listing',
+    what: 'incremental sync among 44,128 services, with a proposed change that skips the listing',
     figure: '1.3 s',
     ours: [['program', 'one-of-50000', 'meshd', 'publish']],
     source: '2026, https://github.com/kubernetes/kubernetes/issues/139513 (comment of 2026-06-08)',

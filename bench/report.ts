@@ -4,7 +4,7 @@ import { isRate, keyOf, type Result, readResults, spread } from './results.ts';
 import { growthSection, orderSection, programmingSection, publishedSection } from './sizes.ts';
 import { formatNumber, rowOf, ruleOf } from './table.ts';
 
-/* report RESULTS ABOUT: the table of one run, in Markdown. ABOUT holds lines `NAME: VALUE` on when, where and what. */
+/* report RESULTS ABOUT: the tables of one run, in Markdown. ABOUT holds lines `NAME: VALUE` on date, machine and versions. */
 
 const [path = '', about = ''] = process.argv.slice(2);
 const results = readResults(path);
@@ -37,7 +37,7 @@ lines.push(
 lines.push(
   '## Goals',
   '',
-  rowOf('bench / case', 'what', 'rival', 'rival has', 'meshd has', 'ratio', 'goal', 'verdict'),
+  rowOf('bench / case', 'what', 'baseline', 'value of the baseline', 'value of meshd', 'ratio', 'goal', 'verdict'),
   ruleOf(8),
 );
 for (const goal of GOALS) lines.push(goalRow(goal));
@@ -54,14 +54,14 @@ process.stdout.write(`${lines.join('\n')}\n`);
 
 function goalRow(goal: Goal): string {
   const find = (system: string) => results.get(keyOf(goal.bench, goal.case, system, goal.metric));
-  const rival = find(goal.rival);
-  // The daemon where it ran; else the path its plan and driver lay, and the table says so.
+  const baseline = find(goal.baseline);
+  // The daemon if it was measured; else the path created by its plan and driver, marked in the table.
   const ours = find('meshd') ?? find('mesh-path');
-  const head = [`${goal.bench} / ${goal.case}`, goal.what, goal.rival];
+  const head = [`${goal.bench} / ${goal.case}`, goal.what, goal.baseline];
   const sign = goal.bound === 'at most' ? '≤' : '≥';
   const bound = `${sign} ${goal.ratio}`;
   const of = goal.of ?? ((result: Result) => result.value);
-  const [theirs, mine] = [rival && of(rival), ours && of(ours)];
+  const [theirs, mine] = [baseline && of(baseline), ours && of(ours)];
   const shown = [
     formatNumber(theirs),
     ours?.system === 'mesh-path' ? `${formatNumber(mine)} (path only)` : formatNumber(mine),
@@ -73,7 +73,7 @@ function goalRow(goal: Goal): string {
   return rowOf(...head, ...shown, ratio.toPrecision(2), bound, holds ? 'holds' : missed);
 }
 
-/** The goal that is no ratio: one change among many costs what it costs among few, without a dump. */
+/** The target that is not a ratio: one change among many costs the same as among few, without a dump. */
 function singleChangeSummary(services: string): string[] {
   const of = (size: string, metric: string) => results.get(keyOf('program', `one-of-${size}`, 'meshd', metric))?.value;
   const [many, few, sends, publish, dumps] = [
@@ -114,11 +114,13 @@ function benchTable(bench: string): string[] {
     });
     out.push(rowOf(name, metric, unit, ...cells));
   }
-  const ratios = here.some(({ system }) => system === 'docker') ? ['', 'In brackets: Docker = 1.00.'] : [];
+  const ratios = here.some(({ system }) => system === 'docker')
+    ? ['', 'In parentheses: relative to Docker (1.00).']
+    : [];
   return [...out, ...ratios, ''];
 }
 
-/** The bare host is the same in every boot: how far its figures differ is how far any figure here can be trusted. */
+/** The bare host is the same in every boot: the spread of its figures limits the accuracy of all figures. */
 function controlSection(): string[] {
   const kept = [...results.values()].filter(
     ({ system, unit, metric, bench }) =>
@@ -126,9 +128,9 @@ function controlSection(): string[] {
   );
   if (kept.length === 0) return [];
   const out = [
-    '## How far to trust this',
+    '## Accuracy',
     '',
-    rowOf('bare host', 'metric', 'middle half of the samples', 'samples'),
+    rowOf('bare host', 'metric', 'interquartile range of the samples', 'samples'),
     ruleOf(4),
   ];
   for (const { case: name, metric, samples, bench, unit } of kept) {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { keyOf, readResults } from './results.ts';
 
-it('of two boots the better one counts, beside the bare host of its own boot', () => {
+it('keeps the better of two boots, with the bare host of the same boot', () => {
   const line = (system: string, metric: string, value: number) => {
     const name = system === 'bare' ? 'conn-bare' : 'conn-remote';
     const unit = metric === 'rate' ? 'per_s' : 'us';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 
-/** One line of results.jsonl, with the bare host's figure of the same boot beside it where there is one. */
+/** One line of results.jsonl, with the bare host's figure of the same boot, if any. */
 export interface Result {
   bench: string;
   case: string;
@@ -10,13 +10,13 @@ export interface Result {
   value: number;
   samples: number[];
   bare?: number;
-  /** In parts of the bare host: the median over the rounds, in which both take turns. */
+  /** Relative to the bare host: the median of the ratios over the rounds, in which both alternate. */
   parts?: number;
 }
 
 /**
- * Lines of one run, one per (bench, case, system, metric). The bare host is measured anew in each boot: its best is
- * kept, and each other result remembers the one of its own boot, which stands before it.
+ * Lines of one run, one per (bench, case, system, metric). The bare host is measured in each boot: its best figure is
+ * kept, and each other result refers to that of its own boot, which precedes it.
  */
 export function readResults(path: string): Map<string, Result> {
   const results = new Map<string, Result>();
@@ -51,7 +51,7 @@ export function figureOf(results: Results, figure: FigureKey): number | undefine
   return results.get(keyOf(...figure))?.value;
 }
 
-/** The numbers that a pattern finds in the names of a bench's cases, ascending. */
+/** The numbers matched by a pattern in the case names of a benchmark, ascending. */
 export function sizesOf(results: Results, bench: string, pattern: RegExp): number[] {
   const found = [...results.values()].flatMap((result) =>
     result.bench === bench ? [pattern.exec(result.case)?.[1]] : [],
@@ -63,7 +63,7 @@ export function keyOf(bench: string, name: string, system: string, metric: strin
   return [bench, name, system, metric].join(' ');
 }
 
-/** The better of two boots, with the bare host of its own. */
+/** The better of two boots, with the bare host of the same boot. */
 function mergeResults(a: Result, b: Result): Result {
   const best = isRate(a.unit) === a.value > b.value ? a : b;
   return { ...best, samples: [...a.samples, ...b.samples] };
@@ -77,7 +77,7 @@ function median(samples: readonly number[]): number {
   return samples.toSorted((a, b) => a - b)[samples.length >> 1]!;
 }
 
-/** How far the middle half of the samples lies apart, in parts of the median. */
+/** Interquartile range of the samples relative to their median. */
 export function spread(samples: readonly number[]): number {
   const sorted = [...samples].sort((a, b) => a - b);
   const at = (part: number) => sorted[Math.floor((sorted.length - 1) * part)]!;

@@ -2,17 +2,17 @@ import { PUBLISHED } from './published.ts';
 import { figureOf, keyOf, type Results, sizesOf } from './results.ts';
 import { formatNumber, rowOf, ruleOf } from './table.ts';
 
-/** Tables that show how a cost grows: one row for each figure, one column for each size. */
+/** Tables of costs by size: one row for each figure, one column for each size. */
 
 interface GrowthRow {
   label: string;
   system: string;
   valueAt: (size: number) => number | string | undefined;
-  /** What growth is told of, where it is not the figure itself. */
+  /** The figure whose growth is shown, if not the displayed one. */
   growthOf?: (size: number) => number | undefined;
 }
 
-/** The last column is the largest size in parts of the smallest. */
+/** The last column is the ratio of the largest size to the smallest. */
 function growthTable(corner: string, sizes: readonly number[], lines: readonly GrowthRow[]): string[] {
   const out = [rowOf(corner, 'system', ...sizes.map((size) => thousands(size)), 'growth'), ruleOf(sizes.length + 3)];
   for (const { label, system, valueAt, growthOf = valueAt } of lines) {
@@ -32,7 +32,7 @@ function thousands(size: number): string {
 
 const SERVERS = 2;
 
-/** bench/program: what one kernel's programming costs against the number of services. */
+/** bench/program: cost of programming one kernel by the number of services. */
 export function programmingSection(bench: string, results: Results): string[] {
   const sizes = sizesOf(results, bench, /^cold-(\d+)$/);
   const cold = (system: string, metric: string) => (size: number) =>
@@ -43,7 +43,7 @@ export function programmingSection(bench: string, results: Results): string[] {
     const time = cold(system, 'time')(size);
     return time === undefined ? undefined : (time / size) * 1000;
   };
-  /** Beyond what is worth waiting for: a call for the service and one for each server, at what one call costs there. */
+  /** Too slow to measure for large sizes: one call per service and server, computed from the measured cost of one call. */
   const calls = (size: number) => {
     const measured = cold('ipvsadm', 'each')(size);
     const single = one('ipvsadm', 'time')(size);
@@ -61,14 +61,14 @@ export function programmingSection(bench: string, results: Results): string[] {
     { label: 'all at once, µs per service', system: 'meshd', valueAt: perService('meshd') },
     { label: 'ipvsadm -R, µs per service', system: 'ipvsadm', valueAt: perService('ipvsadm') },
     { label: 'netlink sends, all at once', system: 'meshd', valueAt: cold('meshd', 'sends') },
-    { label: 'one change (a server more or less), ms', system: 'meshd', valueAt: one('meshd', 'time') },
+    { label: 'one change (a real server added or removed), ms', system: 'meshd', valueAt: one('meshd', 'time') },
     { label: 'one change by one ipvsadm, ms', system: 'ipvsadm', valueAt: one('ipvsadm', 'time') },
     { label: 'netlink sends of one change', system: 'meshd', valueAt: one('meshd', 'sends') },
     { label: 'dumps for one change', system: 'meshd', valueAt: one('meshd', 'dumps') },
-    { label: 'one port published or not any more, ms', system: 'meshd', valueAt: one('meshd', 'publish') },
-    { label: 'audit: a look at the whole state, ms', system: 'meshd', valueAt: one('meshd', 'audit') },
+    { label: 'publishing or unpublishing one port, ms', system: 'meshd', valueAt: one('meshd', 'publish') },
+    { label: 'audit of the whole state, ms', system: 'meshd', valueAt: one('meshd', 'audit') },
     { label: 'CPU of that audit, ms', system: 'meshd', valueAt: one('meshd', 'audit_cpu') },
-    { label: 'one change in the midst of an audit, ms', system: 'meshd', valueAt: one('meshd', 'during_audit') },
+    { label: 'one change during an audit, ms', system: 'meshd', valueAt: one('meshd', 'during_audit') },
     {
       label: 'memory of the process, MB',
       system: 'meshd',
@@ -85,7 +85,7 @@ export function programmingSection(bench: string, results: Results): string[] {
   ];
 }
 
-/** bench/growth: what packets pay for the size of a cluster. */
+/** bench/growth: cost of a packet by the size of the cluster. */
 export function growthSection(bench: string, results: Results): string[] {
   const label = /^(.+)-(\d+)-services-(\d+)-nodes$/;
   const here = [...results.values()].filter((result) => result.bench === bench);
@@ -107,8 +107,8 @@ export function growthSection(bench: string, results: Results): string[] {
   return [
     `## ${bench}`,
     '',
-    'ns. The bare host has no tables that grow: its rows are the control, and growth is that of a cost in parts of the bare',
-    "host's in the same round.",
+    'In ns. The bare host has no tables that grow: its rows are the control. Growth is that of the cost relative to the bare',
+    'host in the same round.',
     '',
     ...table('further services, 3 nodes', /-(\d+)-services-3-nodes$/, (k, size) => `${k}-${size}-services-3-nodes`),
     ...table('nodes, no further service', /-0-services-(\d+)-nodes$/, (k, size) => `${k}-0-services-${size}-nodes`),
@@ -117,9 +117,9 @@ export function growthSection(bench: string, results: Results): string[] {
 
 export function publishedSection(results: Results): string[] {
   const out = [
-    '## kube-proxy: published, not run here',
+    '## kube-proxy: published figures, not run here',
     '',
-    'Other machines and other times: for the order of magnitude alone. The last column is the nearest figure of this run.',
+    'From other machines and times, for the order of magnitude only. The last column is the most similar figure of this run.',
     '',
     rowOf('mode', 'what', 'published', 'source', 'meshd here'),
     ruleOf(5),
@@ -134,22 +134,22 @@ export function publishedSection(results: Results): string[] {
   return [...out, ''];
 }
 
-/** Two systems that lie no further apart than this are in no order. */
+/** Systems whose ratio is below this count as equal. */
 const TIE = 1.1;
 
 /**
- * Whether the full kernel puts the systems in the order in which the one-CPU host has them; costs in parts of the bare
- * host's in the same round, which an emulator and a busy machine change least.
+ * Whether the systems rank in the same order on the full kernel as on the one-CPU host; costs are relative to the bare
+ * host's in the same round, which is least affected by emulation and load.
  */
 export function orderSection(bench: string, control: string, results: Results): string[] {
   const here = [...results.values()].filter((result) => result.bench === control && result.parts !== undefined);
   const metrics = new Map(here.map(({ case: name, metric }) => [name, metric]));
   const out = [
-    `## The same order in ${control}?`,
+    `## Same ranking in ${control}?`,
     '',
-    'Cheapest first, in parts of what the bare host takes in the same round (median); 10 % apart is no order.',
+    'Cheapest first, relative to the bare host in the same round (median); less than 10 % apart counts as equal.',
     '',
-    rowOf('case', bench, control, 'same order'),
+    rowOf('case', bench, control, 'same ranking'),
     ruleOf(4),
   ];
   for (const [name, metric] of metrics) {

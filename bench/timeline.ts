@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 
 /*
- * timeline PROBES EVENTS: what the probes (probe.c) say about each event: until the first answer on every node, until
- * the last task was seen on every node, calls that failed. EVENTS: lines `MS NAME [TASKS|VICTIM|COMMAND_MS]`, the last one `MS end`.
- * Standard output: lines `CASE METRIC UNIT HOW VALUE…` for record(), one value for each time the event took place.
+ * timeline PROBES EVENTS: the results of the probes (probe.c) for each event: time until the first response on every node,
+ * until every node has reached every task, and failed calls. EVENTS: lines `MS NAME [TASKS|VICTIM|COMMAND_MS]`, the last one
+ * `MS end`. Standard output: lines `CASE METRIC UNIT HOW VALUE…` for record(), one value for each occurrence of the event.
  */
 
 interface ProbeCall {
@@ -32,12 +32,12 @@ marks.slice(0, -1).forEach(([time = '', name = '', detail = ''], index) => {
   const end = Number(marks[index + 1]![0]);
   const here = calls.filter(({ at }) => at >= start && at < end);
   const before = new Set(calls.flatMap(({ at, task }) => (at < start && task !== undefined ? [task] : [])));
-  const say = (metric: string, unit: string, value: number | undefined) => {
+  const record = (metric: string, unit: string, value: number | undefined) => {
     if (value === undefined) return;
     const figure = `${name} ${metric} ${unit} ${unit === 'calls' ? 'max' : 'min'}`;
     found.set(figure, [...(found.get(figure) ?? []), Math.round(value)]);
   };
-  /** The latest, over all nodes, of the first answer that fits; undefined when a node never gave one. */
+  /** The latest, over all nodes, of the first matching response; undefined if a node never returned one. */
   const everywhere = (fits: (task: string) => boolean, over = nodes): number | undefined => {
     const firsts = over.map((node) => here.find(({ address, task }) => address === node && task && fits(task))?.at);
     return firsts.includes(undefined) ? undefined : Math.max(...(firsts as number[])) - start;
@@ -46,33 +46,33 @@ marks.slice(0, -1).forEach(([time = '', name = '', detail = ''], index) => {
     here.filter((c) => c.at >= from && c.task === undefined && over.includes(c.address));
   const failed = (from = start, over = nodes) => {
     const list = failures(from, over);
-    say('failed', 'calls', list.length);
-    if (list.length > 0) say('last_failure', 'ms', Math.max(...list.map(({ at }) => at)) - start);
+    record('failed', 'calls', list.length);
+    if (list.length > 0) record('last_failure', 'ms', Math.max(...list.map(({ at }) => at)) - start);
   };
 
   if (name === 'create') {
-    say(
+    record(
       'first_answer',
       'ms',
       everywhere(() => true),
     );
-    say('all_tasks', 'ms', allSeen(Number(detail)));
-    // Before a door first answers there is nothing to fail.
+    record('all_tasks', 'ms', allSeen(Number(detail)));
+    // Failures before the first response of an endpoint do not count.
     const lost = nodes.flatMap((node) => failures(here.find((c) => c.address === node && c.task)?.at ?? end, [node]));
-    say('failed', 'calls', lost.length);
+    record('failed', 'calls', lost.length);
   } else if (name === 'scale-up') {
-    say('all_tasks', 'ms', allSeen(Number(detail)));
+    record('all_tasks', 'ms', allSeen(Number(detail)));
     failed();
   } else if (name === 'scale-down') {
     const stays = new Set(here.filter(({ at }) => at > end - 3000).map(({ task }) => task));
     const last = here.filter(({ task }) => task !== undefined && !stays.has(task)).map(({ at }) => at);
     const until = last.length > 0 ? Math.max(...last) - start : 0;
-    say('last_answer', 'ms', until);
-    // The share of the mesh alone: a command line tool is a program to start.
-    say('after_command', 'ms', Math.max(0, until - Number(detail)));
+    record('last_answer', 'ms', until);
+    // Without the duration of the command line tool, which includes its start.
+    record('after_command', 'ms', Math.max(0, until - Number(detail)));
     failed();
   } else if (name === 'killed') {
-    say(
+    record(
       'replaced',
       'ms',
       everywhere((task) => !before.has(task)),
@@ -84,7 +84,7 @@ marks.slice(0, -1).forEach(([time = '', name = '', detail = ''], index) => {
       nodes.filter((node) => node !== detail),
     );
   } else if (name === 'back') {
-    say(
+    record(
       'answers',
       'ms',
       everywhere(() => true, [detail]),

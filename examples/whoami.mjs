@@ -1,6 +1,6 @@
-// A service that tells who answers and whom it sees: the demo's and the tests' task.
+// Answers with the name of the task and the address of the client. Used by the demo and the tests.
 //   PORT      TCP port for HTTP, default 80
-//   UDP_PORT  also answer datagrams there
+//   UDP_PORT  UDP port, off by default
 import { createSocket } from 'node:dgram';
 import { createServer } from 'node:http';
 
@@ -15,7 +15,7 @@ const server = createServer((request, response) => {
   if (wait > 0) setTimeout(answer, Math.min(wait, 60_000));
   else answer();
 });
-// An open connection is the client's to close; by default Node would after a minute without a request.
+// Keep open connections: by default Node closes them after a minute without a request.
 server.headersTimeout = 0;
 server.requestTimeout = 0;
 server.keepAliveTimeout = 600_000;
@@ -29,7 +29,7 @@ if (UDP_PORT) {
   socket.bind(Number(UDP_PORT));
 }
 
-// Finish what was begun, take nothing new: what any well-behaved service does when it is told to go.
+// Graceful stop: finish open requests, accept no new ones.
 process.on('SIGTERM', () => {
   server.close(() => process.exit(0));
   server.closeIdleConnections();

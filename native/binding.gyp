@@ -47,7 +47,7 @@
         "task/user.c"
       ],
       "cflags_c": ["-std=c11", "-fPIE"],
-      # It runs as root before it becomes the task: no loader that an environment could point at another library.
+      # Static, because it runs as root before it becomes the task: no dynamic loader that an environment could redirect.
       "ldflags": ["-static-pie"]
     }
   ]

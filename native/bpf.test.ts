@@ -32,7 +32,7 @@ const returning = (result: number) =>
   Buffer.concat([Buffer.from('b7000000', 'hex'), word(result), Buffer.from('9500000000000000', 'hex')]);
 
 describe('BPF maps', () => {
-  it('hold entries, one by one and all at once', () => {
+  it('store entries, read one by one and all at once', () => {
     const map = closeLater(createBpfMap(HASH));
     expect(lookUpBpfMap(map, word(1))).toBeUndefined();
     for (let key = 0; key < 100; key++) updateBpfMap(map, word(key), long(key * 2));
@@ -51,7 +51,7 @@ describe('BPF maps', () => {
     expect(() => updateBpfMap(map, word(201), long(1))).toThrowError(expect.objectContaining({ code: 'E2BIG' }));
   });
 
-  it('of arrays list every place', () => {
+  it('of type array list every index', () => {
     const map = closeLater(
       createBpfMap({ name: 'test_array', type: 2, keySize: 4, valueSize: 4, maxEntries: 131_072 }),
     );
@@ -62,7 +62,7 @@ describe('BPF maps', () => {
     ]);
   });
 
-  it('are found by their number, and say what they are', () => {
+  it('are found by id, with their properties', () => {
     const map = closeLater(createBpfMap(HASH));
     const { id, ...rest } = bpfMapInfo(map);
     expect(rest).toEqual(HASH);
@@ -76,7 +76,7 @@ describe('BPF maps', () => {
     expect(bpfMapById(0xfffffff)).toBeUndefined();
   });
 
-  it('refuse keys and values of another size, and what is no map', () => {
+  it('reject keys and values of the wrong size, and values that are not a map', () => {
     const map = closeLater(createBpfMap(HASH));
     expect(() => lookUpBpfMap(map, Buffer.alloc(3))).toThrow('a key of this map has 4 bytes');
     expect(() => updateBpfMap(map, word(1), word(1))).toThrow('a value of this map has 8 bytes');
@@ -95,7 +95,7 @@ describe('BPF maps', () => {
 });
 
 describe('BPF programs', () => {
-  it('load, run and are found by their number', () => {
+  it('load, run and are found by id', () => {
     const program = closeLater(loadBpfProgram('test_program', returning(7)));
     const { id, name, tag, mapIds } = bpfProgramInfo(program);
     expect([name, mapIds]).toEqual(['test_program', []]);
@@ -106,7 +106,7 @@ describe('BPF programs', () => {
     expect(bpfProgramById(0xfffffff)).toBeUndefined();
   });
 
-  it('that the verifier refuses say why', () => {
+  it('rejected by the verifier throw with its log', () => {
     // r0 = r5; exit: r5 was never written.
     const wrong = Buffer.from('bf500000000000009500000000000000', 'hex');
     expect(() => loadBpfProgram('wrong', wrong)).toThrowError(

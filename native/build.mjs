@@ -1,5 +1,5 @@
 // Builds mesh.node (the addon) and mesh-task (the task shim) with node-gyp into build/Release.
-// Does nothing when both are newer than every source. `--force` builds anyway.
+// Does nothing if both are newer than every source. `--force` always builds.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync, utimesSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -33,7 +33,7 @@ if (missing.length > 0) {
   console.error(`native: ${missing.join(', ')} not found; on Debian or Ubuntu: apt-get install build-essential python3`);
   process.exit(1);
 }
-// Node's headers are mostly installed beside it; node-gyp would download them.
+// Node's headers are usually installed beside it; otherwise node-gyp would download them.
 const prefix = dirname(dirname(process.execPath));
 const nodedir = existsSync(join(prefix, 'include/node/node.h')) ? [`--nodedir=${prefix}`] : [];
 const gyp = createRequire(import.meta.url).resolve('node-gyp/bin/node-gyp.js');
@@ -46,6 +46,6 @@ const run = spawnSync(process.execPath, [gyp, 'configure', 'build', '--jobs=max'
   stdio: 'inherit',
 });
 if (run.status !== 0) process.exit(run.status ?? 1);
-// make leaves alone what did not change; the comparison above wants both new.
+// make skips unchanged outputs; the comparison above needs both to be newer than the sources.
 for (const file of outputs) utimesSync(file, new Date(), new Date());
 console.log(`native: built ${outputs.join(' and ')} in ${((Date.now() - started) / 1000).toFixed(1)} s`);

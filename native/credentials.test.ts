@@ -20,7 +20,7 @@ async function listen(where: string | number): Promise<Server> {
   return server;
 }
 
-/** A process of another user connects to `path` and stays. */
+/** A process of another user that connects to `path` and keeps running. */
 function connectAs(path: string, ids: { uid: number; gid: number }, groups: readonly number[]) {
   const script = `
     process.setgroups(${JSON.stringify(groups)}); process.setgid(${ids.gid}); process.setuid(${ids.uid});
@@ -37,7 +37,7 @@ describe('peerCredentials', () => {
     ['with more groups than fit at first', Array.from({ length: 100 }, (_, i) => 1000 + i)],
   ])('are the ids of the process that connected, %s', async (_, groups) => {
     const path = join(freshDirectory(), 'socket');
-    // Others must reach the socket: its directory is 0700.
+    // Other users must be able to reach the socket: its directory is 0700.
     const server = await listen(path);
     chmodSync(join(path, '..'), 0o755);
     chmodSync(path, 0o777);
@@ -47,7 +47,7 @@ describe('peerCredentials', () => {
     expect(peerCredentials(fdOf(socket))).toEqual({ pid: client.pid, uid: 4321, gid: 4322, groups });
   });
 
-  it('are refused for everything that is no connected unix socket', async () => {
+  it('are rejected for anything but a connected unix socket', async () => {
     const refused = (fd: number, code: string) =>
       expect(() => peerCredentials(fd)).toThrowError(expect.objectContaining({ code }));
     const open = (family?: number) => {
@@ -57,7 +57,7 @@ describe('peerCredentials', () => {
     };
     refused(open(), 'EINVAL');
     refused(open(AF_UNIX), 'ENOTCONN');
-    // The kernel answers with our own credentials here, which are root's.
+    // The kernel returns our own credentials here, which are root's.
     refused(fdOf(await listen(join(freshDirectory(), 'socket'))), 'EINVAL');
     const file = openSync('/dev/null', 'r');
     onCleanup(() => closeSync(file));

@@ -13,7 +13,7 @@ import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** A network namespace: the path of a pin, an open descriptor of one, or the one a process is in. */
+/** A network namespace: the path of a pin, an open descriptor, or the namespace of a process. */
 export type NetnsRef = string | number | { readonly pid: number };
 
 /** `dev` and `ino` of the namespace's inode: equal if and only if it is the same namespace. */
@@ -23,26 +23,26 @@ export interface NetnsIdentity {
 }
 
 export interface NetlinkOptions {
-  /** Where the socket lives; the caller's own namespace when absent. */
+  /** Namespace of the socket; the caller's own if absent. */
   readonly netns?: NetnsRef | undefined;
-  /** Short for `netns: { pid }`. */
+  /** Shorthand for `netns: { pid }`. */
   readonly pid?: number | undefined;
   /** NETLINK_ROUTE, NETLINK_GENERIC, ... (linux/netlink.h). */
   readonly protocol: number;
   /** Multicast groups to join, by number (RTNLGRP_*), not as a bit mask. */
   readonly groups?: readonly number[] | undefined;
-  /** SO_RCVBUF to ask for, in bytes; 4 MiB when absent. The kernel doubles it. */
+  /** SO_RCVBUF to request, in bytes; 4 MiB if absent. The kernel doubles it. */
   readonly receiveBufferBytes?: number | undefined;
-  /** NETLINK_GET_STRICT_CHK, so that dumps honour their filters; true when absent. */
+  /** NETLINK_GET_STRICT_CHK, so that dumps honour their filters; true if absent. */
   readonly strict?: boolean | undefined;
 }
 
 /**
- * What a netlink socket tells. `data` holds the datagrams of one wake-up in
- * order; each may contain several netlink messages and none is ever cut.
- * `overrun` (ENOBUFS): the kernel dropped messages, events or replies; it comes
- * once the queue has been read empty, so that what is read anew from then on is
- * complete. `error`: one receive failed; the socket goes on.
+ * Events of a netlink socket. `data` holds the datagrams of one wake-up in
+ * order; each may contain several netlink messages and none is ever truncated.
+ * `overrun` (ENOBUFS): the kernel dropped messages, events or replies; it is
+ * reported once the queue has been emptied, so that a resynchronisation from
+ * then on is complete. `error`: one receive failed; the socket stays usable.
  */
 export type NetlinkEvent =
   | { readonly type: 'data'; readonly messages: readonly Buffer[] }
@@ -50,46 +50,46 @@ export type NetlinkEvent =
   | { readonly type: 'error'; readonly errno: number; readonly code: string };
 
 /**
- * An open netlink socket, extended ACK and capped ACK on. One that is not
- * ref()ed and that nobody holds any more is closed when collected.
+ * An open netlink socket with extended ACK and capped ACK enabled. If not
+ * ref()ed, it is closed when garbage-collected.
  */
 export interface NetlinkSocket {
-  /** The kernel's number for this socket, nlmsg_pid of its replies. */
+  /** Port id of this socket, nlmsg_pid of its replies. */
   readonly portId: number;
-  /** SO_RCVBUF as the kernel has it. */
+  /** SO_RCVBUF as reported by the kernel. */
   readonly receiveBufferBytes: number;
   /**
    * One sendmsg() of any number of messages, each padded to 4 bytes. Returns
-   * when the kernel has processed them; replies come as events. EMSGSIZE
-   * above the send buffer (1 MiB asked for).
+   * when the kernel has processed them; replies arrive as events. EMSGSIZE
+   * above the send buffer (1 MiB requested).
    */
   send(buffer: Uint8Array): void;
-  /** Tells the events that wait in the queue now, before it returns, instead of from the event loop. */
+  /** Delivers the queued events synchronously, instead of from the event loop. */
   receive(): void;
   addMembership(group: number): void;
   dropMembership(group: number): void;
-  /** NETLINK_LISTEN_ALL_NSID: events also of namespaces that have an id here. */
+  /** NETLINK_LISTEN_ALL_NSID: receive events also of namespaces that have an id here. */
   setListenAllNsid(on: boolean): void;
   ref(): this;
   unref(): this;
-  /** No event follows. Closing twice is fine. */
+  /** No event follows. Closing twice is allowed. */
   close(): void;
 }
 
 export interface SocketOptions {
   readonly netns?: NetnsRef | undefined;
-  /** AF_INET (2) when absent; AF_INET6 is 10. */
+  /** AF_INET (2) if absent; AF_INET6 is 10. */
   readonly family?: number | undefined;
-  /** SOCK_STREAM (1) when absent; SOCK_DGRAM is 2, SOCK_RAW 3. */
+  /** SOCK_STREAM (1) if absent; SOCK_DGRAM is 2, SOCK_RAW 3. */
   readonly type?: number | undefined;
   readonly protocol?: number | undefined;
-  /** True when absent. */
+  /** True if absent. */
   readonly nonblock?: boolean | undefined;
 }
 
-/** The process at the other end of a unix socket, as it was when it called connect(2) or listen(2). */
+/** The peer process of a unix socket, as it was when it called connect(2) or listen(2). */
 export interface PeerCredentials {
-  /** 0 when the process is not visible in our pid namespace. It may have ended since, and the number be reused. */
+  /** 0 if the process is not visible in our pid namespace. It may have ended since, and the number been reused. */
   readonly pid: number;
   /** Effective user and group. */
   readonly uid: number;
@@ -98,21 +98,21 @@ export interface PeerCredentials {
   readonly groups?: readonly number[];
 }
 
-/** A process held by a pidfd; alive until it has told the end or is closed. */
+/** A process held by a pidfd; active until it has reported the end or is closed. */
 export interface ProcessWatch {
   readonly pid: number;
-  /** Sends a signal by number; ESRCH when the process has ended or the watch is closed. */
+  /** Sends a signal by number; ESRCH if the process has ended or the watch is closed. */
   signal(signal: number): void;
   ref(): this;
   unref(): this;
   close(): void;
 }
 
-/** A BPF map or program. Closed when collected, if not before; what the kernel still uses lives on. */
+/** A BPF map or program. Closed at the latest when garbage-collected; the kernel keeps objects that are in use. */
 export interface BpfHandle {
-  /** For netlink requests; throws EBADF when closed. */
+  /** For netlink requests; throws EBADF if closed. */
   readonly fd: number;
-  /** Closing twice is fine. */
+  /** Closing twice is allowed. */
   close(): void;
 }
 
@@ -138,14 +138,14 @@ export interface BpfProgramInfo {
   readonly mapIds: readonly number[];
 }
 
-/** Entries of a map, one behind the other. */
+/** Entries of a map, concatenated. */
 export interface BpfMapEntries {
   readonly count: number;
   readonly keys: Buffer;
   readonly values: Buffer;
 }
 
-/** What a program made of a packet. */
+/** Result of running a program on a packet. */
 export interface BpfTestResult {
   /** TC_ACT_* (linux/pkt_cls.h). */
   readonly action: number;
@@ -153,23 +153,23 @@ export interface BpfTestResult {
   readonly packet: Buffer;
 }
 
-/** Standard streams by name, in the order of their numbers. */
+/** Names of the standard streams, indexed by number. */
 const STREAMS = ['stdin', 'stdout', 'stderr'] as const;
 
 export interface SpawnOptions {
-  /** The whole environment; a program without a slash in its name is looked for along its PATH. */
+  /** The whole environment; a program without a slash in its name is searched in its PATH. */
   readonly env: Readonly<Record<string, string>>;
-  /** In a session of its own, with no terminal and out of reach of our signals; false when absent. */
+  /** In a new session, without a terminal and outside our process group; false if absent. */
   readonly session?: boolean | undefined;
-  /** Standard streams that are pipes to us; the others are /dev/null. */
+  /** Standard streams connected by pipes; the others are /dev/null. */
   readonly pipes?: readonly (typeof STREAMS)[number][] | undefined;
-  /** What standard input holds, whole before the program starts and out of sight of other users (memfd_create(2)). */
+  /** Content of standard input, complete before the program starts and not readable by other users (memfd_create(2)). */
   readonly input?: Uint8Array | undefined;
 }
 
-/** How a child of ours has ended. */
+/** How a child process ended. */
 export interface ProcessEnd {
-  /** Undefined when a signal ended it. */
+  /** Undefined if it was ended by a signal. */
   readonly code: number | undefined;
   readonly signal: NodeJS.Signals | undefined;
 }
@@ -222,7 +222,7 @@ interface Addon {
 const here = dirname(fileURLToPath(import.meta.url));
 let loaded: Addon | undefined;
 
-/** Beside the bundle (or above its chunks), then the build directory of a checkout, then what the environment names. */
+/** Searched beside the bundle (or above its chunks), then in the build directory of a checkout, then in the environment. */
 function findBuildOutput(name: string, override: string | undefined): string {
   const candidates = [
     join(here, name),
@@ -246,15 +246,15 @@ function addon(): Addon {
   return loaded;
 }
 
-/** Path of the task shim `mesh-task`; see native/task/mesh-task.c for its arguments and files. */
+/** Path of the task shim `mesh-task`; its arguments and files are documented in native/task/mesh-task.c. */
 export function taskShimPath(): string {
   return findBuildOutput('mesh-task', process.env['MESHD_TASK_SHIM']);
 }
 
 /**
- * Opens a netlink socket. An exception of `onEvent` is an uncaughtException of
- * the process; the socket goes on. Throws a system error: EINVAL when `netns`
- * is no network namespace, EPERM without CAP_SYS_ADMIN for a foreign one.
+ * Opens a netlink socket. An exception of `onEvent` becomes an uncaughtException
+ * of the process; the socket stays usable. Throws a system error: EINVAL if
+ * `netns` is not a network namespace, EPERM without CAP_SYS_ADMIN for a foreign one.
  */
 export function openNetlink(options: NetlinkOptions, onEvent: (event: NetlinkEvent) => void): NetlinkSocket {
   const { pid, ...rest } = options;
@@ -262,23 +262,23 @@ export function openNetlink(options: NetlinkOptions, onEvent: (event: NetlinkEve
 }
 
 /**
- * Makes a network namespace pinned at `path`, as `ip netns add` does: in
- * /run/netns `ip netns` lists it. EEXIST when `path` exists. Loopback is down.
- * The parent directory (one level is made) becomes a shared mount of its own.
+ * Creates a network namespace pinned at `path`, like `ip netns add`: `ip netns`
+ * lists those in /run/netns. EEXIST if `path` exists. Loopback is down.
+ * The parent directory (created if needed, one level) becomes a shared mount.
  */
 export function createNetns(path: string): void {
   addon().createNetns(path);
 }
 
-/** Pins an existing namespace at `path`. EEXIST when `path` exists. */
+/** Pins an existing namespace at `path`. EEXIST if `path` exists. */
 export function pinNetns(source: NetnsRef, path: string): void {
   addon().pinNetns(source, path);
 }
 
 /**
- * Removes a pin; the namespace goes when its last process and socket have.
- * ENOENT when there is none; EINVAL, and nothing done, when `path` is anything
- * else than a pin or the empty file of an interrupted one.
+ * Removes a pin; the kernel destroys the namespace after its last process and
+ * socket. ENOENT if there is none; EINVAL, without any change, if `path` is not
+ * a pin or the empty file of an interrupted one.
  */
 export function deleteNetns(path: string): void {
   addon().deleteNetns(path);
@@ -289,16 +289,16 @@ export function openNetns(ref: NetnsRef): number {
   return addon().openNetns(ref);
 }
 
-/** Which namespace it is. ENOENT when the path or process is gone, EINVAL when it is none. */
+/** Identity of a namespace. ENOENT if the path or process does not exist, EINVAL if it is not a namespace. */
 export function netnsIdentity(ref: NetnsRef): NetnsIdentity {
   return addon().netnsIdentity(ref);
 }
 
 /**
  * Runs a synchronous function with this thread in the namespace; child
- * processes spawned in it stay there. Always returns to the namespace it came
- * from; ends the process if the kernel refuses that. What goes on after a
- * tick (promises, net.connect) is outside again, hence the refusal of a thenable.
+ * processes spawned in it stay there. Always returns to the original namespace;
+ * exits the process if the kernel rejects that. Asynchronous continuations
+ * (promises, net.connect) would run outside, hence thenables are rejected.
  */
 export function inNetns<T>(ref: NetnsRef, fn: () => T): T {
   const result = addon().inNetns(ref, fn);
@@ -309,8 +309,8 @@ export function inNetns<T>(ref: NetnsRef, fn: () => T): T {
 }
 
 /**
- * A socket in a namespace, close-on-exec. The caller hands the descriptor to
- * Node, which owns it then: net.Server.listen({fd}), new net.Socket({fd}),
+ * A socket in a namespace, close-on-exec. The caller passes the descriptor to
+ * Node, which owns it from then on: net.Server.listen({fd}), new net.Socket({fd}),
  * dgram.Socket.bind({fd}).
  */
 export function openSocket(options: SocketOptions): number {
@@ -328,15 +328,15 @@ export function setSocketOption(fd: number, level: number, name: number, value: 
   addon().setSocketOption(fd, level, name, value);
 }
 
-/** getsockopt(2) into a buffer of the size asked for; some options read their question from it. */
+/** getsockopt(2) into a buffer of the requested size; some options read input from it. */
 export function getSocketOption(fd: number, level: number, name: number, value: Uint8Array): void {
   addon().getSocketOption(fd, level, name, value);
 }
 
 /**
- * Who is at the other end of a connected unix stream socket (SO_PEERCRED and SO_PEERGROUPS, socket(7)). Throws a system
+ * Credentials of the peer of a connected unix stream socket (SO_PEERCRED and SO_PEERGROUPS, socket(7)). Throws a system
  * error: EBADF or ENOTSOCK for another kind of descriptor, EINVAL for a socket of another family or a listening one,
- * ENOTCONN when it is not connected.
+ * ENOTCONN if it is not connected.
  */
 export function peerCredentials(fd: number): PeerCredentials {
   return addon().peerCredentials(fd);
@@ -344,12 +344,12 @@ export function peerCredentials(fd: number): PeerCredentials {
 
 /**
  * Calls `onExit` once when the process ends, whether or not it is our child.
- * With `startTime` (see processStartTime) it must be that very process.
- * ESRCH when it has gone already. A zombie counts as ended.
+ * With `startTime` (see processStartTime) the start time must match.
+ * ESRCH if the process does not exist. A zombie counts as ended.
  */
 export function watchProcess(pid: number, onExit: () => void, startTime?: number): ProcessWatch {
   const watch = addon().watchProcess(pid, onExit);
-  // The pidfd holds whoever has the number now; only then is looking safe.
+  // The pidfd pins the process with this number now; only after that is the start time check reliable.
   if (startTime !== undefined && processStartTime(pid) !== startTime) {
     watch.close();
     throw Object.assign(new Error(`ESRCH: no such process, process ${pid} is not the one started at ${startTime}`), {
@@ -362,9 +362,9 @@ export function watchProcess(pid: number, onExit: () => void, startTime?: number
 }
 
 /**
- * Starts a program in `/`, in the netns this thread is in, without copying our page tables (native/addon/spawn.cc):
- * child_process.spawn() takes longer the more memory we have, and nothing else runs here meanwhile. `onExit` comes
- * once; the pipes may still hold output then. Throws a system error when it cannot be started: ENOENT when there is no such program.
+ * Starts a program in `/`, in the netns of this thread, without copying our page tables (native/addon/spawn.cc):
+ * child_process.spawn() takes longer the more memory we use, and blocks the event loop meanwhile. `onExit` is called
+ * once; the pipes may still hold output then. Throws a system error if it cannot be started: ENOENT if there is no such program.
  */
 export function spawnProcess(
   file: string,
@@ -398,16 +398,16 @@ function toProcessEnd(status: number): ProcessEnd {
   return { code: undefined, signal: (name ?? `SIG${number}`) as NodeJS.Signals };
 }
 
-/** Signals the watched process, never another that got its number. ESRCH when it has ended. */
+/** Signals the watched process, never another one that reuses its number. ESRCH if it has ended. */
 export function signalProcess(watch: ProcessWatch, signal: NodeJS.Signals): void {
   watch.signal(constants.signals[signal]);
 }
 
-/** Start time in clock ticks since boot, field 22 of /proc/PID/stat; undefined when there is no such process. */
+/** Start time in clock ticks since boot, field 22 of /proc/PID/stat; undefined if there is no such process. */
 export function processStartTime(pid: number): number | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // The name in brackets may hold spaces and brackets itself.
+    // The name in parentheses may itself contain spaces and parentheses.
     return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
   } catch {
     return undefined;
@@ -415,8 +415,8 @@ export function processStartTime(pid: number): number | undefined {
 }
 
 /**
- * sd_notify(3): tells the service manager, e.g. "READY=1". False when nobody
- * asked for it (NOTIFY_SOCKET unset); throws a system error when it cannot be told.
+ * sd_notify(3): notifies the service manager, e.g. "READY=1". False if
+ * NOTIFY_SOCKET is not set; throws a system error if sending fails.
  */
 export function sdNotify(state: string): boolean {
   const socket = process.env['NOTIFY_SOCKET'];
@@ -431,19 +431,19 @@ export function createBpfMap(options: BpfMapOptions): BpfHandle {
 }
 
 /**
- * Loads a tc program (BPF_PROG_TYPE_SCHED_CLS, licence GPL). When the kernel refuses it, the end of what the verifier
- * said is in the error's `log`.
+ * Loads a tc program (BPF_PROG_TYPE_SCHED_CLS, licence GPL). If the kernel rejects it, the error's `log` contains the
+ * end of the verifier log.
  */
 export function loadBpfProgram(name: string, code: Uint8Array): BpfHandle {
   return addon().loadBpfProgram(name, code);
 }
 
-/** Undefined when no program has this number. */
+/** Undefined if no program has this id. */
 export function bpfProgramById(id: number): BpfHandle | undefined {
   return addon().bpfProgramById(id);
 }
 
-/** Undefined when no map has this number. */
+/** Undefined if no map has this id. */
 export function bpfMapById(id: number): BpfHandle | undefined {
   return addon().bpfMapById(id);
 }
@@ -456,27 +456,27 @@ export function bpfMapInfo(map: BpfHandle): BpfMapInfo {
   return addon().bpfMapInfo(map);
 }
 
-/** The value, or undefined when there is no such entry. */
+/** The value, or undefined if there is no such entry. */
 export function lookUpBpfMap(map: BpfHandle, key: Uint8Array): Buffer | undefined {
   return addon().lookUpBpfMap(map, key);
 }
 
-/** Makes or overwrites an entry; E2BIG when the map is full. */
+/** Creates or overwrites an entry; E2BIG if the map is full. */
 export function updateBpfMap(map: BpfHandle, key: Uint8Array, value: Uint8Array): void {
   addon().updateBpfMap(map, key, value);
 }
 
-/** Whether the entry was there. EINVAL for arrays, whose entries cannot go. */
+/** Deletes an entry; false if it did not exist. EINVAL for arrays, whose entries cannot be deleted. */
 export function deleteFromBpfMap(map: BpfHandle, key: Uint8Array): boolean {
   return addon().deleteFromBpfMap(map, key);
 }
 
-/** All entries; those that come or go meanwhile may be missing. */
+/** All entries; those added or deleted concurrently may be missing. */
 export function bpfMapEntries(map: BpfHandle): BpfMapEntries {
   return addon().bpfMapEntries(map);
 }
 
-/** Runs a program on one Ethernet frame (BPF_PROG_TEST_RUN), which goes nowhere. */
+/** Runs a program on one Ethernet frame (BPF_PROG_TEST_RUN), which is not sent anywhere. */
 export function testBpfProgram(program: BpfHandle, packet: Uint8Array, mark = 0): BpfTestResult {
   return addon().testBpfProgram(program, packet, mark);
 }

@@ -3,11 +3,11 @@ import { cleanUp, linkRequest, NLM_F_DUMP, RTM_GETLINK, runNode } from './test-s
 
 afterEach(cleanUp);
 
-/** A request with many answers, as source text. */
+/** A request with many replies, as source text. */
 const dump = `Buffer.from('${linkRequest(RTM_GETLINK, NLM_F_DUMP, 1).toString('hex')}', 'hex')`;
 
-describe('a netlink socket, in a process of its own', () => {
-  it('turns an exception of the callback into an uncaughtException and works on', async () => {
+describe('a netlink socket, in a separate process', () => {
+  it('turns an exception of the callback into an uncaughtException and stays usable', async () => {
     const { status, output } = await runNode(`
       let events = 0, caught = 0;
       process.on('uncaughtException', (error) => {
@@ -22,7 +22,7 @@ describe('a netlink socket, in a process of its own', () => {
     expect(status).toBe(0);
   });
 
-  it('ends the process with the exception nobody catches', async () => {
+  it('ends the process on an uncaught exception', async () => {
     const { status, signal, output } = await runNode(`
       mesh.openNetlink({ protocol: 0 }, () => { throw new Error('mine'); }).ref().send(${dump});`);
     expect({ status, signal }).toEqual({ status: 1, signal: null });
@@ -41,7 +41,7 @@ describe('a netlink socket, in a process of its own', () => {
     expect(status).toBe(0);
   });
 
-  it('does not keep the process unless ref()ed, and exits inside a callback', async () => {
+  it('does not keep the process alive unless ref()ed, and exits inside a callback', async () => {
     expect(await runNode(`mesh.openNetlink({ protocol: 0 }, () => {}).ref().unref();`)).toMatchObject({ status: 0 });
     expect(
       await runNode(`mesh.openNetlink({ protocol: 0 }, () => process.exit(7)).ref().send(${dump});`),
@@ -59,7 +59,7 @@ describe('a netlink socket, in a process of its own', () => {
       let events = 0;
       let kept;
       for (let i = 0; i < 100; i++) {
-        // A callback that closes over its own socket must not keep it.
+        // A callback that closes over its own socket must not keep it alive.
         const socket = mesh.openNetlink({ protocol: 0 }, () => socket.portId);
         socket.send(${dump});
       }
@@ -106,7 +106,7 @@ describe('a netlink socket, in a process of its own', () => {
     expect(status).toBe(0);
   });
 
-  it('survives workers that exit, are terminated or throw with sockets open and events coming', async () => {
+  it('survives workers that exit, are terminated or throw with open sockets and pending events', async () => {
     const { status, output } = await runNode(`
       const { Worker } = require('node:worker_threads');
       const inWorker = (end) => \`

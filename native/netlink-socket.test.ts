@@ -76,8 +76,8 @@ async function linkNames(opened: Opened, sequence = 1): Promise<(string | undefi
     .map(linkName);
 }
 
-describe('receiving at once', () => {
-  it('tells what has been answered before it returns, and nothing twice', async () => {
+describe('synchronous receive', () => {
+  it('delivers pending replies before it returns, each once', async () => {
     const { socket, events, messages } = open({ netns: freshNetns().path });
     socket.receive();
     expect(events).toEqual([]);
@@ -85,9 +85,9 @@ describe('receiving at once', () => {
     expect(events).toEqual([]);
     socket.receive();
     expect(messages().at(-1)?.type).toBe(NLMSG_DONE);
-    const told = events.length;
+    const received = events.length;
     await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(events.length).toBe(told);
+    expect(events.length).toBe(received);
     socket.close();
     expect(() => socket.receive()).toThrowError(expect.objectContaining({ code: 'EBADF' }));
   });
@@ -109,7 +109,7 @@ describe('opening in a namespace', () => {
     expect(await linkNames(open({}))).not.toContain('left77');
   });
 
-  it('refuses what is no namespace, and says what is missing', () => {
+  it('rejects anything but a namespace, and names the missing path', () => {
     expect(() => open({ netns: '/etc/passwd' })).toThrowError(expect.objectContaining({ code: 'EINVAL' }));
     expect(() => open({ netns: '/run/netns/not-there' })).toThrowError(
       expect.objectContaining({ code: 'ENOENT', errno: -2, syscall: 'open' }),
@@ -119,20 +119,20 @@ describe('opening in a namespace', () => {
     expect(() => openNetlink({ protocol: 999 }, () => {})).toThrowError(expect.objectContaining({ syscall: 'socket' }));
   });
 
-  it('asks for large buffers', () => {
+  it('requests large buffers', () => {
     expect(open({}).socket.receiveBufferBytes).toBeGreaterThanOrEqual(4 << 20);
     expect(open({ receiveBufferBytes: 100_000 }).socket.receiveBufferBytes).toBe(200_000);
   });
 });
 
 describe('sending and receiving', () => {
-  it('sends many messages at once and gets every answer', async () => {
+  it('sends many messages at once and receives every reply', async () => {
     const opened = open({ netns: freshNetns().path });
     const count = 2000;
     opened.socket.send(
       Buffer.concat(Array.from({ length: count }, (_, i) => linkRequest(RTM_GETLINK, 0, i + 1, i === 5 ? 999 : 1))),
     );
-    await waitFor(() => opened.messages().length >= count, 'all answers');
+    await waitFor(() => opened.messages().length >= count, 'all replies');
     const answers = opened.messages();
     expect(answers.map((answer) => answer.sequence)).toEqual(Array.from({ length: count }, (_, i) => i + 1));
     expect(answers.filter((answer) => answer.type === NLMSG_ERROR).map((answer) => answer.sequence)).toEqual([6]);
@@ -141,12 +141,12 @@ describe('sending and receiving', () => {
     for (const event of wakeups) expect(event.messages.length).toBeLessThan(300);
   });
 
-  it('delivers the text of the extended ACK and not the request', async () => {
+  it('delivers the text of the extended ACK without echoing the request', async () => {
     const opened = open({ netns: freshNetns().path });
-    // Strict checking: a dump request may not carry flags.
+    // Strict checking: a dump request must not have flags.
     opened.socket.send(linkRequest(RTM_GETLINK, NLM_F_DUMP, 3, 0, 1));
     opened.socket.send(acknowledged(RTM_DELLINK, 4, 1));
-    await waitFor(() => opened.messages().some((message) => message.sequence === 4), 'the answer');
+    await waitFor(() => opened.messages().some((message) => message.sequence === 4), 'the reply');
     const texts = opened.messages().map((message) => message.body.toString('latin1'));
     expect(texts.join()).toMatch(/Invalid values in header for link dump request/);
     const refused = opened.messages().find((message) => message.sequence === 4);
@@ -154,14 +154,14 @@ describe('sending and receiving', () => {
     expect(refused?.body.readInt32LE(0)).toBeLessThan(0);
   });
 
-  it('does not check strictly when not asked to', async () => {
+  it('does not use strict checking if disabled', async () => {
     const opened = open({ netns: freshNetns().path, strict: false });
     opened.socket.send(linkRequest(RTM_GETLINK, NLM_F_DUMP, 3, 0, 1));
     await waitFor(() => opened.messages().some((message) => message.type === NLMSG_DONE), 'the end of the dump');
     expect(opened.messages().some((message) => message.type === NLMSG_ERROR)).toBe(false);
   });
 
-  it('throws when the kernel does not take the buffer', () => {
+  it('throws when the kernel rejects the buffer', () => {
     const { socket } = open({});
     expect(() => socket.send(Buffer.alloc(64 << 20))).toThrowError(
       expect.objectContaining({ code: 'EMSGSIZE', errno: -90, syscall: 'sendmsg' }),
@@ -194,7 +194,7 @@ describe('sending and receiving', () => {
     expect(() => opened.socket.addMembership(100_000)).toThrowError(expect.objectContaining({ code: 'EINVAL' }));
   });
 
-  it('cuts no message, not even one above 64 KiB', async () => {
+  it('truncates no message, not even one above 64 KiB', async () => {
     const { name, path } = freshNetns();
     addLinks(name, 'd0', 'd1');
     for (const link of ['d0', 'd1']) run('ip', '-n', name, 'link', 'set', link, 'up');
@@ -202,14 +202,14 @@ describe('sending and receiving', () => {
     const opened = open({ netns: path, groups: [7] }); // RTNLGRP_IPV4_ROUTE
     const hops = 4095;
     opened.socket.send(multipathRoute(Number(run('ip', '-n', name, '-o', 'link', 'show', 'd0').split(':')[0]), hops));
-    await waitFor(() => opened.messages().length >= 2, 'the event and the answer');
+    await waitFor(() => opened.messages().length >= 2, 'the event and the reply');
     const [event, answer] = opened.messages();
     expect(answer?.body.readInt32LE(0)).toBe(0);
     expect(event?.body.length).toBeGreaterThan(65_536);
     expect(event?.body.toString('hex').split('0a090002')).toHaveLength(hops + 1);
   });
 
-  it('tells an overrun once, after what was queued, and works on', async () => {
+  it('reports an overrun once, after the queued messages, and stays usable', async () => {
     const { name, path } = freshNetns();
     const opened = open({ netns: path, groups: [1], receiveBufferBytes: 4096 });
     addLinks(name, 'd0', 'd1');
@@ -221,8 +221,8 @@ describe('sending and receiving', () => {
     expect((await linkNames(opened, 77)).sort()).toEqual(['afterwards', 'afterwards-peer', 'd0', 'd1', 'lo']);
   });
 
-  it('ignores datagrams other processes send to the port', async () => {
-    // Generic netlink lets everybody send to every port; only port 0 is the kernel.
+  it('ignores datagrams that other processes send to the port', async () => {
+    // On generic netlink every user may send to every port; only port 0 is the kernel.
     const events: NetlinkEvent[] = [];
     const socket = openNetlink({ protocol: 16 }, (event) => events.push(event));
     onCleanup(() => socket.close());
@@ -234,7 +234,7 @@ s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
 s.bind((0, 0))
 s.sendto(b'\\x10\\0\\0\\0\\x02\\0\\0\\0' + b'\\0' * 8, (${socket.portId}, 0))`,
     );
-    const request = Buffer.alloc(20); // an empty CTRL_CMD_GETFAMILY is refused, so something comes
+    const request = Buffer.alloc(20); // an empty CTRL_CMD_GETFAMILY is rejected, so a reply arrives
     request.writeUInt32LE(20, 0);
     request.writeUInt16LE(0x10, 4);
     request.writeUInt16LE(5, 6);
@@ -243,7 +243,7 @@ s.sendto(b'\\x10\\0\\0\\0\\x02\\0\\0\\0' + b'\\0' * 8, (${socket.portId}, 0))`,
     socket.send(request);
     const sequences = () =>
       events.flatMap((event) => (event.type === 'data' ? event.messages.flatMap(parse) : [])).map((m) => m.sequence);
-    await waitFor(() => sequences().includes(42), 'the answer of the kernel');
+    await waitFor(() => sequences().includes(42), 'the reply of the kernel');
     expect(sequences()).toEqual([42]);
   });
 });

@@ -23,7 +23,7 @@ const threadNetns = () => readlinkSync('/proc/thread-self/ns/net');
 const listed = () => run('ip', 'netns', 'list').split(/\s+/);
 
 describe('named namespaces', () => {
-  it('are those of ip netns: listed, entered, deleted by either side', () => {
+  it('interoperate with ip netns: listed, entered and deleted by either side', () => {
     const { name, path } = freshNetns();
     expect(listed()).toContain(name);
     const inode = run('ip', 'netns', 'exec', name, 'readlink', '/proc/self/ns/net').trim();
@@ -39,7 +39,7 @@ describe('named namespaces', () => {
     expect(listed()).not.toContain(other);
   });
 
-  it('leave nothing behind when deleted, and are refused twice', () => {
+  it('leave nothing behind when deleted, and cannot be created twice', () => {
     const { path } = freshNetns();
     expect(() => createNetns(path)).toThrowError(expect.objectContaining({ code: 'EEXIST' }));
     deleteNetns(path);
@@ -50,7 +50,7 @@ describe('named namespaces', () => {
     expect(netnsIdentity(path).ino).toBeGreaterThan(0);
   });
 
-  it('may lie in a directory of their own, which becomes a shared mount', () => {
+  it('may be in another directory, which becomes a shared mount', () => {
     const directory = join(freshDirectory(), 'pins');
     onCleanup(() => run('umount', '-l', directory));
     createNetns(join(directory, 'one'));
@@ -59,7 +59,7 @@ describe('named namespaces', () => {
     onCleanup(() => deleteNetns(join(directory, 'two')));
     const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
     expect(mounts.filter((line) => line.split(' ')[4] === directory && line.includes('shared:'))).toHaveLength(1);
-    // Another mount namespace sees the pin go, so it does not keep the namespace.
+    // The removal propagates to another mount namespace, which therefore does not keep the namespace alive.
     const child = spawn('unshare', ['-m', '--propagation', 'slave', 'sleep', '1000'], { stdio: 'ignore' });
     onCleanup(() => child.kill('SIGKILL'));
     const seen = () => readFileSync(`/proc/${child.pid}/mountinfo`, 'utf8').includes(join(directory, 'two'));
@@ -68,7 +68,7 @@ describe('named namespaces', () => {
     expect(seen()).toBe(false);
   });
 
-  it('never delete what is not a pin', () => {
+  it('are the only files that deleteNetns deletes', () => {
     const file = join(freshDirectory(), 'precious');
     writeFileSync(file, 'data');
     expect(() => deleteNetns(file)).toThrowError(expect.objectContaining({ code: 'EINVAL' }));
@@ -81,7 +81,7 @@ describe('named namespaces', () => {
     expect(existsSync(link)).toBe(true);
   });
 
-  it('are pinned from a process or a descriptor', async () => {
+  it('can be pinned from a process or a descriptor', async () => {
     const child = spawn('unshare', ['-n', 'sleep', '1000'], { stdio: 'ignore' });
     onCleanup(() => child.kill('SIGKILL'));
     const own = netnsIdentity({ pid: process.pid });
@@ -105,7 +105,7 @@ describe('named namespaces', () => {
 });
 
 describe('inNetns', () => {
-  it('runs inside and returns, whatever the function does', () => {
+  it('runs inside and always returns, also after an exception', () => {
     const { path } = freshNetns();
     const home = threadNetns();
     const fd = openNetns(path);
@@ -126,7 +126,7 @@ describe('inNetns', () => {
     expect(threadNetns()).toBe(home);
   });
 
-  it('does not lend the namespace to the thread pool', async () => {
+  it('does not pass the namespace on to the thread pool', async () => {
     const { path } = freshNetns();
     const { output, status } = await runNode(`
       const fs = require('node:fs');
@@ -143,7 +143,7 @@ describe('inNetns', () => {
 });
 
 describe('sockets for Node', () => {
-  it('serve TCP in a namespace and connect from there', async () => {
+  it('accept and open TCP connections in a namespace', async () => {
     const { name, path } = freshNetns();
     run('ip', '-n', name, 'link', 'set', 'lo', 'up');
     const listening = openSocket({ netns: path });
@@ -151,7 +151,7 @@ describe('sockets for Node', () => {
     const server = createServer((socket) => socket.end('hello from inside'));
     onCleanup(() => server.close());
     await new Promise<void>((resolve) => server.listen({ fd: listening }, resolve));
-    // connect() in the same tick, or the first read finds the socket unconnected.
+    // connect() in the same tick, otherwise the first read finds the socket unconnected.
     const client = new Socket({ fd: openSocket({ netns: path }) });
     onCleanup(() => client.destroy());
     const text = await new Promise<string>((resolve, reject) => {
@@ -184,7 +184,7 @@ describe('sockets for Node', () => {
     }
   });
 
-  it('refuse nonsense', () => {
+  it('reject invalid arguments', () => {
     const fd = openSocket({});
     onCleanup(() => closeSync(fd));
     expect(() => bindSocket(fd, 'example.org', 1)).toThrowError(expect.objectContaining({ code: 'EINVAL' }));
@@ -219,7 +219,7 @@ print(s.recv(4096).decode(), flush=True)`;
     delete process.env['NOTIFY_SOCKET'];
   });
 
-  it('reaches path and abstract sockets, and knows when nobody listens', async () => {
+  it('reaches path and abstract sockets, and fails without a listener', async () => {
     expect(sdNotify('READY=1')).toBe(false);
     expect(await notified(join(freshDirectory(), 'notify'), 'READY=1\nSTATUS=fine')).toBe('READY=1\nSTATUS=fine\n');
     expect(await notified(`@${uniqueName('mesh-notify')}`, 'STOPPING=1')).toBe('STOPPING=1\n');

@@ -5,7 +5,7 @@ import { cleanUp, onCleanup, run, runNode, waitFor } from './test-support.ts';
 
 afterEach(cleanUp);
 
-/** A process that is not our child: its parent has gone. */
+/** A process that is not our child: its parent has exited. */
 function spawnUnrelatedProcess(): number {
   const pid = Number(run('bash', '-c', 'setsid sleep 1000 >/dev/null 2>&1 & echo $!'));
   onCleanup(() => process.kill(pid, 'SIGKILL'));
@@ -13,7 +13,7 @@ function spawnUnrelatedProcess(): number {
 }
 
 describe('watchProcess', () => {
-  it('tells the end of a child and of a stranger, once', async () => {
+  it('reports the end of a child and of another process, once', async () => {
     const child = spawn('sleep', ['1000'], { stdio: 'ignore' });
     for (const pid of [child.pid!, spawnUnrelatedProcess()]) {
       let ends = 0;
@@ -31,7 +31,7 @@ describe('watchProcess', () => {
     }
   });
 
-  it('says nothing after close', async () => {
+  it('reports nothing after close', async () => {
     const pid = spawnUnrelatedProcess();
     let ends = 0;
     const closed = watchProcess(pid, () => {
@@ -47,7 +47,7 @@ describe('watchProcess', () => {
     expect(ends).toBe(0);
   });
 
-  it('knows a process by its start time', () => {
+  it('identifies a process by its start time', () => {
     const pid = spawnUnrelatedProcess();
     const startTime = processStartTime(pid);
     expect(startTime).toBeGreaterThan(0);
@@ -59,7 +59,7 @@ describe('watchProcess', () => {
     expect(processStartTime(2 ** 30)).toBeUndefined();
   });
 
-  it('is not lost to the garbage collector, and keeps the process only when ref()ed', async () => {
+  it('is not garbage-collected, and keeps the process alive only when ref()ed', async () => {
     const { output, status } = await runNode(
       `
       const child = require('node:child_process').spawn('sleep', ['1000'], { stdio: 'ignore' });

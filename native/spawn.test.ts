@@ -8,17 +8,17 @@ afterEach(cleanUp);
 const ENV = { PATH: '/usr/bin:/bin' };
 
 function run(file: string, args: string[], options: Partial<SpawnOptions> = {}, input?: string) {
-  let tell = (_: ProcessEnd) => {};
+  let resolveEnd = (_: ProcessEnd) => {};
   const end = new Promise<ProcessEnd>((resolve) => {
-    tell = resolve;
+    resolveEnd = resolve;
   });
-  const child = spawnProcess(file, args, { env: ENV, ...options }, (ended) => tell(ended));
+  const child = spawnProcess(file, args, { env: ENV, ...options }, (ended) => resolveEnd(ended));
   child.stdin?.end(input ?? '');
   return { child, end };
 }
 
 describe('spawnProcess', () => {
-  it('feeds a program and takes what it says', async () => {
+  it('writes to the standard input of a program and reads its output', async () => {
     const { child, end } = run(
       'sh',
       ['-c', 'cat; echo sorry >&2; exit 3'],
@@ -32,7 +32,7 @@ describe('spawnProcess', () => {
     ]);
   });
 
-  it('gives the environment, and /dev/null for streams that are no pipes', async () => {
+  it('sets the environment, and /dev/null for streams without a pipe', async () => {
     const { child, end } = run('sh', ['-c', 'pwd; env; readlink /proc/self/fd/0'], {
       pipes: ['stdout'],
       env: { ...ENV, A: 'b=c' },
@@ -42,7 +42,7 @@ describe('spawnProcess', () => {
     expect((await end).code).toBe(0);
   });
 
-  it('gives input that is there before the program starts, however much', async () => {
+  it('provides the complete input before the program starts, for any size', async () => {
     const input = Buffer.alloc(3_000_000, 'x');
     const { child, end } = run('sh', ['-c', 'wc -c'], { pipes: ['stdout'], input });
     expect(await text(child.stdout!)).toBe('3000000\n');
@@ -50,20 +50,20 @@ describe('spawnProcess', () => {
     expect((await end).code).toBe(0);
   });
 
-  it('tells the signal that ended it', async () => {
+  it('reports the signal that ended it', async () => {
     const { child, end } = run('sleep', ['1000']);
     child.watch.signal(9);
     expect(await end).toEqual({ code: undefined, signal: 'SIGKILL' });
   });
 
-  it('starts it in the netns of the thread, with the signals of a fresh process', async () => {
+  it('starts it in the netns of the thread, with default signal handling', async () => {
     const { path } = freshNetns();
     const script =
       'stat -Lc %i /proc/self/ns/net; grep SigIgn /proc/self/status; ps -o sid= -p $$ | tr -d " "; echo $$';
     const { child, end } = inNetns(path, () => run('sh', ['-c', script], { pipes: ['stdout'], session: true }));
     const [inode, ignored, session, pid] = (await text(child.stdout!)).split('\n');
     expect(Number(inode)).toBe(netnsIdentity(path).ino);
-    // SIGPIPE and all others but two of the C library's own (posix_spawn leaves those ignored).
+    // SIGPIPE and all others except two signals internal to the C library (posix_spawn leaves those ignored).
     expect(ignored).toMatch(/^SigIgn:\t[018]+0000000$/);
     expect(session).toBe(pid);
     await end;

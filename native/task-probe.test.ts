@@ -16,7 +16,7 @@ import {
 
 afterEach(cleanUp);
 
-/** A task in a netns of its own, to probe beside. */
+/** A task in its own netns, as the target of probes. */
 async function startTask(): Promise<{ shim: ChildProcess; like: string; pid: number }> {
   const netns = freshNetns();
   const directory = freshDirectory();
@@ -42,7 +42,7 @@ function probe(like: string, command: string[], flags: string[] = [], env: NodeJ
     stdio: ['pipe', 'pipe', 'ignore'],
     env: { MESH_NOT_FOR_TASKS: 'x' },
   });
-  child.stdin!.on('error', () => {}); // a prober that fails early reads none of it
+  child.stdin!.on('error', () => {}); // a prober that fails early does not read it
   child.stdin!.end(
     Object.entries(env)
       .map(([name, value]) => `${name}=${value}\0`)
@@ -53,13 +53,13 @@ function probe(like: string, command: string[], flags: string[] = [], env: NodeJ
   child.stdout!.setEncoding('utf8').on('data', (piece: string) => {
     text += piece;
   });
-  const told = new Promise<ProbeReport>((resolve) => {
+  const report = new Promise<ProbeReport>((resolve) => {
     child.on('close', () => {
       const end = text.indexOf('\n');
       resolve({ verdict: text.slice(0, end), output: text.slice(end + 1) });
     });
   });
-  return told;
+  return report;
 }
 
 const shell = (like: string, script: string, flags?: string[], env?: NodeJS.ProcessEnv) =>
@@ -67,19 +67,19 @@ const shell = (like: string, script: string, flags?: string[], env?: NodeJS.Proc
 
 const hasExited = (pid: number) =>
   waitFor(() => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z '), 'its end');
-/** The host's number of a process beside a task that wrote its own into a file. */
+/** The host's number of a process beside a task that wrote its own number into a file. */
 const numberIn = (path: string, task: number) =>
   waitFor(() => existsSync(path) && hostPid(task, Number(readFileSync(path, 'utf8'))), path);
 
 describe('a probe', () => {
-  it('tells exit code, signal and output', async () => {
+  it('reports exit code, signal and output', async () => {
     const { like } = await startTask();
     expect(await shell(like, 'echo out; echo err >&2; exit 3')).toEqual({ verdict: 'exit 3', output: 'out\nerr\n' });
     expect(await shell(like, ':')).toEqual({ verdict: 'exit 0', output: '' });
     expect((await shell(like, 'kill -9 $$')).verdict).toBe('signal SIGKILL');
   });
 
-  it('keeps the first 4096 bytes of what it writes and never blocks on the rest', async () => {
+  it('keeps the first 4096 bytes of output and never blocks on the rest', async () => {
     const { like } = await startTask();
     const { verdict, output } = await shell(like, 'echo first; head -c 1000000 /dev/zero | tr "\\0" x; exit 5');
     expect(verdict).toBe('exit 5');
@@ -87,7 +87,7 @@ describe('a probe', () => {
     expect(output).toMatch(/^first\nx+$/);
   });
 
-  it('runs where the task runs, with the environment, user and directory it is given', async () => {
+  it('runs in the namespaces of the task, with the given environment, user and directory', async () => {
     const { shim, like, pid } = await startTask();
     const flags = ['--user', 'nobody', '--cwd', '/tmp'];
     const script =
@@ -102,7 +102,7 @@ describe('a probe', () => {
     expect(rest).toEqual(['nobody', '/tmp', 'hi', '0']);
   });
 
-  it('has default signal handling and nothing of the agent open', async () => {
+  it('has default signal handling and inherits no descriptor of the agent', async () => {
     const { like } = await startTask();
     const { output } = await shell(like, 'grep -E "^Sig(Blk|Ign)" /proc/self/status; ls /proc/$$/fd; :');
     expect(output).toMatch(/SigBlk:\s0000000000000000/);
@@ -110,7 +110,7 @@ describe('a probe', () => {
     expect(output.trim().split('\n').slice(2).map(Number)).toEqual([0, 1, 2]);
   });
 
-  it('says what failed when it cannot be run', async () => {
+  it('reports the failed step when it cannot be run', async () => {
     const { shim, like } = await startTask();
     expect((await probe(like, ['/no/such/program'])).verdict).toBe(
       'error exec: /no/such/program: No such file or directory',
@@ -122,8 +122,8 @@ describe('a probe', () => {
   });
 });
 
-describe('nothing is left of a probe', () => {
-  /** Ignores SIGTERM, has a child in a session of its own, and never ends by itself. */
+describe('no process is left of a probe', () => {
+  /** Ignores SIGTERM, has a child in another session, and never ends by itself. */
   const stubborn = (directory: string) => `
     trap "" TERM
     setsid bash -c 'echo $$ > ${directory}/far; exec sleep 600' &
@@ -131,24 +131,24 @@ describe('nothing is left of a probe', () => {
     echo $$ > ${directory}/own
     while :; do wait; done`;
 
-  it('that runs out of time', async () => {
+  it('that times out', async () => {
     const { like, pid } = await startTask();
     const directory = freshDirectory();
-    const told = probe(like, ['bash', '-c', `echo before; ${stubborn(directory)}`], ['--timeout', '1500']);
+    const report = probe(like, ['bash', '-c', `echo before; ${stubborn(directory)}`], ['--timeout', '1500']);
     const pids = await Promise.all(['far', 'near', 'own'].map((name) => numberIn(join(directory, name), pid)));
-    expect(await told).toEqual({ verdict: 'timeout', output: 'before\n' });
+    expect(await report).toEqual({ verdict: 'timeout', output: 'before\n' });
     for (const each of pids) await hasExited(each);
     expect(processesBeside(pid)).toHaveLength(2); // process 1 and the task
   });
 
-  it('that ends before what it started', async () => {
+  it('that ends before its children', async () => {
     const { like, pid } = await startTask();
     const directory = freshDirectory();
     const script = `setsid sleep 600 & echo $! > ${directory}/far; until [ -e ${directory}/go ]; do sleep 0.02; done`;
-    const told = shell(like, script);
+    const report = shell(like, script);
     const far = await numberIn(join(directory, 'far'), pid);
     writeFileSync(join(directory, 'go'), '');
-    expect((await told).verdict).toBe('exit 0');
+    expect((await report).verdict).toBe('exit 0');
     await hasExited(far);
     expect(processesBeside(pid)).toHaveLength(2);
   });

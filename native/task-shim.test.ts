@@ -33,19 +33,19 @@ interface Task {
 
 interface Options {
   readonly flags?: string[];
-  /** The task's. */
+  /** Environment of the task. */
   readonly env?: NodeJS.ProcessEnv;
-  /** The shim's own; nothing when absent. */
+  /** Environment of the shim itself; empty if absent. */
   readonly shimEnv?: NodeJS.ProcessEnv;
 }
 
-/** An environment as the shim reads it. */
+/** An environment in the shim's input format. */
 const asInput = (env: NodeJS.ProcessEnv) =>
   Object.entries(env)
     .map(([name, value]) => `${name}=${value}\0`)
     .join('');
 
-/** Docker's default without MKNOD, which every task here has unless its flags say otherwise. */
+/** Docker's default without MKNOD; used by every task here unless its flags differ. */
 const CAPABILITIES = 'a00425fb';
 
 /** Starts `command` under the shim. */
@@ -59,7 +59,7 @@ function start(command: string[], { flags: more = [], env = process.env, shimEnv
     stdio: ['pipe', 'ignore', 'ignore'],
     env: shimEnv,
   });
-  shim.stdin!.on('error', () => {}); // a shim that fails early reads none of it
+  shim.stdin!.on('error', () => {}); // a shim that fails early does not read it
   shim.stdin!.end(asInput(env));
   onCleanup(() => shim.kill('SIGKILL'));
   const report = (name: string) => {
@@ -129,8 +129,8 @@ describe('reports', () => {
   });
 });
 
-describe('surroundings of the task', () => {
-  it('are the namespace, the environment it got and nothing of the agent', async () => {
+describe('environment of the task', () => {
+  it('is the namespace and the given variables, and nothing of the agent', async () => {
     const descriptor = openSync('/etc/passwd', 'r');
     onCleanup(() => closeSync(descriptor));
     const netns = freshNetns();
@@ -138,7 +138,7 @@ describe('surroundings of the task', () => {
     const log = join(directory, 'log');
     const script =
       'readlink /proc/self/ns/net; echo $MESH_TASK_ID$MESH_NOT_FOR_TASKS; pwd; umask; ' +
-      // Builtins only: a program the shell starts may see what the shell opened or blocked just to start it.
+      // Builtins only: a program started by the shell may see descriptors that the shell opened or signals it blocked.
       'n=0; while [ $n -lt 1024 ]; do [ -L /proc/$$/fd/$n ] && printf "%s " $n; n=$((n+1)); done; ' +
       'readlink /proc/$$/fd/0; ' +
       'while read -r line; do case $line in SigBlk*|SigIgn*) echo "$line";; esac; done < /proc/$$/status; ' +
@@ -169,7 +169,7 @@ describe('surroundings of the task', () => {
     ]);
   });
 
-  it('cover /etc/resolv.conf and name the host for the task alone', async () => {
+  it('has its own /etc/resolv.conf and host name', async () => {
     const before = readFileSync('/etc/resolv.conf', 'utf8');
     const resolv = join(freshDirectory(), 'resolv.conf');
     writeFileSync(resolv, 'nameserver 192.0.2.53\n');
@@ -199,7 +199,7 @@ describe('surroundings of the task', () => {
     ]);
   });
 
-  it('let a pin go that is removed while the task runs', async () => {
+  it('does not keep a netns pin that is removed while the task runs', async () => {
     const task = shell('exec sleep 1000');
     const { pid } = await task.started();
     const other = freshNetns();
@@ -209,18 +209,18 @@ describe('surroundings of the task', () => {
     expect(inTask()).toBe(false);
   });
 
-  it('append to the log', async () => {
+  it('appends to the log', async () => {
     const directory = freshDirectory();
     mkdirSync(join(directory, 'logs'));
     const log = join(directory, 'logs/task.log');
     writeFileSync(log, 'earlier\n');
     await shell('echo later', { flags: ['--log', log] }).exit();
     expect(readFileSync(log, 'utf8')).toBe('earlier\nlater\n');
-    expect(statSync(log).mode & 0o007).toBe(4); // as it was
+    expect(statSync(log).mode & 0o007).toBe(4); // unchanged
   });
 });
 
-describe('ends', () => {
+describe('stopping', () => {
   it.each(['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const)(
     'by %s forwarded to the task',
     async (signal) => {
@@ -232,14 +232,14 @@ describe('ends', () => {
     },
   );
 
-  it('by the stop signal asked for instead of SIGTERM', async () => {
+  it('sends the configured stop signal instead of SIGTERM', async () => {
     const task = start(['sleep', '1000'], { flags: ['--stop-signal', '3'] });
     await task.started();
     task.shim.kill('SIGTERM');
     expect(await task.exit()).toMatchObject({ code: null, signal: 'SIGQUIT' });
   });
 
-  it('with all that the task left behind', async () => {
+  it('kills all processes that the task left behind', async () => {
     const task = shell(
       'sleep 1001 & echo same_group=$!; setsid bash -c "echo own_session=\\$\\$; sleep 1002 & echo grandchild=\\$!; wait" & ' +
         'until [ -e "$(dirname "$(readlink /proc/$$/fd/1)")/go" ]; do sleep 0.02; done; exit 0',
@@ -260,17 +260,20 @@ describe('ends', () => {
     expect(existsSync(join(task.directory, 'exit'))).toBe(false);
   });
 
-  it.each([[[]], [['--user', 'nobody']]])('when the shim is killed all of the task goes too %j', async (flags) => {
-    const task = shell('setsid sleep 1001 & echo child; exec sleep 1000', { flags });
-    const { pid } = await task.started();
-    await waitFor(() => task.output().includes('child'), 'its child');
-    const all = await waitFor(() => processesBeside(pid).length === 3 && processesBeside(pid), 'its child');
-    task.shim.kill('SIGKILL');
-    for (const each of all) await hasExited(each);
-    expect(existsSync(join(task.directory, 'exit'))).toBe(false);
-  });
+  it.each([[[]], [['--user', 'nobody']]])(
+    'kills all processes of the task when the shim is killed %j',
+    async (flags) => {
+      const task = shell('setsid sleep 1001 & echo child; exec sleep 1000', { flags });
+      const { pid } = await task.started();
+      await waitFor(() => task.output().includes('child'), 'its child');
+      const all = await waitFor(() => processesBeside(pid).length === 3 && processesBeside(pid), 'its child');
+      task.shim.kill('SIGKILL');
+      for (const each of all) await hasExited(each);
+      expect(existsSync(join(task.directory, 'exit'))).toBe(false);
+    },
+  );
 
-  it('not with the agent: the task runs on and its end is still told', async () => {
+  it('does not depend on the agent: the task keeps running and its end is still reported', async () => {
     const netns = freshNetns();
     const directory = freshDirectory();
     const args = ['--netns', netns.path, '--dir', directory, '--', 'sleep', '1000'];

@@ -1,4 +1,4 @@
-/** What the tests of this room share: names of their own, cleaning up, hand-made netlink bytes. */
+/** Helpers shared by the tests of this folder: unique names, cleanup, hand-made netlink bytes. */
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,29 +11,29 @@ const addonPath: string = join(dirname(fileURLToPath(import.meta.url)), 'build/R
 let counter = 0;
 const cleanupSteps: (() => void)[] = [];
 
-/** Registers what to undo after the test, last first. */
+/** Registers a cleanup to run after the test, last registered first. */
 export function onCleanup(step: () => void): void {
   cleanupSteps.push(step);
 }
 
-/** Undoes everything registered; call it in afterEach. */
+/** Runs all registered cleanups; call it in afterEach. */
 export function cleanUp(): void {
   for (const step of cleanupSteps.splice(0).reverse()) {
     try {
       step();
     } catch {
-      // Gone already: the test itself removed it.
+      // Already removed by the test itself.
     }
   }
 }
 
-/** A name no other test or process uses, short enough for a link. */
+/** A name not used by other tests or processes, short enough for a link. */
 export function uniqueName(prefix: string): string {
   counter += 1;
   return `${prefix}${process.pid.toString(36)}x${counter}`;
 }
 
-/** A fresh namespace in /run/netns, removed after the test. */
+/** A new namespace in /run/netns, removed after the test. */
 export function freshNetns(): { name: string; path: string } {
   const name = uniqueName('mt');
   const path = `/run/netns/${name}`;
@@ -48,7 +48,7 @@ export function processesBeside(pid: number): number[] {
   return namespace === undefined ? [] : processes().filter((other) => pidNamespace(other) === namespace);
 }
 
-/** Host's number of a process that knows itself as `inner`, in the pid namespace of `pid`. */
+/** Host's number of the process with number `inner` in the pid namespace of `pid`. */
 export function hostPid(pid: number, inner: number): number | undefined {
   return processesBeside(pid).find((other) => new RegExp(`^NSpid:.*\t${inner}$`, 'm').test(readStatus(other)));
 }
@@ -89,7 +89,7 @@ export function run(command: string, ...args: string[]): string {
   return result.stdout;
 }
 
-/** Runs a script in a Node process of its own, `mesh` being the addon at `addonPath`; resolves with its end. */
+/** Runs a script in a separate Node process, `mesh` being the addon at `addonPath`; resolves when it has exited. */
 export function runNode(
   script: string,
   flags: string[] = [],
@@ -109,14 +109,14 @@ export function runNode(
   });
 }
 
-/** Polls until `probe` gives a value; the generous bound only ends a broken run. */
+/** Polls until `probe` returns a value; the generous limit only stops a failing run. */
 export async function waitFor<T>(probe: () => T | undefined | false | null, description: string): Promise<T> {
   for (let attempt = 0; attempt < 2000; attempt++) {
     const value = probe();
     if (value !== undefined && value !== false && value !== null) return value;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  throw new Error(`waited in vain: ${description}`);
+  throw new Error(`timed out waiting for ${description}`);
 }
 
 export const NETLINK_ROUTE = 0;
@@ -142,7 +142,7 @@ export function linkRequest(type: number, flags: number, sequence: number, index
   return message;
 }
 
-/** The same with an acknowledgement asked for. */
+/** The same with an acknowledgement requested. */
 export function acknowledged(type: number, sequence: number, index: number): Buffer {
   return linkRequest(type, NLM_F_ACK, sequence, index);
 }

@@ -1,16 +1,16 @@
-# What both hosts of the benches get, the one-CPU one (host) and the full kernel (full).
+# Shared by both hosts of the benchmarks, the one-CPU one (host) and the full kernel (full).
 # shellcheck shell=bash
 
-# The tasks of meshd have a plain PATH: the checkout's Node as the machine's.
+# The tasks of meshd have a default PATH: install the checkout's Node as the machine's.
 node_installed() { ln -sfn "$ROOT/.cache/node/bin/node" /usr/local/bin/node; }
 
-# Docker, containerd and runc where they would be installed.
+# Docker, containerd and runc in their standard locations.
 docker_unpacked() {
   cp -rs "$WORK/root/usr/." /usr/ 2>/dev/null
   cp -rs "$WORK/root/sbin/." /usr/sbin/ 2>/dev/null
 }
 
-# Before measuring, by all systems alike; the rest loads itself.
+# Loaded before measuring, for all systems alike; other modules load on demand.
 modules_loaded() {
   local module
   for module in ip_vs ip_vs_rr vxlan veth bridge br_netfilter ip_set ip_set_bitmap_port xt_set iptable_nat iptable_filter \

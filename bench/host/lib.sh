@@ -1,8 +1,8 @@
-# Shared by the scripts of bench/: where things are, and how they speak.
+# Shared by the scripts of bench/: paths and messages.
 # shellcheck shell=bash
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 BENCH=$ROOT/bench
-WORK=$ROOT/.cache/bench # everything fetched, built or written by a bench
+WORK=$ROOT/.cache/bench # everything fetched, built or written by a benchmark
 export PATH=$ROOT/.cache/node/bin:$PATH
 # Exists only inside the one-CPU host.
 INSIDE=/run/bench/inside
@@ -10,10 +10,10 @@ INSIDE=/run/bench/inside
 say() { printf '%s\n' "$*" >&2; }
 die() { say "bench: $*"; exit 125; }
 
-# Processors whose extended state is longer than user-mode-linux 6.1 restores (xstate.c).
-long_state() { grep -qE '^flags.* (avx512f|amx_tile|pku)( |$)' /proc/cpuinfo; }
+# Processors whose extended state is longer than user-mode-linux 6.1 restores (xstate.c): those with AMX.
+long_state() { grep -qE '^flags.* amx_tile( |$)' /proc/cpuinfo; }
 
-# A boot for each: no system finds the connections, tables or daemons of another, and one that fails stops no other.
+# One boot each: systems cannot see each other's connections, tables or daemons, and a failure does not affect the others.
 boot_each() { # HOST BENCH SYSTEM…
   local host=$1 bench=$2 system status=0
   shift 2

@@ -1,4 +1,4 @@
-# The machines of every bench, in one kernel: three nodes, an outside client and a bare host (the same socket and switch
+# The machines of every benchmark, in one kernel: three nodes, an outside client and a bare host (the same socket and switch
 # without anything in between), each with its own network, mounts and host name, on the switch `underlay`.
 # shellcheck shell=bash
 NODES=/run/bench/nodes
@@ -15,7 +15,7 @@ mac_of() { on "$1" cat /sys/class/net/eth0/address; }
 nodes_up() {
   local name file
   mkdir -p "$NODES"
-  # New namespaces take these from the kernel's first one; Docker's ingress_sbox would drop replies without.
+  # New namespaces copy these from the initial one; Docker's ingress_sbox would otherwise drop replies.
   sysctl -qw net.ipv4.ip_forward=1 net.core.rmem_max=134217728 net.core.wmem_max=134217728 net.core.netdev_max_backlog=100000
   for file in /proc/sys/net/bridge/bridge-nf-call-*tables; do echo 0 > "$file"; done # the underlay is a switch, not a host
   ip link add underlay type bridge forward_delay 0 mcast_snooping 0
@@ -26,12 +26,12 @@ nodes_up() {
     disown
   done
   for name in node1 node2 node3 client bare; do
-    wait_for 120 test -e "$NODES/$name.up" || die "$name did not come up"
+    wait_for 120 test -e "$NODES/$name.up" || die "$name did not start"
     ip link set "$name" master underlay up
   done
 }
 
-wait_for() { # SECONDS COMMAND…: until it succeeds
+wait_for() { # SECONDS COMMAND…: repeats until it succeeds
   local end=$((SECONDS + $1))
   shift
   until "$@" >/dev/null 2>&1; do
@@ -40,8 +40,8 @@ wait_for() { # SECONDS COMMAND…: until it succeeds
   done
 }
 
-# PID…: the order of the one CPU. Packets are handled as they are sent (softirq above the sender), what is measured goes
-# before every daemon. Throttling stays on: a real-time process that loops would stop the host for good.
+# PID…: scheduling order on the one CPU. Packets are processed as they are sent (softirq above the sender), and the
+# measured processes precede every daemon. Throttling stays on: a looping real-time process would block the host forever.
 real_time() {
   local pid
   sysctl -qw kernel.sched_rt_period_us=1000000 kernel.sched_rt_runtime_us=980000
@@ -49,7 +49,7 @@ real_time() {
   for pid in "$@"; do
     # A process in a container's cpu group cannot be real-time (CONFIG_RT_GROUP_SCHED).
     [[ ! -e /sys/fs/cgroup/cpu/tasks ]] || echo "$pid" > /sys/fs/cgroup/cpu/tasks
-    chrt -f -p 50 "$pid" || die "process $pid cannot be made real-time"
+    chrt -f -p 50 "$pid" || die "process $pid cannot get real-time priority"
   done
 }
 

@@ -1,10 +1,10 @@
 # docker: three real dockerds of Debian's docker.io, one swarm, one service with its task on node3 and the routing mesh.
 # shellcheck shell=bash disable=SC2034
-IMAGE=localhost:5000/serve:1 # a registry that refuses at once: workers then take the local image without waiting for DNS
+IMAGE=localhost:5000/serve:1 # this registry refuses connections at once, so workers use the local image without waiting for DNS
 
 dockerds_up() {
   local i
-  # One after the other: dockerd gives its containerd 15 s, which is little where everything is emulated.
+  # Sequentially: dockerd gives its containerd 15 s, which is short under emulation.
   for i in 1 2 3; do
     setsid nsenter -t "$(< "$NODES/node$i.pid")" -m -n -u -- bash "$BENCH/systems/dockerd" </dev/null > "/run/bench/dockerd$i.log" 2>&1 &
     echo $! > "$NODES/dockerd$i.pid"
@@ -45,8 +45,8 @@ system_up() {
     publish+=(--publish "$published:$port/$protocol")
   done
   create --name bench --constraint node.hostname==node3 "${publish[@]}"
-  wait_for 180 on client curl -sf -m 1 "http://${ADDRESS[node1]}:8080/" || die 'the service did not answer'
-  wait_for 60 on client curl -sf -m 1 "http://${ADDRESS[node3]}:8080/" || die 'the service did not answer'
+  wait_for 180 on client curl -sf -m 1 "http://${ADDRESS[node1]}:8080/" || die 'the service did not respond'
+  wait_for 60 on client curl -sf -m 1 "http://${ADDRESS[node3]}:8080/" || die 'the service did not respond'
   id=$(on node3 docker ps -q --no-trunc | head -n 1)
   TASK_PID[remote]=$(on node3 docker inspect -f '{{.State.Pid}}' "$id")
   TASK_PID[local]=${TASK_PID[remote]}

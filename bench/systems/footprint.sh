@@ -1,4 +1,4 @@
-# What a system's own processes take on a node; the tasks do not count.
+# Memory and CPU of a system's own processes on a node, without the tasks.
 # shellcheck shell=bash
 
 # NODE NAMES: processes of these names (a pattern) on that node.
@@ -9,7 +9,7 @@ processes_of() {
   done
 }
 
-# CASE SYSTEM: memory of node1 (manager) and node3 (worker), and their CPU over 20 s, in parts of the one CPU.
+# CASE SYSTEM: memory of node1 (manager) and node3 (worker), and their CPU over 20 s, in percent of the one CPU.
 record_footprint() {
   local node pids daemons stats before after
   for node in node1 node3; do

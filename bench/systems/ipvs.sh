@@ -1,5 +1,5 @@
-# ipvs: the least that balances: IPVS in the node's own namespace over the overlay of routed.sh, written by hand. No
-# conntrack, no rule, one ingress node per task; it keeps the client's address only because task a answers through node1.
+# ipvs: minimal balancing: IPVS in the node's own namespace over the overlay of routed.sh, set up manually. No
+# conntrack, no rules, one ingress node per task; it keeps the client's address only because task a replies through node1.
 # shellcheck shell=bash disable=SC2034
 . "$BENCH/systems/routed.sh"
 

@@ -6,10 +6,10 @@ import { plan } from '../../src/plan/plan.ts';
 import { node, nodeCapabilities, port, taskAddress, withoutZones } from '../assignment.ts';
 
 /*
- * mesh-node NUMBER PEERS PORTS SHORTCUT: makes this node's kernel what meshd's agent would, from an assignment written here
- * instead of a manager's: the real plan, diff and driver, no daemon that runs beside what is measured.
- * One task on node 3 with the ports of system.sh; PEERS nodes in all; PORTS further published ports of that task;
- * SHORTCUT full or off, as in meshd --shortcut.
+ * mesh-node NUMBER PEERS PORTS FAST_PATH: makes this node's kernel what meshd's agent would, from an assignment written here
+ * instead of by a manager: the real plan, diff and driver, without a daemon that runs during the measurement.
+ * One task on node 3 with the ports of system.sh; PEERS nodes in total; PORTS further published ports of that task;
+ * FAST_PATH full or off, as in meshd --fast-path.
  */
 
 const [number = 1, nodes = 3, extra = 0] = process.argv.slice(2, 5).map(Number);

@@ -1,4 +1,4 @@
-# mesh-path-plain: mesh-path.sh without the shortcut.
+# mesh-path-plain: mesh-path.sh without the fast path.
 # shellcheck shell=bash disable=SC2034
-SHORTCUT=off
+FAST_PATH=off
 . "$BENCH/systems/mesh-path.sh"

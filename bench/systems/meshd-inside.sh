@@ -1,4 +1,4 @@
-# meshd-inside: meshd.sh as it is without being asked for more: the shortcut in namespaces of its own only.
+# meshd-inside: meshd.sh with its default: the fast path inside meshd's own namespaces only.
 # shellcheck shell=bash disable=SC2034
-SHORTCUT=inside
+FAST_PATH=inside
 . "$BENCH/systems/meshd.sh"

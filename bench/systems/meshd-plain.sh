@@ -1,4 +1,4 @@
-# meshd-plain: meshd.sh with --shortcut off.
+# meshd-plain: meshd.sh with --fast-path off.
 # shellcheck shell=bash disable=SC2034
-SHORTCUT=off
+FAST_PATH=off
 . "$BENCH/systems/meshd.sh"

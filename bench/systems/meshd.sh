@@ -1,5 +1,5 @@
 # meshd: the real daemons of dist/, manager and agent on node1, agents on node2 and node3; one service by meshctl apply
-# with its task on node3. SHORTCUT (full): as in meshd --shortcut.
+# with its task on node3. FAST_PATH (full): as in meshd --fast-path.
 # shellcheck shell=bash disable=SC2034
 meshctl() { on node1 node "$ROOT/dist/meshctl.cjs" "$@"; }
 
@@ -7,7 +7,7 @@ daemon() { # NUMBER OPTION…
   local node=node$1
   shift
   setsid nsenter -t "$(< "$NODES/$node.pid")" -m -n -u -- node "$ROOT/dist/meshd.mjs" --name "$node" --advertise "${ADDRESS[$node]}" \
-    --insecure-dev --shortcut "${SHORTCUT:-full}" "$@" </dev/null > "/run/bench/meshd-$node.log" 2>&1 &
+    --insecure-dev --fast-path "${FAST_PATH:-full}" "$@" </dev/null > "/run/bench/meshd-$node.log" 2>&1 &
   echo $! > "$NODES/meshd-$node.pid"
   disown
 }
@@ -34,7 +34,7 @@ service_create() { # NAME REPLICAS PORT
   meshctl apply -d "/run/bench/$1.yaml" >/dev/null
 }
 service_scale() { meshctl service scale -d "$1=$2" >/dev/null; }
-services_many() { # COUNT FIRST_PORT: one manifest, as people would
+services_many() { # COUNT FIRST_PORT: in one manifest, as a user would
   local i
   { echo 'services:'; for ((i = 0; i < $1; i++)); do manifest "many$i" 1 $(($2 + i)); done; } > /run/bench/many.yaml
   meshctl apply -d /run/bench/many.yaml >/dev/null

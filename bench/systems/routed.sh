@@ -1,5 +1,5 @@
-# routed: the task's own address, reached through a node over vxlan. What any overlay without a balancer costs.
-# Task a (node3) answers through node1, task b (node3) through node3: so `remote` crosses the overlay both ways.
+# routed: the task's own address, reached through a node over vxlan: the cost of any overlay without a balancer.
+# Task a (node3) replies through node1, task b (node3) through node3: so `remote` crosses the overlay both ways.
 # shellcheck shell=bash disable=SC2034
 overlay_up() {
   local i j

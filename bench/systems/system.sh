@@ -1,8 +1,8 @@
-# One system under test beside the bare host: `start NAME` lays out the nodes, the task and its published ports.
-# Every system fills in: VIA (the node a path's packets are sent to), TARGET (the address in them), TASK_PID, HTTP.
+# One system under test and the bare host: `start NAME` sets up the nodes, the task and its published ports.
+# Every system sets: VIA (the node that packets of a path are sent to), TARGET (their destination address), TASK_PID, HTTP.
 # shellcheck shell=bash disable=SC2034
 . "$BENCH/host/nodes.sh"
-# protocol:published:task, the same everywhere; serve.c tells what each does.
+# protocol:published:task, the same for every system; serve.c documents each.
 PORTS=(tcp:8080:80 udp:9000:9000 udp:9002:9002 tcp:5201:5201 tcp:5202:5202)
 declare -A VIA=([bare]=bare [remote]=node1 [local]=node3) TASK_PID=()
 declare -A TARGET=([bare]=${ADDRESS[bare]} [remote]=${ADDRESS[node1]} [local]=${ADDRESS[node3]})
@@ -15,17 +15,17 @@ start() {
   TASK_PID[bare]=$BARE_PID
   . "$BENCH/systems/$1.sh"
   system_up
-  wait_for 30 on client curl -sf -m 2 "http://${ADDRESS[bare]}/" || die 'the bare host does not answer'
+  wait_for 30 on client curl -sf -m 2 "http://${ADDRESS[bare]}/" || die 'the bare host does not respond'
   local path
   for path in ${!TASK_PID[*]}; do
-    [[ $path == bare ]] || wait_for 60 on client curl -sf -m 2 "http://${TARGET[$path]}:$HTTP/" || die "$1: path $path does not answer"
+    [[ $path == bare ]] || wait_for 60 on client curl -sf -m 2 "http://${TARGET[$path]}:$HTTP/" || die "$1: path $path does not respond"
   done
 }
 
 http_port() { if [[ $1 == bare ]]; then echo 80; else echo "$HTTP"; fi; }
 
-# BENCH CASE SYSTEM METRIC UNIT min|max|median SAMPLE…: one line of results. min for costs and max for rates: what the
-# path does when nothing disturbs it; the samples show how often that was.
+# BENCH CASE SYSTEM METRIC UNIT min|max|median SAMPLE…: one line of results. min for costs and max for rates: the
+# undisturbed performance of the path; the samples show how often it was reached.
 record() {
   local bench=$1 case=$2 system=$3 metric=$4 unit=$5 how=$6 value samples
   shift 6

@@ -1,4 +1,4 @@
-// HTTP requests one after another: a connection for each, or all over one. Percentiles of the time of one, in µs.
+// Sequential HTTP requests: one connection each, or all over one. Prints percentiles of their duration in µs.
 #include "common.h"
 
 int main(int argc, char **argv) {
@@ -6,7 +6,7 @@ int main(int argc, char **argv) {
                "ask-http ADDRESS PORT COUNT close|keep; prints p50 p90 p99 p99.9 (µs), requests per second, failures");
   struct sockaddr_in to = endpoint(argv[1], atoi(argv[2]));
   int count = atoi(argv[3]), keep = argv[4][0] == 'k', s = -1, failed = 0, done = 0;
-  const char *ask = keep ? "GET / HTTP/1.1\r\nHost: bench\r\n\r\n" : "GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
+  const char *request = keep ? "GET / HTTP/1.1\r\nHost: bench\r\n\r\n" : "GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
   double *times = malloc(count * sizeof *times);
   char reply[4096];
   long begin = now_ns(CLOCK_MONOTONIC);
@@ -22,7 +22,7 @@ int main(int argc, char **argv) {
         continue;
       }
     }
-    int good = write(s, ask, strlen(ask)) > 0 && read(s, reply, sizeof reply) > 0;
+    int good = write(s, request, strlen(request)) > 0 && read(s, reply, sizeof reply) > 0;
     if (!good || !keep) {
       close(s);
       s = -1;
@@ -32,7 +32,7 @@ int main(int argc, char **argv) {
   }
   double seconds = (now_ns(CLOCK_MONOTONIC) - begin) / 1e9;
   if (done == 0) {
-    fprintf(stderr, "ask-http: no request of %d was answered\n", count);
+    fprintf(stderr, "ask-http: no response to %d requests\n", count);
     return 1;
   }
   qsort(times, done, sizeof *times, ascending);

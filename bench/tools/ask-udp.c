@@ -1,10 +1,10 @@
-// UDP request and reply, in batches: sends BATCH datagrams, waits for all answers, again. ns per request and reply.
+// UDP request and reply in batches: sends BATCH datagrams, waits for all replies, repeats. Prints ns per request and reply.
 #include "common.h"
 
 enum { MOST = 1024, MTU = 1500 };
 
 int main(int argc, char **argv) {
-  usage_unless(argc == 6, "ask-udp ADDRESS PORT ROUNDS BATCH BYTES   (BATCH at most 1024); prints ns per pair and answers per request");
+  usage_unless(argc == 6, "ask-udp ADDRESS PORT ROUNDS BATCH BYTES   (BATCH at most 1024); prints ns per pair and replies per request");
   struct sockaddr_in to = endpoint(argv[1], atoi(argv[2]));
   int rounds = atoi(argv[3]), batch = atoi(argv[4]), bytes = atoi(argv[5]);
   usage_unless(batch > 0 && batch <= MOST && bytes > 0 && bytes <= MTU, "ask-udp: BATCH 1 to 1024, BYTES 1 to 1500");
@@ -23,7 +23,7 @@ int main(int argc, char **argv) {
   }
   long sent = 0, got = 0, start = 0;
   for (int round = -1; round < rounds; round++) {
-    if (round == 0) { // the first one only warms the path up
+    if (round == 0) { // the first round is a warm-up
       sent = got = 0;
       start = now_ns(CLOCK_MONOTONIC);
     }

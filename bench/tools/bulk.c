@@ -1,5 +1,5 @@
 // One TCP stream for some seconds: `up` writes (to tcp/5201 of serve), `down` reads (from tcp/5202). Prints Mbit/s.
-// The first fifth of a second, slow start, is not counted.
+// The first fifth of a second (slow start) is not counted.
 #include "common.h"
 
 int main(int argc, char **argv) {

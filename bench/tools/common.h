@@ -1,4 +1,4 @@
-// What every tool here needs: clocks, addresses, percentiles, and one way to end with a message.
+// Shared by the tools: clocks, addresses, percentiles, exit with a message.
 #pragma once
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -32,7 +32,7 @@ static inline long now_ns(clockid_t clock) {
 static inline struct sockaddr_in endpoint(const char *address, int port) {
   struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
   if (inet_pton(AF_INET, address, &a.sin_addr) != 1) {
-    fprintf(stderr, "%s is no IPv4 address\n", address);
+    fprintf(stderr, "%s is not an IPv4 address\n", address);
     exit(2);
   }
   return a;
@@ -44,7 +44,7 @@ static inline void time_limit(int s, long ms) {
   setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 }
 
-// Beyond net.core.[rw]mem_max, which needs CAP_NET_ADMIN; without it as much as allowed.
+// Exceeds net.core.[rw]mem_max, which needs CAP_NET_ADMIN; without it the maximum allowed.
 static inline void buffers(int s, int bytes) {
   setsockopt(s, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
   setsockopt(s, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes);

@@ -1,5 +1,5 @@
-// Sends UDP frames straight into a link, below the sender's own IP stack. On one CPU with ksoftirqd above this process
-// every frame has gone its whole way when the next one starts, so wall time / frames is the cost of that way.
+// Sends UDP frames directly to a link, below the sender's own IP stack. On one CPU with ksoftirqd above this process
+// every frame is fully processed when the next one is sent, so wall time / frames is the total cost of a packet.
 #include "common.h"
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
@@ -35,10 +35,10 @@ int main(int argc, char **argv) {
   struct ifreq request = {0};
   strncpy(request.ifr_name, link, IFNAMSIZ - 1);
   if (ioctl(s, SIOCGIFHWADDR, &request)) die("SIOCGIFHWADDR");
-  int one = 1, room = 400 << 10;
+  int one = 1, send_buffer = 400 << 10;
   setsockopt(s, SOL_PACKET, PACKET_QDISC_BYPASS, &one, sizeof one);
-  // Bounded, so that a slow path holds the sender back instead of filling a queue that then drops.
-  setsockopt(s, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
+  // Bounded, so that a slow path blocks the sender instead of filling a queue that then drops.
+  setsockopt(s, SOL_SOCKET, SO_SNDBUFFORCE, &send_buffer, sizeof send_buffer);
 
   static unsigned char frames[BATCH][FRAME];
   static struct mmsghdr messages[BATCH];
@@ -65,11 +65,11 @@ int main(int argc, char **argv) {
 
   long sent = 0, flow = 0, refused = 0, start = now_ns(CLOCK_MONOTONIC);
   while (sent < count) {
-    int want = count - sent < BATCH ? count - sent : BATCH;
-    for (int i = 0; i < want; i++) {
+    int batch = count - sent < BATCH ? count - sent : BATCH;
+    for (int i = 0; i < batch; i++) {
       ((struct udphdr *)(frames[i] + 34))->source = htons(first + (flow + i) % flows);
     }
-    int done = sendmmsg(s, messages, want, 0);
+    int done = sendmmsg(s, messages, batch, 0);
     if (done < 0 && ++refused > 1000) die("sendmmsg");
     if (done < 0) continue;
     sent += done;

@@ -1,9 +1,9 @@
 // The task of every system under test, one process on one thread:
-//   tcp/80    HTTP: answers with the task's id (meshd's, else the host name, which in a container is its id) and the
-//             address the client was seen with; keep-alive unless asked to close
-//   udp/9000  a sink that never reads: what is measured ends at the socket
-//   udp/9002  echo, in batches, so that system calls weigh little
-//   tcp/5201  reads what comes; tcp/5202 writes as fast as it can (bulk, the two directions)
+//   tcp/80    HTTP: returns the task's id (meshd's, else the host name, which in a container is its id) and the
+//             client's address; keep-alive unless the request closes
+//   udp/9000  a sink that is never read: the measurement ends at the socket
+//   udp/9002  echo, in batches, so that system calls cost little
+//   tcp/5201  reads and discards; tcp/5202 writes as fast as it can (bulk, the two directions)
 #include "common.h"
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -41,18 +41,18 @@ static void accept_all(int listener, enum kind kind) {
 }
 
 static void answer_http(int s) {
-  char ask[8192], body[256], reply[512];
-  int length = read(s, ask, sizeof ask - 1);
+  char request[8192], body[256], reply[512];
+  int length = read(s, request, sizeof request - 1);
   if (length < 0 && errno == EAGAIN) return;
   if (length <= 0) {
     close(s);
     return;
   }
-  ask[length] = 0;
+  request[length] = 0;
   struct sockaddr_in peer;
   socklen_t size = sizeof peer;
   getpeername(s, (void *)&peer, &size);
-  int ends = strcasestr(ask, "connection: close") || strstr(ask, "HTTP/1.0");
+  int ends = strcasestr(request, "connection: close") || strstr(request, "HTTP/1.0");
   int bytes = snprintf(body, sizeof body, "%s %s:%d\n", host, inet_ntoa(peer.sin_addr), ntohs(peer.sin_port));
   bytes = snprintf(reply, sizeof reply, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: %s\r\n\r\n%s", bytes,
                    ends ? "close" : "keep-alive", body);
@@ -79,7 +79,7 @@ static void echo_batch(int s) {
 int main(int argc, char **argv) {
   usage_unless(argc == 1 && argv[0], "serve   (tcp/80 http, udp/9000 sink, udp/9002 echo, tcp/5201 sink, tcp/5202 source)");
   signal(SIGPIPE, SIG_IGN);
-  signal(SIGTERM, _exit); // as process 1 of a container it would be ignored otherwise
+  signal(SIGTERM, _exit); // process 1 of a container ignores it by default
   if (getenv("MESH_TASK_ID")) snprintf(host, sizeof host, "%s", getenv("MESH_TASK_ID"));
   else gethostname(host, sizeof host - 1);
   epoll = epoll_create1(0);

@@ -16,8 +16,8 @@ AddonData::~AddonData() {
   if (receiveArea != nullptr) munmap(receiveArea, NetlinkSocket::kReceiveAreaBytes);
 }
 
-// Plain C calls on purpose: while an environment ends every one of them may
-// fail, and the C++ wrapper aborts when it cannot even make its Error object.
+// Plain C calls: while an environment is shutting down any of them may fail,
+// and the C++ wrapper aborts if it cannot create its Error object.
 void CallFromLoop(napi_env env, napi_value receiver, napi_value function, size_t argc, const napi_value* argv) {
   void* data = nullptr;
   if (napi_get_instance_data(env, &data) != napi_ok || data == nullptr) return;

@@ -6,7 +6,7 @@
 
 namespace mesh {
 
-/// What one JavaScript environment (the main thread or a worker) owns.
+/// State of one JavaScript environment (the main thread or a worker).
 /// There is no other mutable state in the addon, so that any number of
 /// environments can load the same binary.
 struct AddonData {
@@ -17,14 +17,14 @@ struct AddonData {
   Napi::FunctionReference netlinkSocket;
   Napi::FunctionReference processWatch;
   Napi::FunctionReference bpfHandle;
-  /// Receive area shared by all netlink sockets of the thread; made at first use.
+  /// Receive buffer shared by all netlink sockets of the thread; allocated at first use.
   uint8_t* receiveArea = nullptr;
   bool threadPoolStarted = false;
 };
 
 /// Calls `function` from the event loop as Node calls its own handlers
-/// (ticks and microtasks run afterwards). What the function throws becomes an
-/// uncaughtException; in an environment that is ending nothing happens.
+/// (ticks and microtasks run afterwards). An exception becomes an
+/// uncaughtException; in an environment that is shutting down nothing happens.
 void CallFromLoop(napi_env env, napi_value receiver, napi_value function, size_t argc, const napi_value* argv);
 
 }  // namespace mesh

@@ -16,12 +16,12 @@
 namespace mesh {
 namespace {
 
-/// The end of what the verifier said says why; the rest is the program again.
+/// The end of the verifier log has the reason; the rest repeats the program.
 constexpr size_t kLogTail = 2048;
 constexpr size_t kLogBytes = 1u << 20;
 constexpr uint32_t kMapsOfProgram = 64;
 
-/// Every descriptor bpf(2) makes is close-on-exec (O_CLOEXEC in kernel/bpf/syscall.c).
+/// Every descriptor returned by bpf(2) is close-on-exec (O_CLOEXEC in kernel/bpf/syscall.c).
 int Bpf(int command, union bpf_attr* attr) {
   int result;
   // EAGAIN: the verifier was interrupted by a signal (bpf_check, 5.12).
@@ -89,8 +89,8 @@ Napi::Value CreateMap(const Napi::CallbackInfo& info) {
   return BpfHandle::Wrap(env, std::move(fd));
 }
 
-/// What the verifier says to a program it refused: asked for in a second try,
-/// for a log costs memory and time that programs which load need not spend.
+/// Verifier log of a rejected program, requested in a second attempt:
+/// a log costs memory and time that valid programs need not spend.
 std::string VerifierLog(union bpf_attr attr) {
   std::vector<char> log(kLogBytes);
   attr.log_level = 1;
@@ -122,7 +122,7 @@ Napi::Value LoadProgram(const Napi::CallbackInfo& info) {
   throw failure;
 }
 
-/// ENOENT is an answer, not a failure: there is no such entry, or nothing with this number.
+/// ENOENT is a result, not a failure: there is no such entry or id.
 bool Absent(int result) { return result < 0 && errno == ENOENT; }
 
 template <int kCommand>
@@ -173,7 +173,7 @@ Napi::Value MapInfo(const Napi::CallbackInfo& info) {
   return result;
 }
 
-/// Key and value as the map has them; the kernel would read or write beyond shorter buffers.
+/// Sizes must match the map; the kernel would access memory beyond shorter buffers.
 void CheckSize(Napi::Env env, const Napi::Uint8Array& bytes, uint32_t size, const char* what) {
   if (bytes.ByteLength() != size)
     throw Napi::RangeError::New(env, std::string(what) + " of this map has " + std::to_string(size) + " bytes");
@@ -226,15 +226,15 @@ Napi::Value Delete(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(env, result == 0);
 }
 
-/// All entries, many at a time (BPF_MAP_LOOKUP_BATCH, 5.6): `keys` and
-/// `values` are one behind the other.
+/// All entries, many per call (BPF_MAP_LOOKUP_BATCH, 5.6); `keys` and
+/// `values` are concatenated.
 Napi::Value Entries(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   int fd = DescriptorOf(info[0]);
   struct bpf_map_info map = MapInfoOf(env, fd);
   std::vector<uint8_t> keys(size_t{map.max_entries} * map.key_size);
   std::vector<uint8_t> values(size_t{map.max_entries} * map.value_size);
-  // Where the kernel goes on: a key in arrays, a number in hashes.
+  // Position at which the kernel continues: a key in arrays, a number in hashes.
   std::vector<uint8_t> place(std::max<size_t>(map.key_size, sizeof(uint32_t)));
   uint32_t count = 0;
   for (bool first = true, more = true; more && count < map.max_entries; first = false) {

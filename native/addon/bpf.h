@@ -5,8 +5,7 @@
 
 namespace mesh {
 
-/// A BPF map or program, held by its descriptor until closed or collected.
-/// Knows nothing of what is in it.
+/// A BPF map or program; owns the descriptor until closed or collected.
 class BpfHandle : public Napi::ObjectWrap<BpfHandle> {
  public:
   static void Register(Napi::Env env, Napi::Object exports);

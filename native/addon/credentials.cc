@@ -26,7 +26,7 @@ Napi::Value GroupsOf(Napi::Env env, int fd) {
   std::vector<gid_t> groups(32);
   socklen_t length = groups.size() * sizeof(gid_t);
   int result = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &length);
-  if (result != 0 && errno == ERANGE) {  // the kernel has put the size it needs into `length`
+  if (result != 0 && errno == ERANGE) {  // the kernel has stored the required size in `length`
     groups.resize(length / sizeof(gid_t));
     result = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &length);
   }
@@ -37,11 +37,11 @@ Napi::Value GroupsOf(Napi::Env env, int fd) {
   return list;
 }
 
-/// peerCredentials(fd): {pid, uid, gid, groups?} of the process that connected (or listened), as of that moment.
+/// peerCredentials(fd): {pid, uid, gid, groups?} of the process that connected (or listened), at that moment.
 Napi::Value PeerCredentials(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   int fd = info[0].ToNumber();
-  // Other families answer pid 0 and uid -1; a listening socket answers with its own process (unix_listen).
+  // Other families return pid 0 and uid -1; a listening socket returns its own process (unix_listen).
   if (IntegerOf(env, fd, SO_DOMAIN) != AF_UNIX || IntegerOf(env, fd, SO_ACCEPTCONN) != 0)
     throw SystemError(env, EINVAL, "getsockopt", "SO_PEERCRED");
   ucred peer{};

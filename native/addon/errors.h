@@ -5,7 +5,7 @@
 
 namespace mesh {
 
-/// An Error as Node's own: `code` ("EEXIST"), `errno` (negative), `syscall`,
+/// An Error like Node's own: `code` ("EEXIST"), `errno` (negative), `syscall`,
 /// and a message "EEXIST: file already exists, mount '/run/netns/x'".
 Napi::Error SystemError(Napi::Env env, int error, const char* syscall, const std::string& subject = "");
 

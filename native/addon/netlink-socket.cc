@@ -59,7 +59,7 @@ napi_value Event(napi_env env, const char* type) {
 
 }  // namespace
 
-/// What one wake-up read, in order: datagrams, then what went wrong.
+/// Result of one wake-up, in order: datagrams, then errors.
 struct NetlinkSocket::Wakeup {
   napi_value messages = nullptr;
   uint32_t count = 0;
@@ -112,8 +112,8 @@ NetlinkSocket::NetlinkSocket(const Napi::CallbackInfo& info) : Napi::ObjectWrap<
     throw SystemError(env, errno, "getsockname");
   portId_ = address.nl_pid;
 
-  // A property of the object and not a reference of ours: a callback that
-  // closes over the socket must not keep the two alive for ever.
+  // A property of the object instead of a persistent reference: a callback that
+  // closes over the socket must not keep both alive.
   info.This().As<Napi::Object>().DefineProperty(Napi::PropertyDescriptor::Value("onEvent", info[1], napi_default));
 
   poll_ = PollHandle::Start(env, fd.Release(), this);
@@ -161,8 +161,8 @@ void NetlinkSocket::Receive(Wakeup* wakeup) {
   iovec vectors[kBatch];
   sockaddr_nl senders[kBatch];
   for (size_t reads = 0;;) {
-    // The rest comes with the next wake-up. Only an overrun still to be told
-    // needs a look, for an empty queue wakes nobody.
+    // The rest is read at the next wake-up. Only a pending overrun needs this
+    // check, because an empty queue causes no wake-up.
     bool enough = reads >= kMaxDatagramsPerWakeup || wakeup->bytes >= kMaxBytesPerWakeup;
     if (enough && (!overrun_ || recv(poll_->fd(), area, 0, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN)) return;
     for (size_t i = 0; i < kBatch; i++) {
@@ -184,15 +184,15 @@ void NetlinkSocket::Receive(Wakeup* wakeup) {
         wakeup->error = errno;
         return;
       }
-      // The kernel goes on dropping until the queue is empty, without another
-      // ENOBUFS (af_netlink.c, netlink_overrun and netlink_rcv_wake). Told
-      // earlier, a listener could look again and still miss what follows.
+      // The kernel keeps dropping messages until the queue is empty, without another
+      // ENOBUFS (af_netlink.c, netlink_overrun and netlink_rcv_wake). If reported
+      // earlier, a listener could resynchronise and still miss later messages.
       wakeup->overrun = overrun_;
       overrun_ = false;
       return;
     }
     reads += received;
-    // What is not here yet, an error behind these datagrams too, wakes us again.
+    // Data that arrives later, or an error behind these datagrams, causes another wake-up.
     bool empty = static_cast<size_t>(received) < kBatch && !overrun_;
     for (int i = 0; i < received; i++) {
       // Any user may send to our port on NETLINK_GENERIC; only port 0 is the kernel.
@@ -216,10 +216,10 @@ void NetlinkSocket::Receive(Wakeup* wakeup) {
 void NetlinkSocket::Deliver(const Wakeup& wakeup) {
   napi_env env = Env();
   napi_value self = Value(), callback;
-  // Collected but not finalised yet, or the environment is ending.
+  // Collected but not finalised yet, or the environment is shutting down.
   if (self == nullptr || napi_get_named_property(env, self, "onEvent", &callback) != napi_ok) return;
   auto emit = [&](napi_value event) {
-    // A callback may close the socket; nothing follows then.
+    // A callback may close the socket; no event follows then.
     if (event != nullptr && poll_ != nullptr) CallFromLoop(env, self, callback, 1, &event);
   };
   if (wakeup.count > 0) {

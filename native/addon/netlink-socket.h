@@ -7,13 +7,13 @@
 
 namespace mesh {
 
-/// A netlink socket in a namespace of choice. Carries bytes; knows no message.
+/// A netlink socket in a given network namespace; does not interpret messages.
 class NetlinkSocket : public Napi::ObjectWrap<NetlinkSocket>, public PollOwner {
  public:
   /// Datagrams read by one recvmmsg().
   static constexpr size_t kBatch = 8;
-  /// KMALLOC_MAX_SIZE: no message the kernel makes can be longer. Only touched
-  /// pages cost memory, and dumps come in pieces of at most 32 KiB.
+  /// KMALLOC_MAX_SIZE: no message of the kernel can be longer. Only touched
+  /// pages use memory, and dumps are split into at most 32 KiB.
   static constexpr size_t kDatagramBytes = 4u << 20;
   static constexpr size_t kReceiveAreaBytes = kBatch * kDatagramBytes;
 

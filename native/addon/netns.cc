@@ -26,7 +26,7 @@
 namespace mesh {
 namespace {
 
-/// Failure of one step, made outside the JavaScript thread.
+/// Failure of one step, recorded outside the JavaScript thread.
 struct Failure {
   int error = 0;
   const char* syscall = "";
@@ -45,15 +45,15 @@ std::string PathArgument(const Napi::CallbackInfo& info, size_t index) {
   return info[index].As<Napi::String>();
 }
 
-/// As `ip netns add`: the directory is a shared mount of its own, so that
-/// pins made or removed in one mount namespace show in the others. Without
-/// it a namespace deleted here would live on in every task's mount namespace.
+/// As `ip netns add`: the directory becomes a shared mount, so that pins
+/// created or removed in one mount namespace propagate to the others.
+/// Otherwise a deleted namespace would stay alive in every task's mount namespace.
 /// iproute2: ip/ipnetns.c, on_netns_add / create_netns_dir.
 Failure MakeSharedDirectory(const std::string& directory) {
   if (mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) return {errno, "mkdir"};
   UniqueFd lock(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (lock.get() < 0) return {errno, "open"};
-  // iproute2 takes the same lock, against two that both bind.
+  // iproute2 takes the same lock, so that only one process binds.
   if (flock(lock.get(), LOCK_EX) != 0) return {errno, "flock"};
   bool bound = false;
   while (mount("", directory.c_str(), "none", MS_SHARED | MS_REC, nullptr) != 0) {
@@ -64,7 +64,7 @@ Failure MakeSharedDirectory(const std::string& directory) {
   return {};
 }
 
-/// Makes `path` and lets `bind` mount a namespace over it.
+/// Creates `path` and calls `bind` to mount a namespace over it.
 template <typename Bind>
 void Pin(Napi::Env env, const std::string& path, Bind bind) {
   std::string copy = path;
@@ -85,8 +85,8 @@ Napi::Value CreateNetns(const Napi::CallbackInfo& info) {
   std::string path = PathArgument(info, 0);
   Pin(info.Env(), path, [&path] {
     Failure failure;
-    // A thread of its own: unshare() cannot fail half way for the caller, and
-    // the new namespace lives on through the mount alone.
+    // In a separate thread: a failing unshare() does not affect the caller, and
+    // the mount alone keeps the new namespace alive.
     std::thread([&failure, &path] {
       if (unshare(CLONE_NEWNET) != 0)
         failure = {errno, "unshare"};
@@ -115,7 +115,7 @@ Napi::Value DeleteNetns(const Napi::CallbackInfo& info) {
   struct stat file {};
   if (statfs(path.c_str(), &where) != 0 || lstat(path.c_str(), &file) != 0)
     throw SystemError(info.Env(), errno, "stat", path);
-  // Nothing else than a pin, or the empty file an interrupted pin left, is removed.
+  // Only a pin, or the empty file of an interrupted pin, is removed.
   if (where.f_type != NSFS_MAGIC && !(S_ISREG(file.st_mode) && file.st_size == 0))
     throw SystemError(info.Env(), EINVAL, "umount2", path);
   for (int layers = 0; layers < 16 && umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0; layers++) {
@@ -138,8 +138,8 @@ Napi::Value NetnsIdentity(const Napi::CallbackInfo& info) {
   return identity;
 }
 
-/// Threads inherit the namespace of the thread that makes them, and libuv
-/// makes its pool at the first use. Were that inside inNetns(), every later
+/// Threads inherit the namespace of their creator, and libuv creates its
+/// pool at the first use. If that happened inside inNetns(), every later
 /// getaddrinfo() of the process would run in that namespace.
 void StartThreadPool(Napi::Env env) {
   auto* data = env.GetInstanceData<AddonData>();
@@ -180,9 +180,9 @@ NetnsScope::NetnsScope(Napi::Value ref) {
 }
 
 NetnsScope::~NetnsScope() {
-  // A thread lost in another namespace would program the wrong kernel tables
-  // with every later call and nobody would see it. Ending is the safe choice:
-  // the kernel keeps forwarding, and the next start adopts it.
+  // A thread left in another namespace would silently program the wrong
+  // kernel tables with every later call. Exiting is safe: the kernel keeps
+  // forwarding, and the next start adopts the existing state.
   if (home_.get() >= 0 && setns(home_.get(), CLONE_NEWNET) != 0) {
     perror("meshd: cannot return to the network namespace this thread came from");
     abort();

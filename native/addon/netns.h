@@ -5,15 +5,15 @@
 
 namespace mesh {
 
-/// Opens the network namespace a JavaScript value names: a path (string), an
-/// open descriptor (number, duplicated) or `{pid}`. Throws a system error;
-/// EINVAL when it is something else than a network namespace.
+/// Opens the network namespace that a JavaScript value identifies: a path
+/// (string), an open descriptor (number, duplicated) or `{pid}`. Throws a
+/// system error; EINVAL if it is not a network namespace.
 UniqueFd OpenNetns(Napi::Value ref);
 
-/// The calling thread is in another network namespace while this lives.
+/// Keeps the calling thread in another network namespace during its lifetime.
 class NetnsScope {
  public:
-  /// Stays where it is when `ref` is undefined.
+  /// Does not switch if `ref` is undefined.
   explicit NetnsScope(Napi::Value ref);
   NetnsScope(const NetnsScope&) = delete;
   NetnsScope& operator=(const NetnsScope&) = delete;

@@ -28,7 +28,7 @@ void PollHandle::Close() {
   owner_ = nullptr;
   uv_close(reinterpret_cast<uv_handle_t*>(&poll_), [](uv_handle_t* handle) {
     auto* self = static_cast<PollHandle*>(handle->data);
-    // Also what an ending environment waits for.
+    // An environment that is shutting down waits for this callback.
     napi_remove_async_cleanup_hook(self->hook_);
     delete self;
   });
@@ -41,14 +41,14 @@ void PollHandle::OnPoll(uv_poll_t* poll, int status, int) {
   if (self->owner_ == nullptr) return;
   Napi::HandleScope scope(self->env_);
   self->owner_->OnReadable();
-  // libuv stops a handle that saw EPOLLERR and reports EBADF (uv__poll_io);
+  // libuv stops a handle after EPOLLERR and reports EBADF (uv__poll_io);
   // on a netlink socket that is only an overrun, already read and cleared.
   if (status < 0 && self->owner_ != nullptr) uv_poll_start(poll, UV_READABLE, OnPoll);
 }
 
 void PollHandle::OnCleanup(napi_async_cleanup_hook_handle, void* data) {
   auto* self = static_cast<PollHandle*>(data);
-  if (self->owner_ == nullptr) return;  // closing already; the close callback ends the wait
+  if (self->owner_ == nullptr) return;  // already closing; the close callback finishes it
   self->owner_->OnEnvironmentEnd();
   self->Close();
 }

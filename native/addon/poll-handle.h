@@ -4,25 +4,24 @@
 
 namespace mesh {
 
-/// Whoever waits for a descriptor to become readable.
+/// Owner of a descriptor; called when it becomes readable.
 class PollOwner {
  public:
   virtual ~PollOwner() = default;
   virtual void OnReadable() = 0;
-  /// The environment ends: forget the PollHandle, it closes itself.
+  /// The environment is shutting down: drop the PollHandle, it closes itself.
   virtual void OnEnvironmentEnd() = 0;
 };
 
-/// A descriptor watched by the event loop. It outlives its JavaScript object
-/// until libuv has let go of it, and holds an environment cleanup hook so
-/// that a worker or process that ends with open handles ends cleanly.
-/// Starts unref()ed.
+/// A descriptor watched by the event loop. It survives its JavaScript object
+/// until libuv has closed the handle, and holds an environment cleanup hook so
+/// that a worker or process with open handles exits cleanly. Starts unref()ed.
 class PollHandle {
  public:
-  /// Takes over `fd`. Throws a JavaScript error when libuv refuses it.
+  /// Takes ownership of `fd`. Throws a JavaScript error if libuv rejects it.
   static PollHandle* Start(Napi::Env env, int fd, PollOwner* owner);
   /// Closes handle and descriptor; the owner is not called any more and the
-  /// object deletes itself later.
+  /// object deletes itself asynchronously.
   void Close();
   void Ref() { uv_ref(reinterpret_cast<uv_handle_t*>(&poll_)); }
   void Unref() { uv_unref(reinterpret_cast<uv_handle_t*>(&poll_)); }

@@ -8,7 +8,7 @@
 #include "addon.h"
 #include "errors.h"
 
-// Numbers common to all architectures (asm-generic/unistd.h).
+// Same system call numbers on all architectures (asm-generic/unistd.h).
 #ifndef SYS_pidfd_send_signal
 #define SYS_pidfd_send_signal 424
 #endif
@@ -43,8 +43,8 @@ ProcessWatch::ProcessWatch(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Pr
   if (fd < 0) throw SystemError(env, errno, "pidfd_open", std::to_string(pid_));
   info.This().As<Napi::Object>().DefineProperty(Napi::PropertyDescriptor::Value("onExit", info[1], napi_default));
   poll_ = PollHandle::Start(env, fd, this);
-  // Held until the end or close(): a watch nobody keeps must still tell. The
-  // life of the process bounds it.
+  // Strong reference until the process ends or close(): a watch without other
+  // references must still report. The lifetime of the process bounds it.
   Ref();
 }
 

@@ -5,8 +5,8 @@
 
 namespace mesh {
 
-/// A process held by a pidfd: tells its end once, child of ours or not, and
-/// signals it and never a successor with the same number.
+/// A process held by a pidfd: reports its end once, whether or not it is our
+/// child, and never signals another process that reuses its number.
 class ProcessWatch : public Napi::ObjectWrap<ProcessWatch>, public PollOwner {
  public:
   static void Register(Napi::Env env, Napi::Object exports);

@@ -62,7 +62,7 @@ Napi::Value SetSocketOption(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-/// getsockopt(2) into a buffer, which is also what the kernel reads the question from.
+/// getsockopt(2) into a buffer, which may also contain input for the kernel.
 Napi::Value GetSocketOption(const Napi::CallbackInfo& info) {
   if (!info[3].IsTypedArray()) throw Napi::TypeError::New(info.Env(), "expected a buffer");
   Napi::Uint8Array buffer = info[3].As<Napi::Uint8Array>();

@@ -15,8 +15,8 @@
 #include "unique-fd.h"
 
 /*
- * posix_spawn() instead of the fork() of libuv: glibc makes the child with CLONE_VM | CLONE_VFORK. A fork copies the
- * page tables of the whole daemon and then has every page it touches copied, while the event loop stands still.
+ * posix_spawn() instead of libuv's fork(): glibc creates the child with CLONE_VM | CLONE_VFORK. A fork copies the page
+ * tables of the whole daemon and then every page written to, while the event loop is blocked.
  */
 
 namespace mesh {
@@ -53,7 +53,7 @@ struct Attributes {
     sigset_t none, all;
     sigemptyset(&none);
     sigfillset(&all);
-    // Node ignores SIGPIPE; what it starts must not inherit that.
+    // Node ignores SIGPIPE; its children must not inherit that.
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
     short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
@@ -64,7 +64,7 @@ struct Attributes {
   posix_spawnattr_t attributes;
 };
 
-/// A file in memory that holds the bytes, at its start.
+/// A memory file that contains the bytes, positioned at its start.
 UniqueFd MemoryFile(Napi::Env env, const Napi::Uint8Array& bytes) {
   UniqueFd file(memfd_create("input", MFD_CLOEXEC));
   if (file.get() < 0) throw SystemError(env, errno, "memfd_create");
@@ -77,7 +77,7 @@ UniqueFd MemoryFile(Napi::Env env, const Napi::Uint8Array& bytes) {
 }
 
 /// spawnProcess(path, argv, env, directory, session, [pipe for 0, 1, 2], input?):
-/// [pid, our end of each, -1 where there is none]
+/// [pid, our end of each pipe, -1 for streams without one]
 Napi::Value Spawn(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   std::string path = info[0].ToString(), directory = info[3].ToString();
@@ -115,7 +115,7 @@ Napi::Value Spawn(const Napi::CallbackInfo& info) {
   return result;
 }
 
-/// reapProcess(pid): wait(2) status of an ended child of ours; undefined while it runs. libuv waits for its own children alone.
+/// reapProcess(pid): wait(2) status of an ended child; undefined while it runs. libuv only reaps its own children.
 Napi::Value Reap(const Napi::CallbackInfo& info) {
   int status = 0;
   pid_t pid = info[0].ToNumber().Int32Value();

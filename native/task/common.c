@@ -62,7 +62,7 @@ void close_inherited(void) {
 }
 
 void take_signals(const sigset_t *blocked) {
-  /* By system call: libc keeps 32 and 33 to itself, yet ignoring them is inherited as well. */
+  /* By system call: libc reserves 32 and 33 for itself, but an ignored disposition is inherited for them as well. */
   static const unsigned char by_default[64];
   for (int n = 1; n <= SIGRTMAX; n++) syscall(SYS_rt_sigaction, n, by_default, NULL, 8);
   sigprocmask(SIG_SETMASK, blocked, NULL);
@@ -80,7 +80,7 @@ _Noreturn void run_command(const struct command *command, pid_t parent) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
-  environ = command->environment; /* PATH is looked up in it */
+  environ = command->environment; /* searched for PATH */
   execvp(command->arguments[0], command->arguments);
   fail(errno, "exec", command->arguments[0]);
 }
@@ -92,9 +92,9 @@ void kill_leftovers(pid_t child) {
   kill(-child, SIGKILL);
   waitpid(child, NULL, 0);
   for (int round = 0; round < LEFTOVER_ROUNDS; round++) {
-    pid_t gone;
-    while ((gone = waitpid(-1, NULL, WNOHANG)) > 0) continue;
-    if (gone < 0 && errno == ECHILD) break;
+    pid_t reaped;
+    while ((reaped = waitpid(-1, NULL, WNOHANG)) > 0) continue;
+    if (reaped < 0 && errno == ECHILD) break;
     DIR *proc = opendir("/proc");
     for (struct dirent *entry; proc != NULL && (entry = readdir(proc)) != NULL;) {
       unsigned pid;

@@ -1,4 +1,4 @@
-/* The environment of the command. It comes by standard input: the one mesh-task itself starts with is not the task's. */
+/* The environment of the command, read from standard input: that of mesh-task itself is not the task's. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,17 +1,17 @@
 /*
  * mesh-task: starts one task in a network, mount and pid namespace, stays its
- * parent, and tells its end through a file. It lives on when the agent dies, so
- * that a restarted agent finds its tasks running and learns how they ended.
+ * parent, and reports its end through a file. It survives the agent, so that
+ * a restarted agent finds its tasks running and learns how they ended.
  *
  *   mesh-task --netns PATH --dir STATE_DIR [options] -- command [args...]
  *   mesh-task --probe ...   runs a health probe beside a task instead (probe.c)
  *
- * The task's environment comes by standard input (environment.c). Without
+ * The task's environment is read from standard input (environment.c). Without
  * --capabilities the task has none.
  *
  * Three processes: this one, outside the pid namespace; a fork of it as process
- * 1 inside, which inherits and so reaps orphans; the task. When process 1 ends,
- * the kernel kills all that is left in the namespace (zap_pid_ns_processes).
+ * 1 inside, which reaps orphans; the task. When process 1 ends, the kernel
+ * kills all remaining processes of the namespace (zap_pid_ns_processes).
  *
  * STATE_DIR/started  {"pid","startTime","shimPid","shimStartTime"}  once exec has succeeded
  * STATE_DIR/exit     {"code","signal","error","at"}                 at the end; error begins with the failed step
@@ -40,9 +40,9 @@ static struct {
 } opt = {.stop_signal = SIGTERM};
 
 static int state_dir = -1;
-/* The host's /proc: ours is covered by the task's. */
+/* The host's /proc: its path is covered by the task's. */
 static int host_proc = -1;
-/* In the forked child: where to report a failed step instead of the exit file. */
+/* In the forked child: reports a failed step here instead of the exit file. */
 static int report_pipe = -1;
 
 /* ---- reports ---- */
@@ -137,8 +137,8 @@ static void enter_namespaces(void) {
   int netns = open(opt.netns, O_RDONLY | O_CLOEXEC);
   if (netns < 0) fail(errno, "netns", opt.netns);
   if (unshare(CLONE_NEWNS | (opt.hostname != NULL ? CLONE_NEWUTS : 0)) != 0) fail(errno, "unshare", "mount namespace");
-  /* Slave, not private: a netns pin removed on the host must go here as well,
-   * else this task would keep every deleted namespace of the node alive. */
+  /* Slave, not private: the removal of a netns pin on the host must propagate,
+   * otherwise this task would keep every deleted namespace of the node alive. */
   if (mount("", "/", "none", MS_SLAVE | MS_REC, NULL) != 0) fail(errno, "mount", "/");
   if (opt.hostname != NULL && sethostname(opt.hostname, strlen(opt.hostname)) != 0) fail(errno, "hostname", opt.hostname);
   if (setns(netns, CLONE_NEWNET) != 0) fail(errno, "netns", opt.netns);
@@ -147,14 +147,14 @@ static void enter_namespaces(void) {
   if (opt.resolv_conf == NULL) return;
   if (access(opt.resolv_conf, R_OK) != 0) fail(errno, "resolv-conf", opt.resolv_conf);
   if (access("/etc/resolv.conf", F_OK) != 0)
-    dprintf(STDERR_FILENO, "mesh-task: resolv-conf: this node has no /etc/resolv.conf to cover; the task runs without it\n");
+    dprintf(STDERR_FILENO, "mesh-task: resolv-conf: this node has no /etc/resolv.conf to mount over; the task runs without one\n");
   else if (mount(opt.resolv_conf, "/etc/resolv.conf", NULL, MS_BIND, NULL) != 0)
     fail(errno, "resolv-conf", opt.resolv_conf);
 }
 
 /* ---- the task ---- */
 
-/* Process 1 of the pid namespace. It ends when its shim has: then nobody has the other end of the pipe open. */
+/* Process 1 of the pid namespace. It ends with its shim, which holds the only other end of the pipe. */
 static _Noreturn void run_init(int shim_alive) {
   char nothing;
   signal(SIGCHLD, SIG_IGN); /* the kernel reaps (do_notify_parent) */
@@ -178,7 +178,7 @@ static pid_t start_init(void) {
   return pid;
 }
 
-/* In the task, for /proc shows the pid namespace of the process that mounts it. */
+/* In the task, because a mounted /proc shows the pid namespace of the mounting process. */
 static void mount_proc(void) {
   if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0) fail(errno, "mount", "/proc");
 }
@@ -213,7 +213,7 @@ static pid_t start_task(void) {
   return pid;
 }
 
-/* Forwards signals until the task is a zombie. It is left one, so that no signal can reach another of its number. */
+/* Forwards signals until the task is a zombie. It is not reaped yet, so that no signal can reach a reused number. */
 static siginfo_t wait_for_task(pid_t task, const sigset_t *signals) {
   for (;;) {
     siginfo_t child = {0};
@@ -228,7 +228,7 @@ static siginfo_t wait_for_task(pid_t task, const sigset_t *signals) {
   }
 }
 
-/* Kills all that is left in the pid namespace. Process 1 waits for the task to be reaped, so that comes first. */
+/* Kills all remaining processes of the pid namespace. Process 1 waits for the task to be reaped, so reap it first. */
 static void end_namespace(pid_t init, pid_t task) {
   kill(init, SIGKILL);
   waitpid(task, NULL, 0);

@@ -1,4 +1,4 @@
-/* What a command may do: its bounding set, its capabilities and whether exec may add to them (capabilities(7)). */
+/* Privileges of a command: bounding set, capabilities, and whether exec may add to them (capabilities(7)). */
 #include <errno.h>
 #include <linux/capability.h>
 #include <stdint.h>
@@ -30,7 +30,7 @@ const char *command_option(struct command *command, int option, const char *valu
   }
 }
 
-/* Needs CAP_SETPCAP, so it comes before the change of user. */
+/* Needs CAP_SETPCAP, so it precedes the change of user. */
 static void limit_bounding_set(uint64_t allowed) {
   for (int n = 0; n < CAPABILITIES && prctl(PR_CAPBSET_READ, n) >= 0; n++) {
     if ((allowed >> n & 1) == 0 && prctl(PR_CAPBSET_DROP, n) != 0) fail(errno, "capabilities", "PR_CAPBSET_DROP");
@@ -59,10 +59,10 @@ static void set_ambient(uint64_t ambient) {
 
 void take_privileges(const struct privileges *privileges, int change_user) {
   limit_bounding_set(privileges->capabilities);
-  /* Without it the change of user clears the permitted set. */
+  /* Otherwise the change of user clears the permitted set. */
   if (prctl(PR_SET_KEEPCAPS, 1) != 0) fail(errno, "capabilities", "PR_SET_KEEPCAPS");
   if (change_user) take_user();
-  /* Exec gives uid 0 its whole bounding set; others get the ambient set and nothing else. */
+  /* On exec uid 0 gains its whole bounding set; others keep only the ambient set. */
   uint64_t ambient = geteuid() == 0 ? 0 : privileges->ambient;
   limit_own_set(geteuid() == 0 ? privileges->capabilities : ambient, ambient);
   set_ambient(ambient);

@@ -1,13 +1,13 @@
 /*
- * mesh-task --probe: runs one command where a task runs, within a time, and tells how it ended.
+ * mesh-task --probe: runs one command in the namespaces of a task, with a timeout, and reports how it ended.
  *
  *   mesh-task --probe --like PID:START --agent PID --timeout MS [options] -- command [args...]
  *
- * PID:START is the shim of the task and its start time, so that a reused number is told apart. The options for user,
+ * PID:START is the shim of the task and its start time, so that a reused number is detected. The options for user,
  * directory and privileges, and the environment on standard input, are those of a task (mesh-task.c).
- * Standard output gets one line and then what the command wrote, its first 4096 bytes:
+ * Standard output gets one line and then the output of the command, its first 4096 bytes:
  *   exit CODE | signal NAME | timeout | error STEP: DETAIL: REASON
- * Nothing of the probe is left when that is told, nor soon after the agent has died.
+ * No process of the probe is left when that is written, nor shortly after the agent has died.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -42,13 +42,13 @@ static void write_all(const char *text, size_t length) {
   while (length > 0) {
     ssize_t written = write(STDOUT_FILENO, text, length);
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return; /* the agent has gone */
+    if (written <= 0) return; /* the agent has exited */
     text += written;
     length -= (size_t)written;
   }
 }
 
-static void tell(const char *verdict) {
+static void print_verdict(const char *verdict) {
   write_all(verdict, strlen(verdict));
   write_all("\n", 1);
   write_all(output, output_length);
@@ -57,7 +57,7 @@ static void tell(const char *verdict) {
 static void report_in_probe(const char *text) {
   char line[600];
   snprintf(line, sizeof line, "error %s", text);
-  tell(line);
+  print_verdict(line);
 }
 
 static void report_in_child(const char *text) { _exit(write(report_pipe, text, strlen(text)) < 0 ? 126 : 127); }
@@ -101,7 +101,7 @@ static void parse_arguments(int argc, char **argv) {
   opt.command.arguments = argv + optind;
 }
 
-/* The mount namespace comes last: the paths of the others are found in ours. The pid namespace is that of our children. */
+/* The mount namespace is opened last: the paths of the others are in ours. The pid namespace is that of our children. */
 static void enter_namespaces(void) {
   static const struct { const char *name; int flag; } kinds[] = {
       {"net", CLONE_NEWNET}, {"uts", CLONE_NEWUTS}, {"pid_for_children", CLONE_NEWPID}, {"mnt", CLONE_NEWNS}};
@@ -113,7 +113,7 @@ static void enter_namespaces(void) {
     fds[i] = openat(proc, path, O_RDONLY | O_CLOEXEC);
     if (fds[i] < 0) fail(errno, "namespace", "the task has ended");
   }
-  /* The descriptors hold the namespaces of whoever has the number now; only then is looking safe. */
+  /* The descriptors pin the namespaces of the process with this number now; only after that is the start time check reliable. */
   if (stat_field(proc, (pid_t)opt.like, 22) != opt.like_start) fail(0, "namespace", "the task has ended");
   for (int i = 0; i < KINDS; i++) {
     if (setns(fds[i], kinds[i].flag) != 0) fail(errno, "namespace", kinds[i].name);
@@ -128,7 +128,7 @@ static long long now_ms(void) {
   return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* Takes what there is; 0 at the end of it. More than the limit is read all the same, else the command would block. */
+/* Reads available output; 0 at its end. Output beyond the limit is read and discarded, otherwise the command would block. */
 static int take_output(int fd) {
   char more[4096];
   for (;;) {
@@ -136,14 +136,14 @@ static int take_output(int fd) {
     if (length < 0 && errno == EINTR) continue;
     if (length < 0) return errno == EAGAIN;
     if (length == 0) return 0;
-    size_t room = OUTPUT_LIMIT - output_length, kept = (size_t)length < room ? (size_t)length : room;
+    size_t space = OUTPUT_LIMIT - output_length, kept = (size_t)length < space ? (size_t)length : space;
     memcpy(output + output_length, more, kept);
     output_length += kept;
     if (length < (ssize_t)sizeof more) return 1; /* a command that never stops writing must not keep us from the clock */
   }
 }
 
-/* Reaps orphans; true when the command itself is a zombie, which it stays until its group is killed. */
+/* Reaps orphans; true if the command itself is a zombie, which is kept until its group is killed. */
 static int has_ended(pid_t command, siginfo_t *end) {
   *end = (siginfo_t){0};
   while (waitid(P_ALL, 0, end, WEXITED | WNOHANG | WNOWAIT) == 0 && end->si_pid != 0) {
@@ -183,7 +183,7 @@ static void end_verdict(const siginfo_t *end, char *verdict, size_t size) {
   snprintf(verdict, size, "signal %s", name);
 }
 
-/* What a failed step of the child has said; 0 when the command runs. */
+/* Reads the failed step reported by the child; 0 if the command runs. */
 static int failure_verdict(int error_fd, char *verdict, size_t size) {
   char error[512];
   ssize_t length = read(error_fd, error, sizeof error - 1);
@@ -193,7 +193,7 @@ static int failure_verdict(int error_fd, char *verdict, size_t size) {
   return 1;
 }
 
-/* Runs the command until its end, its time or a signal; the status to end with. */
+/* Runs the command until its end, its timeout or a signal; returns the exit status. */
 static int probe(long long deadline, const sigset_t *signals) {
   int signal_fd = signalfd(-1, signals, SFD_CLOEXEC), output_fd, error_fd;
   if (signal_fd < 0) fail(errno, "signalfd", opt.command.arguments[0]);
@@ -212,30 +212,30 @@ static int probe(long long deadline, const sigset_t *signals) {
     if (fds[0].revents == 0) continue;
     struct signalfd_siginfo received;
     if (read(signal_fd, &received, sizeof received) < 0) continue;
-    if (received.ssi_signo != SIGCHLD) { /* nobody wants to know any more */
+    if (received.ssi_signo != SIGCHLD) { /* the probe was cancelled */
       kill_leftovers(pid);
       return 1;
     }
     siginfo_t end;
-    /* A failed exec tells more by its pipe, which is read before the loop ends. */
+    /* A failed exec is reported with more detail by its pipe, which is read before the loop ends. */
     if (ended || error_fd >= 0 || !has_ended(pid, &end)) continue;
     ended = 1;
     end_verdict(&end, verdict, sizeof verdict);
   }
   if (output_fd >= 0) take_output(output_fd);
   kill_leftovers(pid);
-  tell(verdict);
+  print_verdict(verdict);
   return 0;
 }
 
-/* For the process inside. `alive` is a pipe whose other end only the process outside holds: it may have died already. */
+/* For the process inside the namespace. `alive` is a pipe held open only by the process outside, which may already have died. */
 static void die_with_prober(int alive) {
   struct pollfd end = {alive, POLLIN, 0};
   if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0) fail(errno, "prctl", "PR_SET_PDEATHSIG");
   if (poll(&end, 1, 0) != 0) _exit(1);
 }
 
-/* Passes signals on to the process in the pid namespace until that has ended. */
+/* Forwards signals to the process in the pid namespace until it has ended. */
 static void wait_for(pid_t inner, const sigset_t *signals) {
   while (waitpid(inner, NULL, WNOHANG) == 0) {
     int number = sigwaitinfo(signals, NULL);
@@ -261,7 +261,7 @@ int probe_main(int argc, char **argv) {
   if (opt.command.user != NULL) resolve_user(opt.command.user);
   enter_namespaces();
 
-  /* Setns leaves ourselves outside the pid namespace; orphans come to a subreaper inside it only (find_new_reaper). */
+  /* setns does not move this process into the pid namespace; orphans are reparented to a subreaper inside it only (find_new_reaper). */
   int alive[2];
   if (pipe2(alive, O_CLOEXEC) != 0) fail(errno, "pipe", "prober");
   pid_t inner = fork();

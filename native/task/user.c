@@ -28,13 +28,13 @@ int parse_id(const char *text, unsigned *id) {
   return 1;
 }
 
-/* By number or by name; writes the login name, which the group file uses. */
-static int find_user(const char *wanted, char *login, size_t size) {
+/* By number or by name; writes the login name, which is looked up in the group file. */
+static int find_user(const char *requested, char *login, size_t size) {
   unsigned id = 0;
-  int numeric = parse_id(wanted, &id), found = 0;
+  int numeric = parse_id(requested, &id), found = 0;
   FILE *file = fopen("/etc/passwd", "re");
   for (struct passwd *entry; !found && file != NULL && (entry = fgetpwent(file)) != NULL;) {
-    if (numeric ? entry->pw_uid != id : strcmp(entry->pw_name, wanted) != 0) continue;
+    if (numeric ? entry->pw_uid != id : strcmp(entry->pw_name, requested) != 0) continue;
     user.uid = entry->pw_uid;
     user.gid = entry->pw_gid;
     snprintf(login, size, "%s", entry->pw_name);
@@ -45,11 +45,11 @@ static int find_user(const char *wanted, char *login, size_t size) {
   return found;
 }
 
-static int find_group(const char *wanted, gid_t *gid) {
+static int find_group(const char *requested, gid_t *gid) {
   int found = 0;
   FILE *file = fopen("/etc/group", "re");
   for (struct group *entry; !found && file != NULL && (entry = fgetgrent(file)) != NULL;) {
-    if (strcmp(entry->gr_name, wanted) != 0) continue;
+    if (strcmp(entry->gr_name, requested) != 0) continue;
     *gid = entry->gr_gid;
     found = 1;
   }
@@ -71,10 +71,10 @@ static void add_groups_of(const char *login) {
   if (file != NULL) fclose(file);
 }
 
-void resolve_user(const char *wanted) {
+void resolve_user(const char *requested) {
   char name[256], login[256];
   unsigned id;
-  if ((size_t)snprintf(name, sizeof name, "%s", wanted) >= sizeof name) fail(0, "user", "the name is too long");
+  if ((size_t)snprintf(name, sizeof name, "%s", requested) >= sizeof name) fail(0, "user", "the name is too long");
   char *group = strchr(name, ':');
   if (group != NULL) *group++ = '\0';
   int found = find_user(name, login, sizeof login);

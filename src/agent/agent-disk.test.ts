@@ -43,7 +43,7 @@ it('refuses to be another node because the identity is damaged', () => {
   expect(open).toThrow(/identity.json is damaged/);
 });
 
-it('tells when it cannot write, and writes the newest as soon as it can', async () => {
+it('reports that it cannot write, and writes the newest as soon as it can', async () => {
   const disk = open();
   rmSync(join(stateDir, 'agent'), { recursive: true });
   disk.saveAssignment(() => assignment);

@@ -5,40 +5,34 @@ import type { Clock } from '../base/clock.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Assignment } from '../model/assignment.ts';
-
-/** Who this node is, as its cluster told it. */
-interface Identity {
-  clusterId: string;
-  nodeId: string;
-  name: string;
-}
+import type { Identity } from './session/cluster-identity.ts';
 
 /**
- * What an agent keeps on disk. The identity is written before it is used. The assignment may lag behind what the
- * kernel holds and what was acknowledged: it serves only while no manager is there, and a crash loses at most the last
- * moments of it. What must not be lost (which tasks were ever started) is in the tasks' own directories, and those go
- * only after an assignment without them is on disk.
+ * What an agent keeps on disk. The identity is written before it is used. The assignment may lag behind what the kernel
+ * holds and what was acknowledged: it is used only while no manager is reachable, and a crash loses at most its last half
+ * second. That a task was ever started must not be lost: it is recorded in the task's own directory, which is removed
+ * only after an assignment without the task is on disk.
  */
 export interface AgentDisk {
   identity(): Identity | undefined;
   saveIdentity(identity: Identity): Promise<void>;
   assignment(): Assignment | undefined;
-  /** Asks soon for the assignment as it is then, and writes it; of several askers the newest. */
+  /** Reads the assignment soon and writes it; of several calls the last one counts. */
   saveAssignment(read: () => Assignment): void;
   /** Resolves when everything given so far is on disk; rejects when it cannot be written. */
   flush(): Promise<void>;
 }
 
-/** Milliseconds in which changes of the assignment are gathered before they are written. */
+/** For how long changes of the assignment are collected before they are written, ms. */
 const WRITE_DELAY = 500;
 
-/** Throws MeshError `corrupt` when a file is there and is not what was written. */
+/** Throws MeshError `corrupt` when a file exists and cannot be read. */
 export function openAgentDisk(stateDir: string, clock: Clock, log: Log): AgentDisk {
   const directory = join(stateDir, 'agent');
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   } catch (cause) {
-    throw new MeshError('permission', `cannot use ${directory}: ${messageOf(cause)}; give another --state-dir`, {
+    throw new MeshError('permission', `cannot use ${directory}: ${messageOf(cause)}; specify another --state-dir`, {
       cause,
     });
   }
@@ -58,7 +52,7 @@ export function openAgentDisk(stateDir: string, clock: Clock, log: Log): AgentDi
         .catch(() => {})
         .then(() => writeAtomically(join(directory, 'assignment.json'), text))
         .catch((thrown) => {
-          pending ??= read; // the next change, or the next flush, tries again
+          pending ??= read; // retried with the next change or flush
           throw thrown;
         });
       writing = next;
@@ -76,14 +70,14 @@ export function openAgentDisk(stateDir: string, clock: Clock, log: Log): AgentDi
     saveAssignment(read) {
       pending = read;
       cancel ??= clock.after(WRITE_DELAY, () => {
-        writeNow().catch((thrown) => log.error(`cannot keep the assignment on disk: ${messageOf(thrown)}`));
+        writeNow().catch((thrown) => log.error(`cannot write the assignment to disk: ${messageOf(thrown)}`));
       });
     },
     flush: writeNow,
   };
 }
 
-/** A broken copy is worth less than none: the manager has the original. */
+/** A damaged copy is ignored: the manager has the original. */
 function readAssignment(path: string, log: Log): Assignment | undefined {
   try {
     const assignment = readJson<Assignment>(path);
@@ -96,7 +90,7 @@ function readAssignment(path: string, log: Log): Assignment | undefined {
     ) {
       return assignment;
     }
-    log.warn(`${path} is not an assignment: waiting for the manager's`);
+    log.warn(`${path} is not an assignment; waiting for the manager`);
   } catch (thrown) {
     log.warn(messageOf(thrown));
   }
@@ -115,12 +109,12 @@ function readJson<T>(path: string): T | undefined {
     const value = JSON.parse(text);
     if (typeof value === 'object' && value !== null) return value;
   } catch {
-    // Told below.
+    // Reported below.
   }
   throw new MeshError('corrupt', `${path} is damaged; restore it, or remove it and join the cluster as a new node`);
 }
 
-/** Whole or not at all, and on the disk when it resolves. */
+/** Writes all of it or nothing; it is on the disk when the promise resolves. */
 async function writeAtomically(path: string, text: string): Promise<void> {
   const temporary = `${path}.new`;
   try {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createModelKernel } from '../kernel/model/model-kernel.ts';
-import { HOST_NETNS } from '../model/names.ts';
+import { HOST_NETNS } from '../model/linux-names.ts';
 import {
   assignment,
   desiredState,
@@ -65,7 +65,7 @@ it('a port of sshd is never taken: not at the start, not as a new one; it is tak
   await eventually(() => ![9000, 9001, 9002].some(isPublished));
 });
 
-it('a new session hears of everything again', async () => {
+it('a new session begins with a full report', async () => {
   const kernel = createModelKernel();
   kernel.setListeners(HOST_NETNS, [{ protocol: 'tcp', port: 8080, address: '0.0.0.0' }]);
   node = await startNode([manager.address], { kernel });

@@ -5,7 +5,7 @@ import { systemClock } from '../base/clock.ts';
 import { silentLog } from '../base/log.ts';
 import { createModelKernel, type ModelKernel } from '../kernel/model/model-kernel.ts';
 import type { AssignedTask, Assignment, AssignmentDelta } from '../model/assignment.ts';
-import { taskNetns } from '../model/names.ts';
+import { taskNetns } from '../model/linux-names.ts';
 import { CAPABILITIES, endpoint, port, task, threeNodes } from '../plan/assignments.test-data.ts';
 import { plan } from '../plan/plan.ts';
 import { connectDispatch } from '../rpc/dispatch-client.ts';
@@ -14,11 +14,12 @@ import type { AgentMessage, ManagerMessage } from '../rpc/messages.ts';
 import { type RunningServer, serveInsecureAgents } from '../rpc/server.ts';
 import type { Duplex } from '../rpc/session.ts';
 import type { EndedTask, LiveTask, ProbeResult, Runtime, TaskCheckpoint, TaskExit } from '../runtime/runtime.ts';
-import { type Agent, type AgentOptions, createAgent } from './agent.ts';
+import { createAgent } from './agent.ts';
 import { openAgentDisk } from './agent-disk.ts';
+import type { Agent, AgentOptions } from './agent-options.ts';
 import { openHistory } from './session/history.ts';
 
-/** A node for tests: the agent as it is, on a kernel in memory, with tasks that are only said to run. */
+/** A node for tests: the real agent on a model kernel, with a fake runtime. */
 
 /** Tasks as a table; like real ones they outlive the agent. */
 export interface FakeRuntime {
@@ -26,7 +27,7 @@ export interface FakeRuntime {
   started: string[];
   stops: string[];
   removed: string[];
-  /** By task id, what every probe says from now on; `ok` for tasks that are not here. */
+  /** By task id, the result of every probe from now on; `ok` for tasks that are not here. */
   health: Map<string, ProbeResult>;
   /** Task ids, one a probe. */
   probed: string[];
@@ -99,7 +100,7 @@ type ReceivedMessage = NonNullable<AgentMessage['message']>;
 export interface FakeManager {
   address: string;
   clusterId: string;
-  /** All that agents said, oldest first; over all sessions. */
+  /** All messages of agents, oldest first; over all sessions. */
   received: (ReceivedMessage & { probeId: number })[];
   sessions: number;
   /** What every new session gets after its welcome. */
@@ -137,8 +138,8 @@ export async function fakeManager(address = '127.0.0.1:0'): Promise<FakeManager>
         removedTasks: [],
         ...change,
       };
-      const keep = <T>(list: T[], changed: T[], gone: string[], key: (item: T) => string) => [
-        ...list.filter((item) => !gone.includes(key(item)) && !changed.some((other) => key(other) === key(item))),
+      const keep = <T>(list: T[], changed: T[], removed: string[], key: (item: T) => string) => [
+        ...list.filter((item) => !removed.includes(key(item)) && !changed.some((other) => key(other) === key(item))),
         ...changed,
       ];
       manager.assignment = {
@@ -235,7 +236,7 @@ export async function startNode(
   return node;
 }
 
-/** Says that the task listens where it should. */
+/** Makes the task listen on its target. */
 export function listen(kernel: ModelKernel, taskId: string, address = '0.0.0.0'): void {
   kernel.setListeners(taskNetns(taskId), [{ protocol: 'tcp', port: 80, address }]);
 }

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { sameValue } from '../model/equality.ts';
 import { type KernelObject, keyOf, type Op } from '../model/kernel-state.ts';
-import { LB_NETNS, networkNetns, portMark, taskNetns } from '../model/names.ts';
+import { LB_NETNS, networkNetns, portMark, taskNetns } from '../model/linux-names.ts';
 import {
   assignment,
   desiredState,
@@ -30,6 +30,7 @@ afterEach(async () => {
 
 const asMap = (objects: ReadonlyMap<string, KernelObject>) => Object.fromEntries([...objects].sort());
 const holds = (wanted: ReadonlyMap<string, KernelObject>) => sameValue(asMap(node.kernel.state()), asMap(wanted));
+const raised = (code: string) => node.agent.info().conditions.find((condition) => condition.code === code);
 const acked = (revision: number) =>
   eventually(() => manager.of('ack').find((ack) => ack.revision === revision), `ack of ${revision}`);
 const states = (taskId: string) =>
@@ -84,7 +85,7 @@ describe('an assignment', () => {
     );
   });
 
-  it('that changes costs what changes, without a look at the kernel', async () => {
+  it('that changes costs what changes, without an observation of the kernel', async () => {
     await ready();
     const before = node.kernel.counters();
     manager.delta({ ports: [extraPort(9000)] });
@@ -118,7 +119,7 @@ describe('an assignment', () => {
 });
 
 describe('a task', () => {
-  it('that ends by itself is told with its reason, and its netns goes', async () => {
+  it('that ends by itself is reported with its reason, and its netns is removed', async () => {
     await ready();
     node.tasks.end(TASK, { signal: 'SIGKILL' });
     expect(await stateOf(TASK, 'failed')).toMatchObject({ error: 'killed by SIGKILL' });
@@ -182,8 +183,8 @@ describe('a restarted agent', () => {
     await ready();
     await node.agent.stop();
     node.tasks.end(TASK, { code: 1 });
-    const gone = desiredState(assignment()).get(`virtual-service ${LB_NETNS} inet ${portMark('tcp', 8080)}`)!;
-    node.kernel.changeExternally({ verb: 'delete', object: gone });
+    const service = desiredState(assignment()).get(`virtual-service ${LB_NETNS} inet ${portMark('tcp', 8080)}`)!;
+    node.kernel.changeExternally({ verb: 'delete', object: service });
     manager.assignment = { ...assignment(), revision: 9, ports: [...assignment().ports, extraPort(9000)] };
     await node.restart();
     await acked(9);
@@ -194,7 +195,7 @@ describe('a restarted agent', () => {
     expect(node.tasks.started).toEqual([TASK]);
   });
 
-  it('leaves everything alone while no manager answers, then follows the disk', async () => {
+  it('changes nothing while no manager is reachable, then uses the saved assignment', async () => {
     await ready();
     await node.agent.stop();
     await manager.stop();
@@ -204,14 +205,16 @@ describe('a restarted agent', () => {
     await node.restart();
     await new Promise((resolve) => setTimeout(resolve, 1_000));
     expect(node.kernel.counters().operations).toBe(before);
-    expect(node.agent.info().conditions.join()).toMatch(/no manager answers .*connection refused/i);
+    expect(node.agent.info().conditions).toEqual([
+      { code: 'ManagerUnreachable', params: { reason: expect.stringMatching(/connection refused/i) } },
+    ]);
     await eventually(() => holds(desiredState(assignment())), 'repair from the disk');
     expect(node.tasks.live()).toEqual([TASK]);
   });
 });
 
 describe('the manager', () => {
-  it('may go: nothing changes; it comes back: the session does too', async () => {
+  it('may stop: nothing changes; when it starts again, so does the session', async () => {
     await ready();
     const before = node.kernel.counters().operations;
     await manager.stop();
@@ -222,17 +225,17 @@ describe('the manager', () => {
     manager = again;
     await acked(4);
     expect(manager.of('hello')[0]!.tasks).toMatchObject([{ status: { state: 'failed', exitCode: 5 } }]);
-    // Only the ended task's netns goes.
+    // Only the ended task's netns is removed.
     await eventually(() => holds(desiredState(assignment(), [])), 'end of the netns');
     expect(node.kernel.counters().operations - before).toBeLessThan(10);
   });
 
-  it('of another cluster is refused, in words', async () => {
+  it('of another cluster is rejected with a condition', async () => {
     await ready();
     manager.clusterId = 'cluster2';
     manager.assignment = { ...assignment(), revision: 7, tasks: [], ports: [] };
     await node.restart();
-    await eventually(() => node.agent.info().conditions.join().includes('cluster1'), 'condition');
+    await eventually(() => raised('ClusterMismatch')?.params['own_cluster'] === 'cluster1', 'condition');
     expect(node.kernel.state().has(`netns ${taskNetns(TASK)}`)).toBe(true);
     expect(node.agent.info().revision).toBe(0);
   });
@@ -256,7 +259,7 @@ describe('the manager', () => {
     expect(node.agent.info().manager).toBe(manager.address);
   });
 
-  it('asks what a change would mean and gets steps from the kernel as it is', async () => {
+  it('requests a plan and gets the operations from the observed kernel state', async () => {
     await ready();
     const operations = node.kernel.counters().operations;
     const value = { ...assignment(), ports: [...assignment().ports, extraPort(9000)] };
@@ -271,7 +274,7 @@ describe('the manager', () => {
     expect((await node.agent.diff()).steps).toEqual([]);
   });
 
-  it('hears how many connections a leaving server still has', async () => {
+  it('receives the number of connections of a draining server', async () => {
     await ready();
     const leaving = extraPort(9000, 0);
     node.kernel.setConnections(LB_NETNS, portMark('tcp', 9000), `${leaving.endpoints[0]!.address}:80`, 3);
@@ -287,13 +290,13 @@ describe('the manager', () => {
   });
 });
 
-describe('what somebody else changes', () => {
+describe('a change by another process', () => {
   const remove = (key: string) => {
     const object = node.kernel.state().get(key)!;
     expect(node.kernel.changeExternally({ verb: 'delete', object } satisfies Op)).toBeUndefined();
   };
 
-  it('and the kernel tells of is repaired with all that lived in it', async () => {
+  it('that the kernel reports is repaired with everything inside it', async () => {
     await ready();
     remove(`link ${networkNetns('ingress')} vxlan0`);
     await eventually(() => holds(desiredState(assignment())), 'repair');
@@ -302,13 +305,13 @@ describe('what somebody else changes', () => {
     await eventually(() => holds(desiredState(assignment())), 'repair of a netns');
   });
 
-  it('without a word from the kernel is found by the audit', async () => {
+  it('without a kernel event is found by the audit', async () => {
     await ready();
     remove(`virtual-service ${LB_NETNS} inet ${portMark('tcp', 8080)}`);
     await eventually(() => holds(desiredState(assignment())), 'repair');
   });
 
-  it('again and again is repaired ever more slowly, and said', async () => {
+  it('again and again is repaired ever more slowly, and is a condition', async () => {
     await ready();
     const key = `fdb ${networkNetns('ingress')} vxlan0 02:6d:65:73:00:02`;
     node.kernel.onStep((op) => {
@@ -320,13 +323,13 @@ describe('what somebody else changes', () => {
       }
     });
     remove(key);
-    await eventually(() => node.agent.info().conditions.join().includes('someone else keeps changing'), 'condition');
-    expect(node.agent.info().conditions.join()).toContain('02:6d:65:73:00:02');
+    await eventually(() => raised('DriftConflict'), 'condition');
+    expect(raised('DriftConflict')?.params['objects']).toContain('02:6d:65:73:00:02');
     expect(node.agent.info().counters.repairs).toBeLessThan(20);
   });
 });
 
-it('a task whose netns somebody deletes is failed, for it cannot be reached again', async () => {
+it('a task whose netns is deleted fails, because it cannot be reached any more', async () => {
   await ready();
   const object = node.kernel.state().get(`netns ${taskNetns(TASK)}`)!;
   node.kernel.changeExternally({ verb: 'delete', object });
@@ -336,7 +339,7 @@ it('a task whose netns somebody deletes is failed, for it cannot be reached agai
 });
 
 describe('a kernel that refuses', () => {
-  it('is asked again until it agrees; meanwhile it is said', async () => {
+  it('is retried until it accepts; meanwhile there is a condition', async () => {
     node = await startNode([manager.address]);
     await acked(1);
     node.kernel.setFaults({ seed: 7, refuse: 1 });
@@ -344,7 +347,7 @@ describe('a kernel that refuses', () => {
     const ack = await acked(2);
     expect(ack.failures.length).toBeGreaterThan(0);
     expect(ack.failures[0]).toContain('EBUSY');
-    expect(node.agent.info().conditions.join()).toMatch(/the kernel refused/);
+    expect(raised('KernelOperationFailed')?.params['error']).toContain('EBUSY');
     node.kernel.setFaults(undefined);
     await eventually(() => holds(desiredState(manager.assignment!)), 'retry');
     await eventually(() => manager.of('ack').at(-1)?.failures.length === 0, 'good ack');
@@ -362,6 +365,6 @@ describe('a kernel that refuses', () => {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
     node.kernel.setFaults(undefined);
-    await eventually(() => holds(desiredState(manager.assignment!)), 'the wish');
+    await eventually(() => holds(desiredState(manager.assignment!)), 'the desired state');
   });
 });

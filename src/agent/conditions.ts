@@ -1,23 +1,27 @@
-/** What is wrong on this node now, for people; each by a key, so that it is raised once and can be cleared. */
+import type { Condition, ConditionCode } from '../model/condition.ts';
+import { sameValue } from '../model/equality.ts';
+
+/** What is wrong on this node now; each code is raised once, and can be cleared. */
 export interface Conditions {
-  raise(key: string, text: string): void;
-  clear(key: string): void;
-  get(key: string): string | undefined;
-  list(): string[];
+  /** Replaces a condition of the same code. */
+  raise(condition: Condition): void;
+  clear(...codes: ConditionCode[]): void;
+  get(code: ConditionCode): Condition | undefined;
+  list(): Condition[];
 }
 
 export function createConditions(onChange: () => void): Conditions {
-  const raised = new Map<string, string>();
+  const raised = new Map<string, Condition>();
   return {
-    raise(key, text) {
-      if (raised.get(key) === text) return;
-      raised.set(key, text);
+    raise(condition) {
+      if (sameValue(raised.get(condition.code), condition)) return;
+      raised.set(condition.code, condition);
       onChange();
     },
-    clear(key) {
-      if (raised.delete(key)) onChange();
+    clear(...codes) {
+      if (codes.filter((code) => raised.delete(code)).length > 0) onChange();
     },
-    get: (key) => raised.get(key),
+    get: (code) => raised.get(code),
     list: () => [...raised.values()],
   };
 }

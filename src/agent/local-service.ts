@@ -1,10 +1,11 @@
 import { MeshError } from '../base/errors.ts';
 import { zeroCounters } from '../kernel/kernel.ts';
+import { renderCondition } from '../model/condition.ts';
 import type { Local } from '../rpc/gen/mesh_pb.js';
 import type { Handlers } from '../rpc/service.ts';
-import type { Agent } from './agent.ts';
+import type { Agent } from './agent-options.ts';
 
-/** What a meshd says of itself, whatever its roles. */
+/** About this daemon, whatever its roles. */
 export interface DaemonInfo {
   name: string;
   roles: ('manager' | 'agent')[];
@@ -32,12 +33,12 @@ export function localHandlers(daemon: DaemonInfo, agent: Agent | undefined): Han
         pid: process.pid,
         kernelObjects: info?.kernelObjects ?? 0,
         counters: info?.counters ?? NO_COUNTERS,
-        conditions: info?.conditions ?? [],
+        conditions: (info?.conditions ?? []).map(renderCondition),
       };
     },
     async diff() {
       if (agent === undefined)
-        throw new MeshError('unsupported', 'this meshd has no agent role: ask a node that has it');
+        throw new MeshError('unsupported', 'this meshd has no agent role; ask a node that has it');
       return agent.diff();
     },
   };

@@ -6,13 +6,13 @@ import type { FastPath, NodeCapabilities } from '../plan/context.ts';
 
 const ETHERNET_MTU = 1_500;
 
-/** How far packets may take the shortcut: not at all, inside our own namespaces, or from the wire on. */
+/** Where the fast path is used: not at all, inside our own namespaces, or from the underlay interface on. */
 export const FAST_PATH_MODES = ['off', 'inside', 'full'] as const;
 export type FastPathMode = (typeof FAST_PATH_MODES)[number];
 
 /**
- * Measures what a plan has to know of this machine; which schedulers its kernel has, and whether it can do the shortcut
- * that is asked for, the kernel room tells.
+ * Detects what a plan needs to know about this machine. Which schedulers its kernel has, and whether it supports the
+ * requested fast path, was probed by src/kernel.
  */
 export function detectCapabilities(
   underlay: IpAddress,
@@ -31,12 +31,12 @@ export function detectCapabilities(
   };
 }
 
-/** The program at the wire reads Ethernet headers; other links have no address of that kind. */
+/** The program on the underlay interface parses Ethernet headers; other links have no MAC address. */
 function fullFastPath(underlay: IpAddress, log: Log): FastPath {
   const found = findLink(underlay);
   const mac = found?.addresses.find(({ address }) => address === underlay)?.mac ?? NO_MAC;
   if (found !== undefined && mac !== NO_MAC) return { link: found.name };
-  log.warn(`the shortcut begins inside: ${found?.name ?? `the link of ${underlay}`} is no Ethernet`);
+  log.warn(`${found?.name ?? `the link of ${underlay}`} is not an Ethernet link; using the fast path inside only`);
   return {};
 }
 
@@ -52,7 +52,7 @@ function findLink(underlay: IpAddress) {
 function underlayMtu(underlay: IpAddress, log: Log): number {
   const name = findLink(underlay)?.name;
   if (name === undefined) {
-    log.warn(`no interface of this machine has ${underlay}: taking an MTU of ${ETHERNET_MTU}`);
+    log.warn(`no interface of this machine has ${underlay}; assuming an MTU of ${ETHERNET_MTU}`);
     return ETHERNET_MTU;
   }
   try {
@@ -61,6 +61,6 @@ function underlayMtu(underlay: IpAddress, log: Log): number {
   } catch {
     // sysfs may not be mounted, or show another netns.
   }
-  log.warn(`cannot read the MTU of ${name}: taking ${ETHERNET_MTU}`);
+  log.warn(`cannot read the MTU of ${name}; assuming ${ETHERNET_MTU}`);
   return ETHERNET_MTU;
 }

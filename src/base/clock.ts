@@ -1,8 +1,8 @@
-/** Time as a port, so that decisions take it as data and tests own it. All values in milliseconds. */
+/** Interface to the time, so that pure code receives it as data and tests control it. All values in milliseconds. */
 export interface Clock {
-  /** Wall clock, milliseconds since the epoch; for records people read. */
+  /** Wall clock, milliseconds since the epoch; for timestamps shown to users. */
   now(): number;
-  /** Monotonic milliseconds; for measuring and for deadlines. */
+  /** Monotonic milliseconds; for durations and deadlines. */
   monotonic(): number;
   /** Calls back once after `delay` ms; the returned function cancels. */
   after(delay: number, callback: () => void): () => void;

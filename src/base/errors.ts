@@ -1,20 +1,20 @@
 /** Closed set of failure codes; the CLI maps them to exit statuses, gRPC to status codes. */
 export type ErrorCode =
-  | 'invalid' // the input is wrong; repeating it will not help
+  | 'invalid' // the input is invalid; a retry does not help
   | 'not-found'
-  | 'conflict' // someone else holds it, or the version moved on
-  | 'unavailable' // the other side is not there now; try again
+  | 'conflict' // used by another owner, or the version has changed
+  | 'unavailable' // the other side is not reachable; a retry may help
   | 'permission'
-  | 'unsupported' // this kernel, node or version cannot do it
-  | 'kernel' // the kernel refused an operation
-  | 'corrupt' // stored data cannot be trusted
+  | 'unsupported' // not supported by this kernel, node or version
+  | 'kernel' // the kernel rejected an operation
+  | 'corrupt' // stored data is damaged
   | 'exhausted' // disk, addresses, ports or memory ran out
   | 'internal';
 
-/** The one error type. The message says what happened and what to do next. */
+/** The only error type. The message contains what happened and what to do next. */
 export class MeshError extends Error {
   readonly code: ErrorCode;
-  /** Whether the same call may succeed later without anybody changing anything. */
+  /** Whether a retry of the same call may succeed without any other change. */
   readonly retry: boolean;
 
   constructor(code: ErrorCode, message: string, options: { retry?: boolean; cause?: unknown } = {}) {
@@ -25,7 +25,7 @@ export class MeshError extends Error {
   }
 }
 
-/** What to print of anything that was thrown. */
+/** The message of any thrown value. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }

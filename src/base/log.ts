@@ -2,7 +2,7 @@ import { type Logger, pino } from 'pino';
 
 export type Log = Logger;
 
-/** JSON lines on standard error; journald and people with `jq` both read them. */
+/** Writes JSON lines to standard error, for journald and `jq`. */
 export function createLog(level: string, bindings: Record<string, unknown> = {}): Log {
   return pino(
     { level, base: bindings, timestamp: pino.stdTimeFunctions.isoTime },
@@ -10,7 +10,7 @@ export function createLog(level: string, bindings: Record<string, unknown> = {})
   );
 }
 
-/** A log that says nothing, for tests and short-lived commands. */
+/** A log that discards everything, for tests and short-lived commands. */
 export function silentLog(): Log {
   return pino({ level: 'silent' });
 }

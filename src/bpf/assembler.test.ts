@@ -28,7 +28,7 @@ import { routerIn } from './router-in.ts';
 import { programTags } from './tag.ts';
 import { taskOut } from './task-out.ts';
 
-/** As llvm-objdump prints them: eight bytes an instruction. */
+/** In the format of llvm-objdump: eight bytes per instruction. */
 function bytes(...lines: Line[]): string {
   const hex = assemble('test', lines).code.toString('hex');
   return hex.replace(/(..)(?=.)/g, '$1 ');
@@ -55,7 +55,7 @@ describe('the assembler', () => {
     ['exit', exit(), '95 00 00 00 00 00 00 00'],
   ])('%s', (_, line, expected) => expect(bytes(line)).toBe(expected));
 
-  // Not in the assembler's language; the encoding is that of include/uapi/linux/bpf.h (BPF_ST | BPF_MEM | size).
+  // Not available in the assembler's syntax; encoded as in include/uapi/linux/bpf.h (BPF_ST | BPF_MEM | size).
   it('stores numbers', () => {
     expect(bytes(store('u8', ['r10', -64], 2))).toBe('72 0a c0 ff 02 00 00 00');
     expect(bytes(store('u16', ['r7', 10], 0x100))).toBe('6a 07 0a 00 00 01 00 00');
@@ -82,7 +82,7 @@ describe('the assembler', () => {
     expect(bytes(jumpIf('r2', '==', 0xc0a80001, 'end'), label('end'))).toBe('16 02 00 00 01 00 a8 c0');
   });
 
-  it('leaves maps open and counts their loads twice in jumps', () => {
+  it('leaves map descriptors unset and counts a map load as two instructions in jumps', () => {
     const program = assemble('test', [jump('end'), loadMap('r1', 'mesh_flows'), label('end'), exit()]);
     expect(program.loads).toEqual([{ at: 8, map: 'mesh_flows' }]);
     expect(program.code.readInt16LE(2)).toBe(2);
@@ -94,14 +94,14 @@ describe('the assembler', () => {
     expect(program.code.readInt32LE(12)).toBe(0);
   });
 
-  it('refuses labels that are missing or doubled', () => {
-    expect(() => assemble('test', [jump('nowhere')])).toThrow('test: no label nowhere');
-    expect(() => assemble('test', [label('a'), label('a')])).toThrow('test: label a is there twice');
+  it('rejects missing and duplicate labels', () => {
+    expect(() => assemble('test', [jump('nowhere')])).toThrow('test: missing label nowhere');
+    expect(() => assemble('test', [label('a'), label('a')])).toThrow('test: duplicate label a');
   });
 });
 
 describe('tags', () => {
-  it('tell every parameter', () => {
+  it('depend on every parameter', () => {
     const address = '192.0.2.1';
     const into = { address, lb: 5, router: 6, vni: 4096, number: 1 };
     const programs = [

@@ -10,7 +10,7 @@ import type { MapName } from './maps.ts';
 export type Register = 'r0' | 'r1' | 'r2' | 'r3' | 'r4' | 'r5' | 'r6' | 'r7' | 'r8' | 'r9' | 'r10';
 type Size = 'u8' | 'u16' | 'u32' | 'u64';
 type Operand = Register | number;
-/** Where a memory access goes: register and offset. */
+/** Address of a memory access: register and offset. */
 type MemoryOperand = readonly [base: Register, offset: number];
 
 // bpf_common.h and bpf.h: instruction classes …
@@ -77,7 +77,7 @@ interface Instruction {
   src?: Register | typeof BPF_PSEUDO_MAP_FD;
   offset?: number;
   imm?: number;
-  /** Where a jump goes; its offset is filled in by `assemble`. */
+  /** Target of a jump; `assemble` fills in its offset. */
   to?: string;
   /** The map a load is of; takes two slots. */
   map?: MapName;
@@ -112,7 +112,7 @@ export const or = (dst: Register, operand: Operand): Line => alu('or', dst, oper
 export const sub = (dst: Register, operand: Operand): Line => alu('sub', dst, operand);
 export const and = (dst: Register, operand: Operand): Line => alu('and', dst, operand);
 export const shiftLeft = (dst: Register, bits: number): Line => alu('lsh', dst, bits);
-/** Zeros come in from the left. */
+/** Fills with zeros from the left. */
 export const shiftRight = (dst: Register, bits: number): Line => alu('rsh', dst, bits);
 
 /** From network order, or to it: the lower 16 bits swapped, the rest becomes 0. */
@@ -152,12 +152,12 @@ function jumpInstruction(kind: number, condition: Condition, left: Register, rig
     : { opcode: opcode | BPF_X, dst: left, src: right, to };
 }
 
-/** Goes to the label when it holds for all 64 bits: what pointers need. */
+/** Jumps to the label when it holds for all 64 bits, as pointers need. */
 export function jumpIf64(left: Register, condition: Condition, right: Operand, to: string): Line {
   return jumpInstruction(BPF_JMP, condition, left, right, to);
 }
 
-/** Goes to the label when it holds for the lower 32 bits, so that a number with the highest bit is itself (5.1). */
+/** Jumps to the label when it holds for the lower 32 bits, without sign extension (Linux 5.1). */
 export function jumpIf(left: Register, condition: Condition, right: Operand, to: string): Line {
   return jumpInstruction(BPF_JMP32, condition, left, right, to);
 }
@@ -205,7 +205,7 @@ function resolveLabels(name: string, lines: readonly Line[]): Map<string, number
   let slot = 0;
   for (const line of lines) {
     if (!('label' in line)) slot += instructionSlots(line.map);
-    else if (labels.has(line.label)) throw new MeshError('internal', `${name}: label ${line.label} is there twice`);
+    else if (labels.has(line.label)) throw new MeshError('internal', `${name}: duplicate label ${line.label}`);
     else labels.set(line.label, slot);
   }
   return labels;
@@ -214,7 +214,7 @@ function resolveLabels(name: string, lines: readonly Line[]): Map<string, number
 /** Jumps count from the instruction after them. */
 function jumpOffset(name: string, labels: ReadonlyMap<string, number>, to: string, next: number): number {
   const target = labels.get(to);
-  if (target === undefined) throw new MeshError('internal', `${name}: no label ${to}`);
+  if (target === undefined) throw new MeshError('internal', `${name}: missing label ${to}`);
   return target - next;
 }
 

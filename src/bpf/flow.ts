@@ -20,32 +20,33 @@ import type { MapName } from './maps.ts';
 import { IP, L4, TCP } from './packet.ts';
 
 /*
- * Flows, as mesh_flows and mesh_edges have them. Key: client u32, task u32, client's port u16, task's port u16,
+ * Flows, as stored in mesh_flows and mesh_edges. Key: client u32, task u32, client's port u16, task's port u16,
  * protocol u32. Value, two words:
- * - the node that brought the flow in, 0 for this one, with the client's real port above it where the key has an alias;
- *   or FLOW_PLAIN;
- * - who has sent its FIN; above that, in mesh_edges, when the connection began, or was over if both have (`now`).
+ * - the number of the node through which the flow arrived, 0 for this one, with the client's original port in the upper
+ *   half if the key uses an alias; or FLOW_PLAIN;
+ * - the sides that have sent FIN; above that, in mesh_edges, the time at which the connection began, or ended if both
+ *   have sent FIN (`now`).
  *
- * One client port may arrive through several nodes at once, and for the task these are one. So the first keeps the port
- * and others get an alias, as conntrack would give them. An alias is two entries of mesh_flows: the flow that the task
- * sees, and, under the client's own port and with the node plus one above the protocol, the alias' port.
+ * The same client address and port may arrive through several nodes at once, which the task cannot distinguish. The first
+ * flow keeps the port and the others get an alias, as conntrack would do. An alias has two entries in mesh_flows: the flow
+ * as the task sees it; and the alias port, keyed by the client's original port with node + 1 above the protocol.
  */
 
-/** At the frame's r10. */
+/** Stack offset from r10. */
 const FLOW_KEY = -16;
-/** The task's address within it, which is the key of mesh_tasks too. */
+/** The task's address within the key; also the key of mesh_tasks. */
 export const FLOW_TASK = FLOW_KEY + 4;
 export const FLOW_CLIENT_PORT = FLOW_KEY + 8;
 export const FLOW_PROTOCOL = FLOW_KEY + 12;
-/** Where a value is put together. */
+/** Stack offset at which values are assembled. */
 export const FLOW_VALUE = FLOW_KEY - 8;
 
-/** Who has sent its FIN: the lower bits of the second word, and how many they are. */
+/** Sides that have sent FIN: the lower bits of the second word, and their number. */
 export const FIN = { client: 1, task: 2, both: 3, bits: 2 } as const;
 
 /**
- * Writes the key of a packet whose protocol is in r3, seen on its way to the task or back; `at` is how far behind the
- * packet's own fields those to read are. Uses r2.
+ * Writes the key of a packet whose protocol is in r3, for both directions; `at` is the distance of the header to read
+ * from the packet's own IP header. Clobbers r2.
  */
 export function writeFlowKey(direction: 'to-task' | 'from-task', at = 0): Line[] {
   const copy = (size: 'u16' | 'u32', from: number, to: number): Line[] => [
@@ -54,7 +55,7 @@ export function writeFlowKey(direction: 'to-task' | 'from-task', at = 0): Line[]
   ];
   const fields =
     direction === 'to-task'
-      ? // No 64 bits at once: not every architecture may read them there.
+      ? // Not one 64-bit load: some architectures forbid unaligned access.
         [copy('u32', IP.source, 0), copy('u32', IP.destination, 4), copy('u32', L4.sourcePort, 8)]
       : [
           copy('u32', IP.destination, 0),
@@ -65,16 +66,16 @@ export function writeFlowKey(direction: 'to-task' | 'from-task', at = 0): Line[]
   return [...fields.flat(), store('u32', ['r10', FLOW_PROTOCOL], 'r3')];
 }
 
-/** The entry of the key into r0: a pointer to it, or 0. Uses r1 to r5. */
+/** r0 = pointer to the entry of the key, or 0. Clobbers r1 to r5. */
 export function findFlow(map: MapName): Line[] {
   return lookUp(map, FLOW_KEY);
 }
 
-/** enum of include/uapi/linux/bpf.h: overwrites, or fails where there is one. */
+/** Update flags of include/uapi/linux/bpf.h: overwrite, or fail if the key exists. */
 export const BPF_ANY = 0;
 export const BPF_NOEXIST = 1;
 
-/** The value at FLOW_VALUE for the key; r0 is 0 when that worked. Uses r1 to r5. */
+/** Stores the value at FLOW_VALUE under the key; r0 is 0 on success. Clobbers r1 to r5. */
 export function writeFlow(map: MapName, flags: number): Line[] {
   return [
     ...loadMapAndKey(map, FLOW_KEY),
@@ -86,22 +87,22 @@ export function writeFlow(map: MapName, flags: number): Line[] {
 }
 
 /**
- * The time into r0, in units of 256 jiffies: 0.26 s where the kernel's HZ is 1000, 1 s with 250, 2.6 s with 100. Read from
- * memory: a clock would be asked for each packet of a connection that is new. Uses r1 to r5.
+ * r0 = time in units of 256 jiffies: 0.26 s if the kernel's HZ is 1000, 1 s with 250, 2.6 s with 100. Jiffies are a memory
+ * read; a clock source would be read for each packet of a new connection. Clobbers r1 to r5.
  */
 export function loadCoarseTime(): Line[] {
   return [call('jiffies64'), shiftRight('r0', 8)];
 }
 
-/** Takes the key out of the map. Uses r0 to r5. */
+/** Deletes the key from the map. Clobbers r0 to r5. */
 export function deleteFlow(map: MapName): Line[] {
   return [...loadMapAndKey(map, FLOW_KEY), call('map_delete_elem')];
 }
 
 /**
- * Labels `ends` and `edge-ends`: FIN or RST, the TCP flags in `flags`, of the flow whose entry of mesh_flows or mesh_edges
- * is in r0. When both sides have ended, or one has reset it, the connection is over, and mesh_edges alone has it, where
- * its last segments find it. `node` loads the entry's first word again. Goes on to `next`. Uses r0 to r5 and `flags`.
+ * Labels `ends` and `edge-ends`: handle FIN or RST (TCP flags in `flags`) of the flow whose entry in mesh_flows or
+ * mesh_edges is in r0. After FIN from both sides or RST the connection is over and moves to mesh_edges, where its last
+ * segments still find it. `node` reloads the entry's first word. Continues at `next`. Clobbers r0 to r5 and `flags`.
  */
 export function markFlowEnded(
   flags: Register,
@@ -139,7 +140,7 @@ export function markFlowEnded(
   ];
 }
 
-/** Writes the port in `port` (network order) at FLOW_CLIENT_PORT and into the TCP header. Packet pointers are lost. */
+/** Writes the port in `port` (network order) to FLOW_CLIENT_PORT and to the TCP header. Invalidates packet pointers. */
 export function rewritePort(field: 'sourcePort' | 'destinationPort', port: Register): Line[] {
   return [
     store('u16', ['r10', FLOW_CLIENT_PORT], port),

@@ -1,5 +1,5 @@
 import type { IpAddress } from '../model/address.ts';
-import { portMark, VXLAN_PORT } from '../model/names.ts';
+import { portMark, VXLAN_PORT } from '../model/linux-names.ts';
 import {
   assemble,
   jump,
@@ -30,9 +30,9 @@ import {
 import { type DecapsulationConfig, decapsulateVxlan } from './vxlan.ts';
 
 /**
- * On the host's underlay link: packets to published ports of the node's address go straight into the lb, with the mark
- * that the host's DNAT and the lb's ipset would have given them; so do ICMP errors about what these ports sent, which
- * IPVS hands on. What other nodes have wrapped in VXLAN, `outOfVxlan` unpacks.
+ * On the host's underlay link: redirects packets to published ports of the node's address directly into the lb, with the
+ * mark that the host's DNAT and the lb's ipset would set; likewise ICMP errors about these ports, which IPVS forwards.
+ * `outOfVxlan` decapsulates VXLAN datagrams of other nodes.
  */
 export function hostIn({ address, ...tunnel }: DecapsulationConfig & { address: IpAddress }): Program {
   const own = addressWord(address);

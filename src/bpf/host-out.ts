@@ -26,7 +26,7 @@ const FIB = {
 
 /**
  * On the host's end of the veth to the lb: answers that carry the node's address already, because the packets they
- * answer came by `hostIn`, leave by the link that the host's routes say. What goes elsewhere (the DNAT's answers, other
+ * answer came by `hostIn`, leave by the link that the host's routes give. What goes elsewhere (the DNAT's answers, other
  * families, routes that are no plain unicast) takes the plain path.
  */
 export function hostOut({ address }: { address: IpAddress }): Program {
@@ -50,14 +50,14 @@ export function hostOut({ address }: { address: IpAddress }): Program {
     load('u32', 'r9', ['r6', SKB.ingressIfindex]),
     store('u32', FIB.ifindex, 'r9'),
     jumpIf('r3', '==', IPPROTO.tcp, 'ports'),
-    jumpIf('r3', '!=', IPPROTO.udp, 'ask'),
+    jumpIf('r3', '!=', IPPROTO.udp, 'resolve'),
     label('ports'),
     load('u16', 'r2', ['r7', L4.sourcePort]),
     store('u16', FIB.sport, 'r2'),
     load('u16', 'r2', ['r7', L4.destinationPort]),
     store('u16', FIB.dport, 'r2'),
 
-    label('ask'),
+    label('resolve'),
     mov('r1', 'r6'),
     mov('r2', 'r10'),
     add('r2', -LENGTH),

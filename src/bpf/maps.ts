@@ -16,13 +16,13 @@ interface MapShape {
  * maps of the programs it finds by them.
  */
 export const MAPS = {
-  /** The fwmarks of published ports (names.ts): a set, the value says nothing. */
+  /** The fwmarks of published ports (linux-names.ts): a set, the value is unused. */
   mesh_ports: { type: BPF_MAP_TYPE_HASH, keySize: 4, valueSize: 1, maxEntries: 65_536 },
   /** Address of a task of this node → ifindex of the router's end of its veth. */
   mesh_tasks: { type: BPF_MAP_TYPE_HASH, keySize: 4, valueSize: 4, maxEntries: 4_096 },
   /** Underlay addresses of the other nodes: a set too. */
   mesh_peers: { type: BPF_MAP_TYPE_HASH, keySize: 4, valueSize: 1, maxEntries: 32_768 },
-  /** Flow (see flow.ts) → how it goes: connections that last, flows of UDP, and aliases. Only programs write it. */
+  /** Flow (see flow.ts) → its path: connections that last, flows of UDP, and aliases. Only programs write it. */
   mesh_flows: { type: BPF_MAP_TYPE_LRU_HASH, keySize: 16, valueSize: 8, maxEntries: 131_072 },
   /** The same for connections that are new or over: apart, so that a flood of them pushes no other out. */
   mesh_edges: { type: BPF_MAP_TYPE_LRU_HASH, keySize: 16, valueSize: 8, maxEntries: 65_536 },

@@ -56,12 +56,12 @@ export const ETH_P_IP = 0x0800;
 const FRAGMENT = 0x3fff;
 /** IP_OFFSET: later fragments have no ports. */
 const FRAGMENT_OFFSET = 0x1fff;
-/** Ports and the rest of a UDP header; all programs look at IP packets with at least as much behind the header. */
+/** Ports and the rest of a UDP header; all programs handle IP packets with at least as much behind the header. */
 const L4_MIN_LENGTH = 8;
 
 /**
  * TC_ACT_UNSPEC, include/uapi/linux/pkt_cls.h: the packet is none of ours and takes the plain path. Unlike TC_ACT_OK it
- * lets filters behind ours have their say (cls_bpf_classify), so that what is not shortened meets all that it met before.
+ * lets filters behind ours run (cls_bpf_classify), so that other packets pass all that they passed before.
  */
 const TC_ACT_UNSPEC = -1;
 
@@ -73,7 +73,7 @@ export function swapBytes16(value: number): number {
 /** As much of a packet as any program reads, in bytes: up to the ports of what is in a VXLAN datagram. */
 export const HEADERS_LENGTH = INNER_OFFSET + IP.end + L4_MIN_LENGTH;
 
-/** Goes on with a whole IPv4 packet without options, else to `pass`. Uses r2. */
+/** Continues with a whole IPv4 packet without options, else jumps to `pass`. Uses r2. */
 export function parseIpv4(): Line[] {
   return [
     mov('r6', 'r1'),
@@ -87,8 +87,8 @@ export function parseIpv4(): Line[] {
 }
 
 /**
- * Goes to `pass` unless the IPv4 header has no options and is no fragment's; `at` is how far behind the packet's own it
- * is, `fragment` the bits that tell one. Uses r2.
+ * Jumps to `pass` unless the IPv4 header has no options and is no fragment's; `at` is how far behind the packet's own it
+ * is, `fragment` the bits that mark one. Uses r2.
  */
 export function checkIpv4Header(at = 0, fragment = FRAGMENT): Line[] {
   return [
@@ -103,12 +103,12 @@ function loadDataPointers(): Line[] {
   return [load('u32', 'r7', ['r6', SKB.data]), load('u32', 'r8', ['r6', SKB.dataEnd])];
 }
 
-/** Goes elsewhere unless so many bytes of the frame can be read. Uses r2. */
+/** Jumps unless so many bytes of the frame can be read. Uses r2. */
 export function checkBounds(bytes: number, elseLabel = 'pass'): Line[] {
   return [mov('r2', 'r7'), add('r2', bytes), jumpIf64('r2', '>', 'r8', elseLabel)];
 }
 
-/** Goes on with an ICMP error that quotes a packet without options, ports and all, else to `pass`. Uses r2. */
+/** Continues with an ICMP error that quotes a packet without options up to its ports, else jumps to `pass`. Uses r2. */
 export function parseQuotedPacket(): Line[] {
   return [
     load('u8', 'r2', ['r7', IP.end]),

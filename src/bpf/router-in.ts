@@ -39,25 +39,25 @@ import {
 import { FLOW_STANDARD_PATH, type MapName } from './maps.ts';
 import { IPPROTO, L4, parseIpv4, parseTransport, passToStack, SKB, TCP } from './packet.ts';
 
-/** How long a task may remember a connection that is over (TCP_TIMEWAIT_LEN twice), in units of `now` where they are shortest. */
+/** How long a task may keep an ended connection (TCP_TIMEWAIT_LEN twice), in the shortest units of `now`. */
 const CLOSED_FLOW_LIFETIME = 470;
-/** How old a connection is when it gets its place in mesh_flows, in units of `now`: most that are short never need one. */
+/** Age at which a connection moves to mesh_flows, in units of `now`: most short connections never do. */
 const LONG_LIVED_AGE = 2;
-/** Ports tried for an alias; the plain path takes a flow that finds none. */
+/** Ports tried for an alias; if all are in use, the flow takes the standard path. */
 const ALIAS_ATTEMPTS = 4;
-/** Or-ed to a random port in network order: 32768 or above. */
+/** OR-ed to a random port in network order: the result is 32768 or above. */
 const HIGH_PORT = 0x80;
 
-/** The number of the node that brought the packet is its mark until the task gets it. */
+/** The mark holds the number of the node that forwarded the packet, until the packet reaches the task. */
 const loadNodeNumber = (to: Register) => load('u32', to, ['r6', SKB.mark]);
 
 /**
- * On the router's vxlan0 and lb0: packets to tasks of this node go straight into the task, and a flow remembers the
- * node that brought it: the mark is its number (0 comes from this node's own lb).
+ * On the router's vxlan0 and lb0: redirects packets to tasks of this node directly into the task, and records for each flow
+ * the node that forwarded it: the mark is its number (0 is this node's own lb).
  *
- * TCP: SYN makes an entry in mesh_edges; one that lasts some seconds moves to mesh_flows, and back when it is
- * over, by a FIN of each side or RST. One whose SYN was not seen is conntrack's: the plain path. UDP has no beginning to
- * show: its first packet makes the entry, and if another node brings the same flow, both take the plain path.
+ * TCP: SYN creates an entry in mesh_edges; after some seconds it moves to mesh_flows, and back when the connection is over
+ * (FIN of both sides, or RST). Connections whose SYN was not seen belong to conntrack: the standard path. UDP has no
+ * handshake: the first packet creates the entry; if another node forwards the same flow, both take the standard path.
  */
 export function routerIn(): Program {
   return assemble('mesh_router_in', [
@@ -160,20 +160,20 @@ export function routerIn(): Program {
   ]);
 }
 
-/** The flow's entry, of the node in r2; its second word stands at FLOW_VALUE already. */
+/** Stores the flow's entry with the node in r2; its second word is already at FLOW_VALUE. */
 function storeFlowEntry(map: MapName): Line[] {
   return [
     store('u32', ['r10', FLOW_VALUE], 'r2'),
     ...writeFlow(map, BPF_ANY),
-    // An LRU map has room always; should it not, the answer takes the plain path, which must know the flow then.
+    // An LRU map evicts when full; if the update fails anyway, the reply takes the standard path, which then needs a conntrack entry.
     jumpIf64('r0', '==', 0, 'to-task'),
     jump('pass'),
   ];
 }
 
 /**
- * Label `alias`: a TCP segment of a flow whose port is another's for the task. Goes on with the port it has instead;
- * with SYN it is given one. Others are no flow we know: conntrack's, and remembered as such.
+ * Label `alias`: a TCP segment whose client port is used by another flow to the task. Continues with its alias; a SYN
+ * creates one. Other segments belong to no known flow: conntrack handles them, and the entry records that.
  */
 function aliasFlow(): Line[] {
   const ofNode: Line[] = [
@@ -183,7 +183,7 @@ function aliasFlow(): Line[] {
     or('r1', IPPROTO.tcp),
     store('u32', ['r10', FLOW_PROTOCOL], 'r1'),
   ];
-  // As the task will see it: under the alias, with the client's own port above the node.
+  // As the task will see it: under the alias, with the client's original port above the node.
   const seenByTask: Line[] = [
     store('u32', ['r10', FLOW_PROTOCOL], IPPROTO.tcp),
     load('u16', 'r1', ['r7', L4.sourcePort]),
@@ -211,7 +211,7 @@ function aliasFlow(): Line[] {
     label('no-alias'),
     jumpIf('r8', '&', TCP.begin, 'choose'),
     store('u32', ['r10', FLOW_PROTOCOL], IPPROTO.tcp),
-    // Without a word about one of another node that lasts.
+    // Does not replace an entry of another node's long-lived connection.
     ...findFlow('mesh_flows'),
     jumpIf64('r0', '!=', 0, 'pass'),
     mov('r1', FLOW_STANDARD_PATH),

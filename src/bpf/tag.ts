@@ -5,9 +5,9 @@ import type { Program } from './assembler.ts';
 const TAG_BYTES = 8;
 
 /**
- * The tags a kernel may give a program: a hash over its instructions with the descriptors of maps left out
- * (bpf_prog_calc_tag in kernel/bpf/core.c), SHA-1 up to 6.17 and SHA-256 from 6.18 on (commit 603b44162343). Which of
- * them a kernel uses need not be known: equal to either is the same program.
+ * The tags a kernel may give a program: a hash over its instructions with the descriptors of maps cleared
+ * (bpf_prog_calc_tag in kernel/bpf/core.c), SHA-1 up to 6.17 and SHA-256 since 6.18 (commit 603b44162343). A match with
+ * either identifies the program, so the kernel version does not matter.
  */
 export function programTags({ code }: Program): string[] {
   return ['sha1', 'sha256'].map((hash) =>

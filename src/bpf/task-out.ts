@@ -1,4 +1,4 @@
-import { vtepMac } from '../model/names.ts';
+import { vtepMac } from '../model/identifiers.ts';
 import {
   and,
   assemble,
@@ -42,7 +42,7 @@ const NODE_MASK = 0xffff;
 /**
  * On the router's end of a task's veth: answers of known flows go back to the node that brought the flow in, by `vxlan`
  * with the frame's addresses that routing would have found, or into this node's lb by `lb`; both are ifindexes.
- * So do the task's ICMP errors about them (nobody listens there). `number` is this node's.
+ * So do the task's ICMP errors about them (no listener there). `number` is this node's.
  */
 export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; number: number }): Program {
   const source = Buffer.from(vtepMac(number).replaceAll(':', ''), 'hex');
@@ -106,7 +106,7 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
     // An alias stays until others push it out: its flow has two entries, and no one counts them.
     jumpIf('r8', '>', NODE_MASK, 'send'),
     jump('ends'),
-    // What it quotes has the alias, and nobody at the other end knows that.
+    // The quoted packet has the alias, which the other end does not know.
     label('is-error'),
     jumpIf('r8', '>', NODE_MASK, 'pass'),
     jump('send'),

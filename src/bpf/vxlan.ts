@@ -1,4 +1,4 @@
-import { LB_VNI } from '../model/names.ts';
+import { LB_VNI } from '../model/linux-names.ts';
 import { and, call, jumpIf, jumpIf64, type Line, label, load, lookUp, mov, store, swap16 } from './assembler.ts';
 import {
   checkBounds,
@@ -33,10 +33,10 @@ const ECN_CE = 3;
 const MAX_SHORT_PACKET = 256;
 /** BPF_ADJ_ROOM_MAC, include/uapi/linux/bpf.h: between Ethernet and IP header. */
 const BPF_ADJ_ROOM_MAC = 1;
-/** As a mark of what goes to the lb: no port's, but one, so that the lb's chain does not look for one. */
+/** Mark of packets to the lb: of no port, but not 0, so that the lb's chain does not search for one. */
 const NO_PORT_MARK = 1;
 
-/** Where what comes out of VXLAN goes: links of the host, by ifindex, whose peers are in the lb and in the router. */
+/** Destinations of unpacked packets: links of the host, by ifindex, whose peers are in the lb and in the router. */
 export interface DecapsulationConfig {
   /** The node's number. */
   number: number;
@@ -50,7 +50,7 @@ export interface DecapsulationConfig {
  * A datagram to VXLAN's port. One that another node sent to a VTEP of this one is unpacked and goes on into
  * the lb or the router, with the mark that the VXLAN device would have given it (vxlan_rcv in drivers/net/vxlan), past
  * that device and the host's netfilter, routing and UDP. What the device does better it gets: segments that GRO can make
- * one of or has, families and protocols that have no shortcut, marks of congestion. The outer checksum is not looked at,
+ * one of or has, families and protocols without a fast path, marks of congestion. The outer checksum is not looked at,
  * as RFC 7348 allows: the inner ones are, by the task or client.
  */
 export function decapsulateVxlan({ number, lb, router, vni }: DecapsulationConfig): Line[] {

@@ -2,7 +2,7 @@ import { accessSync, constants } from 'node:fs';
 import { MeshError } from '../base/errors.ts';
 import type { CallSettings, ControlConnection, LocalConnection } from '../rpc/client.ts';
 
-/** What meshctl can ask a meshd. Failures are MeshErrors that say what to do next. */
+/** The calls of meshctl to a meshd. Failures are MeshErrors whose messages have a remedy. */
 export interface Api {
   control: ControlConnection;
   local: LocalConnection;
@@ -11,14 +11,14 @@ export interface Api {
 
 export const DEFAULT_HOST = 'unix:///run/meshd/meshd.sock';
 
-/** Milliseconds for one answer; a plan asks every node, and slow machines are slow. */
+/** Milliseconds for one answer; a plan waits for every node. */
 const REQUEST_TIMEOUT = 60_000;
 
-/** Connects to the meshd behind a `unix://` address; nothing is sent yet, but the socket has to be there. */
+/** Opens connections to the meshd at a `unix://` address. Sends nothing yet, but the socket has to exist. */
 export async function connect(host: string): Promise<Api> {
   const path = /^(?:unix:(?:\/\/)?)?(\/.+)$/.exec(host)?.[1];
   if (path === undefined) {
-    throw new MeshError('invalid', `${host} is not an address of meshd; give one like ${DEFAULT_HOST}`);
+    throw new MeshError('invalid', `${host} is not an address of meshd; use one like ${DEFAULT_HOST}`);
   }
   checkSocket(path);
   const { connectControl, connectLocal } = await import('../rpc/client.ts');
@@ -34,27 +34,30 @@ export async function connect(host: string): Promise<Api> {
   };
 }
 
-/** A socket that is missing or closed to us is told apart before gRPC makes one "unavailable" of both. */
+/** Distinguishes a missing socket from one without permission; the transport reports both as `unavailable`. */
 function checkSocket(path: string): void {
   try {
     accessSync(path, constants.R_OK | constants.W_OK);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'EACCES' || code === 'EPERM') {
-      throw new MeshError('permission', `no permission to use ${path}; run meshctl as root, or with sudo`);
+      throw new MeshError(
+        'permission',
+        `no permission to use ${path}; run meshctl as root, or as a member of the group meshd`,
+      );
     }
-    const where = 'See `systemctl status meshd`, or give its address with --host';
+    const where = 'See `systemctl status meshd`, or specify its address with --host';
     throw new MeshError('unavailable', `cannot reach meshd at ${path}: no such socket. Is meshd running? ${where}`);
   }
 }
 
-/** The same calls, with our patience, and with failures in words for a person at the command line. */
+/** The same calls with REQUEST_TIMEOUT, and with failures as messages for the command line. */
 function withErrorMessages<C extends object>(calls: C, explain: (error: unknown) => Promise<unknown>): C {
   type Call = (request: unknown, settings?: CallSettings) => Promise<unknown> | AsyncIterable<unknown>;
   const wrapped: Record<string, unknown> = {};
   for (const [name, call] of Object.entries(calls) as [string, Call][]) {
     wrapped[name] = (request: unknown, settings: CallSettings = {}) => {
-      // A deadline is right for an answer, not for a watch.
+      // A watch has no deadline.
       if (name === 'watch') return watchWithErrorMessages(call(request, settings) as AsyncIterable<unknown>, explain);
       const response = call(request, { timeout: REQUEST_TIMEOUT, ...settings }) as Promise<unknown>;
       return name === 'close' ? response : response.catch(async (error) => Promise.reject(await explain(error)));
@@ -71,13 +74,13 @@ async function* watchWithErrorMessages(events: AsyncIterable<unknown>, explain: 
   }
 }
 
-/** Words of meshd itself (without a cause) are meant for people; words of the transport get the next step added. */
+/** Messages of meshd itself have no cause and stay as they are; errors of the transport get a remedy. */
 function explainError(error: unknown): unknown {
   if (!(error instanceof MeshError) || error.cause === undefined || error.code !== 'unavailable') return error;
   return new MeshError('unavailable', `${error.message}; see \`systemctl status meshd\``, { cause: error.cause });
 }
 
-/** Only managers serve Control: whoever asks another node learns where to ask. */
+/** Only managers serve Control: the error of another node names the manager. */
 async function controlError(error: unknown, local: LocalConnection): Promise<unknown> {
   if (!(error instanceof MeshError) || error.code !== 'unsupported' || error.cause === undefined)
     return explainError(error);

@@ -10,19 +10,20 @@ import {
   serviceProgress,
   type WatchedState,
 } from './progress.ts';
+import { lines } from './text/lines.ts';
 
-/** How long all has to be well before it is believed, milliseconds: a task that dies at once is not well. */
+/** How long every task has to run before a service counts as converged, milliseconds: a task may fail immediately. */
 const STABLE_PERIOD = 1000;
-/** Events of one moment are looked at together. */
+/** Delay before events are evaluated together, milliseconds. */
 const DEBOUNCE = 50;
 const MAX_LINES = 20;
-/** A manager that restarts is waited for this often, a second apart. */
+/** Reconnect attempts, one second apart, while a manager restarts. */
 const MAX_RECONNECTS = 30;
 
 /**
- * Shows services on their way until all their tasks run and stay so. The exit status is 1 when the time limit
- * (milliseconds) passed or a task can never run; Ctrl-C leaves the work to the manager, with 0. `converged` tells of
- * each service, in the same order, whether it was there at the end.
+ * Shows the progress of services until all tasks run and are stable. The exit status is 1 after `timeout` (milliseconds)
+ * or when a task can never run, and 0 after Ctrl-C, because the manager continues. `converged` is in the order of
+ * `services`.
  */
 export async function waitForConvergence(
   context: Context,
@@ -37,12 +38,12 @@ export async function waitForConvergence(
   let stableController = new AbortController();
   let lastProgress = '';
 
-  const outcome = new Promise<{ status: number; say: string }>((resolve) => {
+  const outcome = new Promise<{ status: number; message: string }>((resolve) => {
     const evaluate = (): void => {
       const allProgress = currentProgress();
       view?.show(allProgress);
       const fatalReason = allProgress.find((progress) => progress.failure !== undefined)?.failure;
-      if (fatalReason !== undefined) resolve({ status: 1, say: fatalReason });
+      if (fatalReason !== undefined) resolve({ status: 1, message: fatalReason });
       const now = JSON.stringify(allProgress);
       if (now === lastProgress) return;
       lastProgress = now;
@@ -50,7 +51,7 @@ export async function waitForConvergence(
       if (!allProgress.every(({ done }) => done)) return;
       stableController = new AbortController();
       const { signal } = stableController;
-      void io.sleep(STABLE_PERIOD, signal).then(() => signal.aborted || resolve({ status: 0, say: '' }));
+      void io.sleep(STABLE_PERIOD, signal).then(() => signal.aborted || resolve({ status: 0, message: '' }));
     };
     let evaluationPending = false;
     const changed = (): void => {
@@ -62,32 +63,32 @@ export async function waitForConvergence(
       });
     };
     void watchServices(context, watched, changed, endController.signal).catch((error: Error) =>
-      resolve({ status: 1, say: error.message }),
+      resolve({ status: 1, message: error.message }),
     );
     if (timeout !== undefined) {
       void io.sleep(timeout, endController.signal).then(() => {
-        if (!endController.signal.aborted) resolve({ status: 1, say: timeoutMessage(currentProgress(), timeout) });
+        if (!endController.signal.aborted) resolve({ status: 1, message: timeoutMessage(currentProgress(), timeout) });
       });
     }
     const stopListening = io.onInterrupt(() => {
       const names = services.map(({ name }) => name);
       resolve({
         status: 0,
-        say: `the operation continues in background; see \`meshctl service ps ${names.join(' ')}\``,
+        message: `the operation continues in the background; see \`meshctl service ps ${names.join(' ')}\``,
       });
     });
     endController.signal.addEventListener('abort', stopListening);
   });
 
-  const { status, say } = await outcome;
+  const { status, message } = await outcome;
   endController.abort();
   stableController.abort();
-  if (say !== '') io.err(`meshctl: ${say}\n`);
-  else if (view !== undefined) io.out(services.map(({ name }) => `service ${name} converged\n`).join(''));
+  if (message !== '') io.err(lines([`meshctl: ${message}`]));
+  else if (view !== undefined) io.out(lines(services.map(({ name }) => `service ${name} converged`)));
   return { status, converged: currentProgress().map(({ done }) => done) };
 }
 
-/** Feeds events into what is seen; begins anew when the manager went away for a while. */
+/** Applies watch events to the observed state; reconnects when the manager restarts. */
 async function watchServices(
   context: Context,
   watched: { seen: WatchedState },
@@ -100,7 +101,7 @@ async function watchServices(
       const newState = emptyWatchedState();
       for await (const event of control.watch({ services: true, tasks: true, nodes: true }, { signal })) {
         applyWatchEvent(newState, event);
-        // After a reconnect the old picture stands until all of it has been told again.
+        // After a reconnect the previous state stays until the new one is complete.
         if (!newState.isSynced) continue;
         watched.seen = newState;
         failures = 0;
@@ -120,49 +121,49 @@ async function watchServices(
 function timeoutMessage(all: readonly ServiceProgress[], timeout: number): string {
   const parts = all
     .filter(({ done }) => !done)
-    .map(({ name, running, desired, stopping, lines }) => {
-      const reasons = [...lines.map((line) => line.trouble), ...lines.map((line) => line.reason)];
+    .map(({ name, running, desired, stopping, lines: taskLines }) => {
+      const reasons = [...taskLines.map((line) => line.trouble), ...taskLines.map((line) => line.reason)];
       const trouble = reasons.find((reason) => reason !== '');
       const stoppingText = stopping === 0 ? '' : `, ${stopping} still stopping`;
-      return `${name}: ${running} of ${desired} tasks run${stoppingText}${trouble === undefined ? '' : ` (${trouble})`}`;
+      return `${name}: ${running} of ${desired} tasks running${stoppingText}${trouble === undefined ? '' : ` (${trouble})`}`;
     });
-  const summary = parts.length === 0 ? 'all tasks run, but not yet for long enough' : parts.join('; ');
-  return `not finished after ${formatDuration(timeout)}: ${summary}; the manager keeps on trying`;
+  const summary = parts.length === 0 ? 'all tasks are running, but not yet stable' : parts.join('; ');
+  return `timeout after ${formatDuration(timeout)}: ${summary}; the manager continues`;
 }
 
 interface ProgressView {
   show(all: readonly ServiceProgress[]): void;
 }
 
-/** On a terminal: the same lines over and over. */
+/** On a terminal: redraws the same lines. */
 function terminalView(io: Io): ProgressView {
   let height = 0;
   return {
     show(all) {
-      const lines = progressLines(all, io.columns, Math.min(MAX_LINES, io.rows - 3));
+      const shown = progressLines(all, io.columns, Math.min(MAX_LINES, io.rows - 3));
       const cursorUp = height === 0 ? '' : `\x1b[${height}A`;
-      // Erase from the cursor down once, for the new picture may be shorter.
-      io.out(`${cursorUp}\r\x1b[J${lines.join('\n')}\n`);
-      height = lines.length;
+      // Erases below the cursor once, because the new lines may be fewer.
+      io.raw(`${cursorUp}\r\x1b[J${shown.join('\n')}\n`);
+      height = shown.length;
     },
   };
 }
 
-/** In a log: a line when the number of running tasks changes, and one for each new reason why a task does not run. */
+/** Without a terminal: one line when the number of running tasks changes, one for each new reason why a task does not run. */
 function logView(io: Io): ProgressView {
   const reportedReasons = new Set<string>();
   let lastSummary = '';
   return {
     show(all) {
       const [line] = progressLines(all, 200, 0);
-      if (line !== lastSummary) io.out(`${line}\n`);
+      if (line !== lastSummary) io.out(lines([line!]));
       lastSummary = line!;
-      for (const { name, lines } of all) {
-        for (const { trouble } of lines) {
+      for (const { name, lines: taskLines } of all) {
+        for (const { trouble } of taskLines) {
           const reason = `${name}: ${trouble}`;
           if (trouble === '' || reportedReasons.has(reason) || reportedReasons.size >= MAX_LINES) continue;
           reportedReasons.add(reason);
-          io.out(`${reason}\n`);
+          io.out(lines([reason]));
         }
       }
     },

@@ -7,29 +7,43 @@ import type { TaskState } from '../model/cluster.ts';
 import type { PortSpec, ServiceSpec } from '../model/spec.ts';
 import { controlChecks, localChecks } from '../rpc/check-messages.ts';
 import { Control, Local } from '../rpc/gen/mesh_pb.js';
-import type { InfoReply, Node, NodeAnswer, Service, Task, TaskPort, WatchEvent } from '../rpc/messages.ts';
+import type {
+  InfoReply,
+  Node,
+  NodeAnswer,
+  NodeCheckup,
+  Service,
+  Task,
+  TaskPort,
+  TraceReply,
+  WatchEvent,
+} from '../rpc/messages.ts';
 import { servePeople } from '../rpc/server.ts';
 import { type Handlers, implement } from '../rpc/service.ts';
 
-/** For tests: a meshd that answers over a real socket out of what the test put into it, and remembers what it was asked. */
+/** For tests: a meshd that answers over a real socket with the objects of the test and records the calls. */
 export interface FakeMeshd {
   host: string;
   services: Service[];
   tasks: Task[];
   nodes: Node[];
-  /** What nodes say when asked. */
+  /** Answer of `trace`. */
+  trace: TraceReply;
+  /** Answer of `doctor`. */
+  checkups: NodeCheckup[];
+  /** Answers of the nodes to `ask`. */
   answers: NodeAnswer[];
   calls: { name: string; request: unknown }[];
   info: InfoReply;
-  /** What a person should know of every service that is applied or updated. */
+  /** Warnings for every service that is applied or updated. */
   warnings: string[];
-  /** Numbers that nodes picked for every host mode port without one. */
+  /** Numbers that nodes chose for every port in mode host without one. */
   picked: TaskPort[];
   /** Sends an event to everyone who watches. */
   sendEvent(event: WatchEvent): void;
-  /** Breaks every watch, as a manager that restarts does. */
+  /** Ends every watch, like a manager that restarts. */
   dropWatches(): void;
-  /** What becomes of an applied spec; the default makes a service whose tasks run. */
+  /** Handles an applied spec; the default creates a service whose tasks run. */
   onApply(spec: ServiceSpec): void;
   stop(): Promise<void>;
 }
@@ -41,6 +55,8 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
     host: `unix://${directory}/meshd.sock`,
     services: [],
     tasks: [],
+    checkups: [],
+    trace: { client: '', destination: '', nodes: [], outcome: 'answered', reason: '', hops: [], paths: [] },
     answers: [],
     nodes: ['node1', 'node2'].map((name, index) => makeNode({ id: `n${index + 1}`, name, number: index + 1 })),
     calls: [],
@@ -174,6 +190,14 @@ export async function startFakeMeshd(options: { manager?: boolean } = {}): Promi
           })),
         ),
       };
+    },
+    async trace(request) {
+      asked('trace', request);
+      return fake.trace;
+    },
+    async doctor(request) {
+      asked('doctor', request);
+      return { nodes: fake.checkups };
     },
     async ask(request) {
       asked('ask', request);

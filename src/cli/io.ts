@@ -1,8 +1,13 @@
-/** The world as a verb sees it: streams, environment, time. Tests give their own. */
+import { printableOutput } from './text/lines.ts';
+
+/** Streams, environment and time of a verb; tests provide their own. */
 export interface Io {
+  /** Writes to standard output and standard error. Verbs get both through `printableIo`. */
   out(text: string): void;
   err(text: string): void;
-  /** Standard output is a terminal a person looks at: redraw, colours. */
+  /** Writes to standard output unchanged: cursor movements, and text of the user's own files. */
+  raw(text: string): void;
+  /** Standard output is a terminal: redraw, colours. */
   terminal: boolean;
   /** Width and height of that terminal. */
   columns: number;
@@ -13,15 +18,15 @@ export interface Io {
   input: AsyncIterable<Uint8Array>;
   /** Wall clock, milliseconds. */
   now(): number;
-  /** Resolves after so many milliseconds; the signal ends it early. */
+  /** Resolves after this many milliseconds, or earlier when the signal aborts. */
   sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
   /** Calls back on Ctrl-C until the returned function is called. */
   onInterrupt(callback: () => void): () => void;
-  /** Where a process is to end: ends it at once if all is written, for taking a connection down takes a while. */
+  /** Exits the process if all output is written, because closing a connection takes a while. */
   exitIfFlushed?(status: number): void;
 }
 
-/** The process itself. A reader that went away (`| head`) ends it quietly, as it ends any other command. */
+/** The streams of the process. A closed pipe (`| head`) ends it silently, like any other command. */
 export function processIo(): Io {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
@@ -33,12 +38,13 @@ export function processIo(): Io {
   return {
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
+    raw: (text) => void process.stdout.write(text),
     terminal,
     columns: process.stdout.columns || 80, // a terminal without a size says 0
     rows: process.stdout.rows || 24,
     colour: terminal && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb',
     environment: process.env,
-    // Asked for when it is read: making the stream takes time.
+    // Opened when it is first read, because creating the stream takes time.
     get input() {
       return process.stdin;
     },
@@ -49,13 +55,21 @@ export function processIo(): Io {
       return () => process.off('SIGINT', callback);
     },
     exitIfFlushed(status) {
-      // A slow reader of a pipe still gets all of it.
+      // A slow reader of a pipe still receives everything.
       if (process.stdout.writableLength + process.stderr.writableLength === 0) process.exit(status);
     },
   };
 }
 
-/** The listener goes with the sleep: thousands of short ones may share one signal. */
+/** The same Io with control characters removed from what is printed: texts of nodes and tasks are not trusted. */
+export function printableIo(io: Io): Io {
+  return Object.assign(Object.create(io) as Io, {
+    out: (text: string) => io.out(printableOutput(text)),
+    err: (text: string) => io.err(printableOutput(text)),
+  });
+}
+
+/** Removes its listener when it ends: thousands of short sleeps may share one signal. */
 function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const end = () => {

@@ -6,19 +6,21 @@ import { parseManifests } from '../manifest/manifest.ts';
 import { formatManifestError, type ManifestError } from '../manifest/manifest-error.ts';
 import type { ServiceSpec } from '../model/spec.ts';
 import type { Io } from './io.ts';
+import { lines } from './text/lines.ts';
 
-/* The only way from meshctl to YAML and zod: verbs import this file when they need it. */
+/* Loads YAML and zod: verbs import this file when they need it. */
 
 export { renderManifest } from '../manifest/render.ts';
 
 /**
- * The services of the files as one transaction, `-` being standard input; undefined after telling what is wrong.
- * `consequence` ends the sum of the errors. No more of a file is read than may be in it. `${NAME}` is taken from the environment of meshctl.
+ * The services of the files as one transaction; `-` is standard input. Prints the errors and returns undefined if there
+ * are any; `effect` ends the summary line. Reads at most LIMITS.textLength of a file. `${NAME}` comes from the
+ * environment of meshctl.
  */
 export async function readManifests(
   io: Io,
   files: readonly string[],
-  effect = '; nothing was changed',
+  effect = '; no changes were made',
 ): Promise<ServiceSpec[] | undefined> {
   const sources: { file: string; text: string }[] = [];
   const errors: ManifestError[] = [];
@@ -32,7 +34,14 @@ export async function readManifests(
       const text = decode(bytes);
       if (text !== undefined) sources.push({ file, text });
       else
-        errors.push({ file, line: 1, column: 1, path: '', message: 'is not UTF-8 text', remedy: 'give a YAML file' });
+        errors.push({
+          file,
+          line: 1,
+          column: 1,
+          path: '',
+          message: 'is not UTF-8 text',
+          remedy: 'use a YAML file in UTF-8',
+        });
     }
   }
   if (errors.length === 0) {
@@ -40,13 +49,13 @@ export async function readManifests(
     if (parsed.ok) return parsed.value;
     errors.push(...parsed.error);
   }
-  for (const error of errors) io.err(`${formatManifestError(error)}\n`);
+  io.err(lines(errors.map(formatManifestError)));
   const count = errors.length === 1 ? '1 error' : `${errors.length} errors`;
-  io.err(`meshctl: ${count}${errors.length >= LIMITS.errors ? ' and perhaps more' : ''}${effect}\n`);
+  io.err(`meshctl: ${count}${errors.length >= LIMITS.errors ? ' or more' : ''}${effect}\n`);
   return undefined;
 }
 
-/** The bytes of a stream, or undefined when there are too many. */
+/** The bytes of a stream, or undefined if there are too many. */
 async function collect(stream: AsyncIterable<Uint8Array>): Promise<Uint8Array | undefined> {
   const pieces: Uint8Array[] = [];
   let length = 0;
@@ -72,9 +81,9 @@ async function readFile(name: string): Promise<Uint8Array | undefined> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const why: Record<string, string> = {
-      ENOENT: 'there is no such file; check the path, or use - for standard input',
-      EISDIR: 'it is a directory; name the files in it',
-      EACCES: 'no permission to read it; change its mode, or run meshctl as its owner',
+      ENOENT: 'no such file; check the path, or use - for standard input',
+      EISDIR: 'is a directory; list its files instead',
+      EACCES: 'permission denied; change its mode, or run meshctl as its owner',
     };
     throw new MeshError('invalid', `cannot read ${name}: ${why[code ?? ''] ?? messageOf(error)}`);
   }

@@ -30,7 +30,7 @@ describe('port ls', () => {
     cli.meshd.picked = picked;
   });
 
-  test('by number, with the nodes where it is not as declared, and numbers that nodes picked', async () => {
+  test('by number, with degraded nodes and the numbers that nodes chose', async () => {
     expect(await meshctl(['port', 'ls'])).toEqual({
       status: 0,
       stderr: '',
@@ -43,7 +43,7 @@ describe('port ls', () => {
       ].join('\n'),
     });
     cli.meshd.picked = [];
-    expect((await meshctl(['port', 'list'])).stdout).toMatch(/\n\(picked by the node\) +tcp +host +80 +dns\n$/);
+    expect((await meshctl(['port', 'list'])).stdout).toMatch(/\n\(chosen by the node\) +tcp +host +80 +dns\n$/);
   });
 
   test('json', async () => {
@@ -64,8 +64,8 @@ describe('port ls', () => {
         name: 'web',
         published: 222,
         degraded: [
-          { node: 'node2', nodeid: 'n2', kind: 'withheld', message: 'sshd listens there' },
-          { node: 'node1', nodeid: 'n1', kind: 'taken' },
+          { node: 'node2', node_id: 'n2', kind: 'withheld', message: 'sshd listens there' },
+          { node: 'node1', node_id: 'n1', kind: 'taken' },
         ],
       },
       {
@@ -80,20 +80,20 @@ describe('port ls', () => {
     ]);
   });
 
-  test('service ls and status tell of it too', async () => {
+  test('service ls and status report it, too', async () => {
     expect((await meshctl(['service', 'ls'])).stdout).toMatch(
       /\nweb: degraded on node2: sshd listens there\nweb: degraded on node1: nginx \(pid 7\) listens there\n$/,
     );
     const [, web] = JSON.parse((await meshctl(['service', 'ls', '--format', 'json'])).stdout);
-    expect(web.degraded[0]).toEqual({ node: 'node2', nodeid: 'n2', kind: 'withheld', message: 'sshd listens there' });
+    expect(web.degraded[0]).toEqual({ node: 'node2', node_id: 'n2', kind: 'withheld', message: 'sshd listens there' });
     expect((await meshctl(['status'])).stdout).toMatch(/\npublished ports: +1 degraded; see `meshctl port ls`\n/);
     const [status] = JSON.parse((await meshctl(['status', '--format', 'json'])).stdout);
-    expect(status.cluster.degradedports).toBe(1);
+    expect(status.cluster.degraded_ports).toBe(1);
   });
 });
 
 describe('service ps', () => {
-  test('health, and the numbers that nodes picked', async () => {
+  test('health, and the numbers that nodes chose', async () => {
     const ports = [makePort(), makePort({ target: 53, protocol: 'udp', mode: 'host', published: undefined })];
     const status = (health: NonNullable<TaskStatus['health']>, message = ''): TaskStatus => ({
       state: 'running',
@@ -136,7 +136,7 @@ describe('service inspect', () => {
     const spec = makeSpec({
       labels: { team: 'shop' },
       environment: { PORT: '80' },
-      user: 'nobody',
+      user: 'www-data',
       constraints: [{ key: 'node.hostname', operator: '!=', value: 'node1' }],
       ports: [port, makePort({ mode: 'host', target: 81, published: undefined })],
       update: { parallelism: 0, delay: 10_000, order: 'stop-first' },
@@ -177,7 +177,7 @@ TaskSpec:
  Runtime:           process
  Command:           node whoami.mjs
  Working dir:       /
- User:              nobody
+ User:              www-data
  Stop grace period: 10s
  Weight:            node.labels.cpus, 2 without that label
 Env:
@@ -194,7 +194,7 @@ Ports:
   Protocol = tcp
   TargetPort = 80
   PublishMode = ingress
-  Scheduler = sh (sh-port), lc where the kernel has none
+  Scheduler = sh (sh-port), fallback lc
   Policy = prefer-local
   Persistence = 5m, clients of one /24 (IPv6 /128) as one
   IdleTimeout = 2h
@@ -219,7 +219,7 @@ Ports:
           {
             scheduler: 'sh',
             persistence: { timeout: 300_000, prefix: { inet: 24 } },
-            allowfrom: ['10.0.0.0/8', '2001:db8::/32'],
+            allow_from: ['10.0.0.0/8', '2001:db8::/32'],
           },
           { mode: 'host' },
         ],
@@ -316,18 +316,18 @@ describe('service update', () => {
     cli.meshd.onApply = () => {};
     const io = fakeIo({ environment: { MESHCTL_HOST: cli.meshd.host }, terminal: true });
     const done = runMeshctl(['service', 'update', '--force', 'web'], io);
-    const tell = (value: ReturnType<typeof makeTask>) =>
+    const report = (value: ReturnType<typeof makeTask>) =>
       cli.meshd.sendEvent({ action: 'updated', object: { case: 'task', value }, revision: 3 });
     const seen = (text: string) => vi.waitUntil(() => io.stdout.includes(text));
     await seen('1/2: running (healthy) on node2, to be replaced\n2/2: running (healthy) on node2, to be replaced');
-    tell(task(1, 2, 'starting'));
+    report(task(1, 2, 'starting'));
     await seen('overall progress: 0 out of 2 tasks\n1/2: running (health: starting) on node2\n2/2');
-    tell(task(1, 2, 'healthy'));
-    tell({ ...task(1, 1), desired: 'drain' });
+    report(task(1, 2, 'healthy'));
+    report({ ...task(1, 1), desired: 'drain' });
     await seen('overall progress: 1 out of 2 tasks, 1 stopping\n1/2: running (healthy) on node2\n2/2: running');
-    tell({ ...task(1, 1), desired: 'shutdown', status: { ...task(1, 1).status!, state: 'shutdown' } });
-    tell(task(2, 2, 'healthy'));
-    tell({ ...task(2, 1), desired: 'shutdown', status: { ...task(2, 1).status!, state: 'shutdown' } });
+    report({ ...task(1, 1), desired: 'shutdown', status: { ...task(1, 1).status!, state: 'shutdown' } });
+    report(task(2, 2, 'healthy'));
+    report({ ...task(2, 1), desired: 'shutdown', status: { ...task(2, 1).status!, state: 'shutdown' } });
     expect(await done).toBe(0);
     expect(io.stdout).toMatch(/overall progress: 2 out of 2 tasks\n.*\n.*\nservice web converged\n$/);
     expect(asked()).toMatchObject({ force: true });
@@ -336,12 +336,12 @@ describe('service update', () => {
 
 test('warnings go to standard error, whatever the format', async () => {
   cli.meshd.warnings = ['port 8080/tcp is taken on node2: nginx (pid 7) listens there'];
-  const wanted = 'meshctl: warning: service web: port 8080/tcp is taken on node2: nginx (pid 7) listens there\n';
+  const expected = 'meshctl: warning: service web: port 8080/tcp is taken on node2: nginx (pid 7) listens there\n';
   const path = await file('a.yaml', manifest());
   for (const format of [[], ['--format', 'json']]) {
-    expect(await meshctl(['apply', ...format, path])).toMatchObject({ status: 0, stderr: wanted });
-    expect(await meshctl(['apply', '--dry-run', ...format, path])).toMatchObject({ status: 0, stderr: wanted });
+    expect(await meshctl(['apply', ...format, path])).toMatchObject({ status: 0, stderr: expected });
+    expect(await meshctl(['apply', '--dry-run', ...format, path])).toMatchObject({ status: 0, stderr: expected });
   }
-  expect((await meshctl(['service', 'update', '--force', 'web'])).stderr).toBe(wanted);
-  expect((await meshctl(['plan', path])).stderr).toBe(wanted);
+  expect((await meshctl(['service', 'update', '--force', 'web'])).stderr).toBe(expected);
+  expect((await meshctl(['plan', path])).stderr).toBe(expected);
 });

@@ -25,19 +25,19 @@ import { status } from './verbs/status.ts';
 import { traceVerb } from './verbs/trace.ts';
 import { VERSION, version } from './verbs/version.ts';
 
-/** Runs one verb with a context made of the global options; what it returns is the exit status. */
+/** Runs one verb with the context of the global options; the verb returns the exit status. */
 export type Run = (verb: (context: Context) => Promise<number>) => Promise<void>;
 
-/** Every verb and option. What reads manifests (YAML, zod) and what talks to meshd is imported by those that need it. */
+/** Every verb and option. YAML, zod and the client of meshd are imported when a verb needs them. */
 export function buildProgram(
   run: Run,
   environment: Readonly<Record<string, string | undefined>>,
   prepare: (program: Command) => void,
 ): Command {
   const program = new Command('meshctl')
-    .description('Talks to meshd: declares services, and shows what became of them.')
-    .option('--host <address>', 'socket of meshd', environment['MESHCTL_HOST'] || DEFAULT_HOST)
-    .addOption(new Option('--format <format>', 'how listings are printed').choices(['table', 'json']).default('table'))
+    .description('Manage services and nodes of a meshd cluster.')
+    .option('--host <address>', 'unix socket of meshd', environment['MESHCTL_HOST'] || DEFAULT_HOST)
+    .addOption(new Option('--format <format>', 'output format').choices(['table', 'json']).default('table'))
     .version(VERSION, '-v, --version', 'print the version of meshctl')
     .showSuggestionAfterError(true)
     .configureHelp({ showGlobalOptions: true });
@@ -50,20 +50,20 @@ export function buildProgram(
   example(program, 'meshctl apply service.yaml', 'meshctl service ls', 'meshctl service scale web=5');
 
   const quiet = ['-q, --quiet', 'print ids only'] as const;
-  const pretty = ['--pretty', 'something to read instead of JSON'] as const;
-  const detach = ['-d, --detach', 'return at once, do not wait for the tasks'] as const;
+  const pretty = ['--pretty', 'print text instead of JSON'] as const;
+  const detach = ['-d, --detach', 'exit immediately instead of waiting for the tasks'] as const;
   const timeout = [
     '--timeout <duration>',
-    'give up waiting after this long, such as 90s: exit status 1',
+    'stop waiting after this time, such as 90s, with exit status 1',
     durationOption,
   ] as const;
 
   example(
     program
       .command('apply')
-      .description('create or update the services of manifests: all of them, or none')
-      .argument('<file...>', 'manifests; - is standard input')
-      .option('--dry-run', 'check and tell what would change, change nothing')
+      .description('create or update all services of manifests in one transaction')
+      .argument('<file...>', 'manifests; - reads standard input')
+      .option('--dry-run', 'check the manifests and print the changes without making them')
       .option(...detach)
       .option(...timeout)
       .action((files: string[], options: ApplyOptions) => run((context) => apply(context, files, options))),
@@ -73,16 +73,13 @@ export function buildProgram(
   example(
     program
       .command('config')
-      .description('print manifests in canonical form, every default written out')
-      .argument('<file...>', 'manifests; - is standard input')
+      .description('check manifests and print them in canonical form with all defaults')
+      .argument('<file...>', 'manifests; - reads standard input')
       .action((files: string[]) => run((context) => config(context, files))),
     'meshctl config service.yaml',
   );
 
-  const service = example(
-    program.command('service').description('list, look at, update, scale and remove services'),
-    'meshctl service ls',
-  );
+  const service = example(program.command('service').description('manage services'), 'meshctl service ls');
   example(
     service
       .command('ls')
@@ -95,8 +92,8 @@ export function buildProgram(
   example(
     service
       .command('ps')
-      .description('list the tasks of services, with those that ended')
-      .argument('<service...>', 'names, ids or starts of ids')
+      .description('list the tasks of services, including ended ones')
+      .argument('<service...>', 'names, ids or id prefixes')
       .option(...quiet)
       .action((names: string[], options) => run((context) => servicePs(context, names, options))),
     'meshctl service ps web',
@@ -104,8 +101,8 @@ export function buildProgram(
   example(
     service
       .command('inspect')
-      .description('show services in full, as JSON')
-      .argument('<service...>', 'names, ids or starts of ids')
+      .description('show all details of services as JSON')
+      .argument('<service...>', 'names, ids or id prefixes')
       .option(...pretty)
       .action((names: string[], options) => run((context) => serviceInspect(context, names, options))),
     'meshctl service inspect --pretty web',
@@ -114,16 +111,12 @@ export function buildProgram(
   example(
     service
       .command('update')
-      .description('change ports or the number of tasks of a service, or replace its tasks')
-      .argument('<service>', 'name, id or start of an id')
-      .option(
-        '--publish-add <port>',
-        'publish a port, or change one: 8080:80/udp, or target=80,… (repeatable)',
-        several,
-      )
-      .option('--publish-rm <port>', 'no longer publish this port of the tasks: 80, 53/udp (repeatable)', several)
-      .option('--force', 'replace every task, though nothing about them changed')
-      .option('--replicas <n>', 'number of tasks')
+      .description('change the ports or replicas of a service, or replace its tasks')
+      .argument('<service>', 'name, id or id prefix')
+      .option('--publish-add <port>', 'publish or change a port: 8080:80/udp, or target=80,… (repeatable)', several)
+      .option('--publish-rm <port>', 'stop publishing this target port: 80, 53/udp (repeatable)', several)
+      .option('--force', 'replace every task even if nothing changed')
+      .option('--replicas <n>', 'number of replicas')
       .option(...detach)
       .option(...timeout)
       .action((name: string, options: ServiceUpdateOptions) => run((context) => serviceUpdate(context, name, options))),
@@ -135,8 +128,8 @@ export function buildProgram(
   example(
     service
       .command('scale')
-      .description('change the number of tasks of replicated services')
-      .argument('<service=n...>', 'service and number of tasks')
+      .description('set the number of replicas of services')
+      .argument('<service=n...>', 'service and number of replicas')
       .option(...detach)
       .option(...timeout)
       .action((words: string[], options: ApplyOptions) => run((context) => serviceScale(context, words, options))),
@@ -146,8 +139,8 @@ export function buildProgram(
     service
       .command('rm')
       .alias('remove')
-      .description('remove services, their tasks and their ports')
-      .argument('<service...>', 'names, ids or starts of ids')
+      .description('remove services with their tasks and ports')
+      .argument('<service...>', 'names, ids or id prefixes')
       .action((names: string[]) => run((context) => serviceRm(context, names))),
     'meshctl service rm web',
   );
@@ -157,15 +150,12 @@ export function buildProgram(
     port
       .command('ls')
       .alias('list')
-      .description('every published port, its service, and the nodes where it is not as declared')
+      .description('list published ports and the nodes where they are degraded')
       .action(() => run((context) => portLs(context))),
     'meshctl port ls',
   );
 
-  const node = example(
-    program.command('node').description('list, look at, change and remove nodes'),
-    'meshctl node ls',
-  );
+  const node = example(program.command('node').description('manage nodes'), 'meshctl node ls');
   example(
     node
       .command('ls')
@@ -178,8 +168,8 @@ export function buildProgram(
   example(
     node
       .command('inspect')
-      .description('show nodes in full, as JSON')
-      .argument('<node...>', 'names, ids or starts of ids; self is this one')
+      .description('show all details of nodes as JSON')
+      .argument('<node...>', 'names, ids or id prefixes; self is this node')
       .option(...pretty)
       .action((names: string[], options) => run((context) => nodeInspect(context, names, options))),
     'meshctl node inspect --pretty self',
@@ -188,16 +178,15 @@ export function buildProgram(
   example(
     node
       .command('update')
-      .description('change labels and availability of a node')
-      .argument('<node>', 'name, id or start of an id; self is this one')
+      .description('change the labels or availability of a node')
+      .argument('<node>', 'name, id or id prefix; self is this node')
       .option('--label-add <key=value>', 'add or change a label (repeatable)', several)
       .option('--label-rm <key>', 'remove a label (repeatable)', several)
       .addOption(
-        new Option('--availability <what>', 'pause takes no new tasks, drain also gives its tasks away').choices([
-          'active',
-          'pause',
-          'drain',
-        ]),
+        new Option(
+          '--availability <state>',
+          'pause assigns no new tasks to the node, drain also moves its tasks away',
+        ).choices(['active', 'pause', 'drain']),
       )
       .action((name: string, options: NodeUpdateOptions) => run((context) => nodeUpdate(context, name, options))),
     'meshctl node update --label-add zone=a node2',
@@ -207,9 +196,9 @@ export function buildProgram(
     node
       .command('rm')
       .alias('remove')
-      .description('forget nodes that are down')
-      .argument('<node...>', 'names, ids or starts of ids')
-      .option('-f, --force', 'also when the node is not down')
+      .description('remove nodes that are down from the cluster')
+      .argument('<node...>', 'names, ids or id prefixes')
+      .option('-f, --force', 'remove nodes that are not down')
       .action((names: string[], options) => run((context) => nodeRm(context, names, options))),
     'meshctl node rm node3',
   );
@@ -217,25 +206,25 @@ export function buildProgram(
   example(
     program
       .command('plan')
-      .description('what the kernel of each node would go through, for manifests or for what is declared now')
-      .argument('[file...]', 'manifests; - is standard input')
+      .description('show the kernel operations of each node for manifests, or for the current desired state')
+      .argument('[file...]', 'manifests; - reads standard input')
       .action((files: string[]) => run((context) => plan(context, files))),
     'meshctl plan service.yaml',
   );
   example(
     program
       .command('diff')
-      .description('what is declared against what the kernel of a node has now')
-      .argument('[node]', 'this node when left out')
+      .description('show the kernel operations that would repair a node')
+      .argument('[node]', 'node; default: this node')
       .action((name?: string) => run((context) => diff(context, name))),
     'meshctl diff node2',
   );
   example(
     program
       .command('trace')
-      .description('what becomes of a packet, hop by hop, as the kernels of the nodes are now')
-      .argument('<client>', 'address of the client, a node, or localhost')
-      .argument('<node:port>', 'where it sends to: node1:8080, 192.0.2.1:53/udp')
+      .description('show the path of a packet, computed from the current kernel state of the nodes')
+      .argument('<client>', 'address of the client, node, or localhost')
+      .argument('<node:port>', 'destination: node1:8080, 192.0.2.1:53/udp')
       .action((client: string, target: string) => run((context) => traceVerb(context, client, target))),
     'meshctl trace 198.51.100.7 node1:8080',
     'meshctl trace localhost node2:53/udp',
@@ -243,11 +232,11 @@ export function buildProgram(
   example(
     program
       .command('history')
-      .description('what was changed in the kernel of nodes, when, why, and how long it took')
-      .argument('[node...]', 'names, ids or starts of ids; all nodes when left out, self is this one')
-      .option('--since <duration>', 'not older than this, such as 10m', durationOption)
-      .option('--service <name>', 'only changes about the ports and tasks of this service')
-      .option('--limit <n>', 'the newest so many', countOption)
+      .description('list the kernel changes of nodes with time, reason and duration')
+      .argument('[node...]', 'names, ids or id prefixes; self is this node; default: all nodes')
+      .option('--since <duration>', 'only changes of this period, such as 10m', durationOption)
+      .option('--service <name>', 'only changes for the ports and tasks of this service')
+      .option('--limit <n>', 'only the newest n changes', countOption)
       .action((names: string[], options: HistoryOptions) => run((context) => history(context, names, options))),
     'meshctl history --since 10m',
     'meshctl history node2 --service web',
@@ -255,9 +244,9 @@ export function buildProgram(
   example(
     program
       .command('doctor')
-      .description('look for what keeps nodes from their work, each finding with its remedy')
-      .argument('[node...]', 'all nodes when left out; self is this one')
-      .option('--verbose', 'also what is well')
+      .description('check all nodes and print problems with their remedies')
+      .argument('[node...]', 'nodes; self is this node; default: all nodes')
+      .option('--verbose', 'also print successful checks')
       .action((names: string[], options) => run((context) => doctor(context, names, options))),
     'meshctl doctor',
     'meshctl doctor node2 --verbose',
@@ -265,25 +254,25 @@ export function buildProgram(
   example(
     program
       .command('status')
-      .description('how this meshd and its cluster are')
+      .description('show the state of this node and its cluster')
       .action(() => run((context) => status(context))),
     'meshctl status',
   );
   example(
     program
       .command('version')
-      .description('versions of meshctl and of the meshd it talks to')
+      .description('show the versions of meshctl and meshd')
       .action(() => run((context) => version(context))),
     'meshctl version',
   );
   example(
     program
       .command('completion')
-      .description('print a completion script for a shell')
+      .description('print a completion script')
       .addArgument(program.createArgument('<shell>').choices(['bash', 'zsh', 'fish']))
       .action((shell: 'bash' | 'zsh' | 'fish') =>
         run(async ({ io }) => {
-          io.out(completion(program, shell));
+          io.raw(completion(program, shell));
           return 0;
         }),
       ),
@@ -296,7 +285,7 @@ export function buildProgram(
 function countOption(text: string): number {
   const count = Number(text);
   if (!/^\d+$/.test(text) || count < 1 || count > 10_000)
-    throw new InvalidArgumentError('Write a number from 1 to 10000.');
+    throw new InvalidArgumentError('Use a number from 1 to 10000.');
   return count;
 }
 
@@ -305,7 +294,7 @@ const several = (word: string, before: string[] = []): string[] => [...before, w
 function durationOption(text: string): number {
   const milliseconds = parseDuration(/^\d+$/.test(text) ? `${text}s` : text);
   if (milliseconds === undefined || milliseconds === 0 || milliseconds > 2 ** 31 - 1) {
-    throw new InvalidArgumentError('Write a duration such as 90s or 5m.');
+    throw new InvalidArgumentError('Use a duration such as 90s or 5m.');
   }
   return milliseconds;
 }

@@ -1,14 +1,15 @@
+import { printable } from '../base/printable.ts';
 import type { Node, Service, Task, WatchEvent } from '../rpc/messages.ts';
-import { sanitize, truncate } from './text/table.ts';
-import { hasEnded, isStartupMessage, stateText, taskName, taskProblem } from './text/task.ts';
+import { truncate } from './text/table.ts';
+import { hasEnded, isStartingUp, stateText, taskName, taskProblem } from './text/task.ts';
 
-/** What the watch has told so far. */
+/** The objects the watch has reported so far. */
 export interface WatchedState {
   services: Map<string, Service>;
   tasks: Map<string, Task>;
   nodes: Map<string, Node>;
   removed: Set<string>;
-  /** All that existed when the watch began has been told. */
+  /** Every object that existed when the watch began has been reported. */
   isSynced: boolean;
 }
 
@@ -28,19 +29,19 @@ export function applyWatchEvent(state: WatchedState, { action, object }: WatchEv
   }
 }
 
-/** How far one service is. */
+/** Progress of one service. */
 export interface ServiceProgress {
   name: string;
-  /** Tasks there should be. */
+  /** Number of desired tasks. */
   desired: number;
-  /** Tasks of the service's generation that run and are healthy where they are asked, or ran to their end as they should. */
+  /** Tasks of the current generation that run (and are healthy, with a health check) or completed as configured. */
   running: number;
-  /** Tasks that are on their way out of a node that can still say so. */
+  /** Tasks that are being stopped on nodes that are ready. */
   stopping: number;
-  /** One line for each desired task: `1/3: running on node2`. Trouble is what keeps it from running for longer than usual. */
+  /** One line per desired task: `1/3: running on node2`. `trouble` is a reason that a starting task does not normally have. */
   lines: { text: string; running: boolean; reason: string; trouble: string }[];
   done: boolean;
-  /** Why it will never be done, when that is sure. */
+  /** Why the service can never converge. */
   failure?: string;
 }
 
@@ -48,17 +49,17 @@ export function serviceProgress(watched: WatchedState, serviceId: string): Servi
   const service = watched.services.get(serviceId);
   if (service === undefined) {
     const missing = { name: serviceId, desired: 0, running: 0, stopping: 0, lines: [], done: false };
-    return watched.isSynced ? { ...missing, failure: `service ${serviceId} was removed meanwhile` } : missing;
+    return watched.isSynced ? { ...missing, failure: `service ${serviceId} was removed` } : missing;
   }
   const tasks = [...watched.tasks.values()].filter((task) => task.serviceId === serviceId);
   const condition = service.spec?.restart?.condition ?? 'any';
   const liveTasks = tasks.filter((task) => task.desired === 'running' && !hasEnded(task));
   const isCurrent = (task: Task) => task.generation === service.taskGeneration;
-  // As the manager sees it (src/decide/endpoint-state.ts): a task with a healthcheck takes clients when it is healthy.
+  // The same rule as src/decide/endpoint-state.ts: a task with a health check is an endpoint only while it is healthy.
   const isServing = ({ status }: Task) =>
     status?.state === 'running' && (service.spec?.health === undefined || status.health === 'healthy');
-  // Of a slot the task of the new generation is shown while it takes over. A slot without a live task shows its newest
-  // dead one: that is where the reason is.
+  // A slot shows its live task, of the new generation if there is one; without a live task it shows the newest ended
+  // one, which has the reason.
   const rank = (task: Task) => Number(liveTasks.includes(task)) * 2 + Number(isCurrent(task));
   const bySlot = new Map<number, Task>();
   for (const task of tasks) {
@@ -107,19 +108,19 @@ export function serviceProgress(watched: WatchedState, serviceId: string): Servi
     ...(failed === undefined
       ? {}
       : {
-          failure: `${taskName(failed)} failed and is not restarted (restart_policy none): ${sanitize(taskProblem(failed))}`,
+          failure: `${taskName(failed)} failed and is not restarted (restart_policy none): ${taskProblem(failed)}`,
         }),
   };
 }
 
-/** Why the task before one that waits for its start ended; empty when there is nothing to tell. */
+/** Why the previous task of a slot that waits for a restart ended; otherwise empty. */
 function lastFailure(task: Task | undefined, tasks: readonly Task[]): string {
   if (task?.status?.state !== 'new') return '';
   const ended = tasks
     .filter(({ slot, generation }) => slot === task.slot && generation === task.generation)
     .filter(hasEnded)
     .sort((a, b) => b.createdAt - a.createdAt);
-  return ended[0] === undefined ? '' : sanitize(taskProblem(ended[0]));
+  return ended[0] === undefined ? '' : taskProblem(ended[0]);
 }
 
 function taskLine(
@@ -131,15 +132,15 @@ function taskLine(
 ): ServiceProgress['lines'][number] {
   const state = task === undefined ? 'new' : stateText(task);
   const where = task === undefined || task.nodeName === '' ? '' : ` on ${task.nodeName}`;
-  const ownReason = task === undefined ? '' : sanitize(taskProblem(task));
+  const ownReason = task === undefined ? '' : taskProblem(task);
   const reason = ownReason === '' ? previousFailure : ownReason;
   const reasonText =
-    ownReason !== '' ? `: ${ownReason}` : previousFailure === '' ? '' : `, the one before: ${previousFailure}`;
+    ownReason !== '' ? `: ${ownReason}` : previousFailure === '' ? '' : `, previous task: ${previousFailure}`;
   const text = `${number}: ${state}${where}${isCurrent ? '' : ', to be replaced'}${reasonText}`;
-  return { text, running, reason, trouble: isStartupMessage(reason) ? '' : reason };
+  return { text, running, reason, trouble: task !== undefined && ownReason !== '' && isStartingUp(task) ? '' : reason };
 }
 
-/** The lines a terminal shows: everything for up to `room` tasks, else those that do not run yet. */
+/** The lines of a terminal: all tasks if there are at most `maxLines`, otherwise those that do not run yet. */
 export function progressLines(services: readonly ServiceProgress[], columns: number, maxLines: number): string[] {
   const desired = services.reduce((sum, { desired }) => sum + desired, 0);
   const running = services.reduce((sum, each) => sum + Math.min(each.running, each.desired), 0);
@@ -154,5 +155,5 @@ export function progressLines(services: readonly ServiceProgress[], columns: num
   return [
     `overall progress: ${running} out of ${desired} tasks${stopping === 0 ? '' : `, ${stopping} stopping`}`,
     ...shown.map(({ text }) => text),
-  ].map((line) => truncate(line, Math.max(20, columns - 1)));
+  ].map((line) => truncate(printable(line), Math.max(20, columns - 1)));
 }

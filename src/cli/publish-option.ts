@@ -12,15 +12,15 @@ export function parsePublishAdd(word: string): PortSpec[] {
 /** Docker's `--publish-rm`: the port inside the task, `80`, `80/udp` or `target=80,mode=host`. */
 export function parsePublishRm(word: string): PortSpec[] {
   if (word.includes('=')) {
-    // Docker takes the long form of an addition here and looks at no published port.
+    // Docker accepts the long form here and ignores the published port.
     const { published: _, ...fields } = parseLongFields(word, '--publish-rm');
     const parsed = parseLongPort(fields);
     if (parsed.ok) return parsed.value;
     throw invalidOption('--publish-rm', word, parsed.error);
   }
   if (word.includes(':')) {
-    const message = 'names a published port, but the port inside the task says which one goes';
-    throw invalidOption('--publish-rm', word, { message, remedy: 'write it like 80, 80/udp or target=80,mode=host' });
+    const message = 'specifies a published port, but --publish-rm expects the port inside the task';
+    throw invalidOption('--publish-rm', word, { message, remedy: 'use 80, 80/udp or target=80,mode=host' });
   }
   const parsed = parseShortPort(word);
   if (parsed.ok) return parsed.value;
@@ -36,18 +36,18 @@ function parseLongFields(word: string, option: string): Parameters<typeof parseL
     const name = (equals < 0 ? part : part.slice(0, equals)).trim().toLowerCase();
     const field = FIELDS.find((known) => known === name);
     if (field === undefined || equals < 0) {
-      const message = equals < 0 ? `"${part}" is not KEY=VALUE` : `"${name}" is not part of a port`;
-      throw invalidOption(option, word, { message, remedy: `write it like target=80,published=8080; ${FIELDS_HINT}` });
+      const message = equals < 0 ? `"${part}" is not KEY=VALUE` : `"${name}" is not a key of a port`;
+      throw invalidOption(option, word, { message, remedy: `use target=80,published=8080; ${FIELDS_HINT}` });
     }
     fields[field] = part.slice(equals + 1).trim();
   }
   const { target, ...rest } = fields;
   if (target !== undefined && target !== '') return { target, ...rest };
-  const message = 'does not say which port inside the task';
+  const message = 'has no target port';
   throw invalidOption(option, word, { message, remedy: 'add target=80' });
 }
 
-const FIELDS_HINT = `there are ${FIELDS.join(', ')}; the rest of a port is written in the manifest`;
+const FIELDS_HINT = `keys are ${FIELDS.join(', ')}; other settings of a port belong in the manifest`;
 
 function invalidOption(option: string, word: string, problem: { message: string; remedy: string }): UsageError {
   return new UsageError(`${option} "${word}": ${problem.message}; ${problem.remedy}`);

@@ -1,8 +1,9 @@
 import { err, MeshError, ok, type Result } from '../base/errors.ts';
 import { closestMatch } from '../manifest/closest-match.ts';
 import type { Io } from './io.ts';
+import { lines } from './text/lines.ts';
 
-/** The object with this name, this id, or the only one whose id starts so; `what` names the kind in the error. */
+/** Finds an object by name, id or unique id prefix; `kind` names it in the error. */
 export function resolveObject<T extends { id: string; name: string }>(
   kind: string,
   objects: readonly T[],
@@ -14,7 +15,7 @@ export function resolveObject<T extends { id: string; name: string }>(
   if (first !== undefined && second === undefined) return ok(first);
   if (first !== undefined) {
     return err(
-      new MeshError('conflict', `more than one ${kind} has an id that starts with ${reference}; give more of it`),
+      new MeshError('conflict', `several ${kind}s have an id that starts with ${reference}; use more characters of it`),
     );
   }
   const suggestion = closestMatch(
@@ -25,7 +26,7 @@ export function resolveObject<T extends { id: string; name: string }>(
   return err(new MeshError('not-found', `there is no ${kind} ${reference}; ${hint}`));
 }
 
-/** Each wanted object once; what is not found is told on standard error and makes the exit status 1. */
+/** Each requested object once; those not found are reported on standard error, with exit status 1. */
 export function resolveObjects<T extends { id: string; name: string }>(
   io: Io,
   kind: string,
@@ -38,7 +39,7 @@ export function resolveObjects<T extends { id: string; name: string }>(
     const resolved = resolveObject(kind, objects, reference);
     if (resolved.ok) found.add(resolved.value);
     else {
-      io.err(`meshctl: ${resolved.error.message}\n`);
+      io.err(lines([`meshctl: ${resolved.error.message}`]));
       status = 1;
     }
   }

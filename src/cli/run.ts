@@ -1,13 +1,13 @@
 import { type Command, CommanderError } from 'commander';
 import pc from 'picocolors';
 import { MeshError } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
 import { type Api, connect } from './api.ts';
 import { type Context, type Format, UsageError } from './context.ts';
-import type { Io } from './io.ts';
+import { type Io, printableIo } from './io.ts';
 import { buildProgram } from './program.ts';
-import { sanitize } from './text/table.ts';
 
-/** Runs meshctl with the arguments after its name. Exit status: 0 done, 1 failed, 2 the arguments make no sense. */
+/** Runs meshctl with the arguments after its name. Exit status: 0 success, 1 failure, 2 invalid arguments. */
 export async function runMeshctl(args: readonly string[], io: Io): Promise<number> {
   let status = 0;
   let connection: Promise<Api> | undefined;
@@ -19,7 +19,7 @@ export async function runMeshctl(args: readonly string[], io: Io): Promise<numbe
       const { host, format } = program.opts<{ host: string; format: Format }>();
       const explicitFormat = program.getOptionValueSource('format') === 'cli' ? format : undefined;
       const context: Context = {
-        io,
+        io: printableIo(io),
         format,
         explicitFormat,
         api() {
@@ -40,7 +40,7 @@ export async function runMeshctl(args: readonly string[], io: Io): Promise<numbe
             .replace(/^error: /, '')
             .split('\n');
           const unknownCommand = /^unknown command '([^']+)'$/.exec(first)?.[1];
-          // What is done with a manifest here is known better than what is spelled alike.
+          // A verb that `apply` replaces gets that hint instead of a similarly spelled verb.
           const replacedByManifest = unknownCommand !== undefined && MANIFEST_VERBS.includes(unknownCommand);
           const suggestion =
             unknownCommand === undefined || (rest.length > 0 && !replacedByManifest)
@@ -63,14 +63,16 @@ export async function runMeshctl(args: readonly string[], io: Io): Promise<numbe
   } catch (error) {
     if (error instanceof CommanderError) status = error.exitCode === 0 ? 0 : 2;
     else if (error instanceof UsageError) {
-      printError(sanitize(error.message));
+      printError(printable(error.message));
       status = 2;
     } else if (error instanceof MeshError) {
-      for (const line of error.message.split('\n')) printError(sanitize(line));
+      for (const line of error.message.split('\n')) printError(printable(line));
       status = 1;
     } else {
-      // A mistake of ours: the stack is what a bug report needs.
-      printError(`internal error: ${error instanceof Error ? error.stack : String(error)}`);
+      // The stack is what a bug report needs.
+      printError(
+        `unexpected internal error; please report this: ${error instanceof Error ? error.stack : String(error)}`,
+      );
       status = 1;
     }
   }
@@ -82,10 +84,10 @@ export async function runMeshctl(args: readonly string[], io: Io): Promise<numbe
   return status;
 }
 
-/** Verbs that Docker has and meshd does not need, for services are made and changed by their manifest. */
+/** Docker verbs that `meshctl apply` replaces. */
 const MANIFEST_VERBS = ['create', 'update', 'deploy', 'stack', 'up', 'rollback'];
 
-/** `meshctl ps` is `meshctl service ps`: where a verb may be found that is not where it was looked for. */
+/** Suggests the group of a verb given without one: `meshctl ps` → `meshctl service ps`. */
 function suggestCommands(program: Command, verb: string): string {
   const suggestions = program.commands.flatMap((group) =>
     group.commands

@@ -6,7 +6,7 @@ import { type FakeMeshd, startFakeMeshd } from './fake-meshd.test-data.ts';
 import type { Io } from './io.ts';
 import { runMeshctl } from './run.ts';
 
-/** For tests: a meshd, a directory for files, and a way to run verbs; new ones for each test of the file. */
+/** For tests: a meshd, a directory for files, and a function to run verbs; created anew for each test. */
 export function setUp() {
   let meshd: FakeMeshd;
   let directory: string;
@@ -43,7 +43,7 @@ export function setUp() {
 export const manifest = (name = 'web', more = '') =>
   `services: {${name}: {command: [node, whoami.mjs], ports: ["8080:80"], deploy: {replicas: 3}, x-mesh: {runtime: process}${more}}}`;
 
-/** An Io that keeps what was written; waiting is fifty times faster than the clock. */
+/** An Io that records its output; `sleep` is fifty times shorter than real time. */
 export function fakeIo(given: Partial<Io> = {}): Io & { stdout: string; stderr: string; interrupt(): void } {
   const interrupts = new Set<() => void>();
   const io = {
@@ -54,6 +54,9 @@ export function fakeIo(given: Partial<Io> = {}): Io & { stdout: string; stderr: 
     },
     err: (text: string) => {
       io.stderr += text;
+    },
+    raw: (text: string) => {
+      io.stdout += text;
     },
     terminal: false,
     columns: 80,

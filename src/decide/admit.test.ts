@@ -141,10 +141,10 @@ test('a port twice in one service is refused, the same number in two protocols i
 });
 
 test.each([
-  [2377, 'tcp', "published port 2377/tcp would take the manager's port on every node; choose another"],
-  [2378, 'tcp', "published port 2378/tcp would take the nodes' health endpoint's port on every node; choose another"],
-  [4789, 'udp', "published port 4789/udp would take the mesh's own VXLAN port on every node; choose another"],
-  [22, 'tcp', "published port 22/tcp would take sshd's port on every node; choose another"],
+  [2377, 'tcp', 'published port 2377/tcp is reserved for the manager on every node; choose another'],
+  [2378, 'tcp', 'published port 2378/tcp is reserved for the health endpoint on every node; choose another'],
+  [4789, 'udp', 'published port 4789/udp is reserved for VXLAN on every node; choose another'],
+  [22, 'tcp', 'published port 22/tcp is reserved for sshd on every node; choose another'],
 ] as const)('%d/%s belongs to the nodes themselves', (published, protocol, words) => {
   const wanted = service({ ports: [port(published, { protocol })] });
   expect(() => admit(wanted.spec, undefined, [])).toThrow(words);

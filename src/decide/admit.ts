@@ -1,31 +1,32 @@
 import { MeshError } from '../base/errors.ts';
 import type { Service } from '../model/cluster.ts';
 import { sameValue } from '../model/equality.ts';
+import { TEMPLATE_FIELDS } from '../model/generation.ts';
 import { type PortSpec, portKey, publishedKey, type ServiceSpec } from '../model/spec.ts';
 import { AUTOMATIC_PORTS, allocatePort, isAutomatic } from './allocate.ts';
 import { describeChanges, portName } from './changes.ts';
 
-/** What storing a spec would mean, decided against the services that are stored now. */
+/** What storing a spec would change, decided against the services that are stored now. */
 export interface Admission {
   action: 'created' | 'updated' | 'unchanged';
-  /** The spec to store: ports nobody chose are chosen. */
+  /** The spec to store, with automatic ports allocated. */
   spec: ServiceSpec;
-  /** Tasks of the service have to be replaced. */
+  /** The tasks of the service must be replaced. */
   newGeneration: boolean;
-  /** In words, empty unless updated. */
+  /** One line per change; empty unless updated. */
   changes: string[];
 }
 
 /**
- * May this spec be stored beside the others? Port rules are Swarm's: one owner for each protocol and published port in
- * ingress mode; host mode ports of different services may meet (their tasks then never share a node).
- * Throws MeshError `conflict` (port taken), `invalid` (a change that is not allowed), `exhausted` (no automatic port left).
+ * Decides whether this spec may be stored beside the others. Port rules are Swarm's: one owner for each protocol and published port in
+ * ingress mode; host mode ports of different services may be equal (their tasks then never share a node).
+ * Throws MeshError `conflict` (port taken), `invalid` (a change that is not allowed), `exhausted` (no automatic port free).
  */
 export function admit(spec: ServiceSpec, current: Service | undefined, others: Iterable<Service>): Admission {
   const owners = portOwners(others, current?.id);
   rejectDuplicates(spec);
   for (const port of spec.ports) {
-    // A service stored before a port was refused stays as it is; it need not be removed to be scaled.
+    // A service that was stored before a port was reserved keeps it, so that it can still be scaled.
     const wasPublished = current?.spec.ports.some(
       (old) => old.published === port.published && old.protocol === port.protocol,
     );
@@ -38,7 +39,7 @@ export function admit(spec: ServiceSpec, current: Service | undefined, others: I
       `service ${spec.name} is ${current.spec.mode}; its mode cannot become ${spec.mode}: remove it first (meshctl service rm ${spec.name})`,
     );
   }
-  // A manifest says nothing of `service update --force`: what was forced once does not happen again.
+  // A manifest never sets `forced`: applying one does not repeat an earlier `service update --force`.
   const forced = spec.forced ?? current?.spec.forced;
   const complete = {
     ...spec,
@@ -57,24 +58,10 @@ export function admit(spec: ServiceSpec, current: Service | undefined, others: I
   };
 }
 
-/**
- * A change of these needs new tasks. Ports and weights are not among them, they belong to the data path alone; nor is
- * how an update goes.
- */
-const TASK_FIELDS = [
-  'command',
-  'environment',
-  'workingDir',
-  'user',
-  'capAdd',
-  'capDrop',
-  'privileged',
-  'runtime',
-  'health',
-  'forced',
-] as const;
+/** A change of these needs new tasks. Ports and weights are not among them, because they belong to the data path alone. */
+const TASK_FIELDS = [...TEMPLATE_FIELDS, 'forced'] as const;
 
-/** The order of ports means nothing: a manifest sorts them, `--publish-add` puts one at the end. */
+/** The order of ports has no meaning: a manifest sorts them, `--publish-add` appends one. */
 function withSortedPorts(spec: ServiceSpec): ServiceSpec {
   return { ...spec, ports: [...spec.ports].sort((a, b) => (portName(a) < portName(b) ? -1 : 1)) };
 }
@@ -111,17 +98,17 @@ function rejectDuplicates(spec: ServiceSpec): void {
  * listens there. 2377 and 2378 are defaults; what listens elsewhere is not known here.
  */
 const RESERVED_PORTS: Readonly<Record<string, string>> = {
-  '2377/tcp': "the manager's port",
-  '2378/tcp': "the nodes' health endpoint's port",
-  '4789/udp': "the mesh's own VXLAN port",
-  '22/tcp': "sshd's port",
+  '2377/tcp': 'the manager',
+  '2378/tcp': 'the health endpoint',
+  '4789/udp': 'VXLAN',
+  '22/tcp': 'sshd',
 };
 
 function rejectReserved(port: PortSpec): void {
   const key = publishedKey(port);
   const what = key === undefined ? undefined : RESERVED_PORTS[key];
   if (what === undefined) return;
-  throw new MeshError('invalid', `published port ${key} would take ${what} on every node; choose another`);
+  throw new MeshError('invalid', `published port ${key} is reserved for ${what} on every node; choose another`);
 }
 
 function rejectConflict(port: PortSpec, owners: ReadonlyMap<string, PortOwner>): void {
@@ -136,7 +123,7 @@ function rejectConflict(port: PortSpec, owners: ReadonlyMap<string, PortOwner>):
   );
 }
 
-/** Ingress ports without a number get one, the one they had before if they had one. */
+/** Allocates numbers for ingress ports without one; a port keeps the number it had. */
 function choosePorts(
   ports: readonly PortSpec[],
   before: readonly PortSpec[],
@@ -151,7 +138,7 @@ function choosePorts(
     const key = portKey({ protocol, published });
     return !owners.has(key) && !assigned.has(key);
   };
-  // Those with a number first, then those that had one, so that a newcomer takes nobody's.
+  // Ports with a number first, then those that had one, so that a new port never gets a number in use.
   const kept = ports.map((port) => {
     if (port.published !== undefined) return assign(port, port.published);
     const previous = before.find(
@@ -168,7 +155,7 @@ function choosePorts(
     if (published !== undefined) return assign(port, published);
     throw new MeshError(
       'exhausted',
-      `no automatic ${port.protocol} port is left in ${AUTOMATIC_PORTS.from}-${AUTOMATIC_PORTS.to}; name a published port for target ${port.target}`,
+      `no automatic ${port.protocol} port is free in ${AUTOMATIC_PORTS.from}-${AUTOMATIC_PORTS.to}; specify a published port for target ${port.target}`,
     );
   });
 }

@@ -1,7 +1,8 @@
 import type { Cidr } from '../model/address.ts';
 import { addressAt, blockOf, blockSize, slotOf } from '../model/block.ts';
-import { isTerminal, type Network, type NetworkSubnet, type Node, type Task } from '../model/cluster.ts';
-import { BLOCK_SLOT, NODE_NUMBER_LIMIT } from '../model/names.ts';
+import type { Network, NetworkSubnet, Node, Task } from '../model/cluster.ts';
+import { BLOCK_SLOT, NODE_NUMBER_LIMIT } from '../model/identifiers.ts';
+import { isTerminal } from '../model/task-state.ts';
 
 /** Automatic published ports, as in Swarm. */
 export const AUTOMATIC_PORTS = { from: 30_000, to: 32_767 } as const;
@@ -10,12 +11,12 @@ export function isAutomatic(port: number | undefined): boolean {
   return port !== undefined && port >= AUTOMATIC_PORTS.from && port <= AUTOMATIC_PORTS.to;
 }
 
-/** The block of a node in a subnet; undefined when its number lies past the subnet's end. */
+/** The block of a node in a subnet; undefined when its number is beyond the subnet. */
 export function nodeBlock(subnet: NetworkSubnet, node: Pick<Node, 'number'>): Cidr | undefined {
   return blockOf(subnet.cidr, subnet.blockPrefix, node.number);
 }
 
-/** The lowest node number that is free and has a block in every subnet; undefined when all are taken. */
+/** The lowest node number that is free and has a block in every subnet; undefined when all are in use. */
 export function allocateNodeNumber(nodes: readonly Node[], networks: readonly Network[]): number | undefined {
   const taken = new Set(nodes.map((node) => node.number));
   const subnets = networks.flatMap((network) => network.subnets);
@@ -27,8 +28,8 @@ export function allocateNodeNumber(nodes: readonly Node[], networks: readonly Ne
 }
 
 /**
- * Addresses for a new task on a node, one per network and family, or undefined when a block is full. The search goes on
- * from the newest task's address, so that one just freed is not given again at once: clients may still have it in mind.
+ * Addresses for a new task on a node, one per network and family, or undefined when a block is full. The search starts
+ * after the newest task's address, so that a freed address is not reused immediately: clients may still have it cached.
  */
 export function allocateAddresses(
   node: Pick<Node, 'number'>,
@@ -48,7 +49,7 @@ export function allocateAddresses(
 }
 
 function freeAddress(block: Cidr, networkId: string, tasksOnNode: readonly Task[]): string | undefined {
-  // The last address of an IPv4 block is its broadcast address to people's eyes, if not to the kernel.
+  // The last address of an IPv4 block looks like a broadcast address to people, though not to the kernel.
   const slots = blockSize(block) - 1 - BLOCK_SLOT.firstTask;
   const live = new Set<number>();
   const ended = new Set<number>();
@@ -73,7 +74,7 @@ function freeAddress(block: Cidr, networkId: string, tasksOnNode: readonly Task[
     if (!ended.has(slot)) return addressAt(block, slot);
     fallbackSlot ??= slot;
   }
-  // Better an address that is still in somebody's mind than none: the history of failing tasks may fill a block.
+  // An address that a client may have cached is better than none: ended tasks of a crash loop may fill a block.
   return fallbackSlot === undefined ? undefined : addressAt(block, fallbackSlot);
 }
 

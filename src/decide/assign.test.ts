@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { addressAt, blockOf, blockSize, slotOf } from '../model/block.ts';
 import type { Service, Task } from '../model/cluster.ts';
+import { taskTemplate } from '../model/generation.ts';
 import { allocateAddresses, allocateNodeNumber, nodeBlock } from './allocate.ts';
 import { type AssignmentView, assignment } from './assign.ts';
 import { ingress, node, service } from './cluster.test-data.ts';
@@ -17,7 +18,7 @@ function task(slot: number, nodeId: string, more: Partial<Task> = {}): Task {
     slot,
     nodeId,
     generation: 1,
-    spec: service({}).spec,
+    stopGracePeriod: 10_000,
     addresses: [{ networkId: 'ingress', address: `10.252.${nodeId.slice(1)}.${4 + slot}` }],
     desired: 'running',
     status: { state: 'running', message: '', error: '', since: 0 },
@@ -34,6 +35,7 @@ function view(nodes = [node(1), node(2)], tasks: Task[] = [], services: Service[
     node: (id) => nodes.find((each) => each.id === id),
     services: () => services,
     service: (id) => services.find((each) => each.id === id),
+    template: () => taskTemplate(service({}).spec),
     tasksOfService: (id) => tasks.filter((each) => each.serviceId === id),
     tasksOnNode: (id) => tasks.filter((each) => each.nodeId === id),
   };

@@ -1,26 +1,28 @@
 import type { Protocol } from '../model/address.ts';
 import type { AssignedTask, Assignment, Peer } from '../model/assignment.ts';
 import { requestedPrivileges } from '../model/capabilities.ts';
-import { isTerminal, type Network, type Node, type Service, type Task } from '../model/cluster.ts';
-import { vtepMac } from '../model/names.ts';
+import type { Network, Node, Service, Task } from '../model/cluster.ts';
+import type { TemplateSource } from '../model/generation.ts';
+import { vtepMac } from '../model/identifiers.ts';
 import type { PortSpec } from '../model/spec.ts';
+import { isTerminal } from '../model/task-state.ts';
 import { nodeBlock } from './allocate.ts';
 import { groupByPort, portForNode, portOffers } from './offers.ts';
 
-/** The cluster with the look-ups that an assignment needs, so that a part of one costs no walk over everything. */
-export interface AssignmentView {
+/** The cluster with the lookups that an assignment needs, so that part of one does not require a full scan. */
+export interface AssignmentView extends TemplateSource {
   revision: number;
   networks: readonly Network[];
   nodes(): Iterable<Node>;
   node(id: string): Node | undefined;
-  /** Those too that were removed and still have tasks. */
+  /** Including removed ones that still have tasks. */
   services(): Iterable<Service>;
   service(id: string): Service | undefined;
   tasksOfService(serviceId: string): readonly Task[];
   tasksOnNode(nodeId: string): readonly Task[];
 }
 
-/** Everything one node has to know, complete. */
+/** The complete assignment of one node. */
 export function assignment(node: Node, view: AssignmentView): Assignment {
   return {
     revision: view.revision,
@@ -33,11 +35,11 @@ export function assignment(node: Node, view: AssignmentView): Assignment {
     ports: [...groupByPort([...view.services()].flatMap((service) => portOffers(service, view))).values()].flatMap(
       (offers) => portForNode(node, offers) ?? [],
     ),
-    tasks: view.tasksOnNode(node.id).flatMap((task) => nodeTask(task, view.service(task.serviceId)) ?? []),
+    tasks: view.tasksOnNode(node.id).flatMap((task) => nodeTask(task, view.service(task.serviceId), view) ?? []),
   };
 }
 
-/** A node as its peers see it. One that is down stays a peer: it may only be the managers who cannot reach it. */
+/** A node as its peers see it. One that is down stays a peer: it may only be unreachable for the managers. */
 export function peer(node: Node, networks: readonly Network[]): Peer {
   return {
     nodeId: node.id,
@@ -57,12 +59,16 @@ function blocksOf(network: Network, node: Node) {
   });
 }
 
-/** A task as its node's agent gets it; undefined when there is nothing left for the agent to do. */
-export function nodeTask(task: Task, service: Service | undefined): AssignedTask | undefined {
+/** A task as assigned to its node's agent; undefined when the agent has nothing left to do. */
+export function nodeTask(
+  task: Task,
+  service: Service | undefined,
+  templates: TemplateSource,
+): AssignedTask | undefined {
   if (task.nodeId === undefined || isTerminal(task.status.state)) return undefined;
-  const { spec } = task;
-  const declared = service?.spec.ports ?? spec.ports;
-  // A number the node picked is kept while somebody is still connected through it.
+  const template = templates.template(task);
+  const declared = service?.spec.ports ?? [];
+  // A number that the node picked is kept while connections through it are open.
   const pick = [...declared, ...(service?.leaving ?? []).map(({ port }) => port)].filter(
     ({ mode, published }) => mode === 'host' && published === undefined,
   );
@@ -71,24 +77,24 @@ export function nodeTask(task: Task, service: Service | undefined): AssignedTask
     serviceId: task.serviceId,
     serviceName: task.serviceName,
     slot: task.slot,
-    // A missing task goes on until it is decided whether it is still needed.
+    // A missing task keeps running until it is decided whether it is still needed.
     desired: task.desired === 'shutdown' ? 'shutdown' : 'running',
     addresses: task.addresses,
     process: {
-      command: spec.command,
-      workingDir: spec.workingDir,
-      ...(spec.user === undefined ? {} : { user: spec.user }),
-      ...requestedPrivileges(spec),
-      environment: spec.environment,
+      command: template.command,
+      workingDir: template.workingDir,
+      ...(template.user === undefined ? {} : { user: template.user }),
+      ...requestedPrivileges(template),
+      environment: template.environment,
     },
     targets: targets(declared),
     ...(pick.length === 0 ? {} : { pick: targets(pick) }),
-    ...(spec.health === undefined ? {} : { health: spec.health }),
-    stopGracePeriod: spec.stopGracePeriod,
+    ...(template.health === undefined ? {} : { health: template.health }),
+    stopGracePeriod: task.stopGracePeriod,
   };
 }
 
-/** Each target once, however many published ports lead to it. */
+/** Each target once, however many published ports map to it. */
 function targets(ports: readonly PortSpec[]): { protocol: Protocol; port: number }[] {
   const seen = new Map(ports.map((port) => [`${port.target}/${port.protocol}`, port]));
   return [...seen.values()].map(({ protocol, target }) => ({ protocol, port: target }));

@@ -1,7 +1,7 @@
 import { sameValue } from '../model/equality.ts';
 import type { PortSpec, ServiceSpec } from '../model/spec.ts';
 
-/** An update in words, a line each. Values of the environment are not shown: they may be secrets. */
+/** An update as text, one line per change. Values of the environment are not shown, because they may be secrets. */
 export function describeChanges(before: ServiceSpec, after: ServiceSpec): string[] {
   const lines: string[] = [];
   if (before.replicas !== after.replicas) lines.push(`replicas ${before.replicas} → ${after.replicas}`);
@@ -40,12 +40,12 @@ function portChanges(before: readonly PortSpec[], after: readonly PortSpec[]): s
   return [...added, ...removed, ...changed];
 }
 
-/** `port 8080:80/tcp`; what it is called decides whether it is the same port. */
+/** `port 8080:80/tcp`; two ports with this name are the same port. */
 export function portName({ mode, published, target, protocol }: PortSpec): string {
   return `${mode === 'host' ? 'host port' : 'port'} ${published ?? '?'}:${target}/${protocol}`;
 }
 
-/** Fields of a port besides those in its name, in the words of the manifest. */
+/** Fields of a port besides those in its name, by their names in the manifest. */
 function portOptionChanges(before: PortSpec, after: PortSpec): string[] {
   const lines: string[] = [];
   const addIfChanged = (what: string, from: string, to: string) => {

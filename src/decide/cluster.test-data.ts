@@ -1,8 +1,9 @@
 // A cluster in memory that does what agents do, as fast as the test wants: the other side of the deciding functions.
 import { expect } from 'vitest';
 import type { Network, Node, Service, Task, TaskState } from '../model/cluster.ts';
-import { isTerminal } from '../model/cluster.ts';
+import { type Generation, newGeneration as makeGeneration } from '../model/generation.ts';
 import type { ServiceSpec } from '../model/spec.ts';
+import { isTerminal } from '../model/task-state.ts';
 import type { DecisionContext } from './context.ts';
 import { drainingPortsAfter } from './draining-ports.ts';
 import { acceptsConnections, withJoinRevision } from './endpoint-state.ts';
@@ -69,6 +70,8 @@ export class Cluster {
   /** Whether nodes acknowledge what they are told. */
   acknowledgements = true;
   readonly connections = new Map<string, number>();
+  /** What tasks run, by the number of their generation. */
+  readonly generations = new Map<number, Generation>();
   /** Tasks of other services. */
   readonly others: Task[] = [];
   /** What the healthcheck of every new task says. */
@@ -87,8 +90,14 @@ export class Cluster {
     const before = this.#service;
     const generation = (before?.taskGeneration ?? 1) + (newGeneration ? 1 : 0);
     const leaving = before === undefined ? [] : drainingPortsAfter(before, wanted.spec, this.#revision + 1, this.now);
+    if (before === undefined || newGeneration)
+      this.generations.set(generation, makeGeneration(wanted.id, generation, wanted.spec, this.now));
     this.#service = { ...wanted, taskGeneration: generation, ...(leaving.length === 0 ? {} : { leaving }) };
     this.#revision += 1;
+  }
+
+  commandOf({ generation }: Task): string[] {
+    return this.generations.get(generation)!.template.command;
   }
 
   removeService(): void {
@@ -181,7 +190,7 @@ export class Cluster {
     if (task.desired === 'shutdown') return to('shutdown');
     if (task.status.state === 'assigned') return to('starting');
     if (task.status.state !== 'starting' || !this.tasksStart) return task;
-    return to('running', task.spec.health === undefined ? {} : { health: this.health });
+    return to('running', task.hasHealthCheck === undefined ? {} : { health: this.health });
   }
 }
 

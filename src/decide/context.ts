@@ -1,6 +1,6 @@
 import type { Network, Node, Task } from '../model/cluster.ts';
 
-/** What a decision about one service may know of the rest of the cluster. */
+/** What a decision about one service reads of the rest of the cluster. */
 export interface DecisionContext {
   /** Wall clock, ms. */
   now: number;
@@ -14,14 +14,14 @@ export interface DecisionContext {
   acknowledged(nodeId: string): number;
   /**
    * Open connections to a task through real servers at weight 0, over all ready nodes; undefined while one of them has
-   * not counted since it holds `revision`.
+   * not reported a count since it holds `revision`.
    */
   openConnections(taskId: string, revision: number): number | undefined;
-  /** A new id: 12 characters of 0-9a-z, never given before. */
+  /** A new id: 12 characters of 0-9a-z, never used before. */
   newId(): string;
 }
 
-/** Whether every ready node's kernel is known to hold what it was told with `revision`. */
+/** Whether every ready node has acknowledged `revision`. */
 export function allAcknowledged(revision: number, context: DecisionContext): boolean {
   return context.nodes.every((node) => node.state !== 'ready' || context.acknowledged(node.id) >= revision);
 }

@@ -3,8 +3,8 @@ import { nextRestart } from './restart.ts';
 import type { TaskChanges } from './task-changes.ts';
 
 /**
- * A new task for a slot whose tasks so far are `history`; undefined when the last one ended by itself and the restart
- * policy leaves it at that. `takesOver`: it is made in place of one that takes connections.
+ * A new task for a slot with the tasks `history`; undefined when the last one ended and the restart policy does not
+ * restart it. `takesOver`: it replaces a task that accepts connections.
  */
 export function createTask(
   changes: TaskChanges,
@@ -26,7 +26,8 @@ export function createTask(
     serviceName: service.name,
     slot,
     generation: service.taskGeneration,
-    spec: service.spec,
+    ...(service.spec.health === undefined ? {} : { hasHealthCheck: true }),
+    stopGracePeriod: service.spec.stopGracePeriod,
     addresses: [],
     desired: 'running',
     status: { state: 'new', message: '', error: '', since: context.now },
@@ -40,18 +41,18 @@ export function createTask(
 
 const IMMEDIATE = { notBefore: 0, restarts: 0 };
 
-/** When a task may be replaced that ended by itself, or is being ended for its own fault. */
+/** When a task may be replaced that ended by itself, or is being ended because it failed. */
 function restartAfter(last: Task, service: Service): { notBefore: number; restarts: number } | undefined {
   const { failure, status } = last;
   if (failure !== undefined) {
     const failed = { ...status, state: 'failed' as const, since: failure.since };
-    return nextRestart({ ...last, spec: service.spec, status: failed });
+    return nextRestart({ ...last, status: failed }, service.spec.restart);
   }
   if (status.state !== 'complete' && status.state !== 'failed') return IMMEDIATE;
-  return nextRestart({ ...last, spec: service.spec });
+  return nextRestart(last, service.spec.restart);
 }
 
-/** The task of a slot that was made last. */
+/** The newest task of a slot. */
 export function newestTask(history: readonly Task[]): Task | undefined {
   return history.reduce<Task | undefined>((last, task) => (last && !isNewer(task, last) ? last : task), undefined);
 }

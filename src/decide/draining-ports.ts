@@ -5,9 +5,9 @@ import { allAcknowledged, type DecisionContext } from './context.ts';
 import { acceptsConnections, isDraining } from './endpoint-state.ts';
 
 /**
- * What stays of the ports that a new spec no longer has: with the commit of `revision` they take no new connections,
- * and go when their last connection has ended, or stop_grace_period (ms) after `now`. A port that is declared again
- * is no longer leaving; beyond as many as a service may have, the oldest are cut.
+ * The ports that a new spec no longer has, draining: from `revision` on they accept no new connections; they are removed
+ * when their last connection has ended, or stop_grace_period (ms) after `now`. A port that is declared again no longer
+ * drains; beyond the limit of ports per service the oldest are dropped.
  */
 export function drainingPortsAfter(before: Service, after: ServiceSpec, revision: number, now: number): DrainingPort[] {
   const isDeclared = (port: PortSpec) => after.ports.some((other) => isSamePort(port, other));
@@ -19,12 +19,12 @@ export function drainingPortsAfter(before: Service, after: ServiceSpec, revision
   return [...earlier, ...dropped].slice(-LIMIT.ports);
 }
 
-/** Whether connections through one port would go on through the other. */
+/** Whether connections through one port continue through the other. */
 function isSamePort(a: PortSpec, b: PortSpec): boolean {
   return a.protocol === b.protocol && a.published === b.published && a.target === b.target && a.mode === b.mode;
 }
 
-/** The leaving ports that are not over yet: some node may still let new connections in, or open ones are left. */
+/** The draining ports that are not drained yet: some node may still accept new connections, or some are open. */
 export function remainingDrainingPorts(
   service: Service,
   tasks: readonly Task[],

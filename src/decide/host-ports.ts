@@ -1,12 +1,13 @@
-import { isTerminal, type Service, type Task } from '../model/cluster.ts';
+import type { Service, Task } from '../model/cluster.ts';
 import { type PortSpec, publishedKey, type ServiceSpec } from '../model/spec.ts';
+import { isTerminal } from '../model/task-state.ts';
 import type { DecisionContext } from './context.ts';
 import { isUp } from './endpoint-state.ts';
 import type { TaskChanges } from './task-changes.ts';
 
 /*
- * A fixed host mode port of a node is held by one task: it is given to it in the transaction that gives it the node, or
- * later when its service declares the port, and is free again when the task has ended or the port has left the service.
+ * A fixed host mode port of a node is held by one task: it is assigned in the transaction that assigns the node, or later
+ * when its service declares the port, and is free again when the task has ended or the service no longer has the port.
  */
 
 /** Keys of the host mode ports that have a number, `8080/tcp`. */
@@ -19,18 +20,18 @@ function fixedPortKey(port: PortSpec): string[] {
   return key === undefined ? [] : [key];
 }
 
-/** What is held on a node. */
+/** Ports held on a node. */
 export function takenHostPorts(nodeId: string, context: Pick<DecisionContext, 'tasksOn'>): Set<string> {
   const live = context.tasksOn(nodeId).filter((task) => !isTerminal(task.status.state));
   return new Set(live.flatMap(({ hostPorts }) => hostPorts ?? []));
 }
 
-/** Whether another task has, on its node, a host port that this one should have: it has to go elsewhere. */
+/** Whether another task holds a host port of this service on the task's node, so that it must move. */
 export function hasHostPortConflict(task: Task, service: Service): boolean {
   return task.nodeId !== undefined && fixedHostPorts(service.spec).some((key) => !task.hostPorts?.includes(key));
 }
 
-/** Gives and takes host ports after the service's ports have changed under its tasks. */
+/** Assigns and releases host ports after the service's ports have changed. */
 export function updateHostPorts(changes: TaskChanges, service: Service): void {
   const required = fixedHostPorts(service.spec);
   const draining = (service.leaving ?? []).flatMap(({ port }) => fixedPortKey(port));

@@ -17,7 +17,7 @@ function task(number: number, nodeId: string, more: Partial<Task> = {}): Task {
     slot: number,
     nodeId,
     generation: 1,
-    spec: service({}).spec,
+    stopGracePeriod: 10_000,
     addresses: [{ networkId: 'ingress', address: `10.252.1.${number}` }],
     desired: 'running',
     status: { state: 'running', message: '', error: '', since: 0 },
@@ -64,10 +64,11 @@ describe('endpoints', () => {
   });
 
   test('are there once they are healthy, and keep only their connections once they are not', () => {
-    const health = { interval: 1, timeout: 1, retries: 1, startPeriod: 0, startInterval: 1 };
-    const { spec } = service({ health: { ...health, probe: { kind: 'tcp', port: 80 } } });
     const of = (state: 'starting' | 'healthy' | 'unhealthy') =>
-      task(1, 'n1', { spec, status: { state: 'running', message: '', error: '', since: 0, health: state } });
+      task(1, 'n1', {
+        hasHealthCheck: true,
+        status: { state: 'running', message: '', error: '', since: 0, health: state },
+      });
     const behind = (state: 'starting' | 'healthy' | 'unhealthy') =>
       portsSeenBy(one, nodes, [of(state)], service({}))?.behind;
     expect([behind('starting'), behind('healthy'), behind('unhealthy')]).toEqual([[], ['t1:1'], ['t1:0']]);

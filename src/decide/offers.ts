@@ -1,21 +1,21 @@
 import type { AssignedPort, Endpoint } from '../model/assignment.ts';
 import type { Network, Node, Service, Task } from '../model/cluster.ts';
-import { INGRESS_NETWORK } from '../model/names.ts';
+import { INGRESS_NETWORK } from '../model/identifiers.ts';
 import { type Constraint, type PortSpec, portKey, type WeightSpec } from '../model/spec.ts';
 import { acceptsConnections, byJoinOrder, isDraining } from './endpoint-state.ts';
 import { matchesConstraints } from './schedule.ts';
 
 /**
- * A published port as one service has it to give. Several services may offer one port: in host mode on different nodes,
- * and while one still has open connections on a port that is already another's.
+ * A published port as one service offers it. Several services may offer one port: in host mode on different nodes, and
+ * while one service still has open connections on a port that already belongs to another.
  */
 export interface PortOffer {
   port: AssignedPort;
-  /** The only node that gets it; undefined in ingress mode. */
+  /** The only node that publishes it; undefined in ingress mode. */
   nodeId?: string;
-  /** What a node has to fulfil to get it. */
+  /** Constraints that a node must match to publish it. */
   nodes?: Constraint[];
-  /** Given up: there only for the connections that are still open. */
+  /** No longer declared: kept for open connections only. */
   draining: boolean;
 }
 
@@ -28,11 +28,11 @@ export interface PortOfferView {
 interface OfferedTask {
   task: Task;
   node: Node;
-  /** 0 while it leaves. */
+  /** 0 while it drains. */
   weight: number;
 }
 
-/** All that a service offers: the ports it declares, with the tasks behind them, and those it gave up. */
+/** All offers of a service: the ports it declares with their endpoints, and the ports it is draining. */
 export function portOffers(service: Service, view: PortOfferView): PortOffer[] {
   const network = view.networks.find(({ name }) => name === INGRESS_NETWORK);
   if (network === undefined) return [];
@@ -87,7 +87,7 @@ function offersForPort(
   });
 }
 
-/** The number of a host mode port that the node of the task chose. */
+/** The number that the node of the task picked for a host mode port. */
 function nodeChosenPort(task: Task, port: PortSpec): number | undefined {
   return task.status.ports?.find(({ protocol, target }) => protocol === port.protocol && target === port.target)
     ?.published;
@@ -97,7 +97,7 @@ function fixedHostPort(task: Task, { protocol }: PortSpec, published: number): n
   return task.hostPorts?.includes(portKey({ protocol, published })) ? published : undefined;
 }
 
-/** How a port is balanced and who may come in, as its node has to know it. */
+/** Balancing and access options of a port, for its assignment. */
 function balancingOptions(port: PortSpec): Partial<AssignedPort> {
   const { schedulerFlags, fallback, persistence, idleTimeout, policy, addresses, allowFrom } = port;
   const given = { schedulerFlags, fallback, persistence, idleTimeout, policy, addresses, allowFrom };
@@ -112,7 +112,7 @@ function weightOf(weight: WeightSpec | undefined, node: Node): number {
 }
 
 function endpointsOf({ task, weight }: OfferedTask, port: PortSpec, networkId: string): Endpoint[] {
-  // Weight 0 would keep a talkative UDP client on a task that is about to go; without the real server it moves on.
+  // With weight 0 a UDP client that keeps sending would stay on a task about to end; without the real server it moves on.
   if (weight === 0 && port.protocol === 'udp') return [];
   return task.addresses
     .filter((own) => own.networkId === networkId)
@@ -120,9 +120,9 @@ function endpointsOf({ task, weight }: OfferedTask, port: PortSpec, networkId: s
 }
 
 /**
- * One published port as one node has to know it, from all that is offered under its number. Whoever declares it has it
- * at once; tasks of those who gave it up stay behind it with weight 0 until their connections have ended. Undefined
- * when the node does not get it.
+ * One published port as assigned to one node, from all offers of its number. The service that declares it publishes it
+ * immediately; tasks of services that dropped it remain real servers with weight 0 until their connections have ended.
+ * Undefined when the node does not publish it.
  */
 export function portForNode(node: Node, offers: readonly PortOffer[]): AssignedPort | undefined {
   const candidates = offers
@@ -147,7 +147,7 @@ function endpointKey({ address, port }: Endpoint): string {
   return `${address} ${port}`;
 }
 
-/** A declared port before one that was given up, ingress before what a node picked for itself. */
+/** A declared port before a draining one, ingress before a number that a node picked. */
 function byPrecedence(a: PortOffer, b: PortOffer): number {
   const rank = (offer: PortOffer) => Number(offer.draining) * 2 + Number(offer.port.mode === 'host');
   return rank(a) - rank(b) || (a.port.serviceId < b.port.serviceId ? -1 : Number(a.port.serviceId > b.port.serviceId));

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { isTerminal, type Node, type Task } from '../model/cluster.ts';
+import type { Node, Task } from '../model/cluster.ts';
 import type { PortSpec, ServiceSpec } from '../model/spec.ts';
+import { isTerminal } from '../model/task-state.ts';
 import { Cluster, expectNoSharedHostPorts, node, service } from './cluster.test-data.ts';
 
 const live = (tasks: readonly Task[]) =>
@@ -126,7 +127,7 @@ describe('a replicated service', () => {
       expect(cluster.tasks.filter((task) => !isTerminal(task.status.state)).length).toBeLessThanOrEqual(5);
     }
     cluster.settle();
-    expect(cluster.running().map((task) => task.spec.command)).toEqual([['new'], ['new'], ['new']]);
+    expect(cluster.running().map((task) => cluster.commandOf(task))).toEqual([['new'], ['new'], ['new']]);
   });
 
   test('tasks of a node that went down run elsewhere; when it returns it gives up its own', () => {
@@ -277,7 +278,7 @@ test('whatever happens, it settles at what is wanted, with no address and no hos
         const slots = Array.from({ length: want.replicas }, (_, index) => index + 1);
         expect(running.map((task) => task.slot).sort()).toEqual(slots);
       }
-      for (const task of running) expect(task.spec.command).toEqual(want.command);
+      for (const task of running) expect(cluster.commandOf(task)).toEqual(want.command);
       expect(cluster.service).not.toHaveProperty('leaving');
       expect(cluster.decide()).toEqual({ put: [], remove: [] });
       cluster.removeService();

@@ -1,4 +1,5 @@
-import { isTerminal, type Service, type Task } from '../model/cluster.ts';
+import type { Service, Task } from '../model/cluster.ts';
+import { isTerminal } from '../model/task-state.ts';
 import type { DecisionContext } from './context.ts';
 import { remainingDrainingPorts } from './draining-ports.ts';
 import { updateHostPorts } from './host-ports.ts';
@@ -10,19 +11,19 @@ import { advanceDrain, beginTermination } from './terminate.ts';
 
 /**
  * INVARIANTS
- * - A slot has at most one task that is wanted to run, but for the moment in which another takes over.
- * - A task leaves a published port before it is stopped. What replaces it is up before that, but for stop-first updates
- *   and tasks that have no other node to go to.
+ * - A slot has at most one task whose desired state is running, except while another replaces it.
+ * - A task is removed from its published ports before it is stopped. Its replacement is up before that, except in
+ *   stop-first updates and for tasks that no other node is suitable for.
  * - A task that still runs when its node returns is not stopped for one that is not up yet.
  * - An ended task is never started again; its replacement is a new task in the same slot.
  * - No two tasks of a node hold one fixed host port.
- * - Asked twice with the same input, the second answer is empty.
+ * - A second decision on the result of the first changes nothing.
  */
 
-/** Ended tasks kept for `service ps`, a slot. */
+/** Ended tasks kept per slot, for `service ps`. */
 const HISTORY_LIMIT = 5;
 
-/** What to do about the tasks of one service; `service` is undefined when nothing is left of it but tasks. */
+/** The next changes to the tasks of one service; `service` is undefined when only tasks of it remain. */
 export function orchestrate(
   service: Service | undefined,
   tasks: readonly Task[],
@@ -50,7 +51,7 @@ export function orchestrate(
   return { ...changes.result(), ...(finished === undefined ? {} : { service: finished }) };
 }
 
-/** What follows from a task's own state, whatever its service wants. */
+/** Changes that follow from a task's own state alone. */
 function advanceTask(changes: TaskChanges, service: Service | undefined, task: Task): void {
   if (task.nodeId !== undefined && !changes.nodes.has(task.nodeId) && !isTerminal(task.status.state)) {
     const error = 'its node was removed from the cluster';
@@ -63,7 +64,7 @@ function isDown(changes: TaskChanges, task: Task): boolean {
   return task.nodeId !== undefined && changes.nodes.get(task.nodeId)?.state !== 'ready';
 }
 
-/** Its node is down: another is to take its place, but nobody knows that it does not run. */
+/** Its node is down: it is replaced, but may still be running. */
 function markMissing(changes: TaskChanges, service: Service | undefined, task: Task): void {
   if (task.status.state !== 'running') beginTermination(changes, service, task);
   else if (task.desired !== 'missing') changes.put({ ...task, desired: 'missing' });
@@ -73,13 +74,13 @@ function isUnhealthy(task: Task): boolean {
   return task.desired === 'running' && task.status.state === 'running' && task.status.health === 'unhealthy';
 }
 
-/** An unhealthy task goes the way of every task that leaves, and has failed at its end. */
+/** An unhealthy task drains like any other, and counts as failed once it has ended. */
 function markFailed(changes: TaskChanges, service: Service | undefined, task: Task): void {
-  const error = `unhealthy: ${task.status.message || 'its healthcheck failed'}`;
+  const error = `unhealthy: ${task.status.message || 'its health check failed'}`;
   beginTermination(changes, service, { ...task, failure: { error, since: changes.context.now } });
 }
 
-/** Ended tasks beyond the history, and all of slots that are gone. */
+/** Removes ended tasks beyond the history, and all ended tasks of removed slots. */
 function pruneHistory(changes: TaskChanges, slotsByNumber: ReadonlyMap<number, Slot>): void {
   const ended = changes.all().filter((task) => isTerminal(task.status.state) && task.desired !== 'running');
   for (const [slot, tasks] of groupBySlot(ended)) {
@@ -89,7 +90,7 @@ function pruneHistory(changes: TaskChanges, slotsByNumber: ReadonlyMap<number, S
   }
 }
 
-/** Leaving ports that are over, and a removed service with nothing left of it. */
+/** The service without the ports that have drained; a removed service without tasks is removed from the store. */
 function finishedService(changes: TaskChanges, service: Service | undefined): ServiceDecision['service'] {
   if (service?.removed) return changes.all().length === 0 ? { remove: service } : undefined;
   if (service?.leaving === undefined) return undefined;

@@ -1,4 +1,5 @@
-import { isTerminal, type Node, type Service, type Task } from '../model/cluster.ts';
+import type { Node, Service, Task } from '../model/cluster.ts';
+import { isTerminal } from '../model/task-state.ts';
 import { allocateAddresses } from './allocate.ts';
 import { fixedHostPorts, withHostPorts } from './host-ports.ts';
 import { updateConfigOf } from './rollout.ts';
@@ -6,12 +7,12 @@ import { schedule, scheduleOnNode } from './schedule.ts';
 import type { Slot } from './slots.ts';
 import { groupBySlot, type TaskChanges } from './task-changes.ts';
 
-/** Nodes, addresses and host ports for tasks that wait for them and are due. */
+/** Assigns nodes, addresses and host ports to tasks that wait for them and are due. */
 export function placeTasks(changes: TaskChanges, service: Service, slotsByNumber: ReadonlyMap<number, Slot>): void {
   const { context } = changes;
   const stopFirst = updateConfigOf(service.spec).order === 'stop-first';
   const bySlot = groupBySlot(changes.all());
-  // What an update took a place from has the first claim on it: otherwise the update would wait for ever.
+  // The replacement in an update gets the place of its predecessor first: otherwise the update could wait for ever.
   const byPriority = changes.all().sort((a, b) => Number(b.takesOver ?? false) - Number(a.takesOver ?? false));
   for (const task of byPriority) {
     if (task.desired !== 'running' || task.nodeId !== undefined || isTerminal(task.status.state)) continue;
@@ -38,7 +39,7 @@ export function placeTasks(changes: TaskChanges, service: Service, slotsByNumber
   }
 }
 
-/** Tasks of earlier generations that have not stopped yet, on nodes that can say when they have. */
+/** Tasks of earlier generations that have not stopped yet, on nodes that can report it. */
 function stoppingPredecessors(changes: TaskChanges, task: Task, slot: readonly Task[]): Task[] {
   return slot.filter(
     (other) =>
@@ -54,11 +55,11 @@ function reportWaiting(changes: TaskChanges, task: Task, state: 'new' | 'pending
   changes.put({ ...task, status: { state, message, error: '', since } });
 }
 
-/** Gives the task its node, addresses and host ports, or says why that cannot be. */
+/** Assigns node, addresses and host ports to the task; returns the reason when that is not possible. */
 function assignNode(changes: TaskChanges, service: Service, task: Task, node: Node): string | undefined {
   const { context } = changes;
   const addresses = allocateAddresses(node, context.networks, context.tasksOn(node.id));
-  if (addresses === undefined) return `${node.name} has no free address left in its block of a network`;
+  if (addresses === undefined) return `${node.name} has no free address left in its block`;
   const status = { state: 'assigned' as const, message: '', error: '', since: context.now };
   changes.put(withHostPorts({ ...task, nodeId: node.id, addresses, status }, fixedHostPorts(service.spec)));
   return undefined;

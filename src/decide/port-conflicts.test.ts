@@ -1,8 +1,12 @@
 import { describe, expect, it } from 'vitest';
+import { renderAdmissionWarning } from '../model/admission-warning.ts';
 import type { Listener } from '../model/cluster.ts';
 import type { PortSpec, ServiceSpec } from '../model/spec.ts';
 import { node, service } from './cluster.test-data.ts';
-import { hostListeners, portConflictWarnings } from './port-conflicts.ts';
+import { portConflictWarnings as conflictWarnings, hostListeners } from './port-conflicts.ts';
+
+const portConflictWarnings = (...given: Parameters<typeof conflictWarnings>) =>
+  conflictWarnings(...given).map(renderAdmissionWarning);
 
 const nodes = [1, 2].map((number) => node(number, { id: `n${number}`, name: `node${number}` }));
 const nginx: Listener = { protocol: 'tcp', port: 8080, address: '0.0.0.0', pid: 812, process: 'nginx' };
@@ -16,7 +20,7 @@ const on2 = (...listeners: Listener[]) => hostListeners(nodes, (nodeId) => (node
 describe('listeners on ports that a service wants', () => {
   it('are warned of, each program of a node once', () => {
     expect(portConflictWarnings(web({ published: 8080 }), undefined, on2(nginx, { ...nginx, address: '::' }))).toEqual([
-      'port 8080/tcp: on node2 nginx (pid 812) listens; clients of node2 will reach service web instead',
+      'port 8080/tcp is used by nginx (pid 812) on node2; the published port takes precedence: clients of node2 reach service web instead',
     ]);
   });
 
@@ -38,7 +42,7 @@ describe('listeners on ports that a service wants', () => {
 
   it('warn of a port of sshd on one node, which the others publish', () => {
     expect(portConflictWarnings(web({ published: 2222 }), undefined, on2(sshd))).toEqual([
-      'port 2222/tcp: on node2 sshd (pid 700) listens and keeps the port; service web is not reached through it',
+      'port 2222/tcp is used by sshd (pid 700) on node2, which keeps it; service web is not reachable on that port there',
     ]);
   });
 
@@ -61,7 +65,7 @@ describe('listeners on ports that a service wants', () => {
         hostListeners(only, () => [sshd]),
       );
     expect(apply({ published: 2222 })).toThrow(
-      'port 2222/tcp: on node2 sshd (pid 700) listens, and must stay reachable: publish another port for service web, ' +
+      'port 2222/tcp is used by sshd (pid 700) on node2, which must stay reachable: publish another port for service web, ' +
         'or leave node2 out (x-mesh: {ingress: {nodes: ["node.hostname != node2"]}})',
     );
     expect(apply({ published: 2222, mode: 'host' })).toThrow('placement constraint node.hostname != node2');
@@ -72,7 +76,7 @@ describe('listeners on ports that a service wants', () => {
   it('warn only when sshd came to a port that the service has already', () => {
     const spec = web({ published: 2222 });
     expect(portConflictWarnings(spec, spec, on2(sshd))).toEqual([
-      'port 2222/tcp: on node2 sshd (pid 700) listens and keeps the port; service web is not reached through it',
+      'port 2222/tcp is used by sshd (pid 700) on node2, which keeps it; service web is not reachable on that port there',
     ]);
   });
 
@@ -80,6 +84,6 @@ describe('listeners on ports that a service wants', () => {
     const many = Array.from({ length: 25 }, (_, pid) => ({ ...nginx, pid }));
     const warnings = portConflictWarnings(web({ published: 8080 }), undefined, on2(...many));
     expect(warnings).toHaveLength(21);
-    expect(warnings.at(-1)).toBe('and 5 more ports of nodes on which programs listen');
+    expect(warnings.at(-1)).toBe('programs on nodes use published ports in 5 more cases');
   });
 });

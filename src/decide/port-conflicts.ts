@@ -1,10 +1,11 @@
 import { MeshError } from '../base/errors.ts';
+import { type AdmissionWarning, admissionWarning } from '../model/admission-warning.ts';
 import type { Listener, Node } from '../model/cluster.ts';
 import { coversAddress, listenerName } from '../model/listener.ts';
 import { type PortSpec, portKey, publishedKey, type ServiceSpec } from '../model/spec.ts';
 import { matchesConstraints } from './schedule.ts';
 
-/** Warnings that one service gets; the rest is counted. */
+/** Warnings per service; further ones are counted. */
 const MAX_WARNINGS = 20;
 
 /** Programs of nodes, outside the mesh. */
@@ -34,33 +35,34 @@ export function hostListeners(nodes: Iterable<Node>, of: (nodeId: string) => rea
 }
 
 /**
- * What a service's ports would take from programs that listen on them already, in words. Throws MeshError `conflict`
- * for a port that it did not have before and that several nodes, or all it is for, would keep to themselves. A single node
- * can only withhold itself: a report of one node must not decide for the cluster.
+ * Warnings about programs that already listen on a service's ports. Throws MeshError `conflict`
+ * for a port that it did not have before and that several nodes, or all nodes that would publish it, withhold. A single node
+ * only withholds the port from itself: a report of one node must not decide for the cluster.
  */
 export function portConflictWarnings(
   spec: ServiceSpec,
   before: ServiceSpec | undefined,
   { nodes, byPort }: HostListeners,
-): string[] {
+): AdmissionWarning[] {
   const portsBefore = new Set(before?.ports.map(publishedKey));
-  const warnings = new Set<string>();
+  // Each program of a node once, on however many addresses it listens.
+  const warnings = new Map<string, AdmissionWarning>();
   for (const port of spec.ports) {
     const key = publishedKey(port) ?? '';
     const conflicts = (byPort.get(key) ?? []).filter(
       ({ node, listener }) => publishesOn(port, node, spec) && coversAddress(listener.address, port.addresses),
     );
     if (!portsBefore.has(key)) rejectWithheldPort(spec, port, conflicts, nodes);
-    for (const conflict of conflicts) {
-      const effect = conflict.listener.protected
-        ? ` and keeps the port; service ${spec.name} is not reached through it`
-        : `; clients of ${conflict.node.name} will reach service ${spec.name} instead`;
-      warnings.add(`${subjectOf(key, conflict)}${effect}`);
+    for (const { node, listener } of conflicts) {
+      const name = listenerName(listener);
+      const params = { port: key, listener: name, node: node.name, service: spec.name };
+      const warning = admissionWarning(listener.protected ? 'PortWithheld' : 'PortInUse', params);
+      warnings.set(`${key} ${node.id} ${name}`, warning);
     }
   }
-  const all = [...warnings];
+  const all = [...warnings.values()];
   const more = all.length - MAX_WARNINGS;
-  return more <= 0 ? all : [...all.slice(0, MAX_WARNINGS), `and ${more} more ports of nodes on which programs listen`];
+  return more <= 0 ? all : [...all.slice(0, MAX_WARNINGS), admissionWarning('MorePortsInUse', { count: more })];
 }
 
 function rejectWithheldPort(
@@ -79,10 +81,10 @@ function rejectWithheldPort(
 }
 
 function subjectOf(key: string, { node, listener }: NodeListener): string {
-  return `port ${key}: on ${node.name} ${listenerName(listener)} listens`;
+  return `port ${key} is used by ${listenerName(listener)} on ${node.name}`;
 }
 
-/** In host mode any node may get it that may get a task. */
+/** In host mode, any node that may run a task may publish the port. */
 function publishesOn(port: PortSpec, node: Node, spec: ServiceSpec): boolean {
   return matchesConstraints(node, port.mode === 'host' ? spec.constraints : (port.nodes ?? []));
 }
@@ -94,6 +96,6 @@ function conflictError(subject: string, spec: ServiceSpec, port: PortSpec, node:
       : `leave ${node.name} out (x-mesh: {ingress: {nodes: ["node.hostname != ${node.name}"]}})`;
   return new MeshError(
     'conflict',
-    `${subject}, and must stay reachable: publish another port for service ${spec.name}, or ${elsewhere}`,
+    `${subject}, which must stay reachable: publish another port for service ${spec.name}, or ${elsewhere}`,
   );
 }

@@ -16,7 +16,7 @@ describe('host ports', () => {
     expect(cluster.running().map(({ nodeId }) => nodeId)).toEqual(['n2']);
     expect(cluster.tasks.find(({ nodeId }) => nodeId === undefined)?.status).toMatchObject({
       state: 'pending',
-      message: 'no suitable node: of 3, 1 not node.labels.zone != b, 2 whose host port 9000/tcp another task has',
+      message: 'no suitable node: of 3, 1 not node.labels.zone != b, 2 with host port 9000/tcp in use',
     });
     cluster.others.length = 0;
     cluster.settle();
@@ -34,7 +34,7 @@ describe('host ports', () => {
     cluster.others.push({ ...theirs, status: { state: 'running', message: '', error: '', since: 0 } });
     cluster.apply(service({ mode: 'global', ports: [port] }));
     cluster.settle();
-    expect(cluster.tasks[0]?.status.message).toBe('host port 9000/tcp of node1 is taken by another task');
+    expect(cluster.tasks[0]?.status.message).toBe('host port 9000/tcp of node1 is in use by another task');
   });
 
   test('added to tasks that run it restarts none of them, but for those that cannot have it where they are', () => {

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { isTerminal, type Task } from '../model/cluster.ts';
+import type { Task } from '../model/cluster.ts';
 import type { ServiceSpec, UpdateConfig } from '../model/spec.ts';
+import { isTerminal } from '../model/task-state.ts';
 import { Cluster, expectNoSharedHostPorts, node, service } from './cluster.test-data.ts';
 
 const HEALTH: NonNullable<ServiceSpec['health']> = {
@@ -14,7 +15,9 @@ const HEALTH: NonNullable<ServiceSpec['health']> = {
 };
 const HOST_PORT = [{ protocol: 'tcp' as const, target: 80, published: 9000, mode: 'host' as const }];
 
-const commands = (tasks: readonly Task[]) => tasks.map(({ spec }) => spec.command[0]).sort();
+/** Commands of the generations that these tests apply. */
+const commandOf = ({ generation }: Task) => ['old', 'new', 'third'][generation - 1];
+const commands = (tasks: readonly Task[]) => tasks.map(commandOf).sort();
 
 /** A settled service of the old command, then the new one applied. */
 function updating(spec: Partial<ServiceSpec>, nodes = [node(1), node(2)]): Cluster {
@@ -53,7 +56,7 @@ describe('an update', () => {
     cluster.connections.set(victim.id, 1);
     cluster.settle();
     // Its connections live on; its successor waits, and says for what.
-    expect(cluster.tasks.find(({ spec }) => spec.command[0] === 'new')).toMatchObject({
+    expect(cluster.tasks.find((task) => commandOf(task) === 'new')).toMatchObject({
       slot: victim.slot,
       status: { state: 'new', message: 'waiting for 1 old task to stop' },
     });
@@ -61,9 +64,9 @@ describe('an update', () => {
     cluster.connections.clear();
     checkEachStep(cluster, () => {
       expect(cluster.serving().length).toBeGreaterThanOrEqual(2);
-      for (const { slot, nodeId, spec } of cluster.tasks) {
-        if (spec.command[0] !== 'new' || nodeId === undefined) continue;
-        const old = cluster.tasks.filter((task) => task.slot === slot && task.spec.command[0] === 'old');
+      for (const { slot, nodeId, generation } of cluster.tasks) {
+        if (generation !== 2 || nodeId === undefined) continue;
+        const old = cluster.tasks.filter((task) => task.slot === slot && commandOf(task) === 'old');
         expect(old.every(({ status }) => isTerminal(status.state))).toBe(true);
       }
     });
@@ -97,7 +100,7 @@ describe('an update', () => {
     expect(cluster.serving().map(({ id }) => id)).toEqual([old!.id]);
     cluster.report(cluster.running().find(({ id }) => id !== old!.id)!.id, { health: 'healthy' });
     cluster.settle();
-    expect(cluster.serving().map(({ spec }) => spec.forced)).toEqual([1]);
+    expect(cluster.serving().map(({ generation }) => generation)).toEqual([2]);
     expect(cluster.running()).toHaveLength(1);
   });
 
@@ -126,7 +129,7 @@ describe('an update', () => {
   test('of a global service goes node by node', () => {
     const cluster = updating({ mode: 'global' }, [node(1), node(2), node(3)]);
     checkEachStep(cluster, () => expect(cluster.serving().length).toBeGreaterThanOrEqual(3));
-    expect(cluster.running().map(({ nodeId, spec }) => [nodeId, spec.command[0]])).toEqual([
+    expect(cluster.running().map((task) => [task.nodeId, commandOf(task)])).toEqual([
       ['n1', 'new'],
       ['n2', 'new'],
       ['n3', 'new'],
@@ -165,7 +168,7 @@ describe('an update', () => {
   test('a version that dies soon after it came up goes no further while it is dead', () => {
     const cluster = updating({ replicas: 3, restart: { condition: 'any', delay: 60_000, maxAttempts: 0, window: 0 } });
     while (commands(cluster.serving()).filter((word) => word === 'new').length === 0) cluster.step();
-    cluster.end(cluster.serving().find(({ spec }) => spec.command[0] === 'new')!.id, 'failed');
+    cluster.end(cluster.serving().find((task) => commandOf(task) === 'new')!.id, 'failed');
     cluster.settle();
     expect(commands(cluster.serving()).filter((word) => word === 'old').length).toBeGreaterThanOrEqual(2);
     cluster.now += 60_000;
@@ -177,7 +180,7 @@ describe('an update', () => {
     const restart = { condition: 'on-failure' as const, maxAttempts: 0, window: 0 };
     const cluster = updating({ replicas: 2, restart });
     checkEachStep(cluster, () => {
-      for (const task of cluster.running()) if (task.spec.command[0] === 'new') cluster.end(task.id, 'complete');
+      for (const task of cluster.running()) if (commandOf(task) === 'new') cluster.end(task.id, 'complete');
     });
     expect(cluster.running()).toEqual([]);
     expect(cluster.tasks.filter(({ status }) => status.state === 'complete').map(({ slot }) => slot)).toEqual([1, 2]);

@@ -9,16 +9,16 @@ import { groupBySlot, type TaskChanges } from './task-changes.ts';
 import { beginTermination } from './terminate.ts';
 
 /*
- * One task of the service's generation in each wanted slot.
+ * One task of the service's generation in each desired slot.
  *
  * A slot is replaced when its task is of an earlier generation (an update: so many slots at a time, in the declared
- * order) or has to leave its node (at once, new before old). A slot counts as busy from the moment in which the task
- * that serves there is given up until `delay` after its successor is up; a new one is begun while fewer than
- * `parallelism` are busy. All of it follows from the tasks as they are stored, so a manager that starts goes on where
- * the last one was, and a generation that never comes up never takes another slot.
+ * order) or must leave its node (immediately, new before old). A slot counts as busy from the moment its serving task is
+ * ended until `delay` after its successor is up; a slot is begun while fewer than `parallelism` are busy. All of it is
+ * derived from the stored tasks, so a manager that starts continues an update, and a generation that never becomes
+ * healthy never replaces a second slot.
  */
 
-/** How a service is updated: as declared, but two tasks cannot share a fixed host port. */
+/** How a service is updated: as declared, except that two tasks cannot share a fixed host port. */
 export function updateConfigOf(spec: ServiceSpec): UpdateConfig {
   const update = spec.update ?? DEFAULT_UPDATE;
   return fixedHostPorts(spec).length > 0 ? { ...update, order: 'stop-first' } : update;
@@ -28,7 +28,7 @@ interface SlotTasks {
   slot: Slot;
   /** Every task of the slot, ended ones too. */
   all: readonly Task[];
-  /** The one of today's generation in the place it may stay. */
+  /** The one of the current generation on a node where it may stay. */
   current: Task | undefined;
   /** Others that are up. */
   others: Task[];
@@ -53,7 +53,7 @@ export function fillSlots(changes: TaskChanges, service: Service, slots: readonl
     if (current === undefined)
       current = createTask(changes, service, slot.slot, all, continuesUpdate(service, all, unfinished));
     else if (isUp(current)) for (const task of others) beginTermination(changes, service, task);
-    // Begun the other way round, or the old one is back from a node that was down: it is this slot's turn already.
+    // The old one is back from a node that was down, or the order was changed: the slot's update has begun already.
     else if (update.order === 'stop-first') terminateOutdated(changes, service, others);
     const until = slotBusyUntil(service, current ?? newestTask(all), update.delay);
     if (until > changes.context.now) busyUntil.push(until);
@@ -67,7 +67,7 @@ export function fillSlots(changes: TaskChanges, service: Service, slots: readonl
   if (waiting.length > capacity && Number.isFinite(next)) changes.wake(next);
 }
 
-/** What a slot holds; of several tasks of today's generation the best stays, and what is not up needs no successor. */
+/** The tasks of a slot; of several of the current generation the best is kept, and a task that is not up needs no successor. */
 function classifySlot(changes: TaskChanges, service: Service, slot: Slot, all: readonly Task[]): SlotTasks {
   const live = all.filter((task) => task.desired === 'running');
   const isCurrent = (task: Task) => task.generation === service.taskGeneration && !mustMove(changes, service, task);
@@ -81,7 +81,7 @@ function isServing(task: Task): boolean {
   return task.desired === 'running' && isUp(task);
 }
 
-/** Whether a task has to leave its node: drained, no longer suitable, or the service's host port is another's there. */
+/** Whether a task must leave its node: drained, no longer suitable, or a host port of the service is in use there. */
 function mustMove(changes: TaskChanges, service: Service, task: Task): boolean {
   const node = task.nodeId === undefined ? undefined : changes.nodes.get(task.nodeId);
   if (node === undefined) return false;
@@ -92,7 +92,7 @@ function mustMove(changes: TaskChanges, service: Service, task: Task): boolean {
   );
 }
 
-/** Those that only wait for their successor; one that moves has an order of its own. */
+/** Ends tasks of earlier generations, except those that must move, which end in their own order. */
 function terminateOutdated(changes: TaskChanges, service: Service, tasks: readonly Task[]): void {
   for (const task of tasks) if (!mustMove(changes, service, task)) beginTermination(changes, service, task);
 }
@@ -103,7 +103,7 @@ function byPreference(a: Task, b: Task): number {
   return rank(a) - rank(b) || a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1);
 }
 
-/** Missing tasks whose node is back: the slot's own again where nothing else is up, else no longer wanted. */
+/** Missing tasks whose node is back run again where no other task of the slot is up; otherwise they end. */
 function restoreReturned(changes: TaskChanges, service: Service, tasks: readonly Task[]): void {
   for (const task of tasks) {
     if (task.desired !== 'missing' || changes.nodes.get(task.nodeId!)?.state !== 'ready') continue;
@@ -114,8 +114,8 @@ function restoreReturned(changes: TaskChanges, service: Service, tasks: readonly
 }
 
 /**
- * Whether the successor of a slot's last task is still part of an update: the last one was made by it and never took
- * connections, or it did but ended by itself before the update had reached every slot.
+ * Whether the successor of a slot's last task is still part of an update: the update created the last one, and it never
+ * accepted connections or ended by itself before the update had reached every slot.
  */
 function continuesUpdate(service: Service, all: readonly Task[], unfinished: boolean): boolean {
   const last = newestTask(all);
@@ -132,7 +132,7 @@ function slotBusyUntil(service: Service, task: Task | undefined, delay: number):
   return task.status.state === 'complete' ? task.status.since + delay : Number.POSITIVE_INFINITY;
 }
 
-/** Whether today's generation has done its work in a slot, and is not to be started again. */
+/** Whether the current generation has completed in a slot and must not be restarted. */
 function hasFinished(service: Service, all: readonly Task[]): boolean {
   const last = newestTask(all);
   if (last?.generation !== service.taskGeneration || last.status.state !== 'complete') return false;
@@ -140,8 +140,8 @@ function hasFinished(service: Service, all: readonly Task[]): boolean {
 }
 
 /**
- * Tasks that have to leave their node although no other suits: they go, and their successors wait for a place.
- * To be called when all that can be placed is placed.
+ * Ends tasks that must leave their node although no other node is suitable; their successors stay pending.
+ * To be called after placement.
  */
 export function terminateUnplaceable(changes: TaskChanges, service: Service): void {
   for (const tasks of groupBySlot(changes.all()).values()) {

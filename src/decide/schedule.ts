@@ -1,9 +1,10 @@
-import { isTerminal, type Node, type Service, type Task } from '../model/cluster.ts';
+import type { Node, Service, Task } from '../model/cluster.ts';
 import type { Constraint } from '../model/spec.ts';
+import { isTerminal } from '../model/task-state.ts';
 import type { DecisionContext } from './context.ts';
 import { fixedHostPorts, takenHostPorts } from './host-ports.ts';
 
-/** The node a task goes to, or why there is none, in words for `service ps`. */
+/** The node for a task, or why there is none, as shown by `service ps`. */
 export type Placement = { node: Node } | { reason: string };
 
 interface NodeFilter {
@@ -17,8 +18,8 @@ const FILTERS: NodeFilter[] = [
 ];
 
 /**
- * Spread: the suitable node with the fewest live tasks of this service, then the fewest tasks at all, then the lowest
- * number. `ownOn` are the service's tasks on a node as they will be, the ones placed a moment ago included.
+ * Spread: the suitable node with the fewest live tasks of this service, then the fewest tasks overall, then the lowest
+ * number. `ownOn` are the service's tasks on a node as they will be, including those placed in this decision.
  */
 export function schedule(
   service: Service,
@@ -40,15 +41,15 @@ export function schedule(
   return best === undefined ? { reason: explain(service, context.nodes, context) } : { node: best.node };
 }
 
-/** As schedule, for a task that only this node will do for. */
+/** As schedule, for a task that must run on this node. */
 export function scheduleOnNode(node: Node, service: Service, context: DecisionContext): Placement {
-  if (!isEligible(node, service)) return { reason: `${node.name} takes no new tasks now` };
+  if (!isEligible(node, service)) return { reason: `${node.name} does not accept new tasks now` };
   const taken = takenHostPorts(node.id, context);
   const [port] = fixedHostPorts(service.spec).filter((key) => taken.has(key));
-  return port === undefined ? { node } : { reason: `host port ${port} of ${node.name} is taken by another task` };
+  return port === undefined ? { node } : { reason: `host port ${port} of ${node.name} is in use by another task` };
 }
 
-/** One task a node for each fixed host mode port, across all services; those that are leaving hold it to their end. */
+/** A fixed host mode port is held by one task per node, across all services, until that task has ended. */
 function hostPortFilter(service: Service, context: DecisionContext): NodeFilter | undefined {
   const required = fixedHostPorts(service.spec);
   if (required.length === 0) return undefined;
@@ -56,17 +57,17 @@ function hostPortFilter(service: Service, context: DecisionContext): NodeFilter 
     const taken = takenHostPorts(id, context);
     return !required.some((key) => taken.has(key));
   };
-  return { accepts: isFree, explain: (count) => `${count} whose host port ${required.join(' or ')} another task has` };
+  return { accepts: isFree, explain: (count) => `${count} with host port ${required.join(' or ')} in use` };
 }
 
 const isLive = (task: Task) => !isTerminal(task.status.state);
 
-/** Whether tasks of this service may start on this node now, its host ports aside. */
+/** Whether tasks of this service may start on this node now, apart from its host ports. */
 export function isEligible(node: Node, service: Service): boolean {
   return FILTERS.every((filter) => filter.accepts(node, service)) && matchesConstraints(node, service.spec.constraints);
 }
 
-/** Whether a node fulfils all constraints, whatever its state. Values compare without case, as in Swarm. */
+/** Whether a node matches all constraints, whatever its state. Values compare without case, as in Swarm. */
 export function matchesConstraints(node: Node, constraints: readonly Constraint[]): boolean {
   return constraints.every((constraint) => satisfies(node, constraint));
 }

@@ -4,7 +4,7 @@ import { isEligible, matchesConstraints } from './schedule.ts';
 /** A place for one task. Global services have one for each node, named by the node's number. */
 export interface Slot {
   slot: number;
-  /** The only node that will do. */
+  /** The only suitable node. */
   node?: Node;
 }
 
@@ -19,7 +19,7 @@ export function desiredSlots(service: Service, nodes: readonly Node[]): Slot[] {
     .map((node) => ({ slot: node.number, node }));
 }
 
-/** A paused node, or one that just went down, keeps its slot: its task is not to be forgotten. */
+/** A paused node, or one that is down, keeps its slot: its task is not removed. */
 function keepsSlot(node: Node, service: Service): boolean {
   return node.availability !== 'drain' && matchesConstraints(node, service.spec.constraints);
 }

@@ -11,11 +11,9 @@ const port = (scheduler?: Scheduler, mode: PortSpec['mode'] = 'ingress'): PortSp
 });
 const weight = { default: 5 };
 
-test('weights that no scheduler looks at', () => {
+test('weights that no scheduler uses', () => {
   for (const ports of [[port()], [port('lc'), port()], [port('wrr', 'host')]]) {
-    expect(specWarnings(service({ ports, weight }).spec)).toEqual([
-      expect.stringMatching(/^x-mesh\.weight has no effect/),
-    ]);
+    expect(specWarnings(service({ ports, weight }).spec)).toEqual([{ code: 'WeightUnused', params: {} }]);
   }
   for (const ports of [[], [port('wrr')], [port(), port('sh')]]) {
     expect(specWarnings(service({ ports, weight }).spec)).toEqual([]);

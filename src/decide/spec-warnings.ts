@@ -1,14 +1,13 @@
+import { type AdmissionWarning, admissionWarning } from '../model/admission-warning.ts';
 import type { Scheduler, ServiceSpec } from '../model/spec.ts';
 
-/** The weight of a real server means nothing to these (net/netfilter/ipvs/ip_vs_rr.c, ip_vs_lc.c). */
+/** These ignore the weight of a real server (net/netfilter/ipvs/ip_vs_rr.c, ip_vs_lc.c). */
 const WITHOUT_WEIGHTS: readonly Scheduler[] = ['rr', 'lc'];
 
-/** What is allowed but does nothing, in words. */
-export function specWarnings({ weight, ports }: ServiceSpec): string[] {
+/** Settings that are allowed but have no effect. */
+export function specWarnings({ weight, ports }: ServiceSpec): AdmissionWarning[] {
   const ignoresWeight = ({ mode, scheduler = 'rr' }: ServiceSpec['ports'][number]) =>
     mode === 'host' || WITHOUT_WEIGHTS.includes(scheduler);
   if (weight === undefined || ports.length === 0 || !ports.every(ignoresWeight)) return [];
-  return [
-    'x-mesh.weight has no effect: no port has a scheduler that knows weights; give one `x-mesh: {scheduler: wrr}`, or wlc, sed, nq, sh, mh',
-  ];
+  return [admissionWarning('WeightUnused', {})];
 }

@@ -5,17 +5,17 @@ import type { DecisionContext } from './context.ts';
 export interface ServiceDecision {
   /** New tasks (version 0) and changed ones (the version that was read). */
   put: Task[];
-  /** Tasks to forget. */
+  /** Tasks to remove from the store. */
   remove: Task[];
-  /** The service, when something of it is over: with fewer leaving ports, or not at all any more. */
+  /** The service, when ports of it have drained, or when it is removed. */
   service?: { put: Service } | { remove: Service };
-  /** Wall clock, ms: look again then, even if nothing happens. */
+  /** Wall clock, ms: when to decide again, even if nothing happens. */
   wakeAt?: number;
 }
 
 /** The tasks of one service as a decision leaves them; what it has not written is as it was read. */
 export interface TaskChanges {
-  /** Its tasksOn knows what this decision has done so far. */
+  /** Its tasksOn includes the changes of this decision. */
   context: DecisionContext;
   nodes: ReadonlyMap<string, Node>;
   all(): Task[];
@@ -23,7 +23,7 @@ export interface TaskChanges {
   ownTasksOnNode(nodeId: string): Task[];
   put(task: Task): void;
   remove(task: Task): void;
-  /** Look again at this time, wall clock, ms. */
+  /** Requests a decision at this time, wall clock, ms. */
   wake(at: number): void;
   result(): ServiceDecision;
 }

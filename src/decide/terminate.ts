@@ -1,17 +1,18 @@
-import { isTerminal, type Service, type Task } from '../model/cluster.ts';
+import type { Service, Task } from '../model/cluster.ts';
 import type { PortSpec } from '../model/spec.ts';
+import { isTerminal } from '../model/task-state.ts';
 import { allAcknowledged, type DecisionContext } from './context.ts';
 import type { TaskChanges } from './task-changes.ts';
 
-/** Ports through which a task of the service may have connections: declared ones, and those given up. */
-function possiblePorts(service: Service | undefined, task: Task): PortSpec[] {
-  if (service === undefined) return task.spec.ports;
+/** Ports through which a task of the service may have connections: declared and draining ones. */
+function possiblePorts(service: Service | undefined): PortSpec[] {
+  if (service === undefined) return [];
   return [...service.spec.ports, ...(service.leaving ?? []).map(({ port }) => port)];
 }
 
 /**
- * The first step on a task's way out. A running task with published ports drains first: weight 0 on every node,
- * open connections live on. One that never ran, has no ports or sits on a node that is down is stopped at once.
+ * Begins to end a task. A running task with published ports drains first: weight 0 on every node,
+ * open connections live on. One that never ran, has no ports or is on a node that is down is stopped immediately.
  */
 export function beginTermination(changes: TaskChanges, service: Service | undefined, task: Task): void {
   changes.put(terminatingTask(changes, service, task));
@@ -20,16 +21,16 @@ export function beginTermination(changes: TaskChanges, service: Service | undefi
 function terminatingTask({ context, nodes }: TaskChanges, service: Service | undefined, task: Task): Task {
   if (isTerminal(task.status.state)) return { ...task, desired: 'shutdown' };
   if (task.nodeId === undefined) {
-    const status = { state: 'shutdown' as const, message: 'no longer wanted', error: '', since: context.now };
+    const status = { state: 'shutdown' as const, message: 'no longer needed', error: '', since: context.now };
     return { ...task, desired: 'shutdown', status };
   }
-  const servesPorts = task.status.state === 'running' && possiblePorts(service, task).length > 0;
+  const servesPorts = task.status.state === 'running' && possiblePorts(service).length > 0;
   if (!servesPorts || nodes.get(task.nodeId)?.state !== 'ready') return { ...task, desired: 'shutdown' };
   return {
     ...task,
     desired: 'drain',
     drainRevision: context.nextRevision,
-    drainDeadline: context.now + task.spec.stopGracePeriod,
+    drainDeadline: context.now + task.stopGracePeriod,
   };
 }
 
@@ -40,7 +41,7 @@ function terminatingTask({ context, nodes }: TaskChanges, service: Service | und
 export function advanceDrain(changes: TaskChanges, service: Service | undefined, task: Task): void {
   const { context } = changes;
   const isOver = isTerminal(task.status.state) || context.now >= (task.drainDeadline ?? 0);
-  if (isOver || isDrained(task, possiblePorts(service, task), context)) changes.put({ ...task, desired: 'shutdown' });
+  if (isOver || isDrained(task, possiblePorts(service), context)) changes.put({ ...task, desired: 'shutdown' });
   else if (task.drainDeadline !== undefined) changes.wake(task.drainDeadline);
 }
 

@@ -2,9 +2,9 @@ import { MeshError } from '../base/errors.ts';
 import type { PortSpec, ServiceSpec } from '../model/spec.ts';
 import { isAutomatic } from './allocate.ts';
 
-/** What `service update` can ask for. */
+/** What `service update` can change. */
 export interface ServiceUpdate {
-  /** Replace every task, though nothing about them changed. */
+  /** Replaces every task although nothing about them changed. */
   force: boolean;
   publishAdd: readonly PortSpec[];
   /** Target, protocol and mode name the ports to remove, as in Docker. */
@@ -14,8 +14,8 @@ export interface ServiceUpdate {
 
 /**
  * The spec with the update applied: removals first, then additions. An added port takes the place of the one with the
- * same published number (without a number: of the one with the same target whose number was chosen too) and keeps what
- * that one was declared with: to name a port again, or to give it another target, opens it to nobody else. Throws MeshError `not-found` for a port
+ * same published number (without a number: of the one with the same target whose number was allocated) and keeps its
+ * options, so that naming a port again, or changing its target, never widens access to it. Throws MeshError `not-found` for a port
  * to remove that the service does not publish, `invalid` for replicas of a global service.
  */
 export function applyUpdate(spec: ServiceSpec, update: ServiceUpdate): ServiceSpec {
@@ -58,7 +58,7 @@ function notPublishedMessage(spec: ServiceSpec, removed: ServiceUpdate['publishR
   return `${what}; did you mean ${suggestion}?`;
 }
 
-/** What was declared of a port beside its numbers; balancing means nothing in mode host. */
+/** Options of a port besides its numbers; balancing options do not apply in mode host. */
 function inheritOptions(old: PortSpec, added: PortSpec): PortSpec {
   const { protocol: _, target: __, published, mode, ...declared } = old;
   const { addresses, allowFrom, idleTimeout } = declared;

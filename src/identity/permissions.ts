@@ -24,6 +24,8 @@ export const PERMISSIONS: Readonly<Record<string, readonly Audience[]>> = {
   'meshd.v1.Control/Plan': PEOPLE,
   'meshd.v1.Control/Status': PEOPLE,
   'meshd.v1.Control/Ask': PEOPLE,
+  'meshd.v1.Control/Trace': PEOPLE,
+  'meshd.v1.Control/Doctor': PEOPLE,
   'meshd.v1.Control/ListPorts': PEOPLE,
   'meshd.v1.Control/UpdateService': PEOPLE,
   'meshd.v1.Local/Info': LOCAL,

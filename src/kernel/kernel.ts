@@ -2,7 +2,7 @@ import type { MeshError } from '../base/errors.ts';
 import type { IpAddress, Protocol } from '../model/address.ts';
 import type { KernelObject, ObjectKind, Op } from '../model/kernel-state.ts';
 
-/** The part of the kernel a look or an event is about; a missing field means all of it. */
+/** The part of the kernel that an observation or an event is about; a missing field means all of it. */
 export interface Scope {
   netns?: readonly string[];
   kinds?: readonly ObjectKind[];
@@ -18,7 +18,7 @@ export function scopeIncludes(scope: Scope, { netns, kind }: KernelObject): bool
   return (scope.netns?.includes(netns) ?? true) && coversKind(scope, kind);
 }
 
-/** Who changed something, as the kernel tells it; the process may have ended meanwhile, and its name with it. */
+/** The process that changed something, as the kernel reports it; the name is missing when it has ended already. */
 export interface Actor {
   pid: number;
   name?: string;
@@ -27,13 +27,13 @@ export interface Actor {
 export interface ApplyReport {
   done: Op[];
   failed: { op: Op; error: MeshError }[];
-  /** sendmsg calls, netlink messages in them, and runs of iptables-restore that this apply took. */
+  /** sendmsg calls, netlink messages in them, and runs of iptables-restore in this apply. */
   sends: number;
   messages: number;
   firewallRuns: number;
 }
 
-/** Since the driver was opened. Sends, messages and bytes are those of applies; looks count as observes. */
+/** Since the driver was opened. Sends, messages and bytes are those of applies. */
 export interface KernelCounters {
   sends: number;
   messages: number;
@@ -44,21 +44,21 @@ export interface KernelCounters {
   observes: number;
 }
 
-/** Where every driver's counting starts. */
+/** All zero. */
 export function zeroCounters(): KernelCounters {
   return { sends: 0, messages: 0, bytes: 0, firewallRuns: 0, operations: 0, failed: 0, observes: 0 };
 }
 
-/** A socket that waits for clients in some netns. */
+/** A listening socket in some netns. */
 export interface Listener {
   protocol: Protocol;
   port: number;
   address: IpAddress;
-  /** Names the socket, as in /proc/PID/fd; 0 or undefined when no process holds it. */
+  /** Identifies the socket, as in /proc/PID/fd; 0 or undefined when no process owns it. */
   inode?: number;
 }
 
-/** The process that holds a socket, with the name it gave itself (/proc/PID/comm). */
+/** The process that owns a socket, with its name from /proc/PID/comm. */
 export interface SocketOwner {
   pid: number;
   /** /proc/PID/comm, which the process chooses itself. */
@@ -70,22 +70,22 @@ export interface SocketOwner {
 }
 
 /**
- * The kernel as a port with three verbs. Drivers: linux (linux.ts) and a model for tests (model-kernel.ts).
- * All three only ever see objects that are ours by name (model/names.ts).
+ * The kernel as a port with three verbs. Implementations: driver/linux-kernel.ts and, for tests, model/model-kernel.ts.
+ * All three see only objects that are ours by name.
  */
 export interface Kernel {
-  /** What is there now. Retries dumps the kernel calls inconsistent (NLM_F_DUMP_INTR). */
+  /** What exists now. Repeats dumps that the kernel calls inconsistent (NLM_F_DUMP_INTR). */
   observe(scope?: Scope): Promise<Map<string, KernelObject>>;
-  /** Takes the steps in their order, batched per netns and family; goes on after a failed one and reports it. */
+  /** Executes the operations in order, batched per netns and family; continues after a failed one and reports it. */
   apply(ops: readonly Op[]): Promise<ApplyReport>;
   /**
-   * Calls back with what may have changed under us (also after lost events); never for what apply itself did and knows
-   * of, where that can be told. `by` is who did it, as far as the kernel tells. Returns the way to stop.
+   * Calls back with what other programs may have changed, also after lost events; not for the changes of apply, as far as
+   * they can be recognized. `by` lists who did it, as far as the kernel reports it. Returns a function that stops it.
    */
   watch(onChange: (scope: Scope, by: readonly Actor[]) => void): () => void;
   /** Sockets bound to a port in a netns. */
   listeners(netns: string): Promise<Listener[]>;
-  /** Who holds these sockets, by inode; those whose process cannot be seen are left out. Costs a walk through /proc. */
+  /** Owners of these sockets by inode, without those whose process is hidden. Reads all of /proc. */
   socketOwners(inodes: ReadonlySet<number>): Promise<Map<number, SocketOwner>>;
   /** Open (established) connections per real server of the given fwmarks: key `address:port` (IPv6 in brackets). */
   connections(netns: string, fwmarks: readonly number[]): Promise<Map<string, number>>;

@@ -3,7 +3,8 @@ import { isIP, isIPv6 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import ipaddr from 'ipaddr.js';
 import { MeshError } from '../base/errors.ts';
-import { HOST_LINKS } from '../model/names.ts';
+import { parseHostPort } from '../model/host-port.ts';
+import { HOST_LINKS } from '../model/linux-names.ts';
 
 interface Candidate {
   device: string;
@@ -35,7 +36,9 @@ export async function resolveAdvertiseAddress(
     const source = await sourceAddressFor(manager);
     if (candidates.some(({ address }) => address === source)) return source!;
   }
-  const listenCandidate = candidates.find(({ address }) => sameAddress(address, hostOf(listen ?? '')));
+  const listenCandidate = candidates.find(({ address }) =>
+    sameAddress(address, parseHostPort(listen ?? '')?.host ?? ''),
+  );
   if (listenCandidate !== undefined) return listenCandidate.address;
   const inet = candidates.filter(({ family }) => family === 'IPv4');
   const usable = inet.length > 0 ? inet : candidates;
@@ -66,8 +69,7 @@ function listCandidates(candidates: readonly Candidate[]): string {
 
 /** The kernel's own choice of a source; connecting a UDP socket sends nothing. */
 function sourceAddressFor(manager: string): Promise<string | undefined> {
-  const name = hostOf(manager);
-  const port = manager.slice(manager.lastIndexOf(':') + 1);
+  const { host: name = '', port = 0 } = parseHostPort(manager) ?? {};
   return new Promise((resolve) => {
     const socket = createSocket(isIP(name) === 6 ? 'udp6' : 'udp4');
     const done = (address: string | undefined) => {
@@ -75,13 +77,8 @@ function sourceAddressFor(manager: string): Promise<string | undefined> {
       resolve(address);
     };
     socket.once('error', () => done(undefined));
-    socket.connect(Number(port) || 2377, name, () => done(socket.address().address));
+    socket.connect(port || 2377, name, () => done(socket.address().address));
   });
-}
-
-/** `[fd30::1]:2377` → `fd30::1` */
-function hostOf(endpoint: string): string {
-  return endpoint.slice(0, Math.max(0, endpoint.lastIndexOf(':'))).replace(/^\[|\]$/g, '');
 }
 
 /** IPv6 has many spellings of one address. */

@@ -1,7 +1,8 @@
 import { existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Agent, type AgentOptions, createAgent } from '../agent/agent.ts';
+import { createAgent } from '../agent/agent.ts';
 import { openAgentDisk } from '../agent/agent-disk.ts';
+import type { Agent, AgentOptions } from '../agent/agent-options.ts';
 import { detectCapabilities, type FastPathMode } from '../agent/node-capabilities.ts';
 import { openHistory } from '../agent/session/history.ts';
 import type { Clock } from '../base/clock.ts';
@@ -10,6 +11,7 @@ import type { Log } from '../base/log.ts';
 import { openLinuxKernel } from '../kernel/driver/linux-kernel.ts';
 import { probeFastPath } from '../kernel/fast-path/fast-path-probe.ts';
 import { runPreflight } from '../kernel/host/preflight.ts';
+import { describePreflightFinding } from '../kernel/host/preflight-findings.ts';
 import { openSocket, processStartTime, spawnProcess, taskShimPath, watchProcess } from '../kernel/host/process.ts';
 import { probeSchedulers } from '../kernel/ipvs/schedulers.ts';
 import type { Kernel } from '../kernel/kernel.ts';
@@ -28,7 +30,7 @@ export interface AgentRole {
   close(): void;
 }
 
-/** The agent's ends into this machine: its kernel, found fit, and its runtime. Throws MeshError `unsupported` when it is not. */
+/** The agent's connections to this machine: its kernel, after preflight checks, and its runtime. Throws MeshError `unsupported` when a check fails. */
 export async function openAgentRole(options: {
   log: Log;
   clock: Clock;
@@ -42,7 +44,7 @@ export async function openAgentRole(options: {
   let desiredObjects = (): ReadonlyMap<string, KernelObject> => new Map();
   const kernel = await openLinuxKernel({ log, desired: () => desiredObjects() });
   const schedulers = await detectSchedulers(log);
-  const shortcut = await detectFastPath(options.fastPath, log);
+  const fastPath = await detectFastPath(options.fastPath, log);
   const runtime = openRuntime(stateDir, clock, log);
   return {
     create(about) {
@@ -56,7 +58,7 @@ export async function openAgentRole(options: {
         log,
         underlay,
         random: Math.random,
-        capabilities: detectCapabilities(underlay, schedulers, shortcut, log),
+        capabilities: detectCapabilities(underlay, schedulers, fastPath, log),
         stateDir,
         connect: connectDispatch,
         onAssignment: tuneHeap,
@@ -72,8 +74,8 @@ export async function openAgentRole(options: {
 }
 
 /**
- * All findings at once, one a line, each with its remedy. A machine found fit stays so until it is booted anew or runs
- * another meshd: a restart after a crash has better things to do.
+ * Reports all findings at once, one a line, each with its remedy. A machine that passed is checked again only after a
+ * boot or with another version of meshd, so that a restart after a crash is fast.
  */
 async function ensurePreflight(stateDir: string, log: Log): Promise<void> {
   const markerPath = join(stateDir, 'fit');
@@ -88,11 +90,14 @@ async function ensurePreflight(stateDir: string, log: Log): Promise<void> {
     }
     return;
   }
-  const lines = findings.map(({ message }) => `  ${message}`).join('\n');
-  throw new MeshError('unsupported', `this machine cannot carry the mesh yet; nothing was changed:\n${lines}`);
+  const lines = findings.map((finding) => {
+    const { problem, remedy } = describePreflightFinding(finding);
+    return `  ${problem}. Try: ${remedy}`;
+  });
+  throw new MeshError('unsupported', `preflight checks failed; no changes were made:\n${lines.join('\n')}`);
 }
 
-/** A port whose scheduler is missing goes to its fallback; when that cannot be told, nothing is taken from any port. */
+/** A port whose scheduler is missing uses its fallback; if the probe fails, all schedulers are assumed to be present. */
 async function detectSchedulers(log: Log): Promise<readonly string[]> {
   try {
     const found = await probeSchedulers(SCHEDULERS);
@@ -100,17 +105,17 @@ async function detectSchedulers(log: Log): Promise<readonly string[]> {
     if (missing.length > 0) log.warn(`the kernel lacks the schedulers ${missing.join(', ')}: ports use their fallback`);
     return found;
   } catch (thrown) {
-    log.error(`${messageOf(thrown)}; taking it to have all`);
+    log.error(`${messageOf(thrown)}; assuming that the kernel has all schedulers`);
     return SCHEDULERS;
   }
 }
 
-/** The plain path does all that the shortcut does, so a kernel that cannot is no reason to fail. */
+/** The standard path does everything that the fast path does, so a kernel without support for it is no failure. */
 async function detectFastPath(requested: FastPathMode, log: Log): Promise<FastPathMode> {
   if (requested === 'off') return requested;
   const { possible: isSupported, reason } = await probeFastPath();
   if (isSupported) return requested;
-  log.warn(`--shortcut ${requested} is not to be had here, packets take the plain path, which is slower: ${reason}`);
+  log.warn(`--fast-path ${requested} is not supported by this kernel (${reason}); using the standard path`);
   return 'off';
 }
 

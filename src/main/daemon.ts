@@ -16,6 +16,7 @@ import { type RunningServer, serveInsecureAgents, serveLocalAgent, servePeople }
 import { type Implementation, implement } from '../rpc/service.ts';
 import { resolveAdvertiseAddress } from './advertise-address.ts';
 import type { AgentRole } from './agent-role.ts';
+import { checkDirectory } from './check-directory.ts';
 import { groupId } from './group-id.ts';
 import { makeDirectory } from './make-directory.ts';
 import type { ManagerRole } from './manager-role.ts';
@@ -55,7 +56,7 @@ export async function startDaemon(options: DaemonOptions, log: Log): Promise<Dae
     let agentRole: AgentRole | undefined;
     if (roles.includes('agent')) {
       const { openAgentRole: openAgentPart } = await import('./agent-role.ts');
-      agentRole = await openAgentPart({ log, clock: systemClock, stateDir, underlay, fastPath: options.shortcut });
+      agentRole = await openAgentPart({ log, clock: systemClock, stateDir, underlay, fastPath: options.fastPath });
       shutdownSteps.push(() => agentRole?.close());
     }
     if (roles.includes('manager')) {
@@ -141,6 +142,7 @@ function prepareSocketDir(socket: string): void {
       cause: thrown,
     });
   }
+  checkDirectory(directory, { sticky: true });
 }
 
 /** The service manager is told when there is one; not reaching it is no reason to fail. */

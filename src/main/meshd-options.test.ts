@@ -65,6 +65,27 @@ it('takes an agent with several managers and labels', () => {
   });
 });
 
+it.each([
+  ['', 'inside'],
+  ['--fast-path full', 'full'],
+  ['--fast-path off', 'off'],
+])('fast path: %s', (line, mode) => {
+  expect(parseMeshd(line.split(' ').filter(Boolean))).toMatchObject({ options: { fastPath: mode } });
+  expect(output).toBe('');
+});
+
+it('accepts the old name of --fast-path with a warning, and not beside the new one', () => {
+  expect(parseMeshd(['--shortcut', 'full'])).toMatchObject({ options: { fastPath: 'full' } });
+  expect(output).toBe('meshd: warning: --shortcut is deprecated; use --fast-path\n');
+  expect(parseMeshd(['--shortcut', 'full', '--fast-path', 'off'])).toEqual({ verb: 'exit', status: 2 });
+});
+
+it('does not document the old name of --fast-path', () => {
+  parseMeshd(['--help']);
+  expect(output).toContain('--fast-path <mode>');
+  expect(output).not.toContain('shortcut');
+});
+
 it('takes another place for the health endpoint, or none', () => {
   expect(parseMeshd(['--health-listen', '127.0.0.1:80'])).toMatchObject({ options: { healthListen: '127.0.0.1:80' } });
   expect(parseMeshd(['--health-listen', 'off'])).toMatchObject({ options: { healthListen: undefined } });
@@ -79,8 +100,8 @@ it('takes reset, with options before or after it', () => {
 });
 
 it.each([
-  ['--role agent', 'needs --join'],
-  ['--join 10.0.0.1:2377', 'say --role agent'],
+  ['--role agent', 'requires --join'],
+  ['--join 10.0.0.1:2377', 'use it with --role agent'],
   ['--role worker', 'manager, agent or manager,agent'],
   ['--health-listen 2378', 'HOST:PORT'],
   ['--role agent --join fd00::1', 'HOST:PORT'],

@@ -3,6 +3,8 @@ import { dirname, join } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { FAST_PATH_MODES, type FastPathMode } from '../agent/node-capabilities.ts';
 import type { Family } from '../model/address.ts';
+import { parseHostPort } from '../model/host-port.ts';
+import { isLabelKey } from '../model/label.ts';
 import { LIMIT, NAME_PATTERN } from '../model/limits.ts';
 
 /** Put in by the bundler. */
@@ -14,9 +16,9 @@ export interface DaemonOptions {
   roles: ('manager' | 'agent')[];
   name: string;
   advertise: string | undefined;
-  /** Undefined: every address of the families this machine is reached by. */
+  /** Undefined: every address of the families this host is reached by. */
   listen: string | undefined;
-  /** Undefined for nowhere. */
+  /** Undefined: no health endpoint. */
   healthListen: string | undefined;
   join: string[];
   stateDir: string;
@@ -25,9 +27,9 @@ export interface DaemonOptions {
   agentSocket: string;
   labels: Record<string, string>;
   insecureDev: boolean;
-  shortcut: FastPathMode;
+  fastPath: FastPathMode;
   ingressSubnet: string | undefined;
-  /** Of the cluster; undefined: IPv4 in a new cluster, whatever it has in an old one. */
+  /** Of the cluster. Undefined: IPv4 for a new cluster, unchanged for an existing one. */
   families: Family[] | undefined;
   logLevel: string;
 }
@@ -42,7 +44,7 @@ export interface ResetOptions {
 export type Invocation =
   | { verb: 'run'; options: DaemonOptions }
   | { verb: 'reset'; options: ResetOptions }
-  /** Everything is said already. */
+  /** Help, version or an error has been printed. */
   | { verb: 'exit'; status: number };
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'];
@@ -50,65 +52,76 @@ const DEFAULT_STATE_DIR = '/var/lib/meshd';
 /** Every address of both families. */
 const DEFAULT_HEALTH_LISTEN = '[::]:2378';
 
-/** What the command line asks for; help, version and mistakes are told here (exit status 2 for the latter). */
+/** Parses the command line. Prints help, version and usage errors itself; usage errors have exit status 2. */
 export function parseMeshd(argv: readonly string[]): Invocation {
   let invocation: Invocation = { verb: 'exit', status: 0 };
   const program = new Command('meshd')
-    .description('The daemon of a routing mesh: declare services once, reach every published port on every node.')
+    .description('The daemon of a routing mesh: publishes every port of every service on every node.')
     .version(VERSION, '-v, --version', 'print the version of meshd')
     .configureOutput({ outputError: (text, write) => write(`meshd: ${text.replace(/^error: /, '')}`) })
     .option('--role <roles>', 'manager, agent, or both (default: manager,agent)', parseRoles)
     .option('--name <name>', 'name of this node', parseName, hostname().split('.')[0])
-    .option('--advertise <address>', 'address of this machine that other nodes send VXLAN to')
+    .option('--advertise <address>', 'address of this host to which other nodes send VXLAN')
     .option(
       '--listen <address:port>',
-      'where a manager accepts agents of other nodes, with --insecure-dev (default: port 2377)',
+      'address on which a manager accepts agents of other hosts, with --insecure-dev (default: port 2377)',
       parseEndpoint,
     )
     .option(
       '--health-listen <where>',
-      'address:port where balancers ask an agent for its ports, or off',
+      'address of the health endpoint for external load balancers, or off',
       parseHealthEndpoint,
       DEFAULT_HEALTH_LISTEN,
     )
-    .option('--join <host:port,...>', 'managers an agent connects to; port 2377 when left out', parseEndpoints)
-    .option('--state-dir <dir>', 'what must survive a restart', DEFAULT_STATE_DIR)
+    .option('--join <host:port,...>', 'managers that an agent connects to (default port: 2377)', parseEndpoints)
+    .option('--state-dir <dir>', 'directory for persistent state', DEFAULT_STATE_DIR)
     .option('--socket <path>', 'unix socket for meshctl', '/run/meshd/meshd.sock')
     .option(
       '--agent-socket <path>',
-      'unix socket of a manager for the agent of its node (default: agent.sock beside it)',
+      'unix socket of a manager for the agent of its host (default: agent.sock beside --socket)',
     )
-    .option('--label <key=value>', 'label of this node; may be repeated', parseLabel)
-    .option('--insecure-dev', 'let agents of other machines in without any proof of who they are', false)
-    .option('--ingress-subnet <cidr>', 'IPv4 network of the ingress mesh, when a cluster is made')
-    .option('--families <families>', 'ipv4, ipv6 or both, when a cluster is made (default: ipv4)', parseFamilies)
+    .option('--label <key=value>', 'label of this node (repeatable)', parseLabel)
+    .option('--insecure-dev', 'accept agents of other hosts without authentication', false)
+    .option('--ingress-subnet <cidr>', 'IPv4 subnet of the ingress network, set when the cluster is created')
+    .option(
+      '--families <families>',
+      'ipv4, ipv6 or both, set when the cluster is created (default: ipv4)',
+      parseFamilies,
+    )
     .option('--ipv6', 'the same as --families ipv4,ipv6')
     .addOption(
       new Option(
-        '--shortcut <how>',
-        'BPF programs that carry IPv4 packets past netfilter and routing: docs/data-path.md',
-      )
-        .choices(FAST_PATH_MODES)
-        .default('inside'),
+        '--fast-path <mode>',
+        'where BPF programs forward IPv4 packets past netfilter and routing (default: inside); see docs/data-path.md',
+      ).choices(FAST_PATH_MODES),
     )
+    // The name of --fast-path in 0.1; remove it after 0.2.
+    .addOption(new Option('--shortcut <mode>').choices(FAST_PATH_MODES).hideHelp())
     .option('--log-level <level>', LOG_LEVELS.join(', '), parseLogLevel, 'info')
     .allowExcessArguments(false)
     .exitOverride()
     .action((flags) => {
       const { role = ['manager', 'agent'], join: managers = [], label: labels = {}, ...rest } = flags;
       if (!role.includes('manager') && managers.length === 0) {
-        program.error('--role agent needs --join HOST:PORT of a manager');
+        program.error('--role agent requires --join HOST:PORT of a manager');
       }
       if (role.includes('manager') && managers.length > 0) {
-        program.error('--join connects an agent to another manager: say --role agent (this version has one manager)');
+        program.error(
+          '--join connects an agent to another manager: use it with --role agent (this version supports one manager)',
+        );
       }
-      const { advertise, ingressSubnet, listen, ipv6, families: requestedFamilies, ...others } = rest;
+      const { advertise, ingressSubnet, listen, ipv6, families: requestedFamilies, shortcut, ...others } = rest;
+      if (shortcut !== undefined) {
+        if (rest.fastPath !== undefined)
+          program.error('--shortcut is the old name of --fast-path: specify one of the two');
+        process.stderr.write('meshd: warning: --shortcut is deprecated; use --fast-path\n');
+      }
       if (ipv6 && requestedFamilies !== undefined && requestedFamilies.length < 2) {
-        program.error('--ipv6 means --families ipv4,ipv6: give one of the two');
+        program.error('--ipv6 means --families ipv4,ipv6: specify one of the two');
       }
       const families: Family[] | undefined = ipv6 ? ['inet', 'inet6'] : requestedFamilies;
       if (ingressSubnet !== undefined && families !== undefined && !families.includes('inet')) {
-        program.error('--ingress-subnet is the IPv4 network of the mesh, and --families leaves IPv4 out');
+        program.error('--ingress-subnet is an IPv4 subnet, but --families does not include ipv4');
       }
       const healthListen = rest.healthListen === 'off' ? undefined : rest.healthListen;
       const options = {
@@ -118,6 +131,7 @@ export function parseMeshd(argv: readonly string[]): Invocation {
         listen,
         families,
         healthListen,
+        fastPath: rest.fastPath ?? shortcut ?? 'inside',
         roles: role,
         join: managers,
         agentSocket: rest.agentSocket ?? join(dirname(rest.socket), 'agent.sock'),
@@ -127,10 +141,10 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     });
   program
     .command('reset')
-    .description('take everything of meshd off this host: tasks, namespaces, links, sets, firewall chains')
-    .option('--state-dir <dir>', 'as given to the daemon')
-    .option('--force', 'kill tasks at once instead of after their grace period', false)
-    .option('--purge', 'remove the state directory too: identity, tasks, and a manager’s whole cluster', false)
+    .description('remove everything meshd created on this host: tasks, namespaces, links, sets, firewall chains')
+    .option('--state-dir <dir>', 'state directory of the daemon')
+    .option('--force', 'kill tasks immediately, without their grace period', false)
+    .option('--purge', 'also remove the state directory: identity, tasks and, on a manager, the whole cluster', false)
     .option('--log-level <level>', LOG_LEVELS.join(', '), parseLogLevel)
     .exitOverride()
     .action((flags) => {
@@ -154,17 +168,17 @@ export function parseMeshd(argv: readonly string[]): Invocation {
 function parseRoles(value: string): string[] {
   const given = [...new Set(value.split(',').map((word) => word.trim()))];
   if (given.some((role) => role !== 'manager' && role !== 'agent')) {
-    throw new InvalidArgumentError('Say manager, agent or manager,agent.');
+    throw new InvalidArgumentError('Use manager, agent or manager,agent.');
   }
   return given;
 }
 
-/** In one order, whatever was typed. */
+/** Families in a fixed order, independent of the order given. */
 function parseFamilies(value: string): Family[] {
   const given = new Set(value.split(',').map((word) => word.trim()));
   const known = { ipv4: 'inet', ipv6: 'inet6' } as const;
   if ([...given].some((word) => !Object.hasOwn(known, word))) {
-    throw new InvalidArgumentError('Say ipv4, ipv6 or ipv4,ipv6.');
+    throw new InvalidArgumentError('Use ipv4, ipv6 or ipv4,ipv6.');
   }
   return (['ipv4', 'ipv6'] as const).filter((word) => given.has(word)).map((word) => known[word]);
 }
@@ -177,8 +191,8 @@ function parseName(value: string): string {
 }
 
 function parseEndpoint(value: string): string {
-  const port = Number(/^(?:\[[0-9a-fA-F:.]+\]|[^:\s/]+):(\d{1,5})$/.exec(value)?.[1] ?? Number.NaN);
-  if (!(port >= 0 && port <= 65_535)) throw new InvalidArgumentError('Say HOST:PORT, an IPv6 address in brackets.');
+  if (parseHostPort(value) === undefined)
+    throw new InvalidArgumentError('Use HOST:PORT, with an IPv6 address in brackets.');
   return value;
 }
 
@@ -186,18 +200,18 @@ function parseHealthEndpoint(value: string): string {
   return value === 'off' ? value : parseEndpoint(value);
 }
 
-/** A manager listens on 2377 unless it was told otherwise. */
+/** The port of a manager defaults to 2377. */
 function parseEndpoints(value: string, before: string[] = []): string[] {
   const hosts = value.split(',').map((one) => one.trim());
   return [...before, ...hosts.map((one) => parseEndpoint(/^(\[[^\]]*\]|[^:\s/]+)$/.test(one) ? `${one}:2377` : one))];
 }
 
-/** Keys as src/rpc/check-values.ts accepts them, `example.com/zone` among them. */
+/** Accepts the same keys as src/rpc/check-values.ts, including `example.com/zone`. */
 function parseLabel(value: string, before: Record<string, string> = {}): Record<string, string> {
   const [key = '', ...rest] = value.split('=');
   const text = rest.join('=');
-  if (!/^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}$/.test(key) || rest.length === 0 || text.length > LIMIT.value) {
-    throw new InvalidArgumentError('Say KEY=VALUE.');
+  if (!isLabelKey(key) || rest.length === 0 || text.length > LIMIT.value) {
+    throw new InvalidArgumentError('Use KEY=VALUE.');
   }
   return { ...before, [key]: text };
 }

@@ -1,6 +1,7 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   chmodSync,
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -293,10 +294,41 @@ describe('remove', () => {
   });
 });
 
-it('keeps the environment out of sight of other users', async () => {
-  const { runtime } = open();
-  alive(await runtime.start(launch(task('a1', 'sleep 60'))));
-  expect(execFileSync('stat', ['-c', '%a', join(directory, 'a1')], { encoding: 'utf8' }).trim()).toBe('700');
+it('keeps the environment, the output and what is known of a task out of sight of other users', async () => {
+  const previous = process.umask(0);
+  try {
+    const { runtime } = open();
+    const environment = { PASSWORD: 'wrnSbXkPq7' };
+    const started = alive(await runtime.start(launch(task('a1', 'echo $PASSWORD; sleep 60', { environment }))));
+    runtime.saveCheckpoint('a1', { startedAt: 5, ports: [] });
+    await waitUntil(() => logOf('a1').includes('wrnSbXkPq7'));
+    chmodSync(directory, 0o755);
+    const asNobody = (...command: string[]) =>
+      spawnSync('setpriv', ['--reuid=nobody', '--regid=nogroup', '--clear-groups', ...command], { encoding: 'utf8' })
+        .stdout;
+    expect(asNobody('find', directory, '-type', 'f', '-readable')).toBe('');
+    expect(asNobody('find', directory, '-writable')).toBe('');
+    expect(readFileSync(`/proc/${started.pid}/environ`, 'utf8')).toContain('wrnSbXkPq7');
+    for (const pid of [started.pid, ...shims()]) expect(asNobody('cat', `/proc/${pid}/environ`)).toBe('');
+    for (const shim of shims()) {
+      expect(readFileSync(`/proc/${shim}/environ`, 'utf8')).toBe('');
+      expect(readFileSync(`/proc/${shim}/cmdline`, 'utf8')).not.toContain('wrnSbXkPq7');
+    }
+  } finally {
+    process.umask(previous);
+  }
+});
+
+it('lets a task of any user read its resolv.conf, whatever the umask of meshd is', async () => {
+  const previous = process.umask(0o077);
+  try {
+    chmodSync(directory, 0o755);
+    const { runtime, end } = open();
+    await runtime.start(launch(task('a1', 'cat /etc/resolv.conf', { user: 'nobody' })));
+    expect((await end('a1')).exit).toMatchObject({ code: 0 });
+  } finally {
+    process.umask(previous);
+  }
 });
 
 describe('privileges', () => {
@@ -343,6 +375,26 @@ describe('privileges', () => {
   it('of a privileged task are those of meshd', async () => {
     const own = /^CapBnd:\s+0*(\w+)/m.exec(readFileSync('/proc/self/status', 'utf8'))![1];
     expect(await privilegesOf({ privileged: true })).toMatchObject({ CapEff: own, CapBnd: own, NoNewPrivs: '0' });
+  });
+
+  it.each([
+    ['set-user-id bit', (path: string) => chmodSync(path, 0o4755)],
+    ['file capability', (path: string) => execFileSync('setcap', ['cap_setuid=ep', path])],
+  ])('a program with a %s gives none, unless the task is privileged', async (_, mark) => {
+    chmodSync(directory, 0o755);
+    const program = join(directory, 'grep');
+    copyFileSync('/bin/grep', program);
+    chmodSync(program, 0o755);
+    mark(program);
+    const { runtime, end } = open();
+    const command = [program, '-E', '^(Uid|CapEff):', '/proc/self/status'];
+    const plain = { user: 'nobody', command };
+    await runtime.start(launch(task('a1', '', plain)));
+    await runtime.start(launch(task('a2', '', { ...plain, privileged: true })));
+    await Promise.all([end('a1'), end('a2')]);
+    const unprivileged = 'Uid:\t65534\t65534\t65534\t65534\nCapEff:\t0000000000000000\n';
+    expect(logOf('a1')).toBe(unprivileged);
+    expect(logOf('a2')).not.toBe(unprivileged);
   });
 
   it('a task sees its own processes only, itself not as process 1, and can do nothing to its shim', async () => {

@@ -1,6 +1,7 @@
 import { linkSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { MeshError, messageOf } from '../base/errors.ts';
+import { checkDirectory } from './check-directory.ts';
 import { makeDirectory } from './make-directory.ts';
 
 export interface StateLock {
@@ -16,7 +17,8 @@ interface Holder {
 
 /**
  * One meshd per state directory. A lock whose holder has died (kill -9, power cut) is taken over. Throws MeshError
- * `conflict` naming the holder, `permission` or `exhausted` when the directory cannot be used.
+ * `conflict` naming the holder, `permission` or `exhausted` when the directory cannot be used or
+ * other users can change it.
  */
 export function lockStateDir(stateDir: string, startTimeOf: (pid: number) => number | undefined): StateLock {
   const path = join(stateDir, 'lock');
@@ -25,8 +27,10 @@ export function lockStateDir(stateDir: string, startTimeOf: (pid: number) => num
   const self: Holder = { pid: process.pid, startTime: startTimeOf(process.pid) ?? 0, bootId };
   try {
     makeDirectory(stateDir, 0o700);
+    checkDirectory(stateDir);
     writeFileSync(ownPath, JSON.stringify(self), { mode: 0o600 });
   } catch (thrown) {
+    if (thrown instanceof MeshError) throw thrown;
     const { code } = thrown as NodeJS.ErrnoException;
     throw new MeshError(
       code === 'ENOSPC' || code === 'EDQUOT' ? 'exhausted' : 'permission',

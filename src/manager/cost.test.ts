@@ -37,8 +37,8 @@ test('one change among 20000 services', async () => {
   await store.transact(timed('admit all at once', () => admitSpecs(specs, index, 1)).writes);
   for (let round = 0; round < 50; round += 1) {
     const changed = spec(`s${round}`, { replicas: 2 + round, ports: [tcp(10_000 + round), tcp(40_000 + round)] });
-    const { writes, applied } = timed('admit one', () => admitSpecs([changed], index, 2));
-    expect(applied[0]?.action).toBe('updated');
+    const { writes, admitted } = timed('admit one', () => admitSpecs([changed], index, 2));
+    expect(admitted[0]?.action).toBe('updated');
     await store.transact(writes);
     const id = index.serviceByName(changed.name)!.id;
     const decided = timed('decide one', () => {

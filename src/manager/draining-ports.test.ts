@@ -146,7 +146,7 @@ describe('host mode', () => {
     }
     const waiting = (await cluster.tasks()).filter(({ status }) => status?.state === 'pending');
     expect(waiting.map(({ status }) => status?.message)).toEqual(
-      Array(2).fill('no suitable node: of 2, 2 whose host port 90/tcp another task has'),
+      Array(2).fill('no suitable node: of 2, 2 with host port 90/tcp in use'),
     );
     // Who waits has its turn when the port is free.
     const [gone, left] = (await running('a')).length > 0 ? ['a', 'b'] : ['b', 'a'];

@@ -9,6 +9,7 @@ import { silentLog } from '../base/log.ts';
 import type { Assignment } from '../model/assignment.ts';
 import { applyAssignmentDelta } from '../model/assignment-delta.ts';
 import type { Listener, PortCondition, Stored, TaskState, TaskStatus } from '../model/cluster.ts';
+import type { Condition } from '../model/condition.ts';
 import type { ServiceSpec } from '../model/spec.ts';
 import { controlChecks } from '../rpc/check-messages.ts';
 import { type ControlConnection, connectControl } from '../rpc/client.ts';
@@ -20,7 +21,7 @@ import { implement } from '../rpc/service.ts';
 import type { Change, Store } from '../store/store.ts';
 import { createManager, type Manager, type ManagerOptions } from './manager.ts';
 
-/** Time that only moves when a test says so; timers run in their order. */
+/** Time that only a test advances; timers run in their order. */
 export interface FakeClock extends Clock {
   advance(ms: number): void;
 }
@@ -120,7 +121,7 @@ export const tcp = (published: number, target = 80) => ({
   mode: 'ingress' as const,
 });
 
-/** A node for tests: does what it is told as fast as messages come, and says so. */
+/** A node for tests that follows its assignment immediately, and reports it. */
 interface FakeAgent {
   nodeId: string;
   assignment: Assignment | undefined;
@@ -129,16 +130,18 @@ interface FakeAgent {
   deltas: number;
   /** Settles when the session ends, with its error if there was one. */
   ended: Promise<unknown>;
-  /** Open connections to draining tasks, 0 when not told otherwise. */
+  /** Open connections to draining tasks; 0 when absent. */
   connections: Map<string, number>;
   /** Whether assignments are acknowledged and tasks run. */
   responds: boolean;
   sendsHeartbeats: boolean;
-  /** Plans asked for. */
+  /** Requested plans. */
   dryRuns: Assignment[];
   answersDryRuns: boolean;
+  /** Answers questions of this kind with plain data; undefined: none is answered. */
+  answer: ((kind: string) => unknown) | undefined;
   report(taskId: string, state: TaskState, more?: Partial<TaskStatus>): void;
-  conditions(...texts: string[]): void;
+  conditions(...conditions: Condition[]): void;
   listeners(...listeners: Listener[]): void;
   portConditions(...conditions: PortCondition[]): void;
   acknowledge(): void;
@@ -225,9 +228,9 @@ export async function testCluster(more: Partial<Pick<ManagerOptions, 'families'>
     tasks: async (service) =>
       (await current.control.listTasks({ ...(service !== undefined && { service }), includeEnded: false })).tasks,
     async waitUntil(condition) {
-      const limit = Date.now() + 10_000;
+      const limit = Date.now() + 25_000;
       while (!(await condition())) {
-        if (Date.now() > limit) expect.fail(`this did not come true: ${condition}`);
+        if (Date.now() > limit) expect.fail(`this did not become true: ${condition}`);
         clock.advance(10);
         await yieldToEventLoop();
       }
@@ -272,6 +275,7 @@ function fakeAgent(
     sendsHeartbeats: true,
     dryRuns: [],
     answersDryRuns: true,
+    answer: undefined,
     ended: Promise.resolve(),
     report(taskId, state, more = {}) {
       states.set(taskId, state);
@@ -287,7 +291,10 @@ function fakeAgent(
     },
     listeners: (...listeners) => send({ case: 'listeners', value: { listeners } }),
     portConditions: (...conditions) => send({ case: 'portConditions', value: { conditions } }),
-    conditions: (...conditions) => send({ case: 'conditions', value: { conditions } }),
+    conditions: (...reported) => {
+      const conditions = reported.map(({ code, params }) => ({ code, params: { ...params } }));
+      send({ case: 'conditions', value: { conditions } });
+    },
     acknowledge() {
       const { revision, ports } = agent.assignment!;
       send({ case: 'ack', value: { revision, failures: [] } });
@@ -346,6 +353,10 @@ function fakeAgent(
         agent.dryRuns.push(message.value.assignment!);
         const value = { nodeId: '', nodeName: '', steps: ['ip link add'], error: '', revision: 1 };
         if (agent.answersDryRuns) send({ case: 'plan', value }, message.value.probeId);
+      } else if (message?.case === 'question' && agent.answer !== undefined) {
+        const { questionId, kind } = message.value;
+        const body = Buffer.from(JSON.stringify(agent.answer(kind)));
+        send({ case: 'answer', value: { questionId, body, last: true, error: '' } });
       }
     }
   };

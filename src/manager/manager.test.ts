@@ -92,7 +92,7 @@ describe('apply', () => {
   });
 
   test.each<[string, () => Promise<unknown>, string, RegExp]>([
-    ['a service twice', () => cluster.apply(spec('a'), spec('a')), 'invalid', /service a is given twice/],
+    ['a service twice', () => cluster.apply(spec('a'), spec('a')), 'invalid', /service a is specified twice/],
     [
       'a port twice',
       () => cluster.apply(spec('a', { ports: [tcp(80), tcp(80, 81)] })),
@@ -219,7 +219,7 @@ describe('scale and removal', () => {
     await cluster.control.scale({ targets: [{ service: services[0]!.id.slice(0, 8), replicas: 3 }] });
     expect((await cluster.control.listServices({})).services[0]).toMatchObject({ name: 'a', desired: 3 });
     await expect(cluster.control.removeServices({ services: ['a', 'zz'] })).rejects.toMatchObject({
-      message: expect.stringMatching(/no service "zz"; there are: a, b/),
+      message: expect.stringMatching(/no service "zz"; existing services: a, b/),
     });
     expect((await cluster.control.removeServices({ services: ['a', services[0]!.id] })).names).toEqual(['a']);
   });

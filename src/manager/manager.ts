@@ -1,14 +1,13 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import type { PortCondition } from '../model/cluster.ts';
 import { portKey } from '../model/spec.ts';
 import type { Control } from '../rpc/gen/mesh_pb.js';
 import type { SessionHandler } from '../rpc/grpc-server.ts';
 import type { Handlers } from '../rpc/service.ts';
 import type { Store } from '../store/store.ts';
 import { bootstrap, type ClusterOptions } from './leading/bootstrap.ts';
-import { createOrchestrator } from './leading/orchestrator.ts';
-import { createTaskReports } from './leading/task-reports.ts';
-import { createWriter } from './leading/writer.ts';
+import { createLeader } from './leading/create-leader.ts';
 import { assignmentChanges } from './serving/assignment-changes.ts';
 import { createClusterIndex } from './serving/cluster-index.ts';
 import { controlHandlers } from './serving/control.ts';
@@ -19,9 +18,9 @@ import { createPresenter } from './serving/presenter.ts';
 import { createWatchFeeds } from './serving/watch-feed.ts';
 
 /*
- * What should be. Requests (control.ts), agents' reports (dispatcher.ts) and due times lead to decisions
- * (conductor.ts over src/decide); each is one transaction of the store; each commit goes from here, in order, into the
- * index, and from there to nodes (session-feed.ts), watchers and the next decisions.
+ * Requests (serving/control.ts), reports of agents (serving/dispatcher.ts) and due times lead to decisions (leading/); each
+ * decision is one transaction of the store. Each commit goes from here, in order, into the index, and from there to nodes
+ * (serving/session-feed.ts), watchers and the next decisions.
  */
 
 export interface ManagerOptions extends ClusterOptions {
@@ -34,87 +33,68 @@ export interface ManagerOptions extends ClusterOptions {
 export interface Manager {
   clusterId: string;
   handlers: { control: Handlers<typeof Control>; serveSession: SessionHandler };
-  /** Begins to decide; call it once the handlers can be reached. */
+  /** Starts to decide; to be called once the handlers are served. */
   start(): void;
   /** Ends sessions and watches and waits for what is being written; the store stays open. */
   stop(): Promise<void>;
 }
 
-/** Errors as in bootstrap.ts. The store stays the caller's, but nobody else may write to it. */
+/** Errors as in bootstrap.ts. The store stays the caller's, but no one else may write to it. */
 export async function createManager(options: ManagerOptions): Promise<Manager> {
-  const { store, clock, log } = options;
+  const { store, clock, log, version } = options;
   const clusterId = await bootstrap(store, options, clock.now());
   const index = createClusterIndex(store);
   const table = createPortTable(index);
   for (const service of index.services()) table.refresh(service.id, service);
   const reports = createNodeReports(index, table.countsConnections);
   const presenter = createPresenter(index, reports);
-  const writer = createWriter();
   const feeds = createWatchFeeds(index, presenter);
-  const orchestrator = createOrchestrator({ store, index, reports, writer, clock, log });
-  const taskReports = createTaskReports({ store, index, writer, clock, log });
+  const leader = createLeader({ store, view: index, observations: reports, offers: table.offers, clock, log });
   const dispatcher = createDispatcher({
-    store,
     index,
     table,
     reports,
-    taskReports,
-    writer,
+    leader,
     clock,
     log,
     clusterId,
     onPortConditions(nodeId, conditions) {
       const before = reports.portConditions(nodeId);
       reports.onPortConditions(nodeId, conditions);
-      const [old, now] = [before, conditions].map((list) => new Set(list.map((one) => JSON.stringify(one))));
-      const changed = [...before, ...conditions].filter((one) => {
-        const text = JSON.stringify(one);
-        return old?.has(text) !== now?.has(text);
-      });
-      const services = changed.flatMap((port) => [...index.servicesWithPort(portKey(port))]);
+      const services = changedPorts(before, conditions).flatMap((port) => [...index.servicesWithPort(portKey(port))]);
       feeds.onServices([...new Set(services)]);
     },
-    onDrainProgress: () => orchestrator.onDrainProgress(),
   });
+  const info = { version, clusterId, startedAt: clock.now() };
   const stopWatch = store.watch((changes) => {
     index.apply(changes);
-    const affected = assignmentChanges(changes, index, table);
-    dispatcher.onAssignmentChanges(affected);
+    dispatcher.onAssignmentChanges(assignmentChanges(changes, index, table));
     feeds.onCommit(changes);
-    orchestrator.onCommit(changes);
+    leader.onCommit(changes);
   });
   return {
     clusterId,
     handlers: {
-      control: controlHandlers({
-        store,
-        index,
-        table,
-        reports,
-        writer,
-        dispatcher,
-        orchestrator,
-        feeds,
-        presenter,
-        clock,
-        log,
-        version: options.version,
-        clusterId,
-        startedAt: clock.now(),
-      }),
+      control: controlHandlers({ index, table, leader, dispatcher, feeds, presenter, clock, info }),
       serveSession: dispatcher.serveSession,
     },
     start() {
       dispatcher.start();
-      orchestrator.markAllServices();
+      leader.start();
     },
     async stop() {
-      orchestrator.stop();
-      taskReports.stop();
+      const stopping = leader.stop();
       dispatcher.stop();
       feeds.stop();
-      await writer.idle();
+      await stopping;
       stopWatch();
     },
   };
+}
+
+/** Conditions that are in one of two reports only. */
+function changedPorts(before: readonly PortCondition[], after: readonly PortCondition[]): PortCondition[] {
+  const keys = (list: readonly PortCondition[]) => new Set(list.map((one) => JSON.stringify(one)));
+  const [old, current] = [keys(before), keys(after)];
+  return [...before, ...after].filter((one) => old.has(JSON.stringify(one)) !== current.has(JSON.stringify(one)));
 }

@@ -127,8 +127,8 @@ describe('nodes', () => {
 
   test('what a node says is wrong can be seen', async () => {
     const one = await cluster.agent('node1');
-    one.conditions('no ip_vs_mh');
-    await cluster.waitUntil(async () => (await nodes())[0]!.conditions.includes('no ip_vs_mh'));
+    one.conditions({ code: 'SchedulerLost', params: { scheduler: 'ip_vs_mh' } });
+    await cluster.waitUntil(async () => (await nodes())[0]!.conditions.includes('SchedulerLost (scheduler ip_vs_mh)'));
     expect(one.assignment?.self).toMatchObject({ name: 'node1', number: 1, underlay: '192.0.2.1' });
     await cluster.waitUntil(async () => (await nodes())[0]!.acknowledgedRevision === one.assignment!.revision);
   });

@@ -61,7 +61,9 @@ test('an id may be cut short as long as it is one service', async () => {
   const index = createClusterIndex(store);
   expect(findService(index, 'abc').id).toBe('x'); // a name wins
   expect(findService(index, 'abc1').name).toBe('one');
-  expect(() => findService(index, 'ab')).toThrow('"ab" begins the ids of 2 services (one, two): give more of it');
+  expect(() => findService(index, 'ab')).toThrow(
+    '"ab" matches the ids of 2 services (one, two): specify more characters',
+  );
   expect(() => findService(index, '')).toThrow('no service ""');
 });
 
@@ -124,7 +126,7 @@ test('a watcher that does not read is cut off, the others are not', async () => 
   }
   await expect(slow.next()).rejects.toMatchObject({
     code: 'exhausted',
-    message: expect.stringMatching(/begin it again/),
+    message: expect.stringMatching(/start a new one/),
   });
 });
 

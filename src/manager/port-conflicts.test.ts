@@ -21,7 +21,7 @@ describe('programs on the ports of a node', () => {
     node.listeners({ protocol: 'tcp', port: 8080, address: '0.0.0.0', pid: 812, process: 'nginx' });
     await cluster.waitUntil(async () => (await warningsOf(8080)).length > 0);
     expect(await warningsOf(8080, 8081)).toEqual([
-      'port 8080/tcp: on node1 nginx (pid 812) listens; clients of node1 will reach service web instead',
+      'port 8080/tcp is used by nginx (pid 812) on node1; the published port takes precedence: clients of node1 reach service web instead',
     ]);
     expect((await cluster.control.plan({ services: [spec('web', { ports: [tcp(8080)] })] })).services).toMatchObject([
       { warnings: [expect.stringContaining('nginx')] },
@@ -41,7 +41,9 @@ describe('programs on the ports of a node', () => {
       ),
     );
     await expect(apply()).rejects.toMatchObject({ code: 'conflict' });
-    await expect(apply()).rejects.toThrow('port 2222/tcp: on node1 sshd (pid 700) listens, and must stay reachable');
+    await expect(apply()).rejects.toThrow(
+      'port 2222/tcp is used by sshd (pid 700) on node1, which must stay reachable',
+    );
     expect((await cluster.control.listServices({})).services).toEqual([]);
   });
 });
@@ -50,6 +52,7 @@ describe('where a port is not what was declared', () => {
   it('is part of the service, and watchers are told when it changes, each time once', async () => {
     const node = await cluster.agent('node1');
     await cluster.apply(spec('web', { ports: [tcp(8080)] }), spec('other', { ports: [tcp(8081)] }));
+    await cluster.waitUntil(async () => (await cluster.tasks()).every(({ status }) => status?.state === 'running'));
     const told: WatchEvent[] = [];
     const stop = new AbortController();
     const watching = (async () => {

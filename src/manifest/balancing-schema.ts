@@ -84,7 +84,7 @@ const flags = z.array(oneOf(...SCHEDULER_FLAGS)).transform((list, ctx): Schedule
 
 const ingress = z.strictObject({ nodes: nodes.optional(), addresses: networks.optional() });
 
-/** `x-mesh` of a long port: where it answers, to whom, and how connections are shared out. */
+/** `x-mesh` of a long port: where it is published, for which clients, and how connections are balanced. */
 const portMesh = z.strictObject({
   ingress: ingress.optional(),
   allow_from: networks.optional(),
@@ -98,17 +98,17 @@ const portMesh = z.strictObject({
 
 type Balancing = Omit<PortSpec, 'protocol' | 'target' | 'published' | 'mode'>;
 
-/** The same as fields of the model; what is the default anyway is left out, so that writing it changes nothing. */
+/** The same as fields of the model; defaults are omitted, so that declaring one changes nothing. */
 export const balancing = portMesh.transform((given, ctx): Balancing => {
   const { scheduler = 'rr', scheduler_flags: chosen, fallback, policy } = given;
   for (const flag of chosen ?? []) {
     if (flag.startsWith(`${scheduler}-`)) continue;
     const remedy = `use \`scheduler: ${flag.slice(0, flag.indexOf('-'))}\`, or remove the flag`;
-    fail(ctx, `${flag} is no flag of the scheduler ${scheduler}`, remedy, ['scheduler_flags']);
+    fail(ctx, `${flag} is not a flag of the scheduler ${scheduler}`, remedy, ['scheduler_flags']);
   }
   if (fallback === scheduler) {
     const remedy = `name another one, or remove it${scheduler === 'rr' ? '' : ': the fallback is rr then'}`;
-    fail(ctx, `the fallback is the scheduler itself`, remedy, ['fallback']);
+    fail(ctx, `the fallback equals the scheduler`, remedy, ['fallback']);
   }
   const { nodes, addresses } = given.ingress ?? {};
   return {

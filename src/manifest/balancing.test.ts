@@ -50,8 +50,8 @@ describe('x-mesh of a port', () => {
     ['allow_from: ["fd00::ffff/127"]', { allowFrom: ['fd00::fffe/127'] }],
     ['allow_from: ["::ffff:0:0/90"]', { allowFrom: ['::ffc0:0:0/90'] }],
   ];
-  test.each(cases)('%s', (mesh, wanted) => {
-    expect(port(mesh)).toEqual({ ...plain, ...wanted });
+  test.each(cases)('%s', (mesh, expected) => {
+    expect(port(mesh)).toEqual({ ...plain, ...expected });
   });
 
   test('a restricted port in mode host', () => {
@@ -74,7 +74,7 @@ describe('x-mesh of a port', () => {
       'ingress: {nodes: []}',
       /x-mesh\.ingress\.nodes: is an empty list; name at least one constraint, or remove the key/,
     ],
-    ['ingress: {nodes: [zone == a]}', /x-mesh\.ingress\.nodes\[0\]: "zone" is not something to choose nodes by/],
+    ['ingress: {nodes: [zone == a]}', /x-mesh\.ingress\.nodes\[0\]: "zone" is not a constraint key/],
     ['ingress: {nodes: node.id == a}', /nodes: must be a list, but is the text .*; write it like `nodes: \[/],
     ['ingress: {addresses: []}', /x-mesh\.ingress\.addresses: is an empty list; name at least one network/],
     ['ingress: {addresses: 10.0.0.1}', /addresses: must be a list, but is the text "10\.0\.0\.1"; write it like/],
@@ -92,12 +92,12 @@ describe('x-mesh of a port', () => {
       /allow_from: has more than 256 networks; merge them/,
     ],
     ['scheduler: wrrr', /x-mesh\.scheduler: must be one of rr, wrr, lc, wlc, sh, mh, sed, nq, but is the text "wrrr"/],
-    ['scheduler_flags: [sh-port]', /scheduler_flags: sh-port is no flag of the scheduler rr; use `scheduler: sh`/],
-    ['scheduler: sh, scheduler_flags: [mh-port]', /mh-port is no flag of the scheduler sh; use `scheduler: mh`/],
+    ['scheduler_flags: [sh-port]', /scheduler_flags: sh-port is not a flag of the scheduler rr; use `scheduler: sh`/],
+    ['scheduler: sh, scheduler_flags: [mh-port]', /mh-port is not a flag of the scheduler sh; use `scheduler: mh`/],
     ['scheduler: sh, scheduler_flags: []', /scheduler_flags: is an empty list; name at least one flag/],
     ['scheduler: sh, scheduler_flags: sh-port', /scheduler_flags: must be a list, but is the text/],
-    ['scheduler: lc, fallback: lc', /fallback: the fallback is the scheduler itself; name another one, or remove it: /],
-    ['fallback: rr', /the fallback is the scheduler itself; name another one, or remove it$/],
+    ['scheduler: lc, fallback: lc', /fallback: the fallback equals the scheduler; name another one, or remove it: /],
+    ['fallback: rr', /the fallback equals the scheduler; name another one, or remove it$/],
     ['policy: nearby', /policy: must be one of cluster, prefer-local, local, but is/],
     ['idle_timeout: 300', /idle_timeout: must be a duration, but is the number 300; write a number with a unit/],
     ['idle_timeout: 1500ms', /idle_timeout: is not a number of whole seconds/],
@@ -122,15 +122,15 @@ describe('x-mesh of a port', () => {
     ['scheduler: sh, scheduler_flags: [sh-port]', 'scheduler'],
     ['persistence: 5m', 'persistence'],
     ['policy: local', 'policy'],
-  ])('%s means nothing in mode host', (mesh, key) => {
+  ])('%s has no effect in mode host', (mesh, key) => {
     const [first] = errors(service(`ports: [{target: 80, mode: host, x-mesh: {${mesh}}}]`));
-    expect(first).toContain(`x-mesh.${key}: \`${key}\` means nothing in mode host`);
+    expect(first).toContain(`x-mesh.${key}: \`${key}\` has no effect in mode host`);
   });
 
-  test('nodes mean nothing in mode host', () => {
+  test('nodes has no effect in mode host', () => {
     const mesh = '{ingress: {nodes: [node.id == a]}}';
     expect(errors(service(`ports: [{target: 80, mode: host, x-mesh: ${mesh}}]`))[0]).toMatch(
-      /x-mesh\.ingress\.nodes: `nodes` means nothing in mode host.*deploy\.placement\.constraints/,
+      /x-mesh\.ingress\.nodes: `nodes` has no effect in mode host.*deploy\.placement\.constraints/,
     );
   });
 });

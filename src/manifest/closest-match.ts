@@ -1,6 +1,6 @@
 /**
- * The candidate a person most likely meant, or undefined when none is near: at most a third of the letters
- * changed, added, dropped or swapped.
+ * The most similar candidate, or undefined if none is similar: at most a third of the letters changed, added, removed
+ * or swapped.
  */
 export function closestMatch(word: string, candidates: Iterable<string>): string | undefined {
   if (word.length > 40) return undefined;

@@ -1,6 +1,6 @@
 /**
- * Keys of the compose-spec (schema/compose-spec.json of compose-go) that meshd does not support yet, with what to do
- * instead where there is something to do. A key that is neither here nor in the schema is a typing error.
+ * Keys of the compose-spec (schema/compose-spec.json of compose-go) that meshd does not support yet, with a remedy.
+ * A key that is neither here nor in the schema is misspelled.
  */
 const REMOVE = 'remove it, or rename it to an `x-` key to keep it as a note';
 const PROCESS = 'run a `command` with `x-mesh: {runtime: process}` instead';
@@ -82,5 +82,5 @@ export function exampleFor(path: readonly PropertyKey[]): string {
   }
   const key = path.findLast((step) => typeof step === 'string');
   const example = key === undefined ? undefined : EXAMPLES[key];
-  return example === undefined ? 'give it a value of that kind' : `write it like \`${example}\``;
+  return example === undefined ? 'use a value of that kind' : `write it like \`${example}\``;
 }

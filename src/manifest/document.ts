@@ -34,7 +34,7 @@ export function readDocuments(
   if (text.length > LIMITS.textLength) return reject(0, ...TOO_LARGE);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: that they are there is the point
   if (/[\u0000-\u0008\u000e-\u001a\u001c-\u001f]/.test(text)) {
-    return reject(0, 'is not text but binary data', 'give a YAML file in UTF-8');
+    return reject(0, 'is binary data', 'use a YAML file in UTF-8');
   }
 
   let parsed: Document.Parsed[];
@@ -55,7 +55,7 @@ export function readDocuments(
     const composer = new Composer({ uniqueKeys: false, prettyErrors: false, logLevel: 'silent', schema: 'core' });
     parsed = [...composer.compose(tokens, true, text.length)] as Document.Parsed[];
   } catch {
-    return reject(0, 'is not YAML that can be read', 'check it with a YAML linter');
+    return reject(0, 'is not valid YAML', 'check it with a YAML linter');
   }
 
   const budget = { nodes: LIMITS.nodes as number, characters: LIMITS.characters as number };
@@ -63,12 +63,12 @@ export function readDocuments(
   const errors: ManifestError[] = [];
   for (const document of parsed) {
     const syntaxError = document.errors[0];
-    // One broken bracket has many followers: only the first error tells something.
+    // One syntax error causes many others: only the first one is useful.
     if (syntaxError !== undefined)
       return reject(syntaxError.pos[0], ...yamlErrorText(syntaxError.code, syntaxError.message));
     const tag = document.warnings.find((warning) => warning.code === 'TAG_RESOLVE_FAILED');
     if (tag !== undefined) {
-      errors.push(errorFor(tag.pos[0], [], 'uses a YAML tag that meshd does not know', 'remove the word with `!`'));
+      errors.push(errorFor(tag.pos[0], [], 'uses an unknown YAML tag', 'remove the tag (`!…`)'));
     }
     const { contents } = document;
     if (contents === null || (isScalar(contents) && contents.value === null)) continue;
@@ -93,13 +93,13 @@ export function readDocuments(
   return { documents, errors };
 }
 
-/** What is said of a file beyond LIMITS.textLength; who reads files says it before reading them whole. */
+/** Message and remedy for a file longer than LIMITS.textLength, also used by readers that stop at that length. */
 export const TOO_LARGE = [
   `is larger than ${LIMITS.textLength} characters`,
   'split it into several files, or use anchors and merge keys',
 ] as const;
 
-/** Depth and number of the nodes of token trees, and the first token that is no YAML; without recursion. */
+/** Depth and number of the nodes of token trees, and the first invalid token; without recursion. */
 function measureTokens(tokens: CST.Token[]) {
   let depth = 0;
   let deepest = 0;

@@ -17,7 +17,7 @@ export interface DocumentOptions {
 
 export interface ExpansionContext extends DocumentOptions {
   positions: SourcePositions;
-  /** What is left to spend; shared by the documents of a file. */
+  /** Remaining budget, shared by the documents of a file. */
   budget: { nodes: number; characters: number };
   report(offset: number, path: Path, message: string, remedy: string): void;
   lineOf(offset: number): number;
@@ -46,7 +46,7 @@ export function expand(contents: unknown, context: ExpansionContext): unknown {
     return false;
   }
 
-  /** Hands the node an alias stands for to `use`; an alias of nothing or inside itself is reported. */
+  /** Calls `visit` with the node of an alias; reports an alias without an anchor or inside itself. */
   function resolveAlias(node: unknown, path: Path, visit: (target: unknown) => unknown): unknown {
     if (!isAlias(node)) return visit(node);
     const name = shorten(node.source);
@@ -93,7 +93,7 @@ export function expand(contents: unknown, context: ExpansionContext): unknown {
     return map;
   }
 
-  /** Adds the keys of a map node; keys that come by a merge never replace what is there. */
+  /** Adds the keys of a map node; merged keys never replace existing ones. */
   function addEntries(map: Record<string, unknown>, node: unknown, path: Path, isMerge: boolean): void {
     if (!isMap(node)) return;
     const seen = new Map<string, number>();
@@ -107,7 +107,7 @@ export function expand(contents: unknown, context: ExpansionContext): unknown {
       const offset = offsetOf(key);
       const name = keyText(key);
       if (name === undefined || name === '__proto__') {
-        context.report(offset, path, 'a key here is not a plain word', 'use text as key');
+        context.report(offset, path, 'a key is not text', 'use text as key');
         continue;
       }
       const at = [...path, name];
@@ -146,7 +146,7 @@ export function expand(contents: unknown, context: ExpansionContext): unknown {
   return toPlain(contents, []);
 }
 
-/** Which node each alias stands for: the anchor of its name written last before it. */
+/** The node of each alias: the last anchor of its name before it. */
 function resolveAnchors(contents: unknown): Map<Alias, unknown> {
   const anchors = new Map<string, unknown>();
   const targets = new Map<Alias, unknown>();
@@ -169,7 +169,7 @@ function resolveAnchors(contents: unknown): Map<Alias, unknown> {
   return targets;
 }
 
-/** Below an `x-` key of a person's own, where a dollar sign is no variable; an alias of it elsewhere is looked at there. */
+/** Below an `x-` key, where variables are not replaced; they are replaced where an alias uses the value. */
 function isExtension(path: Path): boolean {
   const key = path[0] === 'services' ? path[2] : path[0];
   return typeof key === 'string' && key.startsWith('x-') && key !== 'x-mesh';

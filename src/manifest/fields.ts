@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { LABEL_KEY_PATTERN } from '../model/label.ts';
 import type { Constraint } from '../model/spec.ts';
 import { formatDuration, parseDuration } from './duration.ts';
 import { LIMITS } from './limits.ts';
@@ -12,7 +13,7 @@ export function fail(ctx: Context, message: string, remedy: string, path: (strin
   ctx.addIssue({ code: 'custom', message, params: { remedy }, path });
 }
 
-/** What a value is, in words of YAML. */
+/** Describes a value in terms of YAML. */
 export function describeValue(value: unknown): string {
   if (value === null || value === undefined) return 'empty';
   if (Array.isArray(value)) return 'a list';
@@ -24,9 +25,10 @@ export function describeValue(value: unknown): string {
 
 /** Text that becomes part of a process: no NUL, and short enough for execve. */
 export function checkProcessText(ctx: Context, text: string, path: (string | number)[] = []): boolean {
-  if (text.includes('\0')) fail(ctx, 'contains a NUL character', 'remove it: a process cannot be given one', path);
+  if (text.includes('\0'))
+    fail(ctx, 'contains a NUL character', 'remove it: arguments of a process cannot contain it', path);
   else if (Buffer.byteLength(text) > LIMITS.argument) {
-    fail(ctx, `is longer than ${LIMITS.argument} bytes`, 'put it in a file: the kernel refuses longer arguments', path);
+    fail(ctx, `is longer than ${LIMITS.argument} bytes`, 'put it in a file: the kernel rejects longer arguments', path);
   } else return true;
   return false;
 }
@@ -36,11 +38,7 @@ export const text = z.unknown().transform((value, ctx): string => {
     checkProcessText(ctx, value);
     return value;
   }
-  fail(
-    ctx,
-    `must be a text, but is ${value === '' ? 'empty' : describeValue(value)}`,
-    'write a text, or remove the key',
-  );
+  fail(ctx, `must be text, but is ${value === '' ? 'empty' : describeValue(value)}`, 'write text, or remove the key');
   return '';
 });
 
@@ -66,20 +64,19 @@ export const commandLine = z.unknown().transform((value, ctx): string[] => {
     return [];
   }
   if (!Array.isArray(value)) {
-    fail(ctx, `must be a text or a list, but is ${describeValue(value)}`, 'write it like `command: [sleep, "60"]`');
+    fail(ctx, `must be text or a list, but is ${describeValue(value)}`, 'write it like `command: [sleep, "60"]`');
     return [];
   }
   return value.map((word, index) => {
-    if (typeof word !== 'string')
-      fail(ctx, `must be a text, but is ${describeValue(word)}`, 'put it in quotes', [index]);
+    if (typeof word !== 'string') fail(ctx, `must be text, but is ${describeValue(word)}`, 'put it in quotes', [index]);
     else checkProcessText(ctx, word, [index]);
     return String(word);
   });
 });
 
-const KEY_PATTERNS = { environment: /^[^=]{1,1024}$/, labels: /^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}$/ };
+const KEY_PATTERNS = { environment: /^[^=]{1,1024}$/, labels: LABEL_KEY_PATTERN };
 
-/** A map, or a list of `KEY=value`; keys come out sorted, for their order means nothing. */
+/** A map, or a list of `KEY=value`; keys are sorted, because their order has no effect. */
 function pairs(what: 'environment' | 'labels') {
   return z.unknown().transform((value, ctx): Record<string, string> => {
     const found = new Map<string, string>();
@@ -89,18 +86,18 @@ function pairs(what: 'environment' | 'labels') {
         else {
           const name = shorten(key);
           const there = typeof path[0] === 'number' ? `${name}=\${${name}}` : `${name}: \${${name}}`;
-          const remedy = `give it a value, or write \`${there}\` to take it from there on purpose`;
-          fail(ctx, `has no value, and meshd does not hand on the environment of meshctl by itself`, remedy, path);
+          const remedy = `set a value, or write \`${there}\` to use the value from the environment of meshctl`;
+          fail(ctx, `has no value; meshctl does not pass on its own environment`, remedy, path);
         }
         return;
       }
-      if (typeof entry !== 'string') fail(ctx, `must be a text, but is ${describeValue(entry)}`, 'write a text', path);
+      if (typeof entry !== 'string') fail(ctx, `must be text, but is ${describeValue(entry)}`, 'write text', path);
       else if (!KEY_PATTERNS[what].test(key)) {
-        fail(ctx, `"${shorten(key)}" is not a name for that`, `write it like \`${what}: {KEY: value}\``, path);
+        fail(ctx, `"${shorten(key)}" is not a valid name`, `write it like \`${what}: {KEY: value}\``, path);
       } else if (what === 'labels' && Buffer.byteLength(entry) > LIMITS.value) {
-        fail(ctx, `is longer than ${LIMITS.value} bytes`, 'labels are short: put the text elsewhere', path);
+        fail(ctx, `is longer than ${LIMITS.value} bytes`, 'labels are short: store the text elsewhere', path);
       } else if (key === '__proto__') fail(ctx, 'the name `__proto__` is not allowed', 'choose another name', path);
-      else if (found.has(key)) fail(ctx, `${shorten(key)} is given twice`, 'remove one of them', path);
+      else if (found.has(key)) fail(ctx, `${shorten(key)} is declared twice`, 'remove one of them', path);
       else if (checkProcessText(ctx, `${key}=${entry}`, path)) found.set(key, entry);
     };
     if (Array.isArray(value)) {
@@ -181,21 +178,21 @@ const constraint = z.unknown().transform((value, ctx): Constraint => {
     fail(ctx, `${typeof value === 'string' ? `"${shorten(value)}"` : describeValue(value)} is not a constraint`, form);
     return nothing;
   }
-  const [, written, operator, wanted] = match;
+  const [, written, operator, expected] = match;
   const label = /^node\.labels\.([\w][\w.\-/]*)$/i.exec(written!)?.[1];
   const key = label === undefined ? written!.toLowerCase() : `node.labels.${label}`;
   if (label === undefined && !['node.id', 'node.hostname', 'node.role'].includes(key)) {
     fail(
       ctx,
-      `"${shorten(written!)}" is not something to choose nodes by`,
+      `"${shorten(written!)}" is not a constraint key`,
       'use node.hostname, node.labels.NAME, node.role or node.id',
     );
     return nothing;
   }
-  if (key === 'node.role' && !/^(manager|worker)$/i.test(wanted!)) {
-    fail(ctx, `"${shorten(wanted!)}" is not a role`, 'use manager or worker');
+  if (key === 'node.role' && !/^(manager|worker)$/i.test(expected!)) {
+    fail(ctx, `"${shorten(expected!)}" is not a role`, 'use manager or worker');
   }
-  return { key, operator: operator as '==' | '!=', value: wanted! };
+  return { key, operator: operator as '==' | '!=', value: expected! };
 });
 
 export const constraints = z.array(constraint).transform((list, ctx) => {
@@ -204,7 +201,7 @@ export const constraints = z.array(constraint).transform((list, ctx) => {
   return list;
 });
 
-/** A map without its `x-` keys, which are everybody's own notes; `keep` are the ones that mean something here. */
+/** A map without its `x-` keys, which are extensions; `keep` lists the ones that meshd defines. */
 export function withoutExtensions(value: unknown, keep: readonly string[] = []): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
   return Object.fromEntries(Object.entries(value).filter(([key]) => !key.startsWith('x-') || keep.includes(key)));

@@ -82,7 +82,7 @@ describe('variables', () => {
     ['$', /does not start a variable/],
     ['$1', /does not start a variable/],
     ['${A', /not closed/],
-    ['${A!b}', /not a form/],
+    ['${A!b}', /not a valid variable/],
     ['$toString', /toString is not set/],
   ])('%s is refused', (text, message) => {
     const result = interpolate(text, environment);

@@ -16,23 +16,26 @@ const test = z.unknown().transform((value, ctx): HealthProbe | undefined => {
   };
   if (typeof value === 'string') return shell(value, []);
   if (!Array.isArray(value) || value.length === 0) {
-    fail(ctx, `must be a text or a list, but is ${Array.isArray(value) ? 'empty' : describeValue(value)}`, TEST_SYNTAX);
+    fail(ctx, `must be text or a list, but is ${Array.isArray(value) ? 'empty' : describeValue(value)}`, TEST_SYNTAX);
     return undefined;
   }
   for (const [index, word] of value.entries()) {
-    if (typeof word !== 'string')
-      fail(ctx, `must be a text, but is ${describeValue(word)}`, 'put it in quotes', [index]);
+    if (typeof word !== 'string') fail(ctx, `must be text, but is ${describeValue(word)}`, 'put it in quotes', [index]);
     else checkProcessText(ctx, word, [index]);
   }
   if (!value.every((word) => typeof word === 'string')) return undefined;
   const [form, ...words] = value as [string, ...string[]];
   switch (form) {
     case 'NONE':
-      if (words.length > 0) fail(ctx, 'NONE takes no command', 'write `test: [NONE]`', [1]);
+      if (words.length > 0) fail(ctx, 'NONE does not accept a command', 'write `test: [NONE]`', [1]);
       return undefined;
     case 'CMD-SHELL':
       if (words.length !== 1) {
-        fail(ctx, `CMD-SHELL takes one text, not ${words.length}`, 'write `test: [CMD-SHELL, "curl -f … || exit 1"]`');
+        fail(
+          ctx,
+          `CMD-SHELL requires exactly one text, not ${words.length}`,
+          'write `test: [CMD-SHELL, "curl -f … || exit 1"]`',
+        );
       }
       return shell(words[0] ?? '-', [1]);
     case 'CMD':
@@ -75,21 +78,21 @@ const flag = z.unknown().transform((value, ctx): boolean => {
 
 export const composeHealth = z.strictObject({ test: test.optional(), disable: flag.optional(), ...timingFields });
 
-/** The compose key; without `health` it was written to have none. */
+/** The compose key; no `health` means that the health check is disabled. */
 export const healthcheck = composeHealth.transform((given, ctx): { health?: HealthCheck } => {
   const { test: probe, disable = false } = given;
-  if (ctx.issues.length > 0) return {}; // a slip in a key explains what is missing
+  if (ctx.issues.length > 0) return {}; // a misspelled key already explains a missing test
   const isDisabled = Object.hasOwn(given, 'test') && probe === undefined;
   if (disable && probe !== undefined) {
     fail(ctx, '`disable` and `test` contradict each other', 'remove one of them', ['disable']);
   } else if (!disable && !isDisabled && probe === undefined) {
-    fail(ctx, 'has no test', `${TEST_SYNTAX}; a probe without a program goes to \`x-mesh.healthcheck\``);
+    fail(ctx, 'has no test', `${TEST_SYNTAX}; for a probe without a program use \`x-mesh.healthcheck\``);
   }
   return probe === undefined ? {} : { health: { probe, ...toTimings(given) } };
 });
 
 const probePort = count(65_535, 'choose one of 1-65535').transform((port, ctx): number => {
-  if (port === 0) fail(ctx, 'port 0 is outside 1-65535', 'name a port inside the task');
+  if (port === 0) fail(ctx, 'port 0 is outside 1-65535', 'use a port inside the task');
   return port;
 });
 
@@ -107,7 +110,7 @@ export const meshHealth = z.strictObject({ tcp: probePort.optional(), http: http
 export const probe = meshHealth.transform((given, ctx): HealthCheck => {
   const { tcp, http } = given;
   if (ctx.issues.length === 0 && (tcp === undefined) === (http === undefined)) {
-    const what = tcp === undefined ? 'says neither tcp nor http' : 'says tcp and http';
+    const what = tcp === undefined ? 'has neither tcp nor http' : 'has both tcp and http';
     fail(ctx, what, 'write `healthcheck: {tcp: 80}` or `healthcheck: {http: {port: 80, path: /health}}`');
   }
   const probe: HealthProbe =

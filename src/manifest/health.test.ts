@@ -22,14 +22,14 @@ describe('healthcheck', () => {
 
   test('times', () => {
     const times = 'interval: 5s, timeout: 1500ms, retries: 7, start_period: 1m, start_interval: 1s, x-note: 1';
-    const wanted: Omit<HealthCheck, 'probe'> = {
+    const expected: Omit<HealthCheck, 'probe'> = {
       interval: 5_000,
       timeout: 1_500,
       retries: 7,
       startPeriod: 60_000,
       startInterval: 1_000,
     };
-    expect(specOf(`healthcheck: {test: x, ${times}}`).health).toMatchObject(wanted);
+    expect(specOf(`healthcheck: {test: x, ${times}}`).health).toMatchObject(expected);
     expect(specOf('healthcheck: {test: x, interval: 0s, timeout: 0, retries: 0}').health).toMatchObject(DOCKER);
   });
 
@@ -48,23 +48,20 @@ describe('healthcheck', () => {
     [service('healthcheck: {}'), /services\.a\.healthcheck: has no test; write `test: .*x-mesh\.healthcheck/],
     [service('healthcheck: {tst: x}'), /healthcheck\.tst: unknown key `tst`; did you mean `test`\?/],
     [service('healthcheck: x'), /healthcheck: must be a map, but is the text "x"; write it like/],
-    [service('healthcheck: {test: []}'), /healthcheck\.test: must be a text or a list, but is empty/],
+    [service('healthcheck: {test: []}'), /healthcheck\.test: must be text or a list, but is empty/],
     [service('healthcheck: {test: ""}'), /healthcheck\.test: has no command/],
     [service('healthcheck: {test: [curl, x]}'), /test\[0\]: a list starts with CMD, CMD-SHELL or NONE, but this one/],
     [service('healthcheck: {test: [CMD]}'), /test: CMD has no command/],
-    [service('healthcheck: {test: [CMD-SHELL, a, b]}'), /test: CMD-SHELL takes one text, not 2/],
-    [service('healthcheck: {test: [CMD-SHELL]}'), /test: CMD-SHELL takes one text, not 0/],
-    [service('healthcheck: {test: [NONE, x]}'), /test\[1\]: NONE takes no command/],
-    [service('healthcheck: {test: [CMD, [x]]}'), /test\[1\]: must be a text, but is a list/],
+    [service('healthcheck: {test: [CMD-SHELL, a, b]}'), /test: CMD-SHELL requires exactly one text, not 2/],
+    [service('healthcheck: {test: [CMD-SHELL]}'), /test: CMD-SHELL requires exactly one text, not 0/],
+    [service('healthcheck: {test: [NONE, x]}'), /test\[1\]: NONE does not accept a command/],
+    [service('healthcheck: {test: [CMD, [x]]}'), /test\[1\]: must be text, but is a list/],
     [service('healthcheck: {test: x, disable: true}'), /disable: `disable` and `test` contradict each other/],
     [service('healthcheck: {disable: 1}'), /disable: must be true or false, but is the number 1/],
     [service('healthcheck: {test: x, interval: 5}'), /healthcheck\.interval: must be a duration/],
     [service('healthcheck: {test: x, retries: -1}'), /healthcheck\.retries: -1 is outside/],
-    [
-      meshService('healthcheck: {}'),
-      /x-mesh\.healthcheck: says neither tcp nor http; write `healthcheck: \{tcp: 80\}`/,
-    ],
-    [meshService('healthcheck: {tcp: 1, http: {port: 1}}'), /x-mesh\.healthcheck: says tcp and http/],
+    [meshService('healthcheck: {}'), /x-mesh\.healthcheck: has neither tcp nor http; write `healthcheck: \{tcp: 80\}`/],
+    [meshService('healthcheck: {tcp: 1, http: {port: 1}}'), /x-mesh\.healthcheck: has both tcp and http/],
     [meshService('healthcheck: {tcp: 0}'), /x-mesh\.healthcheck\.tcp: port 0 is outside 1-65535/],
     [meshService('healthcheck: {tcp: 70000}'), /tcp: 70000 is outside 0-65535; choose one of 1-65535/],
     [meshService('healthcheck: {http: 80}'), /http: must be a map, but is the number 80; write it like `http: \{/],
@@ -78,7 +75,7 @@ describe('healthcheck', () => {
     [meshService('healthcheck: {test: x}'), /x-mesh\.healthcheck\.test: unknown key `test`/],
     [
       meshService('healthcheck: {tcp: 80}').replace('command:', 'healthcheck: {test: x}, command:'),
-      /services\.a\.x-mesh\.healthcheck: stands beside `healthcheck`: a service has one; remove one of them/,
+      /services\.a\.x-mesh\.healthcheck: conflicts with `healthcheck`: a service has at most one; remove one of them/,
     ],
   ];
   test.each(refused)('%s is refused', (text, message) => {
@@ -98,15 +95,15 @@ describe('weight', () => {
     ['{label: Cpus}', { label: 'Cpus', default: 1 }],
     ['{label: node.labels.a/b.c, default: 10}', { label: 'a/b.c', default: 10 }],
     ['{default: 3}', { default: 3 }],
-  ])('%s', (written, wanted) => {
-    expect(weightOf(written)).toEqual(wanted);
+  ])('%s', (written, expected) => {
+    expect(weightOf(written)).toEqual(expected);
   });
   test.each([
-    ['0', /x-mesh\.weight\.default: a weight of 0 would leave the tasks without clients/],
+    ['0', /x-mesh\.weight\.default: a weight of 0 would exclude the tasks from load balancing/],
     ['-1', /-1 is outside 0-65535/],
     ['65536', /65536 is outside 0-65535; choose one of 1-65535/],
     ['1.5', /must be a whole number, but is the number 1\.5/],
-    ['""', /must be a text, but is empty/],
+    ['""', /must be text, but is empty/],
     ['node.labels.', /is not a label of a node; write it like `node\.labels\.cpus`/],
     ['[]', /weight: must be a map, but is a list; write it like `weight: node\.labels\.cpus`/],
     ['{lable: x}', /weight\.lable: unknown key `lable`; did you mean `label`\?/],
@@ -121,7 +118,7 @@ describe('update_config', () => {
     ['parallelism: 1, delay: 0s, order: start-first', undefined],
     ['parallelism: 0', { parallelism: 0, delay: 0, order: 'start-first' }],
     ['delay: 10s, order: stop-first, x-note: 1', { parallelism: 1, delay: 10_000, order: 'stop-first' }],
-  ])('{%s}', (keys, wanted) => {
-    expect(specOf(`deploy: {update_config: {${keys}}}`).update).toEqual(wanted);
+  ])('{%s}', (keys, expected) => {
+    expect(specOf(`deploy: {update_config: {${keys}}}`).update).toEqual(expected);
   });
 });

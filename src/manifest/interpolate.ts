@@ -11,7 +11,7 @@ const NAME = /^[A-Za-z_][A-Za-z0-9_]*/;
  * The variables of the compose-spec: `$NAME`, `${NAME}`, `${NAME:-default}`, `${NAME-default}`, `${NAME:?message}`,
  * `${NAME?message}`, `${NAME:+value}`, `${NAME+value}`; `$$` is a dollar sign. The text after an operator is taken as
  * it stands, without variables in it. Unlike compose, a variable that is not set and has no default is an error:
- * an empty command or port nobody wrote is worse than a refusal.
+ * an empty command or port that was not intended is worse than an error.
  */
 export function interpolate(
   text: string,
@@ -50,7 +50,7 @@ export function interpolate(
 function substitute(name: string, expression: string, value: string | undefined): Result<string, InterpolationError> {
   const operator = /^:?[-?+]/.exec(expression)?.[0];
   if (expression !== '' && operator === undefined) {
-    return err(invalidReference(`\`\${${name}${expression}}\` is not a form of variable meshd knows`));
+    return err(invalidReference(`\`\${${name}${expression}}\` is not a valid variable expression`));
   }
   const argument = expression.slice(operator?.length ?? 0);
   const configured = value !== undefined && !(operator?.startsWith(':') && value === '');

@@ -2,7 +2,7 @@ import { LIMIT } from '../model/limits.ts';
 
 /**
  * Every bound on a manifest, in one place: those of the model, which the manager holds too, and those of the text.
- * What exceeds one is refused with a message that names it.
+ * A manifest that exceeds one is rejected with a message that names the limit.
  */
 export const LIMITS = {
   ...LIMIT,
@@ -18,6 +18,6 @@ export const LIMITS = {
   services: 10_000,
   /** Published ports of one apply: there are no more numbers in one protocol. */
   totalPorts: 65_535,
-  /** Errors handed back; more would only scroll the first one away. */
+  /** Reported errors; more would scroll the first one away. */
   errors: 20,
 } as const;

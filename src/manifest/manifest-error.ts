@@ -1,4 +1,4 @@
-/** Something in a manifest that a person has to change. */
+/** An error in a manifest. */
 export interface ManifestError {
   file: string;
   /** From 1; both are 1 when the whole file is meant. */
@@ -7,13 +7,13 @@ export interface ManifestError {
   /** Where in the document: `services.web.ports[0].published`; empty for the whole file. */
   path: string;
   message: string;
-  /** What to do about it. */
+  /** How to fix it. */
   remedy: string;
 }
 
 export type Path = readonly (string | number)[];
 
-/** A path the way people write it: `services.web.ports[0]`; keys that are no words are quoted. */
+/** A path in the usual notation: `services.web.ports[0]`; keys that are no words are quoted. */
 export function pathText(path: Path): string {
   let text = '';
   for (const step of path) {
@@ -30,7 +30,7 @@ export function formatManifestError(error: ManifestError): string {
   return `${where}${error.path === '' ? '' : `${error.path}: `}${error.message}; ${error.remedy}`;
 }
 
-/** A piece of somebody's input, fit to stand in a one-line message. */
+/** A piece of user input for a one-line message. */
 export function shorten(text: string, length = 60): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they must not reach a terminal
   const line = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ');

@@ -97,10 +97,10 @@ services:
     ]);
   });
 
-  test('global services take no replicas', () => {
+  test('global services have no replicas', () => {
     expect(specOf('deploy: {mode: global}').mode).toBe('global');
     expect(errors(service('deploy: {mode: global, replicas: 2}'))).toEqual([
-      's.yaml:1:91: services.a.deploy.replicas: replicas do not go together with mode global; ' +
+      's.yaml:1:91: services.a.deploy.replicas: `replicas` is not allowed with mode global; ' +
         'remove `replicas`: a global service runs one task on every node',
     ]);
   });

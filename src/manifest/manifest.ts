@@ -9,13 +9,13 @@ import { type ManifestError, type Path, shorten } from './manifest-error.ts';
 import { FILE_KEYS, file as fileSchema, keysAt, serviceNameError, serviceSchema, zodIssueText } from './schema.ts';
 
 export interface ManifestSource {
-  /** What errors call it. */
+  /** Name in error messages. */
   file: string;
   text: string;
 }
 
 export interface ManifestOptions {
-  /** What `${NAME}` stands for; nothing is taken from the process. */
+  /** Values of `${NAME}`; the process environment is not used. */
   environment?: Readonly<Record<string, string | undefined>>;
 }
 
@@ -51,7 +51,7 @@ export function parseManifests(
         'declare at least one, such as `services: {web: {command: [sleep, "60"], x-mesh: {runtime: process}}}`';
       errors.push({ file, line: 1, column: 1, path: '', message: 'declares no services', remedy });
     }
-    // What could not be read is missing afterwards: say it once.
+    // A value that could not be read is missing afterwards: report it once.
     for (const error of parsed.errors) errors.push(error);
     for (const error of schemaErrors)
       if (!reportedErrors.has(positionOf(error)) && !reportedErrors.has(error.path)) errors.push(error);
@@ -66,7 +66,7 @@ export function parseManifests(
   return err(sorted.slice(0, LIMITS.errors));
 }
 
-/** A service that stands on its own, and where it was written. */
+/** A valid service and its position. */
 interface ParsedEntry {
   spec: ServiceSpec;
   portEntries: number[];
@@ -97,8 +97,7 @@ function checkDocument(document: ManifestDocument, parsedEntries: ParsedEntry[],
   const top = fileSchema.safeParse(value);
   for (const issue of top.error?.issues ?? []) errors.push(...toManifestErrors(issue, [], document, value, FILE_KEYS));
   if (Object.hasOwn(value, 'x-mesh')) {
-    const remedy =
-      'move it to each service, beside `command`; a home for an anchor needs another name, such as `x-base`';
+    const remedy = 'move it to each service, beside `command`; use another name for an anchor, such as `x-base`';
     errors.push(document.errorAt(['x-mesh'], '`x-mesh` belongs inside a service', remedy, 'key'));
   }
   const services: unknown = (value as Record<string, unknown>)['services'];
@@ -117,7 +116,7 @@ function checkDocument(document: ManifestDocument, parsedEntries: ParsedEntry[],
       });
     } else {
       const { issues } = service.error;
-      // Who wrote an image meant it to be run: that it is not supported is the one thing to say.
+      // With `image` or `build` the unsupported key is the only relevant error.
       const image = issues.some(
         (issue) => issue.code === 'unrecognized_keys' && /^(image|build)$/m.test(issue.keys.join('\n')),
       );
@@ -130,7 +129,7 @@ function checkDocument(document: ManifestDocument, parsedEntries: ParsedEntry[],
   return Object.keys(services).length;
 }
 
-/** An issue of zod as errors a person can act on. */
+/** Converts an issue of zod to errors with a remedy. */
 function toManifestErrors(
   issue: z.core.$ZodIssue,
   base: Path,
@@ -140,7 +139,7 @@ function toManifestErrors(
 ): ManifestError[] {
   const path = [...base, ...issue.path.map((step) => (typeof step === 'number' ? step : String(step)))];
   if (issue.code === 'unrecognized_keys') {
-    // In the order of the text, and no more than are shown: looking for the nearest key takes its time.
+    // In the order of the text, and only as many as are shown: the search for the closest key is slow.
     return issue.keys.slice(0, LIMITS.errors).map((key) => {
       const instead = Object.hasOwn(keys.unsupported, key) ? keys.unsupported[key] : undefined;
       if (instead !== undefined) {
@@ -155,7 +154,7 @@ function toManifestErrors(
     });
   }
   if (issue.code === 'custom') {
-    // Of a whole service the name is the place to look at, not its first key.
+    // An error of a whole service points at its name, not at its first key.
     const at = issue.path.length === 0 ? 'key' : 'value';
     return [document.errorAt(path, issue.message, String(issue.params?.['remedy']), at)];
   }
@@ -166,7 +165,7 @@ function toManifestErrors(
   return [document.errorAt(path, zodIssueText(issue, input), exampleFor(path), input === undefined ? 'key' : 'value')];
 }
 
-/** What no service can see alone: names and published ports taken twice, and the limits of the whole. */
+/** Conflicts between services: duplicate names and published ports, and limits of one apply. */
 function checkConflicts(parsedEntries: readonly ParsedEntry[], errors: ManifestError[]): void {
   const names = new Map<string, ParsedEntry>();
   const usedPorts = new Map<string, { at: ManifestError; service: string; mode: PortSpec['mode'] }>();
@@ -191,7 +190,7 @@ function checkConflicts(parsedEntries: readonly ParsedEntry[], errors: ManifestE
       // Tasks of two services with one host port never share a node, as in Swarm.
       else if (other.service === spec.name || other.mode !== 'host' || mode !== 'host') {
         const what = published === undefined ? `automatic port for ${target}/${protocol}` : `published port ${key}`;
-        const message = `${what} is already taken by service ${other.service} at ${positionOf(other.at)}`;
+        const message = `${what} is already published by service ${other.service} at ${positionOf(other.at)}`;
         errors.push({ ...at, message, remedy: 'choose another port, or remove one of them' });
       }
     });
@@ -199,7 +198,7 @@ function checkConflicts(parsedEntries: readonly ParsedEntry[], errors: ManifestE
   const last = parsedEntries.at(-1);
   if (last === undefined) return;
   const beyond = (what: string, limit: number): void => {
-    const message = `declares more than ${limit} ${what} together with what stands before`;
+    const message = `declares more than ${limit} ${what} in total`;
     errors.push(last.document.errorAt(last.path, message, 'apply them in several steps', 'key'));
   };
   if (names.size > LIMITS.services) beyond('services', LIMITS.services);

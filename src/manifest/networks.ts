@@ -4,15 +4,15 @@ import type { Cidr } from '../model/address.ts';
 import { hostNetwork } from '../model/block.ts';
 import { shorten } from './manifest-error.ts';
 
-/** What is wrong with an address or network as written. */
+/** An invalid address or network. */
 export interface NetworkError {
   message: string;
   remedy: string;
 }
 
 /**
- * The network a person means, in canonical form: an address alone is a network of one, host bits are cleared. IPv4 in
- * IPv6's clothes (`::ffff:10.0.0.1`) is refused, for the kernel shows such clients with their IPv4 address.
+ * The network in canonical form: an address alone is a network of one address, host bits are cleared. IPv4-mapped IPv6
+ * (`::ffff:10.0.0.1`) is rejected, because the kernel shows such clients with their IPv4 address.
  */
 export function parseNetwork(text: string): Result<Cidr, NetworkError> {
   const [base = '', length, ...rest] = text.length > 64 ? [''] : text.trim().split('/');
@@ -65,7 +65,7 @@ function networkOf(address: ipaddr.IPv4 | ipaddr.IPv6, prefix: number): Cidr {
   return prefix === bytes.length * 8 ? hostNetwork(text) : `${text}/${prefix}`;
 }
 
-/** Each once, in one order: theirs means nothing. */
+/** Unique networks in a fixed order, because their order has no effect. */
 export function sortedNetworks(networks: Iterable<Cidr>): Cidr[] {
   return [...new Set(networks)].sort((a, b) => Number(a.includes(':')) - Number(b.includes(':')) || (a < b ? -1 : 1));
 }

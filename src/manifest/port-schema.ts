@@ -22,7 +22,7 @@ export const longPort = z.strictObject({
   'x-mesh': balancing.optional(),
 });
 
-/** A port, and whether it came with a host address: the same port may then be written once for each address. */
+/** A port, and whether it has a host address: the same port may then be declared once per address. */
 interface ParsedPort {
   port: PortSpec;
   entry: number;
@@ -53,10 +53,10 @@ const entry = z.unknown().transform((value, ctx): Omit<ParsedPort, 'entry'>[] =>
 });
 
 function hostAddress(value: unknown, mesh: Partial<PortSpec>, ctx: Context): { addresses?: string[] } {
-  // Docker takes an empty text for no address.
+  // Docker treats an empty text as no address.
   if (value === undefined || value === '') return {};
   const remedy = 'remove one of them';
-  if (mesh.addresses !== undefined) fail(ctx, 'is given beside `x-mesh.ingress.addresses`', remedy, ['host_ip']);
+  if (mesh.addresses !== undefined) fail(ctx, 'conflicts with `x-mesh.ingress.addresses`', remedy, ['host_ip']);
   const parsed = typeof value === 'string' ? parseHost(value) : undefined;
   if (parsed?.ok) return { addresses: [parsed.value] };
   const error = parsed?.error ?? {
@@ -75,16 +75,16 @@ const BALANCING_FIELDS = [
   ['policy', 'policy'],
 ] as const;
 
-/** One task answers a port in host mode, on its own node. */
+/** A port in mode host has one task: there is nothing to balance. */
 function rejectBalancing(mesh: Partial<PortSpec>, ctx: Context): void {
   for (const [field, key] of BALANCING_FIELDS) {
     if (mesh[field] === undefined) continue;
-    const message = `\`${key}\` means nothing in mode host: the port leads to the one task of its node`;
+    const message = `\`${key}\` has no effect in mode host, where a port has one task`;
     fail(ctx, message, 'remove it, or use `mode: ingress`', ['x-mesh', key]);
   }
   if (mesh.nodes !== undefined) {
     const remedy = 'remove it, and choose the nodes of the tasks with `deploy.placement.constraints`';
-    fail(ctx, '`nodes` means nothing in mode host: the port is where the task is', remedy, [
+    fail(ctx, "`nodes` has no effect in mode host, where a port is published on the task's node", remedy, [
       'x-mesh',
       'ingress',
       'nodes',

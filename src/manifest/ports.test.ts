@@ -16,20 +16,20 @@ describe('ports', () => {
     ['{target: 80, published: 0}', [{ target: 80, protocol: 'tcp' }]],
     ['{target: 80, published: "8080", x-note: 1}', [{ published: 8080, target: 80, protocol: 'tcp' }]],
   ];
-  test.each(cases)('%s', (written, wanted) => {
-    expect(specOf(`ports: [${written}]`).ports).toEqual(wanted.map((port) => ({ ...port, mode: 'ingress' })));
+  test.each(cases)('%s', (written, expected) => {
+    expect(specOf(`ports: [${written}]`).ports).toEqual(expected.map((port) => ({ ...port, mode: 'ingress' })));
   });
 
   const refused: [string, RegExp][] = [
     ['"0:80"', /published port 0 is outside 1-65535/],
     ['0', /target port 0 is outside/],
     ['"70000:80"', /published port 70000 is outside 1-65535; choose one of 1-65535$/],
-    ['"80-79:80"', /published ports 80-79 end before they start; write 79-80/],
+    ['"80-79:80"', /published ports 80-79 end before they begin; write 79-80/],
     ['"80-79"', /80-79/],
     ['"1-3:1-2"', /3 published ports for 2 target ports/],
     ['"8000-8010:80"', /11 published ports for 1 target port/],
-    ['"127.0.0.1:80"', /host address that cannot be told from the ports; write "192.0.2.7:8080:80"/],
-    ['"::1:80:80"', /cannot be told from the ports.*"\[2001:db8::7\]:8080:80"/],
+    ['"127.0.0.1:80"', /host address that is ambiguous; write "192.0.2.7:8080:80"/],
+    ['"::1:80:80"', /is ambiguous.*"\[2001:db8::7\]:8080:80"/],
     ['"localhost:80:80"', /"localhost" is not an address or a network/],
     ['"10.0.0.256:80:80"', /"10\.0\.0\.256" is not an address/],
     ['"[fe80::1%eth0]:80:80"', /is not an address/],
@@ -38,7 +38,7 @@ describe('ports', () => {
     ['{target: 80, host_ip: 7}', /host_ip: must be an address, but is the number 7/],
     [
       '{target: 80, host_ip: 10.0.0.1, x-mesh: {ingress: {addresses: [10.0.0.2]}}}',
-      /host_ip: is given beside `x-mesh\.ingress\.addresses`; remove one of them/,
+      /host_ip: conflicts with `x-mesh\.ingress\.addresses`; remove one of them/,
     ],
     ['{target: 80, mode: hots}', /ports\[0\]\.mode: mode "hots" is unknown; choose ingress or host/],
     ['"80/icmp"', /protocol "icmp" is unknown; choose tcp, udp or sctp/],
@@ -89,7 +89,7 @@ describe('ports', () => {
       },
     ]);
     for (const other of ['"80:80"', '"10.0.0.1:80:81"', '{target: 80, published: 80, host_ip: 10.0.0.1, mode: host}']) {
-      expect(errors(service(`ports: ["127.0.0.1:80:80", ${other}]`))[0]).toMatch(/80\/tcp is already taken/);
+      expect(errors(service(`ports: ["127.0.0.1:80:80", ${other}]`))[0]).toMatch(/80\/tcp is already published/);
     }
   });
 
@@ -109,12 +109,12 @@ describe('ports', () => {
   b: {command: x, x-mesh: {runtime: process}, ports: [{target: 2, published: 80, mode: ${second}}]}
 `;
     expect(specs(two('host', 'host')).map(({ ports }) => ports[0]?.published)).toEqual([80, 80]);
-    expect(errors(two('host', 'ingress'))[0]).toMatch(/80\/tcp is already taken by service a/);
-    expect(errors(two('ingress', 'host'))[0]).toMatch(/80\/tcp is already taken by service a/);
+    expect(errors(two('host', 'ingress'))[0]).toMatch(/80\/tcp is already published by service a/);
+    expect(errors(two('ingress', 'host'))[0]).toMatch(/80\/tcp is already published by service a/);
     const twice = '{target: 1, published: 80, mode: host}, {target: 2, published: 80, mode: host}';
-    expect(errors(service(`ports: [${twice}]`))[0]).toMatch(/80\/tcp is already taken by service a/);
+    expect(errors(service(`ports: [${twice}]`))[0]).toMatch(/80\/tcp is already published by service a/);
     const picked = '{target: 1, mode: host}, {target: 1, mode: host}';
-    expect(errors(service(`ports: [${picked}]`))[0]).toMatch(/automatic port for 1\/tcp is already taken/);
+    expect(errors(service(`ports: [${picked}]`))[0]).toMatch(/automatic port for 1\/tcp is already published/);
   });
 
   test('a port published twice names both places', () => {
@@ -128,11 +128,11 @@ services:
       - 70-90:70-90
 `;
     expect(errors(text)).toEqual([
-      's.yaml:8:9: services.b.ports[0]: published port 80/tcp is already taken by service a at s.yaml:3:55; ' +
+      's.yaml:8:9: services.b.ports[0]: published port 80/tcp is already published by service a at s.yaml:3:55; ' +
         'choose another port, or remove one of them',
     ]);
-    expect(errors(service('ports: ["8090:80", "8090:81"]'))[0]).toMatch(/8090\/tcp is already taken by service a/);
-    expect(errors(service('ports: [80, 80]'))[0]).toMatch(/automatic port for 80\/tcp is already taken/);
+    expect(errors(service('ports: ["8090:80", "8090:81"]'))[0]).toMatch(/8090\/tcp is already published by service a/);
+    expect(errors(service('ports: [80, 80]'))[0]).toMatch(/automatic port for 80\/tcp is already published/);
   });
 
   test('too many in one service, or in all', () => {

@@ -5,7 +5,7 @@ import { LIMITS } from './limits.ts';
 import { shorten } from './manifest-error.ts';
 import { parseHost } from './networks.ts';
 
-/** What is wrong with a port; `key` names the field of the long form it is about. */
+/** An invalid port; `key` names the field of the long form. */
 export interface PortError {
   message: string;
   remedy: string;
@@ -38,7 +38,7 @@ export function parseShortPort(text: string): Result<PortSpec[], PortError> {
 }
 
 const AMBIGUOUS_ADDRESS: PortError = {
-  message: 'has a host address that cannot be told from the ports',
+  message: 'has a host address that is ambiguous',
   remedy: 'write "192.0.2.7:8080:80", "192.0.2.7::80" or "[2001:db8::7]:8080:80"',
 };
 
@@ -99,7 +99,7 @@ function parseRange(text: string, key: 'target' | 'published'): Result<Range, Po
     }
   }
   if (last < first) {
-    return err({ message: `${key} ports ${text} end before they start`, remedy: `write ${last}-${first}`, key });
+    return err({ message: `${key} ports ${text} end before they begin`, remedy: `write ${last}-${first}`, key });
   }
   return ok({ first, last });
 }
@@ -115,7 +115,7 @@ function expandRange(
   if (publishedCount !== count) {
     return err({
       message: `${publishedCount} published ports for ${count} target ${count === 1 ? 'port' : 'ports'}`,
-      remedy: 'make both ranges equally long; meshd does not pick one out of a range',
+      remedy: 'make both ranges equally long; choosing one port of a range is not supported',
       key: 'published',
     });
   }

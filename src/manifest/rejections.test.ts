@@ -4,7 +4,7 @@ import { LIMITS } from './limits.ts';
 import { parseManifests } from './manifest.ts';
 import { errors, service, specs } from './test-kit.ts';
 
-describe('errors say where, what and what to do', () => {
+describe('errors have a position, a message and a remedy', () => {
   const one: [string, string][] = [
     [service('helthcheck: {}'), 'services.a.helthcheck: unknown key `helthcheck`; did you mean `healthcheck`?'],
     [
@@ -37,7 +37,7 @@ describe('errors say where, what and what to do', () => {
     [`networks: []\n${service('')}`, 'networks: `networks` is a compose key that meshd does not support yet'],
     [
       `x-mesh: {runtime: process}\n${service('')}`,
-      'x-mesh: `x-mesh` belongs inside a service; move it to each service, beside `command`; a home for an anchor needs',
+      'x-mesh: `x-mesh` belongs inside a service; move it to each service, beside `command`; use another name for an anchor',
     ],
     [
       service('deploy: {endpoint_mode: dnsrr}'),
@@ -49,7 +49,7 @@ describe('errors say where, what and what to do', () => {
     ],
     [
       'services: {a: {command: x}}',
-      'services.a: does not say how it is run: images are not supported yet; add `x-mesh: {runtime: process}`',
+      'services.a: has no runtime; images are not supported yet; add `x-mesh: {runtime: process}`',
     ],
     [
       'services: {a: {image: nginx}}',
@@ -71,11 +71,11 @@ describe('errors say where, what and what to do', () => {
     ],
     [
       'services: {a: {command: {}, x-mesh: {runtime: process}}}',
-      'services.a.command: must be a text or a list, but is a map',
+      'services.a.command: must be text or a list, but is a map',
     ],
     [
       'services: {a: {command: [x, ~], x-mesh: {runtime: process}}}',
-      'services.a.command[1]: must be a text, but is empty',
+      'services.a.command[1]: must be text, but is empty',
     ],
     ['services: {a: ~}', 'services.a: must be a map, but is empty; write at least `{command:'],
     [
@@ -99,7 +99,7 @@ describe('errors say where, what and what to do', () => {
     ],
     [
       service('deploy: {placement: {constraints: [engine.labels.x == y]}}'),
-      'services.a.deploy.placement.constraints[0]: "engine.labels.x" is not something to choose nodes by',
+      'services.a.deploy.placement.constraints[0]: "engine.labels.x" is not a constraint key',
     ],
     [
       service('deploy: {placement: {constraints: [node.role == boss]}}'),
@@ -116,14 +116,14 @@ describe('errors say where, what and what to do', () => {
     [service('stop_grace_period: 9999h'), 'services.a.stop_grace_period: 9999h is too long; choose at most 168h'],
     [
       service('environment: {A: }'),
-      'services.a.environment.A: has no value, and meshd does not hand on the environment of meshctl',
+      'services.a.environment.A: has no value; meshctl does not pass on its own environment',
     ],
     [
       service('environment: [A]'),
-      'services.a.environment[0]: has no value, and meshd does not hand on the environment of meshctl by itself; ' +
-        'give it a value, or write `A=${A}` to take it from there on purpose',
+      'services.a.environment[0]: has no value; meshctl does not pass on its own environment; ' +
+        'set a value, or write `A=${A}` to use the value from the environment of meshctl',
     ],
-    [service('labels: {"a b": c}'), 'services.a.labels["a b"]: "a b" is not a name for that'],
+    [service('labels: {"a b": c}'), 'services.a.labels["a b"]: "a b" is not a valid name'],
     [
       service(`labels: {a: ${'x'.repeat(LIMITS.value + 1)}}`),
       `services.a.labels.a: is longer than ${LIMITS.value} bytes`,
@@ -136,8 +136,8 @@ describe('errors say where, what and what to do', () => {
       service(`environment: {${Array.from({ length: LIMITS.entries + 1 }, (_, n) => `A${n}: b`).join()}}`),
       `services.a.environment: has more than ${LIMITS.entries} entries`,
     ],
-    [service('environment: [A=1, A=2]'), 'services.a.environment[1]: A is given twice'],
-    [service('environment: {"A=B": c}'), 'services.a.environment["A=B"]: "A=B" is not a name for that'],
+    [service('environment: [A=1, A=2]'), 'services.a.environment[1]: A is declared twice'],
+    [service('environment: {"A=B": c}'), 'services.a.environment["A=B"]: "A=B" is not a valid name'],
     [service('working_dir: srv'), 'services.a.working_dir: "srv" is not an absolute path; start it with `/`'],
     [service('user: "a b"'), 'services.a.user: "a b" is not a user'],
     [service('cap_add: [NET_AMIN]'), 'services.a.cap_add[0]: "NET_AMIN" is not a capability; did you mean NET_ADMIN?'],
@@ -172,19 +172,19 @@ describe('errors say where, what and what to do', () => {
     ['a: &a {b: *a}', 'a: unknown key `a`'],
     ['services: [1', 'is not valid YAML: '],
     ['services:\n\tweb: 1', 'is not valid YAML: a tab is used as indentation; indent with spaces'],
-    ['services: {}\0', 'is not text but binary data; give a YAML file in UTF-8'],
-    [service('user: !reset x'), 'uses a YAML tag that meshd does not know; remove the word with `!`'],
+    ['services: {}\0', 'is binary data; use a YAML file in UTF-8'],
+    [service('user: !reset x'), 'uses an unknown YAML tag; remove the tag (`!…`)'],
     ['['.repeat(5000), 'is nested deeper than 64 levels; close the brackets'],
     ['- '.repeat(5000), 'is nested deeper than 64 levels'],
     ['#'.repeat(LIMITS.textLength + 1), 'is larger than 1048576 characters; split it into several files'],
     [`services: {${'a: 1, '.repeat(150_000)}}`, 'has more than 250000 values; split it'],
   ];
-  test.each(one.map(([text, wanted]) => ({ text, wanted })))('$wanted', ({ text, wanted }) => {
+  test.each(one.map(([text, expected]) => ({ text, expected })))('$expected', ({ text, expected }) => {
     const [first] = errors(text);
-    expect(first?.replace(/^s\.yaml:\d+:\d+: /, '').slice(0, wanted.length)).toBe(wanted);
+    expect(first?.replace(/^s\.yaml:\d+:\d+: /, '').slice(0, expected.length)).toBe(expected);
   });
 
-  test('what means nothing here but comes with files of other tools is taken', () => {
+  test('keys of other tools that have no effect are accepted', () => {
     expect(specs(`networks: {}\n${service('deploy: {endpoint_mode: vip}')}`)).toEqual(specs(service('')));
   });
 
@@ -220,7 +220,7 @@ services:
     expect(errors(service(keys))).toHaveLength(LIMITS.errors);
   });
 
-  test('an anchor bomb is told by its cause, and at once', () => {
+  test('an anchor bomb is rejected at once with its cause', () => {
     const names = 'bcdefghij'.split('');
     const rungs = names.map((name, at) => `${name}: &${name} [${Array(9).fill(`*${'abcdefghij'[at]}`).join(',')}]`);
     const found = errors(`a: &a [x,x,x,x,x,x,x,x,x]\n${rungs.join('\n')}\nservices: {}\n`);
@@ -239,7 +239,7 @@ services:
     ]);
     expect(result.ok ? [] : result.error.map((error) => `${error.file}:${error.line} ${error.message}`)).toEqual([
       'z.yaml:3 service a is declared twice, first at z.yaml:1:12',
-      'b.yaml:1 published port 1/tcp is already taken by service a at z.yaml:1:64',
+      'b.yaml:1 published port 1/tcp is already published by service a at z.yaml:1:64',
       'c.yaml:1 declares no services',
     ]);
   });
@@ -249,7 +249,7 @@ services:
       'services: {constructor: {command: x, x-mesh: {runtime: process}, labels: {toString: a, hasOwnProperty: b}}}',
     );
     expect(spec).toMatchObject({ name: 'constructor', labels: { hasOwnProperty: 'b' } });
-    expect(errors(service('labels: {__proto__: a}'))[0]).toMatch(/key here is not a plain word/);
+    expect(errors(service('labels: {__proto__: a}'))[0]).toMatch(/a key is not text/);
     expect(errors(service('valueOf: 1'))[0]).toMatch(/unknown key `valueOf`/);
   });
 });

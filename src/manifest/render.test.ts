@@ -149,7 +149,7 @@ const spec: fc.Arbitrary<ServiceSpec> = fc
         .map(([first, rest]) => [first, ...rest]),
       workingDir: word.map((path) => `/${path}`),
       capDrop: fc.subarray([...CAPABILITIES], { minLength: 1 }),
-      user: fc.constantFrom('nobody', '0', '1000:1000', 'www-data:adm'),
+      user: fc.constantFrom('games', '0', '1000:1000', 'www-data:adm'),
       environment: record,
       mode: fc.constantFrom('replicated' as const, 'global' as const),
       replicas: fc.integer({ min: 0, max: 10_000 }),

@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { sameValue } from '../model/equality.ts';
+import { isLabelKey } from '../model/label.ts';
 import { DEFAULT_UPDATE, type PortSpec, type ServiceSpec, type UpdateConfig, type WeightSpec } from '../model/spec.ts';
 import { BALANCING_KEYS } from './balancing-schema.ts';
 import { UNSUPPORTED } from './compose-keys.ts';
@@ -48,7 +49,7 @@ const deploy = z.strictObject({
     `one service has at most ${LIMITS.replicas} tasks: declare several services`,
   ).optional(),
   labels: labels.optional(),
-  endpoint_mode: oneOf('vip').optional(), // what a mesh is
+  endpoint_mode: oneOf('vip').optional(), // what the routing mesh implements
   placement: extensible(placement).optional(),
   restart_policy: extensible(restartPolicy).optional(),
   update_config: extensible(updateConfig).optional(),
@@ -56,14 +57,14 @@ const deploy = z.strictObject({
 
 const nodeLabel = text.transform((value, ctx): string => {
   const name = value.replace(/^node\.labels\./i, '');
-  if (!/^\w[\w.\-/]{0,127}$/.test(name)) {
+  if (!isLabelKey(name)) {
     fail(ctx, `"${shorten(value)}" is not a label of a node`, 'write it like `node.labels.cpus`');
   }
   return name;
 });
 
 const weightValue = count(65_535, 'choose one of 1-65535').transform((value, ctx): number => {
-  if (value === 0) fail(ctx, 'a weight of 0 would leave the tasks without clients', 'choose one of 1-65535');
+  if (value === 0) fail(ctx, 'a weight of 0 would exclude the tasks from load balancing', 'choose one of 1-65535');
   return value;
 });
 
@@ -104,7 +105,7 @@ const service = z.strictObject({
   'x-mesh': mesh.optional(),
 });
 
-/** The top of a file; `version` and `name` are allowed and mean nothing, as in compose, nor do networks nobody declares. */
+/** The top level of a file; `version`, `name` and an empty `networks` are accepted and ignored, as in compose. */
 export const file = z.preprocess(
   (value) => dropEmptyNetworks(withoutExtensions(value)),
   z.strictObject({
@@ -114,7 +115,7 @@ export const file = z.preprocess(
   }),
 );
 
-/** Without a `networks` that is empty, as tools write it. */
+/** Removes an empty `networks`, which other tools write. */
 function dropEmptyNetworks(value: unknown): unknown {
   const { networks, ...rest } = (value ?? {}) as Record<string, unknown>;
   const isMap = typeof networks === 'object' && networks !== null && !Array.isArray(networks);
@@ -134,7 +135,7 @@ export const serviceSchema = z.preprocess(
     const { deploy, ports: declared = [] } = given;
     if (given['x-mesh'] === undefined) {
       const remedy = 'add `x-mesh: {runtime: process}` to run the command as a process on the nodes';
-      fail(ctx, 'does not say how it is run: images are not supported yet', remedy);
+      fail(ctx, 'has no runtime; images are not supported yet', remedy);
     }
     const command = [...(given.entrypoint ?? []), ...(given.command ?? [])];
     if (command.length === 0 || command[0] === '') {
@@ -151,12 +152,15 @@ export const serviceSchema = z.preprocess(
     const mode = deploy?.mode ?? 'replicated';
     if (mode === 'global' && deploy?.replicas !== undefined) {
       const remedy = 'remove `replicas`: a global service runs one task on every node';
-      fail(ctx, 'replicas do not go together with mode global', remedy, ['deploy', 'replicas']);
+      fail(ctx, '`replicas` is not allowed with mode global', remedy, ['deploy', 'replicas']);
     }
     const restart = deploy?.restart_policy;
     const health = given.healthcheck?.health ?? given['x-mesh']?.healthcheck;
     if (given.healthcheck !== undefined && given['x-mesh']?.healthcheck !== undefined) {
-      fail(ctx, 'stands beside `healthcheck`: a service has one', 'remove one of them', ['x-mesh', 'healthcheck']);
+      fail(ctx, 'conflicts with `healthcheck`: a service has at most one', 'remove one of them', [
+        'x-mesh',
+        'healthcheck',
+      ]);
     }
     const privileges = privilegesOf(given, ctx);
     const update = toUpdateConfig(deploy?.update_config);
@@ -190,7 +194,7 @@ export const serviceSchema = z.preprocess(
   }),
 );
 
-/** Undefined where it says nothing but the default. */
+/** Undefined if every value is the default. */
 function toUpdateConfig(fields: z.output<typeof updateConfig> | undefined): UpdateConfig | undefined {
   const update: UpdateConfig = {
     parallelism: fields?.parallelism ?? DEFAULT_UPDATE.parallelism,
@@ -255,13 +259,13 @@ export function serviceNameError(name: string): { message: string; remedy: strin
   };
 }
 
-/** Words for an issue that zod itself raised. */
+/** Message for an issue raised by zod itself. */
 export function zodIssueText(issue: z.core.$ZodIssue, input: unknown): string {
   if (issue.code === 'invalid_type' || issue.code === 'invalid_union') {
     const kinds: Record<string, string> = { object: 'a map', record: 'a map', array: 'a list', string: 'a text' };
-    const wanted =
+    const expected =
       issue.code === 'invalid_type' ? (kinds[issue.expected] ?? `a ${issue.expected}`) : 'a number or a text';
-    return input === undefined ? 'is missing' : `must be ${wanted}, but is ${describeValue(input)}`;
+    return input === undefined ? 'is missing' : `must be ${expected}, but is ${describeValue(input)}`;
   }
   return shorten(issue.message, 120);
 }

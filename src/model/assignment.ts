@@ -2,7 +2,7 @@ import type { Cidr, Family, IpAddress, MacAddress, Protocol } from './address.ts
 import type { RequestedPrivileges } from './capabilities.ts';
 import type { HealthCheck, Persistence, SchedulerFlag, TrafficPolicy } from './spec.ts';
 
-/** One node's complete view of what it has to be. A snapshot is this; a delta names what changed in it. */
+/** The complete desired state of one node. A snapshot is this; a delta names what changed in it. */
 export interface Assignment {
   /** Store revision this view was made from; grows. */
   revision: number;
@@ -62,7 +62,7 @@ export interface Endpoint {
   nodeId: string;
   address: IpAddress;
   port: number;
-  /** 0 keeps existing connections and takes no new ones. */
+  /** 0 keeps existing connections and accepts no new ones. */
   weight: number;
 }
 

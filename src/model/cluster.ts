@@ -15,31 +15,31 @@ export interface Service extends Stored {
   spec: ServiceSpec;
   /** Grows when a change of the spec needs new tasks (command, environment …), not when only ports or replicas change. */
   taskGeneration: number;
-  /** Ports it gave up: they take no new connections, and stay while old ones are open; UDP has none. */
+  /** Draining ports: no longer declared, they accept no new connections and remain while old ones are open; never UDP. */
   leaving?: DrainingPort[];
-  /** Somebody removed it: nameless and without new connections it stays until its last task is gone. */
+  /** Removed by a user: without a name and new connections it remains until its last task is removed. */
   removed?: true;
 }
 
 export interface DrainingPort {
   /** As it was declared. */
   port: PortSpec;
-  /** Revision of the assignments from which on it takes no new connections. */
+  /** Revision of the assignments from which on it accepts no new connections. */
   revision: number;
-  /** Wall clock, ms: when it goes even with connections open. */
+  /** Wall clock, ms: when it is removed even with connections open. */
   deadline: number;
 }
 
 export interface Node extends Stored {
   name: string;
   /**
-   * 1..NODE_NUMBER_LIMIT (names.ts) and at most the blocks of the ingress subnet, unique, never reused while the node
+   * 1..NODE_NUMBER_LIMIT (identifiers.ts) and at most the blocks of the ingress subnet, unique, never reused while the node
    * exists: travels as VXLAN GBP mark with every packet.
    */
   number: number;
   role: 'manager' | 'worker';
   labels: Record<string, string>;
-  /** The labels its agent was last started with; what changes in them changes in `labels`. */
+  /** The labels its agent was last started with; changes in them are applied to `labels`. */
   declaredLabels?: Record<string, string>;
   availability: 'active' | 'pause' | 'drain';
   /** Where other nodes send VXLAN to. */
@@ -47,7 +47,7 @@ export interface Node extends Stored {
   state: 'ready' | 'down';
   /** Milliseconds since the epoch of the last state change. */
   stateSince: number;
-  /** What the agent said of itself. */
+  /** As the agent reported. */
   agentVersion: string;
   kernelRelease: string;
 }
@@ -83,9 +83,9 @@ export type TaskState =
   | 'orphaned';
 
 /**
- * What the manager wants of a task. `drain`: its real servers go to weight 0 everywhere, existing connections live on;
+ * Desired state of a task. `drain`: its real servers get weight 0 everywhere, existing connections continue;
  * `shutdown`: every live node acknowledged the drain, the process may be stopped; `missing`: its node is down and it is
- * replaced elsewhere, but taken back if the node returns before the replacement runs.
+ * replaced elsewhere, but kept if the node returns before the replacement is up.
  */
 type DesiredState = 'running' | 'drain' | 'shutdown' | 'missing';
 
@@ -95,24 +95,27 @@ export interface Task extends Stored {
   /** 1..replicas; for global services the node's number. */
   slot: number;
   nodeId?: string;
-  /** The part of the spec this task runs; ports are not in it: they belong to the data path alone. */
+  /** Which generation of its service it runs (generation.ts); ports are not part of one, they belong to the data path. */
   generation: number;
-  spec: ServiceSpec;
+  /** It accepts connections only while it is healthy. */
+  hasHealthCheck?: true;
+  /** The service's when the task was made, ms. */
+  stopGracePeriod: number;
   /** One address per network and family, from the node's block. */
   addresses: { networkId: string; address: IpAddress }[];
   desired: DesiredState;
   status: TaskStatus;
   /** Revision of the assignments from which on the task has weight 0; set while draining. */
   drainRevision?: number;
-  /** Revision with which it last began to take connections; orders the endpoints of a port. */
+  /** Revision with which it last became an endpoint; orders the endpoints of a port. */
   joinedRevision?: number;
   /** Wall clock, ms, of the same moment: the delay of an update counts from there. */
   joinedAt?: number;
   /** Fixed host mode ports (`8080/tcp`) it holds on its node, until it has ended: no two tasks of a node hold one. */
   hostPorts?: string[];
-  /** Made by an update in place of a task that took connections. */
+  /** Created by an update to replace a task that accepted connections. */
   takesOver?: true;
-  /** Why it is being ended although it is wanted, and since when (wall clock, ms): its status will say so. */
+  /** Why it is being ended although its slot is desired, and since when (wall clock, ms); becomes its final status. */
   failure?: { error: string; since: number };
   /** Wall clock, ms: when the drain ends even with connections open. */
   drainDeadline?: number;
@@ -124,7 +127,7 @@ export interface Task extends Stored {
 
 export interface TaskStatus {
   state: TaskState;
-  /** What a person should know, for example why the task is pending. */
+  /** For people, for example why the task is pending. */
   message: string;
   /** The failure, empty when there is none. */
   error: string;
@@ -136,24 +139,40 @@ export interface TaskStatus {
   ports?: { protocol: Protocol; target: number; published: number }[];
   /** Milliseconds since the epoch. */
   since: number;
+  /** Why it is in its state, for programs: a TaskReason, or one of a newer agent. */
+  reason?: string;
 }
 
-/** A program that waits on a port of a node, outside the mesh (sock_diag(7)). */
+/** Why a task is in its state. The texts are in `message` and `error`. */
+export type TaskReason =
+  | 'WaitingForNetwork' // its paths are not in the kernel yet
+  | 'Starting'
+  | 'WaitingForPorts' // its process runs and has not bound its ports yet
+  | 'PortsNotBound' // the same, for longer than a start should take
+  | 'Unhealthy'
+  | 'Exited'
+  | 'Killed'
+  | 'StartFailed'
+  | 'Stopped'
+  | 'StoppedBeforeStart'
+  | 'NetworkLost'; // its network namespace was deleted
+
+/** A program that listens on a port of a node, outside the mesh (sock_diag(7)). */
 export interface Listener {
   protocol: Protocol;
   port: number;
   /** `0.0.0.0` and `::` are every address. */
   address: IpAddress;
   pid?: number;
-  /** /proc/PID/comm; undefined when nobody could be found. */
+  /** /proc/PID/comm; undefined when the owner is unknown. */
   process?: string;
   /** The node keeps the port from the mesh for it: sshd, or meshd itself (src/agent/ports/protected-listener.ts). */
   protected?: true;
 }
 
 /**
- * Why a published port is not on one node what its service declared. `taken`: a program of the node listens there and
- * is out of reach now. `withheld`: the node keeps the port to itself, because sshd listens there. `fallback`: the
+ * Why a published port differs on one node from its declaration. `taken`: a program of the node listens there and is
+ * shadowed. `withheld`: the node keeps the port for itself, because sshd listens there. `fallback`: the
  * kernel lacks the declared scheduler.
  */
 export interface PortCondition {
@@ -162,9 +181,4 @@ export interface PortCondition {
   kind: 'taken' | 'withheld' | 'fallback';
   /** For people, without the node's name and the port. */
   message: string;
-}
-
-/** States after which a task never runs again. */
-export function isTerminal(state: TaskState): boolean {
-  return state === 'complete' || state === 'shutdown' || state === 'failed' || state === 'orphaned';
 }

@@ -1,13 +1,45 @@
 import type { IpAddress } from './address.ts';
+import { boundedParams, type CodedText, fillTemplate, type ParamNames, renderUnknown } from './coded-text.ts';
+import { CONDITIONS, isConditionCode } from './condition.ts';
+import { FINDING_TEXTS } from './finding-texts.ts';
 
-/** One thing that was looked at. */
-export interface Finding {
-  level: 'ok' | 'warning' | 'error';
+export type FindingLevel = 'ok' | 'warning' | 'error';
+
+/** One thing the doctor examined; `code` is a FindingCode, a ConditionCode, or one of a newer version. */
+export interface Finding extends CodedText {
+  level: FindingLevel;
+}
+
+export type FindingCode = keyof typeof FINDING_TEXTS;
+
+type Texts<C extends FindingCode> = (typeof FINDING_TEXTS)[C];
+type Templates<C extends FindingCode> = Texts<C>['text'] | (Texts<C> extends { remedy: infer R } ? R & string : never);
+export type FindingParams<C extends FindingCode> = Record<ParamNames<Templates<C>>, string | number>;
+
+export function finding<C extends FindingCode>(level: FindingLevel, code: C, params: FindingParams<C>): Finding {
+  return { level, code, params: boundedParams(params) };
+}
+
+/** A finding for people. */
+export interface RenderedFinding extends Finding {
   /** What kind of thing, one word: `sysctl`, `mtu`, `path` … */
   check: string;
   what: string;
-  /** A command to type, or what to do; empty when all is well. */
+  /** A command to type, or what to do; empty when nothing has to be done. */
   remedy: string;
+}
+
+export function renderFinding(reported: Finding): RenderedFinding {
+  const { code, params } = reported;
+  const texts = textsOf(code);
+  if (texts === undefined) return { ...reported, check: 'other', what: renderUnknown(reported), remedy: '' };
+  const { check, text, remedy = '' } = texts;
+  return { ...reported, check, what: fillTemplate(text, params), remedy: fillTemplate(remedy, params) };
+}
+
+function textsOf(code: string): { check: string; text: string; remedy?: string } | undefined {
+  if (Object.hasOwn(FINDING_TEXTS, code)) return FINDING_TEXTS[code as FindingCode];
+  return isConditionCode(code) ? { check: 'condition', ...CONDITIONS[code] } : undefined;
 }
 
 /** What a node found out about itself, and how it reaches the others. */
@@ -17,8 +49,8 @@ export interface DoctorReport {
   took: number;
   version: string;
   findings: Finding[];
-  /** Bytes of one packet inside the overlay; undefined before it stands. */
-  overlayMtu?: number;
+  /** Bytes of one packet inside the overlay; undefined before it exists. */
+  overlayMtu?: number | undefined;
   echoes: EchoResult[];
 }
 
@@ -27,21 +59,7 @@ export interface EchoResult {
   nodeId: string;
   underlay: IpAddress;
   /** Milliseconds; undefined when no answer came. */
-  small?: number;
-  /** The same with as many bytes as the overlay takes, and DF. */
-  full?: number;
+  small?: number | undefined;
+  /** The same with as many bytes as the overlay carries, and DF. */
+  full?: number | undefined;
 }
-
-export const ok = (check: string, what: string): Finding => ({ level: 'ok', check, what, remedy: '' });
-export const warning = (check: string, what: string, remedy: string): Finding => ({
-  level: 'warning',
-  check,
-  what,
-  remedy,
-});
-export const error = (check: string, what: string, remedy: string): Finding => ({
-  level: 'error',
-  check,
-  what,
-  remedy,
-});

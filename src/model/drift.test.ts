@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { describeDrift } from './drift.ts';
 import type { KernelObject, RealServer } from './kernel-state.ts';
+import { parseFirewallRule } from './kinds/parse-firewall-rule.ts';
 
 const server: RealServer = {
   kind: 'real-server',
@@ -19,7 +20,7 @@ const chain = (...rules: string[]): KernelObject => ({
   family: 'inet',
   table: 'nat',
   chain: 'MESH-PRE',
-  rules,
+  rules: rules.map(parseFirewallRule),
 });
 
 describe('faultsOf', () => {

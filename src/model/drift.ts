@@ -1,5 +1,6 @@
 import { sameValue } from './equality.ts';
-import { type KernelObject, keyOf, type Op } from './kernel-state.ts';
+import { descriptorOf, type KernelObject, keyOf, type Op } from './kernel-state.ts';
+import { KINDS } from './kinds/registry.ts';
 
 /** What was wrong with the objects that some steps put right, one line each: how it is, and how it should be. */
 export function describeDrift(ops: readonly Op[]): string[] {
@@ -21,8 +22,10 @@ export function describeDrift(ops: readonly Op[]): string[] {
 
 /** `weight 0 → 1, scheduler rr → wrr`. */
 function differences(have: KernelObject, want: KernelObject): string {
-  return changedFields(have, want).join(', ');
+  return changedFields(readable(have), readable(want)).join(', ');
 }
+
+const readable = (object: KernelObject) => descriptorOf(object, KINDS).readable(object);
 
 function changedFields(have: unknown, want: unknown, path = ''): string[] {
   if (sameValue(have, want)) return [];

@@ -1,373 +1,41 @@
-import type { Cidr, Family, IpAddress, MacAddress, Protocol } from './address.ts';
-import type { SchedulerFlag } from './spec.ts';
+import type { AnyObject, KindRegistry } from './kinds/kind.ts';
+import { type KernelObject, KINDS } from './kinds/registry.ts';
 
-/**
- * The kernel as data. `want` (planned) and `have` (observed) are both a KernelState, so they can be compared,
- * printed by one renderer and replayed. `netns` is a name of model/names.ts; `host` is the netns meshd runs in.
+export type { AddressObject } from './kinds/address.ts';
+export type { FirewallChain } from './kinds/chain.ts';
+export type { FastPathFilter, FastPathProgram } from './kinds/fast-path.ts';
+export type { FastPathPeer, FastPathPort, FastPathTask } from './kinds/fast-path-entries.ts';
+export type { FdbEntry } from './kinds/fdb.ts';
+export type { HashSet, IpSet } from './kinds/ipset.ts';
+export type { FirewallJump } from './kinds/jump.ts';
+export type { Neighbour } from './kinds/neighbour.ts';
+export type { Netns } from './kinds/netns.ts';
+export { type RealServer, serverName } from './kinds/real-server.ts';
+export type { KernelObject, ObjectKind } from './kinds/registry.ts';
+export type { Route } from './kinds/route.ts';
+export type { Rule } from './kinds/rule.ts';
+export type { SetEntry } from './kinds/set-entry.ts';
+export type { SetMember } from './kinds/set-member.ts';
+export type { Sysctl } from './kinds/sysctl.ts';
+export type { VethPair } from './kinds/veth.ts';
+export {
+  serviceIdentity,
+  usesHashing,
+  type VirtualService,
+} from './kinds/virtual-service.ts';
+export type { Vxlan } from './kinds/vxlan.ts';
+
+/*
+ * The kernel as data. What is desired (planned) and what is observed are both a KernelState, so they can be compared,
+ * printed by one renderer and replayed. `netns` is a name of linux-names.ts; `host` is the netns meshd runs in.
  */
-export type KernelObject =
-  | Netns
-  | VethPair
-  | Vxlan
-  | Sysctl
-  | AddressObject
-  | Neighbour
-  | FdbEntry
-  | Route
-  | Rule
-  | IpSet
-  | SetMember
-  | SetEntry
-  | FirewallChain
-  | FirewallJump
-  | IpvsTimeouts
-  | VirtualService
-  | RealServer
-  | FastPathFilter
-  | FastPathTask
-  | FastPathPort
-  | FastPathPeer;
 
-export type ObjectKind = KernelObject['kind'];
-
-/** A named network namespace with its loopback up. */
-export interface Netns {
-  kind: 'netns';
-  netns: string;
-  loopbackUp: boolean;
-}
-
-/** Both ends of a veth pair: one object, for the kernel makes and destroys them together. Identity: `netns` + `name`. */
-export interface VethPair {
-  kind: 'veth';
-  netns: string;
-  name: string;
-  mtu: number;
-  up: boolean;
-  peer: { netns: string; name: string; mtu: number; up: boolean };
-}
-
-/** Lives in `netns`; its UDP socket stays in `underlayNetns`. Learning off, group policy (GBP) on. */
-export interface Vxlan {
-  kind: 'vxlan';
-  netns: string;
-  name: string;
-  underlayNetns: string;
-  vni: number;
-  local: IpAddress;
-  port: number;
-  mac: MacAddress;
-  mtu: number;
-  up: boolean;
-  gbp: boolean;
-  learning: boolean;
-}
-
-export interface Sysctl {
-  kind: 'sysctl';
-  netns: string;
-  /** Dotted name; a dot inside an interface name is written `/`, as sysctl(8) does. */
-  name: string;
-  value: string;
-}
-
-export interface AddressObject {
-  kind: 'address';
-  netns: string;
-  dev: string;
-  address: IpAddress;
-  prefix: number;
-}
-
-/** A permanent neighbour entry. */
-export interface Neighbour {
-  kind: 'neighbour';
-  netns: string;
-  dev: string;
-  address: IpAddress;
-  mac: MacAddress;
-}
-
-/** Where a VXLAN device sends frames for a MAC address; `vni` when it is not the device's own, as in all of ours. */
-export interface FdbEntry {
-  kind: 'fdb';
-  netns: string;
-  dev: string;
-  mac: MacAddress;
-  dst: IpAddress;
-  vni?: number;
-}
-
-export interface Route {
-  kind: 'route';
-  netns: string;
-  type: 'unicast' | 'local';
-  /** `0.0.0.0/0` and `::/0` for default. */
-  destination: Cidr;
-  /** 254 is main. */
-  table: number;
-  dev: string;
-  via?: IpAddress;
-  onlink: boolean;
-  scope: 'global' | 'link' | 'host';
-  source?: IpAddress;
-}
-
-/** The kernel tells rules apart by all they say, so they are never changed: several may have one priority. */
-export interface Rule {
-  kind: 'rule';
-  netns: string;
-  family: Family;
-  priority: number;
-  fwmark: number;
-  fwmask: number;
-  action: { lookup: number } | { goto: number } | 'nop';
-}
-
-export type IpSet = PortSet | HashSet;
-
-interface PortSet {
-  kind: 'ipset';
-  netns: string;
-  name: string;
-  type: 'bitmap:port';
-  range: { from: number; to: number };
-  skbinfo: boolean;
-}
-
-/** Its elements are `set-entry`, those of a bitmap:port `set-member`. */
-export interface HashSet {
-  kind: 'ipset';
-  netns: string;
-  name: string;
-  type: 'hash:ip' | 'hash:net,port' | 'hash:net,port,net';
-  family: Family;
-  skbinfo: boolean;
-}
-
-export interface SetMember {
-  kind: 'set-member';
-  netns: string;
-  set: string;
-  port: number;
-  /** Mark handed to the packet; the mask is 0xffffffff. Only in sets with skbinfo. */
-  mark?: number;
-}
-
-/** An element of a hash set; which fields it has depends on the set's type. ipset has no /0: add both halves. */
-export interface SetEntry {
-  kind: 'set-entry';
-  netns: string;
-  set: string;
-  /** One address is a network of full prefix length. */
-  network: Cidr;
-  /** A number is one only somebody else could have put there. */
-  protocol?: Protocol | number;
-  port?: number;
-  /** The last dimension of hash:net,port,net. */
-  network2?: Cidr;
-  /** An exception from wider networks (`nomatch`): never wanted, but somebody may have made one. */
-  exception?: true;
-}
-
-/** A whole chain of ours, rules in the words of iptables-save without `-A CHAIN`. */
-export interface FirewallChain {
-  kind: 'chain';
-  netns: string;
-  family: Family;
-  table: 'raw' | 'mangle' | 'nat' | 'filter';
-  chain: string;
-  rules: string[];
-  /** Ours is only that it is there: its rules are the administrator's, neither compared nor touched. */
-  administrator?: true;
-}
-
-/** The rule in a built-in chain that leads into a chain of ours. */
-export interface FirewallJump {
-  kind: 'jump';
-  netns: string;
-  family: Family;
-  table: 'raw' | 'mangle' | 'nat' | 'filter';
-  from: string;
-  chain: string;
-  /** Matches before `-j`, in iptables-save words, often empty. */
-  match: string;
-  position: 'first' | 'last';
-}
-
-/** Idle times of connections in one netns, seconds (IPVS_CMD_SET_CONFIG). */
-interface IpvsTimeouts {
-  kind: 'ipvs-timeouts';
-  netns: string;
-  tcp: number;
-  tcpFin: number;
-  udp: number;
-}
-
-/** Which IPVS service: the one of a fwmark, or the one of an address with the protocol and port the mark stands for. */
-interface ServiceIdentity {
-  netns: string;
-  family: Family;
-  fwmark: number;
-  /**
-   * Of persistent services: found by mark, they would send clients to the port they asked for, whatever the real
-   * server's port is (ip_vs_sched_persist).
-   */
-  at?: IpAddress;
-}
-
-/** An IPVS service. */
-export interface VirtualService extends ServiceIdentity {
-  kind: 'virtual-service';
-  scheduler: string;
-  /** In the order of SCHEDULER_FLAGS; absent when there is none. */
-  flags?: SchedulerFlag[];
-  /** A client stays with its real server, all clients of one prefix length as one, for so many idle seconds. */
-  persistence?: { timeout: number; prefix: number };
-  /**
-   * The keys of its real servers (`serverKey`), from the oldest to the newest; only of schedulers that hash, for what
-   * they pick depends on it (ip_vs_sh_reassign, ip_vs_mh_populate walk `svc->destinations`).
-   */
-  servers?: string[];
-}
-
-/** A real server of such a service, forwarded by masquerading (NAT). */
-export interface RealServer extends ServiceIdentity {
-  kind: 'real-server';
-  address: IpAddress;
-  port: number;
-  weight: number;
-}
-
-/** One of src/bpf's programs, with the links it names by their names; the driver knows their numbers. */
-export type FastPathProgram =
-  /**
-   * Underlay → lb, for published ports of `address`, and out of VXLAN: `lb` and `router` are the host's ends of the veths
-   * to them, `vni` the router's, `number` this node's.
-   */
-  | { type: 'host-in'; address: IpAddress; lb: string; router: string; vni: number; number: number }
-  /** lb → wherever the host's routes say, for what carries `address`. */
-  | { type: 'host-out'; address: IpAddress }
-  /** lb or vxlan → tasks. */
-  | { type: 'router-in' }
-  /** Task → lb or vxlan; `number` is this node's. */
-  | { type: 'task-out'; vxlan: string; lb: string; number: number }
-  /** Something else where one of ours would be, under a name of ours: differs from anything wanted. */
-  | { type: 'foreign' };
-
-/** A tc filter of ours at the ingress of a link. */
-export interface FastPathFilter {
-  kind: 'shortcut';
-  netns: string;
-  link: string;
-  program: FastPathProgram;
-}
-
-/** A task that packets take the shortcut to: an entry of mesh_tasks (src/bpf/maps.ts). */
-export interface FastPathTask {
-  kind: 'shortcut-task';
-  /** The router's. */
-  netns: string;
-  address: IpAddress;
-  /** The router's end of its veth. */
-  link: string;
-}
-
-/** A published port that packets take the shortcut to: an entry of mesh_ports. */
-export interface FastPathPort {
-  kind: 'shortcut-port';
-  netns: string;
-  /** Stands for protocol and port (names.ts). */
-  mark: number;
-}
-
-/** Another node, whose VXLAN the shortcut unpacks: an entry of mesh_peers. */
-export interface FastPathPeer {
-  kind: 'shortcut-peer';
-  netns: string;
-  /** On the underlay. */
-  address: IpAddress;
-}
-
-/** Schedulers whose choice depends on the order of the real servers. */
-export function usesHashing(scheduler: string): boolean {
-  return scheduler === 'sh' || scheduler === 'mh';
-}
-
-/** A service among all. */
-export function serviceKey({ netns, family, fwmark, at }: ServiceIdentity): string {
-  return at === undefined ? [netns, family, fwmark].join(' ') : `${netns} ${family} ${fwmark} at ${at}`;
-}
-
-/** What names a service, out of what belongs to it. */
-export function serviceIdentity({ netns, family, fwmark, at }: ServiceIdentity): ServiceIdentity {
-  return { netns, family, fwmark, ...(at === undefined ? {} : { at }) };
-}
-
-/** A real server within its service. */
-export function serverKey({ address, port }: Pick<RealServer, 'address' | 'port'>): string {
-  return `${address} ${port}`;
-}
-
-/** Objects by identity. Two objects with one key are two states of the same thing. */
+/** Objects by key. Two objects with one key are two states of the same thing. */
 export type KernelState = ReadonlyMap<string, KernelObject>;
 
-/**
- * What makes an object that object; all its other fields can be changed or need a replacement. Keys of which there are
- * tens of thousands are joined: the pieces of a template stay in memory with the whole, and cost twice the time.
- */
+/** What makes an object that object; all its other fields can be changed or need a replacement. */
 export function keyOf(object: KernelObject): string {
-  switch (object.kind) {
-    case 'netns':
-      return `netns ${object.netns}`;
-    case 'veth':
-    case 'vxlan':
-      return `link ${object.netns} ${object.name}`;
-    case 'sysctl':
-      return `sysctl ${object.netns} ${object.name}`;
-    case 'address':
-      return `address ${object.netns} ${object.dev} ${object.address}/${object.prefix}`;
-    case 'neighbour':
-      return `neighbour ${object.netns} ${object.dev} ${object.address}`;
-    case 'fdb':
-      return `fdb ${object.netns} ${object.dev} ${object.mac}`;
-    case 'route':
-      return `route ${object.netns} ${object.table} ${object.destination}`;
-    case 'rule':
-      return `rule ${object.netns} ${object.family} ${object.priority} ${object.fwmark}/${object.fwmask} ${ruleAction(object.action)}`;
-    case 'ipset':
-      return `ipset ${object.netns} ${object.name}`;
-    case 'set-member':
-      return ['set-member', object.netns, object.set, object.port].join(' ');
-    case 'set-entry': {
-      const { network, protocol, port, network2 } = object;
-      const service = port === undefined ? '' : `,${protocol}:${port}`;
-      return `set-entry ${object.netns} ${object.set} ${network}${service}${network2 === undefined ? '' : `,${network2}`}`;
-    }
-    case 'chain':
-      return `chain ${object.netns} ${object.family} ${object.table} ${object.chain}`;
-    case 'jump':
-      return `jump ${object.netns} ${object.family} ${object.table} ${object.from} ${object.chain}`;
-    case 'ipvs-timeouts':
-      return `ipvs-timeouts ${object.netns}`;
-    case 'virtual-service':
-      return ['virtual-service', serviceKey(object)].join(' ');
-    case 'real-server':
-      return ['real-server', serviceKey(object), object.address, object.port].join(' ');
-    case 'shortcut':
-      return `shortcut ${object.netns} ${object.link}`;
-    case 'shortcut-task':
-      return `shortcut-task ${object.netns} ${object.address}`;
-    case 'shortcut-peer':
-      return `shortcut-peer ${object.netns} ${object.address}`;
-    case 'shortcut-port':
-      return `shortcut-port ${object.netns} ${object.mark}`;
-  }
-}
-
-function ruleAction(action: Rule['action']): string {
-  if (action === 'nop') return 'nop';
-  return 'lookup' in action ? `lookup ${action.lookup}` : `goto ${action.goto}`;
+  return descriptorOf(object, KINDS).key(object);
 }
 
 /** A state from objects; a later object with the same key replaces an earlier one. */
@@ -377,8 +45,13 @@ export function stateOf(objects: Iterable<KernelObject>): Map<string, KernelObje
   return state;
 }
 
-/** One step towards `want`; what the kernel cannot change in place becomes a delete and a create. */
-export type Op =
-  | { verb: 'create'; object: KernelObject }
-  | { verb: 'change'; object: KernelObject; before: KernelObject }
-  | { verb: 'delete'; object: KernelObject };
+/** The descriptor of an object's kind. */
+export function descriptorOf(object: AnyObject, kinds: KindRegistry) {
+  return kinds[object.kind]!;
+}
+
+/** One step towards the desired state; what the kernel cannot change in place becomes a delete and a create. */
+export type Op<T extends AnyObject = KernelObject> =
+  | { verb: 'create'; object: T }
+  | { verb: 'change'; object: T; before: T }
+  | { verb: 'delete'; object: T };

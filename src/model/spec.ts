@@ -13,16 +13,16 @@ export interface ServiceSpec extends RequestedPrivileges {
   user?: string;
   environment: Record<string, string>;
   mode: 'replicated' | 'global';
-  /** Wanted tasks of a replicated service; ignored for global ones. */
+  /** Desired tasks of a replicated service; ignored for global ones. */
   replicas: number;
   constraints: Constraint[];
   restart: RestartPolicy;
-  /** From the first SIGTERM to SIGKILL, and the longest a leaving task waits for its connections; milliseconds. */
+  /** From the first SIGTERM to SIGKILL, and the longest a draining task waits for its connections; milliseconds. */
   stopGracePeriod: number;
   ports: PortSpec[];
-  /** How a new generation takes over; undefined means UPDATE_DEFAULT. */
+  /** How a new generation replaces the old one; undefined means DEFAULT_UPDATE. */
   update?: UpdateConfig;
-  /** A task with one takes connections only while it is healthy; undefined means as soon as it runs. */
+  /** A task with one accepts connections only while it is healthy; undefined means as soon as it runs. */
   health?: HealthCheck;
   /** Share of connections each task gets from schedulers with weights; undefined means 1 for all. */
   weight?: WeightSpec;
@@ -81,18 +81,18 @@ export interface PortSpec {
   /** Undefined means rr. */
   scheduler?: Scheduler;
   schedulerFlags?: SchedulerFlag[];
-  /** Taken, and said so in the service's status, on nodes whose kernel lacks the scheduler; undefined means rr. */
+  /** Used on nodes whose kernel lacks the scheduler, which the service's status reports; undefined means rr. */
   fallback?: Scheduler;
   persistence?: Persistence;
-  /** Milliseconds an idle connection lives at least: a kernel has one clock a protocol, and the longest wish wins. */
+  /** Milliseconds an idle connection lives at least: a kernel has one timeout per protocol, and the longest request is used. */
   idleTimeout?: number;
   /** Undefined means cluster. */
   policy?: TrafficPolicy;
-  /** The port answers only on nodes that fulfil all of these; undefined means on every node. */
+  /** The port is published only on nodes that match all of these; undefined means on every node. */
   nodes?: Constraint[];
   /** The port answers only on local addresses within one of these; undefined means on all. */
   addresses?: Cidr[];
-  /** Clients whose address is in none of these are refused; undefined lets everybody in. */
+  /** Clients whose address is in none of these are refused; undefined accepts every client. */
   allowFrom?: Cidr[];
 }
 
@@ -111,7 +111,7 @@ export interface Persistence {
 
 /**
  * `cluster`: every task, wherever it runs. `prefer-local`: tasks of the node itself while it has any, else every task.
- * `local`: tasks of the node itself or nobody.
+ * `local`: tasks of the node itself only.
  */
 export const TRAFFIC_POLICIES = ['cluster', 'prefer-local', 'local'] as const;
 export type TrafficPolicy = (typeof TRAFFIC_POLICIES)[number];
@@ -123,13 +123,13 @@ export interface Constraint {
   value: string;
 }
 
-interface RestartPolicy {
+export interface RestartPolicy {
   condition: 'any' | 'on-failure' | 'none';
-  /** Milliseconds before a restart; undefined means meshd's own back-off (at once, then growing). */
+  /** Milliseconds before a restart; undefined means meshd's own backoff (immediately, then growing). */
   delay?: number;
   /** 0 means without limit. */
   maxAttempts: number;
-  /** A task that lived this long, ms, starts the count of attempts anew; 0 means 30 s (src/decide/restart.ts). */
+  /** After this uptime, ms, the count of attempts starts again; 0 means 30 s (src/decide/restart.ts). */
   window: number;
 }
 

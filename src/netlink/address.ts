@@ -26,7 +26,7 @@ const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const IFA_LABEL = 3;
 const IFA_FLAGS = 8;
-/** Usable at once: without it an IPv6 address answers nothing for a second (duplicate address detection). */
+/** Usable at once: without it an IPv6 address does not respond for a second (duplicate address detection). */
 export const IFA_F_NODAD = 0x02;
 /** sizeof(struct ifaddrmsg) */
 const IFADDRMSG = 8;

@@ -1,6 +1,6 @@
 import { err, MeshError, ok, type Result } from '../base/errors.ts';
 
-/** Netlink speaks the byte order of the machine, except where an attribute says big endian. */
+/** Netlink uses the byte order of the machine, except in attributes marked as big endian. */
 export const LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
 /** include/uapi/linux/netlink.h */
@@ -10,7 +10,7 @@ const NLA_TYPE_MASK = 0x3fff;
 const NLA_HEADER = 4;
 /** nla_len is 16 bit. */
 const MAX_ATTRIBUTE = 0xffff;
-/** No message of ours comes near; a request larger than this is a bug of the caller. */
+/** Far above any message of ours; a larger request is a bug of the caller. */
 const MAX_MESSAGE = 1 << 20;
 
 const text = new TextEncoder();
@@ -25,7 +25,7 @@ function isAscii(value: string): boolean {
   return true;
 }
 
-/** Text up to the first NUL; bytes that are not UTF-8 come out as U+FFFD. */
+/** Text up to the first NUL; bytes that are not UTF-8 become U+FFFD. */
 export function decodeText(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
   return utf8.decode(end === -1 ? bytes : bytes.subarray(0, end));
@@ -54,7 +54,7 @@ export function decodeError(what: string): MeshError {
   return new MeshError('invalid', what);
 }
 
-/** A number cut to its field would be another valid object: a port, a mark, somebody else's table. */
+/** A number cut to its field would be another valid object: a port, a mark, the table of another program. */
 function inRange(value: number, max: number): number {
   if (Number.isInteger(value) && value >= 0 && value <= max) return value;
   throw encodeError(`${value} is no whole number from 0 to ${max}`);
@@ -157,7 +157,7 @@ export class AttributeWriter {
     for (let i = 0; i < bytes.length; i++) this.#view.setUint8(at + i, bytes[i]!);
   }
 
-  /** Header and room for `size` bytes padded to 4; returns where the value goes. */
+  /** Header and room for `size` bytes padded to 4; returns the position of the value. */
   #attribute(type: number, size: number): number {
     if (size + NLA_HEADER > MAX_ATTRIBUTE) throw encodeError(`attribute ${type & NLA_TYPE_MASK} of ${size} bytes`);
     const at = this.#reserve(NLA_HEADER + ((size + 3) & ~3));
@@ -241,7 +241,7 @@ export class AttributeWriter {
 
   /** What was written; the writer must not be used after it. */
   finish(): Uint8Array {
-    // What it took and did not need goes to the next one.
+    // The unused rest of the buffer is used for the next message.
     if (this.#view === slab && this.#start + this.#capacity === free) free = (this.#start + this.#length + 7) & ~7;
     return this.#written();
   }

@@ -6,7 +6,7 @@ import { decodeFlow, deleteFlow, dumpFlows, type Flow } from './conntrack.ts';
 import { decodeMessages, NLMSG_DONE } from './message.ts';
 
 const goldens = readGoldens('conntrack');
-/** Entries the tool got for a command. */
+/** Entries that the conntrack tool received for a command. */
 function listed(command: string): Flow[] {
   return goldenOf(goldens, command)
     .received.filter(({ type }) => type === 0x100)
@@ -42,7 +42,7 @@ describe('conntrack', () => {
     ]);
   });
 
-  it('names an entry as the tool does, and by its id too', () => {
+  it('identifies an entry by its tuple, as the tool does, and by its id', () => {
     const deletion = goldenOf(goldens, 'conntrack -D -f ipv4 -p udp -s 192.0.2.50 --orig-port-dst 53');
     const [flow] = listed('conntrack -L -f ipv4 -p udp').filter(({ original }) => original.source === '192.0.2.50');
     const theirs = deletion.sent.find(({ type }) => type === 0x102)!;
@@ -54,7 +54,7 @@ describe('conntrack', () => {
     expect(new Attributes(ours.payload, 4).bytes(12)).toEqual(flow!.name.id);
   });
 
-  it('asks for one port of a protocol, or for all of it', () => {
+  it('requests one port of a protocol, or all ports', () => {
     const hex = (port?: number) => Buffer.from(dumpFlows('inet', 'udp', port).payload).toString('hex');
     // nfgenmsg; CTA_TUPLE_ORIG { CTA_TUPLE_PROTO { NUM 17, DST_PORT 53 } }; CTA_FILTER { ORIG_FLAGS, REPLY_FLAGS }
     expect(hex(53)).toBe(
@@ -72,7 +72,7 @@ describe('conntrack', () => {
     );
   });
 
-  it('refuses anything else without harm', () => {
+  it('rejects other messages', () => {
     const datagrams = goldens.flatMap((golden) => golden.datagrams);
     fc.assert(
       fc.property(fc.constantFrom(...datagrams), fc.nat(), fc.nat(255), (datagram, at, value) => {

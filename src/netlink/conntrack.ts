@@ -28,12 +28,12 @@ const CTA_IP = { inet: { source: 1, destination: 2 }, inet6: { source: 3, destin
 const CTA_PROTO_NUM = 1;
 const CTA_PROTO_SRC_PORT = 2;
 const CTA_PROTO_DST_PORT = 3;
-// net/netfilter/nf_internals.h: which parts of a tuple a filter looks at
+// net/netfilter/nf_internals.h: which parts of a tuple a filter compares
 const F_PROTO_NUM = 1 << 3;
 const F_PROTO_DST_PORT = 1 << 5;
 
 const PROTOCOLS = { udp: IPPROTO_UDP, sctp: IPPROTO_SCTP } as const;
-/** Protocols whose entries outlive what they were made for, as long as somebody sends. */
+/** Protocols whose entries exist as long as packets arrive. */
 export type FlowProtocol = keyof typeof PROTOCOLS;
 
 interface Tuple {
@@ -53,13 +53,13 @@ export interface Flow {
   reply: Tuple;
   /** Not in the plain zone 0, in any direction. */
   zoned: boolean;
-  /** What names it to the kernel: CTA_TUPLE_ORIG and CTA_ID as they came. */
+  /** Identifies it to the kernel: CTA_TUPLE_ORIG and CTA_ID as received. */
   name: { tuple: Uint8Array; id: Uint8Array };
 }
 
 /**
  * `conntrack -L -p PROTO --orig-port-dst PORT`: entries of one family and protocol, and one port they were sent to when
- * given. Kernels before 5.8 know no filter and list everything: look at what comes.
+ * given. Kernels before 5.8 have no filter and list everything: filter the result.
  */
 export function dumpFlows(family: Family, protocol: FlowProtocol, port?: number): NetlinkRequest {
   const writer = new AttributeWriter(96).u8(familyNumber(family)).u8(0).be16(0);
@@ -76,7 +76,7 @@ export function dumpFlows(family: Family, protocol: FlowProtocol, port?: number)
   return { type: GET, flags: NLM_F_REQUEST | NLM_F_DUMP, payload: writer.finish() };
 }
 
-/** `conntrack -D` of exactly this entry: ENOENT when it is gone, also if another has taken its place. */
+/** `conntrack -D` of exactly this entry: ENOENT when it no longer exists, also if another has replaced it. */
 export function deleteFlow({ family, name }: Pick<Flow, 'family' | 'name'>): NetlinkRequest {
   const writer = new AttributeWriter(128).u8(familyNumber(family)).u8(0).be16(0);
   writer.put(CTA_TUPLE_ORIG | NLA_F_NESTED, name.tuple).put(CTA_ID, name.id);

@@ -27,7 +27,7 @@ describe('addresses as text', () => {
   });
 
   it.each(['', '1.2.3', '1.2.3.4.5', '1.2.3.256', '010.0.0.1', '1.2.3.', ' 1.2.3.4', '1.2.3.4/8', 'web', '0x7f.0.0.1'])(
-    'refuses %j',
+    'rejects %j',
     (text) => expect(() => parseAddress(text)).toThrow(MeshError),
   );
 
@@ -42,9 +42,9 @@ describe('addresses as text', () => {
     '12345::',
     '1.2.3.4::',
     'g::',
-  ])('refuses %j', (text) => expect(() => parseAddress(text)).toThrow(MeshError));
+  ])('rejects %j', (text) => expect(() => parseAddress(text)).toThrow(MeshError));
 
-  it('refuses networks and MAC addresses that are none', () => {
+  it('rejects invalid networks and MAC addresses', () => {
     for (const cidr of ['10.0.0.0', '10.0.0.0/33', '::/129', '10.0.0.0/', '10.0.0.0/-1', '10.0.0.0/8/8']) {
       expect(() => parseCidr(cidr)).toThrow(MeshError);
     }
@@ -54,7 +54,7 @@ describe('addresses as text', () => {
   });
 });
 
-describe('encoders refuse what the kernel has no field for', () => {
+describe('encoders reject values that do not fit the fields of the kernel', () => {
   it.each([
     ['a name of 16 bytes', () => newLink({ name: 'a-name-of-16-byt', config: { kind: 'dummy' } })],
     ['a name with a NUL', () => newLink({ name: 'a\0b', config: { kind: 'dummy' } })],
@@ -89,7 +89,7 @@ describe('attributes', () => {
     ]);
   });
 
-  it('fail on lengths that make no sense, and end before less than a header', () => {
+  it('fail on invalid lengths, and ignore trailing bytes shorter than a header', () => {
     expect(toDecodeResult('x', () => new Attributes(hex('0300 0100')))).toMatchObject({ ok: false });
     expect(toDecodeResult('x', () => new Attributes(hex('0000 0100')))).toMatchObject({ ok: false });
     expect(toDecodeResult('x', () => new Attributes(hex('0900 0100 00000000')))).toMatchObject({ ok: false });
@@ -100,11 +100,11 @@ describe('attributes', () => {
     });
   });
 
-  it('the last of equals counts, as in the kernel', () => {
+  it('the last of repeated attributes counts, as in the kernel', () => {
     expect(new Attributes(hex('0500 0100 01000000 0500 0100 02000000')).u8(1)).toBe(2);
   });
 
-  it('pass on what is no MeshError', () => {
+  it('rethrow errors that are not a MeshError', () => {
     expect(() =>
       toDecodeResult('x', () => {
         throw new RangeError('a bug');
@@ -112,7 +112,7 @@ describe('attributes', () => {
     ).toThrow(RangeError);
   });
 
-  it('are bounded', () => {
+  it('have a maximum size', () => {
     const writer = new AttributeWriter();
     expect(() => writer.put(1, new Uint8Array(65_532))).toThrow(MeshError);
     expect(() => writer.zeros(2 << 20)).toThrow(MeshError);
@@ -128,12 +128,12 @@ describe('attributes', () => {
   });
 });
 
-describe('answers', () => {
+describe('acknowledgements', () => {
   const ack = (flags: number, payload: string) =>
     decodeAck({ type: 2, flags, sequence: 5, portId: 0, payload: hex(payload) });
   const header = '20000000 10000500 05000000 00000000';
 
-  it('carry what the kernel says, behind a capped or an echoed request', () => {
+  it('contain the message of the kernel, after a capped or an echoed request', () => {
     const text = '0b000100 6e6f206c75636b00 08000200 14000000';
     const expected = { ok: true, value: { sequence: 5, errno: 22, code: 'EINVAL', text: 'no luck', offset: 20 } };
     const padded = text.replace('6e6f206c75636b00', '6e6f206c75636b 00').replace('0b000100', '0c000100');
@@ -141,7 +141,7 @@ describe('answers', () => {
     expect(ack(0x200, `eaffffff ${header} ${'00'.repeat(16)} ${padded}`)).toEqual(expected);
   });
 
-  it('say which value was allowed and which attribute is missing', () => {
+  it('contain the allowed values and the missing attribute', () => {
     const policy = '28000480 08000100 04000000 0c000400 0100000000000000 0c000500 ff00000000000000 04000b00';
     expect(ack(0x300, `eaffffff ${header} ${policy}`)).toMatchObject({
       value: { policy: { type: 4, min: 1, max: 255 } },
@@ -159,7 +159,7 @@ describe('answers', () => {
     });
   });
 
-  it('are refused when they are cut or something else', () => {
+  it('are rejected when truncated or of another type', () => {
     expect(ack(0, 'ffff')).toMatchObject({ ok: false });
     expect(ack(0x200, 'ffffffff 2000')).toMatchObject({ ok: false });
     expect(decodeAck({ type: 16, flags: 0, sequence: 1, portId: 0, payload: hex('00000000') })).toMatchObject({

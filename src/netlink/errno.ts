@@ -15,7 +15,7 @@ const NAMES = (
   'EKEYREJECTED EOWNERDEAD ENOTRECOVERABLE ERFKILL EHWPOISON'
 ).split(' ');
 
-/** ENOTSUPP, include/linux/errno.h: kernel internal, leaks out through some netlink paths. */
+/** ENOTSUPP, include/linux/errno.h: kernel-internal, but some netlink handlers return it to user space. */
 const ENOTSUPP = 524;
 
 /** Private codes of ipset from 4096 on, include/uapi/linux/netfilter/ipset/ip_set.h enum ipset_errno. */
@@ -48,7 +48,7 @@ const HASH_NAMES = ['HASH_FULL', 'HASH_ELEM', 'INVALID_PROTO', 'MISSING_PROTO', 
 
 /**
  * `EEXIST` for 17, `IPSET_ERR_BUSY` for 4100; unknown numbers give `errno 9999`. 0 gives `OK`.
- * ipset's codes from 4352 on mean different things in bitmap and hash sets: pass the set type to have them named.
+ * ipset's codes from 4352 on differ between bitmap and hash sets: pass the set type to resolve them.
  */
 export function errorName(errno: number, setType?: string): string {
   if (errno === 0) return 'OK';

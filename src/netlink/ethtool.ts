@@ -26,7 +26,7 @@ export function getFeatures(genl: number, link: string): NetlinkRequest {
   return { type: genl, flags: NLM_F_REQUEST, payload };
 }
 
-/** Names of the features that are on. Without a mask a bitset lists only bits that are set (ethnl_put_bitset32). */
+/** Names of the enabled features. Without a mask a bitset lists only bits that are set (ethnl_put_bitset32). */
 export function decodeFeatures(message: NetlinkMessage): Result<Set<string>> {
   return decodeGenl('ethtool features', undefined, [ETHTOOL_MSG_FEATURES_GET_REPLY], message, (attributes) => {
     const bits = attributes.nested(ETHTOOL_A_FEATURES_ACTIVE)?.nested(ETHTOOL_A_BITSET_BITS);

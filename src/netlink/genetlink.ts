@@ -13,14 +13,14 @@ const GENL_NAMSIZ = 16;
 /** sizeof(struct genlmsghdr) */
 const GENL_HEADER = 4;
 
-/** A writer with genlmsghdr in front. */
+/** A writer that starts with genlmsghdr. */
 export function genlWriter(command: number, version: number, capacity?: number): AttributeWriter {
   return new AttributeWriter(capacity).u8(command).u8(version).u16(0);
 }
 
 /**
- * The number of a family by name (`IPVS`), which is its message type. ENOENT means there is no such family: the kernel
- * has tried to load the module `net-pf-16-proto-16-family-NAME` by then.
+ * Requests the id of a family by name (`IPVS`), which is its message type. ENOENT means there is no such family, after the
+ * kernel has tried to load the module `net-pf-16-proto-16-family-NAME`.
  */
 export function getGenlFamily(name: string): NetlinkRequest {
   const payload = genlWriter(CTRL_CMD_GETFAMILY, 1, 32).putString(CTRL_ATTR_FAMILY_NAME, name, GENL_NAMSIZ).finish();
@@ -33,11 +33,11 @@ export interface GenlFamily {
   version: number;
 }
 
-/** Reads the answer to getGenlFamily. */
+/** Reads the reply to getGenlFamily. */
 export function decodeGenlFamily(message: NetlinkMessage): Result<GenlFamily> {
   return decodeGenl('generic netlink family', GENL_ID_CTRL, [CTRL_CMD_NEWFAMILY], message, (attributes) => {
     const id = attributes.u16(CTRL_ATTR_FAMILY_ID);
-    if (id === undefined) throw decodeError('no family id in it');
+    if (id === undefined) throw decodeError('missing family id');
     return {
       id,
       name: attributes.string(CTRL_ATTR_FAMILY_NAME) ?? '',
@@ -57,8 +57,10 @@ export function decodeGenl<T>(
   return toDecodeResult(kind, () => {
     if (family !== undefined && message.type !== family) throw decodeError(`type ${message.type} instead of ${family}`);
     const { payload } = message;
-    if (payload.length < GENL_HEADER) throw decodeError(`${payload.length} bytes, its header has ${GENL_HEADER}`);
-    if (!commands.includes(payload[0]!)) throw decodeError(`command ${payload[0]} is none of ${commands.join(', ')}`);
+    if (payload.length < GENL_HEADER)
+      throw decodeError(`${payload.length} bytes are shorter than the header of ${GENL_HEADER}`);
+    if (!commands.includes(payload[0]!))
+      throw decodeError(`command ${payload[0]} is not one of ${commands.join(', ')}`);
     return body(new Attributes(payload, GENL_HEADER));
   });
 }

@@ -8,12 +8,12 @@ import { deleteDestination, dumpDestinations, newDestination, setDestination } f
 import { encodeBatch, encodeMessage } from './message.ts';
 import { dumpListeners } from './sock-diag.ts';
 
-/** Creating a hash set: ipset asks for the newest revision it and the kernel know, we for the first with skbinfo. */
+/** Creating a hash set: ipset requests the newest revision supported by both sides, meshd the first with skbinfo. */
 const revision = (payload: Payload) => normalize(payload, 4, (type, value) => (type === 4 ? Uint8Array.of(0) : value));
 
 /**
- * ipvsadm sends the whole of its structs even where only the identity counts (settings of the service with a real
- * server or a delete; scheduler to DEST_NETMASK), and the tunnel attributes (13-15) which are 0 here.
+ * ipvsadm sends all fields of its structs even if only the identity counts (settings of the service with a real
+ * server or a delete; scheduler to DEST_NETMASK), and the tunnel attributes (13-15), which are 0 here.
  */
 const ipvsKeyOnly = (payload: Payload) =>
   normalize(payload, 4, (type, value) => {
@@ -223,7 +223,7 @@ describe('IPVS', () => {
     ['ipvsadm -C', ipvs.flushServices(genl)],
   ]);
 
-  it('ipvsadm begins with GET_INFO and lists services by a dump', () => {
+  it('ipvsadm starts with GET_INFO and lists services by a dump', () => {
     const goldens = readGoldens('ipvs');
     const [info] = goldens[0]!.sent.filter((message) => message.payload[0] === ipvs.IPVS_CMD.getInfo);
     expectSameRequest(info, ipvs.getInfo(genl));
@@ -233,7 +233,7 @@ describe('IPVS', () => {
     expectSameRequest(services, ipvs.dumpServices(genl));
   });
 
-  it('scheduler flags are read as they are written, and what else is set stays over', () => {
+  it('scheduler flags are decoded as they are encoded, and other bits are preserved', () => {
     expect(ipvs.schedulerFlags('mh', 0x18)).toEqual({ flags: ['mh-fallback', 'mh-port'], rest: 0 });
     expect(ipvs.schedulerFlags('sh', 0x10)).toEqual({ flags: ['sh-port'], rest: 0 });
     expect(ipvs.schedulerFlags('rr', 0x8)).toEqual({ flags: [], rest: 0x8 });
@@ -251,7 +251,7 @@ describe('sockets', () => {
 });
 
 describe('message headers', () => {
-  it('are those of the tools, with their sequence number and flags', () => {
+  it('equal those of the tools, with their sequence number and flags', () => {
     for (const golden of readGoldens('ipset')) {
       for (const message of golden.sent) {
         const bytes = encodeMessage(message, message.sequence, message.portId);

@@ -7,14 +7,14 @@ import { dumpNetnsIds, getNetnsId, newNetnsId } from './netns-id.ts';
 import { deleteRoute, dumpRoutes, newRoute } from './route.ts';
 import { deleteRule, dumpRules, newRule } from './rule.ts';
 
-/** Deep: sorts the attributes inside IFLA_LINKINFO (18) and IFLA_INFO_DATA (2) too. */
+/** Also sorts the attributes inside IFLA_LINKINFO (18) and IFLA_INFO_DATA (2). */
 const sortedLink = (payload: Payload) =>
   normalize(payload, 16, (type, value) =>
     type === 18 ? normalize(value, 0, (inner, data) => (inner === 2 ? normalize(data, 0) : data)) : value,
   );
 
 /**
- * Looking up a link: iproute2 asks for SR-IOV functions as well (RTEXT_FILTER_VF), sometimes puts the mask first, and
+ * Requesting a link: iproute2 also requests SR-IOV functions (RTEXT_FILTER_VF), sometimes puts the mask first, and
  * sends AF_PACKET, which the kernel ignores.
  */
 const linkLookup = (payload: Payload) => {
@@ -23,7 +23,7 @@ const linkLookup = (payload: Payload) => {
   return normalize(own, 16, (type, value) => (type === 29 ? Uint8Array.of(8, 0, 0, 0) : value));
 };
 
-/** Deleting a rule: iproute2 leaves the action open, we name it, so that no other rule can be meant. */
+/** Deleting a rule: iproute2 leaves the action unset; meshd sets it, so that no other rule can match. */
 const ruleDelete = (payload: Payload) => payload.with(7, 0);
 
 const VX0 = 4;
@@ -76,7 +76,7 @@ describe('links', () => {
           zeroChecksum6Receive: true,
         },
       }),
-      // iproute2 writes them in the order of its arguments, some of them late.
+      // iproute2 writes them in the order of its arguments, some of them at the end.
       sortedLink,
     ],
     ['ip link add name dummy0 type dummy', newLink({ name: 'dummy0', config: { kind: 'dummy' } })],

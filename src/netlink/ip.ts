@@ -28,7 +28,7 @@ function addressLength(family: Family): number {
   return family === 'inet' ? 4 : 16;
 }
 
-/** Dotted quad without leading zeros (they once meant octal). */
+/** Dotted quad without leading zeros (which some parsers read as octal). */
 function parseQuad(text: string): Uint8Array | undefined {
   const out = new Uint8Array(4);
   let value = 0;
@@ -88,11 +88,11 @@ function parseInet6(text: string): Uint8Array | undefined {
   return out;
 }
 
-/** 4 or 16 bytes; throws MeshError `invalid` for what is no address (leading zeros and zone ids included). */
+/** 4 or 16 bytes; throws MeshError `invalid` for anything but an address (leading zeros and zone ids included). */
 export function parseAddress(address: IpAddress): Uint8Array {
   const bytes = address.includes(':') ? parseInet6(address) : parseQuad(address);
   if (bytes !== undefined) return bytes;
-  throw encodeError(`${JSON.stringify(address)} is no IP address`);
+  throw encodeError(`${JSON.stringify(address)} is not an IP address`);
 }
 
 /** Canonical text: dotted quad, or RFC 5952. Throws (inside `decoding`) unless there are 4 or 16 bytes. */
@@ -101,7 +101,7 @@ export function formatAddress(bytes: Uint8Array): IpAddress {
   if (bytes.length !== 16) throw decodeError(`address of ${bytes.length} bytes`);
   const words: number[] = [];
   for (let i = 0; i < 16; i += 2) words.push((bytes[i]! << 8) | bytes[i + 1]!);
-  // RFC 5952 4.2: the longest run of at least two zero words, the first of equals.
+  // RFC 5952 4.2: the longest run of at least two zero words, the first of equally long ones.
   let start = -1;
   let length = 1;
   for (let i = 0; i < 8; i++) {
@@ -113,7 +113,7 @@ export function formatAddress(bytes: Uint8Array): IpAddress {
     }
     i += run;
   }
-  // RFC 5952 5: addresses known to embed IPv4 keep it readable.
+  // RFC 5952 5: addresses known to embed IPv4 show it as a dotted quad.
   if (start === 0 && length === 5 && words[5] === 0xffff) return `::ffff:${bytes.slice(12).join('.')}`;
   const hex = (part: number[]) => part.map((word) => word.toString(16)).join(':');
   return start === -1 ? hex(words) : `${hex(words.slice(0, start))}::${hex(words.slice(start + length))}`;
@@ -128,7 +128,7 @@ export function formatField(field: Uint8Array, family: Family): IpAddress {
 
 /** The six bytes of an Ethernet address; throws `invalid` for anything else. */
 export function parseMac(mac: MacAddress): Uint8Array {
-  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac)) throw encodeError(`${JSON.stringify(mac)} is no MAC address`);
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac)) throw encodeError(`${JSON.stringify(mac)} is not a MAC address`);
   return Uint8Array.from(mac.split(':'), (byte) => Number.parseInt(byte, 16));
 }
 
@@ -140,7 +140,8 @@ export function formatMac(bytes: Uint8Array): MacAddress {
 /** `10.0.0.0/8` as family, bytes and prefix length. */
 export function parseCidr(cidr: Cidr): { family: Family; bytes: Uint8Array; prefix: number } {
   const slash = cidr.indexOf('/');
-  if (slash === -1 || !/^\d{1,3}$/.test(cidr.slice(slash + 1))) throw encodeError(`${JSON.stringify(cidr)} is no CIDR`);
+  if (slash === -1 || !/^\d{1,3}$/.test(cidr.slice(slash + 1)))
+    throw encodeError(`${JSON.stringify(cidr)} is not a CIDR`);
   const bytes = parseAddress(cidr.slice(0, slash));
   const prefix = Number(cidr.slice(slash + 1));
   checkPrefix(prefix, bytes);

@@ -61,7 +61,7 @@ function putCidr(writer: AttributeWriter, type: number, prefix: number | undefin
   writer.putU8(type, prefix);
 }
 
-/** The attributes of one element, to go inside IPSET_ATTR_DATA. `line` comes back in the error of a batch. */
+/** The attributes of one element, for IPSET_ATTR_DATA. `line` is returned in the error of a batch. */
 export function writeEntry(writer: AttributeWriter, entry: SetEntry, line: number | undefined): void {
   if (entry.address !== undefined) putCidr(writer, ATTR_CIDR, entry.prefix, putIp(writer, ATTR_IP, entry.address));
   if (entry.port !== undefined) putNet16(writer, ATTR_PORT, entry.port);

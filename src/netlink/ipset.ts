@@ -42,7 +42,7 @@ const FLAG_LIST_HEADER = 4;
 const FLAG_WITH_SKBINFO = 1 << 6;
 const MAXNAMELEN = 32;
 
-/** Protocol 7 came with 4.19; kernels answer 6 as well. */
+/** Protocol 7 exists since 4.19; kernels accept 6 as well. */
 const IPSET_PROTOCOL = 7;
 /** Elements of one message: with IPv6 pairs and marks well below the 64 KiB an attribute can hold. */
 const BATCH = 500;
@@ -88,7 +88,7 @@ export interface SetListing {
   /** Rules and sets that use it; not 0 makes destroy fail with IPSET_ERR_BUSY. */
   references: number;
   memorySize: number;
-  /** Counted by the kernel; undefined for kernels that do not say. */
+  /** Counted by the kernel; undefined for kernels that do not report it. */
   elements: number | undefined;
   entries: SetEntry[];
 }
@@ -159,7 +159,7 @@ export function testEntry(name: string, entry: SetEntry): NetlinkRequest {
 
 /**
  * Many elements of one set, in as few messages as their size allows. The kernel stops a message at the first element it
- * refuses; decodeFailedEntry tells which. Lines count from 1 over all messages.
+ * refuses; decodeFailedEntry returns which. Lines count from 1 over all messages.
  */
 function batchRequests(command: number, flags: number, name: string, entries: readonly SetEntry[]): NetlinkRequest[] {
   const requests: NetlinkRequest[] = [];
@@ -196,7 +196,7 @@ export function deleteEntries(
   return batchRequests(CMD.del, mode === 'create' ? NLM_F_EXCL : 0, name, entries);
 }
 
-/** Which element (index into the list given) an NLMSG_ERROR to a batch is about; undefined when it does not say. */
+/** Which element (index into the list given) an NLMSG_ERROR to a batch is about; undefined when it names none. */
 export function decodeFailedEntry(message: NetlinkMessage): number | undefined {
   const echo = 4 + 16 + NFGENMSG; // error number, nlmsghdr and nfgenmsg of the request
   const line = toDecodeResult('ipset error', () => {
@@ -257,7 +257,7 @@ export function decodeSetType(
   });
 }
 
-/** One message of a listing; a big set comes in several, and only its first one has the header fields. */
+/** One message of a listing; a big set takes several, and only the first one has the header fields. */
 export interface SetPart {
   name: string;
   header: Omit<SetListing, 'entries' | 'name'> | undefined;
@@ -310,7 +310,7 @@ export function collectSets(messages: readonly NetlinkMessage[]): Result<SetList
       const existing = sets.get(name);
       if (existing === undefined)
         return toDecodeResult('ipset', () => {
-          throw decodeError(`set ${name} goes on but never began`);
+          throw decodeError(`set ${name} continues without a beginning`);
         });
       for (const entry of entries) existing.entries.push(entry);
     }

@@ -105,7 +105,7 @@ export function dumpDestinations(genl: number, service: ServiceKey): NetlinkRequ
   return ipvsRequest(genl, IPVS_CMD.getDestination, true, (writer) => writeServiceKey(writer, service));
 }
 
-/** Reads answers of dumpDestinations; they do not say which service they are of. */
+/** Reads answers of dumpDestinations; they do not name their service. */
 export function decodeDestination(message: NetlinkMessage): Result<DestinationEntry> {
   const commands = [IPVS_CMD.newDestination, IPVS_CMD.setDestination];
   return decodeGenl('IPVS real server', undefined, commands, message, (top) => {
@@ -114,7 +114,7 @@ export function decodeDestination(message: NetlinkMessage): Result<DestinationEn
     const port = destination?.be16(DEST_PORT);
     if (destination === undefined || field === undefined || port === undefined)
       throw decodeError('no address and port in it');
-    // Kernels before 3.18 know one family per service and do not say it here; they are not supported.
+    // Kernels before 3.18 have one family per service and do not report it here; they are not supported.
     const family = familyName(destination.u16(DEST_ADDR_FAMILY) ?? familyNumber('inet'));
     const method = (destination.u32(DEST_FWD_METHOD) ?? 0) & FWD_MASK;
     const forwarding = FORWARDING[method];

@@ -6,7 +6,7 @@ import { decodeGenl, genlWriter } from './genetlink.ts';
 import { familyName, familyNumber, formatField, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, parseAddress } from './ip.ts';
 import { type NetlinkMessage, type NetlinkRequest, NLM_F_DUMP, NLM_F_REQUEST } from './message.ts';
 
-/** Name to look up with getGenlFamily; its id is the `genl` parameter of every request here. */
+/** Family name for getGenlFamily; the resulting id is the `genl` parameter of every request here. */
 export const IPVS_GENL_NAME = 'IPVS';
 const IPVS_GENL_VERSION = 1;
 
@@ -53,7 +53,7 @@ export const IP_VS_SVC_F_PERSISTENT = 0x1;
 /** Set by the kernel on every service it lists. */
 export const IP_VS_SVC_F_HASHED = 0x2;
 export const IP_VS_SVC_F_ONEPACKET = 0x4;
-/** IP_VS_SVC_F_SCHED1 and 2: what they mean is the scheduler's affair (SCHED_SH_*, SCHED_MH_*). */
+/** IP_VS_SVC_F_SCHED1 and 2: their meaning depends on the scheduler (SCHED_SH_*, SCHED_MH_*). */
 const SCHEDULER_BITS: Record<SchedulerFlag, number> = {
   'sh-fallback': 0x8,
   'sh-port': 0x10,
@@ -66,7 +66,7 @@ export function schedulerBits(flags: readonly SchedulerFlag[]): number {
   return flags.reduce((bits, flag) => bits | SCHEDULER_BITS[flag], 0);
 }
 
-/** The other way round, in the order of SCHEDULER_FLAGS; `rest` are bits that have no name with this scheduler. */
+/** The inverse, in the order of SCHEDULER_FLAGS; `rest` are bits without a name for this scheduler. */
 export function schedulerFlags(scheduler: string, bits: number): { flags: SchedulerFlag[]; rest: number } {
   const flags = SCHEDULER_FLAGS.filter(
     (flag) => flag.startsWith(`${scheduler}-`) && (bits & SCHEDULER_BITS[flag]) !== 0,
@@ -74,7 +74,7 @@ export function schedulerFlags(scheduler: string, bits: number): { flags: Schedu
   return { flags, rest: bits & ~schedulerBits(flags) };
 }
 
-/** A service is found by its fwmark, or by protocol, address and port. */
+/** A service is identified by its fwmark, or by protocol, address and port. */
 export type ServiceKey = { family: Family; fwmark: number } | { protocol: Protocol; address: IpAddress; port: number };
 
 export interface ServiceSettings {
@@ -82,11 +82,11 @@ export interface ServiceSettings {
   scheduler: string;
   /** IP_VS_SVC_F_* */
   flags?: number | undefined;
-  /** Which flags count; all when not given. */
+  /** Mask of significant flags; all if absent. */
   flagsMask?: number | undefined;
-  /** Seconds a client sticks to its real server; with IP_VS_SVC_F_PERSISTENT. */
+  /** Persistence timeout in seconds; with IP_VS_SVC_F_PERSISTENT. */
   timeout?: number | undefined;
-  /** Clients of one such network stick together; the whole address when not given. */
+  /** Clients in the same network of this prefix length share a real server; full address length if absent. */
   persistencePrefix?: number | undefined;
   /** Persistence engine, `sip`. */
   peName?: string | undefined;
@@ -124,12 +124,12 @@ function writeKey(writer: AttributeWriter, key: ServiceKey): Family {
   return family;
 }
 
-/** The service a request is about. */
+/** Identity of the service in a request. */
 export function writeServiceKey(writer: AttributeWriter, key: ServiceKey): AttributeWriter {
   return writer.nested(CMD_ATTR_SERVICE | NLA_F_NESTED, () => writeKey(writer, key));
 }
 
-/** A command of the IPVS family, whose number the kernel gives (getGenlFamily): `genl`. */
+/** A command of the IPVS family; `genl` is the family id (getGenlFamily). */
 export function ipvsRequest(
   genl: number,
   command: number,
@@ -163,22 +163,22 @@ function serviceRequest(genl: number, command: number, key: ServiceKey, settings
   });
 }
 
-/** `ipvsadm -A`. EEXIST when it is there, ENOENT when there is no such scheduler. */
+/** `ipvsadm -A`. EEXIST if it exists, ENOENT if the scheduler does not exist. */
 export function newService(genl: number, key: ServiceKey, settings: ServiceSettings): NetlinkRequest {
   return serviceRequest(genl, IPVS_CMD.newService, key, settings);
 }
 
-/** `ipvsadm -E`. ESRCH when it is not there. */
+/** `ipvsadm -E`. ESRCH if it does not exist. */
 export function setService(genl: number, key: ServiceKey, settings: ServiceSettings): NetlinkRequest {
   return serviceRequest(genl, IPVS_CMD.setService, key, settings);
 }
 
-/** `ipvsadm -D`, with all its real servers. ESRCH when it is not there. */
+/** `ipvsadm -D`, with all its real servers. ESRCH if it does not exist. */
 export function deleteService(genl: number, key: ServiceKey): NetlinkRequest {
   return ipvsRequest(genl, IPVS_CMD.deleteService, false, (writer) => writeServiceKey(writer, key));
 }
 
-/** One service; ESRCH when it is not there. */
+/** One service; ESRCH if it does not exist. */
 export function getService(genl: number, key: ServiceKey): NetlinkRequest {
   return ipvsRequest(genl, IPVS_CMD.getService, false, (writer) => writeServiceKey(writer, key));
 }
@@ -193,18 +193,18 @@ export function flushServices(genl: number): NetlinkRequest {
   return ipvsRequest(genl, IPVS_CMD.flush);
 }
 
-/** `ipvsadm -Z`: counters of one service, or of all. */
+/** `ipvsadm -Z`: resets the counters of one service, or of all. */
 export function zeroCounters(genl: number, key?: ServiceKey): NetlinkRequest {
   return ipvsRequest(genl, IPVS_CMD.zero, false, (writer) => {
     if (key !== undefined) writeServiceKey(writer, key);
   });
 }
 
-/** Reads answers of getService and dumpServices. */
+/** Reads replies to getService and dumpServices. */
 export function decodeService(message: NetlinkMessage): Result<ServiceEntry> {
   return decodeGenl('IPVS service', undefined, [IPVS_CMD.newService, IPVS_CMD.setService], message, (top) => {
     const service = top.nested(CMD_ATTR_SERVICE);
-    if (service === undefined) throw decodeError('no service in it');
+    if (service === undefined) throw decodeError('missing service');
     const family = familyName(service.u16(SVC_AF) ?? 0);
     const flags = service.bytes(SVC_FLAGS);
     if (flags !== undefined && flags.length < 4) throw decodeError(`flags of ${flags.length} bytes`);
@@ -234,7 +234,7 @@ function readKey(service: Attributes, family: Family): ServiceKey {
   return { protocol, address: formatField(field, family), port };
 }
 
-/** Idle seconds of connections. In setConfig 0 keeps what is set. */
+/** Connection timeouts in seconds. In setConfig 0 keeps the current value. */
 export interface IpvsConfig {
   tcp: number;
   tcpFin: number;
@@ -255,7 +255,7 @@ export function getConfig(genl: number): NetlinkRequest {
   return ipvsRequest(genl, IPVS_CMD.getConfig);
 }
 
-/** Reads the answer of getConfig; a protocol compiled out of the kernel reads as 0. */
+/** Reads the reply to getConfig; a protocol compiled out of the kernel reads as 0. */
 export function decodeConfig(message: NetlinkMessage): Result<IpvsConfig> {
   return decodeGenl('IPVS config', undefined, [IPVS_CMD.setConfig], message, (attributes) => ({
     tcp: attributes.u32(CMD_ATTR_TIMEOUT_TCP) ?? 0,
@@ -269,7 +269,7 @@ export function getInfo(genl: number): NetlinkRequest {
   return ipvsRequest(genl, IPVS_CMD.getInfo);
 }
 
-/** Reads the answer to getInfo. */
+/** Reads the reply to getInfo. */
 export function decodeInfo(message: NetlinkMessage): Result<{ version: string; connectionTableSize: number }> {
   return decodeGenl('IPVS info', undefined, [IPVS_CMD.setInfo], message, (attributes) => {
     const version = attributes.u32(INFO_VERSION) ?? 0;

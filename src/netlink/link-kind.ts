@@ -43,14 +43,14 @@ const VXLAN_UDP_ZERO_CSUM6_RX = 20;
 const VXLAN_GBP = 23;
 const VXLAN_COLLECT_METADATA = 25;
 
-/** Where a link is to be: a namespace by open file descriptor or by a process in it. */
+/** Network namespace of a link: by open file descriptor or by a process in it. */
 export type NetnsReference = { fd: number } | { pid: number };
 
 interface VethConfig {
   kind: 'veth';
   /**
-   * Without it the kernel makes a peer named by itself beside the link. It cannot be made up: the kernel opens it before
-   * the link exists and answers ENOTCONN (drivers/net/veth.c veth_newlink); set it up afterwards.
+   * Without it the kernel creates a peer with a generated name in the link's netns. The peer cannot be created up: the kernel
+   * opens it before the link exists and returns ENOTCONN (drivers/net/veth.c veth_newlink); set it up afterwards.
    */
   peer?: { name: string; mtu?: number; mac?: MacAddress; netns?: NetnsReference } | undefined;
 }
@@ -66,17 +66,17 @@ export interface VxlanConfig {
   /** UDP port; the kernel's own default is 8472. */
   port?: number | undefined;
   learning?: boolean | undefined;
-  /** Carry the packet mark in the header; can only be set when the device is made. */
+  /** Puts the packet mark into the header; can only be set at creation. */
   gbp?: boolean | undefined;
-  /** ifindex the outer packets leave through. */
+  /** ifindex through which outer packets are sent. */
   link?: number | undefined;
   ttl?: number | undefined;
   tos?: number | undefined;
-  /** Seconds a learned FDB entry lives. */
+  /** Lifetime of a learned FDB entry in seconds. */
   ageing?: number | undefined;
-  /** Most FDB entries, 0 without limit. */
+  /** Maximum number of FDB entries, 0 without limit. */
   limit?: number | undefined;
-  /** Source ports of the outer packets. */
+  /** Source port range of the outer packets. */
   sourcePorts?: { from: number; to: number } | undefined;
   proxy?: boolean | undefined;
   rsc?: boolean | undefined;
@@ -90,19 +90,19 @@ export interface VxlanConfig {
 
 export type LinkConfig = VethConfig | VxlanConfig | { kind: 'dummy' } | { kind: 'bridge' };
 
-/** The netns a link is to be made in or moved to. */
+/** The netns in which a link is created or to which it is moved. */
 export function writeNetns(writer: AttributeWriter, netns: NetnsReference): void {
   if ('fd' in netns) writer.putU32(IFLA_NET_NS_FD, netns.fd);
   else writer.putU32(IFLA_NET_NS_PID, netns.pid);
 }
 
-/** Without the NUL, as iproute2 sends it; the kernel takes both. */
+/** Without the NUL, as iproute2 sends it; the kernel accepts both. */
 export function writeKind(writer: AttributeWriter, kind: string): void {
   const bytes = Uint8Array.from(kind, (char) => char.charCodeAt(0));
   writer.put(IFLA_INFO_KIND, bytes);
 }
 
-/** IFLA_LINKINFO: the kind of a link and what only this kind has; a veth's holds its far end as a whole link message. */
+/** IFLA_LINKINFO: the kind of a link and its kind-specific data; a veth's contains its peer as a whole link message. */
 export function writeLinkInfo(writer: AttributeWriter, config: LinkConfig): void {
   writer.nested(IFLA_LINKINFO, () => {
     writeKind(writer, config.kind);

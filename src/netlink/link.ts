@@ -42,7 +42,7 @@ const IFLA_EXT_MASK = 29;
 const IFLA_LINK_NETNSID = 37;
 const IFLA_PROP_LIST = 52;
 const IFLA_ALT_IFNAME = 53;
-/** Statistics are half of a link's message and nobody here reads them (RTEXT_FILTER_SKIP_STATS, rtnetlink.h). */
+/** Statistics are half of a link's message and are not used (RTEXT_FILTER_SKIP_STATS, rtnetlink.h). */
 const RTEXT_FILTER_SKIP_STATS = 8;
 /** sizeof(struct ifinfomsg) */
 const IFINFOMSG = 16;
@@ -65,7 +65,7 @@ export interface NewLink extends LinkSettings {
   config: LinkConfig;
 }
 
-/** A link as the kernel tells it. */
+/** A link as the kernel reports it. */
 export interface Link {
   index: number;
   name: string;

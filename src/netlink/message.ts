@@ -15,7 +15,7 @@ export interface NetlinkMessage {
   flags: number;
   sequence: number;
   portId: number;
-  /** A view into the datagram it came in. */
+  /** A view into the received datagram. */
   payload: Uint8Array;
 }
 
@@ -156,7 +156,7 @@ export interface Ack {
   errno: number;
   /** `EEXIST`, `IPSET_ERR_BUSY`; `OK` for 0. */
   code: string;
-  /** What the kernel says in words (extended ACK). */
+  /** The kernel's explanation (extended ACK). */
   text?: string;
   /** Byte of the request (counted from its nlmsghdr) the kernel complains of. */
   offset?: number;
@@ -168,7 +168,7 @@ export interface Ack {
 
 /** Reads NLMSG_ERROR and NLMSG_DONE; any other type is an error. */
 export function decodeAck(message: NetlinkMessage): Result<Ack> {
-  return toDecodeResult('answer', () => {
+  return toDecodeResult('reply', () => {
     if (message.type !== NLMSG_ERROR && message.type !== NLMSG_DONE)
       throw decodeError(`type ${message.type} is no answer`);
     const { payload } = message;

@@ -47,7 +47,7 @@ export interface NeighbourEntry {
   index: number;
   family: Family;
   address: IpAddress;
-  /** Undefined while it is not resolved. */
+  /** Undefined while unresolved. */
   mac: MacAddress | undefined;
   /** NUD_* */
   state: number;
@@ -58,9 +58,9 @@ export interface FdbSpec {
   /** ifindex of the vxlan device. */
   index: number;
   mac: MacAddress;
-  /** VTEP the frames go to. */
+  /** VTEP to which frames are sent. */
   dst: IpAddress;
-  /** When it is not the device's own. */
+  /** UDP port, if it differs from the device's. */
   vni?: number | undefined;
 }
 
@@ -69,11 +69,11 @@ export interface FdbRecord {
   mac: MacAddress;
   dst: IpAddress | undefined;
   state: number;
-  /** Made by hand (NUD_PERMANENT or NUD_NOARP), not learned. */
+  /** Static (NUD_PERMANENT or NUD_NOARP), not learned. */
   permanent: boolean;
   /** Belongs to the device itself (NTF_SELF), not to a bridge above it. */
   self: boolean;
-  /** Only when they differ from the device's. */
+  /** Only if they differ from the device's. */
   port: number | undefined;
   vni: number | undefined;
   master: number | undefined;
@@ -106,7 +106,7 @@ export function decodeNeighbour(message: NetlinkMessage): Result<NeighbourEntry>
   return decodeWithHeader('neighbour', [RTM_NEWNEIGH, RTM_DELNEIGH], NDMSG, message, (view, payload) => {
     const attributes = new Attributes(payload, NDMSG);
     const address = attributes.bytes(NDA_DST);
-    if (address === undefined) throw decodeError('no address in it');
+    if (address === undefined) throw decodeError('missing address');
     const mac = attributes.bytes(NDA_LLADDR);
     const state = view.getUint16(8, LITTLE_ENDIAN);
     return {
@@ -120,7 +120,7 @@ export function decodeNeighbour(message: NetlinkMessage): Result<NeighbourEntry>
   });
 }
 
-/** Whether a neighbour message is about a forwarding table, as notifications of both share the multicast group. */
+/** Whether a neighbour message is about a forwarding table: notifications of both share the multicast group. */
 export function isFdb(message: NetlinkMessage): boolean {
   return (message.type === RTM_NEWNEIGH || message.type === RTM_DELNEIGH) && message.payload[0] === AF_BRIDGE;
 }
@@ -133,7 +133,7 @@ export function newFdb(entry: FdbSpec, mode: CreateMode = 'create'): NetlinkRequ
   return { type: RTM_NEWNEIGH, flags: createFlags(mode), payload: writer.finish() };
 }
 
-/** `bridge fdb del`; without `dst` all destinations of the MAC address go. */
+/** `bridge fdb del`; without `dst` all destinations of the MAC address are removed. */
 export function deleteFdb(entry: { index: number; mac: MacAddress; dst?: IpAddress | undefined }): NetlinkRequest {
   const writer = writeNdmsg(AF_BRIDGE, entry.index, NUD_PERMANENT | NUD_NOARP, NTF_SELF);
   writer.put(NDA_LLADDR, parseMac(entry.mac));

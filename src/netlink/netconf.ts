@@ -16,7 +16,7 @@ export const NETCONFA_IFINDEX_DEFAULT = -2;
 /** sizeof(struct netconfmsg): the family alone. */
 const NETCONFMSG = 4;
 
-/** A switch below net.ipv4.conf or net.ipv6.conf that somebody turned; fields of other switches are not there. */
+/** Changed settings below net.ipv4.conf or net.ipv6.conf; fields of unchanged ones are undefined. */
 export interface Netconf {
   family: Family;
   /** ifindex, or one of NETCONFA_IFINDEX_*. */
@@ -25,7 +25,7 @@ export interface Netconf {
   rpFilter: number | undefined;
 }
 
-/** Reads RTM_NEWNETCONF, what the groups ipv4Netconf and ipv6Netconf tell (inet_netconf_notify_devconf). */
+/** Reads RTM_NEWNETCONF, the message of the groups ipv4Netconf and ipv6Netconf (inet_netconf_notify_devconf). */
 export function decodeNetconf(message: NetlinkMessage): Result<Netconf> {
   return decodeWithHeader('netconf', [RTM_NEWNETCONF], NETCONFMSG, message, (view, payload) => {
     const attributes = new Attributes(payload, NETCONFMSG);

@@ -8,7 +8,7 @@ import { decodeWithHeader, RTM_DELNSID, RTM_GETNSID, RTM_NEWNSID } from './rtnet
 const NETNSA_NSID = 1;
 const NETNSA_PID = 2;
 const NETNSA_FD = 3;
-/** The kernel picks the id (NEWNSID), or there is none (answers). */
+/** In NEWNSID: the kernel chooses the id. In replies: there is none. */
 const NSID_NONE = -1;
 /** struct rtgenmsg padded to 4. */
 const RTGENMSG = 4;
@@ -18,7 +18,7 @@ function writeNetnsReference(netns: NetnsReference): AttributeWriter {
   return 'fd' in netns ? writer.putU32(NETNSA_FD, netns.fd) : writer.putU32(NETNSA_PID, netns.pid);
 }
 
-/** `ip netns set`: gives another netns an id in the socket's netns; EEXIST when it has one already. */
+/** `ip netns set`: assigns another netns an id in the socket's netns; EEXIST if it has one already. */
 export function newNetnsId(netns: NetnsReference, id = NSID_NONE): NetlinkRequest {
   const payload = writeNetnsReference(netns)
     .putU32(NETNSA_NSID, id >>> 0)
@@ -26,7 +26,7 @@ export function newNetnsId(netns: NetnsReference, id = NSID_NONE): NetlinkReques
   return { type: RTM_NEWNSID, flags: NLM_F_REQUEST, payload };
 }
 
-/** The id of another netns in the socket's netns; answers one RTM_NEWNSID, with NSID_NONE when it has none. */
+/** Requests the id of another netns in the socket's netns; replies with one RTM_NEWNSID, NSID_NONE if it has none. */
 export function getNetnsId(netns: NetnsReference): NetlinkRequest {
   return { type: RTM_GETNSID, flags: NLM_F_REQUEST, payload: writeNetnsReference(netns).finish() };
 }

@@ -50,7 +50,7 @@ const decoders: ((message: NetlinkMessage) => unknown)[] = [
   (message) => collectSets([message, message]),
 ];
 
-/** Types every decoder looks for, so that made-up payloads get past the first check. */
+/** Types accepted by decoders, so that generated payloads pass the first check. */
 const types = [2, 3, 16, 17, 20, 24, 28, 32, 88, 20, 0x607, 0x60d];
 
 function expectNoThrow(datagram: Uint8Array): void {
@@ -90,7 +90,7 @@ describe('decoders are total', () => {
     );
   });
 
-  it('on goldens whose payload alone was changed, so that the header always holds', () => {
+  it('on goldens with only the payload changed, so that the header stays valid', () => {
     const changes = fc.array(fc.tuple(fc.nat(), fc.oneof(fc.constantFrom(0, 1, 4, 0xff), fc.nat(255))), {
       minLength: 1,
       maxLength: 6,
@@ -105,13 +105,13 @@ describe('decoders are total', () => {
     );
   });
 
-  it('on goldens cut short or with bytes behind', () => {
+  it('on goldens truncated or with trailing bytes', () => {
     fc.assert(
       fc.property(golden, fc.nat(), fc.uint8Array({ maxLength: 40 }), (datagram, length, more) => {
         const cut = datagram.slice(0, length % (datagram.length + 1));
         expectNoThrow(cut);
         if (cut.length >= 16) {
-          // The header agrees with the cut, so the loss shows up further in.
+          // The header's length matches the truncation, so the error is found further inside.
           new DataView(cut.buffer).setUint32(0, cut.length, true);
           expectNoThrow(cut);
         }
@@ -147,7 +147,7 @@ const mac = fc.uint8Array({ minLength: 6, maxLength: 6 }).map(formatMac);
 const prefixOf = (address: string) => uint(7).map((n) => n % (address.includes(':') ? 129 : 33));
 const name = fc.stringMatching(/^[a-z][a-z0-9-]{0,14}$/);
 
-/** What the kernel would answer if it echoed the request. */
+/** The kernel's reply if it echoed the request. */
 function roundTrip<T>(request: NetlinkRequest, decode: (message: NetlinkMessage) => Result<T>, type = request.type): T {
   const messages = decodeMessages(encodeBatch([{ ...request, type }], 7));
   if (!messages.ok) throw messages.error;
@@ -156,7 +156,7 @@ function roundTrip<T>(request: NetlinkRequest, decode: (message: NetlinkMessage)
   return result.value;
 }
 
-describe('what is encoded decodes to itself', () => {
+describe('encoding and decoding round-trip', () => {
   it('links', () => {
     const vxlan = fc.record({
       kind: fc.constant('vxlan' as const),

@@ -14,7 +14,7 @@ import { decodeRoute } from './route.ts';
 import { decodeRule } from './rule.ts';
 import { decodeSocket } from './sock-diag.ts';
 
-/** Everything the kernel answered to a command that is no ACK and not about something else, decoded. */
+/** The decoded replies of the kernel to a command, without ACKs and messages on other subjects. */
 function decodedReplies<T>(
   file: Parameters<typeof readGoldens>[0],
   command: string,
@@ -22,16 +22,18 @@ function decodedReplies<T>(
   decode: (message: NetlinkMessage) => Result<T>,
 ): T[] {
   const { received } = goldenOf(readGoldens(file), command);
-  const wanted = received.filter((message) => (type === undefined ? message.type > NLMSG_DONE : message.type === type));
-  expect(wanted.length).toBeGreaterThan(0);
-  return wanted.map((message) => {
+  const messages = received.filter((message) =>
+    type === undefined ? message.type > NLMSG_DONE : message.type === type,
+  );
+  expect(messages.length).toBeGreaterThan(0);
+  return messages.map((message) => {
     const result = decode(message);
     if (!result.ok) throw result.error;
     return result.value;
   });
 }
 
-describe('rtnetlink answers', () => {
+describe('rtnetlink replies', () => {
   it('links', () => {
     const links = decodedReplies('rtnetlink', 'ip -d link show', 16, decodeLink);
     expect(links.map(({ index, name, kind, up }) => [index, name, kind, up])).toEqual([
@@ -175,7 +177,7 @@ describe('rtnetlink answers', () => {
   });
 });
 
-describe('answers to requests', () => {
+describe('acknowledgements of requests', () => {
   const last = (file: Parameters<typeof readGoldens>[0], command: string, nth = 0) => {
     const { received, sent } = goldenOf(readGoldens(file), command, nth);
     const message = received.filter(({ type }) => type === NLMSG_ERROR || type === NLMSG_DONE).at(-1)!;
@@ -259,7 +261,7 @@ describe('ipset listings', () => {
     expect(marks).toEqual(new Array(1500).fill(65_536));
   });
 
-  it('give both networks of an element, its protocol and whether it is an exception', () => {
+  it('decode both networks of an element, its protocol and the nomatch flag', () => {
     const listed = (name: string) => {
       const { received } = goldenOf(readGoldens('ipset'), `ipset list ${name}`);
       const sets = collectSets(received.filter(({ type }) => type === 0x607));
@@ -281,12 +283,12 @@ describe('ipset listings', () => {
     expect(listed('at').entries).toEqual([{ address: '172.30.0.0', prefix: 24, protocol: 'tcp', port: 8080 }]);
   });
 
-  it('refuse a part whose beginning is missing', () => {
+  it('reject a part whose first message is missing', () => {
     const sets = collectSets(messages.slice(-1));
     expect(sets.ok).toBe(false);
   });
 
-  it('come with names or headers only when asked', () => {
+  it('contain names or headers only, if requested', () => {
     const names = decodedReplies('ipset', 'ipset list -name', 0x607, decodeSetPart).map(({ name, header }) => [
       name,
       header,
@@ -300,13 +302,13 @@ describe('ipset listings', () => {
     expect(type).toEqual({ type: 'hash:net,net', revisionMin: 0, revisionMax: 3 });
   });
 
-  it('tell the failed element of a batch', () => {
+  it('return the failed element of a batch', () => {
     const { received } = goldenOf(readGoldens('ipset'), 'ipset restore');
     expect(received.map(decodeFailedEntry).filter((index) => index !== undefined)).toEqual([2]);
   });
 });
 
-describe('IPVS answers', () => {
+describe('IPVS replies', () => {
   const listed = goldenOf(readGoldens('ipvs'), 'ipvsadm -L -n').received.filter(({ type }) => type > NLMSG_DONE);
   const unwrap = <T>(result: Result<T>): T => {
     if (!result.ok) throw result.error;

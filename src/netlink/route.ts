@@ -52,12 +52,12 @@ export interface RouteSpec {
   /** `0.0.0.0/0` and `::/0` for default. */
   destination: Cidr;
   type?: RouteType | undefined;
-  /** When not given: 255 (local) for local routes, else 254 (main). */
+  /** If absent: 255 (local) for local routes, else 254 (main). */
   table?: number | undefined;
-  /** rtm_protocol: who made the route. */
+  /** rtm_protocol: the program that created the route. */
   protocol?: number | undefined;
   /**
-   * When not given, as `ip route` picks it: host for local routes, link without a gateway, else global. IPv6 has no
+   * If absent, the same default as `ip route`: host for local routes, link without a gateway, else global. IPv6 has no
    * scopes: the kernel ignores it and lists global.
    */
   scope?: RouteScope | undefined;
@@ -67,7 +67,7 @@ export interface RouteSpec {
   onlink?: boolean | undefined;
   /** Preferred source address. */
   source?: IpAddress | undefined;
-  /** Metric; IPv6 makes it 1024 when not given. */
+  /** Metric; the default of IPv6 is 1024. */
   priority?: number | undefined;
 }
 
@@ -84,7 +84,7 @@ export interface RouteEntry {
   onlink: boolean;
   source: IpAddress | undefined;
   priority: number | undefined;
-  /** Next hops; more than 1 is a multipath route, never one of ours. */
+  /** Number of next hops; more than 1 is a multipath route, which meshd never creates. */
   nextHops: number;
   /** Entry of the route cache. */
   cloned: boolean;
@@ -140,7 +140,7 @@ export function newRoute(route: RouteSpec, mode: CreateMode = 'create'): Netlink
   return { type: RTM_NEWROUTE, flags: createFlags(mode), payload };
 }
 
-/** `ip route del`: fields not given match any, so give at least destination, table and protocol. */
+/** `ip route del`: absent fields match anything, so specify at least destination, table and protocol. */
 export function deleteRoute(route: RouteSpec): NetlinkRequest {
   const type = route.type === undefined ? 0 : TYPES.indexOf(route.type);
   const scope = route.scope === undefined ? SCOPES.nowhere : SCOPES[route.scope];

@@ -57,9 +57,10 @@ export function decodeWithHeader<T>(
   body: (view: DataView, payload: Uint8Array) => T,
 ): Result<T, MeshError> {
   return toDecodeResult(kind, () => {
-    if (!types.includes(message.type)) throw decodeError(`type ${message.type} is none of ${types.join(', ')}`);
+    if (!types.includes(message.type)) throw decodeError(`type ${message.type} is not one of ${types.join(', ')}`);
     const { payload } = message;
-    if (payload.length < headerLength) throw decodeError(`${payload.length} bytes, its header has ${headerLength}`);
+    if (payload.length < headerLength)
+      throw decodeError(`${payload.length} bytes are shorter than the header of ${headerLength}`);
     return body(new DataView(payload.buffer, payload.byteOffset, payload.byteLength), payload);
   });
 }

@@ -12,7 +12,7 @@ const FRA_FWMARK = 10;
 const FRA_TABLE = 15;
 const FRA_FWMASK = 16;
 const FRA_PROTOCOL = 21;
-/** Attributes whose presence means the rule asks for more than a fwmark: DST, SRC, IIFNAME, FLOW, TUN_ID, OIFNAME, L3MDEV, UID_RANGE, IP_PROTO, SPORT, DPORT, DSCP. */
+/** Attributes whose presence means that the rule selects by more than a fwmark: DST, SRC, IIFNAME, FLOW, TUN_ID, OIFNAME, L3MDEV, UID_RANGE, IP_PROTO, SPORT, DPORT, DSCP. */
 const FRA_OTHER_SELECTORS = [1, 2, 3, 11, 12, 17, 19, 20, 22, 23, 24, 25];
 const FR_ACT_TO_TBL = 1;
 const FR_ACT_GOTO = 2;
@@ -33,23 +33,26 @@ export interface RuleSpec {
   protocol?: number | undefined;
 }
 
+/** Which rule to delete: fields not given match any. */
+type RuleSelector = Omit<RuleSpec, 'action'> & Partial<Pick<RuleSpec, 'action'>>;
+
 export interface RuleEntry {
   family: Family;
   priority: number;
   fwmark: number;
-  /** 0 when the rule does not look at the mark. */
+  /** 0 when the rule does not select by mark. */
   fwmask: number;
   /** `other` for blackhole, unreachable, prohibit. */
   action: RuleAction | 'other';
   protocol: number;
-  /** Looks at more than the fwmark (addresses, devices, ports …). */
+  /** Selects by more than the fwmark (addresses, devices, ports …). */
   otherSelectors: boolean;
 }
 
-function writeRule(rule: RuleSpec): AttributeWriter {
+function writeRule(rule: RuleSelector): AttributeWriter {
   const { action } = rule;
-  const lookup = action !== 'nop' && 'lookup' in action ? action.lookup : undefined;
-  const code = action === 'nop' ? FR_ACT_NOP : lookup === undefined ? FR_ACT_GOTO : FR_ACT_TO_TBL;
+  const lookup = typeof action === 'object' && 'lookup' in action ? action.lookup : undefined;
+  const code = actionCode(action);
   const table = lookup ?? 0;
   const writer = new AttributeWriter(80).u8(familyNumber(rule.family)).zeros(3);
   writer
@@ -60,10 +63,17 @@ function writeRule(rule: RuleSpec): AttributeWriter {
   if (rule.fwmark !== undefined) writer.putU32(FRA_FWMARK, rule.fwmark);
   if (rule.fwmask !== undefined) writer.putU32(FRA_FWMASK, rule.fwmask);
   if (table > 255) writer.putU32(FRA_TABLE, table);
-  if (action !== 'nop' && 'goto' in action) writer.putU32(FRA_GOTO, action.goto);
+  if (typeof action === 'object' && 'goto' in action) writer.putU32(FRA_GOTO, action.goto);
   writer.putU32(FRA_PRIORITY, rule.priority);
   if (rule.protocol !== undefined) writer.putU8(FRA_PROTOCOL, rule.protocol);
   return writer;
+}
+
+/** 0 matches any action (rule_find, net/core/fib_rules.c). */
+function actionCode(action: RuleAction | undefined): number {
+  if (action === undefined) return 0;
+  if (action === 'nop') return FR_ACT_NOP;
+  return 'lookup' in action ? FR_ACT_TO_TBL : FR_ACT_GOTO;
 }
 
 /** `ip rule add`. EEXIST compares the whole rule, not the priority. */
@@ -72,7 +82,7 @@ export function newRule(rule: RuleSpec): NetlinkRequest {
 }
 
 /** `ip rule del`: deletes the first rule that agrees in all fields given. */
-export function deleteRule(rule: RuleSpec): NetlinkRequest {
+export function deleteRule(rule: RuleSelector): NetlinkRequest {
   return { type: RTM_DELRULE, flags: NLM_F_REQUEST, payload: writeRule(rule).finish() };
 }
 

@@ -32,8 +32,8 @@ type SocketState = (typeof STATES)[number];
 const stateBit = (state: SocketState) => 1 << STATES.indexOf(state);
 
 /**
- * Sockets that wait: of TCP in `listen` alone, for any other state makes the kernel walk every connection there is
- * (inet_diag_dump_icsk); of UDP in `close`, beside which ss asks for `listen`, which UDP never has.
+ * States of listening sockets: of TCP only `listen`, because any other state makes the kernel walk every connection
+ * (inet_diag_dump_icsk); of UDP only `close` (ss also requests `listen`, which UDP never has).
  */
 const LISTENER_STATES = { tcp: stateBit('listen'), udp: stateBit('listen') | stateBit('close') } as const;
 
@@ -49,8 +49,8 @@ export interface SocketEntry {
 }
 
 /**
- * `ss -tn state listening` and `ss -lun`: sockets that wait for clients (TCP in LISTEN, UDP bound and not connected). One dump is one
- * protocol and one family; an IPv6 socket on `::` usually takes IPv4 too.
+ * `ss -tn state listening` and `ss -lun`: listening sockets (TCP in LISTEN, UDP bound and not connected). One dump covers one
+ * protocol and one family; an IPv6 socket on `::` usually accepts IPv4 too.
  */
 export function dumpListeners(protocol: 'tcp' | 'udp', family: Family): NetlinkRequest {
   const writer = new AttributeWriter(64).u8(familyNumber(family)).u8(protocol === 'tcp' ? IPPROTO_TCP : IPPROTO_UDP);
@@ -58,7 +58,7 @@ export function dumpListeners(protocol: 'tcp' | 'udp', family: Family): NetlinkR
   return { type: SOCK_DIAG_BY_FAMILY, flags: NLM_F_REQUEST | NLM_F_DUMP, payload };
 }
 
-/** Reads answers of dumpListeners; the protocol is the one asked for. */
+/** Reads replies to dumpListeners; the protocol is the requested one. */
 export function decodeSocket(message: NetlinkMessage): Result<SocketEntry> {
   return decodeWithHeader('socket', [SOCK_DIAG_BY_FAMILY], INET_DIAG_MSG, message, (view, payload) => {
     const family = familyName(view.getUint8(0));

@@ -16,7 +16,7 @@ import {
 } from './traffic-control.ts';
 
 const TC0 = 3;
-/** tc makes the name out of the pinned file's. */
+/** tc derives the name from the pinned file's name. */
 const FILTER = { index: TC0, preference: 4096, handle: 1, fd: 4, name: 'mesh-golden:[*fsobj]' };
 const ADD = 'filter add dev tc0 ingress protocol all pref 4096 handle 1 bpf direct-action object-pinned';
 
@@ -34,7 +34,7 @@ describe('traffic control', () => {
   ]);
 });
 
-describe('answers of traffic control', () => {
+describe('replies of traffic control', () => {
   const answers = (command: string, type: number): NetlinkMessage[] =>
     goldenOf(readGoldens('traffic-control'), command).received.filter((message) => message.type === type);
   const read = <T>(result: { ok: true; value: T } | { ok: false; error: Error }): T => {
@@ -66,7 +66,7 @@ describe('answers of traffic control', () => {
     expect(answers('tc filter show dev tc0 egress', 44)).toEqual([]);
   });
 
-  it('are refused when they are something else, or cut', () => {
+  it('are rejected when truncated or of another type', () => {
     const [message] = answers('tc filter show dev tc0 ingress', 44);
     expect(decodeQdisc(message!).ok).toBe(false);
     expect(decodeFilter({ ...message!, payload: message!.payload.subarray(0, 10) }).ok).toBe(false);

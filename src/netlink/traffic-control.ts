@@ -28,7 +28,7 @@ const TCMSG = 20;
 // include/uapi/linux/pkt_sched.h: TC_H_CLSACT is TC_H_INGRESS too, so a link has one or the other.
 const TC_H_CLSACT = 0xffff_fff1;
 const CLSACT_HANDLE = 0xffff_0000;
-/** Where filters for what comes in, and for what goes out, are: TC_H_MIN_INGRESS and TC_H_MIN_EGRESS of it. */
+/** Parents of filters for incoming and outgoing packets: TC_H_MIN_INGRESS and TC_H_MIN_EGRESS of clsact. */
 export const INGRESS = 0xffff_fff2;
 export const EGRESS = 0xffff_fff3;
 
@@ -44,7 +44,7 @@ const TCA_BPF_FLAG_ACT_DIRECT = 1;
 const NAME_LENGTH = 256;
 const ETH_P_ALL = 3;
 
-/** A queueing discipline as the kernel tells it. */
+/** A queueing discipline as the kernel reports it. */
 export interface Qdisc {
   /** ifindex. */
   index: number;
@@ -57,7 +57,7 @@ interface FilterLocation {
   index: number;
   /** INGRESS, EGRESS, or a class of another qdisc. */
   parent: number;
-  /** `pref` of tc: lower ones have their say first. */
+  /** `pref` of tc: lower ones run first. */
   preference: number;
   handle: number;
 }
@@ -69,14 +69,14 @@ export interface NewBpfFilter extends Omit<FilterLocation, 'parent'> {
   name: string;
 }
 
-/** A filter as the kernel tells it; of other kinds than bpf only where it is. */
+/** A filter as the kernel reports it; of other kinds than bpf only its place. */
 export interface Filter extends FilterLocation {
   kind: string;
   chain: number;
   bpf?: { name: string; id: number | undefined; tag: string | undefined; directAction: boolean } | undefined;
 }
 
-/** Whether filters for what comes in can be on it; the older `ingress` takes them at the same place (ingress_tcf_block). */
+/** Whether it can have filters for incoming packets; the older `ingress` has them at the same place (ingress_tcf_block). */
 export function isIngress({ kind }: Qdisc): boolean {
   return kind === 'clsact' || kind === 'ingress';
 }

@@ -2,16 +2,16 @@ import { type Cidr, type Family, familyOf } from '../model/address.ts';
 import type { AssignedPort } from '../model/assignment.ts';
 import { DEFAULT_DESTINATION } from '../model/block.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
-import { atSet, fromSet, HOST_NETNS, publishedSet } from '../model/names.ts';
+import { atSet, fromSet, HOST_NETNS, publishedSet } from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 
 /** An ipset has no /0, so everything is its two halves. */
 const EVERYTHING: Record<Family, Cidr[]> = { inet: ['0.0.0.0/1', '128.0.0.0/1'], inet6: ['::/1', '8000::/1'] };
 
 /**
- * What makes the host send a port's packets to the balancer. A port for everybody is one bit; one with `allowFrom` or
- * `addresses` is every pair of the two, so that while a list changes nobody is let in whom neither the old nor the new
- * one lets in, and nobody is kept out whom both do. So is every SCTP port: a bitmap:port knows TCP and UDP alone
+ * What makes the host send a port's packets to the balancer. An unrestricted port is one bit; one with `allowFrom` or
+ * `addresses` is every pair of the two, so that while a list changes, no client is allowed that neither the old nor the
+ * new list allows, and none is kept out that both allow. So is every SCTP port: a bitmap:port knows TCP and UDP alone
  * (ip_set_get_ip_port in net/netfilter/ipset/ip_set_getport.c).
  */
 export function planAccess({ subnets }: PlanContext, port: AssignedPort): KernelObject[] {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import type { Family, Protocol } from '../model/address.ts';
 import type { AssignedPort, AssignedTask, Assignment, Endpoint, Peer } from '../model/assignment.ts';
 import { addressAt } from '../model/block.ts';
-import { vtepMac } from '../model/names.ts';
+import { vtepMac } from '../model/identifiers.ts';
 import { SCHEDULERS } from '../model/spec.ts';
 import type { NodeCapabilities } from './context.ts';
 

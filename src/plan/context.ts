@@ -1,22 +1,24 @@
 import type { Cidr, Family } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
 import type { AssignedNetwork, Assignment } from '../model/assignment.ts';
-import { INGRESS_NETWORK } from '../model/names.ts';
+import { INGRESS_NETWORK } from '../model/identifiers.ts';
+import { networkNetns } from '../model/linux-names.ts';
+import { VXLAN_OVERHEAD } from '../model/mtu.ts';
 
-/** What a plan has to know of the machine it is for; plain data, measured by the agent. */
+/** What a plan has to know of its node; plain data, measured by the agent. */
 export interface NodeCapabilities {
   /** Smallest MTU on the way to other nodes, bytes. */
   underlayMtu: number;
   kernel: { major: number; minor: number };
-  /** Address families this kernel has; a network's other families are left out. */
+  /** Address families this kernel supports; a network's other families are left out. */
   families: readonly Family[];
   /** Names of IPVS schedulers this kernel has or can load. */
   schedulers: readonly string[];
-  /** Which packets take the shortcut; undefined: none, as the kernel cannot or nobody asked for it. */
+  /** Which packets use the fast path; undefined: none, because the kernel does not support it or it is not requested. */
   fastPath?: FastPath | undefined;
 }
 
-/** `link`: the host's link that has the underlay address; without, the shortcut begins inside our own namespaces. */
+/** `link`: the host's link that has the underlay address; without it, the fast path begins inside our own namespaces. */
 export interface FastPath {
   link?: string;
 }
@@ -25,6 +27,8 @@ export interface FastPath {
 export interface PlanContext {
   self: Assignment['self'];
   network: AssignedNetwork;
+  /** The network's router: the netns its tasks are joined to. */
+  router: string;
   /** Families in use on this node, with the whole network and this node's block of it. */
   subnets: { family: Family; cidr: Cidr; block: Cidr }[];
   /** Of every link inside the overlay, bytes. */
@@ -33,9 +37,6 @@ export interface PlanContext {
   schedulers: readonly string[];
   fastPath?: FastPath | undefined;
 }
-
-/** Outer Ethernet, IP, UDP and VXLAN headers, bytes. */
-const VXLAN_OVERHEAD = { inet: 50, inet6: 70 } as const;
 
 /** Undefined while the node has no place in the ingress network: then there is nothing to build. */
 export function planContext(
@@ -49,6 +50,7 @@ export function planContext(
   return {
     self: assignment.self,
     network,
+    router: networkNetns(network.name),
     subnets,
     // 68 is the smallest MTU IPv4 allows; below it the kernel would refuse the whole link.
     mtu: Math.max(68, capabilities.underlayMtu - VXLAN_OVERHEAD[familyOf(assignment.self.underlay)]),

@@ -11,19 +11,18 @@ import {
   LB_NETNS,
   NET_HOST_LINK,
   NET_LB_LINK,
-  networkNetns,
   portMark,
   taskVeth,
   VXLAN_LINK,
-} from '../model/names.ts';
+} from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 import { type Setting, sysctlsOf } from './sysctls.ts';
 import { veth } from './veth.ts';
 
 /*
- * The shortcut: small programs at the ingress of a few links that hand IPv4 packets on where the plain path would have
- * brought them, past the netfilter tables and routing in between. Whatever a program does not know goes the plain path,
- * so everything of that stays in place beside it. docs/data-path.md says what is left out, and why.
+ * The fast path: small programs at the ingress of a few links that redirect IPv4 packets to where the standard path would
+ * bring them, past the netfilter tables and routing in between. Packets that a program does not handle take the standard
+ * path, so all of that stays in place. docs/data-path.md says what is left out, and why.
  */
 
 /** RT_TABLE_LOCAL, include/uapi/linux/rtnetlink.h */
@@ -42,9 +41,8 @@ export function usesHostFastPath({ fastPath, self, subnets }: PlanContext): bool
 
 /** The static part: programs on the links of the skeleton, and what the namespaces need for them. */
 export function planFastPath(context: PlanContext): KernelObject[] {
-  const { fastPath, subnets, network } = context;
+  const { fastPath, subnets, router } = context;
   if (fastPath === undefined || !hasIpv4(subnets)) return [];
-  const router = networkNetns(network.name);
   return [
     ...[VXLAN_LINK, NET_LB_LINK].map((link) => program(router, link, { type: 'router-in' })),
     // Conntrack sees flows without their beginnings, if any: nothing can tell it which numbers are due.
@@ -69,7 +67,7 @@ function hostPrograms({ self, fastPath, network, mtu }: PlanContext, router: str
 /** What the lb needs to answer in the host's name. */
 function lbSettings({ self }: PlanContext): KernelObject[] {
   return [
-    // Nobody translated the node's address, so it is an address of the lb: IPVS looks at local packets only, and
+    // The node's address was not translated, so it is an address of the lb: IPVS looks at local packets only, and
     // refusals need a source (__ip_dev_find). Its own ARP must not tell the host about that.
     {
       kind: 'route',
@@ -85,16 +83,16 @@ function lbSettings({ self }: PlanContext): KernelObject[] {
       [`net.ipv4.conf.${LB_HOST_LINK}.arp_announce`, '2'],
       // Saves looking up every source in reverse, which custom local routes switch on (fib_validate_source).
       ...[LB_HOST_LINK, LB_NET_LINK, VXLAN_LINK].map((link): Setting => [`net.ipv4.conf.${link}.accept_local`, '1']),
-      // Answers that were unpacked come in by the link they leave by: nobody has to be told of a better way.
+      // Unpacked answers come in by the link they leave by: no sender needs a redirect.
       ...['all', LB_HOST_LINK].map((link): Setting => [`net.ipv4.conf.${link}.send_redirects`, '0']),
-      // Answers leave by one link whatever their source: no second look for a route (ip_vs_route_me_harder).
+      // Answers leave by one link whatever their source: no second route lookup (ip_vs_route_me_harder).
       ['net.ipv4.vs.snat_reroute', '0'],
     ]),
   ];
 }
 
 function program(netns: string, link: string, definition: FastPathProgram): KernelObject {
-  return { kind: 'shortcut', netns, link, program: definition };
+  return { kind: 'fast-path', netns, link, program: definition };
 }
 
 function hasIpv4(subnets: PlanContext['subnets']): boolean {
@@ -104,31 +102,29 @@ function hasIpv4(subnets: PlanContext['subnets']): boolean {
 /** Another node, whose packets are unpacked without the VXLAN device. */
 export function planFastPathPeer(context: PlanContext, peer: Peer): KernelObject[] {
   if (!usesHostFastPath(context) || familyOf(peer.underlay) !== 'inet') return [];
-  return [{ kind: 'shortcut-peer', netns: HOST_NETNS, address: peer.underlay }];
+  return [{ kind: 'fast-path-peer', netns: HOST_NETNS, address: peer.underlay }];
 }
 
 /** A task's way in, and the program on its way out. */
 export function planFastPathTask(context: PlanContext, task: AssignedTask): KernelObject[] {
-  const { fastPath, network, self, subnets } = context;
+  const { fastPath, network, self, subnets, router } = context;
   if (fastPath === undefined || !hasIpv4(subnets)) return [];
-  const router = networkNetns(network.name);
   const link = taskVeth(task.id);
   return task.addresses
     .filter(({ networkId, address }) => networkId === network.id && familyOf(address) === 'inet')
     .flatMap(({ address }): KernelObject[] => [
       program(router, link, { type: 'task-out', vxlan: VXLAN_LINK, lb: NET_LB_LINK, number: self.number }),
-      { kind: 'shortcut-task', netns: router, address, link },
+      { kind: 'fast-path-task', netns: router, address, link },
     ]);
 }
 
 /**
- * A port that everybody may reach everywhere, found by its mark, and with somebody behind it: a refusal comes in the
- * plain path's words.
+ * A port without restrictions, found by its mark, and with at least one endpoint: the standard path answers refusals.
  */
 export function planFastPathPort(context: PlanContext, port: AssignedPort): KernelObject[] {
   const { protocol, published, allowFrom, addresses, persistence, endpoints } = port;
   const isUnrestricted = allowFrom === undefined && addresses === undefined && persistence === undefined;
   const isReachable = protocol !== 'sctp' && published < EPHEMERAL_PORTS_START && endpoints.length > 0;
   if (!usesHostFastPath(context) || !isUnrestricted || !isReachable) return [];
-  return [{ kind: 'shortcut-port', netns: HOST_NETNS, mark: portMark(protocol, published) }];
+  return [{ kind: 'fast-path-port', netns: HOST_NETNS, mark: portMark(protocol, published) }];
 }

@@ -1,7 +1,7 @@
 import type { Protocol } from '../model/address.ts';
 import type { AssignedPort } from '../model/assignment.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
-import { LB_NETNS, networkNetns } from '../model/names.ts';
+import { LB_NETNS } from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 
 /**
@@ -23,12 +23,12 @@ const CONNTRACK_DEFAULTS = { established: 432_000, udp: 30, udpStream: 120 } as 
  * port that declares nothing asks for the default. The router never forgets a flow before the balancer does; in the
  * host, whose conntrack belongs to everybody, nothing is changed. SCTP has no clock that could be set.
  */
-export function planIdleTimeouts({ network }: PlanContext, ports: readonly AssignedPort[]): KernelObject[] {
+export function planIdleTimeouts({ router }: PlanContext, ports: readonly AssignedPort[]): KernelObject[] {
   const tcp = longestTimeout(ports, 'tcp');
   const udp = longestTimeout(ports, 'udp');
   const conntrack = (name: string, seconds: number): KernelObject => ({
     kind: 'sysctl',
-    netns: networkNetns(network.name),
+    netns: router,
     name: `net.netfilter.nf_conntrack_${name}`,
     value: String(seconds),
   });

@@ -1,17 +1,9 @@
 import { familyOf } from '../model/address.ts';
 import type { Peer } from '../model/assignment.ts';
 import { addressAt, DEFAULT_DESTINATION, hostNetwork } from '../model/block.ts';
+import { BLOCK_SLOT } from '../model/identifiers.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
-import {
-  BLOCK_SLOT,
-  HOST_NETNS,
-  LB_NETNS,
-  LB_VNI,
-  networkNetns,
-  peerSet,
-  returnTable,
-  VXLAN_LINK,
-} from '../model/names.ts';
+import { HOST_NETNS, LB_NETNS, LB_VNI, peerSet, returnTable, VXLAN_LINK } from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 import { planFastPathPeer } from './fast-path.ts';
 import { groupRules, returnRule } from './return-rules.ts';
@@ -19,7 +11,7 @@ import { route } from './route.ts';
 
 /** The lb's way to another node's tasks, and the router's way back to the lb that brought a flow in. */
 export function planPeer(context: PlanContext, peer: Peer): KernelObject[] {
-  const router = networkNetns(context.network.name);
+  const { router } = context;
   const dev = VXLAN_LINK;
   const frames = { kind: 'fdb', dev, mac: peer.mac, dst: peer.underlay } as const;
   const objects: KernelObject[] = [
@@ -50,7 +42,7 @@ export function planPeer(context: PlanContext, peer: Peer): KernelObject[] {
 
 /** The part of a peer's plan that it may share with others: it stays as long as one of them is there. */
 export function planSharedRules(context: PlanContext, peer: Peer): KernelObject[] {
-  const netns = networkNetns(context.network.name);
+  const netns = context.router;
   return blocksOf(context, peer).flatMap(({ family }) => groupRules(netns, family, peer.number));
 }
 

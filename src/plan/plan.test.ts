@@ -31,16 +31,16 @@ describe('plan', () => {
     await expect(`${words.join('\n')}\n`).toMatchFileSnapshot(`golden/three-nodes-${name}.sh`);
   });
 
-  it('adds the shortcut in these words, and takes nothing away for it', async () => {
+  it('adds the fast path in these words, and removes nothing for it', async () => {
     const assignment = threeNodes(['inet', 'inet6']);
     const plain = plan(assignment, CAPABILITIES);
-    for (const [name, shortcut] of [
+    for (const [name, fastPath] of [
       ['inside', {}],
       ['full', { link: 'eth0' }],
     ] as const) {
-      const ops = diff(plain, plan(assignment, { ...CAPABILITIES, fastPath: shortcut }));
+      const ops = diff(plain, plan(assignment, { ...CAPABILITIES, fastPath }));
       expect(ops.filter(({ verb }) => verb === 'delete')).toEqual([]);
-      await expect(`${ops.flatMap(renderOp).join('\n')}\n`).toMatchFileSnapshot(`golden/shortcut-${name}.sh`);
+      await expect(`${ops.flatMap(renderOp).join('\n')}\n`).toMatchFileSnapshot(`golden/fast-path-${name}.sh`);
     }
   });
 
@@ -53,16 +53,16 @@ describe('plan', () => {
     ['another protocol', { protocol: 'sctp' as const }],
   ])('leaves a port with %s to the plain path', (_, change) => {
     const facts = { ...CAPABILITIES, fastPath: { link: 'eth0' } };
-    const shortcuts = (one: Partial<AssignedPort>) => {
+    const fastPathPorts = (one: Partial<AssignedPort>) => {
       const assignment = threeNodes(['inet']);
       assignment.ports = [{ ...assignment.ports[0]!, ...one }];
-      return kinds(plan(assignment, facts).values(), 'shortcut-port');
+      return kinds(plan(assignment, facts).values(), 'fast-path-port');
     };
-    expect(shortcuts({})).toHaveLength(1);
-    expect(shortcuts(change)).toEqual([]);
+    expect(fastPathPorts({})).toHaveLength(1);
+    expect(fastPathPorts(change)).toEqual([]);
   });
 
-  it('has no shortcut in a cluster of IPv6 alone', () => {
+  it('has no fast path in a cluster of IPv6 alone', () => {
     const assignment = threeNodes(['inet6']);
     const short = plan(assignment, { ...CAPABILITIES, fastPath: { link: 'eth0' } });
     expect([...short]).toEqual([...plan(assignment, CAPABILITIES)]);

@@ -1,14 +1,15 @@
 import { type Family, familyOf, type IpAddress } from '../model/address.ts';
 import type { AssignedPort, Endpoint } from '../model/assignment.ts';
 import { addressAt } from '../model/block.ts';
+import { BLOCK_SLOT } from '../model/identifiers.ts';
 import {
   type KernelObject,
   type RealServer,
-  serverKey,
+  serverName,
   usesHashing,
   type VirtualService,
 } from '../model/kernel-state.ts';
-import { BLOCK_SLOT, LB_NETNS, portMark, serviceSet } from '../model/names.ts';
+import { LB_NETNS, portMark, serviceSet } from '../model/linux-names.ts';
 import type { TrafficPolicy } from '../model/spec.ts';
 import { planAccess } from './access.ts';
 import type { PlanContext } from './context.ts';
@@ -60,7 +61,7 @@ function planService(context: PlanContext, port: AssignedPort, family: Family, f
     ...(persistence === undefined
       ? {}
       : { persistence: { timeout: Math.ceil(persistence.timeout / 1_000), prefix: persistence.prefix[family] } }),
-    ...(usesHashing(scheduler) ? { servers: [...new Set(servers.map(serverKey))] } : {}),
+    ...(usesHashing(scheduler) ? { servers: [...new Set(servers.map(serverName))] } : {}),
   };
   return [service, ...servers];
 }

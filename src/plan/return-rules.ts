@@ -1,6 +1,6 @@
 import type { Family } from '../model/address.ts';
 import type { Rule } from '../model/kernel-state.ts';
-import { RULE_PRIORITY, returnTable } from '../model/names.ts';
+import { RULE_PRIORITY, returnTable } from '../model/linux-names.ts';
 
 /*
  * fwmark of the node that brought a flow in → its table. The kernel walks rules in order, for every packet, so hundreds

@@ -1,9 +1,9 @@
 import { type Family, familyOf } from '../model/address.ts';
 import { addressAt, DEFAULT_DESTINATION, hostNetwork, hostPrefix } from '../model/block.ts';
+import { BLOCK_SLOT, vtepMac } from '../model/identifiers.ts';
 import type { HashSet, KernelObject, Vxlan } from '../model/kernel-state.ts';
 import {
   atSet,
-  BLOCK_SLOT,
   fromSet,
   HOST_LINK,
   HOST_NETNS,
@@ -12,14 +12,12 @@ import {
   LB_NETNS,
   LB_VNI,
   NET_LB_LINK,
-  networkNetns,
   peerSet,
   publishedSet,
   serviceSet,
   VXLAN_LINK,
   VXLAN_PORT,
-  vtepMac,
-} from '../model/names.ts';
+} from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 import { planFastPath } from './fast-path.ts';
 import { PROTOCOLS, planFirewall } from './firewall.ts';
@@ -34,7 +32,7 @@ import { veth } from './veth.ts';
  */
 export function planSkeleton(context: PlanContext): KernelObject[] {
   const { mtu } = context;
-  const router = networkNetns(context.network.name);
+  const { router } = context;
   return [
     { kind: 'netns', netns: LB_NETNS, loopbackUp: true },
     { kind: 'netns', netns: router, loopbackUp: true },

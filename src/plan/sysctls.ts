@@ -6,15 +6,14 @@ import {
   LB_NET_LINK,
   LB_NETNS,
   NET_LB_LINK,
-  networkNetns,
   VXLAN_LINK,
-} from '../model/names.ts';
+} from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 
 /** Kernel switches of the skeleton. In the host only forwarding and our own veth are touched. */
 export function planSysctls(context: PlanContext): Sysctl[] {
   const inet6 = context.subnets.some((subnet) => subnet.family === 'inet6');
-  const router = networkNetns(context.network.name);
+  const { router } = context;
   return [
     ...sysctlsOf(HOST_NETNS, [
       ['net.ipv4.ip_forward', '1'],

@@ -2,7 +2,7 @@ import { familyOf } from '../model/address.ts';
 import type { AssignedTask } from '../model/assignment.ts';
 import { DEFAULT_DESTINATION, hostNetwork, hostPrefix } from '../model/block.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
-import { networkNetns, TASK_GATEWAY, TASK_LINK, taskNetns, taskVeth } from '../model/names.ts';
+import { TASK_GATEWAY, TASK_LINK, taskNetns, taskVeth } from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 import { planFastPathTask } from './fast-path.ts';
 import { route } from './route.ts';
@@ -11,7 +11,7 @@ import { veth } from './veth.ts';
 
 /** A task's own netns, one veth away from the router. It stays as long as the task is assigned, running or not. */
 export function planTask(context: PlanContext, task: AssignedTask): KernelObject[] {
-  const router = networkNetns(context.network.name);
+  const { router } = context;
   const netns = taskNetns(task.id);
   const link = taskVeth(task.id);
   const objects: KernelObject[] = [

@@ -56,6 +56,8 @@ export const controlChecks: Checks<typeof Control> = {
   plan: z.object({ services }),
   status: nothing,
   ask: z.object({ nodes: list(reference, MANY), kind: text(LIMIT.name), argument: text(LIMIT.argument) }),
+  trace: z.object({ client: reference, node: reference, protocol, port }),
+  doctor: z.object({ nodes: list(reference, MANY) }),
   listPorts: nothing,
   updateService: z.object({
     service: reference,
@@ -86,6 +88,7 @@ const taskStatus: z.ZodType<TaskStatus> = z.object(
     health: word(['starting', 'healthy', 'unhealthy']).exactOptional(),
     ports: list(z.object({ protocol, target: port, published: port }), LIMIT.ports).exactOptional(),
     since: count,
+    reason: text(LIMIT.name).exactOptional(),
   },
   { error: 'is missing' },
 );
@@ -108,9 +111,12 @@ const answer: z.ZodType<Answer> = z.object({
   error: note.catch('its answer cannot be read'),
 });
 
+/** A code of src/model/condition.ts, or of a newer agent. */
+const condition = z.object({ code: text(LIMIT.name), params: z.record(text(LIMIT.name), note) });
+
 const one = <C extends string, V>(kind: C, value: z.ZodType<V>) => z.object({ case: z.literal(kind), value });
-/** What comes after the first hundred is left out. */
-const hundred = z.array(z.string()).transform((all) => all.slice(0, 100) as unknown);
+/** The first hundred entries of a list; the rest is left out. */
+const hundred = z.array(z.unknown()).transform((all) => all.slice(0, 100) as unknown);
 
 /** A `message` that this version does not know is undefined. */
 export const agentMessage: z.ZodType<AgentMessage> = z.object({
@@ -142,7 +148,7 @@ export const agentMessage: z.ZodType<AgentMessage> = z.object({
         }),
       ),
       one('plan', nodeDiff),
-      one('conditions', z.object({ conditions: hundred.pipe(list(note, 100)) })),
+      one('conditions', z.object({ conditions: hundred.pipe(list(condition, 100)) })),
       one(
         'listeners',
         z.object({

@@ -1,6 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 import type { Family } from '../model/address.ts';
+import { isLabelKey } from '../model/label.ts';
 import { LIMIT, NAME_PATTERN } from '../model/limits.ts';
 
 /*
@@ -92,8 +93,7 @@ function map(problem: (key: string) => string | undefined, limit: number): z.Zod
     });
 }
 
-const LABEL_KEY = /^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}$/;
-const labelProblem = (key: string) => (LABEL_KEY.test(key) ? undefined : `${quoted(key)} is not a label key`);
+const labelProblem = (key: string) => (isLabelKey(key) ? undefined : `${quoted(key)} is not a label key`);
 export const labelKey = tested(labelProblem);
 export const labels = map(labelProblem, LIMIT.value);
 

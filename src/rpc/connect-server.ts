@@ -55,9 +55,29 @@ export function connectServer(services: readonly Implementation[], options: Conn
       handle(request, response);
     },
   );
-  server.maxConnections = CONNECTIONS;
-  server.on('connection', (socket) => callers.set(socket, options.callerOf(socket)));
+  const connections = new Map<string, number>();
+  server.on('connection', (socket) => {
+    const caller = options.callerOf(socket);
+    callers.set(socket, caller);
+    limitConnections(socket, caller, connections);
+  });
   return server;
+}
+
+/** Closes a connection of a user who has too many; all users without access are counted as one. */
+function limitConnections(socket: Socket, caller: Caller, connections: Map<string, number>): void {
+  const user = caller.kind === 'local' && caller.access !== 'none' ? `${caller.uid}` : 'others';
+  const count = connections.get(user) ?? 0;
+  if (count >= CONNECTIONS) {
+    socket.destroy();
+    return;
+  }
+  connections.set(user, count + 1);
+  socket.once('close', () => {
+    const left = connections.get(user)! - 1;
+    if (left > 0) connections.set(user, left);
+    else connections.delete(user);
+  });
 }
 
 function unknownCall(request: IncomingMessage, response: ServerResponse): void {

@@ -110,7 +110,10 @@ export function unixDispatchServer(
     }
     return user;
   };
+  const sockets = new Set<Socket>();
   const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => {}); // its session, if there is one, ends by itself
     of(callerOf(socket)).injector.injectConnection(socket);
   });
@@ -119,6 +122,8 @@ export function unixDispatchServer(
     async stop() {
       const closed = new Promise((resolve) => server.close(resolve));
       await Promise.all([...users.values()].map(({ grpc }) => stopGrpc(grpc)));
+      // grpc-js ends sessions; a connection that never became one would keep the server open.
+      for (const socket of sockets) socket.destroy();
       await closed;
     },
   };

@@ -1,9 +1,11 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { createConnection } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import { MeshError } from '../base/errors.ts';
 import type { Caller } from '../identity/caller.ts';
+import { CONNECTIONS } from './limits.ts';
 import { control, owner, scratch, serve, statusReply } from './rpc.test-data.ts';
 
 /* What anything but our own client sees at the socket: curl, and what is not HTTP at all. */
@@ -146,6 +148,26 @@ test('whoever does not finish a request is disconnected; an answer may take long
     expect(await exchange(begun)).toMatch(/^$|^HTTP\/1\.1 408 /);
   }
   expect(await exchange(whole)).toContain('"cluster_id"');
+});
+
+test('a user with very many connections does not keep others out', async () => {
+  let caller: Caller = { kind: 'local', uid: 1000, pid: 2, access: 'group' };
+  await started([control({ status: async () => statusReply })], { callerOf: () => caller });
+  let open = 0;
+  for (let n = 0; n < 1_100; n++) {
+    const socket = createConnection({ path: path() });
+    onEnd(() => socket.destroy());
+    await once(socket, 'connect');
+    open += 1;
+    socket
+      .on('error', () => {})
+      .on('close', () => {
+        open -= 1;
+      });
+  }
+  await expect.poll(() => open).toBe(CONNECTIONS);
+  caller = owner;
+  expect(await exchange(post(STATUS, '{}'))).toContain('"cluster_id"');
 });
 
 test('a peer that does not read is disconnected and its stream ends', async () => {

@@ -9,8 +9,8 @@ export const HEADER_LIMIT = 16 * 1024;
 
 /** From the first byte of a connection or request to a whole request, ms. */
 export const REQUEST_TIMEOUT = 10_000;
-/** Connections of people at one socket. */
-export const CONNECTIONS = 1_024;
+/** Connections of one user at the socket of people; no user can keep the others out. */
+export const CONNECTIONS = 512;
 /** Calls at a time on one connection of an agent, which needs one. */
 const CONCURRENT_STREAMS = 16;
 

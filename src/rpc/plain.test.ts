@@ -10,7 +10,7 @@ import { check } from './check.ts';
 import { assignment as assignmentCheck, assignmentDelta } from './check-assignment.ts';
 import { agentMessage, controlChecks, managerMessage } from './check-messages.ts';
 import { serviceSpec } from './check-spec.ts';
-import { readAgentMessage, readManagerMessage } from './dispatch-messages.ts';
+import { readAgentMessage, readManagerMessage, writeManagerMessage } from './dispatch-messages.ts';
 import {
   AgentMessageSchema,
   AssignmentDeltaSchema,
@@ -167,6 +167,12 @@ test('an assignment and a delta come back as they went, and pass their checks', 
     fc.property(assignment, delta, (before, change) => {
       expect(check(assignmentCheck, bytes(AssignmentSchema, before), '')).toEqual(before);
       expect(check(assignmentDelta, bytes(AssignmentDeltaSchema, change), '')).toEqual(change);
+      for (const message of [
+        { case: 'snapshot', value: before },
+        { case: 'delta', value: change },
+      ] as const) {
+        expect(readManagerMessage(writeManagerMessage({ message }))).toEqual({ message });
+      }
     }),
   );
 });

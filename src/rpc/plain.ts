@@ -19,7 +19,8 @@ import { optional_list, union, word } from './gen/mesh_pb.js';
 /*
  * Messages of the schema ↔ plain objects, driven by the schema alone, so that the model's own types travel: enums are
  * words ('start-first'), 64-bit numbers are numbers, and what is not set is absent. Options in mesh.proto name the few
- * places where the default would not fit. Nothing is checked here beyond types: see checks.ts.
+ * places where the default would not fit. Nothing is checked here beyond types: see check-messages.ts.
+ * Dispatch goes from and to bytes at once, by the same rules: plain-binary.ts.
  */
 
 /** Messages that have a type in the model. */
@@ -209,7 +210,7 @@ function valueCodec(field: DescField): Codec {
 }
 
 /** A value that this version does not know becomes `#7`; 0 becomes `unspecified`. Neither is a word of the model. */
-function enumCodec(desc: DescEnum): Codec {
+export function enumCodec(desc: DescEnum): Codec {
   const words = new Map<number, string>();
   const numbers = new Map<string, number>();
   for (const value of desc.values) {

@@ -1,7 +1,7 @@
 import type { AssignedProcess } from '../model/assignment.ts';
 import { CAPABILITIES, type Capability, resolvePrivileges } from '../model/capabilities.ts';
 
-/** Options of mesh-task for how a command runs, for tasks and probes alike (native/task/common.h, COMMAND_OPTIONS). */
+/** Options of mesh-task that control how a command runs, for tasks and probes alike (native/task/common.h, COMMAND_OPTIONS). */
 export function commandFlags(process: AssignedProcess): string[] {
   const { capabilities, ambient, newPrivileges } = resolvePrivileges(process);
   const flags = ['--cwd', process.workingDir, '--capabilities', hex(capabilities), '--ambient', hex(ambient)];
@@ -15,7 +15,7 @@ function hex(capabilities: readonly Capability[]): string {
   return capabilities.reduce((set, name) => set | (1n << BigInt(CAPABILITIES.indexOf(name))), 0n).toString(16);
 }
 
-/** An environment as mesh-task reads it from its standard input: each variable ended by a NUL byte. */
+/** An environment in the format that mesh-task reads from standard input: each variable terminated by a NUL byte. */
 export function environmentInput(environment: Readonly<Record<string, string>>): Uint8Array {
   return Buffer.from(
     Object.entries(environment)

@@ -2,8 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import type { ProcessId } from './task-dir.ts';
 
 /**
- * The shim that serves a task's directory, by its command line; for the one case in which an agent died between
- * starting it and writing down who it is.
+ * Finds the shim of a task's directory by its command line; needed if the agent crashed between starting the shim and
+ * writing `shim.json`.
  */
 export function findShim(
   dir: string,
@@ -15,7 +15,7 @@ export function findShim(
     const args = commandLine(entry);
     if (args[0] !== shimPath || args[args.indexOf('--dir') + 1] !== dir) continue;
     const pid = Number(entry);
-    // A child between fork and exec has the same command line; the shim leads its session, or is about to.
+    // A child between fork and exec has the same command line; the shim is, or becomes, a session leader.
     const startTime = startTimeOf(pid);
     if (startTime !== undefined && !isForkedShim(entry, shimPath)) return { pid, startTime };
   }

@@ -6,14 +6,14 @@ import { commandFlags, environmentInput } from './command-flags.ts';
 import type { ProbeResult } from './runtime.ts';
 import type { ProcessId } from './task-dir.ts';
 
-/** What is needed of a process that was started; src/kernel/host/process.ts has it. */
+/** Operations on a started process; implemented by src/kernel/host/process.ts. */
 interface SpawnedProcess {
   watch: { readonly pid: number; signal(signal: number): void; unref(): unknown };
   stdout?: NodeJS.ReadableStream;
 }
 
 export interface CommandProbeContext {
-  /** Throws when it cannot be started; `onExit` comes once. */
+  /** Throws if the process cannot be started; `onExit` is called once. */
   spawnProcess(
     path: string,
     args: readonly string[],
@@ -26,18 +26,18 @@ export interface CommandProbeContext {
     onExit: () => void,
   ): SpawnedProcess;
   shimPath: string;
-  /** The shim of the task. */
+  /** Shim of the task. */
   shim: ProcessId;
-  /** The task's own. */
+  /** Environment of the task. */
   environment: Record<string, string>;
 }
 
-/** What the shim tells at most: its first line, and what it keeps of the output (native/task/probe.c). */
+/** Maximum output of the prober: its first line, and the captured output (native/task/probe.c). */
 const REPORT_LIMIT = 8_192;
-/** From the end of its time until the prober itself is taken for stuck, ms; its leftovers may sleep on a dead disk. */
+/** Time after the probe's timeout until the prober itself is considered stuck, ms; its children may be in uninterruptible sleep. */
 const PROBER_EXIT_TIMEOUT = 15_000;
 
-/** Runs a command with the task's user, environment and directory; 0 is healthy, as for Docker. */
+/** Runs a command with the task's user, environment and directory; exit status 0 is healthy, as for Docker. */
 export function probeByCommand(
   { spawnProcess, shimPath, shim, environment }: CommandProbeContext,
   process: AssignedProcess,
@@ -56,7 +56,7 @@ export function probeByCommand(
     };
     const cancel = () => sendSignal(constants.signals.SIGTERM);
     const finish = () => {
-      // Its output may come after its end.
+      // Output may arrive after the exit.
       if (running || stdoutOpen) return;
       clearTimeout(killTimer);
       signal.removeEventListener('abort', cancel);
@@ -88,7 +88,7 @@ export function probeByCommand(
   });
 }
 
-/** Reads what the prober tells: a line about the end, and the output. */
+/** Parses the prober's output: a verdict line, then the command's output. */
 function parseReport(report: string, timeout: number): ProbeResult {
   const end = report.indexOf('\n');
   const [verdict = '', ...rest] = (end < 0 ? '' : report.slice(0, end)).split(' ');

@@ -3,23 +3,24 @@ import { type IncomingMessage, request } from 'node:http';
 import { Socket } from 'node:net';
 import { messageOf } from '../base/errors.ts';
 import { familyOf, type IpAddress } from '../model/address.ts';
+import { formatHostPort } from '../model/host-port.ts';
 import type { HealthProbe } from '../model/spec.ts';
 import type { ProbeResult } from './runtime.ts';
 import type { ProcessId } from './task-dir.ts';
 
 export interface NetworkProbeContext {
-  /** The shim of the task. */
+  /** Shim of the task. */
   shim: ProcessId;
   /** A TCP socket in the netns of a process, not yet connected; `family` as in AF_INET (2), AF_INET6 (10). */
   openSocket(options: { netns: { pid: number }; family: number }): number;
   processStartTime(pid: number): number | undefined;
 }
 
-/** Bytes of an answer that are looked at. */
+/** Bytes of a response that are read. */
 const RESPONSE_LIMIT = 4_096;
 const AF = { inet: 2, inet6: 10 } as const;
 
-/** Healthy when a connection is accepted; it is closed at once. */
+/** Healthy if a connection is accepted; it is closed at once. */
 export function probeByTcp(
   context: NetworkProbeContext,
   addresses: readonly IpAddress[],
@@ -29,11 +30,11 @@ export function probeByTcp(
 ): Promise<ProbeResult> {
   return withDeadline(timeout, signal, async (scope) => {
     const { address } = await connectToTask(context, addresses, port, scope);
-    return { ok: true, output: `connected to ${formatEndpoint(address, port)}` };
+    return { ok: true, output: `connected to ${formatHostPort(address, port)}` };
   });
 }
 
-/** Healthy when GET answers 200-399; where it redirects to is not looked at. */
+/** Healthy if GET returns 200-399; redirects are not followed. */
 export function probeByHttp(
   context: NetworkProbeContext,
   addresses: readonly IpAddress[],
@@ -52,7 +53,7 @@ export function probeByHttp(
       sent.once('error', reject);
       sent.end();
     });
-    // What comes after the head may break off: the answer is known.
+    // The body may be incomplete: the status is known.
     response.on('error', () => {});
     const { statusCode = 0, statusMessage = '' } = response;
     const status = `HTTP ${statusCode} ${statusMessage}`.trim();
@@ -62,10 +63,10 @@ export function probeByHttp(
   });
 }
 
-/** Takes what a probe opens, so that it is closed whatever happens. */
+/** Registers an opened resource, so that it is closed in every case. */
 interface ProbeScope {
   addSocket(addSocket: Socket): void;
-  /** Resolves when time is up. */
+  /** Resolves when the timeout expires. */
   deadline: Promise<void>;
 }
 
@@ -88,7 +89,7 @@ async function withDeadline(
       probe({ addSocket: (socket) => void sockets.push(socket), deadline }).catch((thrown) =>
         failed(messageOf(thrown)),
       ),
-      // A probe that knows its answer by now comes first.
+      // A result that is already known takes precedence over the timeout.
       deadline
         .then(() => new Promise<void>((resolve) => setImmediate(resolve)))
         .then(() => failed(`no answer within ${timeout / 1000} s`)),
@@ -100,7 +101,7 @@ async function withDeadline(
   }
 }
 
-/** 127.0.0.1 first; a task that listens only on an address of its own refuses there and is asked on that one. */
+/** Tries 127.0.0.1 first; a task that listens only on its own address refuses there, so that address is tried next. */
 async function connectToTask(
   context: NetworkProbeContext,
   taskAddresses: readonly IpAddress[],
@@ -132,7 +133,7 @@ function openConnection(
 ): Promise<Socket> {
   const { shim } = context;
   const fd = context.openSocket({ netns: { pid: shim.pid }, family: AF[familyOf(address)] });
-  // The socket holds the netns of whoever has the number now; only then is looking safe.
+  // The socket pins the netns of the process with this number now; only after that is the identity check reliable.
   if (context.processStartTime(shim.pid) !== shim.startTime) {
     closeSync(fd);
     return Promise.reject(new Error('the task has ended'));
@@ -149,7 +150,7 @@ function openConnection(
   });
 }
 
-/** What an answer begins with; what has come when time is up. */
+/** The beginning of a response, as far as received before the timeout. */
 async function readBodyPrefix(response: IncomingMessage, { deadline: timeUp }: ProbeScope): Promise<string> {
   const chunks: Buffer[] = [];
   let length = 0;
@@ -163,8 +164,4 @@ async function readBodyPrefix(response: IncomingMessage, { deadline: timeUp }: P
   });
   await Promise.race([end, timeUp]);
   return Buffer.concat(chunks).subarray(0, RESPONSE_LIMIT).toString('utf8').trim();
-}
-
-function formatEndpoint(address: IpAddress, port: number): string {
-  return familyOf(address) === 'inet6' ? `[${address}]:${port}` : `${address}:${port}`;
 }

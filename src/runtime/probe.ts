@@ -4,12 +4,12 @@ import { type CommandProbeContext, probeByCommand } from './probe-command.ts';
 import { type NetworkProbeContext, probeByHttp, probeByTcp } from './probe-network.ts';
 import type { ProbeResult } from './runtime.ts';
 
-/** Where a probe is made: beside a living task, in its namespaces. */
+/** Target of a probe: a running task and its namespaces. */
 export type ProbeContext = CommandProbeContext & NetworkProbeContext;
 
 /**
- * Makes one probe of a task and resolves with what came of it after `timeout` ms at the latest (a command's end may
- * take a moment more); never rejects. When `signal` says so it is given up and nothing of it is left.
+ * Runs one probe of a task and resolves with the result at the latest after `timeout` ms (stopping a command may take
+ * slightly longer); never rejects. Aborting `signal` cancels the probe and cleans up.
  */
 export function probeTask(
   context: ProbeContext,

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, watch as watchDirectory, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, watch as watchDirectory, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
@@ -15,24 +15,25 @@ import { makeTaskDir, type ProcessId, readTaskFiles, truncateLargeLog, writeTask
 import { hostResolvConf, taskEnvironment } from './task-environment.ts';
 
 /*
- * INVARIANTS
- * - task.json is on disk before anything is started, and the directory goes only with `remove`.
- * - Two shims never serve one directory: before each start it is asked whether one lives.
- * - The shim starts as root with an empty environment; the task's own is input to it, used at its last exec only.
- * - Whether a task lives is what the kernel says of its shim (pid and start time), never what a file says.
- */
+ /*
+  * INVARIANTS
+  * - task.json is on disk before anything is started, and the directory is only deleted by `remove`.
+  * - Two shims never serve one directory: each start first checks for a live shim.
+  * - The shim starts as root with an empty environment; the task's own is its input, used only at the last exec.
+  * - Whether a task is alive is determined from its shim in the kernel (pid and start time), never from a file.
+  */
 
 /** A process held by a pidfd. */
 interface HeldProcess {
-  /** By number; throws when the process has ended. */
+  /** Signal by number; throws if the process has ended. */
   signal(signal: number): void;
   close(): void;
 }
 
-/** What this driver needs of the operating system; src/kernel/host/process.ts has it. */
+/** Operating system functions used by this driver; implemented by src/kernel/host/process.ts. */
 interface ProcessSystem {
   taskShimPath(): string;
-  /** Throws (ESRCH) when there is no such process, or with `startTime` not that one. */
+  /** Throws (ESRCH) if there is no such process, or its start time is not `startTime`. */
   watchProcess(pid: number, onExit: () => void, startTime?: number): HeldProcess;
   processStartTime(pid: number): number | undefined;
   openSocket: NetworkProbeContext['openSocket'];
@@ -40,7 +41,7 @@ interface ProcessSystem {
 }
 
 export interface ProcessRuntimeOptions {
-  /** Holds one directory a task. */
+  /** Parent of the task directories. */
   directory: string;
   system: ProcessSystem;
   clock: Clock;
@@ -51,9 +52,9 @@ interface WatchedTask {
   task: AssignedTask;
   dir: string;
   shim: HeldProcess;
-  /** The same one, for the shim's own programs. */
+  /** The same, with the paths as seen by the shim. */
   shimId: ProcessId;
-  /** What the command was started with. */
+  /** Environment of the command. */
   environment: Record<string, string>;
   /** Aborted when the task ends. */
   endController: AbortController;
@@ -63,14 +64,14 @@ interface WatchedTask {
 
 const SIGTERM = 15;
 const SIGKILL = 9;
-/** How long a shim may take after its task was killed, ms. */
+/** Time a shim may take after its task was killed, ms. */
 const SHIM_EXIT_TIMEOUT = 15_000;
-/** Between two looks at the size of logs, ms. */
+/** Interval between checks of log sizes, ms. */
 const LOG_CHECK_INTERVAL = 30_000;
-/** As ids are on the wire; no name of a path. */
+/** The format of task ids in the API; cannot contain path separators. */
 const TASK_ID = /^[A-Za-z0-9_-]{1,64}$/;
 
-/** Tasks as plain processes, each under a `mesh-task` shim that outlives the agent. */
+/** Tasks as plain processes, each under a `mesh-task` shim that survives the agent. */
 export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   const { directory, system, clock, log } = options;
   const watched = new Map<string, WatchedTask>();
@@ -84,7 +85,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     return join(directory, taskId);
   };
 
-  /** Holds on to a living shim; false when it has ended. */
+  /** Watches a live shim; false if it has ended. */
   function attach(task: AssignedTask, dir: string, shim: ProcessId, stopping: boolean): boolean {
     try {
       const shimProcess = system.watchProcess(shim.pid, () => ended(task.id), shim.startTime);
@@ -128,7 +129,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     return { error, at: clock.now() };
   }
 
-  /** What became of a directory: a task that lives or has ended, undefined when nothing was ever started in it. */
+  /** The state of a task directory: a running or ended task, undefined if nothing was ever started in it. */
   function inspectTaskDir(task: AssignedTask, dir: string): LiveTask | EndedTask | undefined {
     const files = readTaskFiles(dir);
     const stopping = files.stopRequestedAt !== undefined;
@@ -165,8 +166,10 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     const flags = ['--netns', launch.netnsPath, '--dir', dir, '--log', join(dir, 'log'), ...commandFlags(process)];
     const resolvConf = hostResolvConf();
     if (resolvConf !== undefined) {
-      writeFileSync(join(dir, 'resolv.conf'), resolvConf, { mode: 0o644 });
-      flags.push('--resolv-conf', join(dir, 'resolv.conf'));
+      const path = join(dir, 'resolv.conf');
+      writeFileSync(path, resolvConf);
+      chmodSync(path, 0o644); // for every user in the task, whatever the umask is
+      flags.push('--resolv-conf', path);
     }
     const path = system.taskShimPath();
     try {
@@ -179,7 +182,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     }
   }
 
-  /** Waits until the shim has told whether the command runs, or has ended. */
+  /** Waits until the shim reports that the command runs, or ends. */
   function waitForExec(task: AssignedTask, dir: string): Promise<LiveTask | EndedTask> {
     return new Promise((resolve) => {
       const check = () => {
@@ -198,7 +201,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
         resolve(result);
       };
       let cancel = () => {};
-      // The watcher is for speed, the timer for certainty: inotify instances are few.
+      // The timer covers a missing watcher: inotify instances are limited.
       const watcher = tryWatch(dir, () => {
         cancel();
         check();
@@ -223,7 +226,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
         const dir = join(directory, name);
         const { record } = readTaskFiles(dir);
         if (record === undefined || record.task.id !== name) {
-          // The crash came before task.json was whole: nothing was started here.
+          // The crash happened before task.json was complete: nothing was started here.
           await rm(dir, { recursive: true, force: true });
           continue;
         }
@@ -253,12 +256,12 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
         try {
           writeTaskFile(entry.dir, 'stop.json', { at: requestedAt });
         } catch (thrown) {
-          log.warn({ task: taskId }, messageOf(thrown)); // a full disk must not keep a task alive
+          log.warn({ task: taskId }, messageOf(thrown)); // a full disk must not prevent stopping a task
         }
       }
       entry.stopRequested = true;
       sendSignal(entry.shim, SIGTERM);
-      // A restarted agent goes on with the grace period of the one before; clocks that jump lengthen it by nothing.
+      // A restarted agent continues the previous grace period; a clock jump must not extend it.
       const remaining = Math.min(grace, Math.max(0, requestedAt + grace - clock.now()));
       entry.cancelKill = clock.after(remaining, () => {
         log.info({ task: taskId, grace }, 'the task did not end in its grace period: killing it');
@@ -299,7 +302,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     },
   };
 
-  /** Kills the command and leaves its shim to tell of it; a shim without a command is killed itself. */
+  /** Kills the command; its shim then reports the end. A shim without a command is killed itself. */
   function killTask(entry: WatchedTask): void {
     const task = readTaskFiles(entry.dir).started?.task;
     try {
@@ -320,7 +323,7 @@ function sendSignal(process: HeldProcess, number: number): void {
   try {
     process.signal(number);
   } catch {
-    // It has ended; its watch tells.
+    // Already ended; its watch reports it.
   }
 }
 

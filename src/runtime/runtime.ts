@@ -2,29 +2,29 @@ import type { AssignedTask } from '../model/assignment.ts';
 import type { TaskStatus } from '../model/cluster.ts';
 import type { HealthProbe } from '../model/spec.ts';
 
-/** What a runtime is given to start one task. */
+/** Parameters for starting one task. */
 export interface TaskLaunch {
   task: AssignedTask;
-  /** A path that setns(2) takes; the task has its addresses there already. */
+  /** A path for setns(2); the task's addresses are already configured there. */
   netnsPath: string;
   /** Set on top of the task's own environment. */
   environment: Record<string, string>;
-  /** Kept before anything is started. */
+  /** Stored before the start. */
   note?: TaskCheckpoint;
 }
 
-/** What an agent wants to find again with a task after a restart of its own. */
+/** State that the agent stores with a task and restores after its own restart. */
 export interface TaskCheckpoint extends Pick<TaskStatus, 'ports' | 'health'> {
   /** Wall clock, ms: when the task was started. */
   startedAt: number;
-  /** What the last failed probe said; only while unhealthy. */
+  /** Output of the last failed probe; only while unhealthy. */
   output?: string;
 }
 
-/** What came of one health probe. */
+/** Result of one health probe. */
 export interface ProbeResult {
   ok: boolean;
-  /** For people, about 4 kB at most: what went wrong and what the probe wrote. */
+  /** For people, about 4 kB at most: the failure and the output of the probe. */
   output: string;
 }
 
@@ -33,7 +33,7 @@ export interface TaskExit {
   code?: number;
   /** `SIGKILL`. */
   signal?: string;
-  /** Why it could not be started or watched, in words. */
+  /** Why it could not be started or watched. */
   error?: string;
   /** Wall clock, ms. */
   at: number;
@@ -44,7 +44,7 @@ export interface LiveTask {
   task: AssignedTask;
   /** Of the command itself. */
   pid: number;
-  /** Somebody asked for its end. */
+  /** A stop was requested. */
   stopRequested: boolean;
   note?: TaskCheckpoint;
 }
@@ -58,28 +58,28 @@ export interface EndedTask {
 }
 
 /**
- * Who starts tasks. Drivers: process (process.ts); containers later. Tasks outlive the agent: `recover` finds them
- * again. A task id is started at most once, ever, until it is removed.
+ * Starts and watches tasks. Drivers: process (process.ts); containers later. Tasks survive the agent: `recover` finds them
+ * again. A task id is started at most once until it is removed.
  */
 export interface Runtime {
-  /** What earlier agents left here, running or ended; watched from now on. */
+  /** Tasks of earlier agents, running or ended; watched from now on. */
   recover(): Promise<(LiveTask | EndedTask)[]>;
-  /** Resolves when the command runs or is known not to; starting what runs already finds it again. Throws MeshError when nothing was started. */
+  /** Resolves when the command runs or has failed to start; for a running task it returns that task. Throws MeshError if nothing was started. */
   start(launch: TaskLaunch): Promise<LiveTask | EndedTask>;
-  /** Asks a task to end, and makes it end after `grace` ms; its end arrives through `onEnd`. */
+  /** Sends the stop signal, and kills the task after `grace` ms; the end is reported through `onEnd`. */
   stop(taskId: string, grace: number): void;
-  /** Keeps a note with a task, in place of the one before; throws MeshError `exhausted` when it cannot. */
+  /** Replaces the stored checkpoint of a task; throws MeshError `exhausted` if it cannot be written. */
   saveCheckpoint(taskId: string, note: TaskCheckpoint): void;
   /**
-   * Probes a running task where it runs: its netns, and for a command its user, environment and directory. Resolves
-   * after `timeout` ms at the latest (a command's end may take a moment more) and never rejects. Given up, with nothing
-   * left of it, when the task ends or the runtime is closed.
+   * Probes a running task in its netns, a command also with its user, environment and directory. Resolves at the latest
+   * after `timeout` ms (stopping a command may take slightly longer) and never rejects. Cancelled and cleaned up when the
+   * task ends or the runtime is closed.
    */
   probe(taskId: string, probe: HealthProbe, timeout: number): Promise<ProbeResult>;
-  /** Forgets an ended task and its files. A live one is refused (`conflict`). */
+  /** Deletes an ended task and its files. A running one is rejected (`conflict`). */
   remove(taskId: string): Promise<void>;
-  /** Called once for each task that ends, be it before `start` resolved or not. */
+  /** Called once for each task that ends, before or after `start` has resolved. */
   onEnd(listener: (ended: EndedTask) => void): void;
-  /** Stops watching; the tasks go on. */
+  /** Stops watching; the tasks keep running. */
   close(): void;
 }

@@ -6,11 +6,12 @@ import type { AssignedTask } from '../model/assignment.ts';
 import type { TaskCheckpoint, TaskExit } from './runtime.ts';
 
 /*
- * Files of one task: `task.json` (what was started, written first), `shim.json` (who watches it), `stop.json` (since
- * when it is asked to end), `note.json` (what an agent wants to find again) are the agent's; `started` and `exit` are the shim's (native/task/mesh-task.c).
+ * Files of one task. Written by the agent: `task.json` (launch parameters, written first), `shim.json` (identity of the shim),
+ * `stop.json` (when the stop was requested), `note.json` (checkpoint). Written by the shim: `started` and `exit`
+ * (native/task/mesh-task.c).
  */
 
-/** A process by number and by start time (field 22 of /proc/PID/stat), so that a reused number is told apart. */
+/** A process by number and start time (field 22 of /proc/PID/stat), so that a reused number is detected. */
 export interface ProcessId {
   pid: number;
   startTime: number;
@@ -18,7 +19,7 @@ export interface ProcessId {
 
 interface TaskRecord {
   task: AssignedTask;
-  /** What it was given on top of its own. */
+  /** Variables set on top of its own environment. */
   environment: Record<string, string>;
   /** /proc/sys/kernel/random/boot_id of the boot it was started in. */
   bootId: string;
@@ -34,7 +35,7 @@ export interface TaskFiles {
   checkpoint: TaskCheckpoint | undefined;
 }
 
-/** Reads a task's directory; what is missing or cut short by a crash is undefined. */
+/** Reads a task's directory; missing files and files truncated by a crash give undefined. */
 export function readTaskFiles(dir: string): TaskFiles {
   return {
     record: readJson(dir, 'task.json', (value) => {
@@ -78,7 +79,7 @@ function readJson<T>(
   }
 }
 
-/** Whole or not at all, also after a power cut, unless `sync` is false: then after the end of this process only. */
+/** Writes atomically. With `sync` it also survives a power failure, otherwise only a crash of this process. */
 export function writeTaskFile(dir: string, name: string, value: unknown, { sync = true } = {}): void {
   const path = join(dir, name);
   try {
@@ -98,24 +99,24 @@ export function writeTaskFile(dir: string, name: string, value: unknown, { sync 
   }
 }
 
-/** Makes the directory and its parents, 0700; throws `exhausted` when it cannot. */
+/** Creates the directory and its parents with mode 0700; throws `exhausted` if it cannot. */
 export async function makeTaskDir(dir: string): Promise<void> {
   await mkdir(dir, { recursive: true, mode: 0o700 }).catch((cause) => {
     throw new MeshError('exhausted', `cannot make ${dir}: ${messageOf(cause)}`, { retry: true, cause });
   });
 }
 
-/** Bytes a task's log may grow to before it is moved to `log.1`; so a task holds at most about twice as much. */
+/** Size at which a task's log is rotated to `log.1`, in bytes; both together take at most about twice as much. */
 const LOG_LIMIT = 10 * 1024 * 1024;
 
-/** Moves a log that grew too big out of the way. Its writer has it open for appending, so it goes on at the start. */
+/** Rotates a log that is too big. The writer has it open for appending, so it continues at the start. */
 export async function truncateLargeLog(dir: string): Promise<void> {
   const log = join(dir, 'log');
   try {
     if ((await stat(log)).size <= LOG_LIMIT) return;
     await copyFile(log, `${log}.1`);
   } catch {
-    // No log yet, or no room for a copy; emptying it is what makes room.
+    // No log yet, or no space for a copy; truncating frees it.
   }
   await truncate(log).catch(() => {});
 }

@@ -3,7 +3,7 @@ import type { TaskLaunch } from './runtime.ts';
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** The whole environment of a task: nothing of meshd's own gets in. */
+/** The whole environment of a task; contains nothing of meshd's own. */
 export function taskEnvironment({
   task,
   environment,
@@ -19,7 +19,7 @@ export function taskEnvironment({
   };
 }
 
-/** As login(1) would set it; `/` for who is not in passwd(5). */
+/** As set by login(1); `/` for users missing in passwd(5). */
 function homeDirectoryOf(user: string | undefined): string {
   const name = user?.split(':')[0] ?? String(process.getuid?.() ?? 0);
   try {
@@ -34,10 +34,10 @@ function homeDirectoryOf(user: string | undefined): string {
 }
 
 const RESOLV_CONF = '/etc/resolv.conf';
-/** What systemd-resolved asks itself; its stub on 127.0.0.53 is out of reach from another netns. */
+/** The upstream configuration of systemd-resolved; its stub on 127.0.0.53 is not reachable from another netns. */
 const UPSTREAM_RESOLV_CONF = '/run/systemd/resolve/resolv.conf';
 
-/** The resolv.conf a task gets: the host's, undefined when there is none. */
+/** The resolv.conf for a task: the host's, undefined if there is none. */
 export function hostResolvConf(): string | undefined {
   if (!existsSync(RESOLV_CONF)) return undefined;
   const text = readFileSync(RESOLV_CONF, 'utf8');

@@ -192,7 +192,7 @@ test('a database that is gone, or an older copy of it, is refused, and what lies
   rmSync(join(place, 'db'), { recursive: true });
   await expect(openEmbeddedStore(place, silentLog())).rejects.toMatchObject({
     code: 'corrupt',
-    message: expect.stringMatching(/revision 2 was acknowledged, but the database is gone/),
+    message: expect.stringMatching(/revision 2 was acknowledged, but the database is missing/),
   });
   expect(readdirSync(place)).toEqual(['HEAD']);
   cpSync(backup, join(place, 'db'), { recursive: true });

@@ -16,7 +16,7 @@ import { ClassicLevel } from 'classic-level';
 import { MeshError, messageOf } from '../base/errors.ts';
 import { encodeRow, FORMAT_KEY, STORE_FORMAT, SUMMARY_KEY, type Summary } from './rows.ts';
 
-/** LevelDB behind a few verbs, with its failures as MeshErrors. */
+/** LevelDB with few operations, whose failures are MeshErrors. */
 export interface Database {
   /** All rows in the order of their keys. */
   rows(): AsyncIterable<[key: string, row: string]>;
@@ -31,7 +31,7 @@ export function databasePath(directory: string): string {
   return join(directory, 'db');
 }
 
-/** Where databases are made before they get their name. */
+/** Databases are created under this prefix and then renamed. */
 const TEMPORARY_PREFIX = 'new-';
 
 /** Opens an existing database. Errors: `conflict` when it is in use, `corrupt`, `exhausted`, `permission`, `unavailable`. */
@@ -45,7 +45,7 @@ export async function openDatabase(directory: string): Promise<Database> {
     throw storageError(thrown, directory);
   }
   const stopWatching = enforceFileModes(path);
-  // Left by starts that were killed; whoever still makes one has lost the race already.
+  // Left by starts that were killed; a process that is still creating one has lost the race already.
   for (const name of readdirSync(directory)) {
     if (name.startsWith(TEMPORARY_PREFIX)) rmSync(join(directory, name), { recursive: true, force: true });
   }
@@ -68,8 +68,8 @@ export async function openDatabase(directory: string): Promise<Database> {
 }
 
 /**
- * Makes an empty database, if there is none. It appears in one step, complete: LevelDB would take a directory without
- * its CURRENT file for a new database and delete what lies there, so we never let it create one in place.
+ * Creates an empty database, if there is none. It appears in one step, complete: LevelDB treats a directory without
+ * its CURRENT file as a new database and deletes its files, so it never creates one in place.
  */
 export async function createDatabase(directory: string): Promise<void> {
   const temporary = mkdtempSync(join(directory, TEMPORARY_PREFIX));
@@ -83,7 +83,7 @@ export async function createDatabase(directory: string): Promise<void> {
     renameSync(temporary, databasePath(directory));
     syncDirectory(directory);
   } catch (thrown) {
-    // Somebody else was faster; who may use it is decided when it is opened.
+    // Another process was faster; the lock decides which one may use it.
     if (!existsSync(databasePath(directory))) throw storageError(thrown, directory, 'written');
   } finally {
     rmSync(temporary, { recursive: true, force: true });
@@ -96,7 +96,7 @@ function syncDirectory(directory: string): void {
   closeSync(fd);
 }
 
-/** Makes the directory, for its owner alone. */
+/** Creates the directory, accessible to its owner only. */
 export function createPrivateDirectory(directory: string): void {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -123,17 +123,17 @@ async function* rows(level: ClassicLevel<string, string>, directory: string): As
   }
 }
 
-/** LevelDB makes its files 0644 whenever it likes; the directory is closed to others anyway, this makes sure twice. */
+/** LevelDB creates files with mode 0644 at any time; the directory is 0700, this is a second safeguard. */
 function enforceFileModes(path: string): () => void {
   const restrict = (name: string) => {
     try {
       chmodSync(join(path, name), 0o600);
     } catch {
-      // Gone already: LevelDB renames and removes files as it compacts.
+      // Removed already: LevelDB renames and removes files as it compacts.
     }
   };
   const watcher = watch(path, { persistent: false }, (event, name) => {
-    if (event === 'rename' && name !== null) restrict(name); // a name came or went; `change` would be our own chmod
+    if (event === 'rename' && name !== null) restrict(name); // a file was created or removed; `change` would be our own chmod
   });
   watcher.on('error', () => {});
   for (const name of readdirSync(path)) restrict(name);
@@ -158,11 +158,11 @@ function storageError(thrown: unknown, directory: string, verb: 'read' | 'writte
   if (/Permission denied|Read-only file system|EACCES|EROFS/.test(text)) {
     return new MeshError('permission', `no permission to write the store in ${directory}: ${text}`);
   }
-  // EINVAL is what mmap says to a table that lost all its bytes.
+  // mmap returns EINVAL for a table that was truncated to nothing.
   if (code === 'LEVEL_CORRUPTION' || /No such file or directory|Invalid argument|does not exist/.test(text)) {
     return new MeshError('corrupt', text, { cause: reason });
   }
-  // EIO, EMFILE and what else may be over later: no reason to give a good store up.
+  // EIO, EMFILE and the like may be temporary: no reason to declare a good store corrupt.
   return new MeshError(
     'unavailable',
     `the store in ${directory} cannot be ${verb} now: ${text}; nothing was changed, see dmesg`,

@@ -5,8 +5,8 @@ import type { Log } from '../base/log.ts';
 import type { Stored } from '../model/cluster.ts';
 import { createDatabase, createPrivateDirectory, type Database, databasePath, openDatabase } from './database.ts';
 import { type Head, openHead, readHead } from './head.ts';
-import { loadRows, type ObjectTable } from './load.ts';
-import { encodeObject, encodeRow, rowKey, SUMMARY_KEY, type Summary } from './rows.ts';
+import { loadRows, migrate, type ObjectTable } from './load.ts';
+import { encodeObject, encodeRow, rowKey, STORE_FORMAT, SUMMARY_KEY, type Summary } from './rows.ts';
 import type { Change, Collection, Store, Write } from './store.ts';
 
 /** Writes of one transaction. */
@@ -26,32 +26,35 @@ export async function openEmbeddedStore(directory: string, log: Log): Promise<St
     const acknowledged = readHead(headPath);
     if (!existsSync(databasePath(directory))) {
       if (acknowledged !== undefined) {
-        throw new MeshError('corrupt', `revision ${acknowledged} was acknowledged, but the database is gone`);
+        throw new MeshError('corrupt', `revision ${acknowledged} was acknowledged, but the database is missing`);
       }
       await createDatabase(directory);
     }
     database = await openDatabase(directory);
-    const { table, summary } = await loadRows(database);
-    if (acknowledged === undefined && summary.revision > 0) {
+    const { format, table, summary: loaded } = await loadRows(database);
+    if (acknowledged === undefined && loaded.revision > 0) {
       log.warn(
-        { directory, revision: summary.revision },
+        { directory, revision: loaded.revision },
         'HEAD of the store was missing; the database is whole in itself',
       );
     }
-    if (summary.revision < (acknowledged ?? 0)) {
+    if (loaded.revision < (acknowledged ?? 0)) {
       throw new MeshError(
         'corrupt',
-        `revision ${acknowledged} was acknowledged, but the database ends at ${summary.revision}: it was rolled back or cut`,
+        `revision ${acknowledged} was acknowledged, but the database ends at ${loaded.revision}: it was rolled back or cut`,
       );
     }
+    const summary = format === STORE_FORMAT ? loaded : await migrate(database, table, loaded);
+    if (format !== STORE_FORMAT)
+      log.info({ directory }, `converted the store from format ${format} to ${STORE_FORMAT}`);
     return embeddedStore(directory, database, openHead(headPath, summary.revision), table, summary, log);
   } catch (thrown) {
     await database?.close();
     if (!(thrown instanceof MeshError) || thrown.code !== 'corrupt') throw thrown;
     throw new MeshError(
       'corrupt',
-      `the store in ${directory} cannot be trusted: ${thrown.message}. ` +
-        `meshd does not start on it. Bring the directory back from a backup, or begin anew: ` +
+      `the store in ${directory} is damaged: ${thrown.message}. ` +
+        `meshd does not start with it. Restore the directory from a backup, or start with an empty store: ` +
         `mv ${directory} ${directory}.broken, start meshd, apply your manifests again`,
       { cause: thrown },
     );
@@ -74,7 +77,7 @@ function embeddedStore(
   const uncertainKeys = new Set<string>();
   const listeners = new Set<(changes: readonly Change[]) => void>();
 
-  /** The row that memory says this key has on disk. */
+  /** The row of this key as memory holds it. */
   function rowInMemory(key: string): string | undefined {
     if (key === SUMMARY_KEY) return encodeRow(key, summary).row;
     const object = table.object(key);
@@ -83,7 +86,7 @@ function embeddedStore(
 
   /**
    * After a failed write LevelDB's log may end in half a record, and what is appended after that would be lost at the
-   * next start. A fresh open makes a new log; rows of the failed batch are put back to what memory holds.
+   * next start. Opening the database again starts a new log; rows of the failed batch are rewritten from memory.
    */
   async function recover(): Promise<Database> {
     await database?.close();
@@ -100,12 +103,12 @@ function embeddedStore(
     return reopened;
   }
 
-  /** HEAD is a second witness; the transaction is durable without it. */
+  /** HEAD only detects loss; the transaction is durable without it. */
   function writeHead(revision: number): void {
     try {
       head.write(revision);
     } catch (thrown) {
-      log.error({ err: thrown, directory }, 'cannot write HEAD of the store: a later loss of data may go unseen');
+      log.error({ err: thrown, directory }, 'cannot write HEAD of the store: a later loss of data may stay undetected');
     }
   }
 
@@ -161,7 +164,7 @@ function embeddedStore(
   };
 }
 
-/** Checks a transaction against what is there and works out its rows; changes nothing. */
+/** Checks a transaction against the stored objects and computes its rows; changes nothing. */
 function prepareTransaction(table: ObjectTable, summary: Summary, writes: readonly Write[]) {
   if (writes.length > WRITES_LIMIT) {
     throw new MeshError('invalid', `a transaction of ${writes.length} writes is too big: at most ${WRITES_LIMIT}`);
@@ -180,7 +183,7 @@ function prepareTransaction(table: ObjectTable, summary: Summary, writes: readon
     if ((before?.version ?? 0) !== version || (before === undefined && 'remove' in write)) {
       throw new MeshError(
         'conflict',
-        `${key} has changed meanwhile (version ${before?.version ?? 0}, not ${version}): read it again`,
+        `${key} has changed since it was read (version ${before?.version ?? 0}, not ${version}): read it again`,
       );
     }
     let after: Stored | undefined;

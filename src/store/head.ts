@@ -3,8 +3,8 @@ import { MeshError, messageOf } from '../base/errors.ts';
 import { checksumOf } from './rows.ts';
 
 /**
- * The file `HEAD` beside the database: the newest revision that anybody was told of. LevelDB drops the tail of a log
- * it cannot read without a word; a database that ends before HEAD has lost what was acknowledged.
+ * The file `HEAD` beside the database: the newest acknowledged revision. LevelDB silently drops the end of a log that it
+ * cannot read; a database that ends before HEAD has lost acknowledged data.
  * Written in place (one sector, one size, no fsync): after a power cut it may be old, which is harmless; never torn.
  */
 
@@ -14,7 +14,7 @@ export function readHead(path: string): number | undefined {
   const text = readFileSync(path, 'latin1');
   const match = /^(\d{16}) ([0-9a-f]{8})\n$/.exec(text);
   if (match === null || headLine(Number(match[1])) !== text) {
-    throw new MeshError('corrupt', `${path} is damaged, so nobody can tell whether the database beside it is whole`);
+    throw new MeshError('corrupt', `${path} is damaged: it is unknown whether the database beside it is complete`);
   }
   return Number(match[1]);
 }
@@ -24,7 +24,7 @@ export interface Head {
   close(): void;
 }
 
-/** Makes the file say `revision` and keeps it open. */
+/** Writes `revision` to the file and keeps it open. */
 export function openHead(path: string, revision: number): Head {
   if (!existsSync(path)) createHead(path, revision);
   const fd = openSync(path, constants.O_WRONLY);

@@ -5,11 +5,12 @@ import type { Collection } from './store.ts';
 
 /**
  * What the rows of the database look like. Every row is `crc32 of key and text, 8 hex digits` + `JSON text`; keys are
- * `collection/id`. Two rows are ours: the format and the summary, which is written with every transaction and says
- * how many rows there are and what the exclusive or of their checksums is, so that a row cannot get lost unseen.
+ * `collection/id`. Two rows are ours: the format and the summary, which is written with every transaction and holds
+ * how many rows there are and what the exclusive or of their checksums is, so that the loss of a row is detected.
  */
 
-export const STORE_FORMAT = 1;
+/** 1: each task held a copy of its service's spec. 2: tasks refer to generations. */
+export const STORE_FORMAT = 2;
 export const FORMAT_KEY = '!format';
 export const SUMMARY_KEY = '!summary';
 
@@ -19,7 +20,7 @@ export interface Summary {
   digest: number;
 }
 
-const COLLECTIONS: readonly Collection[] = ['services', 'tasks', 'nodes', 'networks', 'cluster'];
+const COLLECTIONS: readonly Collection[] = ['services', 'generations', 'tasks', 'nodes', 'networks', 'cluster'];
 
 /** Bytes of one object as JSON. */
 const OBJECT_LIMIT = 1024 * 1024;
@@ -44,7 +45,7 @@ export function encodeRow(key: string, value: unknown): { row: string; checksum:
   return { row: checksum.toString(16).padStart(8, '0') + text, checksum };
 }
 
-/** As encodeRow, for an object of a caller: refuses what is too big. */
+/** As encodeRow, for an object of a caller; throws `invalid` when it is too large. */
 export function encodeObject(key: string, value: Stored): { row: string; checksum: number } {
   const encoded = encodeRow(key, value);
   if (Buffer.byteLength(encoded.row) > OBJECT_LIMIT) {

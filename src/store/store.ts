@@ -1,7 +1,7 @@
 import type { Stored } from '../model/cluster.ts';
 
 /** Kinds of objects, each with ids of its own. */
-export type Collection = 'services' | 'tasks' | 'nodes' | 'networks' | 'cluster';
+export type Collection = 'services' | 'generations' | 'tasks' | 'nodes' | 'networks' | 'cluster';
 
 /** One write of a transaction; `version` is the one the writer read (0 = must not exist yet). */
 export type Write =

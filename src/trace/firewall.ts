@@ -1,15 +1,20 @@
 import { familyOf, type IpAddress } from '../model/address.ts';
 import { isWithin } from '../model/block.ts';
-import { type FirewallChain, type KernelState, keyOf } from '../model/kernel-state.ts';
+import type { KernelState } from '../model/kernel-state.ts';
+import { chainKey, type FirewallTable } from '../model/kinds/chain.ts';
+import { type FirewallMatch, type FirewallRule, type FirewallTarget, ruleText } from '../model/kinds/firewall-rule.ts';
+import { jumpKey } from '../model/kinds/jump.ts';
+import { hex } from '../model/kinds/words.ts';
+import { CHAIN_PREFIX } from '../model/linux-names.ts';
 import type { Packet } from './packet.ts';
 import { isInSet, markFromSet } from './sets.ts';
 
-/** A chain of ours, judged for one packet: only words that our own chains use (src/plan/firewall.ts) are known. */
+/** What a chain of ours does to one packet. */
 export interface ChainResult {
   verdict: 'accept' | 'drop' | 'reject' | 'continue';
   /** The packet after the chain. */
   packet: Packet;
-  /** Rules that did something, in iptables-save words, with what they did. */
+  /** Rules that did something, in iptables-save words, with their effect. */
   matchedRules: { rule: string; effect: string }[];
 }
 
@@ -20,35 +25,32 @@ export interface PacketContext {
   isLocal(address: IpAddress): boolean;
 }
 
-/** Walks a chain of ours; undefined when the kernel has it not, or nothing leads into it. */
+/** Evaluates a chain of ours; undefined when the kernel does not have it, or nothing leads into it. */
 export function evaluateChain(
-  hook: { table: FirewallChain['table']; from: string },
+  hook: { table: FirewallTable; from: string },
   packet: Packet,
   context: PacketContext,
 ): ChainResult | undefined {
   const { netns } = packet;
-  const family = familyOf(packet.destination);
-  const name = `MESH-${hook.from}`;
-  const place = { netns, family, table: hook.table };
-  const jump = keyOf({ kind: 'jump', ...place, from: hook.from, chain: name, match: '', position: 'first' });
-  const chain = context.state.get(keyOf({ kind: 'chain', ...place, chain: name, rules: [] }));
-  if (!context.state.has(jump) || chain?.kind !== 'chain') return undefined;
+  const place = { netns, family: familyOf(packet.destination), table: hook.table, chain: CHAIN_PREFIX + hook.from };
+  const chain = context.state.get(chainKey(place));
+  if (!context.state.has(jumpKey({ ...place, from: hook.from })) || chain?.kind !== 'chain') return undefined;
   return evaluateRules(chain.rules, packet, context);
 }
 
-function evaluateRules(rules: readonly string[], start: Packet, context: PacketContext): ChainResult {
+function evaluateRules(rules: readonly FirewallRule[], start: Packet, context: PacketContext): ChainResult {
   let packet = start;
   const matchedRules: ChainResult['matchedRules'] = [];
   for (const rule of rules) {
-    const words = rule.split(' ');
-    const targetIndex = words.indexOf('-j');
-    if (targetIndex < 0 || !allMatch(words.slice(0, targetIndex), packet, context)) continue;
-    const target = words[targetIndex + 1]!;
-    const options = words.slice(targetIndex + 2);
-    const result = applyTarget(target, options, packet, context);
+    if ('text' in rule) {
+      matchedRules.push({ rule: rule.text, effect: 'is no rule of meshd: not evaluated' });
+      continue;
+    }
+    if (!rule.matches.every((match) => holds(match, packet, context))) continue;
+    const result = applyTarget(rule.target, packet, context);
     if (result === undefined) continue;
     packet = result.packet;
-    if (result.effect !== '') matchedRules.push({ rule, effect: result.effect });
+    if (result.effect !== '') matchedRules.push({ rule: ruleText(rule), effect: result.effect });
     if (result.verdict !== undefined) return { verdict: result.verdict, packet, matchedRules };
   }
   return { verdict: 'continue', packet, matchedRules };
@@ -60,120 +62,84 @@ interface TargetResult {
   verdict?: ChainResult['verdict'];
 }
 
-/** Undefined for a target that does nothing we can tell of. */
-function applyTarget(
-  target: string,
-  options: string[],
-  packet: Packet,
-  { state }: PacketContext,
-): TargetResult | undefined {
-  const option = (name: string) => options[options.indexOf(name) + 1] ?? '';
-  switch (target) {
-    case 'ACCEPT':
-      return { packet, effect: 'let through', verdict: 'accept' };
-    case 'RETURN':
+/** Undefined for a target that changes nothing a trace shows. */
+function applyTarget(target: FirewallTarget, packet: Packet, { state }: PacketContext): TargetResult | undefined {
+  switch (target.target) {
+    case 'accept':
+      return { packet, effect: 'accepted', verdict: 'accept' };
+    case 'return':
       return { packet, effect: '', verdict: 'continue' };
-    case 'DROP':
+    case 'drop':
       return { packet, effect: 'dropped', verdict: 'drop' };
-    case 'REJECT':
-      return { packet, effect: `refused with ${option('--reject-with')}`, verdict: 'reject' };
-    case 'DNAT': {
-      const destination = option('--to-destination');
-      const effect = `destination becomes ${destination}`;
-      return { packet: { ...packet, destination, translated: true }, effect, verdict: 'accept' };
+    case 'reject':
+      return { packet, effect: `refused with ${target.with}`, verdict: 'reject' };
+    case 'dnat': {
+      const effect = `destination becomes ${target.to}`;
+      return { packet: { ...packet, destination: target.to, translated: true }, effect, verdict: 'accept' };
     }
-    case 'MASQUERADE':
+    case 'masquerade':
       return { packet, effect: 'source becomes the address of this link', verdict: 'accept' };
-    case 'SET': {
-      const mark = markFromSet(state, packet.netns, option('--map-set'), packet.port);
+    case 'mark from set': {
+      const mark = markFromSet(state, packet.netns, target.set, packet.port);
       if (mark === undefined) return undefined;
       return { packet: { ...packet, mark }, effect: `fwmark becomes ${hex(mark)}` };
     }
-    case 'MARK': {
-      const mark = Number.parseInt(option('--set-xmark'), 16);
-      return { packet: { ...packet, mark }, effect: mark === 0 ? 'mark taken off' : `mark becomes ${hex(mark)}` };
+    case 'set mark': {
+      const { mark } = target;
+      return { packet: { ...packet, mark }, effect: mark === 0 ? 'mark removed' : `mark becomes ${hex(mark)}` };
     }
-    case 'CONNMARK': {
-      if (options[0] === '--save-mark') {
-        const effect = `the connection remembers mark ${hex(packet.mark)}`;
-        return { packet: { ...packet, connmark: packet.mark }, effect };
-      }
+    case 'save mark': {
+      const effect = `the connection remembers mark ${hex(packet.mark)}`;
+      return { packet: { ...packet, connmark: packet.mark }, effect };
+    }
+    case 'restore mark':
       return { packet: { ...packet, mark: packet.connmark }, effect: `mark becomes ${hex(packet.connmark)}` };
-    }
-    default:
+    // The administrator's chain is not evaluated: its rules are checked by `meshctl doctor`.
+    case 'jump':
+    case 'no tracking':
+    case 'zone from mark':
+    case 'clamp mss':
       return undefined;
   }
 }
 
-/** Whether every match holds; one that is not known does not hold. A `!` may stand before any of them. */
-function allMatch(words: readonly string[], packet: Packet, context: PacketContext): boolean {
-  for (let index = 0; index < words.length; ) {
-    const inverted = words[index] === '!';
-    if (inverted) index += 1;
-    const match = evaluateMatch(words, index, packet, context);
-    if (match === undefined || match.holds === inverted) return false;
-    index += match.words;
-  }
-  return true;
+function holds(match: FirewallMatch, packet: Packet, context: PacketContext): boolean {
+  return matches(match, packet, context) !== (match.not ?? false);
 }
 
-/** The match at `index`: whether it holds, and how many words it has. */
-function evaluateMatch(
-  words: readonly string[],
-  index: number,
-  packet: Packet,
-  context: PacketContext,
-): { holds: boolean; words: number } | undefined {
-  const value = words[index + 1] ?? '';
-  const result = (holds: boolean, count = 2) => ({ holds, words: count });
-  switch (words[index]) {
-    case '-i':
-      return result(matchesLink(packet.inputLink, value));
-    case '-o':
-      return result(matchesLink(packet.outputLink, value));
-    case '-s':
-      return result(isWithin(packet.source, value));
-    case '-d':
-      return result(isWithin(packet.destination, value));
-    case '-p':
-      return result(packet.protocol === value);
-    case '-m':
-      return result(true); // names the module of the matches that follow
-    case '--dst-type':
-      return result(context.isLocal(packet.destination) === (value === 'LOCAL'));
-    case '--dport':
-      return result(packet.port === Number(value));
-    case '--ctstate': {
-      const states = value.split(',');
-      const is = (name: string) => states.includes(name);
-      return result((packet.translated && is('DNAT')) || is(packet.answer ? 'ESTABLISHED' : 'NEW'));
+/** Whether the condition itself is true, `not` aside. */
+function matches(match: FirewallMatch, packet: Packet, { state, isLocal }: PacketContext): boolean {
+  switch (match.match) {
+    case 'input':
+      return matchesLink(packet.inputLink, match.link);
+    case 'output':
+      return matchesLink(packet.outputLink, match.link);
+    case 'source':
+      return isWithin(packet.source, match.network);
+    case 'destination':
+      return isWithin(packet.destination, match.network);
+    case 'protocol':
+      return packet.protocol === match.protocol;
+    case 'local destination':
+      return isLocal(packet.destination);
+    case 'port':
+      return packet.protocol === match.protocol && packet.port === match.port;
+    case 'connection': {
+      const { states } = match;
+      return (packet.translated && states.includes('DNAT')) || states.includes(packet.answer ? 'ESTABLISHED' : 'NEW');
     }
-    case '--match-set': {
-      const sides = words[index + 2] ?? '';
-      return result(isInSet(context.state, value, sides, packet), 3);
-    }
-    case '--mark':
-      return result(
-        Number.parseInt(value, 16) === (matchModule(words, index) === 'connmark' ? packet.connmark : packet.mark),
-      );
-    case '--tcp-flags':
-      return result(packet.protocol === 'tcp', 3);
-    default:
-      return undefined;
+    case 'set':
+      return isInSet(state, match.set, match.sides, packet);
+    case 'mark':
+      return packet.mark === match.mark;
+    case 'connmark':
+      return packet.connmark === match.mark;
+    case 'syn':
+      return packet.protocol === 'tcp';
   }
-}
-
-/** The module a match belongs to: the last `-m` before it. */
-function matchModule(words: readonly string[], index: number): string {
-  const at = words.lastIndexOf('-m', index);
-  return at < 0 ? '' : (words[at + 1] ?? '');
 }
 
 function matchesLink(link: string | undefined, pattern: string): boolean {
   if (link === undefined) return false;
   return pattern.endsWith('+') ? link.startsWith(pattern.slice(0, -1)) : link === pattern;
-}
-
-function hex(mark: number): string {
-  return `0x${mark.toString(16)}`;
 }

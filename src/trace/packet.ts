@@ -42,3 +42,14 @@ export interface Hop {
   /** `refused`: the client is told at once; `lost`: it waits for nothing. */
   verdict: 'pass' | 'refused' | 'lost';
 }
+
+export interface TraceRequest {
+  client: IpAddress;
+  /** The node the client sends to, and the address of it. */
+  node: NodeState;
+  destination: IpAddress;
+  protocol: Protocol;
+  port: number;
+}
+
+export type Outcome = 'answered' | 'refused' | 'lost';

@@ -1,7 +1,9 @@
 import ipaddr from 'ipaddr.js';
 import { familyOf, type IpAddress } from '../model/address.ts';
 import { isWithin } from '../model/block.ts';
-import { type KernelState, keyOf, type Route, type Rule } from '../model/kernel-state.ts';
+import type { KernelState, Route, Rule } from '../model/kernel-state.ts';
+import { fdbKey } from '../model/kinds/fdb.ts';
+import { neighbourKey } from '../model/kinds/neighbour.ts';
 
 /** Number of the table `main` (RT_TABLE_MAIN in include/uapi/linux/rtnetlink.h), and the priority of its rule. */
 const MAIN = { table: 254, priority: 32_766 } as const;
@@ -40,6 +42,8 @@ function rulesFor(state: KernelState, netns: string, destination: IpAddress): Ru
   const family = familyOf(destination);
   const rules: Rule[] = [];
   for (const object of state.values()) {
+    // What a rule with another program's selectors matches is not known; ours never depend on it.
+    if (object.foreign !== undefined) continue;
     if (object.kind === 'rule' && object.netns === netns && object.family === family) rules.push(object);
   }
   return rules.sort((a, b) => a.priority - b.priority);
@@ -64,8 +68,8 @@ function longestPrefixMatch(routes: readonly Route[], table: number): Route | un
 
 /** Where a VXLAN device sends what is routed to a VTEP: neighbour, then FDB; undefined parts are missing. */
 export function findTunnel(state: KernelState, netns: string, dev: string, vtep: IpAddress) {
-  const neighbour = state.get(keyOf({ kind: 'neighbour', netns, dev, address: vtep, mac: '' }));
+  const neighbour = state.get(neighbourKey(netns, dev, vtep));
   if (neighbour?.kind !== 'neighbour') return {};
-  const entry = state.get(keyOf({ kind: 'fdb', netns, dev, mac: neighbour.mac, dst: '' }));
+  const entry = state.get(fdbKey(netns, dev, neighbour.mac));
   return entry?.kind === 'fdb' ? { neighbour, entry } : { neighbour };
 }

@@ -1,11 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import type { Assignment } from '../model/assignment.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
-import { keyOf } from '../model/kernel-state.ts';
+import { keyOf, stateOf } from '../model/kernel-state.ts';
+import { parseFirewallRule } from '../model/kinds/parse-firewall-rule.ts';
+import { stateFromJson, stateToJson } from '../model/state-json.ts';
 import { CAPABILITIES, emptyAssignment, peer, task } from '../plan/assignments.test-data.ts';
 import { plan } from '../plan/plan.ts';
-import type { NodeState } from './packet.ts';
-import { type TraceRequest, trace } from './trace.ts';
+import type { NodeState, TraceRequest } from './packet.ts';
+import { trace } from './trace.ts';
 
 const BOTH = ['inet', 'inet6'] as const;
 const TASKS = [task('aaaaaaaaaaaa', 2, 1, BOTH), task('bbbbbbbbbbbb', 3, 1, BOTH), task('cccccccccccc', 1, 1, BOTH)];
@@ -70,7 +72,7 @@ describe('a healthy mesh', () => {
     expect(paths.map(({ taskId }) => taskId).sort()).toEqual(TASKS.map(({ id }) => id));
   });
 
-  test('the shortcut leads past the host, for clients of the underlay address only', () => {
+  test('the fast path leads past the host, for clients of the underlay address only', () => {
     const nodes = cluster(() => {}, { ...CAPABILITIES, fastPath: { link: 'eth0' } });
     const first = (question: Partial<TraceRequest>) => {
       const { outcome, hops } = runTrace(nodes, question);
@@ -93,7 +95,7 @@ describe('a healthy mesh', () => {
     expect(first({ client: '192.0.2.1' })[0]).toMatch(/^host -t nat MESH-OUTPUT/);
   });
 
-  test('the shortcut leads past the router, there and back', () => {
+  test('the fast path leads past the router, there and back', () => {
     const { outcome, hops, paths } = runTrace(cluster(() => {}, { ...CAPABILITIES, fastPath: {} }));
     expect(outcome).toBe('answered');
     expect(hops[0]!.object).toMatch(/MESH-PREROUTING/);
@@ -120,6 +122,83 @@ describe('a healthy mesh', () => {
       [node, netns, object, effect].join(' | '),
     );
     expect(lines.join('\n')).toMatchSnapshot();
+  });
+});
+
+/** The states as another program's change leaves them, read back as agents send them. */
+function changedByOthers(change: (object: KernelObject) => KernelObject | undefined): NodeState[] {
+  let count = 0;
+  const [first, ...others] = cluster();
+  const objects = [...first!.state.values()].map((object) => {
+    const changed = change(object);
+    if (changed !== undefined) count += 1;
+    return changed ?? object;
+  });
+  expect(count).toBeGreaterThan(0);
+  const read = stateFromJson(stateToJson(stateOf(objects)));
+  if (!read.ok) throw read.error;
+  return [{ ...first!, state: read.value }, ...others];
+}
+
+describe('what another program changed is traced as the kernel treats it', () => {
+  const isServer = (object: KernelObject) => object.kind === 'real-server' && object.address === '10.252.2.5';
+
+  test.each([
+    ['forwarding tunnel', 'lost', /forwarding tunnel/],
+    ['forwarding direct', 'lost', /forwarding direct/],
+    ['forwarding local', 'refused', /forwarding local/],
+  ] as const)('a real server with %s reaches no task, the others do', (words, outcome, reason) => {
+    const nodes = changedByOthers((object) => (isServer(object) ? { ...object, foreign: [words] } : undefined));
+    const result = runTrace(nodes);
+    expect(result.reason).toMatch(reason);
+    expect(result.outcome).toBe(outcome);
+    expect(result.paths.map((path) => path.outcome).sort()).toEqual(['answered', 'answered', outcome].sort());
+  });
+
+  test('a real server with a connection limit answers, and the limit is shown', () => {
+    const nodes = changedByOthers((object) =>
+      isServer(object) ? { ...object, foreign: ['upper threshold 5'] } : undefined,
+    );
+    const { outcome, paths } = runTrace(nodes);
+    expect(outcome).toBe('answered');
+    expect(paths.flatMap(({ hops }) => hops.map(({ effect }) => effect)).join('\n')).toMatch(/upper threshold 5/);
+  });
+
+  test.each<[string, (object: KernelObject) => KernelObject | undefined, RegExp]>([
+    [
+      'a route that discards packets',
+      (o) => (o.kind === 'route' && o.netns === 'host' ? { ...o, foreign: ['blackhole'] } : undefined),
+      /discarded \(blackhole\)/,
+    ],
+    [
+      'an FDB entry to another port',
+      (o) => (o.kind === 'fdb' ? { ...o, foreign: ['port 8472'] } : undefined),
+      /port 8472/,
+    ],
+    [
+      'a chain that drops everything',
+      (o) =>
+        o.kind === 'chain' && o.chain === 'MESH-FORWARD' && o.netns === 'host'
+          ? { ...o, rules: [parseFirewallRule('-j DROP'), ...o.rules] }
+          : undefined,
+      /dropped/,
+    ],
+  ])('%s loses them', (_, change, reason) => {
+    const { outcome, reason: told } = runTrace(changedByOthers(change));
+    expect(outcome).toBe('lost');
+    expect(told).toMatch(reason);
+  });
+
+  test('a rule that meshd has no data for is shown, not judged', () => {
+    const text = '-p udp -m comment --comment x -j DROP';
+    const nodes = changedByOthers((o) =>
+      o.kind === 'chain' && o.chain === 'MESH-FORWARD' && o.netns === 'host'
+        ? { ...o, rules: [parseFirewallRule(text), ...o.rules] }
+        : undefined,
+    );
+    const { outcome, hops } = runTrace(nodes);
+    expect(outcome).toBe('answered');
+    expect(hops.map(({ object, effect }) => `${object} ${effect}`).join('\n')).toContain(`${text} is no rule of meshd`);
   });
 });
 

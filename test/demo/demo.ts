@@ -1,4 +1,4 @@
-// The demo: eight steps on a live mesh of three nodes, every figure measured, `demo ok` only when all of it held.
+// The demo: eight steps on a live mesh of three nodes with measured figures; `demo ok` only if every check passed.
 import { existsSync } from 'node:fs';
 import {
   addressOf,
@@ -27,7 +27,7 @@ function check(condition: boolean, shortfall: string): void {
   console.log(`\x1b[31m✗ ${shortfall}\x1b[0m`);
 }
 
-/** Runs a command the way a person would see it, prompt and all. */
+/** Runs a command and prints it with a prompt, followed by its output. */
 async function show(host: string, ...command: string[]): Promise<void> {
   const words = command.map((word) => (/^[\w./:=@%+,-]+$/.test(word) ? word : `'${word}'`)).join(' ');
   console.log(`\x1b[2m${host}#\x1b[0m ${words}`);
@@ -39,10 +39,10 @@ async function show(host: string, ...command: string[]): Promise<void> {
 const urls = nodeNames().map((node) => `http://${addressOf(node)}:8080/`);
 const running = async () => (await listRows('service', 'ps', 'web')).filter((task) => task['state'] === 'running');
 
-/** Time until `look` holds, in ms. */
-async function measure(what: string, look: () => Promise<boolean>): Promise<number> {
+/** Time until `condition` holds, in ms. */
+async function measure(what: string, condition: () => Promise<boolean>): Promise<number> {
   const started = performance.now();
-  await waitFor(what, 60_000, look);
+  await waitFor(what, 60_000, condition);
   return Math.round(performance.now() - started);
 }
 
@@ -84,13 +84,13 @@ async function killTask(client: ProbeClient): Promise<void> {
   await stdoutOf(runOn(String(victim?.['node']), 'kill', '-9', String(victim?.['pid'])));
   const gone = Promise.all(
     nodeNames().map((node) =>
-      measure(`${node} let go of the task`, async () => {
+      measure(`${node} removed the task from its balancer`, async () => {
         const listing = await stdoutOf(runOn(node, 'ip', 'netns', 'exec', 'mesh-lb', 'ipvsadm', '-Sn'));
         return !listing.includes(`${address}:`);
       }),
     ),
   );
-  const replaced = measure('the replacement answers', async () => {
+  const replaced = measure('the replacement responds', async () => {
     const ids = new Set<string>();
     for (let call = 0; call < 4; call += 1) {
       const text = await client.http(urls[0]!, { timeout: 2_000 }).catch(() => undefined);
@@ -100,21 +100,21 @@ async function killTask(client: ProbeClient): Promise<void> {
   });
   const [left, answered] = await Promise.all([gone, replaced]);
   console.log(`out of the balancer: ${left.map((ms, index) => `node${index + 1} ${ms} ms`).join(', ')}`);
-  console.log(`replacement answered after ${answered} ms`);
+  console.log(`replacement responded after ${answered} ms`);
   figures.push(`kill: out of every balancer in ${Math.max(...left)} ms, replaced in ${answered} ms`);
 }
 
 async function demoRepair(client: ProbeClient): Promise<void> {
   await show('node1', 'ip', 'netns', 'exec', 'mesh-lb', 'ipvsadm', '--clear');
   await show('node1', 'ip', '-n', 'mesh-net-ingress', 'link', 'del', 'vxlan0');
-  const healed = await measure('node1 answers again', async () => {
+  const healed = await measure('node1 responds again', async () => {
     for (let call = 0; call < 3; call += 1) {
       if ((await client.http(urls[0]!, { timeout: 1_000 }).catch(() => undefined)) === undefined) return false;
     }
     const [diff] = JSON.parse(await stdoutOf(runOn('node1', 'meshctl', 'diff', '--format', 'json')));
     return diff.steps.length === 0;
   });
-  console.log(`whole again after ${healed} ms`);
+  console.log(`repaired after ${healed} ms`);
   figures.push(`repair: ${healed} ms`);
 }
 
@@ -136,21 +136,21 @@ async function demo(): Promise<void> {
   heading(3, 'localhost on node1, which runs no task');
   await show('node1', 'curl', '-s', '-m', '5', 'http://localhost:8080/');
 
-  heading(4, 'scale to 5, then to 2, with a client calling all the while');
+  heading(4, 'scale to 5, then to 2, while a client sends requests');
   await scaleUnderLoad(client);
 
   heading(5, 'kill -9 of a task');
   await killTask(client);
 
-  heading(6, 'someone flushes IPVS and deletes the vxlan device on node1');
+  heading(6, 'flush IPVS and delete the vxlan device on node1');
   await demoRepair(client);
 
-  heading(7, 'what the kernel of node1 holds now');
+  heading(7, 'the kernel state of node1');
   await show('node1', 'ip', 'netns', 'exec', 'mesh-lb', 'ipvsadm', '-Ln');
   await show('node1', 'ipset', 'list', 'mesh-pub-tcp');
   await show('node1', 'bridge', '-n', 'mesh-net-ingress', 'fdb', 'show', 'dev', 'vxlan0');
 
-  heading(8, 'the end');
+  heading(8, 'remove the service');
   client.close();
   check((await meshctl('service', 'rm', 'web')).status === 0, 'service rm web failed');
 }

@@ -1,9 +1,9 @@
 #!/bin/bash
-# Regenerates the netlink goldens: runs the real tools under strace in namespaces of its own and writes what they sent (>)
-# and received (<) in hex, under the command. Needs root, strace, iproute2, ipset, ipvsadm, and a kernel with ip_vs, so:
+# Regenerates the netlink goldens: runs the real tools under strace in separate namespaces and writes the messages sent (>)
+# and received (<) in hex, below the command. Needs root, strace, iproute2, ipset, ipvsadm, and a kernel with ip_vs, so:
 #   make vm CMD='test/goldens/capture.sh .cache/out/goldens' && cp .cache/out/goldens/*.txt test/goldens/
-# Lookups that only serve the tool (device names, the generic netlink family after its first time) are left out.
-# Replies hold figures of the day (statistics, sequence numbers, random MAC addresses): they differ from run to run.
+# Lookups internal to the tool (device names, the generic netlink family after its first use) are omitted.
+# Replies contain variable values (statistics, sequence numbers, random MAC addresses): they differ between runs.
 set -euo pipefail
 out=${1:?usage: capture.sh DIRECTORY}
 here=$(cd "$(dirname "$0")" && pwd)
@@ -13,7 +13,7 @@ cleanup() { for n in golden0 golden1; do ip netns del $n 2>/dev/null || true; do
 trap cleanup EXIT
 cleanup; mkdir -p "$work"
 
-# cap COMMAND…: run in netns golden0 under strace; a failing command is a golden as well.
+# cap COMMAND…: runs it in netns golden0 under strace; a failing command is a golden as well.
 count=0
 cap() {
   count=$((count + 1))
@@ -21,7 +21,7 @@ cap() {
   echo "$*" > "$log.cmd"
   ip netns exec golden0 strace -qq -o "$log.trace" -s 0 -e trace=sendmsg,sendto,recvmsg,recvfrom -e write=all -e read=all "$@" < "${input:-/dev/null}" > /dev/null 2> "$log.err" || true
 }
-# quiet COMMAND…: the same, not recorded.
+# quiet COMMAND…: the same, without recording.
 quiet() { ip netns exec golden0 "$@"; }
 save() { # NAME
   { echo "# Made by capture.sh with $(uname -r), $(ip -V 2>&1 | sed 's/.*, //'), ipset $(ipset version 2>/dev/null | sed -n '1s/.*ipset v\([^,]*\).*/\1/p'), ipvsadm $(dpkg-query -W -f '${Version}' ipvsadm 2>/dev/null)"
@@ -230,7 +230,7 @@ if printf '%s\n' '.section classifier,"ax",@progbits' '.globl golden' '.type gol
   rm -f $pin && bpftool prog load "$work/golden.o" $pin type classifier; then
   rm -f "$work/golden.o"
   quiet ip link add name tc0 type veth peer name tc1
-  # `ip netns exec` mounts a new /sys, without what is pinned in this one.
+  # `ip netns exec` mounts a new /sys, without the objects pinned in this one.
   cap() {
     count=$((count + 1))
     local log; log=$(printf '%s/%04d' "$work" $count)
@@ -254,5 +254,5 @@ if printf '%s\n' '.section classifier,"ax",@progbits' '.globl golden' '.type gol
   rm -f $pin
   save traffic-control
 else
-  echo 'traffic-control is left as it is: llvm-mc, llvm-objcopy or bpftool are missing or do not work' >&2
+  echo 'traffic-control was not captured: llvm-mc, llvm-objcopy or bpftool is missing or does not work' >&2
 fi

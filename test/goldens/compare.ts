@@ -5,7 +5,7 @@ import { goldenOf, readGoldens } from './read.ts';
 
 export type Payload = Uint8Array;
 
-/** Payload with the attributes after `header` bytes in the order of their type, and changed by `edit` (null drops). */
+/** Payload with the attributes after `header` bytes sorted by type and changed by `edit` (null removes one). */
 export function normalize(
   payload: Payload,
   header: number,
@@ -20,7 +20,7 @@ export function normalize(
   return writer.finish();
 }
 
-/** Sequence numbers and port ids differ by nature; tools ask every message for an ACK, we the last of a batch. */
+/** Sequence numbers and port ids always differ; tools request an ACK for every message, meshd for the last of a batch. */
 export function expectSameRequest(
   sent: NetlinkMessage | undefined,
   request: NetlinkRequest,
@@ -33,13 +33,13 @@ export function expectSameRequest(
   expect(hex(request.payload)).toBe(hex(sent!.payload));
 }
 
-/** Command, our request, normalisation where the tool's bytes legitimately differ. Messages are found by type, the last one counts. */
+/** Command, our request, normalisation where the tool's bytes legitimately differ. Messages are found by type; the last one counts. */
 export type Case = [string, NetlinkRequest, ((payload: Payload) => Payload)?];
 
 export function compare(name: Parameters<typeof readGoldens>[0], cases: Case[]): void {
   const goldens = readGoldens(name);
   it.each(cases)('%s', (command, request, normalise) => {
-    // Feature probes have sequence 0; a dump is told from a lookup of the same type by its flags.
+    // Feature probes have sequence 0; a dump is distinguished from a lookup of the same type by its flags.
     const dump = (flags: number) => (flags & 0x300) === 0x300;
     const sent = goldenOf(goldens, command).sent.filter(
       (message) =>

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { decodeMessages, type NetlinkMessage } from '../../src/netlink/message.ts';
 
-/** One command of a golden file: the messages the tool sent, and the datagrams it got. */
+/** One command of a golden file: the messages sent by the tool, and the datagrams it received. */
 export interface Golden {
   command: string;
   sent: NetlinkMessage[];
@@ -28,7 +28,7 @@ export function readGoldens(
   return goldens;
 }
 
-/** The golden of a command; the first when the command was run several times, or the `nth` (from 0). */
+/** The golden of a command; if the command was run several times, the first or the `nth` (from 0). */
 export function goldenOf(goldens: readonly Golden[], command: string, nth = 0): Golden {
   const golden = goldens.filter((candidate) => candidate.command === command)[nth];
   if (golden === undefined) throw new Error(`no golden of "${command}" (run test/goldens/capture.sh)`);

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 
 const directory = process.argv[2];
 
-/** Messages of a datagram the tool sent; some tools send their whole zeroed buffer, of which the rest is left out. */
+/** Messages of a sent datagram; some tools send their whole zeroed buffer, whose rest is dropped. */
 function split(bytes) {
   const messages = [];
   for (let at = 0; at + 16 <= bytes.length; ) {
@@ -16,7 +16,7 @@ function split(bytes) {
   return messages;
 }
 
-/** 16 is RTM_NEWLINK as well as GENL_ID_CTRL, 18 RTM_GETLINK; 2 is an answer, with the type of the request at byte 24. */
+/** 16 is RTM_NEWLINK as well as GENL_ID_CTRL, 18 RTM_GETLINK; 2 is a reply, with the type of the request at byte 24. */
 function isLookup(message) {
   const type = message.readUInt16LE(4);
   const about = type === 2 && message.length >= 26 ? message.readUInt16LE(24) : type;
@@ -35,7 +35,7 @@ for (const name of readdirSync(directory).sort()) {
   const flush = () => {
     const bytes = Buffer.from(hex, 'hex');
     hex = '';
-    // A peek shows the bytes that the next call reads again.
+    // A peek returns the bytes that the next call reads again.
     if (bytes.length < 16 || call.includes('MSG_PEEK')) return;
     if (isLookup(bytes) && !keepLookups) return;
     if (call.startsWith('send')) for (const message of split(bytes)) console.log(`> ${message.toString('hex')}`);

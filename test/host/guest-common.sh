@@ -1,16 +1,16 @@
-# What the QEMU guest and the native namespaces have in common. Sourced by their first processes, as root, in an
+# Shared by the QEMU guest and the native namespaces. Sourced by their first processes, as root, in an
 # overlay of the machine's root.
 # shellcheck shell=bash
 
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/root USER=root LOGNAME=root SHELL=/bin/bash
 
-# $1: the checkout. A fresh /tmp, /run, /dev/shm and /dev/pts.
+# $1: the checkout. Mounts a fresh /tmp, /run, /dev/shm and /dev/pts.
 fresh_mounts() {
   local dir hold=/.testhost-checkout
   for dir in /tmp /run; do
     if [[ $1 == $dir/* ]]; then
-      # A checkout below $dir cannot be reached once that is covered, so hold it elsewhere meanwhile.
+      # A checkout below $dir becomes unreachable once that is covered, so bind it elsewhere first.
       mkdir -p $hold
       mount --bind "$1" $hold
       mount -t tmpfs -o mode=1777 tmpfs $dir
@@ -27,8 +27,8 @@ fresh_mounts() {
   mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 }
 
-# $1: the exchange directory, $2: the checkout. Host name, loopback, the checkout's Node as the machine's (tasks have a
-# plain PATH), the caller's directory and variables.
+# $1: the exchange directory, $2: the checkout. Sets up host name, loopback, the checkout's Node as the machine's (tasks
+# have a default PATH), the caller's directory and variables.
 plain_host() {
   ln -sfn "$2/.cache/node/bin/node" /usr/local/bin/node
   hostname testhost

@@ -1,4 +1,4 @@
-# Shared by the scripts of this directory: where things are, and how they speak.
+# Shared by the scripts of this directory: paths and messages.
 # shellcheck shell=bash
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
@@ -11,11 +11,11 @@ INSIDE=/run/testhost/inside
 say() { printf '%s\n' "$*" >&2; }
 die() { say "test host: $*"; exit 125; }
 
-# The project's own Node (see runtime) before any other. sbin is not on an ordinary user's PATH on Debian, but ipvsadm and
-# friends live there.
+# The project's own Node (see runtime) takes precedence. sbin is not on an ordinary user's PATH on Debian, but ipvsadm and
+# similar tools are installed there.
 export PATH=$CACHE/node/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
-# Runs a command as root: directly, or through a sudo that asks nothing.
+# Runs a command as root: directly, or through sudo without a password.
 as_root() {
   if [[ $EUID -eq 0 ]]; then "$@"
   elif sudo -n true 2>/dev/null; then sudo -n -- "$@"

@@ -1,4 +1,4 @@
-# The hosts of a mesh in one kernel: namespaces around a holder process each, and the bridge between them.
+# The hosts of a mesh in one kernel: a holder process with its namespaces each, and the bridge between them.
 # shellcheck shell=bash
 STATE=/run/testhost/nodes # NAME/pid: the holder whose namespaces are the host; NAME/meshd.pid: its daemon
 
@@ -18,7 +18,7 @@ topology_up() {
   # mcast_snooping off: neighbour discovery must not depend on a querier.
   ip link add underlay type bridge mcast_snooping 0
   ip link set underlay up
-  # The underlay stands for a wire: the host's packet filter must not see what crosses it.
+  # The underlay represents a cable: the host's packet filter must not see its traffic.
   for i in /proc/sys/net/bridge/bridge-nf-call-{ip,ip6,arp}tables; do [[ ! -e $i ]] || echo 0 > "$i"; done
 
   mkfifo "$STATE/ready"
@@ -30,8 +30,8 @@ topology_up() {
     disown
   done
   for name in "${names[@]}"; do
-    read -r -t 60 ready <&5 || die "a mesh host did not come up within 60 s"
-    [[ $ready == up ]] || die "a mesh host did not come up: $ready"
+    read -r -t 60 ready <&5 || die "a mesh host did not start within 60 s"
+    [[ $ready == up ]] || die "a mesh host did not start: $ready"
   done
   exec 5>&-; rm "$STATE/ready"
   for name in "${names[@]}"; do printf 'link set %s master underlay up\n' "${name%:*}"; done | ip -batch -
@@ -39,7 +39,7 @@ topology_up() {
 
 # Ends every process of the hosts, tasks that outlived their agent too: with them the namespaces go.
 topology_down() {
-  local holders p
+  local holders holder p
   [[ -e $STATE ]] || return 0
   holders=$(cat "$STATE"/*/pid 2>/dev/null) || true
   for holder in $holders; do
@@ -48,29 +48,29 @@ topology_down() {
     done
     kill -9 "$holder" || true
   done 2>/dev/null
+  # The kernel takes down a namespace some time after its last process, and the next mesh uses the same names.
+  for holder in "$STATE"/*/; do ip link del "$(basename "$holder")" || true; done 2>/dev/null
   ip link del underlay 2>/dev/null || true
   rm -rf "$STATE" /run/testhost/hosts
 }
 
-# $1: seconds. Until node1 says that every node is ready; ends early when a daemon has died.
+# $1: seconds. Waits until node1 reports every node as ready; returns early if a daemon has died.
 wait_ready() {
-  local limit=$((SECONDS + $1)) i listing='' ready=0 begun
+  local limit=$((SECONDS + $1)) i status='' ready=0 socket
   while ((SECONDS < limit)); do
     for ((i = 1; i <= NODES; i++)); do
       kill -0 "$(< "$STATE/node$i/meshd.pid")" 2>/dev/null || not_ready "meshd on node$i ended"
     done
-    begun=$SECONDS
-    # A meshctl costs seconds of processor under emulation, which the daemons need: none before the manager listens, then
-    # as long between two of them as each took.
-    if [[ -S /proc/$(< "$STATE/node1/pid")/root/run/meshd/meshd.sock ]]; then
-      listing=$(meshctl node ls --format json 2>&1) || true
-      ready=$(grep -oE '"status": *"ready"' <<< "$listing" | wc -l) || true
-      ((ready >= NODES)) && return 0
-    fi
-    sleep $((SECONDS - begun)).3
+    # Over the socket and not by meshctl: under emulation that costs seconds of processor time, which the daemons need.
+    socket=/proc/$(< "$STATE/node1/pid")/root/run/meshd/meshd.sock
+    status=$(curl -sS --max-time 20 --unix-socket "$socket" -H 'Content-Type: application/json' -d '{}' \
+      http://meshd/meshd.v1.Control/Status 2>&1) || true
+    ready=$(sed -n 's/.*"nodes_ready": *\([0-9]*\).*/\1/p' <<< "$status")
+    ((${ready:-0} >= NODES)) && return 0
+    sleep 0.5
   done
-  [[ -z $listing ]] || say "last answer of meshctl node ls:" "$listing"
-  not_ready "$ready of $NODES nodes ready after $1 s"
+  say "last status of the cluster: $status"
+  not_ready "${ready:-0} of $NODES nodes ready after $1 s"
 }
 
 not_ready() {

@@ -1,5 +1,5 @@
 // on NODE COMMAND ARGUMENT…: runs COMMAND in the network, mount and UTS namespaces of a mesh host, in the same
-// working directory. In C because scripts call it in loops: a shell with nsenter costs five times as much under
+// working directory. In C because scripts call it in loops: a shell with nsenter is five times slower under
 // emulation, and nsenter before util-linux 2.39 cannot keep the working directory.
 #define _GNU_SOURCE
 #include <errno.h>
@@ -34,7 +34,7 @@ int main(int argc, char **argv) {
     return 125;
   }
   fclose(file);
-  // All are opened before the first is entered: /proc may look different afterwards.
+  // All are opened before the first is entered: /proc may differ afterwards.
   for (int i = 0; i < 3; i++) {
     snprintf(path, sizeof path, "/proc/%d/ns/%s", pid, kinds[i]);
     fds[i] = open(path, O_RDONLY | O_CLOEXEC);
@@ -43,7 +43,7 @@ int main(int argc, char **argv) {
   if (!getcwd(cwd, sizeof cwd)) strcpy(cwd, "/");
   for (int i = 0; i < 3; i++)
     if (setns(fds[i], 0)) return fail("cannot enter the namespaces of", argv[1]);
-  // Entering a mount namespace moves to its root.
+  // Entering a mount namespace changes to its root directory.
   if (chdir(cwd) && chdir("/")) return fail("cannot return to", cwd);
   execvp(argv[2], argv + 2);
   fail("cannot run", argv[2]);

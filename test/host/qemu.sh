@@ -1,8 +1,8 @@
 # The emulated test host: a stock kernel in QEMU over this machine's own root. Sourced by vm.
 # shellcheck shell=bash
 
-# Prints QEMU's accelerator options. KVM only where a guest really boots: some machines offer /dev/kvm and
-# then hang. The verdict holds until the machine reboots.
+# Prints QEMU's accelerator options. KVM only if a guest really boots: some machines offer /dev/kvm and
+# then hang. The result is cached until the machine reboots.
 accelerator() {
   local kernel=$1 verdict=$CACHE/kernel/accelerator key
   key=$(cat /proc/sys/kernel/random/boot_id)-$EUID
@@ -19,9 +19,9 @@ accelerator() {
   fi
 }
 
-# Kills the guest when it has not come up in time; ends by itself when it has.
+# Kills the guest if it has not started in time; returns once it has.
 watch_boot() {
-  local limit=$((SECONDS + ${VM_BOOT_TIMEOUT:-120}))
+  local limit=$((SECONDS + ${VM_BOOT_TIMEOUT:-300}))
   until [[ -e $1/booted ]]; do
     kill -0 "$2" 2>/dev/null || return 0
     if ((SECONDS > limit)); then touch "$1/hung"; kill "$2"; return 0; fi
@@ -50,9 +50,9 @@ run_qemu() {
   fi
 
   : > "$x/stdout"
-  # One stream when both go to the same place, so that their order is kept.
+  # One stream if both go to the same file, to keep their order.
   [[ /proc/self/fd/1 -ef /proc/self/fd/2 ]] || : > "$x/stderr"
-  # QEMU must not outlive this script, even one that is killed.
+  # QEMU must not outlive this script, even if it is killed.
   setpriv --pdeathsig TERM timeout -k 5 "${VM_TIMEOUT:-1500}" \
     qemu-system-x86_64 "${arguments[@]}" </dev/null 2> "$x/qemu.log" >&2 &
   qemu=$!
@@ -66,8 +66,8 @@ run_qemu() {
   if [[ -s $x/status ]]; then return "$(cat "$x/status")"; fi
   cat "$x/qemu.log" >&2
   say "--- end of the guest's kernel log"; tail -n 30 "$x/kernel.log" >&2 2>/dev/null || true; say '---'
-  if [[ -e $x/hung ]]; then die "the guest did not come up within ${VM_BOOT_TIMEOUT:-120} s (VM_BOOT_TIMEOUT; VM_LOGLEVEL=7 tells more)"
+  if [[ -e $x/hung ]]; then die "the guest did not start within ${VM_BOOT_TIMEOUT:-300} s (VM_BOOT_TIMEOUT; VM_LOGLEVEL=7 prints more)"
   elif [[ $status == 124 || $status == 137 ]]; then say "test host: stopped after ${VM_TIMEOUT:-1500} s (VM_TIMEOUT)"; return 124
-  else die "the guest ended without an exit status (QEMU: $status)"
+  else die "the guest exited without a status (QEMU: $status)"
   fi
 }

@@ -2,22 +2,22 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { diff } from '../../src/diff/diff.ts';
 import type { KernelObject, Op, Route } from '../../src/model/kernel-state.ts';
-import { portMark } from '../../src/model/names.ts';
+import { portMark } from '../../src/model/linux-names.ts';
 import { endpoint, port } from '../../src/plan/assignments.test-data.ts';
 import { actualListing, expectedListing } from './listings.ts';
 import { applyState, assignment, errorMessages, findObject, ipvsOptions, measureChange, node } from './node.ts';
 import { NETWORK, runShell, withoutIpvs } from './sandbox.ts';
 
-/** How steps are taken: what counts as done, what a failure says, what a change costs. */
+/** How operations are executed: what counts as done, what a failure reports, what a change costs. */
 export function testApply(): void {
-  test('takes what is there already for done, after a second look', async () => {
+  test('counts what exists already as done, after a new observation', async () => {
     const again = [...node.want.values()].map((object): Op => ({ verb: 'create', object }));
     const { failed } = await node.kernel.apply(again.filter(({ object }) => object.kind !== 'chain'));
     assert.deepEqual(errorMessages(failed), []);
     assert.deepEqual(diff(await node.kernel.observe(), node.want), []);
   });
 
-  test('does not take for done what is there and differs', async () => {
+  test('does not count as done what exists and differs', async () => {
     const fdb = findObject('fdb');
     const route = findObject('route', ({ via, netns }) => via !== undefined && netns === NETWORK);
     const wrong: Op[] = [
@@ -32,7 +32,7 @@ export function testApply(): void {
     );
   });
 
-  test('deletes what is not there: done', async () => {
+  test('counts the deletion of what does not exist as done', async () => {
     const removed: Op[] = [
       { verb: 'delete', object: { kind: 'address', netns: NETWORK, dev: 'lb0', address: '10.9.9.9', prefix: 32 } },
       { verb: 'delete', object: { kind: 'address', netns: NETWORK, dev: 'nolink', address: '10.9.9.9', prefix: 32 } },
@@ -114,7 +114,7 @@ export function testApply(): void {
     assert.deepEqual(actualListing('mesh-lb', { ipvs: true }), expectedListing('mesh-lb', node.want.values()));
   });
 
-  test('goes on after failures in the middle of a batch, and says what failed and why', async () => {
+  test('continues after failures in the middle of a batch, and reports what failed and why', async () => {
     const address = (prefix: string, dev: string): Op => ({
       verb: 'create',
       object: { kind: 'address', netns: NETWORK, dev, address: `${prefix}.1`, prefix: 32 },
@@ -150,14 +150,14 @@ export function testApply(): void {
     ]);
     assert.deepEqual(new Set(done), new Set(good));
     assert.deepEqual(new Set(failed.map(({ op }) => op)), new Set(bad));
-    const said = errorMessages(failed).join('\n');
-    assert.match(said, /ip -n mesh-net-ingress addr add 10\.1\.3\.1\/32 dev nolink: .*nolink/);
-    assert.match(said, /ipset add mesh-none 7003: ENOENT/);
-    assert.match(said, /route add 10\.66\.0\.0\/16 via 10\.99\.99\.99.*: ENETUNREACH \(.*[Nn]exthop.*\)/);
+    const messages = errorMessages(failed).join('\n');
+    assert.match(messages, /ip -n mesh-net-ingress addr add 10\.1\.3\.1\/32 dev nolink: .*nolink/);
+    assert.match(messages, /ipset add mesh-none 7003: ENOENT/);
+    assert.match(messages, /route add 10\.66\.0\.0\/16 via 10\.99\.99\.99.*: ENETUNREACH \(.*[Nn]exthop.*\)/);
     await applyState(node.want);
   });
 
-  test('names the module of a scheduler that is not there, and the ones beside it are made', ipvsOptions, async () => {
+  test('names the module of a missing scheduler, and creates the services beside it', ipvsOptions, async () => {
     const service = (number: number, scheduler: string): Op => ({
       verb: 'create',
       object: { kind: 'virtual-service', netns: 'mesh-lb', family: 'inet', fwmark: portMark('tcp', number), scheduler },
@@ -182,7 +182,7 @@ export function testApply(): void {
     );
     const mixed = routes.flatMap((object, i): Op[] => {
       const good: Op = { verb: 'create', object };
-      // Every eighth is followed by one that no gateway answers for.
+      // Every eighth is followed by one whose gateway is unreachable.
       return i % 8 === 0 ? [good, { verb: 'create', object: { ...object, via: '10.250.0.1' } }] : [good];
     });
     const report = await node.kernel.apply(mixed);

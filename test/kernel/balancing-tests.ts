@@ -29,14 +29,14 @@ const operationVerbs = ({ done }: ApplyReport) =>
 
 /** Schedulers, flags, affinity and the order of real servers on a real kernel, as ipvsadm lists them. */
 export function testBalancing(): void {
-  test('tells which schedulers the kernel has', ipvsOptions, async () => {
+  test('detects the schedulers of the kernel', ipvsOptions, async () => {
     assert.deepEqual(await probeSchedulers([...SCHEDULERS, 'nonesuch']), [...SCHEDULERS]);
   });
 
   test('edits scheduler, flags, affinity and idle times in place', ipvsOptions, async () => {
     const persistence = { timeout: 300_000, prefix: { inet: 24, inet6: 64 } };
     const sticky = await measureChange(withPort({ persistence }));
-    // Found by address instead of by mark: made anew, then the old one goes.
+    // Found by address instead of by mark: created, then the old one is deleted.
     assert.deepEqual(operationVerbs(sticky), ['-A', '-A', '-a', '-a', '-a', '-a', '-D', '-D']);
     const hashed = await measureChange(withPort({ persistence, scheduler: 'mh', schedulerFlags: ['mh-port'] }));
     // Of the two real servers of each family the order is not known.

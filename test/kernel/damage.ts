@@ -1,6 +1,6 @@
 import { NETWORK, TASK } from './sandbox.ts';
 
-/** What people do to a node by hand: a name and the commands. Each of it a repair has to undo. */
+/** Manual changes of a node, each to be undone by a repair: a name and the commands. */
 export const DAMAGE_CASES: [string, string][] = [
   ['vxlan device deleted', `ip -n ${NETWORK} link del vxlan0`],
   ['vxlan down', `ip -n ${NETWORK} link set vxlan0 down`],
@@ -26,10 +26,14 @@ export const DAMAGE_CASES: [string, string][] = [
     'a rule with another table',
     `ip -n ${NETWORK} rule del priority 10003; ip -n ${NETWORK} rule add priority 10003 fwmark 3 lookup 7`,
   ],
-  ['a neighbour', `ip -n ${NETWORK} neigh replace 10.252.2.0 lladdr 02:00:00:00:00:08 dev vxlan0 nud permanent`],
-  // Traffic meanwhile makes the kernel ask for it, and a dynamic entry stands where ours is to be.
   [
-    'a neighbour that the kernel looks for by itself',
+    'rules beside ours that select by more, and one that refuses',
+    `ip -n ${NETWORK} rule add priority 10003 fwmark 3 lookup 100003 from 198.51.100.0/24; ip -n ${NETWORK} rule del priority 10002; ip -n ${NETWORK} rule add priority 10002 fwmark 2 lookup 100002 iif lo; ip -n ${NETWORK} rule add priority 10777 fwmark 77 blackhole`,
+  ],
+  ['a neighbour', `ip -n ${NETWORK} neigh replace 10.252.2.0 lladdr 02:00:00:00:00:08 dev vxlan0 nud permanent`],
+  // Traffic makes the kernel resolve the address, and a dynamic entry takes the place of ours.
+  [
+    'a neighbour that the kernel resolves by itself',
     `ip -n ${NETWORK} neigh replace 10.252.2.0 lladdr 02:00:00:00:00:08 dev vxlan0 nud stale`,
   ],
   [
@@ -64,10 +68,11 @@ export const DAMAGE_CASES: [string, string][] = [
   ['a mark', 'ip netns exec mesh-lb ipset -exist add mesh-svc-tcp 8080 skbmark 0x7'],
   ['peers', 'ipset del mesh-peers-4 192.0.2.2; ipset add mesh-peers-4 198.51.100.7'],
   [
-    'clients let in and shut out',
+    'clients admitted and refused',
     'ipset add mesh-at-4 198.51.100.0/24,tcp:8443; ipset del mesh-at-6 ::/1,tcp:8443; ipset add mesh-at-4 10.0.0.0/8,136:5',
   ],
-  ['a set of ours that nobody wants', 'ipset create mesh-old bitmap:port range 0-100; ipset add mesh-old 5'],
+  ['an exception in a set', 'ipset -exist add mesh-at-4 0.0.0.0/1,tcp:8443 nomatch'],
+  ['a set of ours that is not desired', 'ipset create mesh-old bitmap:port range 0-100; ipset add mesh-old 5'],
   ['a chain emptied', 'iptables -t nat -F MESH-PREROUTING'],
   ['a rule in a chain', `ip netns exec ${NETWORK} ip6tables -t mangle -I MESH-PREROUTING -j RETURN`],
   ['a jump deleted', 'iptables -t nat -D OUTPUT -j MESH-OUTPUT'],
@@ -75,7 +80,7 @@ export const DAMAGE_CASES: [string, string][] = [
   ['a jump behind another rule', 'iptables -t nat -I PREROUTING -p icmp -j RETURN'],
   ['a jump with a match', 'iptables -t raw -D OUTPUT -j MESH-OUTPUT; iptables -t raw -I OUTPUT -p tcp -j MESH-OUTPUT'],
   [
-    'a chain and jump of ours that nobody wants',
+    'a chain and jump of ours that are not desired',
     'iptables -N MESH-OLD; iptables -A MESH-OLD -j RETURN; iptables -I INPUT -j MESH-OLD',
   ],
   ['the chain of the administrator', 'iptables -F MESH-FORWARD; iptables -F MESH-USER; iptables -X MESH-USER'],
@@ -86,7 +91,7 @@ export const DAMAGE_CASES: [string, string][] = [
   ['the lb deleted', 'ip netns del mesh-lb'],
   ['the router deleted', `ip netns del ${NETWORK}`],
   [
-    'a netns of ours that nobody wants',
+    'a netns of ours that is not desired',
     'ip netns add mesh-task-old; ip -n mesh-task-old link add x0 type veth peer name x1',
   ],
   ['a leftover file instead of a netns', `ip netns del ${TASK}; touch /run/netns/${TASK}`],
@@ -98,10 +103,12 @@ export const IPVS_DAMAGE_CASES: [string, string][] = [
   ['a persistent service', 'ip netns exec mesh-lb ipvsadm -E -f 73616 -s rr -p 300'],
   ['a weight', 'ip netns exec mesh-lb ipvsadm -e -f 73616 -r 10.252.1.5:80 -m -w 7'],
   ['a forwarding method', 'ip netns exec mesh-lb ipvsadm -e -f 73616 -r 10.252.1.5:80 -i'],
+  ['limits on connections', 'ip netns exec mesh-lb ipvsadm -e -f 73616 -r 10.252.1.5:80 -m -w 1 -x 100 -y 50'],
+  ['packets one by one', 'ip netns exec mesh-lb ipvsadm -E -f 73616 -s rr -o'],
   [
     'real servers',
     'ip netns exec mesh-lb ipvsadm -d -f 73616 -r 10.252.1.5:80; ip netns exec mesh-lb ipvsadm -a -f 73616 -6 -r [fd6d::9]:80 -m',
   ],
-  ['a service of ours that nobody wants', 'ip netns exec mesh-lb ipvsadm -A -f 65545 -s rr'],
+  ['a service of ours that is not desired', 'ip netns exec mesh-lb ipvsadm -A -f 65545 -s rr'],
   ['timeouts', 'ip netns exec mesh-lb ipvsadm --set 100 10 10'],
 ];

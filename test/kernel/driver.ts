@@ -21,8 +21,8 @@ import { testUnderlay } from './underlay-tests.ts';
 import { testWatch } from './watch-tests.ts';
 
 /**
- * The Linux driver on a real kernel: it builds what a plan of one node of three wants, and the listings of ip, bridge,
- * ipset, ipvsadm and iptables say whether that is there. The order matters: each test starts from what the last left.
+ * The Linux driver on a real kernel: it builds the plan of one node of three, and the listings of ip, bridge, ipset,
+ * ipvsadm and iptables are compared with it. The order matters: each test starts from the state the last one left.
  */
 enterSandbox();
 
@@ -37,11 +37,11 @@ before(async () => {
 after(() => node.kernel.close());
 
 describe('the Linux driver', () => {
-  test('finds nothing missing on this kernel', ipvsOptions, async () => {
+  test('finds that this kernel meets the requirements', ipvsOptions, async () => {
     assert.deepEqual(await runPreflight(), []);
   });
 
-  test('sees nothing of its own at first', async () => {
+  test('observes nothing of its own at first', async () => {
     const have = await node.kernel.observe();
     const made = [...have.values()].filter(({ kind }) => kind !== 'sysctl');
     assert.deepEqual(made, []);
@@ -78,10 +78,10 @@ describe('the Linux driver', () => {
   describe('repairs what was changed by hand', () => {
     for (const [name, command] of DAMAGE_CASES) test(name, () => damageAndRepair(command));
     for (const [name, command] of IPVS_DAMAGE_CASES) test(name, ipvsOptions, () => damageAndRepair(command));
-    test('and at the end the real tools list what is wanted', assertListed);
+    test('and at the end the real tools list the desired state', assertListed);
   });
 
-  test('the model kernel goes the same way under the same hands', () => replayOnRealAndModel(node.kernel, node.want));
+  test('the model kernel behaves the same after the same changes', () => replayOnRealAndModel(node.kernel, node.want));
 
   testGroups();
 
@@ -95,7 +95,7 @@ describe('the Linux driver', () => {
 
   testFastPath();
 
-  test('lists who listens in a netns', async () => {
+  test('lists the listening sockets of a netns', async () => {
     const path = node.kernel.netnsPath(TASK);
     const tcp = openSocket({ netns: path, type: 1 });
     bindSocket(tcp, '10.252.1.5', 8000);
@@ -118,7 +118,7 @@ describe('the Linux driver', () => {
     const before = held();
     assert.deepEqual(diff(await node.kernel.observe(), node.want), []);
     const chain = findObject('chain', ({ administrator, family }) => administrator === true && family === 'inet');
-    // As if it had come between a look and the step.
+    // As if it had been created between the observation and the operation.
     await node.kernel.apply([
       { verb: 'create', object: chain },
       { verb: 'delete', object: chain },

@@ -8,7 +8,7 @@ import { openLinuxKernel } from '../../src/kernel/driver/linux-kernel.ts';
 import { probeFastPath } from '../../src/kernel/fast-path/fast-path-probe.ts';
 import type { Scope } from '../../src/kernel/kernel.ts';
 import { type FastPathProgram, type KernelObject, keyOf, stateOf } from '../../src/model/kernel-state.ts';
-import { portMark } from '../../src/model/names.ts';
+import { portMark } from '../../src/model/linux-names.ts';
 import { applyState, damageAndRepair, node } from './node.ts';
 import { NETWORK, runJson, runShell, sleep } from './sandbox.ts';
 
@@ -18,7 +18,7 @@ const ADDRESS = '192.0.2.1';
 const TASK_ADDRESS = '10.252.1.5';
 
 function fastPathObject(netns: string, link: string, program: FastPathProgram): KernelObject {
-  return { kind: 'shortcut', netns, link, program };
+  return { kind: 'fast-path', netns, link, program };
 }
 
 const FAST_PATH_OBJECTS: KernelObject[] = [
@@ -43,15 +43,15 @@ const FAST_PATH_OBJECTS: KernelObject[] = [
   fastPathObject(NETWORK, 'lb0', { type: 'router-in' }),
   fastPathObject(NETWORK, 'host0', { type: 'router-in' }),
   fastPathObject(NETWORK, VETH, { type: 'task-out', vxlan: 'vxlan0', lb: 'lb0', number: 1 }),
-  { kind: 'shortcut-task', netns: NETWORK, address: TASK_ADDRESS, link: VETH },
-  { kind: 'shortcut-port', netns: 'host', mark: portMark('tcp', 8080) },
-  { kind: 'shortcut-port', netns: 'host', mark: portMark('udp', 53) },
-  { kind: 'shortcut-peer', netns: 'host', address: '192.0.2.2' },
+  { kind: 'fast-path-task', netns: NETWORK, address: TASK_ADDRESS, link: VETH },
+  { kind: 'fast-path-port', netns: 'host', mark: portMark('tcp', 8080) },
+  { kind: 'fast-path-port', netns: 'host', mark: portMark('udp', 53) },
+  { kind: 'fast-path-peer', netns: 'host', address: '192.0.2.2' },
 ];
 
 /**
  * Datagrams to a port of underlay0 as a driver of a network card may hand them on: 14 bytes can be read directly, the rest
- * is in pages. packet_alloc_skb (net/packet/af_packet.c) does so from a page's length on, if the sender says where headers end.
+ * is in pages. packet_alloc_skb (net/packet/af_packet.c) does so from a page's length on, if the sender gives the end of the headers.
  */
 const PAGED = `
 import socket, struct, sys
@@ -73,7 +73,7 @@ for _ in range(3):
 
 const FILTER = 'ingress protocol all pref 4096 handle 1 bpf direct-action';
 
-/** What people and other programs do to the shortcut. */
+/** What administrators and other programs do to the fast path. */
 const DAMAGE_CASES: [string, string][] = [
   ['a filter deleted', `tc filter del dev ${UNDERLAY_LINK} ingress pref 4096`],
   ['the qdisc of a link of ours deleted', `tc -n ${NETWORK} qdisc del dev lb0 clsact`],
@@ -87,11 +87,11 @@ const DAMAGE_CASES: [string, string][] = [
   ],
   ['the task has no entry', 'bpftool map delete name mesh_tasks key 10 252 1 5'],
   ['the task leads elsewhere', 'bpftool map update name mesh_tasks key 10 252 1 5 value 1 0 0 0'],
-  ['an entry of nobody', 'bpftool map update name mesh_tasks key 10 99 99 99 value 1 0 0 0'],
+  ['an entry without a task', 'bpftool map update name mesh_tasks key 10 99 99 99 value 1 0 0 0'],
   ['a port shut', 'bpftool map delete name mesh_ports key 144 31 1 0'],
-  ['a port of nobody', 'bpftool map update name mesh_ports key 9 0 1 0 value 1'],
+  ['a port that is not published', 'bpftool map update name mesh_ports key 9 0 1 0 value 1'],
   ['a peer left out', 'bpftool map delete name mesh_peers key 192 0 2 2'],
-  ['a peer of nobody', 'bpftool map update name mesh_peers key 192 0 2 9 value 1'],
+  ['a peer that is no node', 'bpftool map update name mesh_peers key 192 0 2 9 value 1'],
   ["the host's veth made anew", 'ip link del mesh0'],
   ["the host's veth to the router made anew", 'ip link del mesh1'],
   ["the host's veth to the router down", 'ip link set mesh1 down'],
@@ -101,12 +101,12 @@ const DAMAGE_CASES: [string, string][] = [
 
 /** tc programs and their maps on this kernel, beside tc and bpftool; starts and ends with the node as it is. */
 export function testFastPath(): void {
-  test('shortcut: this kernel can do it', async () => {
+  test('fast path: this kernel supports it', async () => {
     const { possible: isSupported, reason } = await probeFastPath();
     assert.ok(isSupported, reason);
   });
 
-  test('shortcut: attached where it belongs, seen, adopted, repaired, removed', async (context) => {
+  test('fast path: attached, observed, adopted, repaired, removed', async (context) => {
     const plain = node.want;
     runShell(
       `tc qdisc add dev ${UNDERLAY_LINK} clsact; tc filter add dev ${UNDERLAY_LINK} ingress pref 7 bpf direct-action bytecode '1,6 0 0 4294967295,'`,
@@ -117,16 +117,16 @@ export function testFastPath(): void {
       steps.map(({ verb, object }) => `${verb} ${keyOf(object)}`),
       [
         'create link host mesh1',
-        'create shortcut host mesh0',
-        `create shortcut ${NETWORK} ${VETH}`,
-        `create shortcut ${NETWORK} host0`,
-        `create shortcut ${NETWORK} lb0`,
-        `create shortcut ${NETWORK} vxlan0`,
-        `create shortcut-task ${NETWORK} ${TASK_ADDRESS}`,
-        `create shortcut-port host ${portMark('udp', 53)}`,
-        `create shortcut-port host ${portMark('tcp', 8080)}`,
-        'create shortcut-peer host 192.0.2.2',
-        `create shortcut host ${UNDERLAY_LINK}`,
+        'create fast-path host mesh0',
+        `create fast-path ${NETWORK} ${VETH}`,
+        `create fast-path ${NETWORK} host0`,
+        `create fast-path ${NETWORK} lb0`,
+        `create fast-path ${NETWORK} vxlan0`,
+        `create fast-path-task ${NETWORK} ${TASK_ADDRESS}`,
+        `create fast-path-port host ${portMark('udp', 53)}`,
+        `create fast-path-port host ${portMark('tcp', 8080)}`,
+        'create fast-path-peer host 192.0.2.2',
+        `create fast-path host ${UNDERLAY_LINK}`,
       ],
     );
     node.want = stateOf([...plain.values(), ...FAST_PATH_OBJECTS]);
@@ -138,12 +138,12 @@ export function testFastPath(): void {
     const maps = runJson<{ name?: string }>('bpftool -j map show').filter(({ name }) => name?.startsWith('mesh_'));
     assert.deepEqual(maps.map(({ name }) => name).sort(), Object.keys(MAPS).sort());
 
-    await context.test('shortcut: another meshd adopts it without a step', async () => {
+    await context.test('fast path: another meshd adopts it without an operation', async () => {
       const other = await openLinuxKernel({ log: silentLog(), desired: () => node.want });
       try {
         assert.deepEqual(diff(await other.observe(), node.want), []);
         // What it writes is in the maps of the attached programs.
-        const port: KernelObject = { kind: 'shortcut-port', netns: 'host', mark: portMark('tcp', 81) };
+        const port: KernelObject = { kind: 'fast-path-port', netns: 'host', mark: portMark('tcp', 81) };
         assert.deepEqual((await other.apply([{ verb: 'create', object: port }])).failed, []);
         assert.equal((await node.kernel.observe()).has(keyOf(port)), true);
         assert.deepEqual((await other.apply([{ verb: 'delete', object: port }])).failed, []);
@@ -152,7 +152,7 @@ export function testFastPath(): void {
       }
     });
 
-    await context.test('shortcut: takes packets with headers in pages too', () => {
+    await context.test('fast path: forwards packets with headers in pages too', () => {
       const plain = '-i underlay0 -p udp -m udp --dport';
       runShell(`for dev in underlay0 underlay1; do ip link set $dev mtu 9000; done
         for port in 53 54; do iptables -t raw -I PREROUTING ${plain} $port; done`);
@@ -169,16 +169,18 @@ export function testFastPath(): void {
       }
     });
 
-    for (const [name, command] of DAMAGE_CASES) await context.test(`shortcut: ${name}`, () => damageAndRepair(command));
+    for (const [name, command] of DAMAGE_CASES)
+      await context.test(`fast path: ${name}`, () => damageAndRepair(command));
 
-    await context.test('shortcut: hears what others do to filters, and not itself', async () => {
+    await context.test('fast path: reports what others do to filters, not its own changes', async () => {
       const scopes: Scope[] = [];
       const stop = node.kernel.watch((scope) => scopes.push(scope));
-      const heard = () => scopes.some(({ netns, kinds }) => netns?.includes(NETWORK) && kinds?.includes('shortcut'));
+      const isReported = () =>
+        scopes.some(({ netns, kinds }) => netns?.includes(NETWORK) && kinds?.includes('fast-path'));
       try {
         await sleep(300);
         scopes.length = 0;
-        const object = FAST_PATH_OBJECTS.find((one) => keyOf(one) === `shortcut ${NETWORK} lb0`)!;
+        const object = FAST_PATH_OBJECTS.find((one) => keyOf(one) === `fast-path ${NETWORK} lb0`)!;
         assert.deepEqual(
           (
             await node.kernel.apply([
@@ -194,17 +196,17 @@ export function testFastPath(): void {
         runShell(
           `tc -n ${NETWORK} filter del dev lb0 ingress pref 9; tc -n ${NETWORK} filter del dev lb0 ingress pref 4096`,
         );
-        for (let i = 0; i < 100 && !heard(); i++) await sleep(50);
-        assert.ok(heard(), JSON.stringify(scopes));
+        for (let i = 0; i < 100 && !isReported(); i++) await sleep(50);
+        assert.ok(isReported(), JSON.stringify(scopes));
         await applyState(node.want);
       } finally {
         stop();
       }
     });
 
-    await context.test('shortcut: goes, and leaves what is not ours', async () => {
+    await context.test('fast path: is removed, and what is not ours stays', async () => {
       const ingress = `tc filter show dev ${UNDERLAY_LINK} ingress`;
-      // The qdisc is ours by now, somebody else's filter on it is not.
+      // The qdisc is ours by now, the filter of another program on it is not.
       runShell(`tc filter add dev ${UNDERLAY_LINK} ingress pref 7 bpf direct-action bytecode '1,6 0 0 4294967295,'`);
       await applyState(plain);
       assert.match(runShell(ingress), /pref 7 /);

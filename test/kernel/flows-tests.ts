@@ -25,7 +25,7 @@ function flows(): string[] {
     .sort();
 }
 
-/** UDP flows from before a port came or went end; nobody else's do. */
+/** UDP flows from before a port was published or unpublished are deleted, and no others. */
 export function testFlows(): void {
   test('ends flows that a UDP port finds and leaves behind, and no others', async () => {
     const client = '192.0.2.50';
@@ -38,7 +38,7 @@ export function testFlows(): void {
     const others = () => {
       flow('tcp', client, local, 7000);
       flow('udp', client, local, 7001);
-      // Passing through, and sent elsewhere by somebody else's DNAT.
+      // Forwarded, and redirected by the DNAT of another program.
       flow('udp', client, '198.51.100.7', 7000);
       flow('udp', '192.0.2.51', local, 7000, '172.17.0.2');
       flow('udp', local, '198.51.100.7', 53);

@@ -1,6 +1,6 @@
 import { runShell, withoutIpvs } from './sandbox.ts';
 
-/** What other people's programs have on a host: their own netns, sets, rules, routes, links and IPVS services. */
+/** Objects of other programs on a host: a netns, sets, rules, routes, links and IPVS services. */
 export function createForeignObjects(): void {
   runShell(
     [
@@ -20,7 +20,7 @@ export function createForeignObjects(): void {
   );
 }
 
-/** What the tools list of it. */
+/** What the tools list of them. */
 export function listForeignObjects(): string {
   const listings = [
     'ip netns list | grep foreign',

@@ -8,6 +8,7 @@ import {
   parseIptablesSave,
 } from '../../src/kernel/firewall/firewall-text.ts';
 import type { FirewallChain, FirewallJump, KernelObject } from '../../src/model/kernel-state.ts';
+import { parseFirewallRule } from '../../src/model/kinds/parse-firewall-rule.ts';
 import { runShell } from './sandbox.ts';
 
 /** The firewall's text against the other of the two iptables, whichever this host uses. */
@@ -23,7 +24,7 @@ export function testLegacyFirewall(): void {
       position: 'first',
     };
     const rules = ['-o vxlan0 -j MARK --set-xmark 0x1/0xffffffff', '-j RETURN'];
-    const chain: FirewallChain = { kind: 'chain', ...place, chain: 'MESH-T', rules };
+    const chain: FirewallChain = { kind: 'chain', ...place, chain: 'MESH-T', rules: rules.map(parseFirewallRule) };
     const ops: FirewallOp[] = [
       { verb: 'create', object: chain },
       { verb: 'create', object: jump },

@@ -1,4 +1,5 @@
 import type { KernelObject } from '../../src/model/kernel-state.ts';
+import { ruleText } from '../../src/model/kinds/firewall-rule.ts';
 import { runJson, runShell } from './sandbox.ts';
 
 /**
@@ -56,7 +57,9 @@ export function expectedListing(netns: string, objects: Iterable<KernelObject>):
       }),
     ].sort(),
     chains: of('chain')
-      .flatMap(({ family, table, chain, rules }) => rules.map((rule) => `${family} ${table} -A ${chain} ${rule}`))
+      .flatMap(({ family, table, chain, rules }) =>
+        rules.map((rule) => `${family} ${table} -A ${chain} ${ruleText(rule)}`),
+      )
       .sort(),
     jumps: of('jump')
       .map(({ family, table, from, match, chain }) =>

@@ -9,7 +9,7 @@ import { port, threeNodes } from '../../src/plan/assignments.test-data.ts';
 import { actualListing, expectedListing } from './listings.ts';
 import { desiredStateOf, NETWORK, runShell, sleep, TASK, withoutIpvs } from './sandbox.ts';
 
-/** The one node that the driver's tests build, one after the other: what it should hold, and the kernel that holds it. */
+/** The one node that the driver's tests build: its desired state and its kernel. */
 
 export const FAMILIES = ['inet', 'inet6'] as const;
 const baseAssignment = threeNodes(FAMILIES);
@@ -28,17 +28,17 @@ let openedKernel: Kernel | undefined;
 export const node = {
   want: desiredStateOf(assignment) as ReadonlyMap<string, KernelObject>,
   get kernel(): Kernel {
-    assert.ok(openedKernel, 'openNode comes first');
+    assert.ok(openedKernel, 'openNode has not been called');
     return openedKernel;
   },
 };
 
-/** Opens the node's kernel; everything else here needs it. */
+/** Opens the node's kernel; called before anything else here. */
 export async function openNode(): Promise<void> {
   openedKernel = await openLinuxKernel({ log: silentLog(), desired: () => node.want });
 }
 
-/** Brings the kernel to a state in one diff and apply, and checks that a fresh look agrees. */
+/** Brings the kernel to a state in one diff and apply, and checks that a new observation agrees. */
 export async function applyState(state: ReadonlyMap<string, KernelObject>): Promise<void> {
   const { failed } = await node.kernel.apply(diff(await node.kernel.observe(), state));
   assert.deepEqual(errorMessages(failed), []);
@@ -59,10 +59,10 @@ export async function measureChange(next: Assignment): Promise<ApplyReport> {
   return report;
 }
 
-/** Does a damage, checks that it is seen, and repairs it. */
+/** Runs a damaging command, checks that the damage is observed, and repairs it. */
 export async function damageAndRepair(command: string): Promise<void> {
   runShell(command);
-  assert.notDeepEqual(diff(await node.kernel.observe(), node.want), [], 'the damage is not seen');
+  assert.notDeepEqual(diff(await node.kernel.observe(), node.want), [], 'the damage is not observed');
   // Deleting a netns by hand ends its links later than the command; a repair may need a second go.
   for (let i = 0; i < 100; i++) {
     const { failed } = await node.kernel.apply(diff(await node.kernel.observe(), node.want));
@@ -72,19 +72,19 @@ export async function damageAndRepair(command: string): Promise<void> {
   await applyState(node.want);
 }
 
-/** The real tools list exactly what is wanted, in each of the node's namespaces. */
+/** The real tools list exactly the desired state, in each of the node's namespaces. */
 export function assertListed(): void {
   for (const netns of ['host', 'mesh-lb', NETWORK, TASK]) {
     assert.deepEqual(actualListing(netns, { ipvs: !withoutIpvs }), expectedListing(netns, node.want.values()), netns);
   }
 }
 
-/** What the failures of an apply said. */
+/** The messages of an apply's failures. */
 export function errorMessages(failed: readonly { error: Error }[]): string[] {
   return failed.map(({ error }) => error.message);
 }
 
-/** A wanted object of a kind; throws when none fits. */
+/** A desired object of a kind; throws when none matches. */
 export function findObject<K extends KernelObject['kind']>(
   kind: K,
   matches: (object: Extract<KernelObject, { kind: K }>) => boolean = () => true,
@@ -94,5 +94,5 @@ export function findObject<K extends KernelObject['kind']>(
     const candidate = object as Extract<KernelObject, { kind: K }>;
     if (matches(candidate)) return candidate;
   }
-  throw new Error(`no ${kind} is wanted`);
+  throw new Error(`the desired state has no such ${kind}`);
 }

@@ -6,7 +6,7 @@ import { type KernelObject, type KernelState, keyOf, type ObjectKind, type Op } 
 import { renderOp } from '../../src/model/render.ts';
 import { runShell, sleep } from './sandbox.ts';
 
-/** One of each that somebody may delete by hand; the rest of a kind behaves the same. */
+/** Kinds of which one object is deleted by hand. */
 const DELETED_KINDS: readonly ObjectKind[] = [
   'address',
   'neighbour',
@@ -23,8 +23,8 @@ const DELETED_KINDS: readonly ObjectKind[] = [
 ];
 
 /**
- * The same hands at the model kernel and at the real one: somebody deletes an object with the real tools, and both must
- * show the same left over (what dies together does so in both), want the same steps, and take them alike.
+ * The same changes on the model kernel and on the real one: an object is deleted with the real tools; both must then have
+ * the same remaining objects and execute the same repair with the same results.
  */
 export async function replayOnRealAndModel(real: Kernel, want: KernelState): Promise<void> {
   const model = createModelKernel({ objects: want.values() });
@@ -53,7 +53,7 @@ export async function replayOnRealAndModel(real: Kernel, want: KernelState): Pro
   }
 }
 
-/** The links of a deleted netns end a moment after the command. */
+/** The links of a deleted netns are removed a moment after the command. */
 async function waitForState(real: Kernel, expected: KernelState): Promise<void> {
   for (let i = 0; i < 100; i++) {
     if (diff(await real.observe(), expected).length === 0) return;

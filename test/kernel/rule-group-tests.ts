@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { returnTable } from '../../src/model/names.ts';
+import { returnTable } from '../../src/model/linux-names.ts';
 import { peer } from '../../src/plan/assignments.test-data.ts';
 import { applyState, assertListed, assignment, FAMILIES, measureChange, node } from './node.ts';
 import { desiredStateOf, NETWORK, runJson, runShell } from './sandbox.ts';
@@ -33,7 +33,7 @@ function runIpBatch(family: string, commands: readonly string[]): string {
   return runShell(`printf '%s\\n' '${commands.join("' '")}' | ip ${family} -n ${NETWORK} -batch -`);
 }
 
-/** Hundreds of nodes: what the plan says of its rules is what this kernel does. */
+/** Hundreds of nodes: the kernel evaluates the planned rules as the plan expects. */
 export function testGroups(): void {
   test('300 peers: the way back to each, within 200 comparisons', async () => {
     const before = assignment.peers.map(({ number }) => number);
@@ -89,7 +89,7 @@ export function testGroups(): void {
     assertListed();
   });
 
-  test('goes over from one long list of rules', async () => {
+  test('migrates from one long list of rules', async () => {
     const numbers = Array.from({ length: 100 }, (_, index) => index + 50);
     const many = { ...assignment, peers: [...assignment.peers, ...numbers.map((number) => peer(number, FAMILIES))] };
     await measureChange(many);

@@ -1,13 +1,14 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import type { Assignment } from '../../src/model/assignment.ts';
 import type { KernelObject } from '../../src/model/kernel-state.ts';
+import { ruleText } from '../../src/model/kinds/firewall-rule.ts';
 import { CAPABILITIES } from '../../src/plan/assignments.test-data.ts';
 import { plan } from '../../src/plan/plan.ts';
 
-/** Where the driver's tests play: a netns that plays the host, with /run/netns of its own, and an underlay address. */
+/** Where the driver's tests run: a netns in the role of the host, with /run/netns of its own, and an underlay address. */
 
 const SANDBOX_VARIABLE = 'MESH_DRIVER_INSIDE';
-/** Set to leave IPVS out, by people whose own kernel lacks it and who want the rest tested right there. */
+/** Set to skip IPVS on a kernel that lacks it. */
 export const withoutIpvs = process.env['MESH_DRIVER_WITHOUT'] === 'ipvs';
 const UNDERLAY = '192.0.2.1';
 /** Namespaces of the node the tests build. */
@@ -35,7 +36,7 @@ export function enterSandbox(): void {
   process.exit(status ?? 1);
 }
 
-/** A shell command line; its standard output. Throws with what it said when it fails. */
+/** Runs a shell command line; returns its standard output. Throws with its error output when it fails. */
 export function runShell(command: string): string {
   return execFileSync('sh', ['-c', command], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 }
@@ -46,7 +47,7 @@ export function runJson<T>(command: string): T[] {
   return text === '' ? [] : (JSON.parse(text) as T[]);
 }
 
-/** What `plan` wants of an assignment, without what this kernel was said not to have. */
+/** The planned state of an assignment, without what is skipped on this kernel. */
 export function desiredStateOf(assignment: Assignment): Map<string, KernelObject> {
   const desired = plan(assignment, { ...CAPABILITIES, kernel: kernelVersion() });
   if (!withoutIpvs) return desired;
@@ -62,7 +63,7 @@ export function desiredStateOf(assignment: Assignment): Map<string, KernelObject
   return new Map(
     rest.map(([key, object]): [string, KernelObject] => {
       if (object.kind !== 'chain') return [key, object];
-      return [key, { ...object, rules: object.rules.filter((rule) => !rule.includes(clients)) }];
+      return [key, { ...object, rules: object.rules.filter((rule) => !ruleText(rule).includes(clients)) }];
     }),
   );
 }
@@ -72,7 +73,7 @@ function kernelVersion(): { major: number; minor: number } {
   return { major, minor };
 }
 
-/** Waits that many ms. */
+/** Waits so many ms. */
 export function sleep(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

@@ -6,24 +6,24 @@ import { task } from '../../src/plan/assignments.test-data.ts';
 import { applyState, assignment, FAMILIES, measureChange, node } from './node.ts';
 import { NETWORK, runShell, sleep, TASK } from './sandbox.ts';
 
-/** What the driver hears of what others do. */
+/** What the driver reports of changes by others. */
 export function testWatch(): void {
-  test('hears what others change, where and what; its own work wakes nobody', async () => {
+  test('reports what others change and where, and not its own changes', async () => {
     const scopes: Scope[] = [];
     const stop = node.kernel.watch((scope) => scopes.push(scope));
-    const heard = async (what: string, is: (scope: Scope) => boolean) => {
+    const reports = async (what: string, is: (scope: Scope) => boolean) => {
       for (let i = 0; i < 200 && !scopes.some(is); i++) await sleep(50);
       assert.ok(scopes.some(is), `${what}: ${JSON.stringify(scopes)}`);
     };
     const about = (netns: string, kind: KernelObject['kind']) => (scope: Scope) =>
       (scope.netns?.includes(netns) ?? true) && (scope.kinds?.includes(kind) ?? true);
     try {
-      // Everything the driver can do, then something foreign: the first that is heard must be the foreign one.
+      // Everything the driver can do, then a foreign change: the first report must be the foreign one.
       const task2 = task('bbbbbbbbbbbb', 1, 2, FAMILIES);
       await measureChange({ ...assignment, tasks: [...assignment.tasks, task2], peers: assignment.peers.slice(1) });
       await measureChange(assignment);
       runShell(`ip -n ${NETWORK} neigh del 10.252.2.0 dev vxlan0`);
-      await heard('a deleted neighbour', about(NETWORK, 'neighbour'));
+      await reports('a deleted neighbour', about(NETWORK, 'neighbour'));
       assert.deepEqual(scopes, [{ netns: [NETWORK], kinds: ['neighbour'] }]);
       await applyState(node.want);
 
@@ -32,7 +32,7 @@ export function testWatch(): void {
         [`ip -n ${NETWORK} route del 10.252.2.0/24`, 'a route', NETWORK, 'route'],
         [`ip -n ${NETWORK} rule del priority 10002`, 'a rule', NETWORK, 'rule'],
         [`bridge -n ${NETWORK} fdb del 02:6d:65:73:00:02 dev vxlan0`, 'a forwarding entry', NETWORK, 'fdb'],
-        ['ip -n mesh-lb link set host0 mtu 1400', 'the far end of a pair, told for its near end', 'host', 'veth'],
+        ['ip -n mesh-lb link set host0 mtu 1400', 'the far end of a pair, reported for its near end', 'host', 'veth'],
         [`ip -n ${NETWORK} link del vxlan0`, 'a vxlan device', NETWORK, 'vxlan'],
         ['ip link del mesh0', "the host's veth", 'host', 'veth'],
         [`ip netns del ${TASK}`, 'a netns', TASK, 'netns'],
@@ -46,7 +46,7 @@ export function testWatch(): void {
       for (const [command, what, netns, kind] of cases) {
         scopes.length = 0;
         runShell(command);
-        await heard(what, about(netns, kind));
+        await reports(what, about(netns, kind));
         await applyState(node.want);
       }
     } finally {

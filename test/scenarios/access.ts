@@ -1,4 +1,4 @@
-// Who may come in to a published port, and on which local addresses it answers; over both families.
+// Which clients a published port admits, and on which local addresses it listens; over both families.
 import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -19,7 +19,7 @@ const GUEST = { inet: '172.30.0.101', inet6: 'fd30::101' };
 const BOTH = ['inet', 'inet6'] as const;
 type Family = (typeof BOTH)[number];
 
-/** A service with one port that everybody may use, and one with these keys; tasks on node2 and node3. */
+/** A service with one port open to all clients, and one with these keys; tasks on node2 and node3. */
 async function applyRestrictedService(access: {
   allow_from?: string[];
   ingress?: { addresses: string[] };
@@ -50,7 +50,7 @@ async function assertAnswered(from: ProbeClient, url: string, localAddress?: str
   if (localAddress !== undefined) assert.equal(answer.address, localAddress);
 }
 
-/** Refused, not left waiting: the error of a request that nobody answers is another one. */
+/** Connection refused, not a timeout: an unanswered request fails with another error. */
 async function assertRefused(from: ProbeClient, url: string, localAddress?: string): Promise<void> {
   await assert.rejects(from.http(url, localAddress === undefined ? {} : { localAddress }), /ECONNREFUSED/);
 }
@@ -59,7 +59,7 @@ let outsideClient: ProbeClient;
 before(async () => {
   outsideClient = await clientProbe();
   await stdoutOf(runOn('client', 'ip', 'addr', 'add', `${GUEST.inet}/24`, 'dev', 'eth0'));
-  // Deprecated at once: used when asked for, never chosen by the kernel.
+  // Deprecated at once: usable as an explicit source, never selected by the kernel.
   await stdoutOf(
     runOn('client', 'ip', 'addr', 'add', `${GUEST.inet6}/64`, 'dev', 'eth0', 'nodad', 'preferred_lft', '0'),
   );
@@ -69,7 +69,7 @@ after(async () => {
   await stdoutOf(runOn('client', 'ip', 'addr', 'del', `${GUEST.inet6}/64`, 'dev', 'eth0'));
 });
 
-test('allow_from lets in the clients it lists, with their own address, and refuses all others at once', async () => {
+test('allow_from admits the listed clients, with their own address, and refuses all others at once', async () => {
   await applyRestrictedService({
     allow_from: ['172.30.0.96/30', `${addressOf('client')}/32`, `${inet6Of('client')}/128`],
   });
@@ -78,14 +78,14 @@ test('allow_from lets in the clients it lists, with their own address, and refus
       const address = nodeOf(node, family);
       await assertAnswered(outsideClient, urlOf(address, 8443), clientOf(family));
       await assertRefused(outsideClient, urlOf(address, 8443), GUEST[family]);
-      // The list is about the port a client comes to, not the one behind it.
+      // The list applies to the published port, not to the target port.
       await assertAnswered(outsideClient, urlOf(address, 8090), GUEST[family]);
     }
     assert.match(await outsideClient.udp(addressOf(node), 8553), / sees 172\.30\.0\.100 /);
   }
 });
 
-test('allow_from is literal: the nodes themselves are refused, and localhost is when it is not listed', async () => {
+test('allow_from is literal: the nodes themselves and localhost are refused unless listed', async () => {
   const [here, there] = [await probeOn('node1'), await probeOn('node2')];
   for (const from of [here, there]) await assertRefused(from, urlOf(addressOf('node1'), 8443));
   await assertRefused(here, urlOf('127.0.0.1', 8443));
@@ -96,7 +96,7 @@ test('allow_from is literal: the nodes themselves are refused, and localhost is 
   await assertAnswered(here, urlOf('127.0.0.1', 8090));
 });
 
-test('clients that stay allowed notice nothing while the lists change, and nobody else slips in', async () => {
+test('changing the lists does not interrupt clients that stay allowed, and admits no others', async () => {
   const strangers = await probeOn('node3');
   const door = [urlOf(addressOf('node1'), 8443), urlOf(inet6Of('node1'), 8443)];
   await outsideClient.startLoad('allowed', door, { parallel: 2, pause: 50 });
@@ -114,14 +114,14 @@ test('clients that stay allowed notice nothing while the lists change, and nobod
   for (const family of BOTH) await assertAnswered(outsideClient, urlOf(nodeOf('node2', family), 8443), GUEST[family]);
 });
 
-test('127.0.0.1 comes in when it is listed; [::1] is refused at once all the same', async () => {
+test('127.0.0.1 is admitted when it is listed; [::1] is still refused at once', async () => {
   const here = await probeOn('node1');
   await assertAnswered(here, urlOf('127.0.0.1', 8443));
   await assertRefused(here, urlOf('::1', 8443));
   await assertRefused(here, urlOf(addressOf('node1'), 8443));
 });
 
-test('on an address that is not listed the port stays the host’s', async () => {
+test('on an address that is not listed the host keeps the port', async () => {
   await applyRestrictedService({ ingress: { addresses: nodeNames().map((node) => `${addressOf(node)}/32`) } });
   const second = '172.30.0.201';
   await stdoutOf(runOn('node1', 'ip', 'addr', 'add', `${second}/24`, 'dev', 'eth0'));
@@ -130,7 +130,9 @@ test('on an address that is not listed the port stays the host’s', async () =>
     runOn('node1', 'sh', '-c', `node -e "${server}" </dev/null >/dev/null 2>&1 & echo $! > /run/host-server.pid`),
   );
   try {
-    const host = await waitFor('the host’s own server', 20_000, () => outsideClient.http(urlOf(second, 8443)));
+    const host = await waitFor('a response of the host’s own server', 20_000, () =>
+      outsideClient.http(urlOf(second, 8443)),
+    );
     assert.equal(host, 'the host');
     for (const node of nodeNames()) {
       await assertAnswered(outsideClient, urlOf(addressOf(node), 8443), GUEST.inet);
@@ -145,13 +147,13 @@ test('on an address that is not listed the port stays the host’s', async () =>
   }
 });
 
-test('a port that is for everybody again answers everybody', async () => {
+test('a port without restrictions again admits every client', async () => {
   await applyRestrictedService({});
   for (const family of BOTH) await assertAnswered(outsideClient, urlOf(nodeOf('node1', family), 8443), GUEST[family]);
   await assertAnswered(await probeOn('node1'), urlOf('127.0.0.1', 8443));
 });
 
-test('rules in MESH-USER cut a client off, and outlive a restart of meshd and its repairs', async () => {
+test('rules in MESH-USER block a client, and survive a restart of meshd and its repairs', async () => {
   const node = 'node2';
   const url = urlOf(addressOf(node), 8090);
   const rules = () => stdoutOf(runOn(node, 'iptables', '-S', 'MESH-USER'));
@@ -168,27 +170,27 @@ test('rules in MESH-USER cut a client off, and outlive a restart of meshd and it
   await stdoutOf(run('node-stop', ['2']));
   await cut();
   await stdoutOf(run('node-start', ['2']));
-  await waitFor('node2 agrees with its plan', 60_000, () => hasNoDrift(node));
+  await waitFor('node2 without drift', 60_000, () => hasNoDrift(node));
   await cut();
   await stdoutOf(runOn(node, 'iptables', '-F', 'MESH-FORWARD'));
-  await waitFor('the jump is back', 30_000, async () =>
+  await waitFor('the jump restored', 30_000, async () =>
     (await stdoutOf(runOn(node, 'iptables', '-S', 'MESH-FORWARD'))).includes('-j MESH-USER'),
   );
   await cut();
 });
 
-test('MESH-USER removed by hand comes back empty', async () => {
+test('MESH-USER deleted by hand is recreated empty', async () => {
   const node = 'node2';
   await stdoutOf(runOn(node, 'sh', '-c', 'iptables -F MESH-FORWARD; iptables -F MESH-USER; iptables -X MESH-USER'));
-  await waitFor('MESH-USER is back', 30_000, async () => {
+  await waitFor('MESH-USER restored', 30_000, async () => {
     const { status, stdout } = await runOn(node, 'iptables', '-S', 'MESH-USER');
     return status === 0 && stdout.trim() === '-N MESH-USER';
   });
-  await waitFor('node2 agrees with its plan', 30_000, () => hasNoDrift(node));
+  await waitFor('node2 without drift', 30_000, () => hasNoDrift(node));
   await assertAnswered(outsideClient, urlOf(addressOf(node), 8090), GUEST.inet);
 });
 
-/** `meshctl diff` on a node finds nothing to do. */
+/** `meshctl diff` reports no difference on a node. */
 async function hasNoDrift(node: string): Promise<boolean> {
   const outcome = await runOn(node, 'meshctl', 'diff', '--format', 'json');
   if (outcome.status !== 0) return false;

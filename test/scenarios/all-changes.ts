@@ -1,4 +1,4 @@
-// Tasks replaced under load, and kernels damaged by chance: the scenarios of a third boot.
+// Tasks replaced under load, and random damage to kernel state: one group of scenarios.
 import { after } from 'node:test';
 import { closeProbes } from './shared.ts';
 import './rolling.ts';

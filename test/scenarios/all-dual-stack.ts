@@ -1,4 +1,4 @@
-// Every scenario that wants both families, in one boot of the test host with `meshd --ipv6`.
+// Every scenario that needs both families, with `meshd --ipv6`: one group of scenarios.
 import { after } from 'node:test';
 import { closeProbes } from './shared.ts';
 import './dual-stack.ts';

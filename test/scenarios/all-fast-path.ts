@@ -1,4 +1,4 @@
-// The way in once more, with `meshd --shortcut full`, and what is special about that.
+// Ingress scenarios with the fast path in mode `full`, and scenarios specific to the fast path: one group of scenarios.
 import { after } from 'node:test';
 import { closeProbes } from './shared.ts';
 import './ingress.ts';

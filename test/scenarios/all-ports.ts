@@ -1,4 +1,4 @@
-// Published ports and what is behind them: the scenarios of a second boot, on the plain path (`meshd --shortcut off`).
+// Scenarios of published ports on the standard path (fast path `off`): one group of scenarios.
 import { after } from 'node:test';
 import { closeProbes } from './shared.ts';
 import './preflight.ts';

@@ -1,4 +1,4 @@
-// What a mesh is for, and what it survives: the scenarios of one boot; the order matters only for speed.
+// Basic functions and recovery: one group of scenarios; their order only matters for speed.
 import { after } from 'node:test';
 import { closeProbes } from './shared.ts';
 import './ingress.ts';

@@ -1,4 +1,4 @@
-// How a published port is balanced: schedulers, weights, affinity, idle times, traffic policies, reused client ports.
+// Balancing of published ports: schedulers, weights, affinity, idle timeouts, traffic policies, reused client ports.
 import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -21,9 +21,9 @@ import { applyWeb, clientProbe, runningTasks, urlOf } from './shared.ts';
 const whoami = resolve('examples/whoami.mjs');
 const SCHEDULERS = ['rr', 'wrr', 'lc', 'wlc', 'sh', 'mh', 'sed', 'nq'];
 const PORT = Object.fromEntries(SCHEDULERS.map((name, index) => [name, 9001 + index])) as Record<string, number>;
-/** Node labels give node1 … node3 their weights. */
+/** Node labels define the weights of node1 … node3. */
 const WEIGHTS = [1, 2, 4];
-/** More addresses of the client, so that it is many clients. */
+/** Additional addresses of the client, to simulate many clients. */
 const CLIENTS = Array.from({ length: 12 }, (_, index) => `172.30.0.${110 + index}`);
 const MOVED = { persistent: 9010, udp: 9053, udpPersistent: 9054, hashed: 9105, consistent: 9106, policy: 9200 };
 
@@ -59,7 +59,7 @@ const ipvs = (node: string, command: string) =>
 async function listed(node: string, published: number, protocol = 1): Promise<string[]> {
   const lines = (await ipvs(node, '-Ln --nosort')).split('\n').map((line) => line.trim());
   const first = lines.findIndex(
-    // A service with affinity is found by the lb's address.
+    // A service with affinity is identified by the lb's address.
     (line) =>
       line.startsWith(`FWM ${(protocol << 16) | published} `) || new RegExp(`^(TCP|UDP) \\S+:${published} `).test(line),
   );
@@ -69,7 +69,7 @@ async function listed(node: string, published: number, protocol = 1): Promise<st
   return [lines[first]!, ...rest.slice(0, end < 0 ? undefined : end)];
 }
 
-/** Which task (by its node) answers each client through a node. */
+/** The task (by its node) that responds to each client through a node. */
 async function recordAnswers(node: string, published: number): Promise<string> {
   const seen: string[] = [];
   for (const localAddress of CLIENTS) {
@@ -80,9 +80,10 @@ async function recordAnswers(node: string, published: number): Promise<string> {
 
 async function assertSameOnAllNodes(published: number): Promise<string> {
   const [first, ...others] = nodeNames();
-  const wanted = await recordAnswers(first!, published);
-  for (const node of others) assert.equal(await recordAnswers(node, published), wanted, `${node} chooses otherwise`);
-  return wanted;
+  const expected = await recordAnswers(first!, published);
+  for (const node of others)
+    assert.equal(await recordAnswers(node, published), expected, `${node} selects another task`);
+  return expected;
 }
 
 function count(nodes: readonly string[]): number[] {
@@ -94,7 +95,7 @@ let otherNodes: string[] = [];
 describe('balancing', () => {
   before(async () => {
     outsideClient = await clientProbe();
-    // Idle times are the longest of all ports: nobody else may have one.
+    // The longest idle timeout of all ports applies: no other service may set one.
     otherNodes = (await listRows('service', 'ls')).map(({ name }) => String(name));
     for (const name of otherNodes) await stdoutOf(meshctl('service', 'rm', name));
     for (const address of CLIENTS) await stdoutOf(runOn('client', 'ip', 'addr', 'add', `${address}/24`, 'dev', 'eth0'));
@@ -126,7 +127,7 @@ describe('balancing', () => {
   });
 
   for (const scheduler of SCHEDULERS) {
-    test(`${scheduler} answers through every node, and ipvsadm shows it`, async () => {
+    test(`${scheduler} is reachable through every node, and ipvsadm lists it`, async () => {
       const flags: Record<string, string> = { sh: ' (sh-fallback)', mh: ' (mh-fallback)' };
       for (const node of nodeNames()) {
         const lines = await waitFor(`${scheduler} on ${node}`, 10_000, async () => {
@@ -134,7 +135,7 @@ describe('balancing', () => {
           return found.length === 4 && found;
         });
         assert.equal(lines[0], `FWM ${0x10000 + PORT[scheduler]!} ${scheduler}${flags[scheduler] ?? ''}`);
-        // Weights are those of the labels.
+        // The weights are those of the labels.
         assert.deepEqual(
           lines
             .slice(1)
@@ -168,11 +169,11 @@ describe('balancing', () => {
     assert.deepEqual(await answers(PORT['rr']!, 12), [4, 4, 4]);
   });
 
-  test('wlc gives open connections by weight', async () => {
+  test('wlc distributes open connections by weight', async () => {
     const names = Array.from({ length: 21 }, (_, index) => `wlc${index}`);
     for (const name of names) await outsideClient.hold(name, addressOf('node1'), PORT['wlc']!);
     const nodes: string[] = [];
-    for (const name of names) nodes.push(/ on (\S+) sees/.exec(await outsideClient.ask(name))![1]!);
+    for (const name of names) nodes.push(/ on (\S+) sees/.exec(await outsideClient.request(name))![1]!);
     for (const name of names) await outsideClient.release(name);
     const shares = count(nodes);
     for (const [index, share] of [3, 6, 12].entries()) {
@@ -180,7 +181,7 @@ describe('balancing', () => {
     }
   });
 
-  test('UDP follows weights', async () => {
+  test('UDP flows are distributed by weight', async () => {
     const nodes: string[] = [];
     for (let call = 0; call < 28; call += 1) {
       nodes.push(parseWhoami(await outsideClient.udp(addressOf('node3'), MOVED.udp)).node);
@@ -189,7 +190,7 @@ describe('balancing', () => {
     assert.match(await ipvs('node3', '-Ln --timeout'), /: 10800 120 2\s*$/);
   });
 
-  test('persistence: clients of one mask stay with one task, over many connections', async () => {
+  test('persistence: clients in the same network stay with one task, over many connections', async () => {
     const [service] = await listed('node1', MOVED.persistent);
     assert.match(service!, / rr persistent 300 mask 255\.255\.255\.0$/);
     const seen = new Set<string>();
@@ -202,23 +203,23 @@ describe('balancing', () => {
     assert.equal(seen.size, 1);
   });
 
-  test('persistence ends with its timeout: then comes another task', async () => {
+  test('persistence ends with its timeout: then another task is selected', async () => {
     assert.match((await listed('node1', MOVED.udpPersistent, 2))[0]!, / rr persistent 3 mask 255\.255\.255\.0$/);
-    const ask = async () => parseWhoami(await outsideClient.udp(addressOf('node1'), MOVED.udpPersistent)).id;
-    const first = await ask();
-    for (let call = 0; call < 5; call += 1) assert.equal(await ask(), first);
+    const sendRequest = async () => parseWhoami(await outsideClient.udp(addressOf('node1'), MOVED.udpPersistent)).id;
+    const first = await sendRequest();
+    for (let call = 0; call < 5; call += 1) assert.equal(await sendRequest(), first);
     // The flows end after 2 s, the affinity after 3 more at most.
     await sleep(7_000);
-    assert.notEqual(await ask(), first);
+    assert.notEqual(await sendRequest(), first);
   });
 
-  test('a client that reuses its port right after closing is not made to wait', async () => {
+  test('a client that reuses its port right after closing is connected without delay', async () => {
     const repeated = async () => {
       const text = await stdoutOf(runOn('client', 'cat', '/proc/net/netstat'));
       const [names, values] = text.split('\n').filter((line) => line.startsWith('TcpExt:'));
       return Number(values!.split(' ')[names!.split(' ').indexOf('TCPSynRetrans')]);
     };
-    // Where the client closed first, its own kernel keeps the port for a second (tcp_tw_reuse) and says so.
+    // If the client closed first, its own kernel keeps the port for a second (tcp_tw_reuse) and fails with EADDRNOTAVAIL.
     await stdoutOf(runOn('client', 'sysctl', '-qw', 'net.ipv4.tcp_tw_reuse=1'));
     const reusing = (url: string) =>
       waitFor('the port is free', 10_000, () => outsideClient.http(url, { localPort: 45_679 }).catch(freeLater));
@@ -232,7 +233,7 @@ describe('balancing', () => {
         parseWhoami(await reusing(urlOf(addressOf('node2'), PORT[name]!)));
       }
       const again = (await repeated()) - before;
-      // Each one would be; an emulated host may be late by a second once, by itself.
+      // Without the fix all would be; an emulated host may by itself be late by a second occasionally.
       assert.ok(again < 5, `${name}: ${again} of 25 SYNs had to be sent again`);
     }
     for (const node of nodeNames()) {
@@ -243,7 +244,7 @@ describe('balancing', () => {
     }
   });
 
-  test('a kernel without the scheduler: the declared fallback balances, and the port says so', async (context) => {
+  test('a kernel without the scheduler: the declared fallback is used, and the port reports it', async (context) => {
     const block = '/etc/modprobe.d/mesh-test.conf';
     const outOfUse = ['lsmod | grep -q ip_vs_nq && rmmod ip_vs_nq', `echo "install ip_vs_nq /bin/false" > ${block}`];
     const probing =
@@ -258,9 +259,9 @@ describe('balancing', () => {
     };
     const scheduled = async (node: string, scheduler: string) =>
       (await listed(node, PORT['nq']!))[0] === `FWM ${0x10000 + PORT['nq']!} ${scheduler}`;
-    // Nothing may use the module while it goes.
+    // The module must be unused when it is removed.
     await applyService('bal', { mode: 'global' }, [port(PORT['nq']!)]);
-    await waitFor('nobody uses nq', 20_000, async () =>
+    await waitFor('nq is unused', 20_000, async () =>
       /^ip_vs_nq \d+ 0/m.test(await stdoutOf(run('lsmod', []).then(squeezed))),
     );
     await stdoutOf(run('sh', ['-c', outOfUse.join(' && ')]));
@@ -273,11 +274,11 @@ describe('balancing', () => {
       await applyNq();
       await waitFor('the fallback on node3', 30_000, () => scheduled('node3', 'wlc'));
       parseWhoami(await outsideClient.http(urlOf(addressOf('node3'), PORT['nq']!)));
-      const told = await waitFor('node3 tells', 30_000, async () => {
+      const reported = await waitFor('the condition of node3', 30_000, async () => {
         const list = await conditions();
         return list.some(({ node }) => node === 'node3') && list;
       });
-      const [about] = told.filter(({ node }) => node === 'node3');
+      const [about] = reported.filter(({ node }) => node === 'node3');
       assert.equal(about?.kind, 'fallback');
       assert.match(about?.message ?? '', /no scheduler nq, wlc balances here/);
     } finally {
@@ -285,7 +286,7 @@ describe('balancing', () => {
     }
     await restart('node3');
     await waitFor('nq again', 30_000, () => scheduled('node3', 'nq'));
-    await waitFor('all as declared', 30_000, async () => (await conditions()).length === 0);
+    await waitFor('all ports as declared', 30_000, async () => (await conditions()).length === 0);
   });
 
   const squeezed = <T extends { stdout: string }>(outcome: T): T => ({
@@ -297,7 +298,7 @@ describe('balancing', () => {
     await applyService('bal', { mode: 'global' }, [port(PORT['nq']!, { scheduler: 'nq', fallback: 'wlc' })]);
   }
 
-  test('sh and mh: a client has the same task through every node, whatever the nodes have been through', async () => {
+  test('sh and mh: a client reaches the same task through every node, independent of the history of the nodes', async () => {
     const scale = (replicas: number) =>
       applyService('hash', { replicas }, [
         port(MOVED.hashed, { scheduler: 'sh' }),
@@ -310,35 +311,39 @@ describe('balancing', () => {
     assert.ok(new Set(byMaglev!.split(' ')).size > 1);
     await scale(3);
     await check();
-    // Lists of real servers that grew one by one, on one node, meet one that is made at once, on another.
+    // One node has lists of real servers that grew one by one, another node creates them at once.
     await stdoutOf(run('node-stop', ['node2']));
     await stdoutOf(runOn('node2', 'ip', 'netns', 'exec', 'mesh-lb', 'ipvsadm', '-C'));
     await stdoutOf(run('node-start', ['node2']));
     await scale(6);
-    await waitFor('node2 has all again', 30_000, async () => (await listed('node2', MOVED.consistent)).length === 7);
+    await waitFor(
+      'node2 has all services again',
+      30_000,
+      async () => (await listed('node2', MOVED.consistent)).length === 7,
+    );
     const grown = await check();
     const order = async (node: string, published: number) =>
       (await listed(node, published)).slice(1).map((line) => line.split(' ')[1]!);
     for (const published of [MOVED.hashed, MOVED.consistent]) {
-      const wanted = await order('node1', published);
-      assert.equal(wanted.length, 6);
-      for (const node of nodeNames()) assert.deepEqual(await order(node, published), wanted);
-      // The oldest real server taken away by hand comes back at its place, the others behind it; their connections go on.
+      const expected = await order('node1', published);
+      assert.equal(expected.length, 6);
+      for (const node of nodeNames()) assert.deepEqual(await order(node, published), expected);
+      // The oldest real server, deleted by hand, is restored at its place, followed by the others; their connections survive.
       await outsideClient.hold('kept', addressOf('node3'), published);
-      const task = await outsideClient.ask('kept');
-      // Forward, weight, open connections: its real server is the only one with one.
+      const task = await outsideClient.request('kept');
+      // Forward, weight, open connections: the connection's real server is the only one with one.
       const busy = (await listed('node3', published)).find((line) => /^-> \S+ Masq 1 [1-9]/.test(line))?.split(' ')[1];
-      const victim = wanted.at(-1) === busy ? wanted.at(-2) : wanted.at(-1);
+      const victim = expected.at(-1) === busy ? expected.at(-2) : expected.at(-1);
       await ipvs('node3', `-d -f ${0x10000 + published} -r ${victim}`);
       await waitFor(
-        'the order is right again',
+        'the order is restored',
         15_000,
-        async () => `${await order('node3', published)}` === `${wanted}`,
+        async () => `${await order('node3', published)}` === `${expected}`,
       );
-      assert.equal(/^(\S+ \S+) on/m.exec(await outsideClient.ask('kept'))?.[1], /^(\S+ \S+) on/m.exec(task)?.[1]);
+      assert.equal(/^(\S+ \S+) on/m.exec(await outsideClient.request('kept'))?.[1], /^(\S+ \S+) on/m.exec(task)?.[1]);
       await outsideClient.release('kept');
-      // Made anew in another order: the same. meshd may be quicker than the second command.
-      const again = `-f ${0x10000 + published} -r ${wanted.at(-2)}`;
+      // Recreated in another order: the same. meshd may repair before the second command runs.
+      const again = `-f ${0x10000 + published} -r ${expected.at(-2)}`;
       await stdoutOf(
         runOn(
           'node3',
@@ -352,15 +357,15 @@ describe('balancing', () => {
         ),
       );
       await waitFor(
-        'the order is right again',
+        'the order is restored',
         15_000,
-        async () => `${await order('node3', published)}` === `${wanted}`,
+        async () => `${await order('node3', published)}` === `${expected}`,
       );
     }
     assert.deepEqual(await check(), grown);
   });
 
-  test('mh: nobody is refused while tasks drain', async () => {
+  test('mh: no client is refused while tasks drain', async () => {
     const load = urlOf(addressOf('node1'), MOVED.consistent);
     await outsideClient.startLoad('drain', [load], { parallel: 8, timeout: 30_000, pause: 50 });
     await applyService('hash', { replicas: 2 }, [port(MOVED.consistent, { scheduler: 'mh' })]);
@@ -369,7 +374,7 @@ describe('balancing', () => {
     assert.ok(figures.answered > 0);
   });
 
-  test('policies: local tasks first, or nobody else; a change cuts no open connection', async () => {
+  test('policies: local tasks first, or only local tasks; a change breaks no open connection', async () => {
     const policy = async (name: string) => {
       await applyService('pol', { replicas: 2, placement: { constraints: ['node.hostname != node1'] } }, [
         port(MOVED.policy, { policy: name }),
@@ -382,12 +387,12 @@ describe('balancing', () => {
             .sort()
             .join();
         const seen = await Promise.all(nodeNames().map(weights));
-        const wanted = {
+        const expected = {
           cluster: ['1,1', '1,1', '1,1'],
           'prefer-local': ['1,1', '0,1', '0,1'],
           local: ['0,0', '0,1', '0,1'],
         };
-        return `${seen}` === `${wanted[name as keyof typeof wanted]}`;
+        return `${seen}` === `${expected[name as keyof typeof expected]}`;
       });
     };
     const seenBy = async (node: string) => {
@@ -408,7 +413,7 @@ describe('balancing', () => {
     const askAll = () =>
       Promise.all(
         held.map(async ({ node, name }) => {
-          const answer = await outsideClient.ask(name).catch((error: Error) => error.message);
+          const answer = await outsideClient.request(name).catch((error: Error) => error.message);
           return `${node} → ${/ on (\S+) /.exec(answer)?.[1] ?? answer}`;
         }),
       );
@@ -431,7 +436,7 @@ describe('balancing', () => {
     for (const { name } of held) await outsideClient.release(name);
   });
 
-  test('the declared idle time governs: the longest of a protocol, and the default where nothing is declared', async () => {
+  test('idle timeout: the longest declared one of a protocol applies, or the default if none is declared', async () => {
     const timeouts = async () => (await ipvs('node1', '-Ln --timeout')).trim();
     const isSet = (text: string) => waitFor(text, 15_000, async () => (await timeouts()).endsWith(`: ${text}`));
     for (const name of ['bal', 'hash', 'pol']) await stdoutOf(meshctl('service', 'rm', name));
@@ -441,13 +446,13 @@ describe('balancing', () => {
     const silent = async (name: string) => {
       await outsideClient.hold(name, addressOf('node1'), 9300);
       parseWhoami(
-        (await outsideClient.ask(name))
+        (await outsideClient.request(name))
           .split('\r\n\r\n')[1]!
           .split('\n')
           .find((line) => line.includes(' on '))!,
       );
       await sleep(8_000);
-      return outsideClient.ask(name);
+      return outsideClient.request(name);
     };
     await assert.rejects(silent('short'), /ECONNRESET|closed/);
     await calm(port(9300, { idle_timeout: '3s' }), port(9301, { idle_timeout: '2m' }));
@@ -458,7 +463,7 @@ describe('balancing', () => {
     await isSet('10800 120 120');
     await calm(port(9300), port(9302, { idle_timeout: '10m' }, 'udp'));
     await isSet('10800 120 600');
-    await waitFor('the router keeps UDP as long', 15_000, async () => {
+    await waitFor('the UDP timeout of the router', 15_000, async () => {
       const exec = ['ip', 'netns', 'exec', 'mesh-net-ingress', 'sysctl', '-n'];
       const names = ['net.netfilter.nf_conntrack_udp_timeout', 'net.netfilter.nf_conntrack_udp_timeout_stream'];
       return (await stdoutOf(runOn('node1', ...exec, ...names))).trim() === '600\n600';

@@ -1,4 +1,4 @@
-// A cluster that publishes over IPv6 too: inner addresses of both families over an IPv4 underlay.
+// A cluster that publishes over IPv6 too: overlay addresses of both families over an IPv4 underlay.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { nodeNames, type ProbeClient, parseWhoami } from './harness.ts';
@@ -21,20 +21,20 @@ for (const node of nodeNames()) {
     assert.equal(tasks.size, 2);
   });
 
-  test(`over IPv4 ${node}:8080 answers as before`, async () => {
+  test(`over IPv4 ${node}:8080 still works`, async () => {
     const answer = parseWhoami(await outsideClient.http(`http://${node}:8080/`));
     assert.notEqual(answer.node, 'node1');
   });
 
-  test(`${node} reaches its own IPv6 address; [::1]:8080 is answered or refused at once`, async () => {
+  test(`${node} reaches its own IPv6 address; [::1]:8080 responds or is refused at once`, async () => {
     const here = await probeOn(node);
     parseWhoami(await here.http(`http://[${inet6Of(node)}]:8080/`));
     const outcome = await here.http('http://[::1]:8080/', { timeout: 3_000 }).catch((error: Error) => error.message);
-    assert.doesNotMatch(outcome, /no answer/);
+    assert.doesNotMatch(outcome, /no response/);
     parseWhoami(await here.http('http://127.0.0.1:8080/'));
   });
 }
 
-test('large questions cross the overlay over IPv6', async () => {
+test('large requests cross the overlay over IPv6', async () => {
   parseWhoami(await outsideClient.http(`http://[${inet6Of('node1')}]:8080/${'x'.repeat(12_000)}`));
 });

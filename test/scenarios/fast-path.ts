@@ -1,4 +1,4 @@
-// meshd --shortcut full: packets really take the shortcut, the plain path carries what it leaves, and repairs know it.
+// The fast path in mode `full`: packets use it, the standard path handles the others, and repairs restore it.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { nodeInfo } from '../torture/queries.ts';
@@ -25,7 +25,7 @@ before(async () => {
   await applyWeb({ replicas: 2 });
 });
 
-/** Entries of the host's conntrack for a port that clients ask. */
+/** Entries of the host's conntrack for a published port. */
 async function countTrackedFlows(node: string, port: number): Promise<number> {
   const listed = await runOn(node, 'conntrack', '-L', '-p', 'tcp', '--orig-port-dst', String(port));
   return listed.stdout.split('\n').filter((line) => line.includes(`dport=${port}`)).length;
@@ -35,22 +35,22 @@ async function listFilters(node: string): Promise<string> {
   return stdoutOf(runOn(node, 'tc', 'filter', 'show', 'dev', LINK, 'ingress'));
 }
 
-test('packets of open ports pass the host without a trace in its conntrack, on every node', async () => {
+test('packets of unrestricted ports create no conntrack entry on the host, on every node', async () => {
   for (const node of nodeNames()) {
     assert.match(await listFilters(node), /mesh-host-in/);
     await stdoutOf(runOn(node, 'conntrack', '-F'));
     const answer = parseWhoami(await outsideClient.http(`http://${addressOf(node)}:8080/?wait=200`));
     assert.equal(answer.address, client);
-    assert.equal(await countTrackedFlows(node, 8080), 0, `${node} tracks what takes the shortcut`);
+    assert.equal(await countTrackedFlows(node, 8080), 0, `${node} tracks flows of the fast path`);
   }
 });
 
 test('trace says so', async () => {
   const told = await stdoutOf(meshctl('trace', client, 'node1:8080'));
-  assert.match(told, /mesh-host-in.*the shortcut/);
+  assert.match(told, /mesh-host-in.*the fast path/);
 });
 
-/** Packets that came in by the VXLAN devices of all routers and lbs. */
+/** Packets received by the VXLAN devices of all routers and lbs. */
 async function countDecapsulatedByDevices(): Promise<number> {
   const counts = nodeNames().flatMap((node) =>
     ['mesh-net-ingress', 'mesh-lb'].map(async (netns) => {
@@ -61,23 +61,23 @@ async function countDecapsulatedByDevices(): Promise<number> {
   return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
 }
 
-test('what nodes send each other passes the VXLAN device when it is short, and comes by it when it is long', async () => {
+test('short packets between nodes bypass the VXLAN device, long ones pass through it', async () => {
   await applyWeb({ replicas: 1 });
-  const ask = async (path: string) => {
+  const sendRequest = async (path: string) => {
     for (const node of nodeNames()) {
       const answer = parseWhoami(await outsideClient.http(`http://${addressOf(node)}:8080/${path}`));
       assert.equal(answer.address, client);
     }
   };
   const atFirst = await countDecapsulatedByDevices();
-  await ask('');
+  await sendRequest('');
   assert.equal(await countDecapsulatedByDevices(), atFirst);
-  await ask(`?${'x'.repeat(300)}`);
+  await sendRequest(`?${'x'.repeat(300)}`);
   assert.ok((await countDecapsulatedByDevices()) > atFirst);
   await applyWeb({ replicas: 2 });
 });
 
-test('ports with restricted clients go the plain path, and nobody else comes in', async () => {
+test('ports with restricted clients take the standard path, and admit no others', async () => {
   const manifest = JSON.parse(whoamiManifest({ name: 'shut', replicas: 1, ports: [] }));
   const port = (published: number, network: string) => ({
     target: 80,
@@ -94,7 +94,7 @@ test('ports with restricted clients go the plain path, and nobody else comes in'
   await stdoutOf(meshctl('service', 'rm', 'shut'));
 });
 
-test('a port whose tasks are all gone refuses at once, and answers again when they are back', async () => {
+test('a port without tasks refuses at once, and responds again once there are tasks', async () => {
   await applyWeb({ replicas: 0 });
   for (const node of nodeNames()) {
     await assert.rejects(outsideClient.http(`http://${addressOf(node)}:8080/`, { timeout: 5_000 }), /ECONNREFUSED/);
@@ -103,7 +103,7 @@ test('a port whose tasks are all gone refuses at once, and answers again when th
   for (const node of nodeNames()) parseWhoami(await outsideClient.http(`http://${addressOf(node)}:8080/`));
 });
 
-/** A TCP segment of no connection (ACK alone), from the client's port 4444. */
+/** A TCP segment without a connection (only ACK), from the client's port 4444. */
 const SEND_UNRELATED_SEGMENT = `
 import socket, struct, sys
 source, target, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -116,7 +116,7 @@ raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
 raw.sendto(segment(~(total + (total >> 16)) & 0xffff), (target, 0))
 `;
 
-test('a segment of no connection is answered with a reset: clients of a rebooted node are told at once', async () => {
+test('a segment without a connection gets a reset, so that clients of a rebooted node notice at once', async () => {
   const target = addressOf('node1');
   const capture = runOn(
     'client',
@@ -137,7 +137,7 @@ test('a segment of no connection is answered with a reset: clients of a rebooted
   assert.match(stdout, /\.8080 > .*\.4444: Flags \[R/);
 });
 
-test('one client port through one node after the other: nothing of a connection that is over leads the next astray', async () => {
+test('one client port through one node after the other: state of an ended connection does not affect the next', async () => {
   for (let round = 0; round < 2; round += 1) {
     for (const node of nodeNames()) {
       const answer = parseWhoami(await outsideClient.http(`http://${addressOf(node)}:8080/`, { localPort: 45_999 }));
@@ -146,7 +146,7 @@ test('one client port through one node after the other: nothing of a connection 
   }
 });
 
-/** Entries of the routers' conntrack for a port of the client. */
+/** Entries of the routers' conntrack for a client port. */
 async function countTrackedFlowsInside(port: number): Promise<string> {
   const list = ['ip', 'netns', 'exec', 'mesh-net-ingress', 'conntrack', '-L', '-p', 'tcp'];
   const listed = await Promise.all(nodeNames().map(async (node) => (await runOn(node, ...list)).stdout.split('\n')));
@@ -177,7 +177,7 @@ test('the node itself reaches its ports, by its own address and by localhost', a
   }
 });
 
-/** Listens to one datagram and to none after it. */
+/** Receives one datagram, then closes its socket. */
 const ONE_DATAGRAM_SERVER = `
 import socket, time
 listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -187,28 +187,30 @@ listener.close()
 time.sleep(3600)
 `;
 
-test('UDP to a task that has stopped listening is refused in its words, through every node', async () => {
+test('UDP to a task that has stopped listening is refused by an ICMP error of the task, through every node', async () => {
   const manifest = JSON.parse(whoamiManifest({ name: 'deaf', replicas: 1, ports: ['5354:54/udp'] }));
   manifest.services.deaf.command = ['python3', '-c', ONE_DATAGRAM_SERVER];
   await stdoutOf(applyManifest(JSON.stringify(manifest)));
   for (const node of nodeNames()) {
     const refused = () => outsideClient.udp(addressOf(node), 5354, 2_000).catch((error: Error) => error.message);
-    await waitFor(`${node} refuses`, 10_000, async () => /ECONNREFUSED/.test(await refused()));
+    await waitFor(`${node} to refuse`, 10_000, async () => /ECONNREFUSED/.test(await refused()));
   }
   await stdoutOf(meshctl('service', 'rm', 'deaf'));
 });
 
-test('one source port of UDP through three nodes, one after the other: each answers', async () => {
+test('one source port of UDP through three nodes, one after the other: each responds', async () => {
   for (const node of [...nodeNames(), ...nodeNames()]) {
-    // The second datagram of a port that came in elsewhere before takes the plain path, which may cost the first answer.
+    // If the port arrived at another node before, its second datagram takes the standard path, which may lose the first reply.
     const to = `UDP4:${addressOf(node)}:5353,sourceport=7777,reuseaddr`;
-    const ask = () => stdoutOf(runOn('client', 'sh', '-c', `echo x | socat -t 1 - ${to}`));
-    const answer = parseWhoami(await waitFor(`${node} answers`, 10_000, async () => (await ask()).trim() || false));
+    const sendRequest = () => stdoutOf(runOn('client', 'sh', '-c', `echo x | socat -t 1 - ${to}`));
+    const answer = parseWhoami(
+      await waitFor(`${node} to respond`, 10_000, async () => (await sendRequest()).trim() || false),
+    );
     assert.equal(answer.address, client);
   }
 });
 
-test('kill -9 of every agent: open connections and programs stay, no kernel operation', async () => {
+test('kill -9 of every agent: open connections and programs survive, no kernel operation', async () => {
   const programs = new Map<string, string>();
   for (const node of nodeNames()) {
     await outsideClient.hold(`short-${node}`, addressOf(node), 8080);
@@ -224,21 +226,21 @@ test('kill -9 of every agent: open connections and programs stay, no kernel oper
       60_000,
       async () => Number((await nodeInfo(node)).assignmentRevision) > 0,
     );
-    assert.match(await outsideClient.ask(`short-${node}`), /sees /);
+    assert.match(await outsideClient.request(`short-${node}`), /sees /);
     await outsideClient.release(`short-${node}`);
     assert.equal(await listFilters(node), programs.get(node));
-    assert.equal((await readCounters(node)).operations, 0, `${node} changed its kernel although nothing had changed`);
+    assert.equal((await readCounters(node)).operations, 0, `${node} executed kernel operations without a change`);
   }
 });
 
 for (const [what, command] of [
-  ['the filter at the wire', `tc filter del dev ${LINK} ingress pref 4096`],
-  ['the whole qdisc at the wire', `tc qdisc del dev ${LINK} clsact`],
-  ['the filter of answers', 'tc filter del dev mesh0 ingress'],
+  ['the filter on the underlay link', `tc filter del dev ${LINK} ingress pref 4096`],
+  ['the qdisc on the underlay link', `tc qdisc del dev ${LINK} clsact`],
+  ['the filter for replies', 'tc filter del dev mesh0 ingress'],
   ['the router\u2019s filter', 'ip netns exec mesh-net-ingress tc filter del dev vxlan0 ingress'],
   ['the way past the VXLAN device', 'ip link del mesh1'],
 ] as const) {
-  test(`${what} removed by hand is put back, and the port answers`, async () => {
+  test(`${what} deleted by hand is restored, and the port responds`, async () => {
     const node = 'node2';
     const before = (await readCounters(node)).repairs;
     await stdoutOf(runOn(node, 'sh', '-c', command));

@@ -1,6 +1,6 @@
-// Beside the real rule sets of ufw, firewalld and Docker (test/fixtures/firewalls) published ports answer as before,
-// and nothing of theirs changes. ufw closes INPUT and FORWARD (policy DROP), firewalld rejects at the end of its own
-// nf_tables chains, Docker closes FORWARD.
+// Published ports work beside the real rule sets of ufw, firewalld and Docker (test/fixtures/firewalls), whose rules stay
+// unchanged. ufw closes INPUT and FORWARD (policy DROP), firewalld rejects at the end of its own nf_tables chains,
+// Docker closes FORWARD.
 import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
 import { test } from 'node:test';
@@ -12,14 +12,14 @@ const fixture = (name: string) => resolve('test/fixtures/firewalls', name);
 interface Firewall {
   name: string;
   load: string;
-  /** What the kernel holds of it. */
+  /** Dumps its rules from the kernel. */
   listing: string;
   unload: string;
 }
 
-/** Everybody's rules but ours, without counters. */
+/** All rules except meshd's, without counters. */
 const FOREIGN = `for tool in iptables ip6tables; do $tool-save | grep -v -e MESH -e '^#' | sed 's/\\[.*//'; done`;
-/** As the programs themselves do it: their rules beside those that are there. */
+/** As the programs do it: rules are added to the existing ones. */
 const loaded = (name: string): string =>
   `iptables-restore --noflush < ${fixture(`${name}.4`)} && ip6tables-restore --noflush < ${fixture(`${name}.6`)}`;
 const SAVED = '/run/before-firewall';
@@ -48,7 +48,7 @@ async function assertPublishedPortsAnswer(): Promise<void> {
       [addressOf(node), addressOf('client')],
       [inet6Of(node), inet6Of('client')],
     ] as const) {
-      // Both tasks: one of them is on another node, at the far end of a VXLAN datagram.
+      // Both tasks: one of them is on another node and is reached over VXLAN.
       const tasks = new Set<string>();
       for (let call = 0; call < 2; call += 1) {
         const answer = parseWhoami(await outsideClient.http(urlOf(address, 8080)));
@@ -62,27 +62,27 @@ async function assertPublishedPortsAnswer(): Promise<void> {
   }
 }
 
-// Not in a hook: hooks of all files run together, and another one applies `web` too.
-test('a service with a TCP and a UDP port, to stand behind firewalls', async () => {
+// Not in a hook: hooks of all files run first, and another file applies `web` too.
+test('a service with a TCP and a UDP port for the following tests', async () => {
   outsideClient = await clientProbe();
   await applyWeb({ replicas: 2 });
   await assertPublishedPortsAnswer();
 });
 
 for (const [index, { name, load, listing, unload }] of FIREWALLS.entries()) {
-  test(`with the rules of ${name} published ports answer through every node, and none of its rules changes`, async () => {
+  test(`with the rules of ${name} published ports work through every node, and its rules stay unchanged`, async () => {
     await onEveryNode(load);
     try {
       const theirs = await onEveryNode(listing);
       await assertPublishedPortsAnswer();
-      // A daemon that starts beside them finds its manager, and all as it should be.
+      // A daemon started with these rules connects to its manager without drift.
       await stdoutOf(run('node-stop', ['3']));
       await stdoutOf(run('node-start', ['3']));
-      await waitFor('node3 agrees with its plan', 60_000, async () => {
+      await waitFor('node3 without drift', 60_000, async () => {
         const { status, stdout } = await runOn('node3', 'meshctl', 'diff', '--format', 'json');
         return status === 0 && JSON.parse(stdout)[0].steps.length === 0;
       });
-      // And one published while they are there.
+      // And a port published while the rules exist.
       const added = 8100 + index;
       await applyWeb({ replicas: 2, ports: ['8080:80', '5353:53/udp', `${added}:80`] });
       for (const node of nodeNames()) parseWhoami(await outsideClient.http(urlOf(addressOf(node), added)));

@@ -1,6 +1,6 @@
-// Clients that never stop sending: a UDP flow of one address and port, before, while and after a port is published and
-// its tasks come and go; and SCTP, whose associations are as stubborn. Times are told, not asserted: under emulation a
-// second is no measure. What is asserted is that the client is answered again at all.
+// Clients that never stop sending: a UDP flow of one address and port before, while and after a port is published and
+// its tasks change; and SCTP, whose associations are as persistent. Times are printed, not asserted, because emulation
+// distorts them. The assertion is that the client gets replies again at all.
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -8,11 +8,11 @@ import { after, test } from 'node:test';
 import { addressOf, applyManifest, meshctl, nodeNames, runOn, stdoutOf, waitFor } from './harness.ts';
 import { clientProbe, runningTasks, whoamiManifest } from './shared.ts';
 
-/** Generous: what hangs, hangs for ever here, for the client keeps its flow alive. */
+/** Generous: without the fix it never recovers, because the client keeps its flow alive. */
 const RECOVERY_TIMEOUT = 60_000;
 
 interface DatagramStream {
-  /** Answers from that moment (Date.now) on. */
+  /** Replies received after that time (Date.now). */
   answersSince(moment: number): { at: number; who: string }[];
   stop(): void;
 }
@@ -22,7 +22,7 @@ after(() => {
   for (const child of children) child.kill();
 });
 
-/** Sends a datagram every 20 ms over one connected socket, refused or not. */
+/** Sends a datagram every 20 ms over one connected socket, also after errors. */
 function startStream(host: string, port: number): DatagramStream {
   const script = `
     const socket = require('node:dgram').createSocket('udp4');
@@ -52,28 +52,28 @@ async function apply(text: string): Promise<void> {
   assert.equal(status, 0, stderr || stdout);
 }
 
-/** When a client that begins now gets its first answer. */
+/** Waits until a new client gets its first reply. */
 async function firstAnswer(port: number): Promise<number> {
   const fresh = await clientProbe();
-  await waitFor('a new client is answered', RECOVERY_TIMEOUT, () => fresh.udp(addressOf('node1'), port, 500));
+  await waitFor('a reply to a new client', RECOVERY_TIMEOUT, () => fresh.udp(addressOf('node1'), port, 500));
   return Date.now();
 }
 
-/** Waits for the stream's first answer after a moment, and tells how long it took from when others were answered. */
+/** Waits for the stream's first reply after a time; prints the delay compared with a new client. */
 async function waitForRecovery(what: string, flow: DatagramStream, moment: number, served: number): Promise<void> {
-  const [first] = await waitFor(`${what}: the one that never stopped is answered`, RECOVERY_TIMEOUT, async () => {
+  const [first] = await waitFor(`${what}: a reply to the continuous client`, RECOVERY_TIMEOUT, async () => {
     const answers = flow.answersSince(moment);
     return answers.length > 0 && answers;
   });
   console.log(`# ${what}: answered ${Math.max(0, first!.at - served)} ms after the first new client`);
 }
 
-test('a UDP client that never stops sending meets a port published after its first packet, and published again', async () => {
+test('a UDP client that never stops sending reaches a port published after its first packet, and republished later', async () => {
   const port = 7100;
   await apply(manifest(['7101:53/udp']));
   const flow = startStream(addressOf('node1'), port);
   try {
-    await waitFor('it sends', 20_000, async () => {
+    await waitFor('the client sends', 20_000, async () => {
       const listed = await stdoutOf(runOn('node1', 'conntrack', '-L', '-p', 'udp', '--orig-port-dst', String(port)));
       return listed.includes(`dport=${port}`);
     });
@@ -82,7 +82,7 @@ test('a UDP client that never stops sending meets a port published after its fir
     await waitForRecovery('published', flow, moment, await firstAnswer(port));
 
     await apply(manifest(['7101:53/udp']));
-    await waitFor('nobody answers, and nothing is sent to the balancer', RECOVERY_TIMEOUT, async () => {
+    await waitFor('no reply, and no packet to the balancer', RECOVERY_TIMEOUT, async () => {
       const entry = await stdoutOf(runOn('node1', 'conntrack', '-L', '-p', 'udp', '--orig-port-dst', String(port)));
       return flow.answersSince(Date.now() - 1_000).length === 0 && !/src=10\.252\.\d+\.2 /.test(entry);
     });
@@ -95,7 +95,7 @@ test('a UDP client that never stops sending meets a port published after its fir
   }
 });
 
-test('a UDP client that never stops sending leaves a removed task, and finds a service that went to zero and back', async () => {
+test('a UDP client that never stops sending is moved off a removed task, and reaches a service scaled to zero and back', async () => {
   const port = 7100;
   await apply(manifest([`${port}:53/udp`], 2));
   const flows = [startStream(addressOf('node1'), port), startStream(addressOf('node1'), port)];
@@ -104,13 +104,13 @@ test('a UDP client that never stops sending leaves a removed task, and finds a s
     for (const flow of flows) await waitForRecovery('at first', flow, moment, moment);
     moment = Date.now();
     assert.equal((await meshctl('service', 'scale', 'flows=1')).status, 0);
-    const [left] = await waitFor('one task is left', RECOVERY_TIMEOUT, async () => {
+    const [left] = await waitFor('one remaining task', RECOVERY_TIMEOUT, async () => {
       const tasks = await runningTasks('flows');
       return tasks.length === 1 && tasks;
     });
     const name = String(left!['name']);
     for (const flow of flows) {
-      const answers = await waitFor(`it is with ${name}`, RECOVERY_TIMEOUT, async () => {
+      const answers = await waitFor(`replies from ${name}`, RECOVERY_TIMEOUT, async () => {
         const all = flow.answersSince(moment);
         return all.at(-1)?.who === name && all;
       });
@@ -119,7 +119,7 @@ test('a UDP client that never stops sending leaves a removed task, and finds a s
     }
 
     assert.equal((await meshctl('service', 'scale', 'flows=0')).status, 0);
-    await waitFor('nobody answers', RECOVERY_TIMEOUT, async () =>
+    await waitFor('no reply', RECOVERY_TIMEOUT, async () =>
       flows.every((flow) => flow.answersSince(Date.now() - 1_000).length === 0),
     );
     moment = Date.now();
@@ -148,12 +148,12 @@ test('sctp: a task is reached through every node and sees the client; without a 
       },
     });
   await apply(sctp(1));
-  // One way: at the end of its input socat would shut the association down, and SCTP has no half-closed state.
-  const ask = (node: string) =>
+  // One direction only: at the end of its input socat would shut the association down, and SCTP has no half-closed state.
+  const sendRequest = (node: string) =>
     runOn('client', 'timeout', '30', 'socat', '-T10', '-u', `SCTP4:${addressOf(node)}:7132`, '-');
   for (const node of nodeNames()) {
-    const { stdout, stderr } = await waitFor(`an answer through ${node}`, RECOVERY_TIMEOUT, async () => {
-      const outcome = await ask(node);
+    const { stdout, stderr } = await waitFor(`a response through ${node}`, RECOVERY_TIMEOUT, async () => {
+      const outcome = await sendRequest(node);
       if (outcome.stdout === '') throw new Error(outcome.stderr);
       return outcome;
     });
@@ -162,7 +162,7 @@ test('sctp: a task is reached through every node and sees the client; without a 
   await apply(sctp(0));
   for (const node of nodeNames()) {
     const begun = Date.now();
-    const { status, stderr } = await ask(node);
+    const { status, stderr } = await sendRequest(node);
     console.log(`# sctp without a task on ${node}: ${Date.now() - begun} ms`);
     assert.match(stderr, /refused/i, `status ${status}`);
   }

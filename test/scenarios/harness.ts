@@ -1,4 +1,4 @@
-// The running mesh of three nodes and a client as test/host/mesh lays it out, from the point of view of a test.
+// Access for tests to the running mesh of three nodes and a client, as created by test/host/mesh.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
@@ -38,7 +38,7 @@ export function runOn(host: string, ...command: string[]): Promise<CommandResult
   return run('on', [host, ...command]);
 }
 
-/** Standard output of a command that has to succeed. */
+/** Standard output of a command; throws if it fails. */
 export async function stdoutOf(result: Promise<CommandResult>): Promise<string> {
   const { status, stdout, stderr } = await result;
   if (status !== 0) throw new Error(`exit status ${status}: ${stderr || stdout}`);
@@ -46,8 +46,8 @@ export async function stdoutOf(result: Promise<CommandResult>): Promise<string> 
 }
 
 /**
- * meshctl as somebody on that host would run it, but inside this process: starting a program costs the test host more
- * than what meshctl does. `run('meshctl', …)` starts the real one.
+ * Runs meshctl on that host, but inside this process: on the test host, starting a program takes longer than meshctl
+ * itself. `run('meshctl', …)` starts the real one.
  */
 export async function meshctlOn(host: string, args: readonly string[], input = ''): Promise<CommandResult> {
   const outcome = { status: 0, stdout: '', stderr: '' };
@@ -57,6 +57,9 @@ export async function meshctlOn(host: string, args: readonly string[], input = '
     },
     err(text) {
       outcome.stderr += text;
+    },
+    raw(text) {
+      outcome.stdout += text;
     },
     terminal: false,
     columns: 80,
@@ -87,7 +90,7 @@ export async function listRows(...verb: string[]): Promise<Record<string, unknow
 
 export const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-/** Looks again and again until the condition gives something; throws what it last saw after `limit` ms. */
+/** Polls until the probe returns a value; throws with the last result after `timeout` ms. */
 export async function waitFor<T>(
   description: string,
   timeout: number,
@@ -104,7 +107,7 @@ export async function waitFor<T>(
       last = error;
     }
     if (performance.now() > deadline)
-      throw new Error(`not within ${timeout} ms: ${description} (last: ${String(last)})`);
+      throw new Error(`timed out after ${timeout} ms waiting for ${description} (last result: ${String(last)})`);
     await sleep(50);
   }
 }
@@ -119,7 +122,7 @@ export interface ProbeClient {
   ): Promise<void>;
   stopLoad(name: string): Promise<LoadStats>;
   hold(name: string, host: string, port: number): Promise<void>;
-  ask(name: string): Promise<string>;
+  request(name: string): Promise<string>;
   release(name: string): Promise<void>;
   close(): void;
 }
@@ -153,16 +156,16 @@ export function startProbe(host: string, program: string): ProbeClient {
       send({ op: 'load', name, urls, parallel: 1, keepAlive: false, timeout: 10_000, pause: 0, ...options }),
     stopLoad: (name) => send({ op: 'load-stop', name }),
     hold: (name, address, port) => send({ op: 'hold', name, host: address, port }),
-    ask: (name) => send({ op: 'ask', name }),
+    request: (name) => send({ op: 'request', name }),
     release: (name) => send({ op: 'release', name }),
     close: () => child.stdin!.end(),
   };
 }
 
-/** `web.2 k3… on node3 sees 172.30.0.100 41234` taken apart. */
+/** Parses `web.2 k3… on node3 sees 172.30.0.100 41234`. */
 export function parseWhoami(text: string): { task: string; id: string; node: string; address: string; port: number } {
   const match = /^(\S+) (\S+) on (\S+) sees (\S+) (\d+)$/.exec(text);
-  if (!match) throw new Error(`not an answer of whoami: ${text}`);
+  if (!match) throw new Error(`not a response of whoami: ${text}`);
   const [, task, id, node, address, port] = match as unknown as [string, string, string, string, string, string];
   return { task, id, node, address, port: Number(port) };
 }

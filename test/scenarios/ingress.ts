@@ -1,4 +1,4 @@
-// The way in: every published port on every node, from everywhere, with the client's own address.
+// Ingress: every published port on every node, from every source, preserving the client address.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import {
@@ -34,7 +34,7 @@ for (const node of nodeNames()) {
     assert.deepEqual([...tasks].sort(), ['web.1', 'web.2']);
   });
 
-  test(`localhost:8080 on ${node} answers`, async () => {
+  test(`localhost:8080 on ${node} responds`, async () => {
     const here = await probeOn(node);
     for (let call = 0; call < 4; call += 1) parseWhoami(await here.http('http://127.0.0.1:8080/'));
   });
@@ -48,13 +48,13 @@ for (const node of nodeNames()) {
     assert.equal(answer.address, addressOf(node));
   });
 
-  test(`[::1]:8080 on ${node} answers or is refused at once`, async () => {
+  test(`[::1]:8080 on ${node} responds or is refused at once`, async () => {
     const here = await probeOn(node);
     const outcome = await here.http('http://[::1]:8080/', { timeout: 3_000 }).catch((error: Error) => error.message);
-    assert.doesNotMatch(outcome, /no answer/);
+    assert.doesNotMatch(outcome, /no response/);
   });
 
-  test(`UDP 5353 → 53 through ${node}, client address kept`, async () => {
+  test(`UDP 5353 → 53 through ${node}, client address preserved`, async () => {
     const seen = new Set<string>();
     for (let call = 0; call < 4; call += 1) {
       const answer = parseWhoami(await outsideClient.udp(addressOf(node), 5353));
@@ -65,7 +65,7 @@ for (const node of nodeNames()) {
   });
 }
 
-test('the client port the task sees is the one the client used', async () => {
+test('the task sees the original client port', async () => {
   const answer = parseWhoami(await outsideClient.http(`http://${addressOf('node1')}:8080/`, { localPort: 45_678 }));
   assert.equal(answer.port, 45_678);
 });
@@ -77,11 +77,11 @@ test('one source port through three nodes to the same tasks at once', async () =
   for (const answer of await Promise.all(calls)) assert.equal(parseWhoami(answer).address, client);
 });
 
-test('a port that nobody publishes is refused by the host itself', async () => {
+test('an unpublished port is refused by the host itself', async () => {
   await assert.rejects(outsideClient.http(`http://${addressOf('node1')}:8081/`, { timeout: 5_000 }), /ECONNREFUSED/);
 });
 
-test('answers keep coming with FORWARD policy DROP on every node', async () => {
+test('published ports work with FORWARD policy DROP on every node', async () => {
   for (const node of nodeNames()) await stdoutOf(runOn(node, 'iptables', '-P', 'FORWARD', 'DROP'));
   try {
     for (const node of nodeNames()) parseWhoami(await outsideClient.http(`http://${addressOf(node)}:8080/`));
@@ -90,15 +90,15 @@ test('answers keep coming with FORWARD policy DROP on every node', async () => {
   }
 });
 
-test('a large answer and a large question cross the overlay whole', async () => {
+test('large requests and responses cross the overlay intact', async () => {
   const here = await probeOn('node1');
-  // 200 kB of cookies would be refused by HTTP; a long path is cut at 16 kB: enough for many full-size segments.
+  // 200 kB of cookies would be rejected by HTTP; whoami truncates a long path at 16 kB, which is many full-size segments.
   const long = 'x'.repeat(12_000);
   parseWhoami(await outsideClient.http(`http://${addressOf('node1')}:8080/${long}`));
   parseWhoami(await here.http(`http://127.0.0.1:8080/${long}`));
 });
 
-test('200 parallel clients while tasks come and go: no failed call', async () => {
+test('200 parallel clients while tasks are added and removed: no failed request', async () => {
   const urls = nodeNames().map((node) => `http://${addressOf(node)}:8080/`);
   await outsideClient.startLoad('crowd', urls, { parallel: 200, timeout: 30_000, pause: 500 });
   for (const replicas of [4, 1, 3, 2]) {
@@ -113,17 +113,17 @@ test('200 parallel clients while tasks come and go: no failed call', async () =>
   );
 });
 
-test('scaling down takes a task out of the balancers before it stops: held requests are answered', async () => {
+test('scaling down removes a task from the balancers before it stops: open requests are completed', async () => {
   await applyWeb({ replicas: 3 });
   const slow = Array.from({ length: 6 }, () => outsideClient.http(`http://${addressOf('node2')}:8080/?wait=2000`));
   await sleep(300);
   await applyWeb({ replicas: 1 });
   for (const answer of await Promise.all(slow)) parseWhoami(answer);
-  await waitFor('one task left', 30_000, async () => (await runningTasks('web')).length === 1);
+  await waitFor('one remaining task', 30_000, async () => (await runningTasks('web')).length === 1);
   await applyWeb({ replicas: 2 });
 });
 
-test('an added port costs at most 3 sends a node and no run of iptables, and touches nothing else', async () => {
+test('an added port costs at most 3 sends per node and no run of iptables, and changes nothing else', async () => {
   const names = nodeNames();
   const state = async (node: string) => ({
     rules: await stdoutOf(

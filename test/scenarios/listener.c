@@ -1,4 +1,4 @@
-/* listener PORT: says its process number once it listens on every IPv4 address, then answers every HTTP request. */
+/* listener PORT: prints its process number once it listens on every IPv4 address, then responds to every HTTP request. */
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-// Programs of the nodes on published ports, and what meshctl doctor finds: each trouble with the command that ends it.
+// Port conflicts with programs of the nodes, and meshctl doctor: each problem with the command that fixes it.
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { resolve } from 'node:path';
@@ -11,14 +11,14 @@ interface ListeningProgram {
   end(): void;
 }
 
-/** A program of this name (/proc/PID/comm) that listens on every address of a node and answers HTTP with its name. */
+/** Starts a program with this name (/proc/PID/comm) that listens on every address of a node and returns its name over HTTP. */
 async function listenOn(t: TestContext, host: string, name: string, port: number): Promise<ListeningProgram> {
   const code = `process.title = '${name}';
     require('node:http').createServer((q, r) => r.end('${name} itself')).listen(${port}, () => console.log(process.pid))`;
   return started(t, name, [host, 'node', '-e', code]);
 }
 
-/** The program of a command line for `on`, which writes its process number once it listens. */
+/** Starts a program on a node; it prints its process number once it listens. */
 async function started(t: TestContext, name: string, command: string[]): Promise<ListeningProgram> {
   const child: ChildProcess = spawn('on', command, { stdio: ['ignore', 'pipe', 'inherit'] });
   const pid = await new Promise<number>((done, failed) => {
@@ -37,7 +37,7 @@ async function started(t: TestContext, name: string, command: string[]): Promise
   return program;
 }
 
-/** As `listenOn`, from a file that only root can change and that is called sshd: what a node takes for its sshd. */
+/** Like `listenOn`, with an executable named sshd that only root can change, so that nodes accept it as sshd. */
 async function sshdOn(t: TestContext, host: string, port: number): Promise<ListeningProgram> {
   const path = '/run/mesh-sshd/sshd';
   await stdoutOf(runOn(host, 'mkdir', '-p', '/run/mesh-sshd'));
@@ -52,7 +52,7 @@ interface Degraded {
   message: string;
 }
 
-/** What `service inspect` and `port ls` say of where a service is degraded: the same. */
+/** Degraded nodes in `service inspect` and `port ls`, which must agree. */
 async function degradedConditions(service: string): Promise<Degraded[]> {
   const [inspected] = await listRows('service', 'inspect', service);
   const ports = (await listRows('port', 'ls')).filter((port) => port['name'] === service);
@@ -65,11 +65,11 @@ async function degradedConditions(service: string): Promise<Degraded[]> {
 const fetchFrom = async (host: string, port: number) =>
   (await clientProbe()).http(`http://${addressOf(host)}:${port}/`, { timeout: 2_000 });
 
-test('a program that listens on a port is told of before and after it is published, until it ends', async (t) => {
+test('a program that listens on a port is reported before and after the port is published, until it exits', async (t) => {
   t.after(() => meshctl('service', 'rm', 'early'));
   const nginx = await listenOn(t, 'node2', 'nginx', 8086);
   const manifest = whoamiManifest({ name: 'early', replicas: 1, ports: ['8086:80'] });
-  const warning = `port 8086/tcp: on node2 nginx (pid ${nginx.pid}) listens; clients of node2 will reach service early instead`;
+  const warning = `port 8086/tcp is used by nginx (pid ${nginx.pid}) on node2; the published port takes precedence: clients of node2 reach service early instead`;
   await waitFor('a dry run warns', 30_000, async () => {
     const { status, stderr } = await applyManifest(manifest, '--dry-run');
     return status === 0 && stderr.includes(warning);
@@ -78,45 +78,49 @@ test('a program that listens on a port is told of before and after it is publish
   assert.equal(applied.status, 0, applied.stderr);
   assert.ok(applied.stderr.includes(warning), applied.stderr);
   parseWhoami(await fetchFrom('node2', 8086));
-  const [taken] = await waitFor('it is degraded', 30_000, async () => {
+  const [taken] = await waitFor('the port to be degraded', 30_000, async () => {
     const found = await degradedConditions('early');
     return found.length > 0 && found;
   });
   assert.equal(`${taken?.node} ${taken?.kind}`, 'node2 taken');
   assert.ok(taken?.message.includes(`nginx (pid ${nginx.pid}) listens on `), taken?.message);
   nginx.end();
-  await waitFor('it is well', 30_000, async () => (await degradedConditions('early')).length === 0);
+  await waitFor('no degraded port', 30_000, async () => (await degradedConditions('early')).length === 0);
   parseWhoami(await fetchFrom('node2', 8086));
 });
 
-test('a port of sshd on one node is warned of, and the other nodes publish it; on two nodes it is refused', async (t) => {
+test('a port used by sshd on one node causes a warning, and the other nodes publish it; on two nodes it is rejected', async (t) => {
   t.after(() => meshctl('service', 'rm', 'remote'));
   const sshd = await sshdOn(t, 'node3', 2222);
   const manifest = whoamiManifest({ name: 'remote', replicas: 1, ports: ['2222:80'] });
-  const warning = `port 2222/tcp: on node3 sshd (pid ${sshd.pid}) listens and keeps the port`;
+  const warning = `port 2222/tcp is used by sshd (pid ${sshd.pid}) on node3, which keeps it`;
   await waitFor('it is warned of', 30_000, async () => {
     const { status, stderr } = await applyManifest(manifest, '--dry-run');
     return status === 0 && stderr.includes(warning);
   });
   const other = await sshdOn(t, 'node2', 2222);
-  const refusal = await waitFor('it is refused', 30_000, async () => {
+  const refusal = await waitFor('the rejection', 30_000, async () => {
     const { status, stderr } = await applyManifest(manifest, '--dry-run');
     return status === 1 && stderr;
   });
-  assert.match(refusal, /port 2222\/tcp: on node[23] sshd \(pid \d+\) listens, and must stay reachable/);
+  assert.match(refusal, /port 2222\/tcp is used by sshd \(pid \d+\) on node[23], which must stay reachable/);
   other.end();
-  await waitFor('it is accepted', 30_000, async () => (await applyManifest(manifest, '--dry-run')).status === 0);
+  await waitFor(
+    'the port to be accepted',
+    30_000,
+    async () => (await applyManifest(manifest, '--dry-run')).status === 0,
+  );
   await stdoutOf(applyManifest(manifest, '--timeout', '60s'));
   parseWhoami(await fetchFrom('node1', 2222));
   assert.equal(await fetchFrom('node3', 2222), 'sshd itself');
   sshd.end();
 });
 
-test('a program that only calls itself sshd keeps nothing', async (t) => {
+test('a program that is only named sshd does not keep its port', async (t) => {
   t.after(() => meshctl('service', 'rm', 'claimed'));
   const impostor = await listenOn(t, 'node3', 'sshd', 2224);
   const manifest = whoamiManifest({ name: 'claimed', replicas: 1, ports: ['2224:80'] });
-  const warning = `port 2224/tcp: on node3 sshd (pid ${impostor.pid}) listens; clients of node3 will reach service claimed`;
+  const warning = `port 2224/tcp is used by sshd (pid ${impostor.pid}) on node3; the published port takes precedence: clients of node3 reach service claimed`;
   await waitFor('it is warned of', 30_000, async () =>
     (await applyManifest(manifest, '--dry-run')).stderr.includes(warning),
   );
@@ -125,29 +129,29 @@ test('a program that only calls itself sshd keeps nothing', async (t) => {
   impostor.end();
 });
 
-test('sshd that comes later gets its port back on its node, and only there, until it ends', async (t) => {
+test('sshd started after the port is published gets the port on its node, and only there, until it exits', async (t) => {
   t.after(() => meshctl('service', 'rm', 'late'));
   await stdoutOf(applyManifest(whoamiManifest({ name: 'late', replicas: 1, ports: ['2223:80'] }), '--timeout', '60s'));
   parseWhoami(await fetchFrom('node2', 2223));
   const sshd = await sshdOn(t, 'node2', 2223);
-  await waitFor('sshd answers', 30_000, async () => (await fetchFrom('node2', 2223)) === 'sshd itself');
+  await waitFor('a response of sshd', 30_000, async () => (await fetchFrom('node2', 2223)) === 'sshd itself');
   parseWhoami(await fetchFrom('node1', 2223));
-  const [withheld] = await waitFor('it is degraded', 30_000, async () => {
+  const [withheld] = await waitFor('the port to be degraded', 30_000, async () => {
     const found = await degradedConditions('late');
     return found.length > 0 && found;
   });
   assert.equal(`${withheld?.node} ${withheld?.kind}`, 'node2 withheld');
-  // What it has already is warned of, not refused.
+  // For a port that is already published it is a warning, not an error.
   const again = await applyManifest(
     whoamiManifest({ name: 'late', replicas: 1, ports: ['2223:80'] }),
     '--timeout',
     '60s',
   );
   assert.equal(again.status, 0, again.stderr);
-  assert.ok(again.stderr.includes(`port 2223/tcp: on node2 sshd (pid ${sshd.pid}) listens and keeps the port`));
+  assert.ok(again.stderr.includes(`port 2223/tcp is used by sshd (pid ${sshd.pid}) on node2, which keeps it`));
   sshd.end();
-  await waitFor('the service answers', 30_000, async () => parseWhoami(await fetchFrom('node2', 2223)));
-  await waitFor('it is well', 30_000, async () => (await degradedConditions('late')).length === 0);
+  await waitFor('a response of the service', 30_000, async () => parseWhoami(await fetchFrom('node2', 2223)));
+  await waitFor('no degraded port', 30_000, async () => (await degradedConditions('late')).length === 0);
 });
 
 interface Finding {
@@ -158,7 +162,7 @@ interface Finding {
   remedy: string;
 }
 
-/** What doctor finds wrong. */
+/** Problems found by doctor. */
 async function doctorProblems(): Promise<Finding[]> {
   const { status, stdout, stderr } = await meshctl('doctor', '--format', 'json');
   const found = (JSON.parse(stdout) as { name: string; findings: Omit<Finding, 'node'>[] }[]).flatMap((row) =>
@@ -171,19 +175,19 @@ async function doctorProblems(): Promise<Finding[]> {
 const findingsText = (found: readonly Finding[]) =>
   found.map(({ node, check, what }) => `${node} ${check}: ${what}`).join('\n');
 
-/** Types the remedy in on its node; of several ways the first. */
+/** Runs the suggested remedy on its node; the first if there are several. */
 async function applyRemedy(finding: Finding): Promise<void> {
   await stdoutOf(runOn(finding.node, 'sh', '-c', finding.remedy.split(', or ')[0]!));
 }
 
 const waitUntilHealthy = () =>
-  waitFor('all is well', 60_000, async () => {
+  waitFor('no findings', 60_000, async () => {
     const found = await doctorProblems();
     if (found.length > 0) throw new Error(findingsText(found));
     return true;
   });
 
-test('doctor finds all well', async () => {
+test('doctor reports no problems', async () => {
   await waitUntilHealthy();
   const { status, stdout } = await meshctl('doctor');
   assert.equal(status, 0, stdout);
@@ -193,7 +197,7 @@ test('doctor finds all well', async () => {
   assert.match(verbose, /^FROM \\ TO +node2 +node3$/m);
 });
 
-test('doctor finds VXLAN dropped one way, with the rule and the command that takes it out', async (t) => {
+test('doctor finds VXLAN dropped in one direction, with the rule and the command that deletes it', async (t) => {
   const rule = [
     'PREROUTING',
     '-s',
@@ -223,7 +227,7 @@ test('doctor finds VXLAN dropped one way, with the rule and the command that tak
   await waitUntilHealthy();
 });
 
-test('doctor finds an underlay link that takes less than the overlay makes', async (t) => {
+test('doctor finds an underlay link whose MTU is too small for the overlay', async (t) => {
   t.after(() => runOn('node2', 'ip', 'link', 'set', 'eth0', 'mtu', '1500'));
   await stdoutOf(runOn('node2', 'ip', 'link', 'set', 'eth0', 'mtu', '1400'));
   const found = await doctorProblems();
@@ -240,7 +244,7 @@ test('doctor finds an underlay link that takes less than the overlay makes', asy
   await waitUntilHealthy();
 });
 
-test('doctor finds strict rp_filter on a link of ours while somebody keeps setting it', async (t) => {
+test('doctor finds strict rp_filter on a mesh link while another program keeps setting it', async (t) => {
   const turn = 'while :; do sysctl -qw net.ipv4.conf.vxlan0.rp_filter=1; sleep 0.2; done';
   const command = ['node3', 'ip', 'netns', 'exec', 'mesh-net-ingress', 'sh', '-c', `echo $$; ${turn}`];
   const child = spawn('on', command, { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -251,7 +255,7 @@ test('doctor finds strict rp_filter on a link of ours while somebody keeps setti
     turning = false;
   };
   t.after(stop);
-  const cause = await waitFor('it is found', 60_000, async () =>
+  const cause = await waitFor('the finding', 60_000, async () =>
     (await doctorProblems()).find(({ what }) => what.startsWith('rp_filter of vxlan0')),
   );
   stop();
@@ -261,10 +265,10 @@ test('doctor finds strict rp_filter on a link of ours while somebody keeps setti
   await waitUntilHealthy();
 });
 
-test('doctor tells of a node that does not answer, and goes on with the others', async (t) => {
-  t.after(() => run('node-start', ['3'])); // says so and does nothing when it runs
+test('doctor reports a node that does not respond, and checks the others', async (t) => {
+  t.after(() => run('node-start', ['3'])); // does nothing if it is running
   await stdoutOf(run('node-stop', ['3']));
-  const found = await waitFor('node3 is missed', 60_000, async () => {
+  const found = await waitFor('a finding about node3', 60_000, async () => {
     const now = await doctorProblems();
     return now.some(({ node }) => node === 'node3') && now;
   });

@@ -1,5 +1,5 @@
-// A client that lives in one host's network namespace and takes orders as JSON lines on standard input:
-// starting a program for every request is far too slow under emulation, and would hide short failures.
+// A client in one host's network namespace, controlled by JSON lines on standard input: starting a program for every
+// request is far too slow under emulation, and would hide short failures.
 import { createSocket } from 'node:dgram';
 import { Agent, request } from 'node:http';
 import { createConnection } from 'node:net';
@@ -12,11 +12,11 @@ interface Load {
 
 const loads = new Map<string, Load>();
 
-/** What a client sees when the server closed a connection that lay idle, at the moment of the next request. */
+/** Error of a request on an idle connection that the server has just closed. */
 const CONNECTION_CLOSED_CODES = new Set(['ECONNRESET', 'EPIPE']);
 const CLOSED_BEFORE = 'the idle connection was closed';
 
-/** One HTTP request on a connection of its own; resolves with the body, rejects with the reason. */
+/** One HTTP request on its own connection; resolves with the body, rejects with the reason. */
 function httpOnce(
   url: string,
   options: { timeout: number; localPort?: number | undefined; agent?: Agent; localAddress?: string | undefined },
@@ -28,7 +28,7 @@ function httpOnce(
       ...(options.localAddress === undefined ? {} : { localAddress: options.localAddress }),
     });
     const timer = setTimeout(
-      () => outgoing.destroy(new Error(`no answer within ${options.timeout} ms`)),
+      () => outgoing.destroy(new Error(`no response within ${options.timeout} ms`)),
       options.timeout,
     );
     outgoing.once('close', () => clearTimeout(timer));
@@ -52,7 +52,7 @@ function httpOnce(
 function udpOnce(host: string, port: number, timeout: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
-    const timer = setTimeout(() => finish(() => reject(new Error(`no answer within ${timeout} ms`))), timeout);
+    const timer = setTimeout(() => finish(() => reject(new Error(`no response within ${timeout} ms`))), timeout);
     const finish = (then: () => void) => {
       clearTimeout(timer);
       socket.close();
@@ -60,18 +60,18 @@ function udpOnce(host: string, port: number, timeout: number): Promise<string> {
     };
     socket.once('message', (message) => finish(() => resolve(message.toString().trim())));
     socket.once('error', (error) => finish(() => reject(error)));
-    // Connected, so that an ICMP refusal comes back as an error instead of silence.
+    // Connected, so that an ICMP error is reported instead of a timeout.
     socket.connect(port, host, () => socket.send('who'));
   });
 }
 
-/** Keeps `parallel` request loops going over the urls in turn until stopped; counts every failure. */
+/** Runs `parallel` request loops over the urls in turn until stopped; counts every failure. */
 function startLoad(request: Extract<ProbeRequest, { op: 'load' }>): Load {
   let running = true;
   const figures: LoadStats = { answered: 0, failed: 0, reconnected: 0, errors: {}, by: {}, slowest: 0 };
   const loops = Array.from({ length: request.parallel }, async (_, index) => {
     const agent = request.keepAlive ? new Agent({ keepAlive: true, maxSockets: 1 }) : undefined;
-    // A crowd does not come in step.
+    // Independent clients are not synchronised.
     if (request.pause > 0)
       await new Promise((resume) => setTimeout(resume, (request.pause * index) / request.parallel));
     for (let turn = index; running; turn += 1) {
@@ -80,7 +80,7 @@ function startLoad(request: Extract<ProbeRequest, { op: 'load' }>): Load {
       try {
         const options = { timeout: request.timeout, ...(agent ? { agent } : {}) };
         const body = await httpOnce(url, options).catch((error: Error) => {
-          // Whoever keeps connections open asks again on a new one (RFC 9112, 9.3.1); that one has to be answered.
+          // Clients with keep-alive retry on a new connection (RFC 9112, 9.3.1), which must succeed.
           if (error.message !== CLOSED_BEFORE) throw error;
           figures.reconnected += 1;
           return httpOnce(url, options);
@@ -107,8 +107,8 @@ function startLoad(request: Extract<ProbeRequest, { op: 'load' }>): Load {
   };
 }
 
-/** Holds one TCP connection open and sends a request over it whenever asked. */
-const heldConnections = new Map<string, { ask(): Promise<string>; close(): void }>();
+/** Keeps one TCP connection open and sends a request over it on demand. */
+const heldConnections = new Map<string, { request(): Promise<string>; close(): void }>();
 
 function holdConnection(request: Extract<ProbeRequest, { op: 'hold' }>): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -124,14 +124,14 @@ function holdConnection(request: Extract<ProbeRequest, { op: 'hold' }>): Promise
       reject(error);
       waiting?.reject(error);
       waiting = undefined;
-      heldConnections.set(request.name, { ask: () => Promise.reject(error), close() {} });
+      heldConnections.set(request.name, { request: () => Promise.reject(error), close() {} });
     };
     socket.on('error', closed);
     socket.on('close', () => closed(new Error('connection closed')));
     heldConnections.set(request.name, {
-      ask: () =>
+      request: () =>
         new Promise((resolveAsk, rejectAsk) => {
-          const timer = setTimeout(() => closed(new Error('no answer on the open connection within 10 s')), 10_000);
+          const timer = setTimeout(() => closed(new Error('no response on the open connection within 10 s')), 10_000);
           const done =
             <T>(then: (value: T) => void) =>
             (value: T) => {
@@ -166,8 +166,8 @@ async function handleRequest(request: ProbeRequest): Promise<unknown> {
     }
     case 'hold':
       return holdConnection(request).then(() => null);
-    case 'ask':
-      return heldConnections.get(request.name)?.ask();
+    case 'request':
+      return heldConnections.get(request.name)?.request();
     case 'release':
       heldConnections.get(request.name)?.close();
       heldConnections.delete(request.name);

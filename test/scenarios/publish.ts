@@ -1,11 +1,11 @@
-// `service update`: ports of a living service come and go without its tasks; force replaces them all.
+// `service update`: ports of a running service are added and removed without restarting its tasks; --force replaces all tasks.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { addressOf, applyManifest, listRows, meshctl, nodeNames, parseWhoami, stdoutOf, waitFor } from './harness.ts';
 import { applyWeb, clientProbe, runningTasks, urlOf, whoamiManifest } from './shared.ts';
 
 const update = (...options: string[]) => meshctl('service', 'update', ...options);
-/** Task and its id out of a whole HTTP answer. */
+/** Task and its id from an HTTP response. */
 const taskOf = (answer: string) => /^(\S+ \S+) on /m.exec(answer)?.[1] ?? assert.fail(answer);
 const identities = async () => (await runningTasks('web')).map(({ id, pid }) => `${id} ${pid}`).sort();
 const published = async () =>
@@ -13,13 +13,13 @@ const published = async () =>
     .filter(({ name }) => name === 'web')
     .map((port) => `${port['published']}/${port['protocol']}`);
 
-test('--publish-add: the port answers on every node, no task is restarted', async () => {
+test('--publish-add: the port works on every node, no task is restarted', async () => {
   await applyWeb({ replicas: 2, ports: ['8080:80'] });
   const before = await identities();
-  const told = await stdoutOf(
+  const output = await stdoutOf(
     update('web', '--publish-add', '8085:80', '--publish-add', 'published=5355,target=53,protocol=udp'),
   );
-  assert.match(told, /updated: port 8085:80\/tcp added, port 5355:53\/udp added\n/);
+  assert.match(output, /updated: port 8085:80\/tcp added, port 5355:53\/udp added\n/);
   const client = await clientProbe();
   for (const node of nodeNames()) {
     await waitFor(`8085 on ${node}`, 5_000, async () => parseWhoami(await client.http(urlOf(addressOf(node), 8085))));
@@ -29,11 +29,11 @@ test('--publish-add: the port answers on every node, no task is restarted', asyn
   assert.deepEqual(await published(), ['5355/udp', '8080/tcp', '8085/tcp']);
 });
 
-test('--publish-rm names the port of the tasks; connections of a port that stays live on', async () => {
+test('--publish-rm takes the target port; connections of the other ports survive', async () => {
   const before = await identities();
   const client = await clientProbe();
   await client.hold('kept', addressOf('node1'), 8080);
-  const first = await client.ask('kept');
+  const first = await client.request('kept');
   assert.equal((await update('web', '--publish-rm', '8085')).status, 1);
   await stdoutOf(update('web', '--publish-rm', '80', '--publish-rm', '53/udp', '--publish-add', '8080:80'));
   for (const node of nodeNames()) {
@@ -45,13 +45,13 @@ test('--publish-rm names the port of the tasks; connections of a port that stays
     );
     parseWhoami(await client.http(urlOf(addressOf(node), 8080)));
   }
-  assert.equal(taskOf(await client.ask('kept')), taskOf(first));
+  assert.equal(taskOf(await client.request('kept')), taskOf(first));
   await client.release('kept');
   assert.deepEqual(await identities(), before);
   assert.deepEqual(await published(), ['8080/tcp']);
 });
 
-test('of two services that ask for one port at once, one gets it', async () => {
+test('if two services request one port concurrently, one gets it', async () => {
   const other = await applyManifest(whoamiManifest({ name: 'rival', replicas: 1, ports: [] }));
   assert.equal(other.status, 0, other.stderr);
   const outcomes = await Promise.all(
@@ -64,18 +64,18 @@ test('of two services that ask for one port at once, one gets it', async () => {
   await stdoutOf(meshctl('service', 'rm', 'rival'));
 });
 
-test('--force: every task is new, and the command waits for that', async () => {
+test('--force: every task is replaced, and the command waits for it', async () => {
   await applyWeb({ replicas: 2, ports: ['8080:80'] });
   const before = await identities();
-  const told = await stdoutOf(update('--force', 'web'));
-  assert.match(told, /updated: all tasks are replaced\n[\s\S]*service web converged\n$/);
+  const output = await stdoutOf(update('--force', 'web'));
+  assert.match(output, /updated: all tasks are replaced\n[\s\S]*service web converged\n$/);
   const after = await identities();
   assert.equal(after.length, 2);
   assert.deepEqual(
     after.filter((task) => before.includes(task)),
     [],
   );
-  // A manifest knows nothing of force: it does not happen again.
+  // A manifest does not contain --force: applying it does not repeat the replacement.
   await applyWeb({ replicas: 2, ports: ['8080:80'] });
   assert.deepEqual(await identities(), after);
 });

@@ -1,4 +1,4 @@
-// Bad input: one clear message, exit status 1, nothing changed anywhere.
+// Invalid input: one clear message, exit status 1, no changes.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -29,41 +29,41 @@ const invalidManifests: [string, string, RegExp][] = [
   ['a key of compose we lack', web((s) => Object.assign(s, { volumes: ['/a:/b'] })), /volumes/],
 ];
 
-/** The store's revision and what is declared: what a refusal must leave alone. */
+/** The store's revision and the declared services, which a rejected command must not change. */
 async function clusterState(): Promise<unknown> {
   const [status] = await listRows('status');
   return [status?.['cluster'], await listRows('service', 'ls')];
 }
 
 let before: unknown;
-test('what stands before the refusals', async () => {
+test('record the state before the rejected commands', async () => {
   before = await clusterState();
 });
 
 for (const [what, manifest, message] of invalidManifests) {
-  test(`refused: ${what}`, async () => {
+  test(`rejected: ${what}`, async () => {
     const outcome = await applyManifest(manifest);
     assert.equal(outcome.status, 1, outcome.stdout + outcome.stderr);
     assert.match(outcome.stderr, message);
-    assert.doesNotMatch(outcome.stderr, /\n\s+at .*:\d+/, 'a stack trace is no message');
+    assert.doesNotMatch(outcome.stderr, /\n\s+at .*:\d+/, 'the message contains a stack trace');
   });
 }
 
-test('refused: a manifest of 50 MB', async () => {
+test('rejected: a manifest of 50 MB', async () => {
   writeFileSync('/tmp/large.yaml', `services:\n${'  # padding\n'.repeat(4_400_000)}`);
   const outcome = await meshctl('apply', '/tmp/large.yaml');
   assert.equal(outcome.status, 1);
   assert.match(outcome.stderr, /large/);
 });
 
-test('one bad service keeps the whole file from being applied', async () => {
+test('one invalid service rejects the whole file', async () => {
   const manifest = JSON.parse(whoamiManifest({ name: 'good', replicas: 1, ports: ['8091:80'] }));
   const clash = JSON.parse(whoamiManifest({ name: 'clash', replicas: 1, ports: ['8080:80'] }));
   const outcome = await applyManifest(JSON.stringify({ services: { ...manifest.services, ...clash.services } }));
   assert.equal(outcome.status, 1);
 });
 
-test('no refusal changed anything', async () => {
+test('the rejected commands changed nothing', async () => {
   assert.deepEqual(await clusterState(), before);
 });
 

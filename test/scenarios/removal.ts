@@ -1,14 +1,14 @@
-// Removing services leaves the skeleton and nothing else.
+// Removing all services leaves only the base objects of the mesh.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { addressOf, listRows, meshctl, nodeNames, runOn, stdoutOf, waitFor } from './harness.ts';
 import { clientProbe } from './shared.ts';
 
-test('service rm: ports are refused, tasks are gone, no kernel object of the service is left', async () => {
+test('service rm: ports are refused, tasks are removed, no kernel object of the service is left', async () => {
   await stdoutOf(meshctl('service', 'rm', 'web'));
   const outside = await clientProbe();
   for (const node of nodeNames()) {
-    await waitFor(`nothing of web is left on ${node}`, 60_000, async () => {
+    await waitFor(`${node} without objects of web`, 60_000, async () => {
       const listing = await stdoutOf(
         runOn(
           node,

@@ -1,5 +1,5 @@
-// Each kind of damage by itself on one node: how long until it was put right, by the node's own history, what that says
-// was wrong, and by whom.
+// One damage of each kind on one node: the duration of the repair according to the node's history, and whether the history
+// reports the damage and the process that caused it.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ChangeRecord } from '../../src/model/change-record.ts';
@@ -18,26 +18,26 @@ type Kind = KernelObject['kind'];
 const lb = (object: KernelObject) => object.netns === 'mesh-lb';
 const router = (object: KernelObject) => object.netns === 'mesh-net-ingress';
 
-/** Kind, which one of it, and whether the kernel tells of it or only an audit sees it. */
-const KINDS: [Kind, (object: KernelObject) => boolean, 'told' | 'audited'][] = [
-  ['veth', ({ netns }) => netns === 'host', 'told'],
-  ['vxlan', router, 'told'],
-  ['address', lb, 'told'],
-  ['neighbour', router, 'told'],
-  ['fdb', router, 'told'],
-  ['route', router, 'told'],
-  ['rule', router, 'told'],
-  ['chain', lb, 'told'],
-  ['jump', ({ netns }) => netns === 'host', 'told'],
-  ['set-member', ({ netns }) => netns === 'host', 'audited'],
-  ['virtual-service', lb, 'audited'],
-  ['real-server', lb, 'audited'],
+/** Kind, object, and whether the kernel reports the change or only an audit finds it. */
+const KINDS: [Kind, (object: KernelObject) => boolean, 'event' | 'audit'][] = [
+  ['veth', ({ netns }) => netns === 'host', 'event'],
+  ['vxlan', router, 'event'],
+  ['address', lb, 'event'],
+  ['neighbour', router, 'event'],
+  ['fdb', router, 'event'],
+  ['route', router, 'event'],
+  ['rule', router, 'event'],
+  ['chain', lb, 'event'],
+  ['jump', ({ netns }) => netns === 'host', 'event'],
+  ['set-member', ({ netns }) => netns === 'host', 'audit'],
+  ['virtual-service', lb, 'audit'],
+  ['real-server', lb, 'audit'],
 ];
 
-/** When the damage was done and the repair that followed it. */
+/** Repairs a damage and returns the duration and the history entry. */
 async function measureRepair(command: string): Promise<{ ms: number; change: ChangeRecord }> {
   // The time before the damage: the repair may be over before another program has started.
-  // A chain that something jumps to is emptied, and stays: its command ends with an error.
+  // A chain that is the target of a jump is emptied but not deleted: the command fails.
   const began = Number((await sh(`date +%s%3N; ${command}; true`)).split('\n')[0]);
   const change = await waitFor(`a repair after ${command}`, 60_000, async () =>
     (await recentChanges(60_000)).get(NODE)!.find(({ at, why, count }) => why === 'repair' && count > 0 && at >= began),
@@ -46,7 +46,7 @@ async function measureRepair(command: string): Promise<{ ms: number; change: Cha
   return { ms: Math.round(change.at + change.took - began), change };
 }
 
-test('every kind of object that somebody deletes is repaired; the history tells what was wrong and how long it took', async () => {
+test('every kind of object deleted by hand is repaired; the history contains the damage and the duration', async () => {
   await applyWeb({ replicas: 3 });
   await waitUntilQuiet();
   for (const [kind, which, how] of KINDS) {
@@ -54,22 +54,24 @@ test('every kind of object that somebody deletes is repaired; the history tells 
     const object = objects.find((one) => one.kind === kind && which(one));
     assert.ok(object, `no ${kind} on ${NODE}`);
     const { ms, change } = await measureRepair(renderOp({ verb: 'delete', object }).join('; '));
-    console.log(`# ${kind} (${how}): whole after ${ms} ms; ${change.wrong[0]}${change.by.map((by) => `, by ${by}`)}`);
+    console.log(
+      `# ${kind} (${how}): repaired after ${ms} ms; ${change.wrong[0]}${change.by.map((by) => `, by ${by}`)}`,
+    );
     assert.match(change.wrong.join('\n'), /missing|nobody wants it|→|lacks/);
     assert.deepEqual(change.failures, []);
   }
 });
 
-test('switches that the kernel tells of, and those it does not tell of', async () => {
+test('sysctls whose changes the kernel reports, and others', async () => {
   for (const name of ['net.ipv4.ip_forward', 'net.ipv4.conf.all.rp_filter', 'net.ipv4.vs.expire_nodest_conn']) {
     const value = (await sh(`ip netns exec mesh-lb sysctl -n ${name}`)).trim();
     const { ms, change } = await measureRepair(`ip netns exec mesh-lb sysctl -qw ${name}=${value === '0' ? 1 : 0}`);
-    console.log(`# ${name}: whole after ${ms} ms; ${change.wrong[0]}`);
+    console.log(`# ${name}: repaired after ${ms} ms; ${change.wrong[0]}`);
     assert.equal((await sh(`ip netns exec mesh-lb sysctl -n ${name}`)).trim(), value);
   }
 });
 
-test('a program that keeps deleting what is ours: no storm, and said until it is over', async () => {
+test('a program that keeps deleting an object: rate-limited repairs, and a condition until it stops', async () => {
   const before = (await nodeInfo(NODE)).counters!.operations;
   const peer = (await allKernelObjects()).get(NODE)!.find(({ kind }) => kind === 'fdb');
   assert.ok(peer?.kind === 'fdb');
@@ -82,11 +84,11 @@ test('a program that keeps deleting what is ours: no storm, and said until it is
       peer.mac,
     ),
   );
-  await waitFor('a condition', 30_000, async () => (await nodeConditions(NODE)).join().includes('keeps changing'));
+  await waitFor('a condition', 30_000, async () => (await nodeConditions(NODE)).join().includes('DriftConflict'));
   await loop;
   const operations = (await nodeInfo(NODE)).counters!.operations - before;
-  console.log(`# a fight of 12 s: ${operations} kernel operations`);
-  assert.ok(operations < 40, `${operations} operations in a fight`);
+  console.log(`# 12 s of repeated deletion: ${operations} kernel operations`);
+  assert.ok(operations < 40, `${operations} operations`);
   await waitUntilQuiet();
-  await waitFor('the condition is gone', 90_000, async () => (await nodeConditions(NODE)).length === 0);
+  await waitFor('the condition to clear', 90_000, async () => (await nodeConditions(NODE)).length === 0);
 });

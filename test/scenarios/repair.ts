@@ -1,4 +1,4 @@
-// Hands in the kernel: ours is made whole again, what is not ours stays byte for byte.
+// Manual changes in the kernel: objects of meshd are repaired, foreign objects stay byte for byte.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { addressOf, meshctlOn, nodeNames, parseWhoami, runOn, stdoutOf, waitFor } from './harness.ts';
@@ -6,7 +6,7 @@ import { applyWeb, clientProbe } from './shared.ts';
 
 const inNetns = (netns: string, ...command: string[]) => runOn('node1', 'ip', 'netns', 'exec', netns, ...command);
 
-/** node1 answers a client, three times in a row. */
+/** node1 responds to a client, three times in a row. */
 async function isServed(): Promise<true | false> {
   const outside = await clientProbe();
   try {
@@ -19,7 +19,7 @@ async function isServed(): Promise<true | false> {
   }
 }
 
-/** `meshctl diff` on node1 finds nothing to do. */
+/** `meshctl diff` on node1 reports no difference. */
 async function hasNoDrift(): Promise<boolean> {
   const [diff] = JSON.parse(await stdoutOf(meshctlOn('node1', ['diff', '--format', 'json'])));
   const steps = (diff?.steps ?? []) as string[];
@@ -55,16 +55,16 @@ const damageCases: [string, () => Promise<unknown>][] = [
 
 for (const [what, damage] of damageCases) {
   test(`repaired: ${what}`, async () => {
-    await waitFor('whole before', 30_000, isServed);
+    await waitFor('node1 to respond before the damage', 30_000, isServed);
     await damage();
     const started = performance.now();
-    await waitFor('want and have agree', 60_000, hasNoDrift);
-    await waitFor('node1 answers', 60_000, isServed);
-    console.log(`# ${what}: whole after ${Math.round(performance.now() - started)} ms`);
+    await waitFor('no drift', 60_000, hasNoDrift);
+    await waitFor('node1 to respond', 60_000, isServed);
+    console.log(`# ${what}: repaired after ${Math.round(performance.now() - started)} ms`);
   });
 }
 
-test('a real server set to weight 0 by hand, one removed and one added: put right', async () => {
+test('a real server set to weight 0 by hand, one removed and one added: repaired', async () => {
   await applyWeb({ replicas: 2 });
   const listing = await stdoutOf(inNetns('mesh-lb', 'ipvsadm', '-Sn'));
   const servers = [...listing.matchAll(/^-a -f 73616 -r (\S+)/gm)].map((match) => match[1]!);
@@ -72,13 +72,13 @@ test('a real server set to weight 0 by hand, one removed and one added: put righ
   await stdoutOf(inNetns('mesh-lb', 'ipvsadm', '-e', '-f', '73616', '-r', servers[0]!, '-m', '-w', '0'));
   await stdoutOf(inNetns('mesh-lb', 'ipvsadm', '-d', '-f', '73616', '-r', servers[1]!));
   await stdoutOf(inNetns('mesh-lb', 'ipvsadm', '-a', '-f', '73616', '-r', '10.255.255.77:80', '-m'));
-  await waitFor('the listing is what it was', 30_000, async () => {
+  await waitFor('the original listing', 30_000, async () => {
     const now = await stdoutOf(inNetns('mesh-lb', 'ipvsadm', '-Sn'));
     return now.split('\n').sort().join('\n') === listing.split('\n').sort().join('\n');
   });
 });
 
-/** Everything of others on node1 that a careless controller could hit. */
+/** Foreign objects on node1 that a careless controller could affect. */
 const foreignObjects = `
 ipvsadm -A -t 10.99.0.1:80 -s wlc
 ipvsadm -a -t 10.99.0.1:80 -r 10.99.0.2:80 -m -w 7
@@ -100,7 +100,7 @@ iptables -t filter -A FORWARD -s 10.99.0.0/24 -j DROP
 ip netns exec mesh-lb ipvsadm -A -t 10.99.0.3:443 -s rr
 ip netns exec mesh-lb ipvsadm -a -t 10.99.0.3:443 -r 10.99.0.4:443 -m`;
 
-/** What the system's own tools say of it. Counters do not belong to the picture. */
+/** Listings by the system's own tools, without counters. */
 async function listForeignObjects(): Promise<string> {
   const text = await stdoutOf(
     runOn(
@@ -123,15 +123,15 @@ test('foreign objects survive changes, repairs and a restart byte for byte', asy
   await stdoutOf(runOn('node1', 'ip', 'link', 'del', 'mesh0'));
   await stdoutOf(inNetns('mesh-lb', 'sh', '-c', 'ipset flush mesh-svc-tcp'));
   await stdoutOf(runOn('node1', 'sh', '-c', 'node-stop node1 KILL; node-start node1'));
-  await waitFor('want and have agree', 60_000, hasNoDrift);
-  await waitFor('node1 answers', 60_000, isServed);
+  await waitFor('no drift', 60_000, hasNoDrift);
+  await waitFor('node1 to respond', 60_000, isServed);
   await applyWeb({ replicas: 2 });
   assert.equal(await listForeignObjects(), before);
 });
 
-test('meshctl diff agrees with the kernel on every node at the end', async () => {
+test('meshctl diff reports no drift on any node at the end', async () => {
   for (const node of nodeNames()) {
-    await waitFor(`${node} agrees`, 30_000, async () => {
+    await waitFor(`${node} without drift`, 30_000, async () => {
       const [diff] = JSON.parse(await stdoutOf(meshctlOn(node, ['diff', '--format', 'json'])));
       return ((diff?.steps ?? []) as string[]).length === 0;
     });

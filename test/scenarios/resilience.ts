@@ -1,4 +1,4 @@
-// What breaks on purpose: tasks, agents, the manager, nodes.
+// Failures of tasks, agents, the manager and nodes.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { addressOf, listRows, meshctlOn, nodeNames, parseWhoami, run, runOn, stdoutOf, waitFor } from './harness.ts';
@@ -6,7 +6,7 @@ import { applyWeb, clientProbe, readCounters, runningTasks } from './shared.ts';
 
 const urls = () => nodeNames().map((node) => `http://${addressOf(node)}:8080/`);
 
-/** Kills the meshd of a node the hard way and starts it again. */
+/** Kills the meshd of a node with SIGKILL and restarts it. */
 async function killAgent(node: string): Promise<void> {
   await stdoutOf(run('node-stop', [node, 'KILL']));
   await stdoutOf(run('node-start', [node]));
@@ -14,20 +14,20 @@ async function killAgent(node: string): Promise<void> {
 
 async function revisionOf(node: string): Promise<number> {
   const [status] = JSON.parse(await stdoutOf(meshctlOn(node, ['status', '--format', 'json'])));
-  return Number(status.assignmentrevision);
+  return Number(status.assignment_revision);
 }
 
-test('a killed task leaves the balancer of every node and is replaced', async () => {
+test('a killed task is removed from the balancer of every node and replaced', async () => {
   await applyWeb({ replicas: 2 });
   const [victim] = await runningTasks('web');
   const outside = await clientProbe();
   await stdoutOf(runOn(String(victim!['node']), 'kill', '-9', String(victim!['pid'])));
-  const left = await waitFor('two tasks run again', 60_000, async () => {
+  const left = await waitFor('two running tasks', 60_000, async () => {
     const now = await runningTasks('web');
     return now.length === 2 && now.every((task) => task['id'] !== victim!['id']) && now;
   });
   assert.equal(left.length, 2);
-  // The task that died is in no balancer: no call meets it, on any node.
+  // The dead task is in no balancer: no request reaches it, on any node.
   for (const url of [...urls(), ...urls()]) {
     const answer = parseWhoami(await outside.http(url));
     assert.notEqual(answer.id, victim!['id']);
@@ -41,11 +41,11 @@ test('kill -9 and restart of every agent under load: no connection breaks, no ke
   const outside = await clientProbe();
   for (const node of nodeNames()) await outside.hold(`held-${node}`, addressOf(node), 8080);
   const tasks = (await runningTasks('web')).map((task) => task['id']).sort();
-  // Steady rather than heavy: under emulation a crowd would keep the agents from ever starting again.
+  // A moderate load: under emulation a heavy one would keep the agents from restarting.
   await outside.startLoad('during', urls(), { parallel: 3, pause: 300 });
   for (const node of nodeNames()) {
     await killAgent(node);
-    await waitFor(`${node} is connected again`, 60_000, async () => (await revisionOf(node)) > 0);
+    await waitFor(`${node} to reconnect`, 60_000, async () => (await revisionOf(node)) > 0);
   }
   await waitFor('all nodes ready', 60_000, async () =>
     (await listRows('node', 'ls')).every((node) => node['status'] === 'ready'),
@@ -53,15 +53,15 @@ test('kill -9 and restart of every agent under load: no connection breaks, no ke
   const figures = await outside.stopLoad('during');
   assert.deepEqual(figures.errors, {});
   for (const node of nodeNames()) {
-    assert.match(await outside.ask(`held-${node}`), /sees 172\.30\.0\.100/);
+    assert.match(await outside.request(`held-${node}`), /sees 172\.30\.0\.100/);
     await outside.release(`held-${node}`);
     const counters = await readCounters(node);
-    assert.equal(counters.operations, 0, `${node} changed its kernel although nothing had changed`);
+    assert.equal(counters.operations, 0, `${node} executed kernel operations without a change`);
   }
   assert.deepEqual((await runningTasks('web')).map((task) => task['id']).sort(), tasks);
 });
 
-test('without its manager the mesh keeps answering and changes nothing', async () => {
+test('without its manager the mesh keeps working and changes nothing', async () => {
   const outside = await clientProbe();
   const earlier = await readCounters('node2');
   await stdoutOf(run('node-stop', ['node1', 'KILL']));
@@ -72,20 +72,20 @@ test('without its manager the mesh keeps answering and changes nothing', async (
     await stdoutOf(run('node-start', ['node1']));
   }
   await waitFor(
-    'the manager is back',
+    'the manager to respond',
     60_000,
     async () => (await listRows('node', 'ls')).length === nodeNames().length,
   );
 });
 
-test('an agent that starts while its manager is away repairs its kernel from its own disk', async () => {
+test('an agent that starts without a manager repairs its kernel from the assignment on disk', async () => {
   await stdoutOf(run('node-stop', ['node1', 'KILL']));
   await stdoutOf(run('node-stop', ['node3', 'KILL']));
   await stdoutOf(runOn('node3', 'ip', 'netns', 'exec', 'mesh-lb', 'ipvsadm', '-C'));
   const outside = await clientProbe();
   try {
     await stdoutOf(run('node-start', ['node3']));
-    await waitFor('node3 answers again', 60_000, async () => {
+    await waitFor('node3 to respond', 60_000, async () => {
       return outside
         .http(`http://${addressOf('node3')}:8080/`, { timeout: 2_000 })
         .then(parseWhoami, () => false as const);
@@ -94,13 +94,13 @@ test('an agent that starts while its manager is away repairs its kernel from its
     await stdoutOf(run('node-start', ['node1']));
   }
   await waitFor(
-    'the manager is back',
+    'the manager to respond',
     60_000,
     async () => (await listRows('node', 'ls')).length === nodeNames().length,
   );
 });
 
-test('a second meshd on the same state directory refuses to start', async () => {
+test('a second meshd on the same state directory fails to start', async () => {
   const second = await runOn(
     'node2',
     'meshd',
@@ -123,7 +123,7 @@ test('a second meshd on the same state directory refuses to start', async () => 
   assert.doesNotMatch(second.stderr, /\n\s+at /);
 });
 
-test('a node that is cut off loses its tasks to others and takes none back twice', async () => {
+test('tasks of a disconnected node are replaced on other nodes, and none runs twice after it reconnects', async () => {
   await applyWeb({ replicas: 2 });
   const victim = String((await runningTasks('web'))[0]!['node']);
   const other = victim === 'node2' ? 'node3' : 'node2';
@@ -140,7 +140,7 @@ test('a node that is cut off loses its tasks to others and takes none back twice
   } finally {
     await stdoutOf(run('node-join', [victim]));
   }
-  await waitFor(`${victim} is back`, 60_000, async () =>
+  await waitFor(`${victim} to reconnect`, 60_000, async () =>
     (await listRows('node', 'ls')).every((node) => node['status'] === 'ready'),
   );
   assert.equal((await runningTasks('web')).length, 2);

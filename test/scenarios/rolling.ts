@@ -1,4 +1,4 @@
-// Tasks and ports come and go under load, and nobody notices.
+// Rolling updates, drain and port changes under load without failed requests.
 import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -48,8 +48,8 @@ async function apply(name: string, options: Options, ...more: string[]): Promise
 }
 
 /**
- * So many clients that keep their connections, and as many that open one for each call, while `work` is done: none sees
- * a failure. Each asks once in `pause` ms: emulated processors have to answer well within the grace period.
+ * While `work` runs, `parallel` clients with persistent connections and as many with one connection per request see no
+ * failure. Each sends one request per `pause` ms: emulated processors must respond well within the grace period.
  */
 async function assertNoFailures(
   name: string,
@@ -60,7 +60,7 @@ async function assertNoFailures(
   await outsideClient.startLoad(`${name} kept`, urls(), { ...load, keepAlive: true });
   await outsideClient.startLoad(`${name} short`, urls(), load);
   try {
-    await sleep(pause); // now all have their connections
+    await sleep(pause); // all connections are established now
     await work();
   } finally {
     const stats = await Promise.all([outsideClient.stopLoad(`${name} kept`), outsideClient.stopLoad(`${name} short`)]);
@@ -69,7 +69,7 @@ async function assertNoFailures(
     );
     console.log(`# ${name}: kept: ${kept}, ${stats[0].reconnected} reconnected; short: ${short}`);
     for (const { errors } of stats) assert.deepEqual(errors, {});
-    for (const { answered } of stats) assert.ok(answered >= parallel, 'too few answers to tell');
+    for (const { answered } of stats) assert.ok(answered >= parallel, 'too few responses to be meaningful');
   }
 }
 
@@ -79,7 +79,7 @@ const published = (node: string) => stdoutOf(runOn(node, 'ipset', 'list', 'mesh-
 const refused = (node: string, port: number) =>
   assert.rejects(outsideClient.http(`http://${addressOf(node)}:${port}/`, { timeout: 5_000 }), /ECONNREFUSED/);
 
-describe('tasks and ports come and go', () => {
+describe('rolling updates and port changes', () => {
   before(async () => {
     outsideClient = await clientProbe();
     await apply('roll', {});
@@ -90,7 +90,7 @@ describe('tasks and ports come and go', () => {
   });
 
   for (const order of ['start-first', 'stop-first'] as const) {
-    test(`service update --force, ${order}: every task is replaced under 400 clients, no call fails`, async () => {
+    test(`service update --force, ${order}: every task is replaced under 400 clients, no request fails`, async () => {
       await apply('roll', { order });
       const old = await idsOf('roll');
       await assertNoFailures(order, { parallel: 200, pause: 20_000 }, () =>
@@ -105,10 +105,10 @@ describe('tasks and ports come and go', () => {
     });
   }
 
-  test('node drain: its tasks run elsewhere before they leave, no call fails', async () => {
+  test('node drain: its tasks are replaced elsewhere before they stop, no request fails', async () => {
     await assertNoFailures('node drain', { parallel: 50, pause: 5_000 }, async () => {
       await stdoutOf(meshctl('node', 'update', '--availability', 'drain', 'node2'));
-      await waitFor('node2 is empty', 120_000, async () => {
+      await waitFor('node2 without tasks', 120_000, async () => {
         const tasks = await listRows('service', 'ps', 'roll');
         return tasks.every(({ node, state }) => node !== 'node2' || state === 'shutdown');
       });
@@ -120,7 +120,7 @@ describe('tasks and ports come and go', () => {
     await stdoutOf(meshctl('node', 'update', '--availability', 'active', 'node2'));
   });
 
-  test('ports come and go without a task noticing; an automatic one stays what it is', async () => {
+  test('ports are added and removed without restarting tasks; an automatic port keeps its number', async () => {
     const pids = await pidsOf('roll');
     await apply('roll', { ports: ['8300:80', '8301:80', '80'] });
     const automatic = async () =>
@@ -136,69 +136,69 @@ describe('tasks and ports come and go', () => {
     assert.deepEqual(await pidsOf('roll'), pids);
   });
 
-  test('a removed port: who is connected stays so and may end in peace, nobody new comes in', async () => {
+  test('a removed port: open connections continue until they end, new ones are refused', async () => {
     const pids = await pidsOf('roll');
     await outsideClient.hold('leaving', addressOf('node1'), 8301);
-    await outsideClient.ask('leaving');
+    await outsideClient.request('leaving');
     await apply('roll', { ports: ['8300:80'], grace: '60s' });
-    await waitFor('8301 takes nobody any more', 10_000, async () => refused('node1', 8301).then(() => true));
-    // A manager that dies does not forget it.
+    await waitFor('8301 to be refused', 10_000, async () => refused('node1', 8301).then(() => true));
+    // The draining port survives a crash of the manager.
     await stdoutOf(run('node-stop', ['node1', 'KILL']));
     await stdoutOf(run('node-start', ['node1']));
-    await waitFor('all nodes are ready', 60_000, async () =>
+    await waitFor('all nodes ready', 60_000, async () =>
       (await listRows('node', 'ls')).every((node) => node['status'] === 'ready'),
     );
-    assert.match(await outsideClient.ask('leaving'), /sees 172\.30\.0\.100/);
+    assert.match(await outsideClient.request('leaving'), /sees 172\.30\.0\.100/);
     assert.match(await published('node1'), /^8301$/m);
     await outsideClient.release('leaving');
     for (const node of nodeNames()) {
-      await waitFor(`8301 has left ${node}`, 30_000, async () => !/^8301$/m.test(await published(node)));
+      await waitFor(`8301 to be removed from ${node}`, 30_000, async () => !/^8301$/m.test(await published(node)));
     }
     for (const url of urls()) parseWhoami(await outsideClient.http(url));
     assert.deepEqual(await pidsOf('roll'), pids);
   });
 
-  test('a removed service: held connections live to their end, or to the end of the grace period', async () => {
+  test('a removed service: open connections continue until they end, at most for the grace period', async () => {
     await apply('gone', { ports: ['8310:80'], replicas: 1, grace: '10s' });
     await outsideClient.hold('ends', addressOf('node3'), 8310);
     await outsideClient.hold('stays', addressOf('node1'), 8310);
     await stdoutOf(meshctl('service', 'rm', 'gone'));
-    assert.match(await outsideClient.ask('ends'), /sees/);
+    assert.match(await outsideClient.request('ends'), /sees/);
     await outsideClient.release('ends');
-    assert.match(await outsideClient.ask('stays'), /sees/);
+    assert.match(await outsideClient.request('stays'), /sees/);
     await refused('node2', 8310);
-    // whoami closes what is idle when it is told to go.
-    await waitFor('the grace period is over', 60_000, async () =>
-      outsideClient.ask('stays').then(
+    // whoami closes idle connections on SIGTERM.
+    await waitFor('the end of the grace period', 60_000, async () =>
+      outsideClient.request('stays').then(
         () => false,
         () => true,
       ),
     );
     await outsideClient.release('stays');
     for (const node of nodeNames()) {
-      await waitFor(`8310 has left ${node}`, 30_000, async () => !/^8310$/m.test(await published(node)));
+      await waitFor(`8310 to be removed from ${node}`, 30_000, async () => !/^8310$/m.test(await published(node)));
     }
   });
 
-  test('a port that changes hands is the newcomer’s at once, and old connections live on', async () => {
+  test('a port moved to another service is switched at once, and old connections continue', async () => {
     await apply('first', { ports: ['8320:80'], replicas: 1, grace: '60s' });
     await outsideClient.hold('old', addressOf('node1'), 8320);
-    await outsideClient.ask('old');
+    await outsideClient.request('old');
     await apply('first', { ports: [], replicas: 1, grace: '60s' });
     await apply('second', { ports: ['8320:80'], replicas: 1 });
     assert.match(parseWhoami(await outsideClient.http(`http://${addressOf('node1')}:8320/`)).task, /^second\./);
-    assert.match(await outsideClient.ask('old'), /first\./);
+    assert.match(await outsideClient.request('old'), /first\./);
     await outsideClient.release('old');
     await stdoutOf(meshctl('service', 'rm', 'first', 'second'));
   });
 
-  test('host mode: one task a node, across services; who has no place says why, and has its turn', async () => {
+  test('host mode: one task per node, across services; a pending task reports why, and starts once a node is free', async () => {
     const ports = [{ target: 80, published: 8330, mode: 'host' }];
     await apply('pinned', { ports, replicas: 2 });
     await apply('second', { ports, replicas: 1 }, '--detach');
-    await waitFor('the third task waits', 30_000, async () =>
+    await waitFor('the third task to be pending', 30_000, async () =>
       (await listRows('service', 'ps', 'second')).some(({ message }) =>
-        /2 whose host port 8330\/tcp another task has/.test(String(message)),
+        /2 with host port 8330\/tcp in use/.test(String(message)),
       ),
     );
     for (const node of ['node2', 'node3']) {
@@ -206,7 +206,7 @@ describe('tasks and ports come and go', () => {
       assert.deepEqual([answer.node, answer.task.split('.')[0]], [node, 'pinned']);
     }
     await stdoutOf(meshctl('service', 'rm', 'pinned'));
-    await waitFor('the one that waited runs', 60_000, async () => (await runningTasks('second')).length === 1);
+    await waitFor('the pending task to run', 60_000, async () => (await runningTasks('second')).length === 1);
     await stdoutOf(meshctl('service', 'rm', 'second'));
   });
 });

@@ -1,13 +1,13 @@
-// What the scenario files share: probes (one a host, started once), the `web` service, and small looks at the mesh.
+// Shared by the scenario files: probes (one per host, started once), the `web` service, and queries of the mesh.
 import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
 import { applyManifest, listRows, meshctlOn, type ProbeClient, startProbe, stdoutOf } from './harness.ts';
 
 const probes = new Map<string, ProbeClient>();
-// Everything in the test host runs with the checkout as its working directory.
+// Every program in the test host runs in the checkout.
 const program = resolve('dist/probe.mjs');
 
-/** The probe in a host; started on first use, kept to the end. */
+/** The probe in a host; started on first use, runs until the end. */
 export async function probeOn(host: string): Promise<ProbeClient> {
   const existing = probes.get(host);
   if (existing) return existing;
@@ -36,7 +36,7 @@ export function urlOf(address: string, port: number): string {
 
 const whoami = resolve('examples/whoami.mjs');
 
-/** A manifest with one whoami service; its tasks run anywhere but on node1. */
+/** A manifest with one whoami service; by default its tasks run on any node except node1. */
 export function whoamiManifest(options: {
   name: string;
   replicas: number;
@@ -62,7 +62,7 @@ export function whoamiManifest(options: {
   });
 }
 
-/** Applies `web` and waits until it is what was asked. */
+/** Applies `web` and waits until it has converged. */
 export async function applyWeb(options: { replicas: number; ports?: string[] }): Promise<void> {
   const manifest = whoamiManifest({ name: 'web', ports: ['8080:80', '5353:53/udp'], ...options });
   const outcome = await applyManifest(manifest);
@@ -82,7 +82,7 @@ export interface Counters {
   repairs: number;
 }
 
-/** What the agent of a node has sent to its kernel since it started. */
+/** Counters of the kernel operations of a node's agent since its start. */
 export async function readCounters(node: string): Promise<Counters> {
   const [status] = JSON.parse(await stdoutOf(meshctlOn(node, ['status', '--format', 'json'])));
   const counters = status?.counters;
@@ -90,7 +90,7 @@ export async function readCounters(node: string): Promise<Counters> {
   return {
     sends: Number(counters.sends),
     messages: Number(counters.messages),
-    firewallRuns: Number(counters.firewallruns),
+    firewallRuns: Number(counters.firewall_runs),
     operations: Number(counters.operations),
     repairs: Number(counters.repairs),
   };

@@ -1,4 +1,4 @@
-// Damage by chance, seeded, to every kind of object, while traffic flows: each round ends as if nothing had been.
+// Random, seeded damage to every kind of object under traffic: after each round the desired state is restored.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { runTorture } from '../torture/rounds.ts';

@@ -1,4 +1,4 @@
-// `meshctl trace` says what packets then do.
+// `meshctl trace` predicts what packets then do.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { addressOf, listRows, meshctl, nodeNames, stdoutOf, waitFor } from './harness.ts';
@@ -13,7 +13,7 @@ async function runTrace(client: string, target: string): Promise<Record<string, 
   return found;
 }
 
-test('trace: answered through every node by every task, as a client sees it', async () => {
+test('trace: every task responds through every node, as a client observes', async () => {
   await applyWeb({ replicas: 2 });
   const outside = await clientProbe();
   const tasks = (await runningTasks('web')).map(({ id }) => String(id)).sort();
@@ -36,7 +36,7 @@ test('trace: answered through every node by every task, as a client sees it', as
   }
 });
 
-test('trace: a port nobody publishes and a service without tasks are refused, as a client sees it', async () => {
+test('trace: an unpublished port and a service without tasks are refused, as a client observes', async () => {
   const outside = await clientProbe();
   const refusedIs = async (port: number, reason: RegExp) => {
     const found = await runTrace(CLIENT, `node1:${port}`);
@@ -46,10 +46,10 @@ test('trace: a port nobody publishes and a service without tasks are refused, as
   };
   await refusedIs(8099, /does not take 8099\/tcp/);
   await stdoutOf(meshctl('service', 'scale', 'web=0'));
-  await waitFor('no task of web is left', 60_000, async () =>
+  await waitFor('no task of web', 60_000, async () =>
     (await listRows('service', 'ps', 'web')).every(({ state }) => state !== 'running'),
   );
-  await waitFor('the ports are without real servers', 10_000, async () => {
+  await waitFor('ports without real servers', 10_000, async () => {
     await refusedIs(8080, /no real server takes new connections/);
     return true;
   });

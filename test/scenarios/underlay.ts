@@ -1,5 +1,5 @@
-// Hosts with IPv6 addresses alone on the wire (MESH_WIRE=ipv6): the manager listens, agents join and VXLAN runs over
-// IPv6, and nobody was told an address. The cluster is of the families MESHD_ARGS says.
+// Hosts with only IPv6 addresses on the underlay (MESH_WIRE=ipv6): the manager listens, agents join and VXLAN runs over
+// IPv6 without configured addresses. MESHD_ARGS sets the families of the cluster.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { addressOf, listRows, nodeNames, type ProbeClient, parseWhoami, runOn, stdoutOf } from './harness.ts';
@@ -15,14 +15,14 @@ before(async () => {
 });
 after(closeProbes);
 
-test(`${families}: nodes find their only address by themselves`, async () => {
+test(`${families}: nodes detect their only address`, async () => {
   const nodes = await listRows('node', 'ls');
   assert.deepEqual(nodes.map((node) => node['address']).sort(), nodeNames().map(addressOf).sort());
   for (const node of nodeNames()) {
     assert.equal(
       await stdoutOf(runOn(node, 'ip', '-4', '-o', 'addr', 'show', 'dev', 'eth0')),
       '',
-      'the wire has IPv4 after all',
+      'the underlay has IPv4 addresses',
     );
     const [vxlan] = JSON.parse(
       await stdoutOf(runOn(node, 'ip', '-n', 'mesh-net-ingress', '-d', '-j', 'link', 'show', 'vxlan0')),
@@ -48,18 +48,18 @@ for (const node of nodeNames()) {
     parseWhoami(await outsideClient.http(`http://[${addressOf(node)}]:8080/${'x'.repeat(12_000)}`));
   });
 
-  test(`${families}: ${node} reaches the port itself; on localhost it is answered or refused at once`, async () => {
+  test(`${families}: ${node} reaches the port itself; localhost responds or is refused at once`, async () => {
     const here = await probeOn(node);
     parseWhoami(await here.http(`http://[${addressOf(node)}]:8080/`));
     for (const host of ['[::1]', '127.0.0.1']) {
       const call = here.http(`http://${host}:8080/`, { timeout: 5_000 });
       if (inet && host === '127.0.0.1') {
-        // The IPv4 overlay over the IPv6 wire: tasks run on other nodes too.
+        // The IPv4 overlay over the IPv6 underlay: tasks run on other nodes too.
         const nodes = new Set([parseWhoami(await call).node]);
         for (let more = 0; more < 3; more += 1) nodes.add(parseWhoami(await here.http(`http://${host}:8080/`)).node);
         assert.equal(nodes.size, 2);
       } else {
-        assert.doesNotMatch(await call.catch((error: Error) => error.message), /no answer/);
+        assert.doesNotMatch(await call.catch((error: Error) => error.message), /no response/);
       }
     }
   });

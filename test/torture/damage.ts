@@ -1,7 +1,7 @@
-// What a hand with the usual tools does to one kernel object of ours. Every line is a shell command on the node.
+// Ways to damage one kernel object of meshd with standard tools. Every line is a shell command on the node.
 import { familyOf } from '../../src/model/address.ts';
 import type { KernelObject } from '../../src/model/kernel-state.ts';
-import { LB_NETNS } from '../../src/model/names.ts';
+import { LB_NETNS } from '../../src/model/linux-names.ts';
 import { renderOp } from '../../src/model/render.ts';
 import type { Random } from './random.ts';
 
@@ -15,7 +15,7 @@ const iptables = ({ netns, family }: ObjectOfKind<'chain' | 'jump'>) =>
 const deleted = (object: KernelObject) => renderOp({ verb: 'delete', object }).join('; ');
 const FOREIGN_MAC = '02:aa:bb:cc:dd:ee';
 
-/** Commands that damage the object, one of which is to be picked. */
+/** Commands that damage the object; one of them is chosen. */
 export function damageCommands(object: KernelObject, random: Random): string[] {
   switch (object.kind) {
     case 'netns':
@@ -100,7 +100,7 @@ export function damageCommands(object: KernelObject, random: Random): string[] {
       return serviceDamages(object, random);
     case 'real-server':
       return serverDamages(object);
-    case 'shortcut': {
+    case 'fast-path': {
       const tc = `tc${object.netns === 'host' ? '' : ` -n ${object.netns}`}`;
       return [
         deleted(object),
@@ -108,9 +108,9 @@ export function damageCommands(object: KernelObject, random: Random): string[] {
         `${tc} filter del dev ${object.link} ingress`,
       ];
     }
-    case 'shortcut-task':
-    case 'shortcut-port':
-    case 'shortcut-peer':
+    case 'fast-path-task':
+    case 'fast-path-port':
+    case 'fast-path-peer':
       // A name of a map is not one of a node where several nodes share a kernel.
       return [];
   }
@@ -194,7 +194,7 @@ function setDamages(object: ObjectOfKind<'ipset'>, random: Random): string[] {
     `${ipset} flush ${name}`,
     `${ipset} create mesh-nobodys hash:ip; ${ipset} add mesh-nobodys 10.99.0.${random.below(250)}`,
     `${ipset} create mesh-nobodys2 bitmap:port range 0-10000; ${ipset} add mesh-nobodys2 ${port}`,
-    // Gone and made anew as another type: only once nothing refers to it.
+    // Recreated as another type: only possible once nothing refers to it.
     `for t in raw mangle nat filter; do ${exec(netns)}iptables -w -t $t -F; ${exec(netns)}ip6tables -w -t $t -F; done; ${ipset} destroy ${name} && ${ipset} create ${name} hash:mac`,
     `for t in raw mangle nat filter; do ${exec(netns)}iptables -w -t $t -F; ${exec(netns)}ip6tables -w -t $t -F; done; ${ipset} rename ${name} mesh-renamed`,
   ].filter((_, index) => netns !== 'host' || index < 3); // elsewhere in the host others have rules too
@@ -250,7 +250,7 @@ function serverDamages({ netns, family, fwmark, address, port, weight }: ObjectO
   ];
 }
 
-/** Objects that may be damaged: those of task namespaces seldom, as their tasks are replaced. */
+/** Objects that may be damaged: those of task namespaces rarely, because their tasks are replaced. */
 export function damageTargets(objects: readonly KernelObject[], random: Random): KernelObject[] {
   const meshObjects = objects.filter(({ netns }) => !netns.startsWith('mesh-task-'));
   const taskObjects = objects.filter(({ netns }) => netns.startsWith('mesh-task-'));

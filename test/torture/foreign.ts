@@ -1,7 +1,7 @@
-// What belongs to others on a node, within reach of a careless controller, and what the real tools say of it.
+// Foreign objects on a node that a careless controller could affect, and their listings by standard tools.
 import { runOn } from '../scenarios/harness.ts';
 
-/** Beside ours, in the host and in a netns of somebody's. */
+/** In the host beside meshd's objects, and in a foreign netns. */
 const ADD_TO_HOST = `
 ipvsadm -A -t 10.99.0.1:80 -s wlc
 ipvsadm -a -t 10.99.0.1:80 -r 10.99.0.2:80 -m -w 7
@@ -40,7 +40,7 @@ bridge fdb show dev vxlan77 | grep 00:77; ip rule show; ipset save foreign-set
 iptables -w -t nat -S FOREIGN; iptables -w -t nat -S | grep 'j FOREIGN'; iptables -w -S FORWARD | grep 10.99; ip6tables -w -S FORWARD | grep fd99
 `;
 
-/** In namespaces of ours; goes with them. */
+/** In namespaces of meshd; deleted with them. */
 const ADD_TO_MESH = `
 ip netns exec mesh-lb ipvsadm -A -t 10.99.0.3:443 -s rr
 ip netns exec mesh-lb ipvsadm -a -t 10.99.0.3:443 -r 10.99.0.4:443 -m -w 3
@@ -58,9 +58,9 @@ ip -n mesh-lb rule show priority 99; ip -n mesh-net-ingress route show table 666
 const sh = (node: string, script: string) => runOn(node, 'sh', '-c', script);
 const withoutIds = (text: string) => text.replace(/ \(id: \d+\)/g, '');
 
-/** What is there already, by another scenario, is as good. */
+/** Objects that already exist, e.g. from another scenario, are kept. */
 export const addForeignToHost = (node: string) => sh(node, ADD_TO_HOST);
-/** Again where some of it went together with what it was in. */
+/** Recreates those that were deleted with their namespace. */
 export const addForeignToMesh = (node: string) => sh(node, ADD_TO_MESH);
 export const foreignOnHost = async (node: string) => withoutIds((await sh(node, LIST_ON_HOST)).stdout);
 export const foreignInMesh = async (node: string) => withoutIds((await sh(node, LIST_IN_MESH)).stdout);

@@ -1,6 +1,6 @@
-/** mulberry32: small, and the same everywhere, so that a seed names a whole run. */
+/** mulberry32: small and platform-independent, so that a seed reproduces a whole run. */
 export interface Random {
-  /** 0 ≤ n < limit, whole. */
+  /** An integer with 0 ≤ n < limit. */
   below(limit: number): number;
   pick<T>(list: readonly T[]): T;
   chance(probability: number): boolean;

@@ -1,4 +1,4 @@
-// The torture: seeded damage to the kernels of three nodes while traffic flows, and what has to be true after each.
+// Seeded damage to the kernels of three nodes while traffic flows, and the checks after each round.
 import type { KernelObject } from '../../src/model/kernel-state.ts';
 import { addressOf, nodeNames, parseWhoami, run, runOn, sleep, stdoutOf, waitFor } from '../scenarios/harness.ts';
 import { clientProbe } from '../scenarios/shared.ts';
@@ -7,10 +7,10 @@ import { addForeignToHost, addForeignToMesh, foreignInMesh, foreignOnHost } from
 import { allKernelObjects, nodeConditions, pendingSteps, recentChanges, runningTaskCount } from './queries.ts';
 import { type Random, seeded } from './random.ts';
 
-/** How long a round may take to end well, ms. Generous: the machine is emulated, and busy. */
+/** Timeout of a round in ms. Generous: the machine is emulated, and busy. */
 const ROUND_TIMEOUT = 120_000;
 const REPLICAS = 3;
-/** Damage that takes what others have in our namespaces along. */
+/** Damage that also deletes foreign objects in meshd's namespaces. */
 const AFFECTS_FOREIGN = /netns del|umount|ipvsadm -C|link (del|set)|addr (flush|del)|route flush|-F;/;
 
 interface DamageStep {
@@ -21,13 +21,13 @@ interface DamageStep {
 
 export interface Report {
   rounds: number;
-  /** ms from the damage to want == have, slowest last. */
+  /** ms from the damage until no drift is left, slowest last. */
   times: { ms: number; what: string }[];
   answered: number;
   failed: number;
 }
 
-/** Throws at the first round that does not end well, with what it did. */
+/** Throws at the first failing round, after printing its commands. */
 export async function runTorture(seed: number, rounds: number): Promise<Report> {
   console.log(`# torture: seed ${seed}, ${rounds} rounds`);
   const random = seeded(seed);
@@ -38,7 +38,7 @@ export async function runTorture(seed: number, rounds: number): Promise<Report> 
     await addForeignToMesh(node);
     hostListings.set(node, await foreignOnHost(node));
     for (const marker of ['10.99.0.1:80', 'vxlan9', 'vxlan77', 'FOREIGN', 'foreign-set', '10.98.0.0/16']) {
-      if (!hostListings.get(node)!.includes(marker)) throw new Error(`${marker} of others is not on ${node}`);
+      if (!hostListings.get(node)!.includes(marker)) throw new Error(`foreign object ${marker} is missing on ${node}`);
     }
     meshListings.set(node, await foreignInMesh(node));
   }
@@ -68,34 +68,34 @@ export async function runTorture(seed: number, rounds: number): Promise<Report> 
       if (process.env['TEST_VERBOSE']) console.log(`# ${round}: ${ms} ms ${what}`);
       await assertAnswers(urls);
       for (const node of new Set(steps.map((deed) => deed.node))) {
-        assertUnchanged(`what is others' on ${node}`, await foreignOnHost(node), hostListings.get(node)!);
+        assertUnchanged(`foreign objects on ${node}`, await foreignOnHost(node), hostListings.get(node)!);
         const foreignDamaged = steps.some((deed) => deed.node === node && AFFECTS_FOREIGN.test(deed.command));
         if (foreignDamaged) {
           await addForeignToMesh(node);
           meshListings.set(node, await foreignInMesh(node));
         } else
           assertUnchanged(
-            `what is others' in namespaces of ours on ${node}`,
+            `foreign objects in namespaces of meshd on ${node}`,
             await foreignInMesh(node),
             meshListings.get(node)!,
           );
       }
     }
   } catch (error) {
-    console.log(`# torture: round ${round} of seed ${seed} failed; it did:`);
+    console.log(`# torture: round ${round} of seed ${seed} failed after these commands:`);
     for (const { node, what, command } of steps) console.log(`#   ${node}: ${what}: ${command}`);
     console.log(`# ${await describeState().catch(String)}`);
     throw error;
   } finally {
     const { answered, failed } = await client.stopLoad('torture');
-    console.log(`# torture: ${answered} calls answered, ${failed} failed while paths were cut`);
+    console.log(`# torture: ${answered} requests succeeded, ${failed} failed while paths were interrupted`);
     Object.assign(times, { answered, failed });
   }
   const { answered, failed } = times as unknown as { answered: number; failed: number };
   return { rounds, times: [...times].sort((a, b) => a.ms - b.ms), answered, failed };
 }
 
-/** One to three objects of any nodes, each with one of the things that can be done to it. */
+/** One to three objects of any nodes, each with one of its damaging commands. */
 async function chooseDamage(random: Random): Promise<DamageStep[]> {
   const all = await allKernelObjects();
   const count = random.chance(0.3) ? 2 + random.below(2) : 1;
@@ -109,14 +109,14 @@ async function chooseDamage(random: Random): Promise<DamageStep[]> {
   return steps;
 }
 
-/** Every kind equally often, however many of it there are. */
+/** Every kind equally often, independent of the number of its objects. */
 function pickByKind(objects: readonly KernelObject[], random: Random): KernelObject {
   const kind = random.pick([...new Set(objects.map((object) => object.kind))].sort());
   const some = objects.filter((object) => object.kind === kind);
   return random.pick(some);
 }
 
-/** What no longer can be done, because of what was done just before, is not an error. */
+/** Commands that fail because of the preceding damage are not an error. */
 async function applyDamage(node: string, steps: readonly DamageStep[]): Promise<void> {
   if (steps.length === 0) return;
   await runOn(node, 'sh', '-c', `${steps.map(({ command }) => command).join('\n')}\nip netns del stray 2>/dev/null`);
@@ -128,9 +128,9 @@ async function crashAgent(node: string): Promise<DamageStep> {
   return { node, what: 'meshd', command: 'kill -9 and start' };
 }
 
-/** Each look makes the agent read its whole kernel, so not more often than needed. */
+/** Each check makes the agent observe its whole kernel, so it is not repeated more often than needed. */
 async function waitForNoDrift(nodes: readonly string[]): Promise<void> {
-  await waitFor('want and have agree on every node', ROUND_TIMEOUT, async () => {
+  await waitFor('no drift on any node', ROUND_TIMEOUT, async () => {
     for (const node of nodes) {
       const steps = await pendingSteps(node);
       if (steps.length === 0) continue;
@@ -144,7 +144,9 @@ async function waitForNoDrift(nodes: readonly string[]): Promise<void> {
 async function assertAnswers(urls: readonly string[]): Promise<void> {
   const client = await clientProbe();
   for (const url of urls) {
-    await waitFor(`${url} answers`, ROUND_TIMEOUT, async () => parseWhoami(await client.http(url, { timeout: 2_000 })));
+    await waitFor(`a response of ${url}`, ROUND_TIMEOUT, async () =>
+      parseWhoami(await client.http(url, { timeout: 2_000 })),
+    );
   }
 }
 

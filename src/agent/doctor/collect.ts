@@ -7,7 +7,8 @@ import { readLinkFeatures } from '../../kernel/host/ethtool.ts';
 import type { Kernel } from '../../kernel/kernel.ts';
 import { readSysctls } from '../../kernel/observe/sysctl.ts';
 import { familyOf, type IpAddress } from '../../model/address.ts';
-import { HOST_NETNS } from '../../model/names.ts';
+import { HOST_NETNS } from '../../model/linux-names.ts';
+import { VXLAN_OVERHEAD } from '../../model/mtu.ts';
 import type { FirewallFacts } from './firewall.ts';
 import type { UnderlayFacts } from './link.ts';
 import type { NodeStateFacts } from './node-state.ts';
@@ -42,7 +43,7 @@ export async function readUnderlayFacts(
   kernel: Kernel,
   address: IpAddress,
 ): Promise<Omit<UnderlayFacts, 'overlayMtu'>> {
-  const overhead = familyOf(address) === 'inet' ? 50 : 70;
+  const overhead = VXLAN_OVERHEAD[familyOf(address)];
   const found = Object.entries(networkInterfaces()).find(([, list]) => list?.some((one) => one.address === address));
   if (found === undefined) return { address, overhead, features: undefined };
   const [name] = found;

@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
+import { condition } from '../../model/condition.ts';
+import { type Finding, renderFinding } from '../../model/doctor.ts';
 import { linksWithRouterAdvertisement } from './collect.ts';
 import { checkFirewall, type FirewallFacts } from './firewall.ts';
 import { checkUnderlay, type UnderlayFacts } from './link.ts';
 import { checkNodeState } from './node-state.ts';
 import { checkSysctls, type SysctlFacts, sysctlsToRead } from './sysctls.ts';
 
-const problems = (findings: ReturnType<typeof checkNodeState>) => findings.filter(({ level }) => level !== 'ok');
+const problems = (findings: readonly Finding[]) => findings.filter(({ level }) => level !== 'ok').map(renderFinding);
 
 /** Every sysctl as it should be, but for these: `netns name=value`. */
 function sysctls(...changes: string[]): SysctlFacts {
@@ -114,7 +116,7 @@ describe('packet filters', () => {
     unreachable: ['172.30.0.1'],
   };
   const remedies = (change: Partial<FirewallFacts>) =>
-    checkFirewall({ ...facts, ...change }).map(({ remedy }) => remedy);
+    checkFirewall({ ...facts, ...change }).map((found) => renderFinding(found).remedy);
   const filter = (...lines: string[]) => `*filter\n:INPUT ACCEPT [0:0]\n${lines.join('\n')}\nCOMMIT\n`;
 
   it('are suspected only when a node does not answer', () => {
@@ -187,7 +189,7 @@ describe('the node itself', () => {
     steps: [],
     stepsError: '',
     conditions: [],
-    degraded: [],
+    portConditions: [],
   };
   const levels = (change: Partial<Parameters<typeof checkNodeState>[0]>) =>
     problems(checkNodeState({ ...well, ...change })).map(({ level, check }) => `${level} ${check}`);
@@ -200,8 +202,11 @@ describe('the node itself', () => {
     [{ disk: { free: 2 ** 28, size: 2 ** 29 } }, []],
     [{ steps: ['ip link set x up'] }, ['warning kernel']],
     [{ stepsError: 'gone' }, ['error kernel']],
-    [{ conditions: ['no manager answers'] }, ['error condition']],
-    [{ degraded: ['8080/tcp: nginx'] }, ['warning port']],
+    [{ conditions: [condition('ManagerUnreachable', { reason: 'ECONNREFUSED' })] }, ['error condition']],
+    [
+      { portConditions: [{ protocol: 'tcp', published: 8080, kind: 'taken', message: 'nginx listens' }] },
+      ['warning port'],
+    ],
   ])('%j', (change, expected) => {
     expect(levels(change)).toEqual(expected);
   });

@@ -2,14 +2,17 @@ import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import { pingAddresses } from '../../kernel/host/icmp-echo.ts';
 import { runPreflight } from '../../kernel/host/preflight.ts';
+import { describePreflightFinding } from '../../kernel/host/preflight-findings.ts';
 import type { Kernel } from '../../kernel/kernel.ts';
 import type { Assignment } from '../../model/assignment.ts';
 import { addressAt } from '../../model/block.ts';
 import type { PortCondition } from '../../model/cluster.ts';
-import { type DoctorReport, type EchoResult, error, type Finding, ok, warning } from '../../model/doctor.ts';
+import type { Condition } from '../../model/condition.ts';
+import { type DoctorReport, type EchoResult, type Finding, finding } from '../../model/doctor.ts';
+import { BLOCK_SLOT, INGRESS_NETWORK } from '../../model/identifiers.ts';
 import type { KernelObject } from '../../model/kernel-state.ts';
-import { BLOCK_SLOT, INGRESS_NETWORK, LB_NETNS, networkNetns } from '../../model/names.ts';
-import { portKey, SCHEDULERS } from '../../model/spec.ts';
+import { LB_NETNS, networkNetns } from '../../model/linux-names.ts';
+import { SCHEDULERS } from '../../model/spec.ts';
 import type { NodeCapabilities } from '../../plan/context.ts';
 import { readDiskSpace, readFirewallFacts, readSysctlFacts, readUnderlayFacts } from './collect.ts';
 import { checkFirewall } from './firewall.ts';
@@ -25,10 +28,10 @@ export interface DoctorOptions {
   version: string;
   stateDir: string | undefined;
   assignment(): Assignment | undefined;
-  /** What the kernel holds of ours now. */
+  /** Our objects that the kernel holds now. */
   have(): ReadonlyMap<string, KernelObject>;
   diff(): Promise<{ steps: readonly string[]; error: string }>;
-  conditions(): readonly string[];
+  conditions(): readonly Condition[];
   portConditions(): readonly PortCondition[];
 }
 
@@ -36,7 +39,7 @@ const ROUTER = networkNetns(INGRESS_NETWORK);
 /** Bytes of the small probe: an ordinary ping, even over IPv6. */
 const SMALL_PROBE_SIZE = 104;
 
-/** Looks at everything a node needs for the mesh, and sends to every other node. One round at a time: who asks meanwhile gets the same. */
+/** Checks everything a node needs for the mesh and probes every other node. Calls during a run share its report. */
 export function createDoctor(options: DoctorOptions): () => Promise<DoctorReport> {
   let running: Promise<DoctorReport> | undefined;
   return () => {
@@ -71,10 +74,10 @@ async function runChecks(options: DoctorOptions): Promise<DoctorReport> {
         unreachable: unreachable.map((one) => one.underlay),
       });
     }),
-    runCheck('place', () => gatherNodeState(options)),
+    runCheck('node', () => gatherNodeState(options)),
   ]);
   if (typeof echoes === 'string') {
-    findings.push([error('path', `the other nodes cannot be probed: ${echoes}`, 'meshctl diff self, on this node')]);
+    findings.push([finding('error', 'PeersNotProbed', { error: echoes })]);
   }
   return {
     now,
@@ -86,18 +89,18 @@ async function runChecks(options: DoctorOptions): Promise<DoctorReport> {
   };
 }
 
-/** Whether the overlay has IPv6 on this node: without, nothing of IPv6 is forwarded and nothing has to be. */
+/** Whether the overlay has IPv6 on this node; if not, IPv6 need not be forwarded. */
 function hasInet6({ capabilities, assignment }: DoctorOptions): boolean {
   const network = assignment()?.networks.find(({ name }) => name === INGRESS_NETWORK);
   const wanted = network?.subnets.some(({ family }) => family === 'inet6') ?? false;
   return wanted && capabilities.families.includes('inet6');
 }
 
-async function runCheck(check: string, judge: () => Promise<Finding[]>): Promise<Finding[]> {
+async function runCheck(subject: string, judge: () => Promise<Finding[]>): Promise<Finding[]> {
   try {
     return await judge();
   } catch (thrown) {
-    return [error(check, `could not be checked: ${messageOf(thrown)}`, 'journalctl -u meshd -e on this node')];
+    return [finding('error', 'CheckFailed', { subject, error: messageOf(thrown) })];
   }
 }
 
@@ -111,7 +114,7 @@ async function pingPeers({ kernel, assignment }: DoctorOptions, mtu: number | un
     return own === undefined ? [] : [{ nodeId, underlay, vtep: addressAt(own.block, BLOCK_SLOT.vtep) }];
   });
   const times = await pingAddresses(
-    // From the lb, as every client's packets: the other node's router answers this node's lb.
+    // From mesh-lb, like the packets of every client: the other node's router answers this node's mesh-lb.
     kernel.netnsPath(LB_NETNS),
     peers.map(({ vtep }) => vtep),
     [SMALL_PROBE_SIZE, mtu],
@@ -127,26 +130,17 @@ async function pingPeers({ kernel, assignment }: DoctorOptions, mtu: number | un
   });
 }
 
-/** Everything meshd asks of a kernel, tried in a netns of its own. */
+/** Everything meshd requires of a kernel, tried in a netns of its own. */
 async function checkModules({ schedulers }: NodeCapabilities): Promise<Finding[]> {
   const missing = await runPreflight();
   const lacking = SCHEDULERS.filter((name) => !schedulers.includes(name));
   return [
     ...(missing.length === 0
-      ? [ok('module', 'the kernel has all modules, set types and iptables extensions that meshd uses')]
-      : missing.map(({ message }) => {
-          const [problem = message, remedy = problem] = message.split(/\. Try |: run |; on Debian and Ubuntu: /);
-          return error('module', problem, remedy);
-        })),
+      ? [finding('ok', 'KernelFeaturesPresent', {})]
+      : missing.map((found) => finding('error', 'KernelRequirementMissing', describePreflightFinding(found)))),
     ...(lacking.length === 0
-      ? [ok('module', `the kernel has all schedulers: ${SCHEDULERS.join(', ')}`)]
-      : lacking.map((name) =>
-          warning(
-            'module',
-            `this node balances without scheduler ${name}: ports that declare it take their fallback here`,
-            `modprobe ip_vs_${name} && systemctl restart meshd`,
-          ),
-        )),
+      ? [finding('ok', 'SchedulersPresent', { schedulers: SCHEDULERS.join(', ') })]
+      : lacking.map((scheduler) => finding('warning', 'SchedulerMissing', { scheduler }))),
   ];
 }
 
@@ -156,13 +150,13 @@ async function gatherNodeState(options: DoctorOptions): Promise<Finding[]> {
     stateDir === undefined ? undefined : readDiskSpace(stateDir),
     options.diff(),
   ]);
-  const degraded = options.portConditions().map((one) => `${portKey(one)}: ${one.message}`);
+  const { conditions, portConditions } = options;
   return checkNodeState({
     stateDir: stateDir ?? '',
     disk,
     steps,
     stepsError,
-    conditions: options.conditions(),
-    degraded,
+    conditions: conditions(),
+    portConditions: portConditions(),
   });
 }

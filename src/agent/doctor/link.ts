@@ -1,4 +1,4 @@
-import { error, type Finding, ok, warning } from '../../model/doctor.ts';
+import { type Finding, finding } from '../../model/doctor.ts';
 
 /** The interface that carries VXLAN to the other nodes. */
 export interface UnderlayFacts {
@@ -7,69 +7,45 @@ export interface UnderlayFacts {
   link?: { name: string; mtu: number; driver?: string; strict: boolean };
   /** Of our VXLAN device, bytes; undefined when there is none. */
   overlayMtu?: number;
-  /** What a packet grows by on the wire: outer Ethernet, IP, UDP and VXLAN headers, bytes. */
+  /** Bytes that VXLAN adds to a packet of the overlay. */
   overhead: number;
-  /** What is on of `ethtool -k`; undefined when the kernel does not tell. */
+  /** Features that `ethtool -k` shows as on; undefined when the kernel does not report them. */
   features: ReadonlySet<string> | undefined;
 }
 
 /**
  * Drivers whose cards compute wrong checksums for packets inside UDP tunnels: vmxnet3 of VMware ESXi, with VXLAN on a
- * port that the hypervisor does not take for a tunnel.
+ * port that the hypervisor does not recognise as a tunnel.
  */
 const DRIVERS_WITH_BAD_CHECKSUMS = ['vmxnet3'];
 const TUNNEL_OFFLOADS = ['tx-udp_tnl-segmentation', 'tx-udp_tnl-csum-segmentation'];
 
 export function checkUnderlay(facts: UnderlayFacts): Finding[] {
-  const { link, address, overlayMtu, overhead } = facts;
-  if (link === undefined) {
-    return [
-      error(
-        'underlay',
-        `no interface of this node has ${address}, to which the others send VXLAN`,
-        `ip addr add ${address} dev …, or start meshd with --advertise and an address it has`,
-      ),
-    ];
-  }
-  const findings = [ok('underlay', `${link.name} has ${address}`), ...checkOffload(facts)];
-  if (overlayMtu === undefined) {
-    findings.push(error('mtu', 'there is no VXLAN device yet', 'meshctl diff self; meshctl node inspect self'));
-    return findings;
-  }
+  const { link, address } = facts;
+  if (link === undefined) return [finding('error', 'UnderlayAddressMissing', { address })];
+  return [
+    finding('ok', 'UnderlayAddressPresent', { link: link.name, address }),
+    ...checkOffload(facts),
+    checkMtu(facts),
+  ];
+}
+
+function checkMtu({ link, overlayMtu, overhead }: UnderlayFacts): Finding {
+  if (link === undefined || overlayMtu === undefined) return finding('error', 'OverlayMissing', {});
   const needed = overlayMtu + overhead;
-  if (needed > link.mtu) {
-    findings.push(
-      error(
-        'mtu',
-        `${link.name} takes packets of ${link.mtu} bytes, the overlay makes such of ${needed} (${overlayMtu} + ${overhead}): long ones are cut up or lost`,
-        `ip link set dev ${link.name} mtu ${needed}, or systemctl restart meshd on this node to have the overlay follow`,
-      ),
-    );
-  } else if (needed < link.mtu) {
-    findings.push(
-      warning(
-        'mtu',
-        `${link.name} takes packets of ${link.mtu} bytes, the overlay uses ${needed} of them`,
-        'systemctl restart meshd on this node to have the overlay follow',
-      ),
-    );
-  } else findings.push(ok('mtu', `${link.name} takes ${link.mtu} bytes, the overlay makes ${needed}`));
-  return findings;
+  const params = { link: link.name, mtu: link.mtu, needed };
+  if (needed > link.mtu) return finding('error', 'MtuTooSmall', { ...params, inner: overlayMtu, overhead });
+  return needed < link.mtu ? finding('warning', 'MtuUnused', params) : finding('ok', 'MtuMatches', params);
 }
 
 function checkOffload({ link, features }: UnderlayFacts): Finding[] {
   if (link === undefined) return [];
   const { name, driver } = link;
   if (driver === undefined || !DRIVERS_WITH_BAD_CHECKSUMS.includes(driver)) {
-    return [ok('offload', `${name} (${driver ?? 'no driver of its own'}) is not known to spoil checksums in tunnels`)];
+    return [finding('ok', 'OffloadUnaffected', { link: name, driver: driver ?? 'none' })];
   }
   const on = TUNNEL_OFFLOADS.filter((feature) => features === undefined || features.has(feature));
-  if (on.length === 0) return [ok('offload', `${name} (${driver}): checksums in tunnels are computed by the kernel`)];
-  return [
-    warning(
-      'offload',
-      `${name} is a ${driver}, which is known to send packets in VXLAN with wrong checksums while ${on.join(' and ')} are on`,
-      `ethtool -K ${name} ${on.map((feature) => `${feature} off`).join(' ')}`,
-    ),
-  ];
+  if (on.length === 0) return [finding('ok', 'OffloadDisabled', { link: name, driver })];
+  const command = `ethtool -K ${name} ${on.map((feature) => `${feature} off`).join(' ')}`;
+  return [finding('warning', 'OffloadCorruptsChecksums', { link: name, driver, features: on.join(' and '), command })];
 }

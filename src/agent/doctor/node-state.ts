@@ -1,55 +1,53 @@
-import { error, type Finding, ok, warning } from '../../model/doctor.ts';
+import type { PortCondition } from '../../model/cluster.ts';
+import type { Condition } from '../../model/condition.ts';
+import { type Finding, finding } from '../../model/doctor.ts';
+import { portKey } from '../../model/spec.ts';
 
-/** What the node needs beside its kernel, and what it says of itself. */
+/** What the node needs beside its kernel, and what it reports itself. */
 export interface NodeStateFacts {
   stateDir: string;
-  /** Bytes free for us and in all on its file system; undefined when it cannot be seen. */
+  /** Bytes free for us and in all on its file system; undefined when it cannot be read. */
   disk: { free: number; size: number } | undefined;
-  /** Steps that would make the kernel what it should be. */
+  /** Operations, rendered, that would make the kernel what it should be. */
   steps: readonly string[];
-  /** Why they cannot be told. */
+  /** Why they are unknown; empty when they are known. */
   stepsError: string;
-  conditions: readonly string[];
-  /** `8080/tcp: nginx (pid 812) listens on …` */
-  degraded: readonly string[];
+  conditions: readonly Condition[];
+  portConditions: readonly PortCondition[];
 }
 
 const MEBIBYTE = 1024 * 1024;
+/** Free bytes, or a share of the whole. */
 const DISK_LIMITS = { error: 64 * MEBIBYTE, warning: 512 * MEBIBYTE, share: 0.05 };
 
-export function checkNodeState({ stateDir, disk, steps, stepsError, conditions, degraded }: NodeStateFacts): Finding[] {
-  return [
-    ...checkDisk(stateDir, disk),
-    checkKernel(steps, stepsError),
-    ...(conditions.length === 0
-      ? [ok('condition', 'meshd on this node has nothing to complain of')]
-      : conditions.map((text) => error('condition', text, 'journalctl -u meshd -e on this node'))),
-    ...(degraded.length === 0
-      ? [ok('port', 'no program of this node is in the way of a published port, nor a published port in its')]
-      : degraded.map((text) =>
-          warning('port', text, 'ss -lnptu on this node; publish another port or end the program'),
-        )),
-  ];
+export function checkNodeState(facts: NodeStateFacts): Finding[] {
+  return [...checkDisk(facts), checkKernel(facts), ...checkConditions(facts), ...checkPorts(facts)];
 }
 
-function checkDisk(stateDir: string, disk: NodeStateFacts['disk']): Finding[] {
+function checkConditions({ conditions }: NodeStateFacts): Finding[] {
+  if (conditions.length === 0) return [finding('ok', 'NoConditions', {})];
+  return conditions.map((raised) => ({ level: 'error', ...raised }));
+}
+
+function checkPorts({ portConditions }: NodeStateFacts): Finding[] {
+  if (portConditions.length === 0) return [finding('ok', 'PortsFree', {})];
+  return portConditions.map((one) => finding('warning', 'PortConflict', { port: portKey(one), problem: one.message }));
+}
+
+function checkDisk({ stateDir, disk }: NodeStateFacts): Finding[] {
   if (disk === undefined) return [];
   const { free, size } = disk;
-  const what = `${stateDir} has ${Math.round(free / MEBIBYTE)} MiB free of ${Math.round(size / MEBIBYTE)}`;
-  const remedy = `df -h ${stateDir}; du -xh ${stateDir} | sort -h | tail`;
-  if (free < DISK_LIMITS.error) return [error('disk', `${what}: nothing can be stored soon`, remedy)];
-  if (free < DISK_LIMITS.warning && free < size * DISK_LIMITS.share) return [warning('disk', what, remedy)];
-  return [ok('disk', what)];
+  const params = { directory: stateDir, free: Math.round(free / MEBIBYTE), size: Math.round(size / MEBIBYTE) };
+  if (free < DISK_LIMITS.error) return [finding('error', 'DiskNearlyFull', params)];
+  if (free < DISK_LIMITS.warning && free < size * DISK_LIMITS.share)
+    return [finding('warning', 'DiskNearlyFull', params)];
+  return [finding('ok', 'DiskSpace', params)];
 }
 
-/** meshd repairs within seconds: what is left is what it was not able to. */
-function checkKernel(steps: readonly string[], stepsError: string): Finding {
-  if (stepsError !== '') return error('kernel', `the kernel cannot be looked at: ${stepsError}`, 'meshctl diff self');
-  if (steps.length === 0) return ok('kernel', 'the kernel holds what it should');
-  const more = steps.length > 1 ? ` and ${steps.length - 1} steps more` : '';
-  return warning(
-    'kernel',
-    `the kernel is not what it should be: ${steps[0]}${more}`,
-    'meshctl diff self, on this node',
-  );
+/** meshd repairs within seconds: what is left is what it cannot repair. */
+function checkKernel({ steps, stepsError }: NodeStateFacts): Finding {
+  if (stepsError !== '') return finding('error', 'KernelUnreadable', { error: stepsError });
+  const [operation] = steps;
+  if (operation === undefined) return finding('ok', 'KernelMatches', {});
+  return finding('warning', 'KernelDiffers', { operation, count: steps.length });
 }

@@ -1,4 +1,4 @@
-import { error, type Finding, ok, warning } from '../../model/doctor.ts';
+import { type Finding, finding } from '../../model/doctor.ts';
 import {
   HOST_LINK,
   HOST_NETNS,
@@ -9,9 +9,9 @@ import {
   NET_LB_LINK,
   networkNetns,
   VXLAN_LINK,
-} from '../../model/names.ts';
+} from '../../model/linux-names.ts';
 
-/** Sysctls of one netns by dotted name; what this kernel lacks is not in it. */
+/** Sysctls of one netns by dotted name; those the kernel does not have are missing. */
 type Sysctls = ReadonlyMap<string, string>;
 
 export interface SysctlFacts {
@@ -23,7 +23,7 @@ export interface SysctlFacts {
 }
 
 const ROUTER = networkNetns('ingress');
-/** Our links on which answers come in whose way back is another: with strict filtering they are dropped. */
+/** Our links that receive replies whose return path is another link: strict filtering would drop them. */
 const OUR_LINKS: readonly [netns: string, link: string][] = [
   [LB_NETNS, LB_HOST_LINK],
   [LB_NETNS, LB_NET_LINK],
@@ -32,9 +32,12 @@ const OUR_LINKS: readonly [netns: string, link: string][] = [
   [ROUTER, VXLAN_LINK],
   [ROUTER, NET_HOST_LINK],
 ];
+/** Value of rp_filter. */
 const STRICT = 1;
+/** Per cent of the entries in use. */
+const CONNTRACK_LIMITS = { warning: 75, error: 95 };
 
-/** What has to be read of each netns for the checks. */
+/** The sysctls that the checks need, by netns. */
 export function sysctlsToRead(advertised: readonly string[]): Map<string, string[]> {
   const names = new Map<string, string[]>();
   const add = (netns: string, ...more: string[]) => names.set(netns, [...(names.get(netns) ?? []), ...more]);
@@ -61,15 +64,11 @@ export function checkSysctls(facts: SysctlFacts): Finding[] {
 function checkForwarding({ values, inet6 }: SysctlFacts): Finding[] {
   const names = ['net.ipv4.ip_forward', ...(inet6 ? ['net.ipv6.conf.all.forwarding'] : [])];
   return [HOST_NETNS, LB_NETNS, ROUTER].flatMap((netns) =>
-    names.map((name) => {
-      const value = values.get(netns)?.get(name);
-      if (value === '1') return ok('sysctl', `${name}=1 in ${netnsLabel(netns)}`);
-      const problem = value === undefined ? 'cannot be read' : `is ${value}`;
-      return error(
-        'sysctl',
-        `${name} ${problem} in ${netnsLabel(netns)}: nothing is forwarded`,
-        sysctlCommand(netns, [`${name}=1`]),
-      );
+    names.map((sysctl) => {
+      const value = values.get(netns)?.get(sysctl) ?? 'unreadable';
+      if (value === '1') return finding('ok', 'ForwardingEnabled', { sysctl, netns: netnsLabel(netns) });
+      const command = sysctlCommand(netns, [`${sysctl}=1`]);
+      return finding('error', 'ForwardingDisabled', { sysctl, value, netns: netnsLabel(netns), command });
     }),
   );
 }
@@ -77,43 +76,33 @@ function checkForwarding({ values, inet6 }: SysctlFacts): Finding[] {
 /** The kernel takes the greater of `all` and the link's own (IN_DEV_RPFILTER, include/linux/inetdevice.h). */
 function checkRpFilter({ values }: SysctlFacts, netns: string, link: string): Finding[] {
   const read = (name: string) => Number(values.get(netns)?.get(name) ?? 0);
-  // Of a link that is not there the look at our objects tells.
+  // A missing link is reported as a difference of the kernel state.
   if (values.get(netns)?.get(rpFilter(link)) === undefined) return [];
   const names = ['net.ipv4.conf.all.rp_filter', rpFilter(link)];
   const effective = Math.max(...names.map(read));
-  if (effective !== STRICT) return [ok('sysctl', `rp_filter of ${link} in ${netns} lets answers in (${effective})`)];
+  if (effective !== STRICT) return [finding('ok', 'RpFilterLoose', { link, netns, value: effective })];
   const offending = names.filter((name) => read(name) !== 0).map((name) => `${name}=0`);
-  return [
-    error(
-      'sysctl',
-      `rp_filter of ${link} in ${netns} is strict (effective 1: the greater of all and the link): packets whose way back is another are dropped`,
-      sysctlCommand(netns, offending),
-    ),
-  ];
+  return [finding('error', 'RpFilterStrict', { link, netns, command: sysctlCommand(netns, offending) })];
 }
 
 function checkRouteLocalnet({ values }: SysctlFacts): Finding {
   const host = values.get(HOST_NETNS);
   const names = ['net.ipv4.conf.all.route_localnet', `net.ipv4.conf.${HOST_LINK}.route_localnet`];
-  if (names.some((name) => host?.get(name) === '1')) return ok('sysctl', `route_localnet of ${HOST_LINK} is on`);
-  return error(
-    'sysctl',
-    `route_localnet of ${HOST_LINK} is off: published ports do not answer on 127.0.0.1`,
-    sysctlCommand(HOST_NETNS, [`net.ipv4.conf.${HOST_LINK}.route_localnet=1`]),
-  );
+  if (names.some((name) => host?.get(name) === '1')) return finding('ok', 'RouteLocalnetEnabled', { link: HOST_LINK });
+  const command = sysctlCommand(HOST_NETNS, [`net.ipv4.conf.${HOST_LINK}.route_localnet=1`]);
+  return finding('error', 'RouteLocalnetDisabled', { link: HOST_LINK, command });
 }
 
-/** With forwarding on, a link listens to router advertisements only with 2 (Documentation/networking/ip-sysctl.rst). */
+/** With forwarding on, a link accepts router advertisements only with 2 (Documentation/networking/ip-sysctl.rst). */
 function checkAcceptRa({ values }: SysctlFacts, link: string): Finding {
   const host = values.get(HOST_NETNS);
   const value = host?.get(acceptRa(link));
   const forwarding = host?.get('net.ipv6.conf.all.forwarding') === '1';
-  if (value !== '1' || !forwarding) return ok('sysctl', `${link} takes router advertisements while forwarding`);
-  return warning(
-    'sysctl',
-    `the IPv6 default route over ${link} came by router advertisement, and with forwarding on it will run out: accept_ra is 1`,
-    sysctlCommand(HOST_NETNS, [`${acceptRa(link)}=2`]),
-  );
+  if (value !== '1' || !forwarding) return finding('ok', 'RouterAdvertisementsAccepted', { link });
+  return finding('warning', 'DefaultRouteExpires', {
+    link,
+    command: sysctlCommand(HOST_NETNS, [`${acceptRa(link)}=2`]),
+  });
 }
 
 function checkConntrack({ values }: SysctlFacts): Finding[] {
@@ -121,13 +110,12 @@ function checkConntrack({ values }: SysctlFacts): Finding[] {
   const count = Number(host?.get('net.netfilter.nf_conntrack_count') ?? Number.NaN);
   const max = Number(host?.get('net.netfilter.nf_conntrack_max') ?? Number.NaN);
   if (!(max > 0) || !(count >= 0)) return [];
-  const percent = Math.round((100 * count) / max);
-  const what = `the connection table holds ${count} of ${max} entries (${percent} %)`;
-  if (percent < 75) return [ok('conntrack', what)];
-  const remedy = `sysctl -w net.netfilter.nf_conntrack_max=${max * 4}`;
-  return percent < 95
-    ? [warning('conntrack', `${what}: full, it refuses new connections`, remedy)]
-    : [error('conntrack', `${what}: new connections are being refused`, remedy)];
+  const usage = { count, max, percent: Math.round((100 * count) / max) };
+  if (usage.percent < CONNTRACK_LIMITS.warning) return [finding('ok', 'ConntrackUsage', usage)];
+  const params = { ...usage, command: `sysctl -w net.netfilter.nf_conntrack_max=${max * 4}` };
+  return usage.percent < CONNTRACK_LIMITS.error
+    ? [finding('warning', 'ConntrackNearlyFull', params)]
+    : [finding('error', 'ConntrackFull', params)];
 }
 
 function rpFilter(link: string): string {

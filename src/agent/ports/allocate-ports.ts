@@ -2,23 +2,18 @@ import type { Protocol } from '../../model/address.ts';
 import type { AssignedPort } from '../../model/assignment.ts';
 import type { TaskStatus } from '../../model/cluster.ts';
 import { portKey } from '../../model/spec.ts';
+import type { PortRange } from './ephemeral-ports.ts';
 
-/** First of the numbers that IANA hands to nobody (RFC 6335, section 6). */
+/** First dynamic port, which IANA assigns to no service (RFC 6335, section 6). */
 const FIRST_DYNAMIC_PORT = 49_152;
 const LAST_PORT = 65_535;
 
 export type AllocatedPort = NonNullable<TaskStatus['ports']>[number];
 
-/** Numbers from which the kernel takes the ports of outgoing connections (net.ipv4.ip_local_port_range). */
-export interface PortRange {
-  from: number;
-  to: number;
-}
-
 /**
- * Published numbers for host mode ports without one: those it has stay, the others get one that `taken` (`61000/tcp`)
- * does not have. Outside `local` while there is one: a connection this node opens there would be torn by the DNAT.
- * Undefined when a port found none.
+ * Published numbers for host mode ports without one: those it has are kept, the others get one that is not in `inUse`
+ * (`61000/tcp`). Outside the ephemeral range while there is one: the DNAT would break a connection that this node opens
+ * from that port. Undefined when there is no free port.
  */
 export function allocatePorts(
   taskId: string,
@@ -40,7 +35,7 @@ export function allocatePorts(
   return allocated;
 }
 
-/** Whether these are just the ports that are asked for. */
+/** Whether exactly the requested ports are allocated. */
 export function areAllocated(
   requested: readonly { protocol: Protocol; port: number }[],
   allocated: readonly AllocatedPort[],
@@ -50,7 +45,7 @@ export function areAllocated(
   return requested.length === allocated.length && requested.every(matches);
 }
 
-/** The first free one from a place that the seed decides, outside the local range if there is one at all. */
+/** The first free port, beginning at one derived from the seed; outside the ephemeral range if possible. */
 function findFreePort(
   seed: string,
   protocol: Protocol,
@@ -72,7 +67,7 @@ function findFreePort(
   return undefined;
 }
 
-/** What of a node nobody may pick: programs that listen, ports of the mesh, what other tasks picked. */
+/** Ports of a node that cannot be allocated: of listening programs, of the mesh, of other tasks. */
 export function portsInUse(
   listeners: readonly { protocol: Protocol; port: number }[],
   assigned: readonly AssignedPort[],

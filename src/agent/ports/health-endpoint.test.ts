@@ -1,12 +1,16 @@
 import { connect, createServer, type Server } from 'node:net';
+import { duplexPair } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../base/clock.ts';
 import { silentLog } from '../../base/log.ts';
 import type { AssignedPort } from '../../model/assignment.ts';
-import { eventually } from '../agent.test-data.ts';
+import { condition } from '../../model/condition.ts';
+import { assignment, eventually } from '../agent.test-data.ts';
 import { createConditions } from '../conditions.ts';
-import { type HealthEndpoint, startHealthEndpoint } from './health-endpoint.ts';
-import { handleHealthRequest, type NodeHealth } from './health-request.ts';
+import { createHealthEndpoint, type HealthEndpoint } from './health-endpoint.ts';
+import { handleHealthRequest, mayReadDetails, type NodeHealth, nodeHealth } from './health-request.ts';
+import { createHealthServer } from './health-server.ts';
 
 const port = (weights: Record<string, number>, more: Partial<AssignedPort> = {}): AssignedPort => ({
   protocol: 'tcp',
@@ -29,6 +33,7 @@ const view = (ports: AssignedPort[] | undefined, more: Partial<NodeHealth> = {})
   ports,
   publishes: () => true,
   problems: [],
+  nodeAddresses: ['192.0.2.1', '2001:db8::1'],
   ...more,
 });
 const statusOf = (weights: Record<string, number>, more: Partial<AssignedPort> = {}) =>
@@ -50,9 +55,9 @@ describe('a port', () => {
     expect(statusOf({ n2: 1 }, { policy: 'local' })).toBe(503);
   });
 
-  it('tells what it is and how many tasks are here', () => {
-    const { body } = handleHealthRequest('/ports/8080', view([port({ n1: 3, n2: 1 }, { policy: 'local' })]));
-    expect(body).toEqual({
+  it('has details: service, policy and the number of local tasks', () => {
+    const { details } = handleHealthRequest('/ports/8080', view([port({ n1: 3, n2: 1 }, { policy: 'local' })]));
+    expect(details).toEqual({
       port: 8080,
       protocol: 'tcp',
       service: 'web',
@@ -62,7 +67,7 @@ describe('a port', () => {
     });
   });
 
-  it('that nobody publishes is unknown, one the node keeps to itself is out', () => {
+  it('that no service publishes is unknown, a withheld one is unavailable', () => {
     expect(handleHealthRequest('/ports/8081/tcp', view([port({ n1: 1 })])).status).toBe(404);
     expect(handleHealthRequest('/ports/8080/udp', view([port({ n1: 1 })])).status).toBe(404);
     expect(handleHealthRequest('/ports/8080/tcp', view([port({ n1: 1 })], { publishes: () => false })).status).toBe(
@@ -73,7 +78,7 @@ describe('a port', () => {
 
   it('without a protocol is tcp before udp', () => {
     const both = [port({}, { protocol: 'udp' }), port({ n1: 1 })];
-    expect(handleHealthRequest('/ports/8080', view(both))).toMatchObject({ status: 200, body: { protocol: 'tcp' } });
+    expect(handleHealthRequest('/ports/8080', view(both))).toMatchObject({ status: 200, details: { protocol: 'tcp' } });
     expect(handleHealthRequest('/ports/8080/udp', view(both)).status).toBe(503);
   });
 });
@@ -82,6 +87,32 @@ it('nothing else is there', () => {
   for (const path of ['/', '/ports', '/ports/', '/ports/x', '/ports/80/tcp/x', '/ports/123456', '/healthz/', '*']) {
     expect(handleHealthRequest(path, view([port({ n1: 1 })])).status).toBe(404);
   }
+});
+
+describe('details', () => {
+  it.each([
+    ['127.0.0.1', true],
+    ['::ffff:127.0.0.2', true],
+    ['::1', true],
+    ['192.0.2.1', true],
+    ['::ffff:192.0.2.1', true],
+    ['2001:DB8:0::1', true],
+    ['192.0.2.10', false],
+    ['198.51.100.7', false],
+    ['fe80::1%eth0', false],
+    [undefined, false],
+  ])('for %s: %s', (caller, expected) => {
+    expect(mayReadDetails(caller, ['192.0.2.1', '2001:db8::1'])).toBe(expected);
+  });
+
+  it('are for this node and its peers, and hold what is wrong with the kernel', () => {
+    const current = assignment();
+    const problem = condition('KernelUnavailable', { error: 'EPERM' });
+    const health = nodeHealth(current, () => true, 3, [problem]);
+    expect(health.nodeAddresses).toEqual([current.self.underlay, ...current.peers.map(({ underlay }) => underlay)]);
+    expect(health.problems).toEqual([expect.stringContaining('EPERM')]);
+    expect(nodeHealth(undefined, () => true, 0, []).problems).toHaveLength(1);
+  });
 });
 
 describe('the endpoint', () => {
@@ -95,7 +126,8 @@ describe('the endpoint', () => {
   const conditions = createConditions(() => {});
   const start = (listen: string, node: () => NodeHealth = () => view([port({ n1: 1 })])) => {
     const clock = { ...systemClock, after: (_: number, work: () => void) => systemClock.after(20, work) };
-    const endpoint = startHealthEndpoint({ listen, health: node, conditions, clock, log: silentLog() });
+    const endpoint = createHealthEndpoint({ listen, health: node, conditions, clock, log: silentLog() });
+    endpoint.start();
     endpoints.push(endpoint);
     return endpoint;
   };
@@ -116,11 +148,29 @@ describe('the endpoint', () => {
     expect((await fetch(`${url}/healthz`, { method: 'POST', body: 'x'.repeat(100_000) })).status).toBe(405);
   });
 
+  it('gives a status and one word to callers that are neither this machine nor a node', async () => {
+    const server = createHealthServer(() => view([port({ n1: 1 })], { problems: ['ipvsadm: EPERM'] }));
+    const ask = async (caller: string, path: string) => {
+      const [client, accepted] = duplexPair();
+      server.emit('connection', Object.assign(accepted, { remoteAddress: caller }));
+      client.write(`GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+      const response = await text(client);
+      return [Number(response.split(' ')[1]), response.split('\r\n\r\n')[1]];
+    };
+    const outsider = '::ffff:198.51.100.7';
+    expect(await ask(outsider, '/ports/8080/tcp')).toEqual([200, expect.stringContaining('ok')]);
+    expect(String(await ask(outsider, '/ports/8080/tcp'))).not.toContain('web');
+    expect(await ask(outsider, '/healthz')).toEqual([503, expect.stringContaining('unavailable')]);
+    expect(String(await ask(outsider, '/healthz'))).not.toContain('EPERM');
+    expect(await ask(outsider, '/ports/9/tcp')).toEqual([404, expect.stringContaining('unknown')]);
+    expect((await ask('::ffff:192.0.2.1', '/healthz'))[1]).toContain('EPERM');
+  });
+
   it('refuses what is no HTTP or too large', async () => {
     const url = new URL(await urlOf(start('127.0.0.1:0')));
-    const ask = (text: string) =>
+    const ask = (request: string) =>
       new Promise<string>((resolve) => {
-        const socket = connect(Number(url.port), '127.0.0.1', () => socket.write(text));
+        const socket = connect(Number(url.port), '127.0.0.1', () => socket.write(request));
         let answer = '';
         socket.on('data', (piece) => {
           answer += piece.toString();
@@ -132,14 +182,14 @@ describe('the endpoint', () => {
     expect(await ask(`GET / HTTP/1.1\r\nhost: x\r\nx: ${'y'.repeat(10_000)}\r\n\r\n`)).toMatch(/^HTTP\/1.1 431/);
   });
 
-  it('says so when its port is taken, and listens once it is free', async () => {
+  it('raises a condition while its port is in use, and listens once it is free', async () => {
     const squatter = createServer().listen(0, '127.0.0.1');
     servers.push(squatter);
     await eventually(() => squatter.listening);
     const { port: taken } = squatter.address() as { port: number };
     const endpoint = start(`127.0.0.1:${taken}`);
-    const [text] = await eventually(() => conditions.list().length > 0 && conditions.list());
-    expect(text).toMatch(/cannot listen on 127\.0\.0\.1:\d+: another program has that port .*--health-listen/);
+    const raised = await eventually(() => conditions.get('HealthEndpointPortInUse'));
+    expect(raised.params).toEqual({ listen: `127.0.0.1:${taken}` });
     squatter.close();
     await urlOf(endpoint);
     await eventually(() => conditions.list().length === 0);

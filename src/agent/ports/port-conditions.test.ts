@@ -13,8 +13,7 @@ describe('a program on a published port', () => {
       {
         ...web,
         kind: 'taken',
-        message:
-          'nginx (pid 812) listens on 0.0.0.0:8080, [::]:8080 and gets no connections while the port is published',
+        message: 'nginx (pid 812) listens on 0.0.0.0:8080, [::]:8080; the published port takes precedence',
       },
     ]);
   });
@@ -30,7 +29,9 @@ describe('a program on a published port', () => {
     const sshd: Listener = { ...nginx, process: 'sshd', pid: 700, protected: true };
     const [condition] = judged(web, sshd, nginx);
     expect(condition?.kind).toBe('withheld');
-    expect(condition?.message).toMatch(/^sshd \(pid 700\) listens on 0\.0\.0\.0:8080 and keeps the port: /);
+    expect(condition?.message).toMatch(
+      /^sshd \(pid 700\) listens on 0\.0\.0\.0:8080; this node does not publish the port\. /,
+    );
     expect(isWithheld(web, groupByPort([sshd]))).toBe(true);
     expect(isWithheld(web, groupByPort([nginx]))).toBe(false);
   });

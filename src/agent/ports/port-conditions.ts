@@ -1,6 +1,7 @@
 import type { AssignedPort } from '../../model/assignment.ts';
 import type { Listener, PortCondition } from '../../model/cluster.ts';
-import { coversAddress, formatAddressPort, listenerName } from '../../model/listener.ts';
+import { formatHostPort } from '../../model/host-port.ts';
+import { coversAddress, listenerName } from '../../model/listener.ts';
 import { portKey } from '../../model/spec.ts';
 
 /** Listeners of the host by `8080/tcp`. */
@@ -22,12 +23,12 @@ export function groupByPort(listeners: readonly Listener[]): ListenersByPort {
   return groups;
 }
 
-/** Whether this node leaves a port alone, for sshd (or meshd) listens on it: a port lost to the mesh, no node lost. */
+/** Whether this node does not publish a port because sshd (or meshd) listens on it: the node must stay reachable. */
 export function isWithheld(port: Port, listeners: ListenersByPort): boolean {
   return conflictingListeners(port, listeners).some((listener) => listener.protected);
 }
 
-/** What programs of the host and published ports take from each other. */
+/** Conflicts between programs of the host and published ports. */
 export function listenerConditions(ports: readonly Port[], listeners: ListenersByPort): PortCondition[] {
   return ports.flatMap((port): PortCondition[] => {
     const affected = conflictingListeners(port, listeners);
@@ -36,15 +37,15 @@ export function listenerConditions(ports: readonly Port[], listeners: ListenersB
     const reserving = affected.filter((listener) => listener.protected);
     if (reserving.length > 0) {
       const message =
-        `${describeListeners(reserving)} and keeps the port: this node does not take it for the service. ` +
-        'Publish another port, or leave the node out with `x-mesh: {ingress: {nodes: […]}}`';
+        `${describeListeners(reserving)}; this node does not publish the port. ` +
+        'Publish another port, or exclude the node with `x-mesh: {ingress: {nodes: […]}}`';
       return [{ protocol, published, kind: 'withheld', message }];
     }
     const where =
       port.addresses === undefined
         ? ''
-        : ` to ${port.addresses.slice(0, MAX_NAMED).join(', ')}${port.addresses.length > MAX_NAMED ? ' …' : ''}`;
-    const message = `${describeListeners(affected)} and gets no connections${where} while the port is published`;
+        : ` for connections to ${port.addresses.slice(0, MAX_NAMED).join(', ')}${port.addresses.length > MAX_NAMED ? ' …' : ''}`;
+    const message = `${describeListeners(affected)}; the published port takes precedence${where}`;
     return [{ protocol, published, kind: 'taken', message }];
   });
 }
@@ -58,7 +59,7 @@ function describeListeners(listeners: readonly Listener[]): string {
   const places = new Map<string, string[]>();
   for (const listener of listeners) {
     const name = listenerName(listener);
-    places.set(name, [...(places.get(name) ?? []), formatAddressPort(listener.address, listener.port)]);
+    places.set(name, [...(places.get(name) ?? []), formatHostPort(listener.address, listener.port)]);
   }
   const named = [...places]
     .slice(0, MAX_NAMED)

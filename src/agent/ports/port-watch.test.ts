@@ -42,8 +42,8 @@ function setup(ports: AssignedPort[]) {
   const host = {
     sockets: [] as Socket[],
     owners: new Map<number, SocketOwner>(),
-    looks: 0,
-    told: [] as Listener[][],
+    scans: 0,
+    reported: [] as Listener[][],
     conditions: [] as PortCondition[][],
     withheld: new Set<string>(),
     ports,
@@ -52,14 +52,14 @@ function setup(ports: AssignedPort[]) {
     clock,
     log: silentLog(),
     async sockets() {
-      host.looks += 1;
+      host.scans += 1;
       return host.sockets;
     },
     owners: async (inodes) => new Map([...host.owners].filter(([inode]) => inodes.has(inode))),
     pid: 42,
     ports: () => host.ports,
     checks: [(all) => all.filter(({ scheduler }) => scheduler === 'mh').map(fallback)],
-    onListeners: (listeners) => host.told.push(listeners),
+    onListeners: (listeners) => host.reported.push(listeners),
     onConditions: (conditions) => host.conditions.push(conditions),
     onWithheld(released, keys) {
       for (const one of released) host.withheld.delete(portKey(one));
@@ -87,7 +87,7 @@ const fallback = ({ protocol, published }: AssignedPort): PortCondition => ({
 });
 
 describe('listeners of the host', () => {
-  it('are told with their owners when they change, and only then', async () => {
+  it('are reported with their owners when they change, and only then', async () => {
     const { host, watch, pass } = setup([]);
     host.sockets = [socket(7, 80), socket(8, 2377)];
     host.owners = new Map([
@@ -99,29 +99,29 @@ describe('listeners of the host', () => {
       { protocol: 'tcp', port: 80, address: '0.0.0.0', pid: 812, process: 'nginx' },
       { protocol: 'tcp', port: 2377, address: '0.0.0.0', protected: true, pid: 42, process: 'meshd' },
     ];
-    expect(host.told).toEqual([listeners]);
+    expect(host.reported).toEqual([listeners]);
     await pass(60_000);
-    expect(host.looks).toBeGreaterThan(10);
-    expect(host.told).toHaveLength(1);
+    expect(host.scans).toBeGreaterThan(10);
+    expect(host.reported).toHaveLength(1);
     host.sockets = [];
     await pass(5_000);
-    expect(host.told).toEqual([listeners, []]);
+    expect(host.reported).toEqual([listeners, []]);
     watch.stop();
-    const { looks } = host;
+    const { scans } = host;
     await pass(60_000);
-    expect(host.looks).toBe(looks);
+    expect(host.scans).toBe(scans);
   });
 
-  it('leave out UDP sockets on ports of the kernel that are gone at the next look', async () => {
+  it('leave out UDP sockets on ports of the kernel that are closed by the next scan', async () => {
     const { host, watch, pass } = setup([]);
     // 40,000 is in net.ipv4.ip_local_port_range of any host that did not change it.
     host.sockets = [socket(7, 40_000, { protocol: 'udp' })];
     await watch.start();
     host.sockets = [socket(8, 40_000, { protocol: 'udp' })];
     await pass(5_000);
-    expect(host.told).toEqual([]);
+    expect(host.reported).toEqual([]);
     await pass(5_000);
-    expect(host.told).toEqual([[{ protocol: 'udp', port: 40_000, address: '0.0.0.0' }]]);
+    expect(host.reported).toEqual([[{ protocol: 'udp', port: 40_000, address: '0.0.0.0' }]]);
     watch.stop();
   });
 
@@ -132,8 +132,8 @@ describe('listeners of the host', () => {
       socket(0, 1, { address: 'no address' }),
     ];
     await watch.start();
-    expect(host.told[0]).toHaveLength(4_096);
-    expect(host.told[0]![0]).toEqual({ protocol: 'tcp', port: 1, address: '192.0.2.1' });
+    expect(host.reported[0]).toHaveLength(4_096);
+    expect(host.reported[0]![0]).toEqual({ protocol: 'tcp', port: 1, address: '192.0.2.1' });
     watch.stop();
   });
 });

@@ -1,43 +1,44 @@
-import { readFileSync } from 'node:fs';
 import ipaddr from 'ipaddr.js';
 import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
+import { printable } from '../../base/printable.ts';
 import type { Listener as Socket, SocketOwner } from '../../kernel/kernel.ts';
 import type { AssignedPort } from '../../model/assignment.ts';
 import type { Listener, PortCondition } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
 import { portKey } from '../../model/spec.ts';
+import { type PortRange, readEphemeralRange } from './ephemeral-ports.ts';
 import { groupByPort, isWithheld, type ListenersByPort, listenerConditions } from './port-conditions.ts';
 import { isProtectedSocket } from './protected-listener.ts';
 
 export interface PortWatchOptions {
   clock: Clock;
   log: Log;
-  /** Sockets of the host that wait for clients. */
+  /** Listening sockets of the host. */
   sockets(): Promise<Socket[]>;
   owners(inodes: ReadonlySet<number>): Promise<Map<number, SocketOwner>>;
-  /** The process that is meshd. */
+  /** Process id of meshd. */
   pid: number;
-  /** What is published on this node, withheld ports too. */
+  /** Ports that are published on this node, including withheld ones. */
   ports(): readonly AssignedPort[];
-  /** What else may be wrong with a published port on this node. */
+  /** Further checks of the published ports on this node. */
   checks: readonly ((ports: readonly AssignedPort[]) => PortCondition[])[];
   onListeners(listeners: Listener[]): void;
   onConditions(conditions: PortCondition[]): void;
-  /** These ports are to be taken, and these no more. */
+  /** These ports may be published now, and these (keys) not any more. */
   onWithheld(released: AssignedPort[], withheld: string[]): void;
 }
 
-/** Sees which programs of the host want the same ports as the mesh. */
+/** Detects programs of the host that listen on published ports. */
 export interface PortWatch {
-  /** Resolves after the first look, that it made anything of it or not. */
+  /** Resolves after the first scan, also when it failed. */
   start(): Promise<void>;
-  /** Those of the ports that this node may take, by what the last look has shown; it is then taken to have just them. */
+  /** Those of the ports that this node may publish, by the last scan; it is then assumed to publish just them. */
   filterPublishable(ports: readonly AssignedPort[]): AssignedPort[];
-  /** Whether this node may take the port. */
+  /** Whether this node may publish the port. */
   isPublishable(port: AssignedPort): boolean;
-  /** Other ports are published, or the same in another way. */
+  /** The published ports changed. */
   portsChanged(): void;
   listeners(): Listener[];
   conditions(): PortCondition[];
@@ -45,13 +46,13 @@ export interface PortWatch {
 }
 
 /**
- * Milliseconds between two looks, or as many times what the last one took; no longer than the limit, for one look may
- * have waited for others' turns in the kernel.
+ * Milliseconds between two scans, at least `factor` times the duration of the last one, which may have waited for other
+ * kernel work; at most `limit`.
  */
 const SCAN_INTERVAL = { period: 3_000, factor: 20, limit: 6_000 };
-/** Changes of ports are judged together after this long, ms; a look at the sockets follows. */
+/** Changes of ports are evaluated together after this time, ms; a scan of the sockets follows. */
 const DEBOUNCE = 50;
-/** What is reported at a time. */
+/** Listeners and conditions in one report. */
 const MAX_REPORTED = 4_096;
 
 export function createPortWatch(options: PortWatchOptions): PortWatch {
@@ -84,7 +85,7 @@ export function createPortWatch(options: PortWatchOptions): PortWatch {
         evaluatePorts();
       }
     } catch (thrown) {
-      log.warn(`cannot see who listens on this host's ports: ${messageOf(thrown)}`);
+      log.warn(`cannot read the listening sockets of this host: ${messageOf(thrown)}`);
     }
     scanning = false;
     if (stopped) return;
@@ -112,14 +113,15 @@ export function createPortWatch(options: PortWatchOptions): PortWatch {
         const isProtected = isProtectedSocket({ protocol, port, address }, owner, options.pid);
         const listener: Listener = { protocol, port, address, ...(isProtected ? { protected: true } : {}) };
         if (owner === undefined) return [listener];
-        return [{ ...listener, pid: owner.pid, process: owner.pid === options.pid ? 'meshd' : owner.process }];
+        const process = owner.pid === options.pid ? 'meshd' : printable(owner.process);
+        return [{ ...listener, pid: owner.pid, process }];
       })
       .sort(compareListeners)
       .filter((listener, index, list) => index === 0 || compareListeners(listener, list[index - 1]!) !== 0)
       .slice(0, MAX_REPORTED);
   }
 
-  /** Judges all ports anew, and moves those that may be taken now or no more. */
+  /** Evaluates all ports again, and reports those that may be published now, or not any more. */
   function evaluatePorts(): void {
     cancelEvaluate?.();
     cancelEvaluate = undefined;
@@ -148,7 +150,7 @@ export function createPortWatch(options: PortWatchOptions): PortWatch {
     const after = new Set(next.map(({ protocol, published }) => portKey({ protocol, published })));
     for (const { protocol, published } of conditions) {
       const key = portKey({ protocol, published });
-      if (!after.has(key)) log.info(`port ${key} is the service's again, as declared`);
+      if (!after.has(key)) log.info(`port ${key} is published as declared again`);
     }
   }
 
@@ -181,23 +183,12 @@ export function createPortWatch(options: PortWatchOptions): PortWatch {
   };
 }
 
-/** A UDP socket with a port that the kernel chose is mostly a client's, and gone at the next look. */
-function isEphemeralSocket({ protocol, port }: Socket, [from, to]: readonly [number, number]): boolean {
+/** A UDP socket on an ephemeral port is mostly a client's, and closed by the next scan. */
+function isEphemeralSocket({ protocol, port }: Socket, { from, to }: PortRange): boolean {
   return protocol === 'udp' && port >= from && port <= to;
 }
 
-function readEphemeralRange(): [number, number] {
-  try {
-    const [from = 0, to = 0] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'latin1')
-      .split(/\s+/)
-      .map(Number);
-    return [from, to];
-  } catch {
-    return [32_768, 60_999];
-  }
-}
-
-/** In the one spelling; an IPv4 address within IPv6 is what it stands for. */
+/** In canonical form; an IPv4-mapped IPv6 address becomes the IPv4 address. */
 function canonicalAddress(address: string): string | undefined {
   if (!ipaddr.isValid(address)) return undefined;
   const parsed = ipaddr.process(address);

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import ipaddr from 'ipaddr.js';
 import type { Listener as Socket, SocketOwner } from '../../kernel/kernel.ts';
-import { VXLAN_PORT } from '../../model/names.ts';
+import { VXLAN_PORT } from '../../model/linux-names.ts';
 
 const SSH_SERVERS = ['sshd', 'dropbear'];
 /** systemd holds the port for sshd until a client connects (ssh.socket). */

@@ -5,8 +5,8 @@ import type { NodeCapabilities } from '../../plan/context.ts';
 import { plan, planDelta } from '../../plan/plan.ts';
 
 /**
- * The assignment as the kernel is to be made after it: the manager's, but with the tasks that need paths here now
- * (those that have ended need none, those that are still ending do, whatever the manager says).
+ * The assignment from which the desired kernel state follows: the manager's, with the tasks that need paths here now
+ * (tasks that have ended need none, tasks that are still stopping do, whatever the manager assigned).
  */
 export interface AssignmentView {
   assignment: KeyedAssignment;
@@ -18,11 +18,11 @@ export function createView(
   tasks: AssignedTask[],
   capabilities: NodeCapabilities,
 ): AssignmentView {
-  const assignment = { ...assigned, tasks: tasks };
+  const assignment = { ...assigned, tasks };
   return { assignment: keyedAssignment(assignment), want: plan(assignment, capabilities) };
 }
 
-/** Changes a view by a delta of the manager, or the end of tasks here; gives what becomes of what. Costs what it changes. */
+/** Applies a delta, or the end of tasks here, to a view; returns the changed objects. Costs what it changes. */
 export function updateView(
   view: KeyedAssignment,
   change: Partial<AssignmentDelta>,

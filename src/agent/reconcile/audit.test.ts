@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import type { Clock } from '../../base/clock.ts';
 import { startAudit } from './audit.ts';
 
-/** Time that passes when it is told to. */
+/** A clock that the test advances. */
 function manualClock() {
   let now = 0;
   const timers: { at: number; callback: () => void }[] = [];
@@ -45,7 +45,7 @@ async function countScans(minutes: number, took: (kind: string) => number): Prom
   return counts;
 }
 
-it('looks at every slice, at those that carry traffic most often', async () => {
+it('scans every slice, those that carry traffic most often', async () => {
   const counts = await countScans(3, () => 1);
   for (const kind of ['virtual-service', 'ipset', 'sysctl', 'chain', 'netns']) expect(counts[kind]).toBeGreaterThan(0);
   expect(counts['virtual-service']).toBeGreaterThan(80);

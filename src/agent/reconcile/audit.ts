@@ -1,43 +1,33 @@
 import type { Clock } from '../../base/clock.ts';
 import type { Scope } from '../../kernel/kernel.ts';
+import type { AuditClass } from '../../kernel/kinds/kind.ts';
+import { kindsAudited, LINUX_KINDS, type LinuxKindRegistry } from '../../kernel/kinds/registry.ts';
 
 interface AuditSlice {
   scope: Scope;
-  /** Milliseconds from one look to the next. */
+  /** Milliseconds from one scan to the next. */
   period: number;
 }
 
 /**
- * What the kernel does not tell of by itself is looked at in slices, one at a time: what carries traffic more often,
- * what costs a fork or much reading less often; the last slice is for events that got lost. Periods are multiples of
- * the shortest, so that slices come due together.
+ * Milliseconds between two scans of the kinds of one audit class (src/kernel/kinds/kind.ts). Multiples of the shortest,
+ * so that slices come due together.
  */
-const SLICES: readonly AuditSlice[] = [
-  { scope: { kinds: ['virtual-service', 'real-server', 'ipvs-timeouts'] }, period: 1_500 },
-  {
-    scope: {
-      kinds: [
-        'ipset',
-        'set-member',
-        'set-entry',
-        'sysctl',
-        'chain',
-        'jump',
-        'shortcut',
-        'shortcut-task',
-        'shortcut-port',
-        'shortcut-peer',
-      ],
-    },
-    period: 3_000,
-  },
-  { scope: { kinds: ['netns', 'veth', 'vxlan', 'address', 'neighbour', 'fdb', 'route', 'rule'] }, period: 60_000 },
-];
-/** What comes due within so many ms is looked at in one go: waking up costs an idle daemon more than a look does. */
+const PERIODS: Readonly<Record<AuditClass, number>> = { silent: 1_500, costly: 3_000, notified: 60_000 };
+
+/** Every kind is in one slice, by the audit class of its descriptor. */
+export function auditSlices(kinds: LinuxKindRegistry = LINUX_KINDS): AuditSlice[] {
+  return Object.entries(PERIODS).map(([audit, period]) => ({
+    scope: { kinds: kindsAudited(audit as AuditClass, kinds) },
+    period,
+  }));
+}
+
+/** Scans that are due within so many ms run together: waking up costs an idle daemon more than a scan. */
 const COALESCE_WINDOW = 100;
 /**
- * A slice rests for `thrift` times what it took, which keeps it under 5 % of one CPU, but no longer than `latest` ms, so
- * that damage lives less than five seconds; only where looking itself takes long, still `least` times that.
+ * After a scan a slice waits `thrift` times its duration, which keeps it under 5 % of one CPU, but at most `latest` ms, so
+ * that drift is repaired within five seconds; where a scan takes long, at least `least` times its duration.
  */
 const INTERVAL = { thrift: 20, latest: 3_000, least: 4, limit: 60_000 };
 
@@ -51,16 +41,20 @@ export interface Audit {
 }
 
 /**
- * Looks at what is most overdue. `check` resolves when that was looked at and put right, with the milliseconds it took
- * once its turn had come.
+ * Scans the most overdue slice. `check` resolves when it was observed and repaired, with the duration in ms, without the
+ * time it waited for its turn.
  */
-export function startAudit(clock: Clock, check: (scope: Scope) => Promise<number>): Audit {
+export function startAudit(
+  clock: Clock,
+  check: (scope: Scope) => Promise<number>,
+  kinds: LinuxKindRegistry = LINUX_KINDS,
+): Audit {
   const startedAt = clock.monotonic();
-  const slices = SLICES.map(({ scope, period }) => ({ scope, period, due: startedAt + period }));
+  const slices = auditSlices(kinds).map(({ scope, period }) => ({ scope, period, due: startedAt + period }));
   let stopped = false;
   let cancel = scheduleNext();
 
-  /** The slice that waits, or will be waiting, for the greatest part of its period. */
+  /** The slice that is overdue, or closest to it, in proportion to its period. */
   function findMostOverdue(now: number) {
     return slices.reduce((worst, slice) =>
       (now - slice.due) / slice.period > (now - worst.due) / worst.period ? slice : worst,

@@ -1,15 +1,16 @@
+import { printable } from '../../base/printable.ts';
 import { formatActor } from '../../kernel/events/actors.ts';
 import { type Actor, type Scope, scopeIncludes } from '../../kernel/kernel.ts';
 import type { Op } from '../../model/kernel-state.ts';
 import { covers } from './scopes.ts';
 
-/** Events nobody has looked after yet; beyond, the oldest are forgotten. */
+/** Events that were not handled yet; beyond, the oldest are dropped. */
 const MAX_EVENTS = 64;
 
-/** Who was said to have changed what, until somebody looks at it. */
+/** Which process changed what, as the kernel reported it, until the scope is observed. */
 export interface ChangeAttribution {
   record(scope: Scope, by: readonly Actor[]): void;
-  /** Who changed what these steps put right; `scope` has been looked at then. In words, each once. */
+  /** Processes that changed what these operations repair; `scanned` was observed. Rendered, each once. */
   attribute(scope: Scope, ops: readonly Op[]): string[];
 }
 
@@ -22,7 +23,7 @@ export function createChangeAttribution(): ChangeAttribution {
     attribute(scanned, ops) {
       const matching = events.filter(({ scope }) => ops.some(({ object }) => scopeIncludes(scope, object)));
       events = events.filter((event) => !matching.includes(event) && !covers(scanned, event.scope));
-      return [...new Set(matching.flatMap(({ by }) => by.map(formatActor)))];
+      return [...new Set(matching.flatMap(({ by }) => by.map((actor) => printable(formatActor(actor)))))];
     },
   };
 }

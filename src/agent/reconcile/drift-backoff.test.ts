@@ -41,10 +41,10 @@ beforeEach(() => {
   timers = [];
   rechecked = [];
   conditions = createConditions(() => {});
-  driftBackoff = createDriftBackoff({ clock, conditions, again: (scope) => rechecked.push(scope) });
+  driftBackoff = createDriftBackoff({ clock, conditions, recheck: (scope) => rechecked.push(scope) });
 });
 
-/** Somebody takes it away every so many ms; how often it was put back. */
+/** The object is removed every `pause` ms; returns how often it was repaired. */
 function repairRepeatedly(times: number, pause: number): number {
   let repairs = 0;
   for (let round = 0; round < times; round++) {
@@ -54,13 +54,16 @@ function repairRepeatedly(times: number, pause: number): number {
   return repairs;
 }
 
-it('a fight ends in pauses that grow, said by a condition', () => {
+it('a conflict leads to growing pauses and a condition', () => {
   expect(repairRepeatedly(1_000, 20)).toBeLessThan(12);
-  expect(conditions.list().join()).toMatch(/someone else keeps changing `real-server .* 10\.252\.1\.5 80`/);
+  expect(conditions.get('DriftConflict')?.params).toEqual({
+    objects: expect.stringMatching(/^`real-server .* 10\.252\.1\.5 80`$/),
+    count: '1',
+  });
   expect(repairRepeatedly(6_000, 20)).toBeLessThan(25);
 });
 
-it('a storm of events during a pause makes one look, not thousands', () => {
+it('many events during a pause cause one check, not thousands', () => {
   repairRepeatedly(1_000, 20);
   expect(timers.length).toBe(1);
   for (let event = 0; event < 1_000; event++) expect(driftBackoff.defers({ netns: ['mesh-lb'] })).toBe(true);
@@ -71,12 +74,12 @@ it('a storm of events during a pause makes one look, not thousands', () => {
   expect(rechecked.length).toBeLessThan(3);
 });
 
-it('others are repaired at once meanwhile', () => {
+it('other objects are repaired at once meanwhile', () => {
   repairRepeatedly(100, 20);
   expect(driftBackoff.allowed([op, other], none)).toEqual([other]);
 });
 
-it('is over some time after the last of it: repaired, and the condition goes', () => {
+it('some time after the last modification the object is repaired and the condition cleared', () => {
   repairRepeatedly(50, 20);
   now += 120_000;
   expect(driftBackoff.allowed([op], none)).toEqual([op]);

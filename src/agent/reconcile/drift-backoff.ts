@@ -1,19 +1,22 @@
 import type { Clock } from '../../base/clock.ts';
 import { dependencies, providedNames } from '../../diff/dependencies.ts';
 import type { Scope } from '../../kernel/kernel.ts';
+import { condition } from '../../model/condition.ts';
 import { keyOf, type Op } from '../../model/kernel-state.ts';
 import type { Conditions } from '../conditions.ts';
 import { createRepairLimiter } from './repair-limiter.ts';
 import { addScope, scopeOfOps } from './scopes.ts';
 
-/** While somebody fights, events about what is left alone are many: they are looked after together, so often, ms. */
+/** During a conflict there are many events about objects that are not repaired now: they are handled together, ms. */
 const DEFER_INTERVAL = 250;
+/** Objects that the condition names. */
+const MAX_NAMED = 3;
 
-/** Leaves alone for a while what somebody else changes back again and again, and says so. */
+/** Pauses repairs of objects that another process modifies repeatedly, and raises `DriftConflict` for them. */
 export interface DriftBackoff {
-  /** Those of the steps to be taken now; what depends on one that waits waits too. `isOurs`: no repair, our own retry. */
+  /** The operations to execute now; those that depend on a paused one are paused too. `isOurs`: our own retry, no repair. */
   allowed(ops: Op[], isOurs: (key: string) => boolean): Op[];
-  /** Whether an event is put off; `again` is called with its scope then. */
+  /** Whether an event is postponed; `recheck` is called with its scope later. */
   defers(scope: Scope): boolean;
   stop(): void;
 }
@@ -21,11 +24,12 @@ export interface DriftBackoff {
 export function createDriftBackoff({
   clock,
   conditions,
-  again: recheck,
+  recheck,
 }: {
   clock: Clock;
   conditions: Conditions;
-  again(scope: Scope): void;
+  /** Queues a scope that was postponed. */
+  recheck(scope: Scope): void;
 }): DriftBackoff {
   const limiter = createRepairLimiter();
   const deferred: Scope[] = [];
@@ -33,7 +37,7 @@ export function createDriftBackoff({
   let deferUntil = 0;
   let cancel = () => {};
 
-  /** One timer for all, however often their turn comes. */
+  /** One timer for all postponed scopes. */
   function deferScope(scope: Scope, until: number, now: number): void {
     addScope(deferred, scope);
     if (until >= nextAt) return;
@@ -48,15 +52,11 @@ export function createDriftBackoff({
   function updateCondition(now: number): void {
     const conflicts = limiter.conflicts(now);
     if (conflicts.length === 0) {
-      conditions.clear('fight');
+      conditions.clear('DriftConflict');
       return;
     }
-    const words = conflicts.slice(0, 3).map((key) => `\`${key}\``);
-    const more = conflicts.length > 3 ? ` and ${conflicts.length - 3} more` : '';
-    conditions.raise(
-      'fight',
-      `someone else keeps changing ${words.join(', ')}${more}: meshd repairs it ever more slowly; find the program that does it`,
-    );
+    const objects = conflicts.slice(0, MAX_NAMED).map((key) => `\`${key}\``);
+    conditions.raise(condition('DriftConflict', { objects: objects.join(', '), count: conflicts.length }));
   }
 
   return {

@@ -1,17 +1,20 @@
-import { backoff } from '../../base/backoff.ts';
 import type { Clock } from '../../base/clock.ts';
 import { MeshError, messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import { diff } from '../../diff/diff.ts';
-import { type Actor, type ApplyReport, type Kernel, type Scope, scopeIncludes } from '../../kernel/kernel.ts';
+import type { Actor, ApplyReport, Kernel, Scope } from '../../kernel/kernel.ts';
 import type { ChangeReason, ChangeRecord } from '../../model/change-record.ts';
-import { describeDrift } from '../../model/drift.ts';
-import { sameValue } from '../../model/equality.ts';
+import { condition } from '../../model/condition.ts';
 import { type KernelObject, keyOf, type Op } from '../../model/kernel-state.ts';
 import { renderOp } from '../../model/render.ts';
 import type { Conditions } from '../conditions.ts';
 import { createChangeAttribution } from './change-attribution.ts';
 import { createDriftBackoff } from './drift-backoff.ts';
+import { createFailedOperations, type FailedOperation } from './failed-operations.ts';
+import { nextWork, type PendingWork } from './next-work.ts';
+import { createObservedState } from './observed-state.ts';
+import { type ChangeCause, changeRecord, logFullPass, logRepairs, repairCause } from './operation-log.ts';
+import { createRetries } from './retries.ts';
 import {
   addScope,
   coversAll,
@@ -21,33 +24,35 @@ import {
   widenScope,
   withDependentKinds,
 } from './scopes.ts';
+import { createSerialWorker } from './serial-worker.ts';
 
 /*
+ * The only part of the agent that changes the kernel.
+ *
  * INVARIANTS
- * - One piece of kernel work at a time, the newest wish first: changes, then repairs, then looks.
- * - `have` changes only by what was observed or what apply reported done.
- * - Nothing is changed before `release`.
- * - A failed step is tried again with growing pauses, from a fresh look, until it is done or no longer wanted.
+ * - One piece of kernel work at a time, in the order of next-work.ts.
+ * - Nothing is changed before `start`.
+ * - A failed operation is retried with growing delays, after observing again, until it succeeds or is not desired any more.
  */
 
 export interface Reconciler {
-  /** From here on differences are taken away, beginning with a look at everything. */
+  /** Begins to change the kernel, with an observation of everything. */
   start(): void;
-  /** A whole new wish: looks at everything anew. */
+  /** Replaces the desired state; everything is observed again. */
   setDesired(want: ReadonlyMap<string, KernelObject>, revision: number): void;
-  /** The wish for some objects: those only in `had` are wanted no more. No look is taken. */
+  /** Changes the desired state of some objects: those only in `had` are removed. Nothing is observed. */
   patchDesired(had: readonly KernelObject[], want: readonly KernelObject[], revision: number): void;
-  /** Somebody else may have changed something here: `by`, as far as is known. */
+  /** Others may have changed something in this scope: `by`, as far as known. */
   recheck(scope: Scope, by?: readonly Actor[]): void;
-  /** As suspect, in the turn of a look: resolves when it was looked at and put right, with the ms that took. */
+  /** Observes and repairs a scope when it is its turn; resolves with the ms that took. */
   audit(scope: Scope): Promise<number>;
-  /** A look at the kernel, in its turn. */
+  /** Runs a read of the kernel when it is its turn. Rejects with MeshError `unavailable` when the agent stops. */
   runExclusive<T>(work: () => Promise<T>): Promise<T>;
   want(): ReadonlyMap<string, KernelObject>;
   have(): ReadonlyMap<string, KernelObject>;
-  /** Why an object is not as wanted, in words; by its key. */
-  failures(): ReadonlyMap<string, string>;
-  /** Steps taken because somebody else changed something. */
+  /** Objects that are not as desired, by key. */
+  failures(): ReadonlyMap<string, FailedOperation>;
+  /** Operations so far that repaired changes of others. */
   repairs(): number;
   /** Resolves when the work under way is done; no more is begun. */
   stop(): Promise<void>;
@@ -58,128 +63,76 @@ export interface ReconcilerOptions {
   clock: Clock;
   log: Log;
   conditions: Conditions;
-  /** After each change: the newest revision the kernel now holds, and what it refused of it. */
+  /** After each change: the newest revision that the kernel holds, and the operations of it that failed. */
   onApplied(revision: number, failures: string[]): void;
-  /** A netns was made: whatever was in an earlier one of that name is not in this one. */
+  /** A netns was created: processes in an earlier one of that name are not in this one. */
   onNetnsCreated(netns: string): void;
-  /** The kernel was changed, with the steps. */
   onChanged(change: Omit<ChangeRecord, 'services'>, ops: readonly Op[]): void;
 }
-
-/** Why the kernel is changed, for the history. */
-interface ChangeCause {
-  why: ChangeReason;
-  wrong: string[];
-  by: string[];
-}
-
-/** Steps that one line of the log, or one entry of the history, spells out. */
-const MAX_LISTED = 50;
-const RETRY = { base: 100, limit: 30_000 };
 
 export function createReconciler(options: ReconcilerOptions): Reconciler {
   const { kernel, clock, log, conditions, onApplied } = options;
   const want = new Map<string, KernelObject>();
-  let have = new Map<string, KernelObject>();
+  const observed = createObservedState(kernel, want);
+  const failed = createFailedOperations(conditions);
+  const attribution = createChangeAttribution();
+  const driftBackoff = createDriftBackoff({ clock, conditions, recheck: queueScope });
+  let phase: PendingWork['phase'] = 'paused';
+  let fullPass = false;
+  /** A revision has to be acknowledged although it may have changed nothing. */
+  let unacknowledged = false;
   const changedKeys = new Set<string>();
   const pendingScopes: Scope[] = [];
-  const retryScopes: Scope[] = [];
   const pendingReads: (() => Promise<void>)[] = [];
-  const failed = new Map<string, string>();
-  const attribution = createChangeAttribution();
-  const driftBackoff = createDriftBackoff({ clock, conditions, again: (scope) => queueScope(scope) });
-  const timers = new Set<() => void>();
-  let fullPassNeeded = false;
-  let unreported = false;
-  /** A pass broke off: what the kernel holds is unknown until the next look at everything. */
-  let stateUnknown = false;
   let revision = 0;
-  let paused = true;
-  let reason: ChangeReason = 'start';
-  let stopped = false;
+  let fullPassReason: ChangeReason = 'start';
   let repairs = 0;
-  let retries = 0;
-  let retryPending = false;
-  let running: Promise<void> | undefined;
 
-  const schedule = (delay: number, reconcileLoop: () => void) => {
-    const cancel = clock.after(delay, () => {
-      timers.delete(cancel);
-      reconcileLoop();
-    });
-    timers.add(cancel);
-  };
+  const worker = createSerialWorker(takeNext, onPassFailed);
+  const retries = createRetries(clock, (scopes) => {
+    if (phase === 'unknown') fullPass = true;
+    scopes.forEach(queueScope);
+    worker.wake();
+  });
 
-  const wake = () => {
-    if (stopped || running !== undefined) return;
-    // One turn later, so that what comes in one go is done in one go.
-    running = Promise.resolve()
-      .then(work)
-      .finally(() => {
-        running = undefined;
-        if (hasWork()) wake();
-      });
-  };
-  const hasWork = () =>
-    !stopped &&
-    (pendingReads.length > 0 ||
-      (!paused &&
-        (fullPassNeeded || (!stateUnknown && (unreported || changedKeys.size > 0 || pendingScopes.length > 0)))));
-
-  async function work(): Promise<void> {
-    while (hasWork()) {
-      try {
-        if (!paused && fullPassNeeded) await reconcileAll();
-        else if (!paused && !stateUnknown && (changedKeys.size > 0 || unreported)) await reconcileChanged();
-        else if (
-          pendingReads.length > 0 &&
-          (paused || stateUnknown || pendingScopes.length === 0 || pendingReads.length > 8)
-        )
-          await pendingReads.shift()!();
-        else await reconcileScope(pendingScopes.shift()!);
-      } catch (thrown) {
-        onPassFailed(thrown);
+  function takeNext(): (() => Promise<void>) | undefined {
+    const changes = changedKeys.size > 0 || unacknowledged;
+    switch (nextWork({ phase, fullPass, changes, scopes: pendingScopes.length, reads: pendingReads.length })) {
+      case 'full':
+        return reconcileAll;
+      case 'changes':
+        return reconcileChanged;
+      case 'read':
+        return pendingReads.shift();
+      case 'scope': {
+        const scope = pendingScopes.shift()!;
+        return () => reconcileScope(scope);
       }
+      case undefined:
+        return undefined;
     }
   }
 
   function onPassFailed(thrown: unknown): void {
     log.error({ err: thrown }, `kernel work failed: ${messageOf(thrown)}`);
-    conditions.raise('kernel', `the kernel cannot be read or changed: ${messageOf(thrown)}`);
-    stateUnknown = true;
-    scheduleRetry();
-  }
-
-  function scheduleRetry(scope: Scope = {}): void {
-    addScope(retryScopes, scope);
-    if (retryPending) return;
-    retryPending = true;
-    schedule(backoff(retries++, RETRY.base, RETRY.limit), () => {
-      retryPending = false;
-      for (const again of retryScopes.splice(0)) queueScope(again);
-      if (stateUnknown) fullPassNeeded = true;
-      wake();
-    });
+    conditions.raise(condition('KernelUnavailable', { error: messageOf(thrown) }));
+    if (phase === 'active') phase = 'unknown';
+    retries.schedule({});
   }
 
   async function reconcileAll(): Promise<void> {
-    fullPassNeeded = false;
+    fullPass = false;
     pendingScopes.length = 0;
-    have = await kernel.observe();
-    stateUnknown = false;
+    await observed.observeAll();
+    if (phase === 'unknown') phase = 'active';
     changedKeys.clear();
-    const target = new Map(want);
-    const ops = diff(have, target);
-    if (ops.length > 0) {
-      const steps = ops.slice(0, MAX_LISTED).flatMap(renderOp);
-      log.info(
-        { revision, count: ops.length, steps },
-        `the kernel differs from revision ${revision}: ${ops.length} steps`,
-      );
-    }
-    await applyOps(ops, [...have.keys(), ...target.keys()], target, { why: reason, wrong: [], by: [] });
-    reason = 'repair';
-    reportApplied();
+    const goal = new Map(want);
+    const ops = diff(observed.have(), goal);
+    logFullPass(log, revision, ops);
+    const cause: ChangeCause = { why: fullPassReason, wrong: [], by: [] };
+    await applyOps(ops, [...observed.have().keys(), ...goal.keys()], goal, cause);
+    fullPassReason = 'repair';
+    acknowledge();
   }
 
   async function reconcileChanged(): Promise<void> {
@@ -187,186 +140,132 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     changedKeys.clear();
     const goal = selectKeys(want, keys);
     const cause: ChangeCause = { why: 'assignment', wrong: [], by: [] };
-    if (keys.size > 0) await applyOps(diff(selectKeys(have, keys), goal), [...keys], goal, cause);
-    reportApplied();
+    if (keys.size > 0) await applyOps(diff(selectKeys(observed.have(), keys), goal), [...keys], goal, cause);
+    acknowledge();
   }
 
-  /** What is not as wanted in a part of the kernel is put right, and said. */
   async function reconcileScope(first: Scope): Promise<void> {
     let scope = first;
-    let ops = await observeAndDiff(scope);
+    let ops = await observed.observeAndDiff(scope);
     for (let wider = widenScope(scope, ops, want); wider !== undefined; wider = widenScope(scope, ops, want)) {
       scope = wider;
-      ops = await observeAndDiff(scope);
+      ops = await observed.observeAndDiff(scope);
     }
     if (ops.some(({ object }) => changedKeys.has(keyOf(object)))) {
-      // A wish that came during the look: carry it out first, and look again.
+      // The desired state changed during the observation: apply that first, then observe again.
       addScope(pendingScopes, scope);
       return;
     }
-    const due = driftBackoff.allowed(ops, (key) => failed.has(key));
-    const repaired = due.filter(({ object }) => !failed.has(keyOf(object))); // the others are our own next try
-    const by = attribution.attribute(scope, ops);
-    const cause: ChangeCause = {
-      why: repaired.length > 0 ? 'repair' : 'retry',
-      wrong: describeDrift(repaired.slice(0, MAX_LISTED)),
-      by,
-    };
-    if (ops.length === 0 && failed.size === 0) {
+    const due = driftBackoff.allowed(ops, failed.has);
+    const repaired = due.filter(({ object }) => !failed.has(keyOf(object))); // the others are retries of our own
+    const cause = repairCause(repaired, attribution.attribute(scope, ops));
+    repairs += repaired.length;
+    logRepairs(log, repaired, cause);
+    if (ops.length === 0 && failed.all().size === 0) {
       updateRetries([]);
       return;
     }
-    logRepairs(repaired, cause);
     const goal = filterByScope(want, scope);
-    const left = new Set(ops.filter((op) => !due.includes(op)).map(({ object }) => keyOf(object)));
-    const keys = [...filterByScope(have, scope).keys(), ...goal.keys()].filter((key) => !left.has(key));
-    const before = [...failed.values()].join();
+    const postponed = new Set(ops.filter((op) => !due.includes(op)).map(({ object }) => keyOf(object)));
+    const keys = [...filterByScope(observed.have(), scope).keys(), ...goal.keys()].filter((key) => !postponed.has(key));
+    const before = failed.messages().join();
     await applyOps(due, keys, goal, cause);
-    for (const key of failed.keys()) if (!want.has(key) && !have.has(key)) failed.delete(key);
-    if ([...failed.values()].join() !== before) reportApplied();
+    failed.retain((key) => want.has(key) || observed.have().has(key));
+    if (failed.messages().join() !== before) acknowledge();
   }
 
-  function logRepairs(ops: readonly Op[], { wrong, by }: ChangeCause): void {
-    if (ops.length === 0) return;
-    repairs += ops.length;
-    const steps = ops.slice(0, MAX_LISTED).flatMap(renderOp);
-    const more = wrong.length > 1 ? ` (and ${wrong.length - 1} more)` : '';
-    const author = by.length > 0 ? `what ${by.join(', ')} changed` : 'what somebody else changed';
-    log.warn({ count: ops.length, wrong, by, steps }, `repairing ${author}: ${wrong[0]}${more}`);
-  }
-
-  /** Whether `have` is just what is wanted: what nearly every look finds, so it is told without a copy of anything. */
-  function matchesDesired(scope: Scope): boolean {
-    let same = true;
-    want.forEach((object, key) => {
-      if (same && scopeIncludes(scope, object)) same = sameValue(have.get(key), object);
-    });
-    have.forEach((object, key) => {
-      if (same && scopeIncludes(scope, object)) same = want.has(key);
-    });
-    return same;
-  }
-
-  async function observeAndDiff(scope: Scope): Promise<Op[]> {
-    const seen = await kernel.observe(scope);
-    have.forEach((object, key) => {
-      if (!seen.has(key) && scopeIncludes(scope, object)) have.delete(key);
-    });
-    // What is as it was stays the very object that `want` has: no second copy, and compared at once.
-    seen.forEach((object, key) => {
-      if (!sameValue(have.get(key), object)) have.set(key, object);
-    });
-    return matchesDesired(scope) ? [] : diff(filterByScope(have, scope), filterByScope(want, scope));
-  }
-
-  function recordChange(
-    ops: readonly Op[],
-    cause: ChangeCause,
-    startedAt: number,
-    failedOps: ApplyReport['failed'],
-  ): void {
-    const took = Math.round((clock.monotonic() - startedAt) * 10) / 10;
-    const at = Math.round(clock.now() - took);
-    const failures = failedOps.slice(0, MAX_LISTED).map(({ error }) => error.message);
-    const steps = ops.slice(0, MAX_LISTED).flatMap(renderOp);
-    options.onChanged({ at, took, revision, ...cause, steps, count: ops.length, failures }, ops);
-  }
-
-  /** Takes the steps; `have` is then `goal` among `keys`, but for what the kernel refused. */
+  /** Executes the operations; the objects of `keys` are then as in `goal`, except those that the kernel rejected. */
   async function applyOps(
     ops: Op[],
     keys: readonly string[],
     goal: ReadonlyMap<string, KernelObject>,
     cause: ChangeCause,
   ): Promise<void> {
-    for (const op of ops) log.debug({ steps: renderOp(op) }, 'kernel');
-    const began = clock.monotonic();
-    const failedOps: ApplyReport['failed'] = ops.length === 0 ? [] : (await kernel.apply(ops)).failed;
-    if (ops.length > 0) recordChange(ops, cause, began, failedOps);
-    const failedKeys = new Set(failedOps.map(({ op }) => keyOf(op.object)));
-    for (const key of keys) {
-      if (failedKeys.has(key)) continue;
-      failed.delete(key);
-      const object = goal.get(key);
-      if (object !== undefined) have.set(key, object);
-      else have.delete(key);
-    }
-    for (const { op, error } of failedOps) {
-      failed.set(keyOf(op.object), error.message);
-      log.error(error.message);
-    }
+    for (const op of ops) log.debug({ steps: renderOp(op) }, 'kernel operation');
+    const startedAt = clock.monotonic();
+    const rejected: ApplyReport['failed'] = ops.length === 0 ? [] : (await kernel.apply(ops)).failed;
+    if (ops.length > 0) options.onChanged(changeRecord(clock, startedAt, revision, cause, ops, rejected), ops);
+    for (const { error } of rejected) log.error(error.message);
+    const rejectedKeys = new Set(rejected.map(({ op }) => keyOf(op.object)));
+    observed.settle(
+      keys.filter((key) => !rejectedKeys.has(key)),
+      goal,
+    );
+    failed.update(keys, rejected);
     for (const { verb, object } of ops) {
-      if (verb === 'create' && object.kind === 'netns' && !failedKeys.has(keyOf(object)))
+      if (verb === 'create' && object.kind === 'netns' && !rejectedKeys.has(keyOf(object)))
         options.onNetnsCreated(object.netns);
     }
-    updateRetries(failedOps.map(({ op }) => op));
+    updateRetries(rejected.map(({ op }) => op));
   }
 
-  function updateRetries(failedOps: readonly Op[]): void {
-    if (failedOps.length > 0) scheduleRetry(scopeOfOps(failedOps));
-    else if (failed.size === 0) retries = 0;
-    const [first] = failed.values();
-    if (first === undefined) {
-      conditions.clear('kernel');
-      return;
+  function updateRetries(rejected: readonly Op[]): void {
+    if (rejected.length > 0) retries.schedule(scopeOfOps(rejected));
+    else if (failed.all().size === 0) {
+      retries.reset();
+      failed.update([], []); // the kernel answers again
     }
-    const more = failed.size > 1 ? ` (and ${failed.size - 1} more)` : '';
-    conditions.raise('kernel', `the kernel refused: ${first}${more}`);
   }
 
-  function reportApplied(): void {
-    // Wishes that came during the apply are settled by the next pass, which tells.
-    if (changedKeys.size > 0 || fullPassNeeded || stateUnknown) return;
-    unreported = false;
-    onApplied(revision, [...failed.values()]);
+  function acknowledge(): void {
+    // Changes that arrived meanwhile are applied by the next pass, which acknowledges.
+    if (changedKeys.size > 0 || fullPass || phase === 'unknown') return;
+    unacknowledged = false;
+    onApplied(revision, failed.messages());
   }
 
   function queueScope(scope: Scope): void {
     if (coversAll(scope)) pendingScopes.length = 0;
     addScope(pendingScopes, scope);
-    wake();
+    worker.wake();
   }
 
   function runExclusive<T>(work: () => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      if (stopped) {
+      if (phase === 'stopped') {
         reject(new MeshError('unavailable', 'the agent is stopping'));
         return;
       }
-      pendingReads.push(() => work().then(resolve, reject));
-      wake();
+      pendingReads.push(async () => {
+        try {
+          resolve(await work());
+        } catch (thrown) {
+          reject(thrown);
+        }
+      });
+      worker.wake();
     });
   }
 
   return {
     start() {
-      if (!paused) return;
-      paused = false;
-      fullPassNeeded = true;
-      wake();
+      if (phase !== 'paused') return;
+      phase = 'active';
+      fullPass = true;
+      worker.wake();
     },
-    setDesired(wanted, newest) {
+    setDesired(desired, newest) {
       want.clear();
-      for (const [key, object] of wanted) want.set(key, object);
+      for (const [key, object] of desired) want.set(key, object);
       revision = newest;
-      fullPassNeeded = true;
-      if (reason !== 'start') reason = 'assignment';
-      wake();
+      fullPass = true;
+      if (fullPassReason !== 'start') fullPassReason = 'assignment';
+      worker.wake();
     },
-    patchDesired(had, wanted, newest) {
+    patchDesired(had, desired, newest) {
       for (const object of had) {
         const key = keyOf(object);
         want.delete(key);
         changedKeys.add(key);
       }
-      for (const object of wanted) {
+      for (const object of desired) {
         const key = keyOf(object);
         want.set(key, object);
         changedKeys.add(key);
       }
       revision = newest;
-      unreported = true;
-      wake();
+      unacknowledged = true;
+      worker.wake();
     },
     recheck(scope, by = []) {
       attribution.record(scope, by);
@@ -375,27 +274,27 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     },
     async audit(scope) {
       let took = 0;
-      const work = async () => {
-        if (paused || stateUnknown) return;
+      await runExclusive(async () => {
+        if (phase !== 'active') return;
         const begin = clock.monotonic();
         await reconcileScope(scope);
         took = clock.monotonic() - begin;
-      };
-      await runExclusive(work).catch(onPassFailed);
+      }).catch((thrown) => {
+        if (phase !== 'stopped') onPassFailed(thrown);
+      });
       return took;
     },
     runExclusive,
     want: () => want,
-    have: () => have,
-    failures: () => failed,
+    have: observed.have,
+    failures: failed.all,
     repairs: () => repairs,
     async stop() {
-      stopped = true;
+      phase = 'stopped';
       pendingReads.length = 0;
       driftBackoff.stop();
-      for (const cancel of timers) cancel();
-      timers.clear();
-      await running;
+      retries.stop();
+      await worker.idle();
     },
   };
 }

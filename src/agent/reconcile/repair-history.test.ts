@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../base/clock.ts';
 import { silentLog } from '../../base/log.ts';
 import type { ChangeRecord } from '../../model/change-record.ts';
-import { LB_NETNS, networkNetns, portMark } from '../../model/names.ts';
+import { LB_NETNS, networkNetns, portMark } from '../../model/linux-names.ts';
 import {
   assignment,
   eventually,
@@ -28,7 +28,7 @@ afterEach(async () => {
   await manager.stop();
 });
 
-/** As another meshd on the same state directory would tell it. */
+/** As another meshd on the same state directory would report it. */
 const kept = async () => (await openHistory(node.stateDir, systemClock, silentLog()).query({})).changes;
 
 async function recorded(is: (change: ChangeRecord) => boolean): Promise<ChangeRecord> {
@@ -40,7 +40,7 @@ async function recorded(is: (change: ChangeRecord) => boolean): Promise<ChangeRe
   throw new Error(`not in the history: ${JSON.stringify(await kept())}`);
 }
 
-it('tells of the start, of what the manager said and for which service, and of nothing when nothing is done', async () => {
+it('records the start, changes of the assignment with their service, and nothing when nothing is done', async () => {
   const start = await recorded(({ why }) => why === 'start');
   expect(start).toMatchObject({ revision: 1, failures: [] });
   expect(start.count).toBeGreaterThan(50);
@@ -54,7 +54,7 @@ it('tells of the start, of what the manager said and for which service, and of n
   expect(await kept()).toEqual(before);
 });
 
-it('tells what was wrong and who did it, where the kernel says so', async () => {
+it('records what was wrong and which process caused it, where the kernel reports that', async () => {
   const key = `fdb ${networkNetns('ingress')} vxlan0 02:6d:65:73:00:02`;
   node.kernel.changeExternally({ verb: 'delete', object: node.kernel.state().get(key)! }, [
     { pid: 4711, name: 'bridge' },
@@ -64,7 +64,7 @@ it('tells what was wrong and who did it, where the kernel says so', async () => 
   expect(repair.steps).toEqual([expect.stringMatching(/^bridge .*fdb add 02:6d:65:73:00:02 dev vxlan0 dst /)]);
 });
 
-it('tells of a repair that only an audit found, without a culprit, and of what the kernel refuses', async () => {
+it('records a repair that only the audit found, and operations that the kernel rejects', async () => {
   const key = `virtual-service ${LB_NETNS} inet ${portMark('tcp', 8080)}`;
   node.kernel.changeExternally({ verb: 'delete', object: node.kernel.state().get(key)! });
   const repair = await recorded(({ why, wrong }) => why === 'repair' && wrong.includes(`${key}: missing`));

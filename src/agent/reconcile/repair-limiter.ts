@@ -2,10 +2,10 @@ import { backoff } from '../../base/backoff.ts';
 
 /** Repairs of one object within this many milliseconds … */
 const WINDOW = 10_000;
-/** … above this number mean that somebody else keeps changing it. */
+/** … above this number mean that another process keeps changing it. */
 const MAX_REPAIRS = 5;
 const PAUSE = { base: 2_000, limit: 60_000 };
-/** A history nobody added to for so long is forgotten. */
+/** A history without new entries for so long is dropped. */
 const EXPIRY = 5 * 60_000;
 
 interface RepairHistory {
@@ -16,11 +16,11 @@ interface RepairHistory {
   pausedUntil: number;
 }
 
-/** Counts how often the same object had to be repaired, and says when to leave it alone for a while. */
+/** Counts how often the same object is repaired, and decides when to pause its repairs. */
 export interface RepairLimiter {
-  /** How many ms to leave the object alone; 0 means repair it now, which is then counted. */
+  /** For how many ms repairs of the object are paused; 0 means repair it now, which is then counted. */
   recordRepair(key: string, now: number): number;
-  /** Objects somebody else keeps changing. */
+  /** Objects that another process keeps changing. */
   conflicts(now: number): string[];
 }
 
@@ -43,7 +43,7 @@ export function createRepairLimiter(): RepairLimiter {
         if (now - Math.max(at.at(-1) ?? 0, pausedUntil) > EXPIRY) histories.delete(key);
       }
       return [...histories]
-        .filter(([, { pauses: fights, pausedUntil }]) => fights > 0 && now < pausedUntil + WINDOW)
+        .filter(([, { pauses, pausedUntil }]) => pauses > 0 && now < pausedUntil + WINDOW)
         .map(([key]) => key);
     },
   };

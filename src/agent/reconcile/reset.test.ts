@@ -4,6 +4,7 @@ import { silentLog } from '../../base/log.ts';
 import { createModelKernel } from '../../kernel/model/model-kernel.ts';
 import type { ChangeRecord } from '../../model/change-record.ts';
 import type { KernelObject } from '../../model/kernel-state.ts';
+import { parseFirewallRule } from '../../model/kinds/parse-firewall-rule.ts';
 import { assignment, desiredState, fakeRuntime, TASK } from '../agent.test-data.ts';
 import type { History } from '../session/history.ts';
 import { resetNode } from './reset.ts';
@@ -59,7 +60,7 @@ it("leaves the administrator's chain while it holds rules, and takes it when it 
   const [key, chain] = [...objects].find(([, object]) => object.kind === 'chain' && object.administrator)!;
   const reset = async (rules: string[]) => {
     const kernel = createModelKernel({
-      objects: new Map(objects).set(key, { ...chain, rules } as KernelObject).values(),
+      objects: new Map(objects).set(key, { ...chain, rules: rules.map(parseFirewallRule) } as KernelObject).values(),
     });
     const runtime = fakeRuntime().runtime();
     await resetNode({
@@ -73,6 +74,6 @@ it("leaves the administrator's chain while it holds rules, and takes it when it 
     return [...kernel.state().values()].filter(({ kind }) => kind === 'chain' || kind === 'jump');
   };
   const rules = ['-s 192.0.2.7/32 -j DROP'];
-  expect(await reset(rules)).toEqual([{ ...chain, rules }]);
+  expect(await reset(rules)).toEqual([{ ...chain, rules: rules.map(parseFirewallRule) }]);
   expect(await reset([])).toEqual([]);
 });

@@ -7,7 +7,7 @@ import { renderOp } from '../../model/render.ts';
 import type { Runtime } from '../../runtime/runtime.ts';
 import type { History } from '../session/history.ts';
 
-/** Rounds of look and take away; a second one is for what only dies with the first. */
+/** Rounds of observing and deleting; a second one is for objects that are in use until the first is over. */
 const MAX_ROUNDS = 3;
 
 export interface ResetOptions {
@@ -21,8 +21,8 @@ export interface ResetOptions {
 }
 
 /**
- * Takes everything of ours off this host: tasks, netns, links, sets, chains. What is not ours stays, and so does what
- * has no absence (sysctls of the host). Throws MeshError `kernel` when something could not be removed.
+ * Removes everything of ours from this host: tasks, netns, links, sets, chains. Objects of others stay, and so do sysctls
+ * of the host, which cannot be deleted. Throws MeshError `kernel` when something could not be removed.
  */
 export async function resetNode({
   kernel,

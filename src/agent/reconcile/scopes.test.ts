@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import type { Scope } from '../../kernel/kernel.ts';
 import { keyOf, type Op } from '../../model/kernel-state.ts';
-import { HOST_NETNS, LB_NETNS, networkNetns } from '../../model/names.ts';
+import { HOST_NETNS, LB_NETNS, networkNetns } from '../../model/linux-names.ts';
 import { assignment, desiredState } from '../agent.test-data.ts';
 import { addScope, widenScope, withDependentKinds } from './scopes.ts';
 
@@ -21,7 +21,7 @@ it('merges scopes and drops those another one covers', () => {
   expect(all).toEqual([{}]);
 });
 
-it('looks at a whole netns again when something in it is made anew', () => {
+it('observes a whole netns again when something in it is recreated', () => {
   const router = networkNetns('ingress');
   const link = make(`link ${router} vxlan0`);
   expect(widenScope({ netns: [router], kinds: ['vxlan'] }, [link], want)).toEqual({ netns: [router] });
@@ -29,7 +29,7 @@ it('looks at a whole netns again when something in it is made anew', () => {
   expect(widenScope({}, [link], want)).toBeUndefined();
 });
 
-it('looks at both ends of the links that end in a netns made anew', () => {
+it('observes both ends of the links that end in a recreated netns', () => {
   const wide = widenScope({ netns: [LB_NETNS], kinds: ['netns'] }, [make(`netns ${LB_NETNS}`)], want);
   expect([...wide!.netns!].sort()).toEqual([HOST_NETNS, LB_NETNS, networkNetns('ingress')].sort());
 });
@@ -39,7 +39,7 @@ it('is content with what was looked at when nothing is made that others live in'
   expect(widenScope({ kinds: ['real-server'] }, [make(keyOf(member))], want)).toBeUndefined();
 });
 
-it('takes an event about one object for all that may have gone with it', () => {
+it('treats an event about one object as one about everything removed with it', () => {
   expect(withDependentKinds({ netns: ['a'], kinds: ['fdb'] }).kinds).toContain('vxlan');
   expect(withDependentKinds({ kinds: ['chain'] })).toEqual({ kinds: ['chain'] });
   expect(withDependentKinds({})).toEqual({});

@@ -1,5 +1,6 @@
 import { isParent } from '../../diff/dependencies.ts';
 import { type Scope, scopeIncludes } from '../../kernel/kernel.ts';
+import { kindsRelatedTo } from '../../kernel/kinds/registry.ts';
 import type { KernelObject, ObjectKind, Op } from '../../model/kernel-state.ts';
 
 export function filterByScope(state: ReadonlyMap<string, KernelObject>, scope: Scope): Map<string, KernelObject> {
@@ -21,7 +22,7 @@ export function coversAll(scope: Scope): boolean {
   return scope.netns === undefined && scope.kinds === undefined;
 }
 
-/** Puts a scope into a list without naming the same twice. */
+/** Adds a scope to a list without covering the same twice. */
 export function addScope(list: Scope[], scope: Scope): void {
   if (list.some((other) => covers(other, scope))) return;
   const sameKinds = list.find(
@@ -35,7 +36,7 @@ export function addScope(list: Scope[], scope: Scope): void {
   list[place] = { ...sameKinds, netns: [...new Set([...sameKinds.netns!, ...scope.netns!])] };
 }
 
-/** Whether all of one scope is in another. */
+/** Whether one scope is completely inside another. */
 export function covers(outer: Scope, inner: Scope): boolean {
   return coversList(outer.netns, inner.netns) && coversList(outer.kinds, inner.kinds);
 }
@@ -48,7 +49,7 @@ function isSameList(a: readonly string[] | undefined, b: readonly string[] | und
   return a === undefined || b === undefined ? a === b : a.length === b.length && a.every((item) => b.includes(item));
 }
 
-/** The namespaces that some steps are about, all kinds. */
+/** The namespaces that some operations touch, all kinds of objects. */
 export function scopeOfOps(ops: readonly Op[]): Scope {
   return { netns: [...new Set(ops.flatMap(({ object }) => netnsOf(object)))] };
 }
@@ -57,22 +58,11 @@ function netnsOf(object: KernelObject): string[] {
   return object.kind === 'veth' ? [object.netns, object.peer.netns] : [object.netns];
 }
 
-const NETWORKING: readonly ObjectKind[] = [
-  'netns',
-  'veth',
-  'vxlan',
-  'address',
-  'neighbour',
-  'fdb',
-  'route',
-  'rule',
-  'shortcut',
-  'shortcut-task',
-];
+const NETWORKING: readonly ObjectKind[] = kindsRelatedTo('network');
 
 /**
- * What is to be looked at when the kernel tells of one thing: a link that goes takes its addresses, neighbours and
- * routes along, and whichever event comes first, the look has to see all of it.
+ * The scope to observe after an event: removing a link removes its addresses, neighbours and routes too, and whichever
+ * event arrives first, all of them have to be observed.
  */
 export function withDependentKinds(scope: Scope): Scope {
   if (scope.kinds === undefined || !scope.kinds.some((kind) => NETWORKING.includes(kind))) return scope;
@@ -80,8 +70,8 @@ export function withDependentKinds(scope: Scope): Scope {
 }
 
 /**
- * The scope to look at again because these steps make parents anew; undefined when the first look saw all of it. A
- * netns takes the links that end in it along, from whatever namespace they come.
+ * The scope to observe again because these operations recreate parents; undefined when the first observation covered it.
+ * Deleting a netns deletes the links that end in it, in whatever namespace their other end is.
  */
 export function widenScope(
   scope: Scope,

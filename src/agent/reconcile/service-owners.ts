@@ -1,16 +1,16 @@
 import type { Protocol } from '../../model/address.ts';
 import type { AssignedPort, AssignedTask } from '../../model/assignment.ts';
 import type { KernelObject, Op } from '../../model/kernel-state.ts';
-import { markedPort, publishedSet, serviceSet, taskNetns, taskVeth } from '../../model/names.ts';
+import { markedPort, publishedSet, serviceSet, taskNetns, taskVeth } from '../../model/linux-names.ts';
 
 const PROTOCOLS: readonly Protocol[] = ['tcp', 'udp', 'sctp'];
-/** Names it remembers; a name of what is gone for long is the first to be forgotten. */
+/** Names it keeps; those of objects removed long ago are dropped first. */
 const MAX_ENTRIES = 65_536;
 
-/** Which service a kernel object is there for; also for a while after it is not assigned any more. */
+/** Which service a kernel object belongs to; also for a while after it is not assigned any more. */
 export interface ServiceOwners {
   update(ports: readonly AssignedPort[], tasks: readonly AssignedTask[]): void;
-  /** Names of the services the steps are about, each once. */
+  /** Names of the services that the operations are for, each once. */
   servicesOf(ops: readonly Op[]): string[];
 }
 

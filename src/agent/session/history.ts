@@ -1,38 +1,38 @@
 import { appendFile, mkdir, readFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
-import { MeshError, messageOf } from '../../base/errors.ts';
+import { messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
-import type { ChangeReason, ChangeRecord, HistoryQuery, HistoryResult } from '../../model/change-record.ts';
+import { printable } from '../../base/printable.ts';
+import type { ChangeRecord, HistoryResult } from '../../model/change-record.ts';
 
-/** What was changed in this node's kernel, kept for people to ask; a crash loses at most the last tenth of a second. */
+/** The changes of this node's kernel, kept on disk; a crash loses at most the last tenth of a second. */
 export interface History {
-  /** Costs no more than a line of JSON; the disk is written to later. */
+  /** Only renders a line of JSON; the disk is written later. */
   add(change: ChangeRecord): void;
-  /** Throws MeshError `invalid` for a question that makes no sense. */
+  /** Throws MeshError `invalid` for a malformed question. */
   query(question: unknown): Promise<HistoryResult>;
-  /** Resolves when all is on disk, or cannot be. */
+  /** Resolves when everything is on disk, or cannot be written. */
   flush(): Promise<void>;
 }
 
-/** Milliseconds in which lines are gathered before they are written. */
+/** For how long lines are collected before they are written, ms. */
 const WRITE_DELAY = 100;
-/** Bytes of one file; there are two, the newer begun when the older is full. */
+/** Bytes of one file; there are two, and the older is replaced when the newer is full. */
 const FILE_LIMIT = 1024 * 1024;
-/** Bytes in memory, for the time the disk takes nothing. */
+/** Bytes in memory, in case the disk cannot be written. */
 const MEMORY_LIMIT = 1024 * 1024;
-/** Of one record; texts are in letters. */
+/** Bounds of one record: characters of a text, entries of a list. */
 const RECORD_LIMITS = { text: 500, steps: 50, wrong: 20, by: 10, services: 50, failures: 10 };
-/** Changes in an answer when the question names no limit, and at most. */
+/** Changes in an answer: by default, and at most. */
 const DEFAULT_COUNT = 200;
 const MAX_COUNT = 10_000;
-const REASONS: readonly ChangeReason[] = ['start', 'assignment', 'repair', 'retry', 'reset'];
 
 export function openHistory(stateDir: string, clock: Clock, log: Log): History {
   const directory = join(stateDir, 'agent');
   const path = join(directory, 'history.jsonl');
   const previousPath = join(directory, 'history.1.jsonl');
-  /** The newest lines, on disk or not. */
+  /** The newest lines, written or not. */
   const recent: string[] = [];
   let size = 0;
   let unwritten: string[] = [];
@@ -60,7 +60,7 @@ export function openHistory(stateDir: string, clock: Clock, log: Log): History {
       await rename(path, previousPath);
       fileSize = 0;
     }
-    // What a crash cut off must not take the next line with it.
+    // A line that a crash cut off must not damage the next one.
     await appendFile(path, lastLineIsTorn ? `\n${text}` : text, { mode: 0o600 });
     fileSize += Buffer.byteLength(text);
     failureLogged = false;
@@ -79,20 +79,22 @@ export function openHistory(stateDir: string, clock: Clock, log: Log): History {
       unwritten.push(line);
       size += line.length;
       while (size > MEMORY_LIMIT && recent.length > 1) size -= recent.shift()!.length;
-      // Unwritten lines are among the recent ones: what memory let go of is gone.
+      // Unwritten lines are among the recent ones: those dropped from memory are lost.
       if (unwritten.length > recent.length) unwritten = unwritten.slice(-recent.length);
       cancel ??= clock.after(WRITE_DELAY, () => void writeNow());
     },
     async query(question) {
-      const { age, service, limit } = parseQuery(question);
+      // Loaded with the first question: the schemas cost memory that an idle daemon does not need.
+      const { parseChangeRecord, parseHistoryQuery } = await import('../../model/node-answers.ts');
+      const { age = Number.POSITIVE_INFINITY, service, limit = DEFAULT_COUNT } = parseHistoryQuery(question);
       await writeNow();
       const lines = new Set([...(await readLines(previousPath)), ...(await readLines(path)), ...recent]);
       const oldest = clock.now() - age;
       const changes = [...lines]
-        .flatMap(parseRecord)
+        .flatMap((line) => parseChangeRecord(line) ?? [])
         .filter(({ at, services }) => at >= oldest && (service === undefined || services.includes(service)))
         .sort((a, b) => a.at - b.at);
-      return { changes: changes.slice(-limit) };
+      return { changes: changes.slice(-Math.min(limit, MAX_COUNT)) };
     },
     flush: writeNow,
   };
@@ -111,23 +113,8 @@ function truncateRecord(change: ChangeRecord): ChangeRecord {
 }
 
 function truncateText(text: string): string {
-  const clean = text.replaceAll('\0', '');
+  const clean = printable(text);
   return clean.length <= RECORD_LIMITS.text ? clean : `${clean.slice(0, RECORD_LIMITS.text - 1)}…`;
-}
-
-function parseQuery(question: unknown): { age: number; service: string | undefined; limit: number } {
-  const { age, service, limit } = (question ?? {}) as { [field in keyof HistoryQuery]?: unknown };
-  const isValid =
-    (age === undefined || (typeof age === 'number' && age >= 0)) &&
-    (service === undefined || typeof service === 'string') &&
-    (limit === undefined || (Number.isInteger(limit) && (limit as number) > 0));
-  if (!isValid)
-    throw new MeshError('invalid', 'history takes an age in ms, the name of a service, and a limit above 0');
-  return {
-    age: (age as number | undefined) ?? Number.POSITIVE_INFINITY,
-    service: service as string | undefined,
-    limit: Math.min((limit as number | undefined) ?? DEFAULT_COUNT, MAX_COUNT),
-  };
 }
 
 async function readLines(path: string): Promise<string[]> {
@@ -138,20 +125,4 @@ async function readLines(path: string): Promise<string[]> {
 async function endsWithNewline(path: string): Promise<boolean> {
   const text = await readFile(path).catch(() => undefined);
   return text === undefined || text.length === 0 || text.at(-1) === 0x0a;
-}
-
-/** A line that was torn by a crash, or that somebody wrote, is left out. */
-function parseRecord(line: string): ChangeRecord[] {
-  try {
-    const record = JSON.parse(line) as ChangeRecord;
-    const numbers = [record.at, record.took, record.revision, record.count];
-    const lists = [record.wrong, record.by, record.services, record.steps, record.failures];
-    const isValid =
-      numbers.every(Number.isFinite) &&
-      REASONS.includes(record.why) &&
-      lists.every((list) => Array.isArray(list) && list.every((item) => typeof item === 'string'));
-    return isValid ? [record] : [];
-  } catch {
-    return [];
-  }
 }

@@ -1,25 +1,13 @@
 import { networkInterfaces } from 'node:os';
-import { MeshError } from '../../base/errors.ts';
-import type { Protocol } from '../../model/address.ts';
 import type { KernelObject, KernelState } from '../../model/kernel-state.ts';
-import { portMark } from '../../model/names.ts';
+import { portMark } from '../../model/linux-names.ts';
+import { type KernelAnswer, type PortFilter, parsePortFilter } from '../../model/node-answers.ts';
 
-/** What a node answers when it is asked for its kernel objects. */
-interface KernelQueryResult {
-  /** Revision of the assignment the kernel holds. */
-  revision: number;
-  /** Every address of the host netns. */
-  addresses: string[];
+interface KernelQueryResult extends KernelAnswer {
   objects: KernelObject[];
 }
 
-/** Narrows the answer to what matters for one published port; undefined asks for everything. */
-interface PortFilter {
-  protocol: Protocol;
-  published: number;
-}
-
-/** The answer from a fresh look; throws MeshError `invalid` for an argument that makes no sense. */
+/** Observes the kernel; throws MeshError `invalid` for a malformed argument. */
 export async function answerKernelQuery(
   argument: unknown,
   revision: number,
@@ -30,24 +18,14 @@ export async function answerKernelQuery(
   return { revision, addresses: hostAddresses(), objects };
 }
 
-function parsePortFilter(argument: unknown): PortFilter | undefined {
-  if (argument === undefined) return undefined;
-  const { protocol, published } = (argument ?? {}) as Record<string, unknown>;
-  const isProtocol = protocol === 'tcp' || protocol === 'udp' || protocol === 'sctp';
-  if (!isProtocol || !Number.isInteger(published)) {
-    throw new MeshError('invalid', 'the question for kernel objects names a protocol and a published port, or nothing');
-  }
-  return { protocol, published: published as number };
-}
-
-/** Whether an object may touch a packet to that port: all but what other ports alone have. */
+/** Whether an object may affect a packet to that port: all except those of other ports. */
 function isRelevant(object: KernelObject, filter: PortFilter | undefined): boolean {
   if (filter === undefined) return true;
   switch (object.kind) {
     case 'set-member':
     case 'set-entry':
       return object.port === undefined || object.port === filter.published;
-    case 'shortcut-port':
+    case 'fast-path-port':
       return object.mark === portMark(filter.protocol, filter.published);
     case 'virtual-service':
     case 'real-server':

@@ -1,9 +1,10 @@
 import type { Clock } from '../../base/clock.ts';
-import { familyOf } from '../../model/address.ts';
 import type { AssignedPort } from '../../model/assignment.ts';
-import { portMark } from '../../model/names.ts';
+import { formatHostPort } from '../../model/host-port.ts';
+import { portMark } from '../../model/linux-names.ts';
 import { portKey } from '../../model/spec.ts';
 
+/** ms */
 const POLL_INTERVAL = 250;
 
 interface DrainingPort {
@@ -13,7 +14,7 @@ interface DrainingPort {
 }
 
 export interface DrainWatch {
-  /** New values of ports, and those that are gone. */
+  /** New values of ports, and keys of removed ones. */
   update(ports: readonly AssignedPort[], removed: readonly string[]): void;
   clear(): void;
   stop(): void;
@@ -26,7 +27,7 @@ export interface DrainWatchOptions {
   report(endpoints: { taskId: string; active: number }[]): void;
 }
 
-/** Counts the connections of real servers at weight 0 and tells of them, for as long as there are such servers. */
+/** Counts the connections of real servers at weight 0 and reports them, as long as there are such servers. */
 export function createDrainWatch({ clock, connections, report }: DrainWatchOptions): DrainWatch {
   const draining = new Map<string, DrainingPort>();
   let cancel: (() => void) | undefined;
@@ -48,7 +49,7 @@ export function createDrainWatch({ clock, connections, report }: DrainWatchOptio
         cancel = undefined;
         schedule();
       };
-      reportConnections().then(reschedule, reschedule); // a service that is just going cannot be counted; the next look tells
+      reportConnections().then(reschedule, reschedule); // a service that is being removed cannot be counted; the next poll follows
     });
   };
 
@@ -59,7 +60,7 @@ export function createDrainWatch({ clock, connections, report }: DrainWatchOptio
         const servers = new Map<string, string>();
         for (const { weight, address, port: target, taskId } of port.endpoints) {
           if (weight > 0) continue;
-          servers.set(familyOf(address) === 'inet6' ? `[${address}]:${target}` : `${address}:${target}`, taskId);
+          servers.set(formatHostPort(address, target), taskId);
         }
         if (servers.size === 0) draining.delete(portKey(port));
         else draining.set(portKey(port), { fwmark: portMark(port.protocol, port.published), servers });

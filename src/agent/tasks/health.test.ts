@@ -21,7 +21,7 @@ const ended = (at: number, ok: boolean, output = ok ? '' : 'no'): HealthEvent =>
   jitter: 0.5,
 });
 
-/** Makes a probe at once when it is due, which takes no time; `fine` says how each ends. */
+/** Makes a probe at once when it is due, which takes no time; `fine` decides how each ends. */
 function play(of: HealthCheck, state: HealthState, fine: boolean[]): HealthState[] {
   const states: HealthState[] = [];
   for (const ok of fine) {
@@ -106,23 +106,23 @@ describe('retries', () => {
   });
 });
 
-describe('what is said', () => {
+describe('the reported output', () => {
   it('is the first failure, the last one, and in between not more than every ten seconds', () => {
     const busy = check({ interval: 1_000, startInterval: 1_000, retries: 20 });
     let state = bound(busy, 0);
-    const said: string[] = [];
+    const outputs: string[] = [];
     for (let round = 0; round < 30; round++) {
       const at = state.nextProbeAt;
       state = nextHealth(busy, nextHealth(busy, state, { kind: 'begun', at }), ended(at, false, `try ${round}`));
-      if (said.at(-1) !== state.output) said.push(state.output);
+      if (outputs.at(-1) !== state.output) outputs.push(state.output);
     }
     expect(state.health).toBe('unhealthy');
-    expect(said).toEqual(['try 0', 'try 10', 'try 20']);
+    expect(outputs).toEqual(['try 0', 'try 10', 'try 20']);
   });
 
   it('is nothing of a healthy task, even while it fails', () => {
     const states = play(check(), bound(check(), 0), [false, true, false, false]);
-    expect(states.map(({ output: said }) => said)).toEqual(['no', '', '', '']);
+    expect(states.map(({ output }) => output)).toEqual(['no', '', '', '']);
   });
 });
 

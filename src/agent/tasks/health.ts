@@ -2,13 +2,13 @@ import type { TaskStatus } from '../../model/cluster.ts';
 import type { HealthCheck } from '../../model/spec.ts';
 
 /*
- * The life of a task's health, as Docker has it (moby, daemon/health.go), but for one thing: the first probe is made as
+ * The health of a task, as in Docker (moby, daemon/health.go) with one difference: the first probe is made as
  * soon as the task's ports are bound, so that a task joins the balancers when it can serve and not an interval later.
- * Probes that come before Docker would have made its first one can only succeed: their failures do not count.
+ * Failures of probes made before Docker would have made its first one do not count.
  *
  * INVARIANTS
  * - One probe at a time; `nextProbeAt` is when the next one begins, while none is under way.
- * - Only what was never healthy is `starting`, and only there failures may not count.
+ * - Only a task that was never healthy is `starting`, and only then failures may not count.
  */
 
 type Health = NonNullable<TaskStatus['health']>;
@@ -22,7 +22,7 @@ export interface HealthState {
   nextProbeAt: number;
   /** When the probe under way began. */
   probeStartedAt?: number;
-  /** Why it is not healthy, and since when that is said: what probes write may differ each time, and is told rarely. */
+  /** Why it is not healthy, and since when that text is reported: the output of probes may differ each time. */
   output: string;
   outputAt: number;
 }
@@ -31,10 +31,10 @@ export type HealthEvent =
   /** Every port of the task is bound. */
   | { kind: 'bound'; at: number }
   | { kind: 'begun'; at: number }
-  /** `spread`, 0 to 1: where in the next interval tasks that became healthy together go on, each elsewhere. */
+  /** `jitter`, 0 to 1: where in the next interval the task is probed, so that tasks do not stay in step. */
   | { kind: 'ended'; at: number; ok: boolean; output: string; jitter: number };
 
-/** Between two texts about a task that goes on failing, ms. */
+/** Between two reported texts of a task that keeps failing, ms. */
 const OUTPUT_INTERVAL = 10_000;
 
 /** A task that has just been started. */
@@ -43,7 +43,7 @@ export function initialHealth(check: HealthCheck, startedAt: number): HealthStat
   return { health: 'starting', startedAt, failures: 0, nextProbeAt: due, output: '', outputAt: startedAt };
 }
 
-/** A task that an earlier agent watched: what it knew holds, and all of them are looked at within one interval. */
+/** A task that an earlier agent probed: its result is kept, and it is probed again within one interval. */
 export function resumeHealth(
   check: HealthCheck,
   startedAt: number,
@@ -88,7 +88,7 @@ function onProbeFailure(
   const failures = counts ? state.failures + 1 : state.failures;
   const health = counts && failures >= check.retries ? 'unhealthy' : state.health;
   const next = { ...state, health, failures, nextProbeAt: at + probeInterval(check, health, at - state.startedAt) };
-  // A healthy task that fails once or twice is none that anybody has to hear of.
+  // A healthy task that fails once or twice is not reported.
   if (health === 'healthy') return next;
   const shouldReport = health !== state.health || state.output === '' || at - state.outputAt >= OUTPUT_INTERVAL;
   return shouldReport ? { ...next, output, outputAt: at } : next;

@@ -4,7 +4,7 @@ import type { AssignedTask } from '../../model/assignment.ts';
 import type { ProbeResult } from '../../runtime/runtime.ts';
 import { createProber } from './prober.ts';
 
-/** A clock that stands still until it is told to go. */
+/** A clock that stands still until the test advances it. */
 function manualClock() {
   let time = 0;
   let timers: { at: number; callback: () => void }[] = [];
@@ -88,15 +88,15 @@ it('a thousand tasks are never probed all at once, and spread over the interval'
   prober.close();
 });
 
-it('a task that is stopped while its probe waits for its turn or an answer is not heard of again', async () => {
+it('a task that is stopped while its probe is queued or under way is not reported again', async () => {
   const { clock, goTo } = manualClock();
-  const told: string[] = [];
+  const reported: string[] = [];
   const answers: ((result: ProbeResult) => void)[] = [];
   const prober = createProber({
     clock,
     random: () => 0,
     probe: () => new Promise((resolve) => void answers.push(resolve)),
-    onHealth: (id) => void told.push(id),
+    onHealth: (id) => void reported.push(id),
   });
   for (const task of tasks) prober.start(task, undefined);
   for (const task of tasks) prober.bound(task.id);
@@ -105,7 +105,7 @@ it('a task that is stopped while its probe waits for its turn or an answer is no
   for (const { id } of tasks.slice(1)) prober.stop(id);
   for (const end of answers) end({ ok: true, output: '' });
   await goTo(INTERVAL * 3);
-  expect(told).toEqual(['t0']);
+  expect(reported).toEqual(['t0']);
   // 64 of the first round, and the one that is left.
   expect(answers).toHaveLength(65);
 });

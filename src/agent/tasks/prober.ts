@@ -4,24 +4,24 @@ import type { HealthCheck } from '../../model/spec.ts';
 import type { Runtime, TaskCheckpoint } from '../../runtime/runtime.ts';
 import { type HealthEvent, type HealthState, initialHealth, nextHealth, resumeHealth } from './health.ts';
 
-/** Probes under way at once: a node full of tasks must not spend itself on asking how they are. */
+/** Probes under way at once: probing must not use up a node with many tasks. */
 const MAX_CONCURRENT_PROBES = 64;
 
 export interface ProberOptions {
   clock: Clock;
   random(): number;
   probe: Runtime['probe'];
-  /** Its health, or what is said of it, has changed. */
+  /** Its health, or the reported output, has changed. */
   onHealth(taskId: string, state: Pick<HealthState, 'health' | 'output'>): void;
 }
 
-/** Probes tasks that run, each by its own clock; when each is due, and what follows, is in health.ts. */
+/** Probes running tasks, each in its own interval; when a probe is due and what follows is decided in health.ts. */
 export interface Prober {
-  /** From here on; `note` is what an earlier agent knew. Does nothing for a task without a healthcheck. */
+  /** `note` is the checkpoint of an earlier agent. Does nothing for a task without a healthcheck. */
   start(task: AssignedTask, note: TaskCheckpoint | undefined): void;
   /** Every port of the task is bound. */
   bound(taskId: string): void;
-  /** No more probes; what one under way says is not heard. */
+  /** No more probes; the result of one under way is ignored. */
   stop(taskId: string): void;
   close(): void;
 }
@@ -69,7 +69,7 @@ export function createProber({ clock, random, probe, onHealth }: ProberOptions):
     applyEvent(entry, { kind: 'begun', at: clock.monotonic() });
     const { ok, output } = await probe(taskId, check.probe, check.timeout);
     running -= 1;
-    // Between half of an interval and all of it: apart, and never later than was asked for.
+    // Between half an interval and a whole one: spread out, and never later than configured.
     const jitter = 0.5 + random() / 2;
     if (!entry.stopped) applyEvent(entry, { kind: 'ended', at: clock.monotonic(), ok, output, jitter });
     startQueued();

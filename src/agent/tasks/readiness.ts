@@ -1,7 +1,7 @@
-import type { IpAddress, Protocol } from '../../model/address.ts';
-import { familyOf } from '../../model/address.ts';
+import { familyOf, type IpAddress, type Protocol } from '../../model/address.ts';
+import { formatHostPort } from '../../model/host-port.ts';
 
-/** A socket that waits for clients; kernel.ts has the same shape. */
+/** A listening socket; Listener in kernel.ts has the same shape. */
 interface BoundSocket {
   protocol: Protocol;
   port: number;
@@ -9,8 +9,8 @@ interface BoundSocket {
 }
 
 /**
- * Why clients of a task would still be refused, undefined when every target is bound where they come in. A task whose
- * process runs takes no client before that.
+ * Why clients of a task would still be refused; undefined when every target is bound on an address that they reach. A
+ * task becomes an endpoint only then.
  */
 export function whyNotReady(
   targets: readonly { protocol: Protocol; port: number }[],
@@ -24,7 +24,7 @@ export function whyNotReady(
     const target = `${port}/${protocol}`;
     const other = sockets[0]?.address;
     if (other === undefined) problems.push(`nothing listens on ${target}`);
-    else problems.push(`${target} is only on ${formatEndpoint(other, port)}; bind ${wildcardFor(addresses)}`);
+    else problems.push(`${target} is only on ${formatHostPort(other, port)}; bind ${wildcardFor(addresses)}`);
   }
   return problems.length === 0 ? undefined : `the process runs but ${problems.join(', and ')}`;
 }
@@ -36,10 +36,6 @@ function isWildcard(address: IpAddress): boolean {
 /** `::ffff:10.0.0.5` is 10.0.0.5 bound through a dual-stack socket. */
 function unmapAddress(address: IpAddress): IpAddress {
   return address.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address;
-}
-
-function formatEndpoint(address: IpAddress, port: number): string {
-  return familyOf(address) === 'inet6' ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
 function wildcardFor(addresses: readonly IpAddress[]): string {

@@ -1,22 +1,38 @@
 import type { AssignedTask } from '../../model/assignment.ts';
-import { isTerminal, type TaskState, type TaskStatus } from '../../model/cluster.ts';
+import type { TaskReason, TaskState, TaskStatus } from '../../model/cluster.ts';
+import { isTerminal } from '../../model/task-state.ts';
 import type { TaskCheckpoint } from '../../runtime/runtime.ts';
 import { truncateText } from '../session/report-limits.ts';
 
-/** One task as its keeper (tasks.ts) sees it. */
+/**
+ * `waiting` for its paths or for its turn; `launching`: the runtime was asked to start it; `live`: its process runs;
+ * `ended`: its process has ended or was never started.
+ */
+type TaskPhase = 'waiting' | 'launching' | 'live' | 'ended';
+
+/** One task of this node. */
 export interface TaskEntry {
   task: AssignedTask;
   assigned: boolean;
-  phase: 'waiting' | 'launching' | 'live' | 'ended';
+  phase: TaskPhase;
   status: TaskStatus;
+  /** Whether its paths have to be in the kernel. */
   exposed: boolean;
   stopRequested: boolean;
   /** What the next agent finds; undefined until it is started. */
   checkpoint?: TaskCheckpoint | undefined;
-  /** Why it is being ended although it is wanted. */
-  failure?: string;
-  cancel?: (() => void) | undefined;
+  /** Why it is being stopped although it should run. */
+  failure?: TaskFailure;
+  cancelTimer?: (() => void) | undefined;
 }
+
+export interface TaskFailure {
+  reason: TaskReason;
+  error: string;
+}
+
+/** What to report of a task, apart from what its entry holds. */
+export type StatusDetails = Partial<Omit<TaskStatus, 'state' | 'reason'>> & { reason?: TaskReason };
 
 export function createEntry(task: AssignedTask, assigned: boolean, now: number): TaskEntry {
   const status: TaskStatus = { state: 'assigned', message: '', error: '', since: now };
@@ -27,11 +43,29 @@ export function shouldRun({ assigned, task }: TaskEntry): boolean {
   return assigned && task.desired === 'running';
 }
 
-/** What is to be said of a task from now on; health and picked ports are those of its note. */
+/**
+ * What has to be done for a task to become what it should be, apart from launching it: `discard` what was never started,
+ * `stop` the process, `remove` the files of a task that is over; undefined when there is nothing to do.
+ */
+export function nextAction(entry: TaskEntry): 'discard' | 'stop' | 'remove' | undefined {
+  if (shouldRun(entry)) return undefined;
+  switch (entry.phase) {
+    case 'waiting':
+      return 'discard';
+    case 'launching':
+      return undefined; // decided again when the runtime has answered
+    case 'live':
+      return entry.stopRequested ? undefined : 'stop';
+    case 'ended':
+      return entry.exposed || entry.assigned ? undefined : 'remove';
+  }
+}
+
+/** The status to report from now on; health and allocated ports are those of the checkpoint. */
 export function buildStatus(
   { task, status, checkpoint }: TaskEntry,
   state: TaskState,
-  details: Partial<TaskStatus>,
+  details: StatusDetails,
   now: number,
 ): TaskStatus {
   const pid = details.pid ?? status.pid;
@@ -41,10 +75,16 @@ export function buildStatus(
     state,
     message: truncateText(details.message ?? ''),
     error: truncateText(details.error ?? ''),
+    ...(details.reason === undefined ? {} : { reason: details.reason }),
     ...(pid === undefined ? {} : { pid }),
     ...(details.exitCode === undefined ? {} : { exitCode: details.exitCode }),
     ...(task.health === undefined || isInactive ? {} : { health }),
     ...(ports.length === 0 || isInactive ? {} : { ports }),
     since: state === status.state ? status.since : (details.since ?? now),
   };
+}
+
+/** The message and reason it has now, for a status that changes in other fields. */
+export function currentDetails({ status: { message, reason } }: TaskEntry): StatusDetails {
+  return { message, ...(reason === undefined ? {} : { reason: reason as TaskReason }) };
 }

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { AssignedTask } from '../../model/assignment.ts';
-import { HOST_NETNS, taskNetns } from '../../model/names.ts';
+import { HOST_NETNS, taskNetns } from '../../model/linux-names.ts';
 import type { HealthCheck } from '../../model/spec.ts';
 import {
   assignment,
@@ -66,17 +66,17 @@ describe('a task with a healthcheck', () => {
     expect(await status({ health: 'healthy' })).toMatchObject({ state: 'running', message: '' });
   });
 
-  it('is told unhealthy with the reason, is probed on and may recover', async () => {
+  it('is reported unhealthy with the reason, is probed further and may recover', async () => {
     manager.assignment = withTask({ health: CHECK });
     node = await startNode([manager.address]);
     listen(node.kernel, TASK);
     await status({ health: 'healthy' });
     node.tasks.health.set(TASK, { ok: false, output: 'no answer within 1 s' });
     await status({ state: 'running', health: 'unhealthy', message: 'no answer within 1 s' });
-    const told = statuses().length;
+    const reported = statuses().length;
     const probed = node.tasks.probed.length;
     await eventually(() => node.tasks.probed.length > probed + 3);
-    expect(statuses()).toHaveLength(told);
+    expect(statuses()).toHaveLength(reported);
     node.tasks.health.delete(TASK);
     await eventually(() => statuses().at(-1)?.health === 'healthy');
     expect(node.tasks.stops).toEqual([]);
@@ -105,7 +105,7 @@ describe('a task with a healthcheck', () => {
     expect((await status({ state: 'shutdown' })).health).toBeUndefined();
   });
 
-  it('is what it was in the first report after a restart of the agent, and probing goes on', async () => {
+  it('is kept in the first report after a restart of the agent, and probing continues', async () => {
     manager.assignment = withTask({ health: CHECK });
     node = await startNode([manager.address]);
     listen(node.kernel, TASK);
@@ -120,7 +120,7 @@ describe('a task with a healthcheck', () => {
     await eventually(() => statuses().at(-1)?.health === 'unhealthy');
   });
 
-  it('follows a check that changes, appears or goes while it runs', async () => {
+  it('follows a check that is changed, added or removed while it runs', async () => {
     manager.assignment = withTask({});
     node = await startNode([manager.address]);
     listen(node.kernel, TASK);
@@ -178,7 +178,7 @@ describe('host mode ports without a number', () => {
     manager.delta({ tasks: [more] });
     const both = await eventually(() => statuses().find((one) => one.ports?.length === 2));
     expect(both.ports).toContainEqual(first);
-    // What it was started with is asked for again while its agent is away: the other number goes.
+    // While the agent is away the original ports are declared again: the other number is released.
     manager.assignment = withTask({ pick });
     manager.assignment.revision = 9;
     await node.restart();

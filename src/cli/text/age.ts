@@ -8,7 +8,7 @@ const UNITS: readonly [limit: number, unit: number, name: string][] = [
   [Number.POSITIVE_INFINITY, 365 * 86_400, 'year'],
 ];
 
-/** `12 seconds`, `about a minute` is not worth the doubt: whole units, rounded down. Milliseconds in. */
+/** Milliseconds as text in whole units, rounded down: `12 seconds`, `1 minute`. */
 export function ageText(milliseconds: number): string {
   const seconds = Math.floor(Math.max(0, milliseconds) / 1000);
   if (seconds === 0) return 'less than a second';

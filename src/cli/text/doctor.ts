@@ -1,28 +1,45 @@
-import type { DoctorRow } from '../doctor-findings.ts';
-import { renderTable, sanitize } from './table.ts';
+import type { NodeCheckup } from '../../rpc/messages.ts';
+import { lines } from './lines.ts';
+import { renderTable } from './table.ts';
 
-/** Nodes up to which all pairs are shown beside what is wrong. */
+/** Largest cluster whose path matrix is shown without --verbose. */
 const MAX_MATRIX_NODES = 16;
 
-/** Trouble by node, or with `verbose` everything; then how the nodes reach each other, then one line that sums up. */
+export interface DoctorRow {
+  id: string;
+  name: string;
+  findings: NodeCheckup['findings'];
+  /** Echo to every other node: ms, null when no reply came. */
+  paths: { node: string; address: string; small: number | null; full: number | null }[];
+}
+
+export function doctorRow({ nodeId, nodeName, findings, paths }: NodeCheckup): DoctorRow {
+  return {
+    id: nodeId,
+    name: nodeName,
+    findings,
+    paths: paths.map(({ node, address, small = null, full = null }) => ({ node, address, small, full })),
+  };
+}
+
+/** Warnings and errors by node (`verbose`: every finding), the path matrix, and a summary line. */
 export function renderDoctor(rows: readonly DoctorRow[], verbose: boolean): string {
-  let text = '';
+  const findingLines: string[] = [];
   for (const { name, findings } of rows) {
     const shown = findings.filter(({ level }) => verbose || level !== 'ok');
     if (shown.length === 0) continue;
-    text += `${sanitize(name)}\n`;
+    findingLines.push(name);
     for (const { level, check, what, remedy } of shown) {
-      text += `  ${level.padEnd(7)}  ${sanitize(check).padEnd(9)}  ${sanitize(what)}\n`;
-      if (remedy !== '') text += `${' '.repeat(22)}→ ${sanitize(remedy)}\n`;
+      findingLines.push(`  ${level.padEnd(7)}  ${check.padEnd(9)}  ${what}`);
+      if (remedy !== '') findingLines.push(`${' '.repeat(22)}→ ${remedy}`);
     }
-    text += '\n';
+    findingLines.push('');
   }
   const lost = rows.some(({ paths }) => paths.some(({ small, full }) => small === null || full === null));
-  if (verbose || lost) text += matrix(rows, verbose);
-  return text + summary(rows);
+  return lines(findingLines) + (verbose || lost ? matrix(rows, verbose) : '') + summary(rows);
 }
 
-/** From the node on the left to the one on top: ms of a small packet and of a full one. */
+/** Round-trip times from the node of the row to the node of the column: a small packet / one of the overlay's MTU. */
 function matrix(rows: readonly DoctorRow[], verbose: boolean): string {
   const from = rows.filter(({ paths }) => paths.length > 0);
   const names = [...new Set(from.flatMap(({ paths }) => paths.map(({ node }) => node)))].sort();
@@ -34,7 +51,7 @@ function matrix(rows: readonly DoctorRow[], verbose: boolean): string {
       return path === undefined ? '-' : `${formatMs(path.small)}/${formatMs(path.full)}`;
     }),
   ]);
-  return `${renderTable(['FROM \\ TO', ...names], body)}(ms of a small packet / of one as long as the overlay takes)\n\n`;
+  return `${renderTable(['FROM \\ TO', ...names], body)}(round-trip time in ms: small packet / packet of the overlay's MTU)\n\n`;
 }
 
 const formatMs = (ms: number | null): string => (ms === null ? 'lost' : ms.toFixed(1));

@@ -1,8 +1,9 @@
 import type { Node } from '../../rpc/messages.ts';
+import { lines } from './lines.ts';
 import { renderTable } from './table.ts';
 import { capitalize } from './task.ts';
 
-/** `self` is the id of the node meshctl runs on. */
+/** A node as JSON. `self` is the id of the node on which meshctl runs. */
 export function nodeRow(node: Node, self: string) {
   return {
     id: node.id,
@@ -27,7 +28,7 @@ export function nodeRow(node: Node, self: string) {
   };
 }
 
-/** As `docker node ls`; what is wrong on a node follows below the table. */
+/** The columns of `docker node ls`; the conditions of the nodes follow below the table. */
 export function renderNodes(nodes: readonly Node[], self: string): string {
   const sorted = [...nodes].sort((a, b) => (a.name < b.name ? -1 : 1));
   const table = renderTable(
@@ -45,6 +46,6 @@ export function renderNodes(nodes: readonly Node[], self: string): string {
       ];
     }),
   );
-  const conditions = sorted.flatMap((node) => node.conditions.map((condition) => `${node.name}: ${condition}\n`));
-  return table + conditions.join('');
+  const conditions = sorted.flatMap((node) => node.conditions.map((condition) => `${node.name}: ${condition}`));
+  return table + lines(conditions);
 }

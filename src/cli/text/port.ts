@@ -1,7 +1,7 @@
 import type { NodePortCondition, PublishedPort } from '../../rpc/messages.ts';
 import { renderTable } from './table.ts';
 
-/** One published port for scripts; `id` and `name` are those of its service. */
+/** A published port as JSON; `id` and `name` are those of its service. */
 export function portRow({ serviceId, serviceName, port, degraded, tasks }: PublishedPort) {
   return {
     id: serviceId,
@@ -17,7 +17,7 @@ export function conditionRow({ nodeId, nodeName, kind, message }: NodePortCondit
   return { node: nodeName, nodeId, kind, message };
 }
 
-/** By number, those whose number a node picks last. */
+/** Sorts by number; ports whose number the nodes choose come last. */
 export function sortPorts(ports: readonly PublishedPort[]): PublishedPort[] {
   const number = ({ port }: PublishedPort) => port?.published ?? 65_536;
   const text = ({ port, serviceName }: PublishedPort) => `${port?.protocol} ${serviceName} ${port?.target}`;
@@ -38,9 +38,9 @@ export function renderPorts(ports: readonly PublishedPort[]): string {
   );
 }
 
-/** Numbers that nodes picked: `node2:32768, node3:32770`. */
+/** Numbers that nodes chose: `node2:32768, node3:32770`. */
 export function pickedPortsText(tasks: PublishedPort['tasks']): string {
-  if (tasks.length === 0) return '(picked by the node)';
+  if (tasks.length === 0) return '(chosen by the node)';
   return tasks.map(({ nodeName, published }) => `${nodeName}:${published}`).join(', ');
 }
 

@@ -10,25 +10,25 @@ import {
   type WeightSpec,
 } from '../../model/spec.ts';
 import type { PublishedPort, Service } from '../../rpc/messages.ts';
+import { lines as printLines } from './lines.ts';
 import { pickedPortsText } from './port.ts';
 import { commandText } from './service.ts';
-import { sanitize } from './table.ts';
 
 /** Names are padded to here, as `docker service inspect --pretty` does with tabs. */
 const LABEL_WIDTH = 20;
 
-/** A service for people, in the order and words of `docker service inspect --pretty`. */
+/** A service in the order and words of `docker service inspect --pretty`. */
 export function renderService(service: Service, spec: ServiceSpec, ports: readonly PublishedPort[]): string {
   const lines: string[] = [];
   const addField = (name: string, value: string | number | undefined) => {
     if (value === undefined) return;
     const head = `${name}:`;
-    lines.push(value === '' ? head : `${head.padEnd(LABEL_WIDTH - 1)} ${sanitize(String(value))}`);
+    lines.push(value === '' ? head : `${head.padEnd(LABEL_WIDTH - 1)} ${value}`);
   };
   const addMap = (name: string, map: Readonly<Record<string, string>>) => {
     const entries = Object.entries(map);
     if (entries.length > 0) addField(name, '');
-    for (const [key, value] of entries) lines.push(` ${sanitize(`${key}=${value}`)}`);
+    for (const [key, value] of entries) lines.push(` ${key}=${value}`);
   };
   const { update = DEFAULT_UPDATE, restart } = spec;
 
@@ -77,29 +77,27 @@ export function renderService(service: Service, spec: ServiceSpec, ports: readon
   if (spec.ports.length > 0) addField('Ports', '');
   for (const port of [...spec.ports].sort(comparePorts)) {
     const shown = ports.find((other) => isSamePort(other, port));
-    lines.push(...portLines(port, shown).map((line, index) => `${index === 0 ? ' ' : '  '}${sanitize(line)}`));
+    lines.push(...portLines(port, shown).map((line, index) => `${index === 0 ? ' ' : '  '}${line}`));
   }
-  return `${lines.join('\n')}\n`;
+  return printLines(lines);
 }
 
 function isSamePort({ port }: PublishedPort, { published, target, protocol, mode }: PortSpec): boolean {
   return port?.published === published && port?.target === target && port.protocol === protocol && port.mode === mode;
 }
 
-/** `PublishedPort = 8080` and below it what is known of that port; what is the default anyway is left out. */
+/** `PublishedPort = 8080` and the settings of that port; defaults are omitted. */
 function portLines(port: PortSpec, publishedPort: PublishedPort | undefined): string[] {
   const { scheduler = 'rr', schedulerFlags = [], fallback = 'rr' } = port;
   const flags = schedulerFlags.length === 0 ? '' : ` (${schedulerFlags.join(', ')})`;
   const lines = [
-    `PublishedPort = ${port.published ?? (port.mode === 'host' ? pickedPortsText(publishedPort?.tasks ?? []) : '(not chosen yet)')}`,
+    `PublishedPort = ${port.published ?? (port.mode === 'host' ? pickedPortsText(publishedPort?.tasks ?? []) : '(not assigned yet)')}`,
     `Protocol = ${port.protocol}`,
     `TargetPort = ${port.target}`,
     `PublishMode = ${port.mode}`,
   ];
   if (port.mode === 'ingress') {
-    lines.push(
-      `Scheduler = ${scheduler}${flags}${scheduler === 'rr' ? '' : `, ${fallback} where the kernel has none`}`,
-    );
+    lines.push(`Scheduler = ${scheduler}${flags}${scheduler === 'rr' ? '' : `, fallback ${fallback}`}`);
     lines.push(`Policy = ${port.policy ?? 'cluster'}`);
   }
   if (port.persistence !== undefined) lines.push(`Persistence = ${persistenceText(port.persistence)}`);

@@ -1,11 +1,12 @@
 import type { PortSpec } from '../../model/spec.ts';
 import type { Service } from '../../rpc/messages.ts';
+import { lines } from './lines.ts';
 import { conditionRow } from './port.ts';
-import { renderTable, sanitize, truncate } from './table.ts';
+import { renderTable, truncate } from './table.ts';
 
 /**
- * `*:8080->80/tcp, 10.0.0.1:9000-9009->90-99/udp, *:81->81/tcp (host)`, runs of ports as one; a port without number waits
- * for the manager, or in mode host for the nodes.
+ * `*:8080->80/tcp, 10.0.0.1:9000-9009->90-99/udp, *:81->81/tcp (host)`; consecutive ports are merged into ranges. The
+ * manager, or in mode host each node, has yet to choose the number of an `(auto)` port.
  */
 export function portsText(ports: readonly PortSpec[]): string {
   const runs: {
@@ -45,14 +46,14 @@ export function portsText(ports: readonly PortSpec[]): string {
     .join(', ');
 }
 
-/** The local addresses a port answers on, as Docker writes one; of several the first. */
+/** The local addresses of a port in Docker's notation; of several the first. */
 function addressText([first, ...more]: readonly string[]): string {
   if (first === undefined) return '*';
   const address = first.replace(/\/(32|128)$/, '');
   return `${address.includes(':') ? `[${address}]` : address}${more.length === 0 ? '' : ',…'}`;
 }
 
-/** A command as one would type it. */
+/** A command quoted for a shell. */
 export function commandText(command: readonly string[]): string {
   return command.map((word) => (/^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(' ');
 }
@@ -73,17 +74,24 @@ export function serviceRow(service: Service) {
   };
 }
 
-/** As `docker service ls`; what is not as declared follows below the table. */
+/** The columns of `docker service ls`; degraded ports follow below the table. */
 export function renderServices(services: readonly Service[]): string {
   const table = renderTable(
     ['ID', 'NAME', 'MODE', 'REPLICAS', 'COMMAND', 'PORTS'],
     services.map((service) => {
       const row = serviceRow(service);
-      return [row.id, row.name, row.mode, row.replicas, truncate(commandText(row.command), 40), portsText(row.ports)];
+      return [
+        row.id,
+        row.name,
+        row.mode,
+        row.replicas,
+        truncate(commandText(row.command), 40),
+        portsText(service.spec?.ports ?? []),
+      ];
     }),
   );
   const degraded = services.flatMap(({ name, degraded }) =>
-    degraded.map(({ nodeName, message }) => sanitize(`${name}: degraded on ${nodeName}: ${message}`).concat('\n')),
+    degraded.map(({ nodeName, message }) => `${name}: degraded on ${nodeName}: ${message}`),
   );
-  return table + degraded.join('');
+  return table + lines(degraded);
 }

@@ -1,27 +1,20 @@
-/**
- * A table as Docker prints it: a head in capitals, columns three blanks apart, no blanks at the end of a line.
- * Cells are single lines; control characters in them are replaced, for they come from other people's processes.
- */
+import { printable } from '../../base/printable.ts';
+import { lines } from './lines.ts';
+
+/** A table in Docker's layout: a header in capitals, columns three spaces apart, no trailing spaces. */
 export function renderTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const lines = [head, ...rows].map((row) => row.map((cell) => sanitize(cell).trimEnd()));
+  const printed = [head, ...rows].map((row) => row.map((cell) => printable(cell).trimEnd()));
   const widths = head.map((_, column) =>
-    lines.reduce((widest, line) => Math.max(widest, width(line[column] ?? '')), 0),
+    printed.reduce((widest, line) => Math.max(widest, width(line[column] ?? '')), 0),
   );
-  return lines
-    .map((line) =>
-      line
+  return lines(
+    printed.map((row) =>
+      row
         .map((cell, column) => cell + ' '.repeat(widths[column]! - width(cell)))
         .join('   ')
         .trimEnd(),
-    )
-    .map((line) => `${line}\n`)
-    .join('');
-}
-
-/** Text without anything that could move a cursor. */
-export function sanitize(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is taken out
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ');
+    ),
+  );
 }
 
 export function truncate(text: string, length: number): string {
@@ -31,33 +24,32 @@ export function truncate(text: string, length: number): string {
 
 const width = (text: string): number => [...text].length;
 
-/** Names and values one below the other, for one object. Lists and maps are indented below their name. */
-export function renderDetails(object: Readonly<Record<string, unknown>>, indent = ''): string {
-  const entries = Object.entries(object).filter(([, value]) => value !== undefined);
-  const longest = Math.max(0, ...entries.map(([key]) => key.length));
-  let text = '';
-  for (const [key, value] of entries) {
-    const name = `${indent}${sanitize(key)}:`;
-    if (Array.isArray(value) && value.some((item) => typeof item === 'object')) {
-      text += `${name}\n${value.map((item) => `${indent}  - ${line(item)}\n`).join('')}`;
-    } else if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-      text +=
-        Object.keys(value).length === 0
-          ? ''
-          : `${name}\n${renderDetails(value as Record<string, unknown>, `${indent}  `)}`;
-    } else {
-      text += `${name.padEnd(indent.length + longest + 1)} ${line(value)}`.trimEnd();
-      text += '\n';
-    }
-  }
-  return text;
+/** Names and values of one object, one per line. Lists and maps are indented below their name. */
+export function renderDetails(object: Readonly<Record<string, unknown>>): string {
+  return lines(detailLines(object, ''));
 }
 
-function line(value: unknown): string {
-  if (Array.isArray(value)) return value.map(line).join(' ');
-  if (typeof value !== 'object' || value === null) return sanitize(String(value));
+function detailLines(object: Readonly<Record<string, unknown>>, indent: string): string[] {
+  const entries = Object.entries(object).filter(([, value]) => value !== undefined);
+  const longest = Math.max(0, ...entries.map(([key]) => key.length));
+  return entries.flatMap(([key, value]) => {
+    const name = `${indent}${key}:`;
+    if (Array.isArray(value) && value.some((item) => typeof item === 'object')) {
+      return [name, ...value.map((item) => `${indent}  - ${valueText(item)}`)];
+    }
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+      const inner = detailLines(value as Record<string, unknown>, `${indent}  `);
+      return inner.length === 0 ? [] : [name, ...inner];
+    }
+    return [`${name.padEnd(indent.length + longest + 1)} ${valueText(value)}`.trimEnd()];
+  });
+}
+
+function valueText(value: unknown): string {
+  if (Array.isArray(value)) return value.map(valueText).join(' ');
+  if (typeof value !== 'object' || value === null) return String(value);
   return Object.entries(value)
     .filter(([, inner]) => inner !== undefined)
-    .map(([key, inner]) => `${key}=${line(inner)}`)
+    .map(([key, inner]) => `${key}=${valueText(inner)}`)
     .join(' ');
 }

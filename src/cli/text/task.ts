@@ -1,17 +1,16 @@
+import type { TaskReason, TaskState } from '../../model/cluster.ts';
 import type { PortSpec } from '../../model/spec.ts';
+import { isTerminal } from '../../model/task-state.ts';
 import type { Task } from '../../rpc/messages.ts';
 import { ageText } from './age.ts';
 import { commandText, portsText } from './service.ts';
 import { renderTable, truncate } from './table.ts';
 
-/** States of src/model/cluster.ts in which a task never runs again. */
-const TERMINAL_STATES = new Set(['complete', 'shutdown', 'failed', 'orphaned']);
-
-export const hasEnded = (task: Task): boolean => TERMINAL_STATES.has(task.status?.state ?? '');
+export const hasEnded = (task: Task): boolean => isTerminal(task.status?.state as TaskState);
 
 export const taskName = (task: Task): string => `${task.serviceName}.${task.slot}`;
 
-/** By service and slot, the newest task of a slot first: the older ones are its history. */
+/** Sorts by service and slot, then the newest task of a slot first. */
 export function sortTasks(tasks: readonly Task[]): Task[] {
   return [...tasks].sort(
     (a, b) =>
@@ -23,10 +22,10 @@ export function sortTasks(tasks: readonly Task[]): Task[] {
   );
 }
 
-/** States in which a task is on its way, or should have come further; its message says why it is not. */
+/** States before `running`, and `failed`: their message is the reason. */
 const TRANSITIONAL_STATES = new Set(['new', 'pending', 'assigned', 'starting', 'failed']);
 
-/** What is wrong with a task, or why it is not further, in words. */
+/** Why a task failed, is not running yet or is not healthy; empty if there is no problem. */
 export function taskProblem(task: Task): string {
   const { state = '', error = '', message = '', health } = task.status ?? {};
   if (error !== '') return error;
@@ -34,10 +33,12 @@ export function taskProblem(task: Task): string {
   return isUnready || TRANSITIONAL_STATES.has(state) ? message : '';
 }
 
-/** What an agent says of every task that starts, until it has had its time: no trouble yet. */
-export const isStartupMessage = (problem: string): boolean => /^(starting the process|waiting for \d.*)$/.test(problem);
+/** Reasons that every task has while it starts, which are no trouble yet. */
+const STARTUP_REASONS: ReadonlySet<string> = new Set<TaskReason>(['Starting', 'WaitingForPorts']);
 
-/** The ports of a task, with the numbers its node picked for those in mode host that have none. */
+export const isStartingUp = ({ status }: Task): boolean => STARTUP_REASONS.has(status?.reason ?? '');
+
+/** The ports of a task; a port in mode host without a number has the one its node chose. */
 function taskPorts({ ports, status }: Task): PortSpec[] {
   return ports.map((port) => {
     const picked = status?.ports?.find(({ protocol, target }) => protocol === port.protocol && target === port.target);
@@ -47,7 +48,7 @@ function taskPorts({ ports, status }: Task): PortSpec[] {
   });
 }
 
-/** `running (healthy)` of a task with a healthcheck, in Docker's words. */
+/** `running (healthy)` for a task with a health check, in Docker's words. */
 export function stateText({ status }: Task): string {
   const { state = 'new', health } = status ?? {};
   if (state !== 'running' || health === undefined) return state;
@@ -71,6 +72,7 @@ export function taskRow(task: Task) {
     message: status?.message ?? '',
     error: status?.error ?? '',
     pid: status?.pid ?? null,
+    reason: status?.reason ?? '',
     exitCode: status?.exitCode ?? null,
     restarts: task.restarts,
     generation: task.generation,
@@ -80,7 +82,7 @@ export function taskRow(task: Task) {
   };
 }
 
-/** As `docker service ps`: one line a task, `\_` before the older tasks of the same slot. */
+/** The columns of `docker service ps`; `\_` marks older tasks of the same slot. */
 export function renderTasks(tasks: readonly Task[], now: number): string {
   let previous = '';
   const rows = sortTasks(tasks).map((task) => {

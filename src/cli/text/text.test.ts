@@ -98,7 +98,7 @@ describe('progress', () => {
   const task = (id: string, slot: number, given = {}, state: TaskState = 'running', error = '') =>
     makeTask({ id, slot, ...given }, state, error);
 
-  test('done when just the wanted tasks run', () => {
+  test('done when just the desired tasks run', () => {
     expect(serviceProgress(seenOf(two, task('a', 1), task('b', 5)), 's-web')).toMatchObject({
       desired: 2,
       running: 2,
@@ -112,7 +112,7 @@ describe('progress', () => {
     });
   });
 
-  test('not done before all that exists was told', () => {
+  test('not done before the initial state is complete', () => {
     const seen = seenOf(two, task('a', 1), task('b', 2));
     seen.isSynced = false;
     expect(serviceProgress(seen, 's-web').done).toBe(false);
@@ -146,7 +146,7 @@ describe('progress', () => {
     ]);
     const again = task('n', 1, { createdAt: 9, nodeName: '' }, 'new');
     expect(serviceProgress(seenOf(two, dead, again), 's-web').lines.map(({ text }) => text)).toEqual([
-      '1/2: new, the one before: exit status 3',
+      '1/2: new, previous task: exit status 3',
       '2/2: new',
     ]);
   });
@@ -161,18 +161,21 @@ describe('progress', () => {
   });
 
   test('a task that does not get ready says why; what every start says is no trouble', () => {
-    const starting = (message: string) =>
-      makeTask({ status: { state: 'starting', message, error: '', since: 1, pid: 7 } });
-    const lines = (message: string) => serviceProgress(seenOf(two, starting(message)), 's-web').lines[0];
+    const starting = (message: string, reason = 'PortsNotBound') =>
+      makeTask({ status: { state: 'starting', message, error: '', since: 1, pid: 7, reason } });
+    const lines = (message: string, reason?: string) =>
+      serviceProgress(seenOf(two, starting(message, reason)), 's-web').lines[0];
     const loopback = 'the process runs but 80/tcp is only on 127.0.0.1:80; bind 0.0.0.0';
     expect(taskProblem(starting(loopback))).toBe(loopback);
     expect(lines(loopback)).toMatchObject({ text: `1/2: starting on node2: ${loopback}`, trouble: loopback });
-    expect(lines('waiting for 80/tcp')).toMatchObject({
+    expect(lines('waiting for 80/tcp', 'WaitingForPorts')).toMatchObject({
       text: '1/2: starting on node2: waiting for 80/tcp',
       reason: 'waiting for 80/tcp',
       trouble: '',
     });
-    expect(lines('waiting for its network: ENOMEM')?.trouble).toBe('waiting for its network: ENOMEM');
+    expect(lines('waiting for its network: ENOMEM', 'WaitingForNetwork')?.trouble).toBe(
+      'waiting for its network: ENOMEM',
+    );
   });
 
   test('tasks of an older generation do not count: they are about to be replaced', () => {
@@ -190,7 +193,7 @@ describe('progress', () => {
     expect(serviceProgress(seenOf(next, ...made), 's-web')).toMatchObject({ running: 2, done: true });
   });
 
-  test('none wanted, global, and tasks that may end', () => {
+  test('none desired, global, and tasks that may end', () => {
     expect(serviceProgress(seenOf(makeService({ spec: makeSpec({ replicas: 0 }) })), 's-web')).toMatchObject({
       desired: 0,
       lines: [],

@@ -12,7 +12,7 @@ async function* bytes(...texts: string[]): AsyncIterable<Uint8Array> {
 }
 
 describe('apply', () => {
-  test('creates, waits until all run, tells each step once', async () => {
+  test('creates, waits until all tasks run, prints each step once', async () => {
     const { status, stdout, stderr } = await meshctl(['apply', await file('a.yaml', manifest())]);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     expect(stdout).toBe('service web (s-web) created\noverall progress: 3 out of 3 tasks\nservice web converged\n');
@@ -46,7 +46,7 @@ describe('apply', () => {
     expect(JSON.parse(detached.stdout)[0]).not.toHaveProperty('converged');
   });
 
-  test('json tells when it was not waited for to the end: time limit, Ctrl-C', async () => {
+  test('JSON has converged: false after a timeout and after Ctrl-C', async () => {
     cli.meshd.onApply = (spec) => {
       cli.meshd.services = [makeService({ spec, running: 0 })];
     };
@@ -57,7 +57,7 @@ describe('apply', () => {
     const done = runMeshctl(['apply', '--format', 'json', path], io);
     await vi.waitUntil(() => {
       io.interrupt(); // again and again, for nothing is printed by which to know that it waits
-      return io.stderr.includes('continues in background');
+      return io.stderr.includes('continues in the background');
     });
     expect(await done).toBe(0);
     expect(JSON.parse(io.stdout)).toMatchObject([{ name: 'web', converged: false }]);
@@ -66,7 +66,7 @@ describe('apply', () => {
   test('config and plan: the sum of the errors', async () => {
     const bad = await file('bad.yaml', 'services: {b: {comand: x}}');
     expect((await meshctl(['config', bad])).stderr).toMatch(/\nmeshctl: 3 errors\n$/);
-    expect((await meshctl(['plan', bad])).stderr).toMatch(/\nmeshctl: 3 errors; nothing was changed\n$/);
+    expect((await meshctl(['plan', bad])).stderr).toMatch(/\nmeshctl: 3 errors; no changes were made\n$/);
   });
 
   test('an error in any file sends nothing: status 1, one line each, and a sum', async () => {
@@ -75,10 +75,10 @@ describe('apply', () => {
     const { status, stdout, stderr } = await meshctl(['apply', good, bad]);
     expect([status, stdout, cli.meshd.calls]).toEqual([1, '', []]);
     expect(stderr.split('\n')).toEqual([
-      expect.stringMatching(/bad\.yaml:1:12: services\.b: does not say how it is run/),
+      expect.stringMatching(/bad\.yaml:1:12: services\.b: has no runtime/),
       expect.stringMatching(/bad\.yaml:1:12: services\.b: has no command/),
       expect.stringMatching(/bad\.yaml:1:16: services\.b\.comand: unknown key `comand`; did you mean `command`\?$/),
-      'meshctl: 3 errors; nothing was changed',
+      'meshctl: 3 errors; no changes were made',
       '',
     ]);
   });
@@ -91,9 +91,9 @@ describe('apply', () => {
     );
     expect((await meshctl(['apply', latin])).stderr).toMatch(/latin\.yaml:1:1: is not UTF-8 text/);
     expect((await meshctl(['apply', '/nowhere.yaml'])).stderr).toMatch(
-      /^meshctl: cannot read \/nowhere.yaml: there is no such file/,
+      /^meshctl: cannot read \/nowhere.yaml: no such file/,
     );
-    expect((await meshctl(['apply', cli.directory])).stderr).toMatch(/it is a directory/);
+    expect((await meshctl(['apply', cli.directory])).stderr).toMatch(/is a directory/);
     const endless = (async function* () {
       for (;;) yield Buffer.alloc(65_536, '#');
     })();
@@ -123,7 +123,7 @@ describe('apply', () => {
     expect(status).toBe(1);
     expect(stdout).toContain('overall progress: 0 out of 3 tasks\nweb: no node fits: node.labels.zone == a\n');
     expect(stderr).toBe(
-      'meshctl: not finished after 10s: web: 0 of 3 tasks run (no node fits: node.labels.zone == a); the manager keeps on trying\n',
+      'meshctl: timeout after 10s: web: 0 of 3 tasks running (no node fits: node.labels.zone == a); the manager continues\n',
     );
   });
 
@@ -149,18 +149,18 @@ describe('apply', () => {
     };
     const io = fakeIo({ environment: { MESHCTL_HOST: cli.meshd.host } });
     const done = runMeshctl(['apply', await file('a.yaml', manifest())], io);
-    const tell = (task: ReturnType<typeof makeTask>) =>
+    const report = (task: ReturnType<typeof makeTask>) =>
       cli.meshd.sendEvent({ action: 'updated', object: { case: 'task', value: task }, revision: 3 });
     await vi.waitUntil(() => io.stdout.includes('0 out of 1'));
-    tell(makeTask({ id: 'a' }, 'starting'));
-    tell(makeTask({ id: 'a', desired: 'shutdown' }, 'failed', 'killed by SIGKILL'));
+    report(makeTask({ id: 'a' }, 'starting'));
+    report(makeTask({ id: 'a', desired: 'shutdown' }, 'failed', 'killed by SIGKILL'));
     await vi.waitUntil(() => io.stdout.includes('web: killed by SIGKILL'));
-    tell(makeTask({ id: 'b', createdAt: 2000 }));
+    report(makeTask({ id: 'b', createdAt: 2000 }));
     expect(await done).toBe(0);
     expect(io.stdout).toMatch(/overall progress: 1 out of 1 tasks\nservice web converged\n$/);
   });
 
-  test('Ctrl-C leaves the work to the manager', async () => {
+  test('Ctrl-C exits with 0, the manager continues', async () => {
     cli.meshd.onApply = (spec) => {
       cli.meshd.services = [makeService({ spec })];
     };
@@ -169,10 +169,10 @@ describe('apply', () => {
     await vi.waitUntil(() => io.stdout.includes('overall'));
     io.interrupt();
     expect(await done).toBe(0);
-    expect(io.stderr).toBe('meshctl: the operation continues in background; see `meshctl service ps web`\n');
+    expect(io.stderr).toBe('meshctl: the operation continues in the background; see `meshctl service ps web`\n');
   });
 
-  test('a service removed by somebody else', async () => {
+  test('a service that is removed while its tasks start', async () => {
     cli.meshd.onApply = (spec) => {
       cli.meshd.services = [makeService({ spec })];
     };
@@ -185,10 +185,10 @@ describe('apply', () => {
       revision: 3,
     });
     expect(await done).toBe(1);
-    expect(io.stderr).toMatch(/web was removed meanwhile/);
+    expect(io.stderr).toMatch(/web was removed/);
   });
 
-  test('a manager that restarts meanwhile is waited for', async () => {
+  test('reconnects to a manager that restarts', async () => {
     cli.meshd.onApply = (spec) => {
       cli.meshd.services = [makeService({ spec: { ...spec, replicas: 1 } })];
     };
@@ -201,7 +201,7 @@ describe('apply', () => {
     expect(io.stdout).toMatch(/1 out of 1 tasks\nservice web converged\n$/);
   });
 
-  test('on a terminal the picture is drawn anew', async () => {
+  test('on a terminal the lines are redrawn', async () => {
     const { stdout } = await meshctl(['apply', await file('a.yaml', manifest())], { terminal: true });
     expect(stdout).toContain(
       '\r\x1b[Joverall progress: 3 out of 3 tasks\n1/3: running on node2\n2/3: running on node2\n3/3: running on node2\n',

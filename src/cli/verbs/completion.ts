@@ -1,14 +1,14 @@
 import type { Command } from 'commander';
 
 interface CompletionContext {
-  /** Words before the one to complete: `meshctl service`. */
+  /** Words before the one to complete, without `meshctl`. */
   commandPath: string[];
   words: string[];
-  /** Whether a file may stand here. */
+  /** Whether the command takes files. */
   files: boolean;
 }
 
-/** A completion script for a shell, made from the commands themselves. */
+/** A completion script for a shell, generated from the program. */
 export function completion(program: Command, shell: 'bash' | 'zsh' | 'fish'): string {
   const contexts = completionContexts(program, []);
   if (shell === 'fish') return fishScript(program, contexts);

@@ -3,7 +3,7 @@ import { resolveObject } from '../resolve-object.ts';
 import { renderJson } from '../text/json.ts';
 import { diffRow, renderSteps } from '../text/steps.ts';
 
-/** `meshctl diff [NODE]`: want against have, on this node from its own meshd, on another through the manager. */
+/** `meshctl diff [NODE]`: desired against observed kernel state, of this node or, through the manager, of another one. */
 export async function diff(context: Context, name: string | undefined): Promise<number> {
   const { io, format } = context;
   const { control, local } = await context.api();

@@ -42,7 +42,7 @@ beforeEach(() => {
   ];
 });
 
-test('history of all nodes by time: why, by whom, what was wrong, and what was done', async () => {
+test('history of all nodes, sorted by time, with reasons and steps', async () => {
   const { status, stdout, stderr } = await meshctl(['history', '--since', '10m', '--service', 'web']);
   expect([status, stderr]).toEqual([0, '']);
   expect(stdout.split('\n')).toEqual([
@@ -50,7 +50,7 @@ test('history of all nodes by time: why, by whom, what was wrong, and what was d
     '1970-01-01 00:00:01.000   node1   start, revision 7                1.5 ms   1       ipset add mesh-pub-tcp 8080',
     '1970-01-01 00:00:02.000   node2   repair, changed by ip (pid 47)   1.5 ms   9       wrong: fdb a: missing',
     ...[0, 1, 2, 3].map((step) => `${' '.repeat(84)}step ${step}`),
-    `${' '.repeat(84)}… 5 lines more`,
+    `${' '.repeat(84)}… 5 more lines`,
     '1970-01-01 00:00:03.000   node1   revision 7                       1.5 ms   1       ipset add mesh-pub-tcp 8080',
     `${' '.repeat(84)}failed: EBUSY`,
     '',
@@ -62,7 +62,7 @@ test('history of all nodes by time: why, by whom, what was wrong, and what was d
   });
 });
 
-test('history as JSON, the newest so many, of one node', async () => {
+test('history as JSON, the newest n changes of one node', async () => {
   const { stdout } = await meshctl(['history', 'node2', '--limit', '2', '--format', 'json']);
   expect(cli.meshd.calls.at(-1)!.request).toMatchObject({ nodes: ['node2'], argument: '{"limit":2}' });
   const rows = JSON.parse(stdout);
@@ -79,11 +79,11 @@ test('history shows the others when one node does not answer: status 1', async (
   };
   const { status, stdout, stderr } = await meshctl(['history']);
   expect(status).toBe(1);
-  expect(stderr).toBe('meshctl: node2 could not be asked: node2 is not connected\n');
+  expect(stderr).toBe('meshctl: node2 did not answer: node2 is not connected\n');
   expect(stdout).toContain('start, revision 7');
 });
 
-test('history refuses numbers and times that are none: status 2', async () => {
+test('history rejects invalid numbers and times: status 2', async () => {
   expect((await meshctl(['history', '--limit', '0'])).status).toBe(2);
   expect((await meshctl(['history', '--since', 'yesterday'])).status).toBe(2);
   expect((await meshctl(['history', 'node9'])).status).toBe(1);

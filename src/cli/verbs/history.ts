@@ -1,9 +1,10 @@
 import { MeshError } from '../../base/errors.ts';
-import type { ChangeRecord, HistoryQuery, HistoryResult } from '../../model/change-record.ts';
+import type { ChangeRecord, HistoryQuery } from '../../model/change-record.ts';
 import type { Node, NodeAnswer } from '../../rpc/messages.ts';
 import type { Context } from '../context.ts';
 import { resolveObjects } from '../resolve-object.ts';
 import { renderJson } from '../text/json.ts';
+import { lines } from '../text/lines.ts';
 import { renderTable } from '../text/table.ts';
 
 export interface HistoryOptions {
@@ -15,12 +16,12 @@ export interface HistoryOptions {
 
 type NodeChange = ChangeRecord & { id: string; name: string };
 
-/** Changes shown when nobody says how many. */
+/** Changes shown without --limit. */
 const DEFAULT_LIMIT = 50;
-/** Lines a change takes at most in the table; JSON has more of them. */
+/** Maximum lines per change in the table; JSON has more. */
 const MAX_DETAIL_LINES = 5;
 
-/** `meshctl history [NODE…]`: status 1 when a node could not be asked; the others are shown all the same. */
+/** `meshctl history [NODE…]`: exit status 1 if a node did not answer; the others are shown. */
 export async function history(context: Context, names: string[], options: HistoryOptions): Promise<number> {
   const { io, format } = context;
   const { control, local } = await context.api();
@@ -40,10 +41,10 @@ export async function history(context: Context, names: string[], options: Histor
   const changes: NodeChange[] = [];
   for (const answer of answers) {
     try {
-      changes.push(...parseChanges(answer));
+      changes.push(...(await parseChanges(answer)));
     } catch (thrown) {
       exitStatus = 1;
-      io.err(`meshctl: ${answer.nodeName} could not be asked: ${(thrown as MeshError).message}\n`);
+      io.err(lines([`meshctl: ${answer.nodeName} did not answer: ${(thrown as MeshError).message}`]));
     }
   }
   const newest = changes.sort((a, b) => a.at - b.at).slice(-limit);
@@ -51,19 +52,17 @@ export async function history(context: Context, names: string[], options: Histor
   return exitStatus;
 }
 
-/** Throws MeshError with what the node said, or for an answer that is none. */
-function parseChanges({ nodeId, nodeName, body, error }: NodeAnswer): NodeChange[] {
+/** Throws a MeshError if the node reported an error or its answer cannot be read. */
+async function parseChanges({ nodeId, nodeName, body, error }: NodeAnswer): Promise<NodeChange[]> {
   if (error !== '') throw new MeshError('unavailable', error);
-  try {
-    const { changes } = JSON.parse(Buffer.from(body).toString('utf8')) as HistoryResult;
-    return changes.map((change) => ({ ...change, id: nodeId, name: nodeName }));
-  } catch (cause) {
-    throw new MeshError('internal', 'its answer cannot be read: is its meshd of another version?', { cause });
-  }
+  // Imported here because its schemas load zod, which no other verb for nodes needs.
+  const { parseHistoryResult } = await import('../../model/node-answers.ts');
+  return parseHistoryResult(body).changes.map((change) => ({ ...change, id: nodeId, name: nodeName }));
 }
 
-function changeRow({ at, ...change }: NodeChange) {
-  return { ...change, at: new Date(at).toISOString() };
+function changeRow(change: NodeChange) {
+  const { id, name, at, took, why, revision, wrong, by, services, steps, count, failures } = change;
+  return { id, name, at, took, why, revision, wrong, by, services, steps, count, failures };
 }
 
 function renderChanges(changes: readonly NodeChange[], nodes: readonly Node[]): string {
@@ -73,7 +72,7 @@ function renderChanges(changes: readonly NodeChange[], nodes: readonly Node[]): 
     const details = [...wrong.map((fault) => `wrong: ${fault}`), ...steps, ...failures.map((one) => `failed: ${one}`)];
     const shown =
       details.length > MAX_DETAIL_LINES + 1
-        ? [...details.slice(0, MAX_DETAIL_LINES), `… ${details.length - MAX_DETAIL_LINES} lines more`]
+        ? [...details.slice(0, MAX_DETAIL_LINES), `… ${details.length - MAX_DETAIL_LINES} more lines`]
         : details;
     const head = [timeText(at), ...(showNodes ? [name] : []), reasonText(change), `${took} ms`, String(count)];
     const blank = head.map(() => '');
@@ -95,5 +94,5 @@ function reasonText({ why, by, revision }: ChangeRecord): string {
   }
 }
 
-/** `2026-11-21 08:41:43.120`, in UTC: nodes and people may be in several time zones. */
+/** `2026-11-21 08:41:43.120` in UTC, because nodes may be in several time zones. */
 const timeText = (at: number): string => new Date(at).toISOString().replace('T', ' ').replace('Z', '');

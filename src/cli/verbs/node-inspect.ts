@@ -5,7 +5,7 @@ import { renderJson } from '../text/json.ts';
 import { nodeRow } from '../text/node.ts';
 import { renderDetails } from '../text/table.ts';
 
-/** `meshctl node inspect NODE…`: JSON unless asked for something to read, as in Docker. */
+/** `meshctl node inspect NODE…`: JSON by default, as in Docker. */
 export async function nodeInspect(context: Context, names: string[], options: { pretty?: boolean }): Promise<number> {
   const { io, explicitFormat } = context;
   const { control, local } = await context.api();

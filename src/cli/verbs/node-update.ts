@@ -1,7 +1,9 @@
 import type { Node } from '../../model/cluster.ts';
+import { isLabelKey } from '../../model/label.ts';
 import { type Context, UsageError } from '../context.ts';
 import { resolveObject } from '../resolve-object.ts';
 import { renderJson } from '../text/json.ts';
+import { lines } from '../text/lines.ts';
 import { nodeRow } from '../text/node.ts';
 
 export interface NodeUpdateOptions {
@@ -14,7 +16,7 @@ export interface NodeUpdateOptions {
 export async function nodeUpdate(context: Context, name: string, options: NodeUpdateOptions): Promise<number> {
   const { labelAdd = [], labelRm = [], availability } = options;
   if (labelAdd.length === 0 && labelRm.length === 0 && availability === undefined) {
-    throw new UsageError('nothing to change; give --label-add KEY=VALUE, --label-rm KEY or --availability WHAT');
+    throw new UsageError('nothing to change; use --label-add KEY=VALUE, --label-rm KEY or --availability WHAT');
   }
   const setLabels = Object.fromEntries(labelAdd.map(parseLabel));
   const { control, local } = await context.api();
@@ -27,14 +29,14 @@ export async function nodeUpdate(context: Context, name: string, options: NodeUp
     removeLabels: labelRm,
     ...(availability === undefined ? {} : { availability }),
   });
-  context.io.out(context.format === 'json' ? renderJson([nodeRow(node, nodeId)]) : `${node.name}\n`);
+  context.io.out(context.format === 'json' ? renderJson([nodeRow(node, nodeId)]) : lines([node.name]));
   return 0;
 }
 
-/** `zone=a`; a key alone has an empty value, as in Docker. */
+/** `zone=a`; a key without a value has an empty value, as in Docker. */
 function parseLabel(word: string): [string, string] {
   const equals = word.indexOf('=');
   const key = equals < 0 ? word : word.slice(0, equals);
-  if (!/^\w[\w.\-/]*$/.test(key)) throw new UsageError(`"${word}" is not a label; write it like zone=a`);
+  if (!isLabelKey(key)) throw new UsageError(`"${word}" is not a label; use the form zone=a`);
   return [key, equals < 0 ? '' : word.slice(equals + 1)];
 }

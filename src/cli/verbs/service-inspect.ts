@@ -5,7 +5,7 @@ import { renderJson } from '../text/json.ts';
 import { conditionRow } from '../text/port.ts';
 import { renderService } from '../text/service-details.ts';
 
-/** `meshctl service inspect SERVICE…`: JSON unless asked for something to read, as in Docker. */
+/** `meshctl service inspect SERVICE…`: JSON by default, as in Docker. */
 export async function serviceInspect(
   context: Context,
   names: string[],
@@ -26,10 +26,17 @@ export async function serviceInspect(
 }
 
 function inspectRow({ service, spec, ports }: { service: Service; spec: object; ports: PublishedPort[] }) {
-  const { degraded, ...rest } = service;
+  const { id, name, version, createdAt, updatedAt, taskGeneration, running, desired, degraded } = service;
   return {
-    ...rest,
+    id,
+    name,
+    version,
+    createdAt,
+    updatedAt,
     spec,
+    taskGeneration,
+    running,
+    desired,
     degraded: degraded.map(conditionRow),
     picked: ports.flatMap(({ port, tasks }) =>
       tasks.map(({ taskId, nodeName, published }) => ({

@@ -9,17 +9,18 @@ export async function serviceScale(context: Context, words: string[], options: A
   const duplicate = targets.find(
     ({ service }, index) => targets.findIndex((other) => other.service === service) !== index,
   );
-  if (duplicate !== undefined) throw new UsageError(`${duplicate.service} is given twice; give each service once`);
+  if (duplicate !== undefined)
+    throw new UsageError(`${duplicate.service} is specified twice; specify each service once`);
   const reply = await (await context.api()).control.scale({ targets });
   return reportAndWait(context, reply.services, options);
 }
 
 function parseTarget(word: string): ScaleTarget {
   const match = /^([^=]+)=(\d{1,9})$/.exec(word);
-  if (match === null) throw new UsageError(`"${word}" is not SERVICE=N; write it like web=5`);
+  if (match === null) throw new UsageError(`"${word}" is not SERVICE=N; use the form web=5`);
   const replicas = Number(match[2]);
   if (replicas > LIMITS.replicas) {
-    throw new UsageError(`${replicas} tasks are more than the ${LIMITS.replicas} of one service; choose fewer`);
+    throw new UsageError(`${replicas} replicas exceed the maximum of ${LIMITS.replicas} per service`);
   }
   return { service: match[1]!, replicas };
 }

@@ -13,12 +13,12 @@ export interface ServiceUpdateOptions {
   timeout?: number;
 }
 
-/** `meshctl service update SERVICE …`: what can be changed without the manifest; all of it at once or none. */
+/** `meshctl service update SERVICE …`: changes without a manifest, in one transaction. */
 export async function serviceUpdate(context: Context, name: string, options: ServiceUpdateOptions): Promise<number> {
   const { publishAdd = [], publishRm = [], force = false, replicas } = options;
   if (publishAdd.length === 0 && publishRm.length === 0 && !force && replicas === undefined) {
     throw new UsageError(
-      'nothing to change; give --publish-add PORT, --publish-rm PORT, --force or --replicas N; the rest changes with the manifest (`meshctl apply FILE`)',
+      'nothing to change; use --publish-add PORT, --publish-rm PORT, --force or --replicas N; change other settings in the manifest (`meshctl apply FILE`)',
     );
   }
   const request = {
@@ -35,5 +35,5 @@ export async function serviceUpdate(context: Context, name: string, options: Ser
 function parseReplicas(text: string): number {
   const replicas = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
   if (replicas <= LIMITS.replicas) return replicas;
-  throw new UsageError(`--replicas "${text}" is not a number of tasks; choose one of 0-${LIMITS.replicas}`);
+  throw new UsageError(`--replicas "${text}" is not a number of replicas; use 0-${LIMITS.replicas}`);
 }

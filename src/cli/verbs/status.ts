@@ -5,7 +5,7 @@ import { ageText } from '../text/age.ts';
 import { renderJson } from '../text/json.ts';
 import { renderDetails } from '../text/table.ts';
 
-/** `meshctl status`: this node's meshd, and the cluster when it is a manager. */
+/** `meshctl status`: the state of this node and, on a manager, of the cluster. */
 export async function status({ io, format, api }: Context): Promise<number> {
   const { control, local } = await api();
   const info = await local.info({});
@@ -14,7 +14,7 @@ export async function status({ io, format, api }: Context): Promise<number> {
   return 0;
 }
 
-/** What the manager says of the cluster, and how many published ports are somewhere not what was declared. */
+/** The manager's status, and the number of published ports that are degraded on some node. */
 type ClusterStatus = StatusReply & { degradedPorts: number };
 
 async function clusterStatus(control: Api['control']): Promise<ClusterStatus> {
@@ -23,25 +23,61 @@ async function clusterStatus(control: Api['control']): Promise<ClusterStatus> {
 }
 
 function statusRow(info: InfoReply, cluster: ClusterStatus | undefined) {
-  const { nodeId, nodeName, ...rest } = info;
-  return { id: nodeId, name: nodeName, ...rest, ...(cluster === undefined ? {} : { cluster }) };
+  const { roles, version, startedAt, pid, manager, connected, assignmentRevision, kernelObjects, conditions } = info;
+  return {
+    id: info.nodeId,
+    name: info.nodeName,
+    roles,
+    version,
+    startedAt,
+    pid,
+    manager,
+    connected,
+    assignmentRevision,
+    kernelObjects,
+    ...(info.counters === undefined ? {} : { counters: countersRow(info.counters) }),
+    conditions,
+    ...(cluster === undefined ? {} : { cluster: clusterRow(cluster) }),
+  };
+}
+
+function countersRow(counters: NonNullable<InfoReply['counters']>) {
+  const { sends, messages, bytes, firewallRuns, operations, failed, observes, repairs } = counters;
+  return { sends, messages, bytes, firewallRuns, operations, failed, observes, repairs };
+}
+
+function clusterRow(cluster: ClusterStatus) {
+  const { clusterId, revision, version, startedAt, services, nodes, degradedPorts } = cluster;
+  const { tasksRunning, tasksDesired, nodesReady } = cluster;
+  return {
+    clusterId,
+    revision,
+    version,
+    startedAt,
+    services,
+    tasksRunning,
+    tasksDesired,
+    nodesReady,
+    nodes,
+    degradedPorts,
+  };
 }
 
 function renderStatus(info: InfoReply, cluster: ClusterStatus | undefined, now: number): string {
   const { counters } = info;
   const where = info.manager === '' ? '' : ` ${info.manager}`;
   return renderDetails({
-    node: `${info.nodeName} (${info.nodeId || 'not known to a manager yet'})`,
+    node: `${info.nodeName} (${info.nodeId || 'not registered with a manager yet'})`,
     roles: info.roles.join(', '),
     version: `${info.version}, up for ${ageText(now - info.startedAt)}, pid ${info.pid}`,
-    manager: info.connected ? `connected to${where}` : `not connected${where}; the kernel keeps what it has`,
+    manager: info.connected ? `connected to${where}` : `not connected${where}; kernel state is kept`,
     assignment: `revision ${info.assignmentRevision}`,
     kernel: `${info.kernelObjects} objects`,
     'kernel work':
       counters === undefined
         ? undefined
         : `${counters.operations} operations (${counters.failed} failed), ${counters.messages} messages in ${counters.sends} sends, ` +
-          `${counters.firewallRuns} firewall runs, ${counters.observes} observations, ${counters.repairs} repairs`,
+          `${counters.firewallRuns} firewall runs, ${counters.observes} scans, ${counters.repairs} repairs`,
     cluster:
       cluster === undefined
         ? undefined

@@ -11,8 +11,9 @@ import { decodeAll } from './decode-all.ts';
 import { type Failure, linkNotFound, toFailure } from './failure.ts';
 import type { Namespaces } from './namespaces.ts';
 import { isServerMove, preserveConnections } from './server-move.ts';
-import { type NetlinkStep, type RequestContext, type Step, stepsOf } from './steps.ts';
-import { MAX_MESSAGES, type Meter, NETLINK_GENERIC, NETLINK_ROUTE, type Transport } from './transport.ts';
+import { groupSteps, type PendingStep, type StepGroup } from './step-groups.ts';
+import type { NetlinkStep, RequestContext } from './steps.ts';
+import { type Meter, NETLINK_GENERIC, NETLINK_ROUTE, type Transport } from './transport.ts';
 
 export interface ApplyContext {
   transport: Transport;
@@ -26,15 +27,9 @@ export interface ApplyMeter extends Meter {
   firewallRuns: number;
 }
 
-interface PendingStep {
-  step: Step;
-  /** Which Op it is for. */
-  opIndex: number;
-}
-
 /**
- * Takes all steps of all Ops in order, neighbours of one netns and one means together. Gives what went wrong, by the
- * place of the Op in the list; goes on after every failure.
+ * Executes all steps of all operations in order, neighbours of one netns and backend together. Returns the failures by
+ * the place of the operation in the list; continues after every failure.
  */
 export async function executeSteps(
   context: ApplyContext,
@@ -54,59 +49,13 @@ export async function executeSteps(
       await (moves ? preserveConnections(context.namespaces.path(first.step.netns), send) : send());
     } else if (first.step.backend === 'firewall') await applyFirewallGroup(context, group, meter, fail);
     else if (first.step.backend === 'sysctl') await applySysctlGroup(context, group, fail);
-    else if (first.step.backend === 'shortcut') await applyFastPathGroup(context, group, meter, fail);
+    else if (first.step.backend === 'fast-path') await applyFastPathGroup(context, group, meter, fail);
     else for (const task of group) applyNamespaceStep(context, task, fail);
   }
   return failures;
 }
 
 type ReportFailure = (task: PendingStep, failure: Failure) => void;
-type StepGroup = [PendingStep, ...PendingStep[]];
-
-/** Deleting a link takes the kernel some 10 ms (synchronize_net), and nothing else runs here while it does. */
-const MAX_CHANGED_LINKS = 16;
-
-/**
- * Neighbours that go to the kernel together. A link has to exist before its number can be asked for. Groups are made as
- * they are asked for, so that of tens of thousands of steps only those of one send are in memory.
- */
-function* groupSteps(ops: readonly Op[]): Generator<StepGroup> {
-  let group: StepGroup | undefined;
-  let changedLinks = new Set<string>();
-  for (const [opIndex, op] of ops.entries()) {
-    for (const step of stepsOf(op)) {
-      if (group && canShareGroup(group, step) && fitsInGroup(group, ops, opIndex, changedLinks, step))
-        group.push({ step, opIndex });
-      else {
-        if (group) yield group;
-        group = [{ step, opIndex }];
-        changedLinks = new Set();
-      }
-      if (step.backend === 'netlink') for (const name of step.changedLinks) changedLinks.add(name);
-    }
-  }
-  if (group) yield group;
-}
-
-function canShareGroup([{ step: first }]: StepGroup, step: Step): boolean {
-  if (first.backend !== step.backend || first.netns !== step.netns) return false;
-  return first.backend !== 'netlink' || step.backend !== 'netlink' || first.protocol === step.protocol;
-}
-
-function fitsInGroup(
-  group: StepGroup,
-  ops: readonly Op[],
-  opIndex: number,
-  changedLinks: Set<string>,
-  step: Step,
-): boolean {
-  if (step.backend !== 'netlink') return true;
-  // What a move takes out is put back under the same protection.
-  if (group.length >= MAX_MESSAGES && !isServerMove(ops, opIndex - 1)) return false;
-  return (
-    changedLinks.size < MAX_CHANGED_LINKS && !step.usedLinks.some((name) => changedLinks.has(`${step.netns} ${name}`))
-  );
-}
 
 /** ifindex by `netns name`, as far as known in this apply. */
 type LinkIndexes = Map<string, number>;
@@ -165,7 +114,7 @@ async function sendGroup(
   for (const name of steps.flatMap(({ changedLinks: moves }) => moves)) links.delete(name);
 }
 
-/** Asks for the numbers of the links a group uses, all in one send. */
+/** Looks up the ifindexes of the links that a group uses, all in one send. */
 async function resolveLinkIndexes(
   context: ApplyContext,
   netns: string,
@@ -208,7 +157,7 @@ async function applyFastPathGroup(
   meter: Meter,
   fail: ReportFailure,
 ): Promise<void> {
-  const ops = group.flatMap(({ step }) => (step.backend === 'shortcut' ? [step.op] : []));
+  const ops = group.flatMap(({ step }) => (step.backend === 'fast-path' ? [step.op] : []));
   const errors = await context.fastPath.apply(ops, meter);
   group.forEach((task, place) => {
     const error = errors[place];
@@ -218,7 +167,7 @@ async function applyFastPathGroup(
 
 async function applySysctlGroup(context: ApplyContext, group: StepGroup, fail: ReportFailure): Promise<void> {
   const entries = group.flatMap(({ step }) => (step.backend === 'sysctl' ? [step] : []));
-  // These come with the module, which asking for the family loads.
+  // These exist once the module is loaded, and looking up the family loads it.
   if (entries.some(({ name }) => name.startsWith('net.ipv4.vs.'))) await context.ipvs.find();
   try {
     const errors = writeSysctls(context.namespaces.path(group[0].step.netns), entries);
@@ -237,7 +186,7 @@ function applyNamespaceStep(context: ApplyContext, task: PendingStep, fail: Repo
   try {
     if (step.act === 'create') context.namespaces.create(step.netns);
     else {
-      // Our own sockets would keep it alive, and its links with it.
+      // Our own sockets would keep the namespace alive, and its links with it.
       context.transport.closeNetns(step.netns);
       context.namespaces.remove(step.netns);
     }

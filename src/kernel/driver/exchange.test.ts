@@ -39,11 +39,11 @@ describe('a batch', () => {
     });
   });
 
-  it('knows nothing of the others after lost answers, and keeps the failures it heard', () => {
+  it('leaves the outcome of the others open after lost answers, and keeps reported failures', () => {
     for (const lose of ['overrun', 'broken'] as const) {
       const exchange = createBatchExchange(1, 2);
       exchange.accept(message(NLMSG_ERROR, 1, 1));
-      const settled = lose === 'overrun' ? exchange.overrun() : exchange.fail(new MeshError('kernel', 'gone'));
+      const settled = lose === 'overrun' ? exchange.overrun() : exchange.fail(new MeshError('kernel', 'closed'));
       expect(settled).toMatchObject({ ok: true, value: [{ code: 'EPERM' }, { ok: false, outcomeUnknown: true }] });
       expect(settled).not.toMatchObject({ value: [{ outcomeUnknown: true }, {}] });
     }

@@ -2,37 +2,37 @@ import { err, MeshError, ok, type Result } from '../../base/errors.ts';
 import { decodeAck, type NetlinkMessage, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR } from '../../netlink/message.ts';
 
 /**
- * One question to the kernel and what comes back, without the socket. Each call gives the result once it is settled;
- * after that the exchange is not asked again.
+ * One request to the kernel and its answers, without the socket. A call returns the result once it is complete; after
+ * that the exchange is not used again.
  */
 export interface Exchange<T> {
   accept(message: NetlinkMessage): Result<T> | undefined;
   /** Messages were dropped (ENOBUFS). */
   overrun(): Result<T> | undefined;
-  /** Nothing more will come. */
+  /** No more answers will arrive. */
   fail(error: MeshError): Result<T>;
 }
 
-/** What came of one request of a batch. */
+/** The result of one request of a batch. */
 export type Outcome = { ok: true; replies: NetlinkMessage[] } | RequestFailure;
 
 export interface RequestFailure {
   ok: false;
   /** Name of the error number: `EEXIST`, `IPSET_ERR_BUSY`. */
   code: string;
-  /** What the kernel says in words, or what happened to the request. */
+  /** The kernel's explanation, or what happened to the request. */
   text?: string;
-  /** Nobody knows whether it was done: look again. */
+  /** It may have been executed or not: observe again. */
   outcomeUnknown?: true;
 }
 
-/** Of every request nothing was heard of: one object for tens of thousands. */
+/** Shared by all requests without an answer of their own, of which there are tens of thousands. */
 const SUCCESS: Outcome = { ok: true, replies: [] };
 
 /** A batch of `count` requests, the first with sequence number `first`, of which the last asked for an answer. */
 export function createBatchExchange(first: number, count: number): Exchange<Outcome[]> {
   const outcomes = new Array<Outcome>(count).fill(SUCCESS);
-  // A failure that was heard stays one; of the others nobody knows.
+  // A reported failure stays one; the outcome of the others is unknown.
   const failUnanswered = (text: string) =>
     ok(
       outcomes.map(
@@ -56,7 +56,7 @@ export function createBatchExchange(first: number, count: number): Exchange<Outc
         const { code, text } = ack.value;
         outcomes[index] = { ok: false, code, ...(text === undefined ? {} : { text }) };
       }
-      // The kernel works through a batch in order (netlink_rcv_skb), so the answer to the last is the last answer.
+      // The kernel executes a batch in order (netlink_rcv_skb), so the answer to the last request is the last answer.
       return index === count - 1 ? ok(outcomes) : undefined;
     },
     overrun: () => failUnanswered('answers were dropped, the receive buffer was full'),
@@ -66,7 +66,7 @@ export function createBatchExchange(first: number, count: number): Exchange<Outc
 
 export interface Dump {
   messages: NetlinkMessage[];
-  /** False when what was listed changed meanwhile, or messages were dropped: to be repeated. */
+  /** False when what was listed changed meanwhile or messages were dropped: repeat the dump. */
   consistent: boolean;
 }
 
@@ -89,7 +89,7 @@ export function createDumpExchange(sequence: number): Exchange<Dump> {
       const words = text === undefined ? '' : ` (${text})`;
       return err(new MeshError('kernel', `the kernel refused to list: ${code}${words}`, { cause: { code } }));
     },
-    // The kernel fills a dump only as it is read, so its end still comes.
+    // The kernel fills a dump only as it is read, so its end still arrives.
     overrun() {
       consistent = false;
       return undefined;

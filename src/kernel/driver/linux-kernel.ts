@@ -10,20 +10,23 @@ import { listConnections, listListeners } from '../host/sockets.ts';
 import { openIpvsFamily } from '../ipvs/ipvs.ts';
 import { balancerAddresses, deleteStaleFlows, flowChanges } from '../ipvs/stale-flows.ts';
 import { type ApplyReport, coversKind, type Kernel, type Scope, zeroCounters } from '../kernel.ts';
-import { type ObserveContext, observe } from '../observe/observe.ts';
+import { linksOf } from '../kinds/registry.ts';
+import { observe } from '../observe/observe.ts';
+import type { ObserveContext } from '../observe/observer.ts';
 import { type ApplyContext, type ApplyMeter, executeSteps } from './apply.ts';
-import { type Failure, needsVerification, toMeshError } from './failure.ts';
+import { needsVerification, toMeshError } from './failed-operation.ts';
+import type { Failure } from './failure.ts';
 import { openNamespaces } from './namespaces.ts';
 import { createObservedCache } from './observed-cache.ts';
 import { openTransport } from './transport.ts';
 
 export interface LinuxKernelOptions {
   log: Log;
-  /** Where namespaces are pinned; /run/netns when not given, so that `ip netns` shows them. Made when missing. */
+  /** Where namespaces are pinned; by default /run/netns, so that `ip netns` shows them. Created when missing. */
   runDir?: string;
   /**
    * What the node should hold, as far as known. Sysctls and IPVS timeouts have no owner's mark, so only those named
-   * here are observed; of a jump that is alone in its chain it tells whether that is first or last.
+   * here are observed; for a jump that is alone in its chain it gives the position.
    */
   desired?: () => ReadonlyMap<string, KernelObject>;
 }
@@ -52,14 +55,14 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
     if (coversKind(scope, 'netns')) transport.closeStale();
     const before = applyCount;
     const found = await observe(observeContext, scope);
-    // What an apply did meanwhile is newer than what was seen.
+    // The changes of a concurrent apply are newer than the observation.
     if (before === applyCount && runningApplies === 0) cache.recordObserved(scope, found);
     return found;
   }
 
   async function applyAll(ops: readonly Op[]): Promise<ApplyReport> {
     const meter: ApplyMeter = { sends: 0, messages: 0, bytes: 0, firewallRuns: 0 };
-    for (const { object } of ops) for (const link of linkKeys(object)) ownLinks.add(link);
+    for (const { object } of ops) for (const { netns, name } of linksOf(object)) ownLinks.add(`${netns} ${name}`);
     const flows = flowChanges(ops);
     const balancer =
       flows.length === 0
@@ -87,7 +90,7 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
     return report;
   }
 
-  /** Takes those out of the failures whose result is there all the same. */
+  /** Removes the failures whose operation has its result all the same. */
   async function verifyFailures(ops: readonly Op[], failures: Map<number, Failure>): Promise<void> {
     const uncertain = [...failures].flatMap(([place, failure]) => {
       const op = ops[place];
@@ -104,7 +107,7 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
       const found = have.get(key);
       const there =
         op.verb === 'delete' ? found === undefined : found !== undefined && transition(found, op.object) === 'none';
-      // Of what was made anew afterwards, a look no longer tells whether it had gone before; its making does.
+      // Whether an object was deleted before it was created again shows in the result of the creation.
       if (later === place ? there : !failures.has(later)) failures.delete(place);
     }
   }
@@ -157,11 +160,4 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
       transport.close();
     },
   };
-}
-
-/** Links an object is, as `netns name`. */
-function linkKeys(object: KernelObject): string[] {
-  if (object.kind === 'vxlan') return [`${object.netns} ${object.name}`];
-  if (object.kind !== 'veth') return [];
-  return [`${object.netns} ${object.name}`, `${object.peer.netns} ${object.peer.name}`];
 }

@@ -2,7 +2,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { createNetns, deleteNetns } from '../../../native/index.ts';
 import { MeshError } from '../../base/errors.ts';
-import { HOST_NETNS, LB_NETNS, NETNS_PREFIX, networkNetns, taskNetns } from '../../model/names.ts';
+import { HOST_NETNS, LB_NETNS, NETNS_PREFIX, networkNetns, taskNetns } from '../../model/linux-names.ts';
 
 /** Where the namespaces of this node are pinned, by their names in the model. */
 export interface Namespaces {
@@ -13,7 +13,7 @@ export interface Namespaces {
   identity(netns: string): string | undefined;
   /** Those of ours that exist now, without the host's. */
   list(): string[];
-  /** Whether there is a file of ours without a namespace on it: one that is being made, or left over. */
+  /** Whether there is a file of ours without a namespace mounted on it: one that is being created, or left over. */
   hasUnmountedFiles(): boolean;
   /** Pins a new one. A leftover file without a namespace behind it is replaced; EEXIST for a live one. */
   create(netns: string): void;
@@ -25,7 +25,7 @@ export function openNamespaces(runDir: string): Namespaces {
   // Not /proc/self: the path is also given to children.
   const hostPath = `/proc/${process.pid}/ns/net`;
   const path = (netns: string) => (netns === HOST_NETNS ? hostPath : join(runDir, validName(netns)));
-  // All namespaces are files of one filesystem, and asking which is asked all the time: one system call.
+  // All namespaces are files of one filesystem, so one stat identifies them; this is called very often.
   const nsfs = statSync(hostPath).dev;
   const identity = (netns: string) => {
     const file = statSync(path(netns), { throwIfNoEntry: false });
@@ -48,7 +48,7 @@ export function openNamespaces(runDir: string): Namespaces {
   };
 }
 
-/** Ours by name (model/names.ts). */
+/** Ours by name (model/linux-names.ts). */
 export function isOurNetns(name: string): boolean {
   return name.startsWith(NETNS_PREFIX);
 }
@@ -67,7 +67,7 @@ export function netnsDepth(netns: string): number {
   return 3;
 }
 
-/** What runs in a task's netns is the task's own business but for its links, addresses and routes. */
+/** In a task's netns meshd manages links, addresses, routes and neighbours only. */
 export function isTaskNetns(netns: string): boolean {
   return netns.startsWith(TASK_PREFIX);
 }

@@ -1,38 +1,27 @@
-import { type KernelObject, keyOf, type ObjectKind, type Op } from '../../model/kernel-state.ts';
+import { type KernelObject, keyOf, type Op } from '../../model/kernel-state.ts';
 import { type Scope, scopeIncludes } from '../kernel.ts';
+import { linksOf, linuxKind } from '../kinds/registry.ts';
 
 /**
- * What the kernel held when it was last looked at or changed by us. Events are compared with it, so that those about
- * our own doing, and about states that passed by, wake nobody. Never a base for changes. Objects of kinds without events
- * are left out.
+ * What the kernel held when it was last observed or changed by us. Events are compared with it, so that those about our
+ * own changes, and about states that have passed, are not reported. Never a base for changes. Kinds without events are
+ * left out: of some there are tens of thousands of objects.
  */
 export interface ObservedCache {
   get(key: string): KernelObject | undefined;
   values(): Iterable<KernelObject>;
-  /** A look at `scope` found this and nothing else. */
+  /** An observation of `scope` found this and nothing else. */
   recordObserved(scope: Scope, found: ReadonlyMap<string, KernelObject>): void;
-  /** These were done. */
+  /** These operations succeeded. */
   recordApplied(ops: readonly Op[]): void;
 }
 
-/** Of these the kernel tells no events; all the others are few. */
-const KINDS_WITHOUT_EVENTS: ReadonlySet<ObjectKind> = new Set([
-  'virtual-service',
-  'real-server',
-  'set-member',
-  'set-entry',
-]);
-
-/** Knows nothing until the first look. */
+/** Empty until the first observation. */
 export function createObservedCache(): ObservedCache {
   const objects = new Map<string, KernelObject>();
 
-  function removeWhere(gone: (object: KernelObject) => boolean): void {
-    for (const [key, object] of objects) if (gone(object)) objects.delete(key);
-  }
-
-  function removeOnLink(netns: string, name: string): void {
-    removeWhere((object) => object.netns === netns && 'dev' in object && object.dev === name);
+  function removeWhere(isRemoved: (object: KernelObject) => boolean): void {
+    for (const [key, object] of objects) if (isRemoved(object)) objects.delete(key);
   }
 
   return {
@@ -43,22 +32,27 @@ export function createObservedCache(): ObservedCache {
         if (!found.has(key) && scopeIncludes(scope, object)) objects.delete(key);
       });
       found.forEach((object, key) => {
-        if (!KINDS_WITHOUT_EVENTS.has(object.kind)) objects.set(key, object);
+        if (isCached(object)) objects.set(key, object);
       });
     },
     recordApplied(ops) {
       for (const { verb, object } of ops) {
-        if (KINDS_WITHOUT_EVENTS.has(object.kind)) continue;
+        if (!isCached(object)) continue;
         if (verb !== 'delete') {
           objects.set(keyOf(object), object);
           continue;
         }
         objects.delete(keyOf(object));
-        // What the kernel takes down with it; only where it sends events about that.
+        // The kernel removes these with it, and its events about that would count as changes by others.
         if (object.kind === 'netns') removeWhere(({ netns }) => netns === object.netns);
-        if (object.kind === 'veth') removeOnLink(object.peer.netns, object.peer.name);
-        if (object.kind === 'veth' || object.kind === 'vxlan') removeOnLink(object.netns, object.name);
+        for (const end of linksOf(object)) {
+          removeWhere((other) => other.netns === end.netns && 'dev' in other && other.dev === end.name);
+        }
       }
     },
   };
+}
+
+function isCached(object: KernelObject): boolean {
+  return linuxKind(object).events?.source === 'rtnetlink';
 }

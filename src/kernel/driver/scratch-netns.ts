@@ -2,10 +2,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { MeshError } from '../../base/errors.ts';
 import type { Namespaces } from './namespaces.ts';
 
-/** The one name there is in the namespaces of a scratch netns. */
+/** The only name in the namespaces of a scratch netns. */
 export const SCRATCH_NETNS = 'scratch';
 
-/** A netns that lives as long as a process of ours waits in it; not even our crash leaves it behind. */
+/** A netns that exists as long as a child process of ours; it is removed even when we crash. */
 export async function openScratchNetns(): Promise<{ path: string; namespaces: Namespaces; end(): void }> {
   const child = await startHolderProcess();
   const path = `/proc/${child.pid}/ns/net`;

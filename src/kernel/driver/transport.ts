@@ -1,6 +1,6 @@
 import { type NetlinkSocket, openNetlink } from '../../../native/index.ts';
 import { MeshError, messageOf, type Result } from '../../base/errors.ts';
-import { HOST_NETNS } from '../../model/names.ts';
+import { HOST_NETNS } from '../../model/linux-names.ts';
 import {
   decodeMessages,
   encodeBatch,
@@ -25,7 +25,7 @@ export const NETLINK_SOCK_DIAG = 4;
 export const NETLINK_NETFILTER = 12;
 export const NETLINK_GENERIC = 16;
 
-/** Counts what goes to the kernel, for one apply or for good. */
+/** Counts what is sent to the kernel, in one apply or since the start. */
 export interface Meter {
   sends: number;
   messages: number;
@@ -42,15 +42,15 @@ export interface Transport {
   /** All messages of a dump, repeated while the kernel calls it inconsistent. */
   dump(netns: string, protocol: number, request: NetlinkRequest): Promise<NetlinkMessage[]>;
   /**
-   * A number that stays the same as long as the name stands for the same namespace. Inode numbers alone do not tell:
+   * A number that stays the same as long as the name stands for the same namespace. Inode numbers are not enough:
    * the kernel gives that of a dead namespace to the next one, but not while a socket of ours holds it.
    */
   channelSerial(netns: string, protocol: number): number | undefined;
   /** Whether this is the number of our socket: the nlmsg_pid of events about what we asked for. */
   isOwnSocket(netns: string, protocol: number, portId: number): boolean;
-  /** Lets go of a netns; a socket keeps a namespace alive that nobody can name any more. */
+  /** Closes the sockets of a netns: they keep a namespace alive that has no name any more. */
   closeNetns(netns: string): void;
-  /** Lets go of every netns that was deleted or replaced behind our back. */
+  /** Closes the sockets of every netns that another program deleted or replaced. */
   closeStale(): void;
   close(): void;
 }
@@ -64,7 +64,7 @@ export const MAX_MESSAGES = 500;
 /** Milliseconds. Only a kernel in trouble takes this long; RTNL can be held for seconds while many namespaces are torn down. */
 const ANSWER_TIMEOUT = 30_000;
 const MAX_DUMPS = 10;
-/** Of so many conversations one gives the event loop its turn; a long row of them must not hold up everything else. */
+/** After so many conversations the event loop gets its turn. */
 const MAX_DIRECT_RECEIVES = 16;
 const CLOSED = 'the netlink socket was closed before the kernel answered';
 const NO_ANSWER = `the kernel did not answer within ${ANSWER_TIMEOUT / 1000} s; it may be tearing down namespaces`;
@@ -148,7 +148,7 @@ export function openTransport(namespaces: Namespaces, total: Meter): Transport {
   }
 }
 
-/** A system error (of the addon or node:fs) as an outcome; after any other nobody knows what was done. */
+/** A system error (of the addon or node:fs) as an outcome; after any other error the outcome is unknown. */
 export function toRequestFailure(thrown: unknown): RequestFailure {
   const { code, syscall } = thrown as NodeJS.ErrnoException;
   const text = messageOf(thrown);
@@ -228,7 +228,7 @@ function openChannel(
     const first = sequence + 1;
     sequence = (sequence + requests.length) % 0x7fff_ffff;
     const bytes = encodeBatch(requests, first, { ack });
-    // Only what changes the kernel is metered; looks are counted as observes.
+    // Only what changes the kernel is metered; observations are counted as such.
     for (const count of meter ? [total, meter] : []) {
       count.sends += 1;
       count.messages += requests.length;
@@ -257,9 +257,9 @@ function openChannel(
             if (result.ok) resolve(result.value);
             else reject(result.error);
           };
-          // The kernel mostly has answered by now: no need to wait for the event loop to say so.
+          // The kernel has usually answered by now, so the event loop need not be waited for.
           if (mayReceiveDirectly()) socket.receive();
-          // Late answers must not meet a later conversation, hence the end of the socket.
+          // Late answers must not reach a later conversation, so the socket is closed.
           if (!settled)
             timer = setTimeout(() => close(new MeshError('kernel', NO_ANSWER, { retry: true })), ANSWER_TIMEOUT);
         }),

@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs';
 import type { Actor } from '../kernel.ts';
 
-/** Above it are numbers the kernel gives to the further sockets of a process (netlink_autobind), not process ids. */
+/** Greater numbers are given to the further sockets of a process (netlink_autobind) and are no process ids. */
 const MAX_PID = 4 * 1024 * 1024;
 
 /**
  * Who sent the request that an rtnetlink event is about, from the event's nlmsg_pid: the number of the sender's socket,
  * which for its first socket is its process id. Undefined when that is no process id, or is ours. Tools like `ip` end
- * within a millisecond, so the name is often gone already; and links (before Linux 6.2) and FDB entries tell nobody.
+ * within a millisecond, so the name is often unavailable; events about links (before Linux 6.2) and FDB entries have none.
  */
 export function actorFromPortId(portId: number): Actor | undefined {
   if (portId <= 0 || portId > MAX_PID || portId === process.pid) return undefined;

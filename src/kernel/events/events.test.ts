@@ -11,7 +11,7 @@ import { createObservedCache } from '../driver/observed-cache.ts';
 import { decodeEvents, isLinkChange, isObjectChange, observedLinks } from './events.ts';
 
 const nameOf = (index: number) => (index === 7 ? 'vxlan0' : undefined);
-/** The kernel tells of a change in the layout it takes it. */
+/** Events have the layout of requests. */
 const event = ({ payload, type }: NetlinkRequest, as = type): NetlinkMessage => ({
   type: as,
   flags: 0,
@@ -35,18 +35,23 @@ function cacheOf(...objects: KernelObject[]) {
 }
 
 describe('events', () => {
-  it('about what is known tell nothing new, and about anything else they do', () => {
-    const told = read(event(newAddress({ index: 7, address: '10.252.1.0', prefix: 32 })));
-    const gone = read(event(newAddress({ index: 7, address: '10.252.1.0', prefix: 32 }), RTM_DELADDR));
-    expect(told).toEqual({ of: 'object', key: 'address mesh-net-ingress vxlan0 10.252.1.0/32', object: address });
-    if (told?.of !== 'object' || gone?.of !== 'object') throw new Error('not read');
-    expect(isObjectChange(cacheOf(address), told)).toBe(false);
-    expect(isObjectChange(cacheOf(address), gone)).toBe(true);
-    expect(isObjectChange(cacheOf(), told)).toBe(true);
-    expect(isObjectChange(cacheOf(), gone)).toBe(false);
+  it('about what is known are no news, and about anything else they are', () => {
+    const added = read(event(newAddress({ index: 7, address: '10.252.1.0', prefix: 32 })));
+    const removed = read(event(newAddress({ index: 7, address: '10.252.1.0', prefix: 32 }), RTM_DELADDR));
+    expect(added).toEqual({
+      of: 'object',
+      kind: 'address',
+      key: 'address mesh-net-ingress vxlan0 10.252.1.0/32',
+      object: address,
+    });
+    if (added?.of !== 'object' || removed?.of !== 'object') throw new Error('not read');
+    expect(isObjectChange(cacheOf(address), added)).toBe(false);
+    expect(isObjectChange(cacheOf(address), removed)).toBe(true);
+    expect(isObjectChange(cacheOf(), added)).toBe(true);
+    expect(isObjectChange(cacheOf(), removed)).toBe(false);
   });
 
-  it('say nothing of what the kernel makes itself', () => {
+  it('about what the kernel creates itself are ignored', () => {
     const linkLocal = read(event(newAddress({ index: 7, address: 'fe80::2', prefix: 64, flags: IFA_F_NODAD })));
     expect(linkLocal).toMatchObject({ of: 'object', object: undefined });
     const gateway = read(event(newAddress({ index: 7, address: 'fe80::1', prefix: 64 })));
@@ -89,14 +94,14 @@ describe('events', () => {
       peer: { netns: 'mesh-lb', name: 'host0', mtu: 1400, up: true },
     });
     const links = observedLinks(known);
-    const about = (change: Partial<Link>, gone = false) => ({
+    const about = (change: Partial<Link>, removed = false) => ({
       of: 'link' as const,
       name: 'host0',
-      removed: gone,
+      removed,
       link: { index: 2, up: true, mtu: 1400, mac: undefined, kind: 'veth', ...change } as Link,
     });
-    const end = links.get('mesh-lb host0');
-    expect(end?.netns).toBe('host');
+    const { ownerNetns, end } = links.get('mesh-lb host0')!;
+    expect(ownerNetns).toBe('host');
     expect(isLinkChange('mesh-lb', about({}), known, end)).toBe(false);
     expect(isLinkChange('mesh-lb', about({ mtu: 1450 }), known, end)).toBe(true);
     expect(isLinkChange('mesh-lb', about({ up: false }), known, end)).toBe(true);
@@ -113,7 +118,7 @@ describe('events', () => {
     expect([...known.values()]).toEqual([{ ...address, dev: 'lb0' }]);
   });
 
-  it('about switches are news when the switch is one of ours and now another', () => {
+  it('about sysctls are news when the setting is one of ours and has another value', () => {
     const turned = (family: number, index: number, ...attributes: [type: number, value: number][]) => {
       const payload = Buffer.alloc(4 + 8 + 8 * attributes.length);
       payload.writeUInt8(family, 0);

@@ -2,6 +2,7 @@ import { type BpfHandle, loadBpfProgram } from '../../../native/index.ts';
 import { MeshError } from '../../base/errors.ts';
 import { type Program, relocateMaps } from '../../bpf/assembler.ts';
 import { programTags } from '../../bpf/tag.ts';
+import { INGRESS_NETWORK } from '../../model/identifiers.ts';
 import type {
   FastPathFilter,
   FastPathPeer,
@@ -10,7 +11,7 @@ import type {
   KernelObject,
   Op,
 } from '../../model/kernel-state.ts';
-import { FAST_PATH_PREFERENCE, HOST_LINKS, HOST_NETNS, INGRESS_NETWORK, networkNetns } from '../../model/names.ts';
+import { FAST_PATH_PREFERENCE, HOST_LINKS, HOST_NETNS, networkNetns } from '../../model/linux-names.ts';
 import { deleteBpfFilter, deleteClsact, type Filter, newBpfFilter, newClsact } from '../../netlink/traffic-control.ts';
 import { type Failure, linkNotFound, toFailure } from '../driver/failure.ts';
 import { isTaskNetns, type Namespaces } from '../driver/namespaces.ts';
@@ -20,13 +21,13 @@ import { openFastPathMaps } from './fast-path-maps.ts';
 import { buildProgram, FILTER_HANDLE, filterName, matchesProgram, referencedLinks } from './fast-path-programs.ts';
 import { hasFilters, listFilters, listLinkFilters, resolveLinkIndexes, resolveLinkNames } from './tc-filters.ts';
 
-/** The tc programs of src/bpf and the maps they share: attached, seen and told apart from what is not ours. */
+/** Attaches, observes and removes the tc programs of src/bpf and the entries of their maps. */
 export interface FastPathDriver {
-  /** What of ours is attached to links of a netns. */
-  observePrograms(netns: string, wanted: readonly KernelObject[]): Promise<FastPathFilter[]>;
-  /** What the maps say of it: the ports are the host's, the tasks those of the ingress network's router. */
+  /** Our filters on links of a netns. */
+  observePrograms(netns: string, desired: readonly KernelObject[]): Promise<FastPathFilter[]>;
+  /** Entries of the maps: ports and nodes belong to the host, tasks to the router of the ingress network. */
   observeEntries(netns: string, view: LinkView): Promise<FastPathEntry[]>;
-  /** One after the other; what went wrong, by place. */
+  /** Executes one after the other; failures by place. */
   apply(ops: readonly FastPathOp[], meter: Meter): Promise<(Failure | undefined)[]>;
   close(): void;
 }
@@ -40,21 +41,21 @@ export interface FastPathOp {
   object: FastPathFilter | FastPathEntry;
 }
 
-/** Where the tasks are that have a shortcut. */
+/** Router of the network whose tasks use the fast path. */
 const TASKS_NETNS = networkNetns(INGRESS_NETWORK);
-/** What stands for a link that went away. */
-const UNKNOWN_LINK = 'unknown';
+/** Stands for a link that was removed. */
+export const UNKNOWN_LINK = 'unknown';
 
-/** Holds no map before it is asked. */
+/** Opens no map before the first call. */
 export function openFastPathDriver(transport: Transport, namespaces: Namespaces): FastPathDriver {
   const maps = openFastPathMaps();
   /** The newest program of each name: those of a node's tasks are all the same. */
   const loaded = new Map<string, { tag: string; handle: BpfHandle }>();
-  /** Links, as `netns identity, number`, where the qdisc is of our making. */
+  /** Links, as `netns identity ifindex`, whose qdisc we created. */
   const qdiscs = new Set<string>();
   let adopted = false;
 
-  /** Before a map is made: those of programs that are attached anywhere are the node's. */
+  /** Maps of programs that are attached already are the node's; called before a map is created. */
   async function adoptAttachedMaps(): Promise<void> {
     if (adopted) return;
     for (const netns of [HOST_NETNS, ...namespaces.list().filter((name) => !isTaskNetns(name))]) {
@@ -78,6 +79,7 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
     verb: Op['verb'],
     meter: Meter,
   ): Promise<Failure | undefined> {
+    if (program === undefined) throw new MeshError('internal', `the filter of ${link} has no program`);
     await adoptAttachedMaps();
     const numbers = await resolveLinkIndexes(transport, netns, [link, ...referencedLinks(program)]);
     const index = requireLinkIndex(netns, numbers, link);
@@ -88,7 +90,7 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
     const [qdisc, added] = await transport.transact(netns, NETLINK_ROUTE, requests, meter);
     if (qdisc?.ok) qdiscs.add(qdiscKey(netns, index));
     else if (qdisc?.code !== 'EEXIST') return qdisc;
-    // Our filter was gone, so its qdisc may have been made anew by somebody else: rather leave one of ours behind.
+    // Our filter was missing, so its qdisc may be a new one of another program: it is better to leave one behind.
     else if (verb === 'create') qdiscs.delete(qdiscKey(netns, index));
     if (!added?.ok) return added;
     if (verb === 'create') return undefined;
@@ -113,7 +115,7 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
     if (filters.length === 0) return { ok: false, code: 'ENOENT', text: `${link} has no filter of meshd` };
     const failure = await detach(netns, index, filters, meter);
     if (failure !== undefined) return failure;
-    // On links of ours whatever is there is ours too, unless somebody has put a filter on it.
+    // On our links the qdisc is ours too, unless another program has put a filter on it.
     const own = netns !== HOST_NETNS || HOST_LINKS.includes(link) || qdiscs.has(qdiscKey(netns, index));
     if (!own || (await hasFilters(transport, netns, index))) return undefined;
     qdiscs.delete(qdiscKey(netns, index));
@@ -123,12 +125,12 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
 
   async function applyEntry(verb: Op['verb'], object: FastPathEntry): Promise<Failure | undefined> {
     await adoptAttachedMaps();
-    if (object.kind === 'shortcut-port') {
+    if (object.kind === 'fast-path-port') {
       if (verb === 'delete') maps.deletePort(object.mark);
       else maps.setPort(object.mark);
       return undefined;
     }
-    if (object.kind === 'shortcut-peer') {
+    if (object.kind === 'fast-path-peer') {
       if (verb === 'delete') maps.deletePeer(object.address);
       else maps.setPeer(object.address);
       return undefined;
@@ -146,40 +148,43 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
   }
 
   return {
-    async observePrograms(netns, wanted) {
+    async observePrograms(netns, desired) {
       const filters = await listFilters(transport, netns);
       if (filters.length === 0) return [];
       for (const { bpf } of filters) if (bpf?.id !== undefined) maps.adopt(bpf.id);
-      const shortcuts = wanted.filter((object): object is FastPathFilter => object.kind === 'shortcut');
+      const desiredFilters = desired.filter((object): object is FastPathFilter => object.kind === 'fast-path');
       const numbers = await resolveLinkIndexes(
         transport,
         netns,
-        shortcuts.flatMap(({ link, program }) => [link, ...referencedLinks(program)]),
+        desiredFilters.flatMap(({ link, program }) => [
+          link,
+          ...(program === undefined ? [] : referencedLinks(program)),
+        ]),
       );
       const names = await resolveLinkNames(transport, netns, numbers, new Set(filters.map(({ index }) => index)));
       return [...names].map(([index, link]) => {
         const here = filters.filter((filter) => filter.index === index);
-        const program = shortcuts.find((shortcut) => shortcut.link === link)?.program;
-        const asWanted =
+        const program = desiredFilters.find((filter) => filter.link === link)?.program;
+        const isDesired =
           program !== undefined &&
           here.length === 1 &&
           here.every(
             (filter) =>
               matchesProgram(filter, program, (name) => numbers.get(name)) && maps.usesNodeMaps(filter.bpf?.id ?? 0),
           );
-        return { kind: 'shortcut', netns, link, program: asWanted ? program : { type: 'foreign' } };
+        return { kind: 'fast-path', netns, link, ...(isDesired ? { program } : { foreign: ['another program'] }) };
       });
     },
     async observeEntries(netns, view) {
       const found: FastPathEntry[] = [];
       if (netns === HOST_NETNS) {
-        for (const mark of maps.ports()) found.push({ kind: 'shortcut-port', netns, mark });
-        for (const address of maps.peers()) found.push({ kind: 'shortcut-peer', netns, address });
+        for (const mark of maps.ports()) found.push({ kind: 'fast-path-port', netns, mark });
+        for (const address of maps.peers()) found.push({ kind: 'fast-path-peer', netns, address });
       }
       if (netns !== TASKS_NETNS) return found;
       const links = new Map((await view.linksOf(netns)).map(({ index, name }) => [index, name]));
       for (const { address, index } of maps.tasks()) {
-        found.push({ kind: 'shortcut-task', netns, address, link: links.get(index) ?? UNKNOWN_LINK });
+        found.push({ kind: 'fast-path-task', netns, address, link: links.get(index) ?? UNKNOWN_LINK });
       }
       return found;
     },
@@ -187,7 +192,7 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
       const failures: (Failure | undefined)[] = [];
       for (const { verb, object } of ops) {
         try {
-          if (object.kind !== 'shortcut') failures.push(await applyEntry(verb, object));
+          if (object.kind !== 'fast-path') failures.push(await applyEntry(verb, object));
           else if (verb === 'delete') failures.push(await remove(object, meter));
           else failures.push(await attach(object, verb, meter));
         } catch (thrown) {
@@ -204,7 +209,7 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
   };
 }
 
-/** Loads a program with its maps; when the verifier refuses it, with the verifier's words. */
+/** Loads a program with its maps; the error of a rejected one has the last lines of the verifier's log. */
 export function loadProgram(program: Program, descriptor: Parameters<typeof relocateMaps>[1]): BpfHandle {
   const code = relocateMaps(program, descriptor);
   try {
@@ -213,8 +218,8 @@ export function loadProgram(program: Program, descriptor: Parameters<typeof relo
     const { code: error, log } = thrown as NodeJS.ErrnoException & { log?: string };
     if (log === undefined) throw thrown;
     const words = log.trim().split('\n').slice(-6).join('\n');
-    const verifierText = words === '' ? '' : `; the verifier says:\n${words}`;
-    throw new MeshError('kernel', `the kernel does not take the program ${program.name}: ${error}${verifierText}`, {
+    const verifierText = words === '' ? '' : `; the verifier's log ends with:\n${words}`;
+    throw new MeshError('kernel', `the kernel rejects the program ${program.name}: ${error}${verifierText}`, {
       cause: thrown,
     });
   }

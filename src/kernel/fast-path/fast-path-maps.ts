@@ -13,13 +13,13 @@ import { MeshError } from '../../base/errors.ts';
 import { addressBytes, addressOf, MAPS, type MapName } from '../../bpf/maps.ts';
 import type { IpAddress } from '../../model/address.ts';
 
-/** The maps of this node's programs, kept open: they outlive a filter that somebody deletes. */
+/** The maps of this node's programs, kept open: they outlive a filter that another program deletes. */
 export interface FastPathMaps {
-  /** Takes the maps of an attached program for the node's, where it has none of that name yet. */
+  /** Uses the maps of an attached program as the node's, where it has none of that name yet. */
   adopt(programId: number): void;
   /** Whether all maps of a program are the node's. */
   usesNodeMaps(programId: number): boolean;
-  /** Made where there is none. */
+  /** Creates the map if needed. */
   mapFd(map: MapName): number;
   /** Their fwmarks. */
   ports(): number[];
@@ -32,7 +32,7 @@ export interface FastPathMaps {
   /** Links' numbers. */
   tasks(): { address: IpAddress; index: number }[];
   setTask(address: IpAddress, index: number): void;
-  /** Whether it was there. */
+  /** Whether it existed. */
   deleteTask(address: IpAddress): boolean;
   close(): void;
 }
@@ -84,7 +84,7 @@ export function openFastPathMaps(): FastPathMaps {
     return Array.from({ length: count }, (_, entry) => read(keys, entry * MAPS[name].keySize, values));
   }
 
-  /** Whether it was there. */
+  /** Whether it existed. */
   function remove(name: MapName, key: Buffer): boolean {
     const map = openMaps.get(name);
     return map !== undefined && deleteFromBpfMap(map.handle, key);

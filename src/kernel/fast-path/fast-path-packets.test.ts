@@ -16,7 +16,7 @@ import { addressBytes, FLOW_STANDARD_PATH, MAPS, type MapName } from '../../bpf/
 import { routerIn } from '../../bpf/router-in.ts';
 import { programTags } from '../../bpf/tag.ts';
 import { taskOut } from '../../bpf/task-out.ts';
-import { portMark } from '../../model/names.ts';
+import { portMark } from '../../model/linux-names.ts';
 import { loadProgram } from './fast-path-driver.ts';
 import { probeFastPath } from './fast-path-probe.ts';
 
@@ -144,7 +144,7 @@ describe('host-in', () => {
     ['a ping', { protocol: 'icmp', from: CLIENT, to: OWN, payload: Buffer.from([8, 0, 0, 0, 0, 0, 0, 0]) }],
   ])('lets pass: %s', (_, packet, etherType) => expect(run(packet, etherType)).toEqual([PASS, 0]));
 
-  it("takes errors about what a published port sent, and nobody else's", () => {
+  it('forwards errors about packets of published ports, and no others', () => {
     const quoting = (type: number, quoted: Packet): Packet => ({
       protocol: 'icmp',
       from: '203.0.113.1',
@@ -215,7 +215,7 @@ describe('host-in, out of VXLAN', () => {
     const header = Buffer.alloc(8);
     header.writeUInt16BE(50_000, 0);
     header.writeUInt16BE(port, 2);
-    // VXLAN devices fill in the checksum of UDP; it is nobody's business here.
+    // VXLAN devices fill in the checksum of UDP; it does not matter here.
     header.writeUInt16BE(0xabcd, 6);
     const outer = frame({ protocol: 'udp', from, to, payload: Buffer.concat([header, vxlan, ethernet, inner]) });
     outer[15] = tos;

@@ -4,7 +4,8 @@ import { hostOut } from '../../bpf/host-out.ts';
 import { routerIn } from '../../bpf/router-in.ts';
 import { programTags } from '../../bpf/tag.ts';
 import { taskOut } from '../../bpf/task-out.ts';
-import { FAST_PATH_PREFERENCE, FAST_PATH_PREFIX, FIRST_VNI } from '../../model/names.ts';
+import { FIRST_VNI } from '../../model/identifiers.ts';
+import { FAST_PATH_PREFERENCE, FAST_PATH_PREFIX } from '../../model/linux-names.ts';
 import { LITTLE_ENDIAN } from '../../netlink/attributes.ts';
 import { newLink } from '../../netlink/link.ts';
 import type { NetlinkRequest } from '../../netlink/message.ts';
@@ -19,14 +20,14 @@ import { listLinkFilters, resolveLinkIndexes } from './tc-filters.ts';
 const PROBE_LINK = 'v0';
 
 /**
- * Whether this kernel can do the shortcut, tried out in a nameless netns that ends with the look; the reason is for
- * people, also when it can. Never throws: without the shortcut meshd works as well.
+ * Whether this kernel supports the fast path, tried in a nameless netns that is removed with the check; `reason` is for
+ * the log either way. Never throws: meshd works without the fast path as well.
  */
 export async function probeFastPath(): Promise<{ possible: boolean; reason: string }> {
   try {
-    const problem = LITTLE_ENDIAN ? await runProbe() : 'its programs are made for little-endian machines only';
+    const problem = LITTLE_ENDIAN ? await runProbe() : 'its programs support little-endian machines only';
     return problem === undefined
-      ? { possible: true, reason: 'the kernel takes all programs of the shortcut' }
+      ? { possible: true, reason: 'the kernel accepts all programs of the fast path' }
       : { possible: false, reason: problem };
   } catch (thrown) {
     return { possible: false, reason: messageOf(thrown) };
@@ -40,10 +41,10 @@ async function runProbe(): Promise<string | undefined> {
   try {
     const pair = newLink({ name: PROBE_LINK, config: { kind: 'veth', peer: { name: 'v1' } } });
     const noPair = await tryRequest(transport, pair);
-    if (noPair) return `a veth pair cannot be made: ${noPair}`;
+    if (noPair) return `a veth pair cannot be created: ${noPair}`;
     const index = (await resolveLinkIndexes(transport, SCRATCH_NETNS, [PROBE_LINK])).get(PROBE_LINK) ?? 0;
     const noQdisc = await tryRequest(transport, newClsact(index));
-    if (noQdisc) return `tc has no clsact here: ${noQdisc}; try \`modprobe sch_ingress\``;
+    if (noQdisc) return `tc does not support clsact: ${noQdisc}; try \`modprobe sch_ingress\``;
     const address = '192.0.2.1';
     const programs = [
       hostIn({ address, lb: index, router: index, vni: FIRST_VNI, number: 1 }),
@@ -59,12 +60,12 @@ async function runProbe(): Promise<string | undefined> {
         newBpfFilter({ ...filter, name: `${FAST_PATH_PREFIX}${program.name}` }),
       );
       handle.close();
-      if (noFilter) return `tc takes no BPF program: ${noFilter}; try \`modprobe cls_bpf\``;
+      if (noFilter) return `tc does not support BPF programs: ${noFilter}; try \`modprobe cls_bpf\``;
     }
     const found = (await listLinkFilters(transport, SCRATCH_NETNS, index)).map(({ bpf }) => bpf?.tag ?? '');
-    // A meshd that starts could not tell its own programs from others, and would attach them again and again.
+    // After a restart meshd would not recognize its own programs, and would attach them again and again.
     const recognized = programs.every((program) => programTags(program).some((tag) => found.includes(tag)));
-    return recognized ? undefined : 'this kernel gives programs tags that meshd does not know';
+    return recognized ? undefined : 'the tags of this kernel for programs are not those that meshd computes';
   } finally {
     maps.close();
     transport.close();

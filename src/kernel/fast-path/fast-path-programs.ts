@@ -1,4 +1,3 @@
-import { MeshError } from '../../base/errors.ts';
 import type { Program } from '../../bpf/assembler.ts';
 import { hostIn } from '../../bpf/host-in.ts';
 import { hostOut } from '../../bpf/host-out.ts';
@@ -6,10 +5,10 @@ import { routerIn } from '../../bpf/router-in.ts';
 import { programTags } from '../../bpf/tag.ts';
 import { taskOut } from '../../bpf/task-out.ts';
 import type { FastPathProgram } from '../../model/kernel-state.ts';
-import { FAST_PATH_PREFERENCE, FAST_PATH_PREFIX } from '../../model/names.ts';
+import { FAST_PATH_PREFERENCE, FAST_PATH_PREFIX } from '../../model/linux-names.ts';
 import type { Filter } from '../../netlink/traffic-control.ts';
 
-/** Of every filter of ours; somebody who adds one beside it gets another. */
+/** Handle of every filter of ours; a filter that another program adds beside it gets another. */
 export const FILTER_HANDLE = 1;
 
 /** What `tc filter show` calls it. */
@@ -17,7 +16,7 @@ export function filterName({ type }: FastPathProgram): string {
   return `${FAST_PATH_PREFIX}${type}`;
 }
 
-/** Links that a program has by number. */
+/** Links that a program contains by ifindex. */
 export function referencedLinks(program: FastPathProgram): string[] {
   if (program.type === 'host-in') return [program.lb, program.router];
   return program.type === 'task-out' ? [program.vxlan, program.lb] : [];
@@ -34,12 +33,10 @@ export function buildProgram(program: FastPathProgram, index: (link: string) => 
       return routerIn();
     case 'task-out':
       return taskOut({ vxlan: index(program.vxlan), lb: index(program.lb), number: program.number });
-    case 'foreign':
-      throw new MeshError('internal', 'a foreign program is never wanted');
   }
 }
 
-/** Whether a filter is ours; the rest, also at our preference, is somebody else's. */
+/** Whether a filter is ours; all others, also at our preference, belong to other programs. */
 export function isFastPathFilter({ kind, preference, handle, bpf }: Filter): boolean {
   // With handle 0 the kernel lists the classifier, which has no program.
   return (
@@ -50,7 +47,7 @@ export function isFastPathFilter({ kind, preference, handle, bpf }: Filter): boo
   );
 }
 
-/** Whether a filter is what was wanted there, down to the last instruction. */
+/** Whether a filter runs the desired program, down to the last instruction. */
 export function matchesProgram(
   { handle, bpf }: Filter,
   desired: FastPathProgram,
@@ -59,11 +56,11 @@ export function matchesProgram(
   if (bpf?.tag === undefined || !bpf.directAction || handle !== FILTER_HANDLE || bpf.name !== filterName(desired))
     return false;
   const numbers = referencedLinks(desired).map(index);
-  if (desired.type === 'foreign' || numbers.includes(undefined)) return false;
+  if (numbers.includes(undefined)) return false;
   return cachedTags(desired, numbers.join(), (link) => index(link)!).includes(bpf.tag);
 }
 
-/** Tags of wanted programs, with the links' numbers they have in them: putting one together takes long. */
+/** Tags of desired programs by the ifindexes in them: building a program is slow. */
 const tagCache = new WeakMap<FastPathProgram, { numbers: string; tags: string[] }>();
 
 function cachedTags(program: FastPathProgram, numbers: string, index: (link: string) => number): string[] {

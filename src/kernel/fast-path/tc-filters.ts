@@ -1,4 +1,4 @@
-import { FAST_PATH_PREFERENCE } from '../../model/names.ts';
+import { FAST_PATH_PREFERENCE } from '../../model/linux-names.ts';
 import { decodeLink, getLink } from '../../netlink/link.ts';
 import {
   decodeFilter,
@@ -16,8 +16,8 @@ import { NETLINK_ROUTE, type Transport } from '../driver/transport.ts';
 import { isFastPathFilter } from './fast-path-programs.ts';
 
 /*
- * Looking for tc filters of ours. The kernel lists filters of one link only, so those with a qdisc that could have any
- * are asked, and only for our preference.
+ * Listing our tc filters. The kernel lists filters of one link at a time, so only links with a qdisc that could have any
+ * are listed, and only at our preference.
  */
 
 /** Filters at our preference on all links of a netns. */

@@ -1,7 +1,9 @@
 import type { Family } from '../../model/address.ts';
 import type { FirewallChain, FirewallJump, KernelObject } from '../../model/kernel-state.ts';
 import { keyOf } from '../../model/kernel-state.ts';
-import { CHAIN_PREFIX, HOST_NETNS, USER_CHAIN } from '../../model/names.ts';
+import { ruleText } from '../../model/kinds/firewall-rule.ts';
+import { parseFirewallRule } from '../../model/kinds/parse-firewall-rule.ts';
+import { CHAIN_PREFIX, HOST_NETNS, USER_CHAIN } from '../../model/linux-names.ts';
 
 const TABLES = ['raw', 'mangle', 'nat', 'filter'] as const;
 type Table = FirewallChain['table'];
@@ -50,7 +52,7 @@ function jumpRule(jump: FirewallJump): string {
 
 /**
  * Our chains and the jumps into them. The rules of a chain cannot tell whether a jump that stands alone is meant as the
- * first or the last, so `wanted` decides; a jump that is doubled or not where it is wanted is reported with the other
+ * first or the last, so `desired` decides; a jump that is doubled or in the wrong place is reported with the other
  * position, for the difference to show.
  */
 export function firewallObjects(
@@ -62,11 +64,20 @@ export function firewallObjects(
   const objects: KernelObject[] = [];
   for (const [table, chains] of text) {
     for (const [chain, rules] of chains) {
-      if (isMeshChain(chain)) objects.push({ kind: 'chain', netns, family, table, chain, rules: [...rules] });
+      if (isMeshChain(chain))
+        objects.push({ kind: 'chain', netns, family, table, chain, rules: rules.map(parseFirewallRule) });
       else if (chain === USER_CHAIN) {
         // Anywhere else it is as foreign as any chain.
         if (netns === HOST_NETNS && table === 'filter') {
-          objects.push({ kind: 'chain', netns, family, table, chain, rules: [...rules], administrator: true });
+          objects.push({
+            kind: 'chain',
+            netns,
+            family,
+            table,
+            chain,
+            rules: rules.map(parseFirewallRule),
+            administrator: true,
+          });
         }
       } else {
         for (const jump of findJumps(rules)) {
@@ -122,9 +133,9 @@ function jumpPosition(jump: FoundJump, desired: FirewallJump['position'] | undef
 }
 
 /**
- * Input of `iptables-restore --noflush` that takes all steps at once (one commit per table). `have` is what the netns
+ * Input of `iptables-restore --noflush` for all operations at once (one commit per table). `have` is what the netns
  * holds now: a jump is made single by deleting every copy before it is put in place. Deleted chains are declared
- * (which empties them, or makes one that has gone meanwhile) before they are deleted, so that this never fails on order.
+ * (which empties them, or creates one that was removed meanwhile) before they are deleted, so that this never fails on order.
  * The administrator's chain is never declared: -N and -X are refused where it stands or holds rules meanwhile.
  */
 export function formatIptablesRestore(ops: readonly FirewallOp[], current: FirewallRules): string {
@@ -145,10 +156,10 @@ export function formatIptablesRestore(ops: readonly FirewallOp[], current: Firew
       }
     }
     for (const { verb, chain } of own) {
-      if (verb !== 'delete') lines.push(...chain.rules.map((rule) => `-A ${chain.chain} ${rule}`));
+      if (verb !== 'delete') lines.push(...chain.rules.map((rule) => `-A ${chain.chain} ${ruleText(rule)}`));
     }
     const placed = jumps.filter(({ verb }) => verb !== 'delete').map(({ jump }) => jump);
-    // Each insert goes above the one before it; backwards keeps their order.
+    // Each is inserted above the one before it; backwards keeps their order.
     for (const jump of placed.filter((jump) => jump.position === 'first').reverse()) {
       lines.push(`-I ${jump.from} ${jumpRule(jump)}`);
     }

@@ -15,8 +15,8 @@ import { decodeGeneration, getGeneration } from './nf-tables.ts';
 export interface Firewall {
   read(netns: string, family: Family): Promise<FirewallRules>;
   /**
-   * Takes the steps of one netns, one run of iptables-restore per family; when that run fails, one per step, so that
-   * the good ones take effect. One outcome per step, in order: undefined when done.
+   * Executes the operations of one netns, one run of iptables-restore per family; when that run fails, one run per
+   * operation, so that the valid ones take effect. One outcome per operation, in order: undefined when done.
    */
   apply(netns: string, ops: readonly FirewallOp[], meter: FirewallMeter): Promise<(Failure | undefined)[]>;
   /** Whether a process was a recent iptables-restore of ours. */
@@ -29,13 +29,13 @@ export interface FirewallMeter {
 
 /** Their events arrive within milliseconds. */
 const MAX_RECENT_PIDS = 64;
-/** Of one run, ms: other holders of the xtables lock may keep it waiting. */
+/** Of one run, ms: it may have to wait for the xtables lock. */
 const COMMAND_TIMEOUT = 120_000;
 /** What kube-proxy writes on a big node is some tens of megabytes. */
 const MAX_OUTPUT = 256 * 1024 * 1024;
 const ENVIRONMENT = { PATH: '/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin', LC_ALL: 'C' };
 
-/** Runs iptables-save and iptables-restore in namespaces; nothing is to be closed. */
+/** Runs iptables-save and iptables-restore in namespaces; needs no close. */
 export function openFirewall(namespaces: Namespaces, transport: Transport, total: FirewallMeter): Firewall {
   const recent: number[] = [];
   const recordPid = (pid: number) => {
@@ -43,7 +43,7 @@ export function openFirewall(namespaces: Namespaces, transport: Transport, total
     if (recent.length > MAX_RECENT_PIDS) recent.shift();
   };
 
-  /** What was read last, by netns and family, and what it is good for. */
+  /** What was read last, by netns and family, and the state it was read at. */
   const cache = new Map<string, { stamp: string; text: FirewallRules }>();
   let backend: Promise<'nft' | 'legacy'> | undefined;
 
@@ -62,7 +62,7 @@ export function openFirewall(namespaces: Namespaces, transport: Transport, total
     return text;
   }
 
-  /** Changes with every change of the rules in a netns; undefined when the kernel does not tell. */
+  /** Changes with every change of the rules in a netns; undefined when the kernel does not support it. */
   async function readStamp(netns: string): Promise<string | undefined> {
     const serial = transport.channelSerial(netns, NETLINK_NETFILTER);
     const [outcome] = await transport.transact(netns, NETLINK_NETFILTER, [getGeneration()]);
@@ -118,7 +118,7 @@ function commandName(family: Family, action: 'save' | 'restore'): string {
   return `${family === 'inet' ? 'iptables' : 'ip6tables'}-${action}`;
 }
 
-/** Runs a command in a netns with `input` on its standard input; gives its output, or throws with what it said. */
+/** Runs a command in a netns with `input` on its standard input; returns its output, or throws with its error output. */
 export function runInNetns(
   netnsPath: string,
   command: string,
@@ -135,7 +135,7 @@ export function runInNetns(
     let child: SpawnedProcess;
 
     const finish = () => {
-      // What it has written may come after its end.
+      // Its output may arrive after its end.
       if (end === undefined || open > 0) return;
       clearTimeout(timer);
       if (end.code === 0) return resolve(Buffer.concat(output).toString('utf8'));
@@ -178,7 +178,7 @@ export function runInNetns(
     child.stderr?.on('close', closed).on('data', (chunk: Buffer) => {
       stderrText = `${stderrText}${chunk.toString('utf8')}`.slice(0, 4096);
     });
-    // It may end before it has read everything; its exit status tells why.
+    // It may end before it has read everything; its exit status is what counts.
     child.stdin?.on('error', () => undefined);
     child.stdin?.end(input);
   });

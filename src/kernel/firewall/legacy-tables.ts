@@ -5,8 +5,8 @@ import { getSocketOption, inNetns, openSocket } from '../../../native/index.ts';
 import type { Family } from '../../model/address.ts';
 
 /*
- * The tables of iptables-legacy as the kernel hands them out, for one question: are they what they were? The kernel has
- * no generation number for them, and asking iptables-save takes a process each time.
+ * The tables of iptables-legacy as the kernel returns them, to see whether they changed. The kernel has no generation
+ * number for them, and iptables-save costs a process.
  *
  * include/uapi/linux/netfilter_ipv4/ip_tables.h and netfilter_ipv6/ip6_tables.h, with 64-bit alignment: struct
  * ipt_getinfo is 84 bytes and ends with the size of the rules; ipt_get_entries has 40 before the first rule. In a rule
@@ -23,7 +23,7 @@ const LAYOUTS = {
 } as const;
 const SOCK_DGRAM = 2;
 
-/** Changes with every change of the rules in a netns, but not with their counters; undefined when that cannot be told. */
+/** Changes with every change of the rules in a netns, but not with their counters; undefined when that is not supported. */
 export function hashLegacyTables(netnsPath: string, family: Family): string | undefined {
   if (endianness() !== 'LE' || !/64$/.test(process.arch)) return undefined;
   const layout = LAYOUTS[family];

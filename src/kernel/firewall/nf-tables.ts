@@ -1,5 +1,5 @@
 import type { Result } from '../../base/errors.ts';
-import { CHAIN_PREFIX } from '../../model/names.ts';
+import { CHAIN_PREFIX } from '../../model/linux-names.ts';
 import { Attributes, decodeError, toDecodeResult } from '../../netlink/attributes.ts';
 import { type NetlinkMessage, type NetlinkRequest, NLM_F_REQUEST } from '../../netlink/message.ts';
 import type { Actor } from '../kernel.ts';
@@ -17,13 +17,13 @@ const CHAIN_PREFIX_BYTES = Buffer.from(CHAIN_PREFIX, 'latin1');
 /** Reads the events of nf_tables, which iptables-nft changes cause and iptables-legacy does not. */
 export interface FirewallEventReader {
   /**
-   * At the end of a transaction that touched chains of ours (or rules that lead into them) and was not ours: who it
-   * was, as far as the kernel says. Undefined at all other times.
+   * At the end of another program's transaction that changed chains of ours or rules that lead into them: who did it, as
+   * far as the kernel reports it. Undefined at all other times.
    */
   foreignChange(message: NetlinkMessage): { by: Actor | undefined } | undefined;
 }
 
-/** Follows one stream of events: what a transaction touched is told only at its end, by its NEWGEN. */
+/** Reads one stream of events: the end of a transaction is its NEWGEN. */
 export function createFirewallEventReader(isOwnProcess: (pid: number) => boolean): FirewallEventReader {
   let touched = false;
   return {

@@ -1,4 +1,4 @@
-import { HOST_NETNS } from '../../model/names.ts';
+import { HOST_NETNS } from '../../model/linux-names.ts';
 import { decodeFeatures, ETHTOOL_GENL_NAME, getFeatures } from '../../netlink/ethtool.ts';
 import { decodeGenlFamily, getGenlFamily } from '../../netlink/genetlink.ts';
 import { decodeAll } from '../driver/decode-all.ts';

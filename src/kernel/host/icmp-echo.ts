@@ -4,13 +4,13 @@ import { openSocket, setSocketOption } from '../../../native/index.ts';
 import { familyOf, type IpAddress } from '../../model/address.ts';
 import { writeSysctls } from '../observe/sysctl.ts';
 
-/** Milliseconds from the first request to its answer; undefined when none came. */
+/** Milliseconds from the first request to its answer; undefined without an answer. */
 export type PingTimes = Map<IpAddress, (number | undefined)[]>;
 
-/** Requests are repeated after these many ms for what has not answered yet; the last answer is waited for until the end. */
+/** Requests without an answer are repeated at these times, ms. */
 const SEND_TIMES = [0, 400, 1_000];
 const TIMEOUT = 2_000;
-/** Destinations that are asked in one go, and ms to the next go. */
+/** Destinations in one batch, and ms between batches. */
 const BATCH = { count: 32, pause: 50 };
 
 /** include/uapi/linux/in.h and in6.h: with PROBE a packet has DF set and may be as long as the link takes. */
@@ -26,7 +26,7 @@ const ICMP = {
 /**
  * ICMP echo, never fragmented, from a netns of ours to addresses of one family, in each of the sizes (bytes of the whole
  * IP packet). Opens the netns's ping sockets (net.ipv4.ping_group_range, icmp(7)) to our own group: in a new netns they
- * are closed to everybody. Throws a system error when the netns is gone.
+ * no group may use them. Throws a system error when the netns was removed.
  */
 export async function pingAddresses(
   netnsPath: string,
@@ -55,7 +55,7 @@ export async function pingAddresses(
     results[size] = performance.now() - start;
   });
   await new Promise<void>((resolve) => socket.bind({ fd }, resolve));
-  // The kernel writes checksum and identifier; the sequence number says which size it is.
+  // The kernel writes checksum and identifier; the sequence number identifies the size.
   const packets = sizes.map((bytes, size) => {
     const packet = Buffer.alloc(Math.max(8, bytes - header + 8));
     packet[0] = request;

@@ -15,19 +15,12 @@ import {
 } from '../driver/transport.ts';
 import { runInNetns } from '../firewall/firewall.ts';
 import { openIpvsFamily } from '../ipvs/ipvs.ts';
-
-/** Something this machine lacks that meshd cannot work without. */
-export interface PreflightFinding {
-  what: 'capability' | 'module' | 'program';
-  name: string;
-  /** What was tried, what came of it, and how to get it. */
-  message: string;
-}
+import type { PreflightFinding } from './preflight-findings.ts';
 
 /** include/uapi/linux/capability.h */
 const CAPABILITIES = { CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21 } as const;
 const PROBE_SET = 'preflight';
-/** Everything the plan's rules use, one module's worth per line; none depends on anything else being there. */
+/** All that planned rules use, one line for each module; `module` may carry a remark behind its name. */
 const PROBE_RULES: readonly [table: string, module: string, rule: string][] = [
   ['raw', 'xt_CT', 'PREROUTING -j CT --notrack'],
   ['raw', 'xt_CT with conntrack zones (CONFIG_NF_CONNTRACK_ZONES)', 'PREROUTING -j CT --zone-orig mark'],
@@ -44,8 +37,8 @@ const PROBE_RULES: readonly [table: string, module: string, rule: string][] = [
 ];
 
 /**
- * Tries everything meshd will ask of this kernel in a nameless netns that ends with the check. Loads modules, touches
- * nothing else. Empty when all is there.
+ * Tries everything that meshd needs of this kernel in a nameless netns that is removed with the check. Loads modules,
+ * changes nothing else. Empty when the requirements are met.
  */
 export async function runPreflight(): Promise<PreflightFinding[]> {
   const missing = missingCapabilities();
@@ -58,7 +51,7 @@ export async function runPreflight(): Promise<PreflightFinding[]> {
       ...(await checkSets(transport)),
       ...(await checkIpvs(transport)),
     ];
-    const noSets = findings.some(({ name }) => name.startsWith('ip_set'));
+    const noSets = findings.some(({ code }) => SET_FINDINGS.has(code));
     return [...findings, ...(noSets ? [] : await checkFirewall(scratch.path))];
   } finally {
     transport.close();
@@ -71,11 +64,7 @@ function missingCapabilities(): PreflightFinding[] {
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
   return Object.entries(CAPABILITIES)
     .filter(([, bit]) => (effective & (1n << BigInt(bit))) === 0n)
-    .map(([name]) => ({
-      what: 'capability',
-      name,
-      message: `${name} is missing: run meshd as root, or give its unit AmbientCapabilities=${name}`,
-    }));
+    .map(([capability]) => ({ code: 'capability-missing', params: { capability } }));
 }
 
 async function checkLinks(transport: Transport): Promise<PreflightFinding[]> {
@@ -85,15 +74,22 @@ async function checkLinks(transport: Transport): Promise<PreflightFinding[]> {
     NETLINK_ROUTE,
     newLink({ name: 'v0', config: { kind: 'veth', peer: { name: 'v1' } } }),
   );
-  if (veth) findings.push(missingModule('veth', `a veth pair cannot be made: ${veth}`));
+  if (veth) findings.push({ code: 'link-type-missing', params: { type: 'veth', answer: veth } });
   const vxlan = await tryRequest(
     transport,
     NETLINK_ROUTE,
     newLink({ name: 'x0', config: { kind: 'vxlan', vni: 1, port: 4789, gbp: true, learning: false } }),
   );
-  if (vxlan) findings.push(missingModule('vxlan', `a vxlan device with gbp cannot be made: ${vxlan}`));
+  if (vxlan) findings.push({ code: 'link-type-missing', params: { type: 'vxlan', answer: vxlan } });
   return findings;
 }
+
+/** Rules that name a set cannot be tried without one. */
+const SET_FINDINGS: ReadonlySet<PreflightFinding['code']> = new Set([
+  'ipset-missing',
+  'set-type-missing',
+  'skbinfo-missing',
+]);
 
 const SET_TYPES = [
   ['bitmap:port', 'ip_set_bitmap_port'],
@@ -105,24 +101,23 @@ const SET_TYPES = [
 async function checkSets(transport: Transport): Promise<PreflightFinding[]> {
   const missing: PreflightFinding[] = [];
   for (const [type, module] of SET_TYPES) {
-    const problem = await tryRequest(transport, NETLINK_NETFILTER, getSetType(type));
-    if (problem && !problem.includes('FIND_TYPE'))
-      return [missingModule('ip_set', `the kernel does not know ipset: ${problem}`)];
-    if (problem) missing.push(missingModule(module, `ipset has no type ${type}: ${problem}`));
+    const answer = await tryRequest(transport, NETLINK_NETFILTER, getSetType(type));
+    if (answer && !answer.includes('FIND_TYPE')) return [{ code: 'ipset-missing', params: { answer } }];
+    if (answer) missing.push({ code: 'set-type-missing', params: { type, module, answer } });
   }
   if (missing.length > 0) return missing;
   const set = { name: PROBE_SET, type: 'bitmap:port', range: { from: 0, to: 65_535 }, skbinfo: true } as const;
-  const problem = await tryRequest(transport, NETLINK_NETFILTER, createSet(set));
-  return problem ? [missingModule('ip_set_bitmap_port', `a set of ports with skbinfo cannot be made: ${problem}`)] : [];
+  const answer = await tryRequest(transport, NETLINK_NETFILTER, createSet(set));
+  return answer ? [{ code: 'skbinfo-missing', params: { answer } }] : [];
 }
 
 async function checkIpvs(transport: Transport): Promise<PreflightFinding[]> {
-  const family = await tryRequest(transport, NETLINK_GENERIC, getGenlFamily(IPVS_GENL_NAME));
-  if (family) return [missingModule('ip_vs', `the kernel has no IPVS: ${family}`)];
+  const noFamily = await tryRequest(transport, NETLINK_GENERIC, getGenlFamily(IPVS_GENL_NAME));
+  if (noFamily) return [{ code: 'ipvs-missing', params: { answer: noFamily } }];
   const genl = await openIpvsFamily(transport).require();
   const key = { family: 'inet', fwmark: 1 } as const;
-  const service = await tryRequest(transport, NETLINK_GENERIC, newService(genl, key, { scheduler: 'rr' }));
-  return service ? [missingModule('ip_vs_rr', `a service with scheduler rr cannot be made: ${service}`)] : [];
+  const answer = await tryRequest(transport, NETLINK_GENERIC, newService(genl, key, { scheduler: 'rr' }));
+  return answer ? [{ code: 'scheduler-missing', params: { scheduler: 'rr', answer } }] : [];
 }
 
 async function checkFirewall(netnsPath: string): Promise<PreflightFinding[]> {
@@ -135,24 +130,18 @@ async function checkFirewall(netnsPath: string): Promise<PreflightFinding[]> {
       await attempt(PROBE_RULES);
     } catch (thrown) {
       if (thrown instanceof MeshError && thrown.code === 'unsupported') {
-        findings.set(command, {
-          what: 'program',
-          name: command,
-          message: `${thrown.message}; on Debian and Ubuntu: apt install iptables`,
-        });
+        findings.set(command, { code: 'program-missing', params: { program: command } });
         continue;
       }
-      // Together they fail without saying at what; one by one they say.
-      for (const rule of PROBE_RULES) {
-        await attempt([rule]).catch((cause) => {
-          const [, module, text] = rule;
-          findings.set(
-            module,
-            missingModule(
-              module,
-              `${command} refuses \`${text.replace('DESTINATION', destination)}\`: ${messageOf(cause)}`,
-            ),
-          );
+      // Together they fail without a hint at which; one by one they give it.
+      for (const probe of PROBE_RULES) {
+        await attempt([probe]).catch((cause) => {
+          const [, module, text] = probe;
+          const rule = text.replace('DESTINATION', destination);
+          findings.set(module, {
+            code: 'iptables-extension-missing',
+            params: { module, command, rule, answer: messageOf(cause) },
+          });
         });
       }
     }
@@ -179,17 +168,6 @@ function hasInet6(): boolean {
   } catch {
     return false;
   }
-}
-
-function missingModule(name: string, problem: string): PreflightFinding {
-  const module = name.split(' ', 1)[0]!;
-  return {
-    what: 'module',
-    name: module,
-    message:
-      `${problem}. Try \`modprobe ${module}\`; on Debian it is in the package linux-image-amd64 (not in the cloud kernel), ` +
-      'on Ubuntu in linux-modules-extra-$(uname -r)',
-  };
 }
 
 async function tryRequest(

@@ -5,14 +5,14 @@ import type { SocketOwner } from '../kernel.ts';
 
 /** Every process shows what it has open as symbolic links `socket:[INODE]` (Documentation/filesystems/proc.rst). */
 const SOCKET = /^socket:\[(\d+)\]$/;
-/** systemd holds the sockets of its socket units beside the program that serves them. */
+/** systemd has the sockets of its socket units open beside the program that serves them. */
 const INIT_PID = 1;
-/** Links read in one go: under a millisecond. */
+/** Links read without a pause: under a millisecond. */
 const MAX_READS_PER_TURN = 200;
-/** Times a socket without an owner is looked for again: its process may hide, or be about to take it. */
+/** Attempts to find the owner of a socket: its process may be hidden, or about to accept it from another. */
 const MAX_TRIES = 3;
 
-/** Looks sockets up; a walk through /proc is made only when there is one whose owner is not known. */
+/** Finds the owners of sockets; reads /proc only when there is one whose owner is not known. */
 export function createSocketOwnerLookup(): (inodes: ReadonlySet<number>) => Promise<Map<number, SocketOwner>> {
   let previous = new Map<number, SocketOwner>();
   const tries = new Map<number, number>();
@@ -32,21 +32,21 @@ export function createSocketOwnerLookup(): (inodes: ReadonlySet<number>) => Prom
   };
 }
 
-/** Process 1 is asked last, and counts only when nobody else has a socket. */
+/** Process 1 comes last, and counts only when no other process has the socket. */
 async function scanProcesses(inodes: ReadonlySet<number>): Promise<Map<number, SocketOwner>> {
   const owners = new Map<number, SocketOwner>();
-  const wanted = new Set(inodes);
-  const pids = wanted.size === 0 ? [] : listDirectory('/proc').filter((name) => /^\d+$/.test(name));
+  const remaining = new Set(inodes);
+  const pids = remaining.size === 0 ? [] : listDirectory('/proc').filter((name) => /^\d+$/.test(name));
   let read = 0;
   for (const pid of [...pids.map(Number).filter((pid) => pid !== INIT_PID), INIT_PID]) {
-    if (wanted.size === 0) break;
+    if (remaining.size === 0) break;
     const descriptors = listDirectory(`/proc/${pid}/fd`);
     read += descriptors.length + 1;
     for (const inode of new Set(descriptors.map((name) => inodeOf(`/proc/${pid}/fd/${name}`)))) {
-      const owner = wanted.has(inode) ? readOwner(pid) : undefined;
+      const owner = remaining.has(inode) ? readOwner(pid) : undefined;
       if (owner === undefined) continue;
       owners.set(inode, owner);
-      wanted.delete(inode);
+      remaining.delete(inode);
     }
     if (read < MAX_READS_PER_TURN) continue;
     read = 0;
@@ -55,7 +55,7 @@ async function scanProcesses(inodes: ReadonlySet<number>): Promise<Map<number, S
   return owners;
 }
 
-/** Processes and descriptors come and go under the walk, and a container's /proc hides some: those are not there. */
+/** Empty for processes that ended meanwhile or that a container's /proc hides. */
 function listDirectory(directory: string): string[] {
   try {
     return readdirSync(directory);

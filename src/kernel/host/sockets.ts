@@ -4,7 +4,8 @@ import { decodeSocket, dumpListeners } from '../../netlink/sock-diag.ts';
 import { decodeAll } from '../driver/decode-all.ts';
 import type { Namespaces } from '../driver/namespaces.ts';
 import { NETLINK_SOCK_DIAG, type Transport } from '../driver/transport.ts';
-import { type IpvsFamily, ipvsKey, listDestinations, listServices } from '../ipvs/ipvs.ts';
+import { type IpvsFamily, ipvsKey } from '../ipvs/ipvs.ts';
+import { listDestinations, listServices } from '../ipvs/observe-services.ts';
 import type { Listener } from '../kernel.ts';
 
 const FAMILIES = ['inet', 'inet6'] as const;

@@ -1,2 +1,2 @@
-/** Tells the service manager about our state; see native/index.ts. */
+/** Reports our state to the service manager; see native/index.ts. */
 export { sdNotify } from '../../../native/index.ts';

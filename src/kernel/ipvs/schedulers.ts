@@ -6,7 +6,7 @@ import { openIpvsFamily } from './ipvs.ts';
 
 /**
  * Those of the named schedulers that this kernel has or can load: a service with each is made in a nameless netns that
- * ends with the look. ENOENT means that there is no module (ip_vs_scheduler_get); any other refusal is an error.
+ * is removed with the check. ENOENT means that there is no module (ip_vs_scheduler_get); any other refusal is an error.
  */
 export async function probeSchedulers(names: readonly string[]): Promise<string[]> {
   const scratch = await openScratchNetns();
@@ -21,7 +21,7 @@ export async function probeSchedulers(names: readonly string[]): Promise<string[
       const outcome = outcomes[index];
       if (outcome?.ok) return true;
       if (outcome?.code === 'ENOENT') return false;
-      throw new MeshError('kernel', `cannot tell whether the kernel has the scheduler ${name}: ${outcome?.code}`);
+      throw new MeshError('kernel', `cannot determine whether the kernel has the scheduler ${name}: ${outcome?.code}`);
     });
   } finally {
     transport.close();

@@ -60,16 +60,16 @@ describe('flows that a port finds or leaves behind', () => {
   const left = { protocol: 'udp', port: 53, added: false } as const;
 
   it.each([
-    ['to the host, by nobody translated', came, flow('192.0.2.1', 53), true],
+    ['to the host, without NAT', came, flow('192.0.2.1', 53), true],
     ['over IPv6', came, flow('fd30::1', 53), true],
     ['to another port', came, flow('192.0.2.1', 54), false],
     ['through the host', came, flow('198.51.100.1', 53), false],
-    ['sent on by somebody else', came, flow('192.0.2.1', 53, '172.17.0.2'), false],
+    ['redirected by another program', came, flow('192.0.2.1', 53, '172.17.0.2'), false],
     ['already with the lb', came, flow('192.0.2.1', 53, '10.252.1.2'), false],
     ['of a zone', came, flow('192.0.2.1', 53, '192.0.2.1', { zoned: true }), false],
-    ['with the lb, when the port is gone', left, flow('192.0.2.1', 53, '10.252.1.2'), true],
-    ['with the host, when the port is gone', left, flow('192.0.2.1', 53), false],
-    ['with somebody else, when the port is gone', left, flow('192.0.2.1', 53, '172.17.0.2'), false],
+    ['with the lb, when the port was removed', left, flow('192.0.2.1', 53, '10.252.1.2'), true],
+    ['with the host, when the port was removed', left, flow('192.0.2.1', 53), false],
+    ['with another program, when the port was removed', left, flow('192.0.2.1', 53, '172.17.0.2'), false],
     ['of a client let in', { ...came, client: '192.0.2.0/24' }, flow('192.0.2.1', 53), true],
     ['of another client', { ...came, client: '192.0.3.0/24' }, flow('192.0.2.1', 53), false],
     ['of the other family', { ...came, client: '192.0.2.0/24' }, flow('fd30::1', 53), false],

@@ -4,7 +4,7 @@ import type { Cidr, IpAddress } from '../../model/address.ts';
 import { familyOf } from '../../model/address.ts';
 import { isWithin } from '../../model/block.ts';
 import type { KernelObject, Op } from '../../model/kernel-state.ts';
-import { atSet, fromSet, HOST_NETNS, LB_HOST_LINK, LB_NETNS, publishedSet } from '../../model/names.ts';
+import { atSet, fromSet, HOST_NETNS, LB_HOST_LINK, LB_NETNS, publishedSet } from '../../model/linux-names.ts';
 import { decodeAddress, dumpAddresses } from '../../netlink/address.ts';
 import {
   decodeFlow,
@@ -18,30 +18,30 @@ import { decodeAll } from '../driver/decode-all.ts';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, type Transport } from '../driver/transport.ts';
 
 /*
- * NAT is decided for the first packet of a flow, and an entry of the host's connection tracking lives as long as
- * somebody sends. TCP begins anew by itself; a UDP client that never stops would for ever miss a port published after
- * its first packet, and for ever be sent to the balancer by one that is published no more. So these entries go when
- * the port comes or goes, and no others: to local addresses and not translated by anybody, or translated by us.
+ * NAT is decided for the first packet of a flow, and an entry of the host's connection tracking exists as long as
+ * packets arrive. TCP reconnects; a UDP client that never stops sending would never reach a port published after its
+ * first packet, and would reach the balancer for ever after the port was unpublished. So when a port is published or
+ * unpublished these entries are deleted, and no others: those to local addresses without NAT, or with our NAT.
  */
 
 const FLOW_PROTOCOLS: readonly FlowProtocol[] = ['udp', 'sctp'];
 
-/** A port that came to the host's sets or left them. */
+/** A port that was added to the host's sets or removed. */
 interface FlowChange {
   protocol: FlowProtocol;
   port: number;
   added: boolean;
-  /** Only flows between these, both families and everybody when undefined. */
+  /** Only flows between these; of both families and all addresses when undefined. */
   client?: Cidr;
   local?: Cidr;
 }
 
-/** More ports of a protocol than this are looked for in one list of everything. */
+/** For more ports of a protocol than this all flows are listed once. */
 const MAX_FILTERED_DUMPS = 4;
-/** A packet on its way while its port came may have made one more entry. */
+/** A packet in flight while its port was added may have created one more entry. */
 const MAX_PASSES = 3;
 
-/** What the steps of an apply mean for flows; empty for nearly all of them. */
+/** How the operations of an apply affect flows; nearly always empty. */
 export function flowChanges(ops: readonly Op[]): FlowChange[] {
   return ops.flatMap(({ verb, object }): FlowChange[] => {
     if (verb === 'change' || object.netns !== HOST_NETNS) return [];
@@ -61,7 +61,7 @@ export function flowChanges(ops: readonly Op[]): FlowChange[] {
   });
 }
 
-/** Where our DNAT sends packets, from what is known of the lb. */
+/** Addresses that our DNAT sends packets to. */
 export function balancerAddresses(objects: Iterable<KernelObject>): Set<IpAddress> {
   const found = new Set<IpAddress>();
   for (const object of objects) {
@@ -71,7 +71,7 @@ export function balancerAddresses(objects: Iterable<KernelObject>): Set<IpAddres
   return found;
 }
 
-/** Ends the flows that the changes concern; gives how many. What the kernel refuses is only told: it ends by itself. */
+/** Deletes the flows that the changes affect; returns how many. Failures are only logged: flows end by themselves. */
 export async function deleteStaleFlows(
   transport: Transport,
   changes: readonly FlowChange[],
@@ -85,16 +85,16 @@ export async function deleteStaleFlows(
       if (flows.length === 0) break;
       const outcomes = await transport.transact(HOST_NETNS, NETLINK_NETFILTER, flows.map(deleteFlow));
       const refusal = outcomes.find((outcome) => !outcome.ok && outcome.code !== 'ENOENT');
-      if (refusal !== undefined && !refusal.ok) log.warn(`an old flow of a UDP port cannot be ended: ${refusal.code}`);
+      if (refusal !== undefined && !refusal.ok) log.warn(`cannot delete an old flow of a UDP port: ${refusal.code}`);
       ended += outcomes.filter(({ ok }) => ok).length;
       if (refusal !== undefined) break;
     }
   } catch (thrown) {
     log.warn(
-      `old flows of UDP ports cannot be listed (${messageOf(thrown)}): clients that never stop sending may miss a port; load the module nf_conntrack_netlink`,
+      `cannot list old flows of UDP ports (${messageOf(thrown)}); clients that never stop sending may not reach a new port; load the module nf_conntrack_netlink`,
     );
   }
-  if (ended > 0) log.debug({ count: ended }, 'ended flows from before a port came or went');
+  if (ended > 0) log.debug({ count: ended }, 'deleted flows from before a port was published or unpublished');
   return ended;
 }
 
@@ -122,9 +122,9 @@ async function findStaleFlows(transport: Transport, changes: readonly FlowChange
   return flows;
 }
 
-/** Whether a port that came or went is why this flow should end. */
+/** Whether a flow has to be deleted because this port was published or unpublished. */
 export function isStale(
-  { port, added: came, client, local: localNetwork }: FlowChange,
+  { port, added, client, local: localNetwork }: FlowChange,
   { original, reply, zoned }: Flow,
   isLocal: (address: IpAddress) => boolean,
   balancer: ReadonlySet<IpAddress>,
@@ -132,7 +132,7 @@ export function isStale(
   if (zoned || original.destinationPort !== port) return false;
   if (client !== undefined && !isWithin(original.source, client)) return false;
   if (localNetwork !== undefined && !isWithin(original.destination, localNetwork)) return false;
-  if (!came) return balancer.has(reply.source);
+  if (!added) return balancer.has(reply.source);
   const untouched = reply.source === original.destination && reply.sourcePort === original.destinationPort;
   return untouched && isLocal(original.destination);
 }

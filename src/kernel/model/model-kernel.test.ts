@@ -5,6 +5,7 @@ import { diff } from '../../diff/diff.ts';
 import type { Family } from '../../model/address.ts';
 import type { AssignedPort, Assignment } from '../../model/assignment.ts';
 import { type KernelObject, type KernelState, keyOf, type Op, stateOf } from '../../model/kernel-state.ts';
+import { parseFirewallRule } from '../../model/kinds/parse-firewall-rule.ts';
 import {
   HOST_LINK,
   HOST_NETNS,
@@ -13,7 +14,7 @@ import {
   publishedSet,
   serviceSet,
   VXLAN_LINK,
-} from '../../model/names.ts';
+} from '../../model/linux-names.ts';
 import {
   anyAssignment,
   anyFamilies,
@@ -26,7 +27,7 @@ import { plan } from '../../plan/plan.ts';
 import { createModelKernel, type ModelKernel, playScript } from './model-kernel.ts';
 import { createModelState } from './model-rules.ts';
 
-/** The same object in a state somebody else left it in; the same key, or one of our names in a wrong place. */
+/** The same object after a change by another program: the same key, or one of our names in a wrong place. */
 function damaged(object: KernelObject, how: number): KernelObject {
   switch (object.kind) {
     case 'netns':
@@ -59,7 +60,7 @@ function damaged(object: KernelObject, how: number): KernelObject {
       return how % 2 === 0 || mark === undefined ? { ...object, port: 4000 + how } : { ...rest, mark: 3 };
     }
     case 'set-entry':
-      if (how % 3 === 0) return { ...object, exception: true };
+      if (how % 3 === 0) return { ...object, foreign: ['nomatch'] };
       return how % 3 === 1 && object.port !== undefined
         ? { ...object, port: 4000 + how }
         : { ...object, network: STRAY };
@@ -74,13 +75,13 @@ function damaged(object: KernelObject, how: number): KernelObject {
       return how % 2 === 0 ? { ...object, scheduler: 'sh' } : { ...object, fwmark: 9 };
     case 'real-server':
       return how % 2 === 0 ? { ...object, weight: 17 } : { ...object, port: 9999 };
-    case 'shortcut':
-      return { ...object, program: { type: 'foreign' } };
-    case 'shortcut-task':
+    case 'fast-path':
+      return { kind: 'fast-path', netns: object.netns, link: object.link, foreign: ['another program'] };
+    case 'fast-path-task':
       return how % 2 === 0 ? { ...object, link: 'unknown' } : { ...object, address: '10.252.1.99' };
-    case 'shortcut-port':
+    case 'fast-path-port':
       return { ...object, mark: 0x1_0009 };
-    case 'shortcut-peer':
+    case 'fast-path-peer':
       return { ...object, address: '198.51.100.7' };
   }
 }
@@ -88,7 +89,7 @@ function damaged(object: KernelObject, how: number): KernelObject {
 const STRAY = '198.51.100.7/32';
 const VICTIM = fc.record({ keep: fc.nat(5), damage: fc.nat(9), how: fc.nat(50) });
 
-/** What the kernel holds after somebody removed, altered and doubled things in it. */
+/** What the kernel holds after another program removed, changed and doubled objects. */
 function corrupted(state: KernelState, fate: readonly { keep: number; damage: number; how: number }[]): KernelObject[] {
   const objects = [...state.values()].flatMap((object, index): KernelObject[] => {
     const { keep, damage, how } = fate[index % fate.length]!;
@@ -96,7 +97,7 @@ function corrupted(state: KernelState, fate: readonly { keep: number; damage: nu
     if (damage === 0) return [damaged(object, how)];
     return damage === 1 ? [object, damaged(object, how)] : [object];
   });
-  // The kernel itself would not have let in what has no parent or holds a name twice.
+  // The kernel itself refuses what has no parent or a name that exists.
   const kernel = createModelState();
   for (const op of diff(new Map(), stateOf(objects))) kernel.step(op);
   return [...kernel.objects.values()];
@@ -111,11 +112,18 @@ const FOREIGN: KernelObject[] = [
     up: true,
     peer: { netns: HOST_NETNS, name: 'x', mtu: 1500, up: true },
   },
-  { kind: 'chain', netns: HOST_NETNS, family: 'inet', table: 'nat', chain: 'MESH-USER', rules: ['-j RETURN'] },
+  {
+    kind: 'chain',
+    netns: HOST_NETNS,
+    family: 'inet',
+    table: 'nat',
+    chain: 'MESH-USER',
+    rules: [parseFirewallRule('-j RETURN')],
+  },
   { kind: 'virtual-service', netns: HOST_NETNS, family: 'inet', fwmark: 7, scheduler: 'rr' },
 ];
 
-/** Settings cannot be unset: they stay with their last value. */
+/** Settings cannot be deleted: they keep their last value. */
 function withoutSettings(state: KernelState): KernelState {
   return new Map([...state].filter(([, object]) => object.kind !== 'sysctl' && object.kind !== 'ipvs-timeouts'));
 }
@@ -128,45 +136,45 @@ const anyPair = anyFamilies.chain((families) =>
   }),
 );
 
-/** The plan of a node, with the shortcut wherever it could be. */
+/** The plan of a node, with the fast path wherever it could be. */
 function planned(assignment: Assignment): KernelState {
   const plain = plan(assignment, CAPABILITIES);
-  const shortcuts = [...plain.values()].flatMap((object): KernelObject[] => {
+  const fastPaths = [...plain.values()].flatMap((object): KernelObject[] => {
     const { netns } = object;
     if (object.kind === 'set-member' && object.mark !== undefined) {
-      return [{ kind: 'shortcut-port', netns: HOST_NETNS, mark: object.mark }];
+      return [{ kind: 'fast-path-port', netns: HOST_NETNS, mark: object.mark }];
     }
-    if (object.kind === 'fdb') return [{ kind: 'shortcut-peer', netns: HOST_NETNS, address: object.dst }];
+    if (object.kind === 'fdb') return [{ kind: 'fast-path-peer', netns: HOST_NETNS, address: object.dst }];
     if (object.kind === 'vxlan')
-      return [{ kind: 'shortcut', netns, link: object.name, program: { type: 'router-in' } }];
+      return [{ kind: 'fast-path', netns, link: object.name, program: { type: 'router-in' } }];
     if (object.kind !== 'veth') return [];
     if (object.name === HOST_LINK) {
       const address = assignment.self.underlay;
       return [
         {
-          kind: 'shortcut',
+          kind: 'fast-path',
           netns,
           link: 'eth0',
           program: { type: 'host-in', address, lb: HOST_LINK, router: HOST_LINK, vni: 4096, number: 1 },
         },
-        { kind: 'shortcut', netns, link: HOST_LINK, program: { type: 'host-out', address } },
+        { kind: 'fast-path', netns, link: HOST_LINK, program: { type: 'host-out', address } },
       ];
     }
     if (netns === LB_NETNS) {
-      return [{ kind: 'shortcut', netns: object.peer.netns, link: object.peer.name, program: { type: 'router-in' } }];
+      return [{ kind: 'fast-path', netns: object.peer.netns, link: object.peer.name, program: { type: 'router-in' } }];
     }
     const { number } = assignment.self;
     const program = { type: 'task-out', vxlan: VXLAN_LINK, lb: NET_LB_LINK, number } as const;
     return [
-      { kind: 'shortcut', netns, link: object.name, program },
-      { kind: 'shortcut-task', netns, address: `10.9.9.${object.name.length}`, link: object.name },
+      { kind: 'fast-path', netns, link: object.name, program },
+      { kind: 'fast-path-task', netns, address: `10.9.9.${object.name.length}`, link: object.name },
     ];
   });
-  return stateOf([...plain.values(), ...shortcuts]);
+  return stateOf([...plain.values(), ...fastPaths]);
 }
 
 describe('diff on a kernel with rules', () => {
-  it('leads from any damaged state to what is wanted, without one refused step', async () => {
+  it('leads from any damaged state to the desired one, without one refused operation', async () => {
     await fc.assert(
       fc.asyncProperty(anyPair, async ({ before, after, fate }) => {
         const kernel = createModelKernel({ objects: corrupted(plan(before, CAPABILITIES), fate), foreign: FOREIGN });
@@ -186,7 +194,7 @@ describe('diff on a kernel with rules', () => {
     );
   });
 
-  it('and with the shortcut, there and away again', async () => {
+  it('and with the fast path, on and off again', async () => {
     await fc.assert(
       fc.asyncProperty(anyPair, async ({ before, after, fate }) => {
         const kernel = createModelKernel({ objects: corrupted(planned(before), fate) });
@@ -207,7 +215,7 @@ describe('diff on a kernel with rules', () => {
     );
   });
 
-  it('takes everything down when nothing is wanted', async () => {
+  it('removes everything when nothing is desired', async () => {
     await fc.assert(
       fc.asyncProperty(anyPair, async ({ before, fate }) => {
         const kernel = createModelKernel({ objects: corrupted(plan(before, CAPABILITIES), fate), foreign: FOREIGN });
@@ -220,7 +228,7 @@ describe('diff on a kernel with rules', () => {
     );
   });
 
-  it('gets there in the end under refusals, lost steps and crashes between two steps', async () => {
+  it('converges despite refusals, and crashes between two operations', async () => {
     await fc.assert(
       fc.asyncProperty(anyPair, fc.nat(), async ({ before, after, fate }, seed) => {
         const kernel = createModelKernel({ objects: corrupted(plan(before, CAPABILITIES), fate) });
@@ -258,7 +266,7 @@ describe('diff on a kernel with rules', () => {
   });
 });
 
-/** Whether a new connection to the port, let in by the host, finds a real server that takes it. */
+/** Whether a new connection to the port, accepted by the host, reaches a real server. */
 function answers(state: KernelState, assignment: Assignment, family: Family, index: number): boolean {
   const { protocol, published } = assignment.ports[index]!;
   const entry = state.get(`set-member ${LB_NETNS} ${serviceSet(protocol)} ${published}`);
@@ -291,10 +299,10 @@ describe('make before break', () => {
     }),
   );
 
-  it('no step of a scale change leaves a port without a way that has one before and after', async () => {
+  it('no operation of a scale change leaves a port without a path that has one before and after', async () => {
     await fc.assert(
       fc.asyncProperty(anyScale, async ({ families, before, weights, tasks, peers, ...other }) => {
-        // Either other ports altogether, or the same ones with their weights dealt anew.
+        // Either other ports, or the same ones with other weights.
         const ports = weights === null ? other.ports : reweighted(before.ports, weights);
         const after: Assignment = { ...before, ports, tasks, peers };
         const want = plan(after, CAPABILITIES);
@@ -316,7 +324,7 @@ describe('make before break', () => {
     );
   });
 
-  it('lets a port in only when it answers, and shuts it out before it stops answering', async () => {
+  it('publishes a port only when it answers, and removes it before it stops answering', async () => {
     const families: Family[] = ['inet', 'inet6'];
     const without: Assignment = { ...threeNodes(families), ports: [] };
     const withPort: Assignment = {
@@ -377,7 +385,7 @@ describe('the model kernel', () => {
     expect(await refusalOf(kernel, { verb: 'create', object: gateway })).toMatch(/ENOENT$/);
   });
 
-  it('ends what lives in something together with it', async () => {
+  it('removes what lives in something together with it', async () => {
     const kernel = createModelKernel({ objects: objects().values() });
     expect(kernel.changeExternally({ verb: 'delete', object: of('link mesh-net-ingress vxlan0') })).toBeUndefined();
     const left = [...kernel.state().values()];
@@ -389,7 +397,7 @@ describe('the model kernel', () => {
     expect(kernel.state().has('link mesh-net-ingress t-aaaaaaaaaaaa')).toBe(false);
   });
 
-  it('tells watchers of links and routes, never of IPVS and sets', async () => {
+  it('reports links and routes to watchers, never IPVS and sets', async () => {
     const kernel = createModelKernel({ objects: objects().values() });
     const seen: unknown[] = [];
     const stop = kernel.watch((scope) => seen.push(scope));
@@ -405,12 +413,12 @@ describe('the model kernel', () => {
     expect(seen).toHaveLength(1);
   });
 
-  it('throws when somebody reaches for a foreign object', async () => {
+  it('throws when an operation would change a foreign object', async () => {
     const kernel = createModelKernel({ objects: objects().values(), foreign: FOREIGN });
     await expect(kernel.apply([{ verb: 'delete', object: FOREIGN[0]! }])).rejects.toThrow(/foreign/);
   });
 
-  it('plays a script of own and other hands', async () => {
+  it('executes a script of own and foreign changes', async () => {
     const kernel = createModelKernel({ objects: objects().values() });
     const member = of('set-member host mesh-pub-tcp 8080');
     const outcomes = await playScript(kernel, (op) => void kernel.changeExternally(op), [

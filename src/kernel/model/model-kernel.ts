@@ -1,6 +1,7 @@
 import { MeshError } from '../../base/errors.ts';
-import { type KernelObject, keyOf, type ObjectKind, type Op, stateOf } from '../../model/kernel-state.ts';
-import { renderOp } from '../../model/render.ts';
+import type { KernelObject, Op } from '../../model/kernel-state.ts';
+import { renderStep } from '../../model/render.ts';
+import type { Step } from '../driver/steps.ts';
 import {
   type Actor,
   type ApplyReport,
@@ -11,86 +12,62 @@ import {
   scopeIncludes,
   zeroCounters,
 } from '../kernel.ts';
-import { createModelState, type ModelErrno } from './model-rules.ts';
+import type { ModelErrno } from '../kinds/kernel-rules.ts';
+import { stepsOf } from '../kinds/registry.ts';
+import { ALL_KINDS, createModelState, type ModelKinds } from './model-rules.ts';
 
-/** Faults by chance, the same for the same seed. Each is a probability per step or event, 0 when left out. */
-export interface ModelFaults {
+/** Random faults, the same for the same seed. Each is a probability per operation or event, 0 when left out. */
+interface ModelFaults {
   seed: number;
-  /** The kernel answers EBUSY to a step that would have worked. */
+  /** The kernel answers EBUSY to an operation that would have succeeded. */
   refuse?: number;
-  /** An event never arrives (and nobody says so). */
+  /** An event is lost without notice. */
   loseEvent?: number;
-  /** The event queue overflows: instead of the event comes a scope that means everything. */
+  /** The event queue overflows: the event is replaced by a scope that means everything. */
   overflow?: number;
-  /** The caller dies between two steps: the rest is never taken, and `apply` rejects with `crash`. */
+  /** The caller crashes between two operations: the rest is not executed, and `apply` rejects with `crash`. */
   crash?: number;
 }
 
-/** A step of ours, or of somebody else who works on the same kernel by hand. */
+/** An operation of ours, or one that another program does on the same kernel. */
 export type ScriptStep = Op | { corrupt: Op };
 
 export interface ModelKernel extends Kernel {
-  /** Somebody else's step: no part of an apply, seen by watchers where the kernel tells of it. */
+  /** An operation of another program: no part of an apply; watchers are called where the kernel announces it. */
   changeExternally(op: Op, by?: readonly Actor[]): ModelErrno | undefined;
-  /** What is there of ours, at once and without counting as an observation. */
+  /** What exists of ours, at once and without counting as an observation. */
   state(): Map<string, KernelObject>;
-  /** What was there and not ours; the same objects for ever. */
+  /** Objects of other programs. */
   foreign(): KernelObject[];
-  /** Called after every single step, with the state in between. */
+  /** Called after every single operation, with the state in between. */
   onStep(callback: (op: Op, state: ReadonlyMap<string, KernelObject>) => void): void;
   setListeners(netns: string, listeners: Listener[]): void;
-  /** Says whose socket one is. */
+  /** Sets the owner of a socket. */
   setOwner(inode: number, owner: SocketOwner): void;
   /** Open connections of a real server, key as in `connections`. */
   setConnections(netns: string, fwmark: number, server: string, open: number): void;
   setFaults(faults: ModelFaults | undefined): void;
 }
 
-/** Kinds whose changes the kernel announces. IPVS, ipset, sysctl and BPF maps are silent: only an audit sees those. */
-const KINDS_WITH_EVENTS: readonly ObjectKind[] = [
-  'netns',
-  'veth',
-  'vxlan',
-  'address',
-  'neighbour',
-  'fdb',
-  'route',
-  'rule',
-  'shortcut',
-];
+export interface ModelKernelOptions {
+  /** What exists of ours. */
+  objects?: Iterable<KernelObject>;
+  /** What exists and belongs to other programs; an operation that changes it throws. */
+  foreign?: Iterable<KernelObject>;
+  faults?: ModelFaults;
+  /** Kinds it knows, the product's when not given. */
+  kinds?: ModelKinds;
+}
 
-/** What a driver sends in one go: same netns and same socket. */
-const CHANNEL: { [kind in ObjectKind]: string } = {
-  netns: 'netns',
-  veth: 'rtnetlink',
-  vxlan: 'rtnetlink',
-  sysctl: 'file',
-  address: 'rtnetlink',
-  neighbour: 'rtnetlink',
-  fdb: 'rtnetlink',
-  route: 'rtnetlink',
-  rule: 'rtnetlink',
-  ipset: 'ipset',
-  'set-member': 'ipset',
-  'set-entry': 'ipset',
-  chain: 'iptables',
-  jump: 'iptables',
-  'ipvs-timeouts': 'ipvs',
-  'virtual-service': 'ipvs',
-  'real-server': 'ipvs',
-  shortcut: 'bpf',
-  'shortcut-task': 'bpf',
-  'shortcut-port': 'bpf',
-  'shortcut-peer': 'bpf',
-};
-
-/** A kernel in memory, for tests. */
-export function createModelKernel(
-  options: { objects?: Iterable<KernelObject>; foreign?: Iterable<KernelObject>; faults?: ModelFaults } = {},
-): ModelKernel {
+/** A kernel in memory, for tests. Counts sends and messages as the Linux driver would. */
+export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel {
+  const { kinds = ALL_KINDS } = options;
+  const keyOf = (object: KernelObject) => kinds.pure[object.kind]!.key(object);
+  const commandOf = (op: Op) => renderStep(op, kinds.pure).join(' && ');
+  const stateOf = (objects: Iterable<KernelObject>) => new Map([...objects].map((object) => [keyOf(object), object]));
   const foreign = [...(options.foreign ?? [])];
   const foreignKeys = new Set(foreign.map(keyOf));
-  const kernel = createModelState([...foreign, ...(options.objects ?? [])]);
+  const kernel = createModelState([...foreign, ...(options.objects ?? [])], kinds);
   const counters = zeroCounters();
   const watchers = new Set<(scope: Scope, by: readonly Actor[]) => void>();
   const stepCallbacks: ((op: Op, state: ReadonlyMap<string, KernelObject>) => void)[] = [];
@@ -104,9 +81,9 @@ export function createModelKernel(
   const ours = () => [...kernel.objects.values()].filter((object) => !foreignKeys.has(keyOf(object)));
 
   const executeStep = (op: Op): ModelErrno | undefined => {
-    if (foreignKeys.has(keyOf(op.object))) throw foreignTouchedError(op);
+    if (foreignKeys.has(keyOf(op.object))) throw foreignTouchedError(commandOf(op));
     const refusal = occurs(faults?.refuse) ? 'EBUSY' : kernel.step(op);
-    if (foreign.some((object) => !kernel.objects.has(keyOf(object)))) throw foreignTouchedError(op);
+    if (foreign.some((object) => !kernel.objects.has(keyOf(object)))) throw foreignTouchedError(commandOf(op));
     if (refusal === undefined && stepCallbacks.length > 0) {
       const state = new Map([...kernel.objects].filter(([key]) => !foreignKeys.has(key)));
       for (const callback of stepCallbacks) callback(op, state);
@@ -115,7 +92,7 @@ export function createModelKernel(
   };
 
   const emitEvent = (object: KernelObject, by: readonly Actor[]) => {
-    if (!KINDS_WITH_EVENTS.includes(object.kind) || occurs(faults?.loseEvent)) return;
+    if (!kinds.linux[object.kind]?.events?.complete || occurs(faults?.loseEvent)) return;
     const scope: Scope = occurs(faults?.overflow) ? {} : { netns: [object.netns], kinds: [object.kind] };
     for (const watcher of [...watchers]) queueMicrotask(() => watchers.has(watcher) && watcher(scope, by));
   };
@@ -125,16 +102,16 @@ export function createModelKernel(
     let batch = '';
     for (const [index, op] of ops.entries()) {
       if (index > 0 && occurs(faults?.crash)) throw crashError(index, ops.length);
-      const channel = CHANNEL[op.object.kind];
-      const batchKey = `${channel} ${op.object.netns}${channel === 'iptables' && 'family' in op.object ? ` ${op.object.family}` : ''}`;
-      if (batchKey !== batch && channel === 'iptables') report.firewallRuns++;
-      else if (batchKey !== batch && (channel === 'rtnetlink' || channel === 'ipset' || channel === 'ipvs'))
-        report.sends++;
-      batch = batchKey;
-      if (channel === 'rtnetlink' || channel === 'ipset' || channel === 'ipvs') report.messages++;
+      for (const step of stepsOf(op, kinds.linux)) {
+        const next = batchOf(step);
+        if (step.backend === 'netlink') report.messages++;
+        if (next !== batch && step.backend === 'netlink') report.sends++;
+        if (next !== batch && step.backend === 'firewall') report.firewallRuns++;
+        batch = next;
+      }
       const refusal = executeStep(op);
       if (refusal === undefined) report.done.push(op);
-      else report.failed.push({ op, error: toMeshError(op, refusal) });
+      else report.failed.push({ op, error: toMeshError(commandOf(op), refusal) });
     }
     counters.sends += report.sends;
     counters.messages += report.messages;
@@ -195,8 +172,8 @@ export function createModelKernel(
 }
 
 /**
- * Plays a script on any driver, one step at a time, and gives the outcome of each. `outsider` does what somebody else
- * does: on the model kernel its `corrupt`, on a real one the words of `renderOp` in a shell.
+ * Executes a script on any driver, one operation at a time, and returns the outcome of each. `changeExternally` does
+ * what another program does: on the model kernel its method, on a real one the words of `renderOp` in a shell.
  */
 export async function playScript(
   kernel: Pick<Kernel, 'apply'>,
@@ -216,17 +193,22 @@ export async function playScript(
   return outcomes;
 }
 
-function toMeshError(op: Op, refusal: ModelErrno): MeshError {
-  const command = renderOp(op).join(' && ');
+/** Neighbouring steps of one batch are executed together: one send, or one run of iptables-restore. */
+function batchOf(step: Step): string {
+  if (step.backend === 'netlink') return `netlink ${step.protocol} ${step.netns}`;
+  return step.backend === 'firewall' ? `firewall ${step.netns} ${step.op.object.family}` : step.backend;
+}
+
+function toMeshError(command: string, refusal: ModelErrno): MeshError {
   return new MeshError('kernel', `${command}: ${refusal}`, { retry: refusal === 'EBUSY' });
 }
 
 function crashError(taken: number, all: number): MeshError {
-  return new MeshError('internal', `crash: the caller died after step ${taken} of ${all}`);
+  return new MeshError('internal', `crash: the caller ended after operation ${taken} of ${all}`);
 }
 
-function foreignTouchedError(op: Op): MeshError {
-  return new MeshError('internal', `a foreign object would change: ${renderOp(op).join(' && ')}`);
+function foreignTouchedError(command: string): MeshError {
+  return new MeshError('internal', `a foreign object would change: ${command}`);
 }
 
 /** mulberry32: small, and the same everywhere. */

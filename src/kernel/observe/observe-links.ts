@@ -1,36 +1,41 @@
 import { closeSync } from 'node:fs';
 import { openNetns } from '../../../native/index.ts';
 import type { Netns, VethPair, Vxlan } from '../../model/kernel-state.ts';
-import { HOST_LINKS, HOST_NETNS } from '../../model/names.ts';
+import { HOST_LINKS, HOST_NETNS } from '../../model/linux-names.ts';
 import { decodeLink, dumpLinks, getLink, type Link } from '../../netlink/link.ts';
 import { decodeNetnsId, getNetnsId } from '../../netlink/netns-id.ts';
 import { decodeAll } from '../driver/decode-all.ts';
 import { isOurNetns, isTaskNetns, type Namespaces, netnsDepth } from '../driver/namespaces.ts';
 import { NETLINK_ROUTE, type Transport } from '../driver/transport.ts';
 
-/** What stands for a netns or link that is not ours or went away while we looked. */
+/** Stands for a netns or link that is not ours or was removed during the scan. */
 const UNKNOWN = 'unknown';
-/** Descriptors; many looks may run at a time. */
+/** Of one scan; several may run at a time. */
 const MAX_OPEN_DESCRIPTORS = 64;
 
-/** Links of every netns as one look sees them; asked for once per netns. */
+/** Name of a link by its ifindex; undefined for links that are not ours. */
+export type LinkNameOf = (index: number) => string | undefined;
+
+/** Links of every netns in one observation; each netns is listed once. */
 export interface LinkView {
   /** All links of a netns of ours; of the host only those that are ours. */
   linksOf(netns: string): Promise<readonly Link[]>;
+  /** Names of these links by ifindex. */
+  linkNameOf(netns: string): Promise<LinkNameOf>;
   /** Veth pairs that belong to this netns and its vxlan devices. */
   devicesOf(netns: string): Promise<(VethPair | Vxlan)[]>;
-  /** Links of kinds we never make, under names that are ours; as a vxlan of nothing they differ from anything wanted. */
+  /** Links of types that meshd never makes, under names that ours have: as a vxlan with `foreign`. */
   foreignLinksOf(netns: string, names: ReadonlySet<string>): Promise<Vxlan[]>;
   netnsOf(netns: string): Promise<Netns>;
 }
 
-/** One look's view: each netns is listed at most once, however many ask. */
 export function createLinkView(transport: Transport, namespaces: Namespaces): LinkView {
   const links = new Map<string, Promise<readonly Link[]>>();
+  const names = new Map<string, Promise<LinkNameOf>>();
   const ids = new Map<string, Promise<Map<number, string>>>();
   let groups: string[][] | undefined;
 
-  /** Nearly all pairs have an end in one of the few that belong to no task, so those are asked about first. */
+  /** Nearly all pairs have an end in one of the few namespaces that belong to no task, so those are tried first. */
   function netnsGroups(): string[][] {
     if (groups === undefined) {
       const all = [HOST_NETNS, ...namespaces.list()];
@@ -56,7 +61,7 @@ export function createLinkView(transport: Transport, namespaces: Namespaces): Li
 
   async function pairOf(netns: string, link: Link): Promise<VethPair | undefined> {
     const other = await peerNetnsOf(netns, link);
-    // A link of the host that is not ours is not in linksOf: its name stays unknown.
+    // linksOf leaves out links of the host that are not ours: their names stay unknown.
     const peer = other === UNKNOWN ? undefined : (await linksOf(other)).find(({ index }) => index === link.linkIndex);
     if (peer && !isOwningEnd(netns, link.name, other, peer.name)) return undefined;
     return {
@@ -87,8 +92,14 @@ export function createLinkView(transport: Transport, namespaces: Namespaces): Li
     };
   }
 
+  async function readLinkNames(netns: string): Promise<LinkNameOf> {
+    const byIndex = new Map((await linksOf(netns)).map(({ index, name }) => [index, name]));
+    return (index) => byIndex.get(index);
+  }
+
   return {
     linksOf,
+    linkNameOf: (netns) => memoize(names, netns, () => readLinkNames(netns)),
     async devicesOf(netns) {
       const devices: (VethPair | Vxlan)[] = [];
       for (const link of await linksOf(netns)) {
@@ -102,11 +113,13 @@ export function createLinkView(transport: Transport, namespaces: Namespaces): Li
       }
       return devices;
     },
-    async foreignLinksOf(netns, names) {
+    async foreignLinksOf(netns, ownNames) {
       const links = (await linksOf(netns)).filter(
-        ({ kind, name }) => kind !== 'veth' && kind !== 'vxlan' && names.has(name),
+        ({ kind, name }) => kind !== 'veth' && kind !== 'vxlan' && ownNames.has(name),
       );
-      return Promise.all(links.map((link) => vxlanOf(netns, link)));
+      return Promise.all(
+        links.map(async (link) => ({ ...(await vxlanOf(netns, link)), foreign: [`type ${link.kind ?? 'unknown'}`] })),
+      );
     },
     async netnsOf(netns) {
       const loopback = (await linksOf(netns)).find(({ index }) => index === 1);
@@ -115,7 +128,7 @@ export function createLinkView(transport: Transport, namespaces: Namespaces): Li
   };
 }
 
-/** Whether the first end is the one a pair is named after: that of lower rank, for equal ranks the first by name. */
+/** Whether a pair is named after the first end: the one nearer to the host, or the first by name. */
 export function isOwningEnd(netns: string, name: string, otherNetns: string, otherName: string): boolean {
   const difference = netnsDepth(netns) - netnsDepth(otherNetns);
   return difference === 0 ? `${netns} ${name}` < `${otherNetns} ${otherName}` : difference < 0;
@@ -129,7 +142,7 @@ async function readLinks(transport: Transport, netns: string): Promise<readonly 
   return outcomes.flatMap((outcome) => (outcome.ok ? decodeAll(outcome.replies, decodeLink) : []));
 }
 
-/** Other netns by the ids that this one knows them by. */
+/** Other namespaces by the ids that this one has for them. */
 async function readNetnsIds(
   transport: Transport,
   namespaces: Namespaces,
@@ -155,7 +168,7 @@ async function readNetnsIds(
   return ids;
 }
 
-/** Those that are still there. */
+/** Leaves out namespaces that no longer exist. */
 function openNamespaceFiles(namespaces: Namespaces, names: readonly string[]): { name: string; fd: number }[] {
   const open: { name: string; fd: number }[] = [];
   for (const name of names) {

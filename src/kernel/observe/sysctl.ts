@@ -2,7 +2,7 @@ import { closeSync, openSync, readSync, writeFileSync } from 'node:fs';
 import { inNetns } from '../../../native/index.ts';
 
 /**
- * /proc/sys/net shows the namespace of the thread that looks a file up (net_ctl_set in net/sysctl_net.c reads
+ * /proc/sys/net shows the namespace of the thread that opens a file (net_ctl_set in net/sysctl_net.c reads
  * current->nsproxy), so reading and writing happen inside it, all of one netns in one visit.
  */
 
@@ -22,7 +22,7 @@ export function readSysctls(netnsPath: string, names: readonly string[]): Map<st
   return values;
 }
 
-/** One outcome per entry, in order: undefined when written, else what the kernel said. */
+/** One outcome per entry, in order: undefined when written, else the kernel's error. */
 export function writeSysctls(
   netnsPath: string,
   entries: readonly { name: string; value: string }[],

@@ -5,72 +5,74 @@ import { drainingPortsAfter } from '../../decide/draining-ports.ts';
 import { type HostListeners, portConflictWarnings } from '../../decide/port-conflicts.ts';
 import { specWarnings } from '../../decide/spec-warnings.ts';
 import type { Service } from '../../model/cluster.ts';
+import { newGeneration } from '../../model/generation.ts';
 import { LIMIT } from '../../model/limits.ts';
 import { type PortSpec, portKey, type ServiceSpec } from '../../model/spec.ts';
-import type { AppliedService } from '../../rpc/messages.ts';
 import type { Write } from '../../store/store.ts';
-import type { ClusterIndex } from '../serving/cluster-index.ts';
+import type { ClusterView } from './cluster-view.ts';
 import { newId } from './id.ts';
+import type { AdmittedService } from './leader.ts';
 import { put } from './writer.ts';
 
 export interface AdmissionResult {
-  applied: AppliedService[];
-  /** Services as they will be, changed ones only. */
+  admitted: AdmittedService[];
+  /** Changed services, as they will be stored. */
   services: Service[];
   writes: Write[];
 }
 
 /**
- * What storing these specs means, all of them together: a port may move from one to another in one request. To be
- * called alone (writer.ts), and its writes committed before anybody else decides. Costs what the request names, not
- * what is stored. Errors as in decide/admit.ts and decide/preflight.ts; nothing is admitted when one spec is refused.
+ * Admits all of these specs together: a port may move from one service to another in one request. To be run alone
+ * (writer.ts), and its writes committed before the next decision. The cost depends on the request, not on the cluster. Errors as in decide/admit.ts and decide/port-conflicts.ts; nothing is admitted when one spec is rejected.
  */
 export function admitSpecs(
   specs: readonly ServiceSpec[],
-  index: ClusterIndex,
+  view: ClusterView,
   now: number,
   listeners: HostListeners = { nodes: [], byPort: new Map() },
 ): AdmissionResult {
   const staged = new Map<string, Service>();
   for (const spec of specs) {
-    if (staged.has(spec.name)) throw new MeshError('invalid', `service ${spec.name} is given twice: merge the two`);
-    staged.set(spec.name, stageService(spec, index.serviceByName(spec.name), now));
+    if (staged.has(spec.name)) throw new MeshError('invalid', `service ${spec.name} is specified twice: merge the two`);
+    staged.set(spec.name, stageService(spec, view.serviceByName(spec.name), now));
   }
-  const added = specs.filter(({ name }) => index.serviceByName(name) === undefined).length;
-  if (index.totals().services + added > LIMIT.services) {
+  const added = specs.filter(({ name }) => view.serviceByName(name) === undefined).length;
+  if (view.totals().services + added > LIMIT.services) {
     throw new MeshError('exhausted', `the cluster would have more than ${LIMIT.services} services: remove some`);
   }
   const claims = portClaims(staged.values());
-  const result: AdmissionResult = { applied: [], services: [], writes: [] };
+  const result: AdmissionResult = { admitted: [], services: [], writes: [] };
   for (const spec of specs) {
     const stagedService = staged.get(spec.name)!;
-    const current = index.serviceByName(spec.name);
+    const current = view.serviceByName(spec.name);
     const {
       action,
       spec: complete,
-      newGeneration,
+      newGeneration: needsNewTasks,
       changes,
-    } = admit(spec, current, conflictCandidates(spec, staged, claims, index));
+    } = admit(spec, current, conflictCandidates(spec, staged, claims, view));
     const { leaving: _, ...rest } = stagedService;
-    const drainingPorts = current === undefined ? [] : drainingPortsAfter(current, complete, index.revision + 1, now);
+    const drainingPorts = current === undefined ? [] : drainingPortsAfter(current, complete, view.revision + 1, now);
     const service: Service = {
       ...rest,
       spec: complete,
-      taskGeneration: stagedService.taskGeneration + Number(newGeneration),
+      taskGeneration: stagedService.taskGeneration + Number(needsNewTasks),
       ...(drainingPorts.length === 0 ? {} : { leaving: drainingPorts }),
     };
     staged.set(spec.name, service);
     addClaims(claims, service);
     const warnings = [...portConflictWarnings(complete, current?.spec, listeners), ...specWarnings(complete)];
-    result.applied.push({ id: service.id, name: spec.name, action, changes, warnings });
+    result.admitted.push({ id: service.id, name: spec.name, action, changes, warnings });
     if (action === 'unchanged') continue;
     result.services.push(service);
     result.writes.push(put('services', service));
+    if (current === undefined || needsNewTasks)
+      result.writes.push(put('generations', newGeneration(service.id, service.taskGeneration, service.spec, now)));
   }
   return result;
 }
 
-/** A service as it will be but for ports that are still to be chosen; those it had are kept for it meanwhile. */
+/** A service as it will be, except for ports that are still to be allocated; its former automatic ports stay reserved. */
 function stageService(spec: ServiceSpec, current: Service | undefined, now: number): Service {
   const kept = (current?.spec.ports ?? []).filter(
     (port) =>
@@ -82,7 +84,7 @@ function stageService(spec: ServiceSpec, current: Service | undefined, now: numb
   return { ...base, updatedAt: now, name: spec.name, spec: { ...spec, ports: [...fixedPorts, ...kept] } };
 }
 
-/** Port → names of staged services that want it. */
+/** Port → names of staged services that request it. */
 type PortClaims = Map<string, Set<string>>;
 
 function portClaims(services: Iterable<Service>): PortClaims {
@@ -100,16 +102,16 @@ function addClaims(claims: PortClaims, service: Service): void {
   }
 }
 
-/** All services whose ports could stand in the way of this one: as staged where they are part of the request. */
+/** All services whose ports may conflict with this one; as staged, if they are part of the request. */
 function conflictCandidates(
   spec: ServiceSpec,
   staged: ReadonlyMap<string, Service>,
   claims: PortClaims,
-  index: ClusterIndex,
+  view: ClusterView,
 ): Set<Service> {
   const found = new Set<Service>();
   const addServicesWithPort = (key: string) => {
-    for (const service of index.servicesWithPort(key)) if (!staged.has(service.name)) found.add(service);
+    for (const service of view.servicesWithPort(key)) if (!staged.has(service.name)) found.add(service);
     for (const name of claims.get(key) ?? []) if (name !== spec.name) found.add(staged.get(name)!);
   };
   const automatic = new Set<PortSpec['protocol']>();

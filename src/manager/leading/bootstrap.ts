@@ -3,7 +3,7 @@ import { nodeBlock } from '../../decide/allocate.ts';
 import type { Family } from '../../model/address.ts';
 import type { Network, NetworkSubnet, Stored } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
-import { FIRST_VNI, INGRESS_NETWORK } from '../../model/names.ts';
+import { FIRST_VNI, INGRESS_NETWORK } from '../../model/identifiers.ts';
 import { check } from '../../rpc/check.ts';
 import { cidr } from '../../rpc/check-values.ts';
 import type { Store, Write } from '../../store/store.ts';
@@ -11,19 +11,19 @@ import { newId } from './id.ts';
 import { put } from './writer.ts';
 
 export interface ClusterOptions {
-  /** Where the addresses of the ingress network come from; each node gets a /24. Only for a new cluster. */
+  /** Address range of the ingress network; each node gets a /24 of it. Only for a new cluster. */
   ingressSubnet?: string;
-  /** Which addresses tasks get, one at least; IPv4 when left out. Only for a new cluster. */
+  /** Address families of tasks, at least one; IPv4 when absent. Only for a new cluster. */
   families?: readonly Family[];
 }
 
-/** 1023 nodes with 250 tasks each, in a part of 10.0.0.0/8 that few use. */
+/** 1023 nodes with 250 tasks each, in a part of 10.0.0.0/8 that is rarely used. */
 const DEFAULT_SUBNET = '10.252.0.0/14';
 const BLOCK_PREFIX = 24;
 /** "meshh" in a unique local prefix (RFC 4193). */
 const IPV6_SUBNET: NetworkSubnet = { family: 'inet6', cidr: 'fd6d:6573:6800::/48', blockPrefix: 64 };
 
-/** Makes what every cluster has, once; returns the cluster's id. Errors: `invalid` for a subnet that does not do. */
+/** Creates the objects that every cluster has, once; returns the cluster's id. Errors: `invalid` for an unusable subnet. */
 export async function bootstrap(store: Store, options: ClusterOptions, now: number): Promise<string> {
   const stored = { version: 0, createdAt: now, updatedAt: now };
   const writes: Write[] = [];
@@ -53,7 +53,7 @@ export async function bootstrap(store: Store, options: ClusterOptions, now: numb
   return clusterId;
 }
 
-/** Whether a cluster is as the options say; what they leave out may be anything. */
+/** Whether a cluster matches the options; an absent option matches anything. */
 function matchesOptions(current: readonly NetworkSubnet[], options: ClusterOptions): boolean {
   const { ingressSubnet, families = current.map(({ family }) => family) } = options;
   if (ingressSubnet === undefined && options.families === undefined) return true;
@@ -81,7 +81,7 @@ function configuredSubnets({ ingressSubnet, families = ['inet'] }: ClusterOption
   if (small !== undefined) {
     throw new MeshError(
       'invalid',
-      `ingress subnet ${small.cidr} has no room: each node takes a /${BLOCK_PREFIX}, so give at least a /${BLOCK_PREFIX - 1}, a /16 for 255 nodes`,
+      `ingress subnet ${small.cidr} is too small: each node takes a /${BLOCK_PREFIX}, so specify at least a /${BLOCK_PREFIX - 1}, or a /16 for 255 nodes`,
     );
   }
   return chosen;

@@ -1,24 +1,25 @@
 import { acceptsConnections, withJoinRevision } from '../../decide/endpoint-state.ts';
 import type { Node, Task } from '../../model/cluster.ts';
 import type { Write } from '../../store/store.ts';
-import type { ClusterIndex } from '../serving/cluster-index.ts';
+import type { ClusterView } from './cluster-view.ts';
 import { put } from './writer.ts';
 
 /**
- * The writes of a transaction with the revision noted in each task that begins to take connections by them: because of
- * what is written of the task, or because its node is back. To be called alone (writer.ts).
+ * Sets `joinedRevision` on every task that becomes an endpoint as a result of these writes, either because the task itself
+ * changes or because its node becomes ready. Must be the last step before commit, because it assumes that no other write
+ * precedes it.
  */
-export function withEndpointJoins(writes: readonly Write[], index: ClusterIndex, now: number): Write[] {
-  const revision = index.revision + 1;
+export function withEndpointJoins(writes: readonly Write[], view: ClusterView, now: number): Write[] {
+  const revision = view.revision + 1;
   const nodes = new Map<string, Node>();
   for (const write of writes) {
     if ('put' in write && write.put === 'nodes')
       nodes.set(write.object.id, write.object as Record<string, unknown> & Node);
   }
-  const nodeOf = (task: Task) => nodes.get(task.nodeId ?? '') ?? index.node(task.nodeId ?? '');
+  const nodeOf = (task: Task) => nodes.get(task.nodeId ?? '') ?? view.node(task.nodeId ?? '');
   const becomesEndpoint = (task: Task) => {
-    const before = index.task(task.id);
-    const wasEndpoint = before !== undefined && acceptsConnections(before, index.node(before.nodeId ?? ''));
+    const before = view.task(task.id);
+    const wasEndpoint = before !== undefined && acceptsConnections(before, view.node(before.nodeId ?? ''));
     return !wasEndpoint && acceptsConnections(task, nodeOf(task));
   };
   const written = new Set<string>();
@@ -29,7 +30,7 @@ export function withEndpointJoins(writes: readonly Write[], index: ClusterIndex,
     return becomesEndpoint(task) ? put<Task>('tasks', withJoinRevision(task, revision, now)) : write;
   });
   for (const id of nodes.keys()) {
-    for (const task of index.tasksOnNode(id)) {
+    for (const task of view.tasksOnNode(id)) {
       if (!written.has(task.id) && becomesEndpoint(task))
         result.push(put<Task>('tasks', withJoinRevision(task, revision, now)));
     }

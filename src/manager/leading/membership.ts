@@ -1,23 +1,20 @@
 import { MeshError } from '../../base/errors.ts';
 import { allocateNodeNumber } from '../../decide/allocate.ts';
 import type { Node } from '../../model/cluster.ts';
+import { INGRESS_NETWORK } from '../../model/identifiers.ts';
 import type { Hello } from '../../rpc/messages.ts';
-import type { ClusterIndex } from '../serving/cluster-index.ts';
+import type { ClusterView } from './cluster-view.ts';
 import { newId } from './id.ts';
 
 /**
- * The node that arrives, as it is to be stored: known by its id, then by its name (its disk may be new), else a new one.
- * Errors: `conflict` when another machine that is connected has this name or address, `exhausted` when no node number
- * is left.
+ * The node of an agent that connects, as it is to be stored: known by its id, then by its name (its disk may be new), else
+ * a new one.
+ * Errors: `conflict` when another machine that is connected has this name or address, `exhausted` when no address
+ * block is left.
  */
-export function admitNode(
-  hello: Hello,
-  index: ClusterIndex,
-  connected: (nodeId: string) => boolean,
-  now: number,
-): Node {
-  const byName = index.nodeByName(hello.name);
-  const existing = index.node(hello.nodeId) ?? byName;
+export function admitNode(hello: Hello, view: ClusterView, connected: (nodeId: string) => boolean, now: number): Node {
+  const byName = view.nodeByName(hello.name);
+  const existing = view.node(hello.nodeId) ?? byName;
   if (byName !== undefined && byName !== existing) {
     throw new MeshError(
       'conflict',
@@ -35,7 +32,7 @@ export function admitNode(
       `a node named ${hello.name} is connected from ${existing.underlay}: start this one with another --name`,
     );
   }
-  for (const other of index.nodes()) {
+  for (const other of view.nodes()) {
     if (other.id === existing?.id || other.underlay !== hello.underlay || !connected(other.id)) continue;
     throw new MeshError(
       'conflict',
@@ -55,17 +52,17 @@ export function admitNode(
     updatedAt: now,
   };
   if (existing !== undefined) return { ...existing, ...current };
-  const number = allocateNodeNumber([...index.nodes()], index.networks);
+  const number = allocateNodeNumber([...view.nodes()], view.networks);
   if (number === undefined) {
     throw new MeshError(
       'exhausted',
-      'no node number is left in the ingress subnet: remove nodes that are gone (meshctl node rm)',
+      `the ingress subnet ${ingressSubnets(view)} is exhausted: no address block left for a new node; remove nodes that no longer exist (meshctl node rm)`,
     );
   }
   return { ...current, id: newId(), version: 0, createdAt: now, number, availability: 'active' };
 }
 
-/** What changed in the agent's own labels changes here; what people set with meshctl stays. */
+/** Applies what changed in the labels that the agent was started with; labels set with meshctl are kept. */
 function mergeLabels(hello: Hello, existing: Node | undefined): Record<string, string> {
   if (existing === undefined) return hello.labels;
   const labels = { ...existing.labels };
@@ -75,4 +72,9 @@ function mergeLabels(hello: Hello, existing: Node | undefined): Record<string, s
   }
   for (const [key, value] of Object.entries(hello.labels)) if (declaredBefore[key] !== value) labels[key] = value;
   return labels;
+}
+
+function ingressSubnets({ networks }: ClusterView): string {
+  const ingress = networks.find(({ name }) => name === INGRESS_NETWORK);
+  return (ingress?.subnets ?? []).map(({ cidr }) => cidr).join(', ');
 }

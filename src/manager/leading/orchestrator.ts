@@ -1,31 +1,32 @@
 import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
+import { unusedGenerations } from '../../decide/generations.ts';
 import { orchestrate } from '../../decide/orchestrate.ts';
-import { isTerminal, type Node, type Stored, type Task } from '../../model/cluster.ts';
+import type { Node, Stored, Task } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
-import type { Change, Store } from '../../store/store.ts';
-import type { ClusterIndex } from '../serving/cluster-index.ts';
-import type { NodeReports } from '../serving/node-reports.ts';
+import { isTerminal } from '../../model/task-state.ts';
+import type { Change, Store, Write } from '../../store/store.ts';
+import type { ClusterView, NodeObservations } from './cluster-view.ts';
 import { withEndpointJoins } from './endpoint-join.ts';
 import { createStagedState } from './staged-state.ts';
-import type { Writer } from './writer.ts';
+import { remove, type Writer } from './writer.ts';
 
-/** Writes after which a batch is committed; the rest goes into the next one. */
+/** Writes after which a batch is committed; the remaining services are decided in the next one. */
 const BATCH_WRITES = 500;
-/** Pause after a commit that failed, ms: a full disk is looked at again, but not all the time. */
+/** Milliseconds between attempts to commit, for example to a full disk. */
 const RETRY_DELAY = 1_000;
 
 /**
- * Asks `decide` about every service that something happened to, and commits the answers. Nothing is polled: what may
- * need a decision is marked, and due times set one timer.
+ * Runs `decide` for every service affected by a change and commits the result. Nothing is polled: services that may need
+ * a decision are marked, and due times set one timer.
  */
 export interface Orchestrator {
-  /** Takes note of one commit; whatever it may ask for is decided soon. */
+  /** Marks the services that one commit affects. */
   onCommit(changes: readonly Change[]): void;
-  /** The nodes said something that draining tasks may wait for. */
+  /** The nodes reported something that draining tasks may wait for. */
   onDrainProgress(): void;
-  /** Resolves when what the commits so far ask for was decided and sent to the nodes, or could not be; at most one batch. */
+  /** Resolves when the consequences of the commits so far were decided and sent to the nodes, or failed; at most one batch. */
   whenDecided(): Promise<void>;
   /** Marks everything, as after a start. */
   markAllServices(): void;
@@ -34,8 +35,8 @@ export interface Orchestrator {
 
 export interface OrchestratorOptions {
   store: Store;
-  index: ClusterIndex;
-  reports: NodeReports;
+  view: ClusterView;
+  observations: NodeObservations;
   writer: Writer;
   clock: Clock;
   log: Log;
@@ -45,9 +46,16 @@ function resolveAll(waiting: (() => void)[]): void {
   for (const resolve of waiting) resolve();
 }
 
-export function createOrchestrator({ store, index, reports, writer, clock, log }: OrchestratorOptions): Orchestrator {
+export function createOrchestrator({
+  store,
+  view,
+  observations,
+  writer,
+  clock,
+  log,
+}: OrchestratorOptions): Orchestrator {
   const dirty = new Set<string>();
-  /** When to look at a service again, wall clock, ms. */
+  /** When to decide about a service again, wall clock, ms. */
   const dueTimes = new Map<string, number>();
   let cancelTimer = () => {};
   let timerAt = Number.POSITIVE_INFINITY;
@@ -63,7 +71,7 @@ export function createOrchestrator({ store, index, reports, writer, clock, log }
   function scheduleBatch(): void {
     if (running || stopped || dirty.size === 0) return;
     running = true;
-    // After everything that is happening right now, so that a burst is one decision.
+    // After the events that are already queued, so that a burst is one decision.
     setImmediate(() => {
       const decision = writer.run(decideBatch).then(
         () => {
@@ -71,36 +79,45 @@ export function createOrchestrator({ store, index, reports, writer, clock, log }
           scheduleBatch();
         },
         (thrown) => {
-          log.error({ err: thrown }, `decisions could not be stored, trying again: ${messageOf(thrown)}`);
+          log.error({ err: thrown }, `cannot store decisions; retrying: ${messageOf(thrown)}`);
           clock.after(RETRY_DELAY, () => {
             running = false;
             scheduleBatch();
           });
         },
       );
-      decision.then(() => setImmediate(resolveAll, waiting.splice(0))); // what goes to nodes is on its way by then
+      decision.then(() => setImmediate(resolveAll, waiting.splice(0))); // session feeds send in a setImmediate, too
     });
   }
 
   async function decideBatch(): Promise<void> {
     if (stopped) return;
-    const staged = createStagedState(index, reports, clock.now());
+    const staged = createStagedState(view, observations, clock.now());
     const batch: string[] = [];
+    const generations: Write[] = [];
     let writes = 0;
     for (const serviceId of dirty) {
       if (writes >= BATCH_WRITES) break;
       dirty.delete(serviceId);
       batch.push(serviceId);
-      const decision = orchestrate(index.serviceOrRemoved(serviceId), staged.tasksOfService(serviceId), staged.context);
+      const decision = orchestrate(view.serviceOrRemoved(serviceId), staged.tasksOfService(serviceId), staged.context);
       staged.add(decision);
       writes += decision.put.length + decision.remove.length + Number(decision.service !== undefined);
+      // A generation outlives its last task by one commit, so that watchers of the removal can still describe the task.
+      const unused = unusedGenerations(
+        view.generations(serviceId),
+        view.serviceOrRemoved(serviceId),
+        view.tasksOfService(serviceId),
+      );
+      generations.push(...unused.map((generation) => remove('generations', generation)));
+      writes += unused.length;
       if (decision.wakeAt === undefined) dueTimes.delete(serviceId);
       else dueTimes.set(serviceId, decision.wakeAt);
     }
     setTimer();
     if (writes === 0) return;
     try {
-      await store.transact(withEndpointJoins(staged.writes(), index, clock.now()));
+      await store.transact(withEndpointJoins([...staged.writes(), ...generations], view, clock.now()));
     } catch (thrown) {
       for (const serviceId of batch) dirty.add(serviceId);
       throw thrown;
@@ -126,22 +143,21 @@ export function createOrchestrator({ store, index, reports, writer, clock, log }
     });
   }
 
-  /** A node that comes, goes or changes matters to its own tasks, to those without a node, and to global services. */
+  /** A node that is added, removed or changed affects its own tasks, tasks without a node, and global services. */
   function onNodeChange(before: Node | undefined, after: Node | undefined): void {
     const relevantFields = (node: Node | undefined) =>
       node && [node.name, node.role, node.labels, node.availability, node.state];
     if (sameValue(relevantFields(before), relevantFields(after))) return;
-    for (const task of index.tasksOnNode((after ?? before)!.id)) markService(task.serviceId);
-    for (const ids of [index.waiting(), index.globalServices(), index.draining()])
-      for (const id of ids) markService(id);
+    for (const task of view.tasksOnNode((after ?? before)!.id)) markService(task.serviceId);
+    for (const ids of [view.waiting(), view.globalServices(), view.draining()]) for (const id of ids) markService(id);
   }
 
-  /** A host port that is free again may be what a task of any service waits for. */
+  /** A task of any service may wait for a host port that becomes free. */
   function onTaskChange(before: Task | undefined, after: Task | undefined): void {
     markService((after ?? before)!.serviceId);
     const portsBefore = before?.hostPorts?.length ?? 0;
     const portsAfter = after === undefined || isTerminal(after.status.state) ? 0 : (after.hostPorts?.length ?? 0);
-    if (portsAfter < portsBefore) for (const id of index.waiting()) markService(id);
+    if (portsAfter < portsBefore) for (const id of view.waiting()) markService(id);
   }
 
   return {
@@ -154,12 +170,13 @@ export function createOrchestrator({ store, index, reports, writer, clock, log }
       }
     },
     onDrainProgress() {
-      for (const id of index.draining()) markService(id);
+      for (const id of view.draining()) markService(id);
     },
     whenDecided: () => (running ? new Promise((resolve) => waiting.push(resolve)) : Promise.resolve()),
     markAllServices() {
-      for (const service of index.services()) markService(service.id);
-      for (const id of index.servicesWithTasks()) markService(id);
+      for (const service of view.services()) markService(service.id);
+      for (const id of view.servicesWithTasks()) markService(id);
+      for (const id of view.servicesWithGenerations()) markService(id);
     },
     stop() {
       stopped = true;

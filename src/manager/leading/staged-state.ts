@@ -2,14 +2,13 @@ import type { DecisionContext } from '../../decide/context.ts';
 import type { ServiceDecision } from '../../decide/task-changes.ts';
 import type { Task } from '../../model/cluster.ts';
 import type { Write } from '../../store/store.ts';
-import type { ClusterIndex } from '../serving/cluster-index.ts';
-import type { NodeReports } from '../serving/node-reports.ts';
+import type { ClusterView, NodeObservations } from './cluster-view.ts';
 import { newId } from './id.ts';
 import { put, remove } from './writer.ts';
 
 /**
- * Decisions that are not committed yet, laid over the cluster: the second service of a batch sees the addresses that
- * the first one took.
+ * The cluster with decisions that are not committed yet: the second service of a batch sees the addresses that the first
+ * one allocated.
  */
 export interface StagedState {
   context: DecisionContext;
@@ -19,7 +18,7 @@ export interface StagedState {
   writes(): Write[];
 }
 
-export function createStagedState(index: ClusterIndex, reports: NodeReports, now: number): StagedState {
+export function createStagedState(view: ClusterView, observations: NodeObservations, now: number): StagedState {
   const changed = new Map<string, Task>();
   const removed = new Map<string, Task>();
   const services: Write[] = [];
@@ -30,19 +29,19 @@ export function createStagedState(index: ClusterIndex, reports: NodeReports, now
     for (const task of changed.values()) if (isIncluded(task)) kept.push(task);
     return kept;
   };
-  const tasksOnNode = (nodeId: string) => withStaged(index.tasksOnNode(nodeId), (task) => task.nodeId === nodeId);
+  const tasksOnNode = (nodeId: string) => withStaged(view.tasksOnNode(nodeId), (task) => task.nodeId === nodeId);
   return {
     context: {
       now,
-      nextRevision: index.revision + 1,
-      nodes: [...index.nodes()],
-      networks: index.networks,
+      nextRevision: view.revision + 1,
+      nodes: [...view.nodes()],
+      networks: view.networks,
       tasksOn: tasksOnNode,
-      acknowledged: (nodeId) => reports.acknowledged(nodeId),
-      openConnections: (taskId, revision) => reports.openConnections(taskId, revision),
+      acknowledged: (nodeId) => observations.acknowledged(nodeId),
+      openConnections: (taskId, revision) => observations.openConnections(taskId, revision),
       newId,
     },
-    tasksOfService: (serviceId) => withStaged(index.tasksOfService(serviceId), (task) => task.serviceId === serviceId),
+    tasksOfService: (serviceId) => withStaged(view.tasksOfService(serviceId), (task) => task.serviceId === serviceId),
     tasksOnNode,
     add(decided) {
       for (const task of decided.put) changed.set(task.id, task);

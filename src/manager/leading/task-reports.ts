@@ -1,24 +1,25 @@
 import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
-import { isTerminal, type Task, type TaskState, type TaskStatus } from '../../model/cluster.ts';
+import type { Task, TaskState, TaskStatus } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
+import { isTerminal } from '../../model/task-state.ts';
 import type { Store, Write } from '../../store/store.ts';
-import type { ClusterIndex } from '../serving/cluster-index.ts';
+import type { ClusterView } from './cluster-view.ts';
 import { withEndpointJoins } from './endpoint-join.ts';
 import { put, type Writer } from './writer.ts';
 
-/** Statuses are gathered this long, ms, and stored in one transaction; the first of a burst at once. */
+/** Statuses are collected this long, ms, and stored in one transaction; the first of a burst immediately. */
 const BATCH_INTERVAL = 20;
 /** Statuses of one transaction. */
 const BATCH_SIZE = 1_000;
 const RETRY_DELAY = 1_000;
 
-/** What agents say of their tasks, into the store. */
+/** Stores what agents report of their tasks. */
 export interface TaskReports {
-  /** Only tasks of that node are taken; a status never goes back. */
+  /** Accepts tasks of that node only; a state never moves backwards. */
   add(nodeId: string, reports: readonly { taskId: string; status: TaskStatus }[]): void;
-  /** The same as writes, for a transaction that must not be seen without them. */
+  /** The same as writes, for a transaction that must include them. */
   writes(nodeId: string, reports: readonly { taskId: string; status: TaskStatus }[]): Write[];
   stop(): void;
 }
@@ -26,7 +27,7 @@ export interface TaskReports {
 const STATE_ORDER: readonly TaskState[] = ['new', 'pending', 'assigned', 'starting', 'running'];
 const rank = (state: TaskState) => (isTerminal(state) ? STATE_ORDER.length : STATE_ORDER.indexOf(state));
 
-/** The status to store, or undefined when the report says nothing new. Times are the manager's: clocks of nodes differ. */
+/** The status to store, or undefined when the report changes nothing. Times are the manager's, because clocks of nodes differ. */
 export function nextStatus(current: TaskStatus, reported: TaskStatus, now: number): TaskStatus | undefined {
   if (isTerminal(current.state) || rank(reported.state) < rank(current.state)) return undefined;
   const health = nextHealth(current, reported);
@@ -38,13 +39,13 @@ export function nextStatus(current: TaskStatus, reported: TaskStatus, now: numbe
   return sameValue(next, current) ? undefined : next;
 }
 
-/** A verdict stands until the next one: an agent that starts again has none at first. */
+/** The last result is kept until the next one: an agent that was restarted has none at first. */
 function nextHealth(current: TaskStatus, reported: TaskStatus): TaskStatus['health'] {
   if (reported.state !== 'running' || current.health === undefined) return reported.health;
   return reported.health === undefined || reported.health === 'starting' ? current.health : reported.health;
 }
 
-/** A task that was ended for its own fault has failed, however it went. */
+/** A task that was ended because it was unhealthy has failed, whatever its exit status. */
 function withFailure(task: Task, status: TaskStatus): TaskStatus {
   if (task.failure === undefined || !isTerminal(status.state)) return status;
   return { ...status, state: 'failed', message: '', error: task.failure.error };
@@ -52,12 +53,12 @@ function withFailure(task: Task, status: TaskStatus): TaskStatus {
 
 export function createTaskReports(options: {
   store: Store;
-  index: ClusterIndex;
+  view: ClusterView;
   writer: Writer;
   clock: Clock;
   log: Log;
 }): TaskReports {
-  const { store, index, writer, clock, log } = options;
+  const { store, view, writer, clock, log } = options;
   const pending = new Map<string, TaskStatus>();
   let cancelTimer: (() => void) | undefined;
   let lastCommitAt = Number.NEGATIVE_INFINITY;
@@ -74,10 +75,10 @@ export function createTaskReports(options: {
     const batch = [...pending].slice(0, BATCH_SIZE);
     const writes = batch.flatMap(([taskId, reported]) => {
       pending.delete(taskId);
-      return statusWrites(index.task(taskId), reported);
+      return statusWrites(view.task(taskId), reported);
     });
     try {
-      await store.transact(withEndpointJoins(writes, index, clock.now()));
+      await store.transact(withEndpointJoins(writes, view, clock.now()));
     } catch (thrown) {
       for (const [taskId, reported] of batch) if (!pending.has(taskId)) pending.set(taskId, reported);
       throw thrown;
@@ -94,7 +95,7 @@ export function createTaskReports(options: {
           schedule(lastCommitAt + BATCH_INTERVAL - clock.monotonic());
         },
         (thrown) => {
-          log.error({ err: thrown }, `task statuses could not be stored, trying again: ${messageOf(thrown)}`);
+          log.error({ err: thrown }, `cannot store task states; retrying: ${messageOf(thrown)}`);
           cancelTimer = undefined;
           schedule(RETRY_DELAY);
         },
@@ -105,8 +106,8 @@ export function createTaskReports(options: {
   return {
     add(nodeId, reports) {
       for (const { taskId, status } of reports) {
-        const task = index.task(taskId);
-        if (task === undefined || task.nodeId !== nodeId) continue; // forgotten, or not its business
+        const task = view.task(taskId);
+        if (task === undefined || task.nodeId !== nodeId) continue; // removed meanwhile, or of another node
         if (nextStatus(task.status, status, 0) === undefined && !pending.has(taskId)) continue;
         pending.set(taskId, status);
       }
@@ -114,7 +115,7 @@ export function createTaskReports(options: {
     },
     writes: (nodeId, reports) =>
       reports.flatMap(({ taskId, status }) => {
-        const task = index.task(taskId);
+        const task = view.task(taskId);
         return task?.nodeId === nodeId ? statusWrites(task, status) : [];
       }),
     stop: () => cancelTimer?.(),

@@ -2,12 +2,12 @@ import type { Stored } from '../../model/cluster.ts';
 import type { Collection, Write } from '../../store/store.ts';
 
 /**
- * One at a time: whoever reads the cluster, decides and writes does so alone, so that what a decision was based on
- * still holds when it is committed. Rules that span objects (one owner of a port, of an address, of a name) rest on it.
+ * Runs one read-decide-write sequence at a time, so that what a decision was based on still holds when it is committed.
+ * Rules that span objects (one owner per port, address and name) depend on it.
  */
 export interface Writer {
   run<T>(work: () => Promise<T>): Promise<T>;
-  /** Resolves when all that was handed in so far is done. */
+  /** Resolves when everything passed to `run` so far has ended. */
   idle(): Promise<void>;
 }
 
@@ -25,7 +25,7 @@ export function createWriter(): Writer {
   };
 }
 
-/** A put as the store takes it. */
+/** A put as the store accepts it. */
 export function put<T extends Stored>(collection: Collection, object: T): Write {
   return { put: collection, object: object as T & Record<string, unknown> };
 }

@@ -5,22 +5,22 @@ import type { Change } from '../../store/store.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 import type { AffectedNodes, PortTable } from './port-table.ts';
 
-/** What one commit changes in the assignments of nodes, by key: the values are looked up when they are sent. */
+/** What one commit changes in the assignments of nodes, by key; the values are read when they are sent. */
 export interface AssignmentChanges {
   revision: number;
-  /** Nodes that other nodes see differently, or no more. */
+  /** Nodes that changed as peers, or were removed. */
   peers: Set<string>;
-  /** Keys of published ports, and the nodes they changed for. */
+  /** Keys of published ports, with the nodes affected. */
   ports: Map<string, AffectedNodes>;
   /** Task ids by node. */
   tasks: Map<string, Set<string>>;
-  /** Nodes that need a whole new assignment. */
+  /** Nodes that need a snapshot. */
   snapshotNodes: Set<string> | 'all';
-  /** Every node shall acknowledge this revision, even if nothing else changes for it. */
+  /** Every node must acknowledge this revision, even if nothing else changes for it. */
   ackRequired: boolean;
 }
 
-/** Call after the index took the commit in. Costs what the commit changed: O(tasks of the services it touches). */
+/** To be called after the index has applied the commit. Cost: O(tasks of the services that the commit affects). */
 export function assignmentChanges(
   changes: readonly Change[],
   index: ClusterIndex,
@@ -65,7 +65,7 @@ function addTaskChange(
   services.add(serviceId);
   if (after?.desired === 'drain' && before?.desired !== 'drain') result.ackRequired = true;
   const service = index.serviceOrRemoved(serviceId);
-  const [old, now] = [before && nodeTask(before, service), after && nodeTask(after, service)];
+  const [old, now] = [before && nodeTask(before, service, index), after && nodeTask(after, service, index)];
   if (sameValue(old, now)) return;
   for (const nodeId of new Set([before?.nodeId, after?.nodeId])) if (nodeId !== undefined) addTask(result, nodeId, id);
 }
@@ -83,7 +83,7 @@ function addPort(result: AssignmentChanges, key: string, nodes: AffectedNodes): 
   result.ports.set(key, merged);
 }
 
-/** Tasks are told which ports they have to bind, and that is the service's matter. */
+/** A task's assignment includes the ports to bind, which its service declares. */
 function addServiceChange(
   result: AssignmentChanges,
   index: ClusterIndex,
@@ -111,7 +111,7 @@ function addNodeChange(
     result.peers.add(id);
     if (before !== undefined && result.snapshotNodes !== 'all') result.snapshotNodes.add(id);
   }
-  // Constraints and weights speak of these.
+  // Constraints and weights refer to these.
   const constraintFields = (node: Node | undefined) => node && [node.name, node.role, node.labels];
   const changed = !sameValue(constraintFields(before), constraintFields(after));
   if (changed) for (const key of table.restrictedPorts()) addPort(result, key, new Set([id]));

@@ -1,12 +1,15 @@
-import type { AssignmentView } from '../../decide/assign.ts';
-import { isTerminal, type Network, type Node, type Service, type Task } from '../../model/cluster.ts';
+import { MeshError } from '../../base/errors.ts';
+import type { Network, Node, Service, Task } from '../../model/cluster.ts';
+import type { Generation } from '../../model/generation.ts';
 import { publishedKey } from '../../model/spec.ts';
+import { isTerminal } from '../../model/task-state.ts';
 import type { Change, Store } from '../../store/store.ts';
+import type { ClusterView } from '../leading/cluster-view.ts';
 
-/** What is known of one service besides itself; kept up to date with each change, never by a walk. */
+/** The tasks of one service and their counts, updated with each change. */
 interface ServiceEntry {
   tasks: Map<string, Task>;
-  /** Tasks that run and should. */
+  /** Running tasks whose desired state is running. */
   running: number;
   draining: number;
   /** Live tasks without a node. */
@@ -15,27 +18,13 @@ interface ServiceEntry {
 
 /**
  * The store's objects with the look-ups the manager needs. A service that was removed stays in the store until its last
- * task is gone: only `services` and `declared` know it.
+ * task is removed: only `services` and `serviceOrRemoved` return it.
  */
-export interface ClusterIndex extends AssignmentView {
-  /** Takes one commit in; the caller does so in order. */
+export interface ClusterIndex extends ClusterView {
+  /** Applies one commit; to be called in their order. */
   apply(changes: readonly Change[]): void;
-  serviceByName(name: string): Service | undefined;
-  nodeByName(name: string): Node | undefined;
-  /** Services that have a port of this number and protocol. */
-  servicesWithPort(key: string): Iterable<Service>;
-  /** A service, a removed one too. */
-  serviceOrRemoved(id: string): Service | undefined;
-  /** Ids of services, removed ones too, that have tasks. */
-  servicesWithTasks(): Iterable<string>;
   taskCounts(serviceId: string): { running: number; draining: number; waiting: number };
-  /** Ids of services with tasks or ports that wait for connections to end. */
-  draining(): Iterable<string>;
-  waiting(): Iterable<string>;
-  globalServices(): Iterable<string>;
-  task(id: string): Task | undefined;
   tasks(): Iterable<Task>;
-  totals(): { services: number; running: number };
 }
 
 const NO_COUNTS = { running: 0, draining: 0, waiting: 0 };
@@ -48,6 +37,7 @@ export function createClusterIndex(store: Store): ClusterIndex {
   const globals = new Set<string>();
   const nodes = new Map<string, Node>();
   const nodesByName = new Map<string, Node>();
+  const generations = new Map<string, Map<number, Generation>>();
   const tasks = new Map<string, Task>();
   const tasksByService = new Map<string, ServiceEntry>();
   const tasksByNode = new Map<string, Map<string, Task>>();
@@ -107,6 +97,12 @@ export function createClusterIndex(store: Store): ClusterIndex {
     if (entry.tasks.size === 0) tasksByService.delete(serviceId);
   }
 
+  function applyGeneration(before: Generation | undefined, after: Generation | undefined): void {
+    const { serviceId, generation } = (after ?? before)!;
+    if (after === undefined) removeEntry(generations, serviceId, generation);
+    else getOrCreate(generations, serviceId, () => new Map<number, Generation>()).set(generation, after);
+  }
+
   function applyNode(before: Node | undefined, after: Node | undefined): void {
     if (before !== undefined) {
       nodes.delete(before.id);
@@ -127,6 +123,8 @@ export function createClusterIndex(store: Store): ClusterIndex {
         if (collection === 'services') applyService(before as Service | undefined, after as Service | undefined);
         else if (collection === 'tasks') applyTask(before as Task | undefined, after as Task | undefined);
         else if (collection === 'nodes') applyNode(before as Node | undefined, after as Node | undefined);
+        else if (collection === 'generations')
+          applyGeneration(before as Generation | undefined, after as Generation | undefined);
         else if (collection === 'networks') index.networks = store.list<Network>('networks');
       }
     },
@@ -148,6 +146,13 @@ export function createClusterIndex(store: Store): ClusterIndex {
     nodes: () => nodes.values(),
     node: (id) => nodes.get(id),
     nodeByName: (name) => nodesByName.get(name),
+    generations: (serviceId) => generations.get(serviceId)?.values() ?? [],
+    servicesWithGenerations: () => generations.keys(),
+    template({ serviceId, generation }) {
+      const found = generations.get(serviceId)?.get(generation);
+      if (found !== undefined) return found.template;
+      throw new MeshError('internal', `generation ${generation} of service ${serviceId} is used but not stored`);
+    },
     task: (id) => tasks.get(id),
     tasks: () => tasks.values(),
     tasksOfService: (id) => [...(tasksByService.get(id)?.tasks.values() ?? [])],
@@ -156,6 +161,7 @@ export function createClusterIndex(store: Store): ClusterIndex {
   };
   for (const node of store.list<Node>('nodes')) applyNode(undefined, node);
   for (const service of store.list<Service>('services')) applyService(undefined, service);
+  for (const generation of store.list<Generation>('generations')) applyGeneration(undefined, generation);
   for (const task of store.list<Task>('tasks')) applyTask(undefined, task);
   return index;
 }
@@ -183,8 +189,8 @@ function getOrCreate<K, V>(map: Map<K, V>, key: K, create: () => V): V {
   return found;
 }
 
-/** Takes an entry out of a set of a map, and the set when it is empty. */
-function removeEntry(map: Map<string, Set<string> | Map<string, Task>>, key: string, entry: string): void {
+/** Removes an entry from a set in a map, and the set once it is empty. */
+function removeEntry<E>(map: Map<string, { delete(entry: E): boolean; size: number }>, key: string, entry: E): void {
   const found = map.get(key);
   found?.delete(entry);
   if (found?.size === 0) map.delete(key);

@@ -3,234 +3,161 @@ import { MeshError, messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import type { Assignment } from '../../model/assignment.ts';
 import type { Node, PortCondition } from '../../model/cluster.ts';
-import { sameValue } from '../../model/equality.ts';
 import type { SessionHandler } from '../../rpc/grpc-server.ts';
 import type { AgentMessage, Hello, ManagerMessage, NodeAnswer, NodeDiff } from '../../rpc/messages.ts';
 import type { Duplex } from '../../rpc/session.ts';
-import type { Store } from '../../store/store.ts';
-import { withEndpointJoins } from '../leading/endpoint-join.ts';
-import { admitNode } from '../leading/membership.ts';
-import type { TaskReports } from '../leading/task-reports.ts';
-import { put, type Writer } from '../leading/writer.ts';
+import type { Leader } from '../leading/leader.ts';
+import { handleAgentMessage } from './agent-message.ts';
 import type { AssignmentChanges } from './assignment-changes.ts';
 import type { ClusterIndex } from './cluster-index.ts';
+import { createNodeLiveness } from './node-liveness.ts';
 import type { NodeReports } from './node-reports.ts';
 import { createPendingRequests, type RequestTarget } from './pending-requests.ts';
 import type { PortTable } from './port-table.ts';
 import { createSessionFeed, type SessionFeed } from './session-feed.ts';
 
 /*
- * The agents' side of the manager.
+ * Sessions of agents.
  *
  * INVARIANTS
  * - A node has at most one session; a newer one replaces the older.
- * - A node is `down` once nothing was heard of it for SILENCE ms, or AGENT_GRACE ms after its session was closed.
- * - What an agent says is only believed about its own node.
+ * - A node is `down` once nothing was received from it for HEARTBEAT_TIMEOUT ms, or RECONNECT_TIMEOUT ms after its session
+ *   was closed.
+ * - What an agent reports counts for its own node only.
  */
 
 const HEARTBEAT_SECONDS = 2;
 /** Three heartbeats: how long a node with an open session may be silent. */
 const HEARTBEAT_TIMEOUT = 3 * HEARTBEAT_SECONDS * 1_000;
 /**
- * How long, ms, an agent may be away whose session was closed: its node's kernel is alive and said so, its ports and
- * tasks go on without it while it is restarted or upgraded. The same after a start of the manager itself.
+ * Milliseconds in which an agent may reconnect after its session was closed: the kernel that closed it works, and ports
+ * and tasks do without an agent while it is restarted or upgraded. The same after a start of the manager.
  */
 const RECONNECT_TIMEOUT = 30_000;
-/** A timer this late, ms, means that this process stood still: what agents sent meanwhile is not read yet. */
-const STALL_THRESHOLD = 1_000;
 const HELLO_TIMEOUT = 5_000;
-/** Streams that are open at a time, said hello or not. */
+/** Milliseconds before the state of a node that could not be stored is stored again. */
+const RETRY_DELAY = 1_000;
+/** Open streams, before their hello too. */
 const MAX_SESSIONS = 4_096;
 
 type Stream = Duplex<AgentMessage, ManagerMessage>;
-type Incoming = NonNullable<AgentMessage['message']>;
 
 interface Session {
   nodeId: string;
   stream: Stream;
-  feed: SessionFeed;
+  /** Undefined until Welcome is sent: the snapshot is the second message. */
+  feed: SessionFeed | undefined;
 }
 
 export interface Dispatcher {
   serveSession: SessionHandler;
-  onAssignmentChanges(effects: AssignmentChanges): void;
-  connected(nodeId: string): boolean;
-  /** What the node's kernel would go through to become this; `error` says why it cannot be told. */
-  dryRun(node: Node, wish: Assignment): Promise<NodeDiff>;
-  /** Asks a node's agent; `error` says why there is no answer. */
+  onAssignmentChanges(changes: AssignmentChanges): void;
+  /** The operations that would turn the node's kernel into this; `error`: why they are not known. */
+  dryRun(node: Node, desired: Assignment): Promise<NodeDiff>;
+  /** Asks a node's agent; `error`: why there is no answer. */
   request(node: Node, kind: string, argument: string): Promise<NodeAnswer>;
-  /** Ends a node's session, as when it was removed. */
+  /** Ends a node's session and forgets its reports, as when it was removed. */
   disconnect(nodeId: string, reason: string): void;
   start(): void;
   stop(): void;
 }
 
 export interface DispatcherOptions {
-  store: Store;
   index: ClusterIndex;
   table: PortTable;
   reports: NodeReports;
-  taskReports: TaskReports;
-  writer: Writer;
+  leader: Leader;
   clock: Clock;
   log: Log;
   clusterId: string;
-  /** A node said where its published ports are not what was declared. */
   onPortConditions(nodeId: string, conditions: readonly PortCondition[]): void;
-  /** Something draining tasks may wait for was said. */
-  onDrainProgress(): void;
 }
 
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
-  const { store, index, table, reports, taskReports, writer, clock, log, clusterId } = options;
+  const { index, table, reports, leader, clock, log, clusterId, onPortConditions } = options;
   const sessions = new Map<string, Session>();
   const streams = new Set<Stream>();
-  /** Monotonic ms at which a node that stays silent counts as down. */
-  const deadlines = new Map<string, number>();
-  const timers = new Map<string, () => void>();
   const pendingRequests = createPendingRequests(clock);
+  const messageHandlers = { leader, reports, pendingRequests, onPortConditions };
+  const liveness = createNodeLiveness(clock, (nodeId, timeout) => void markNodeDown(nodeId, timeout));
   let stopped = false;
 
-  function extendDeadline(nodeId: string, timeout = HEARTBEAT_TIMEOUT): void {
-    deadlines.set(nodeId, clock.monotonic() + timeout);
-    if (!timers.has(nodeId)) startTimer(nodeId, timeout);
-  }
-
-  /** One timer a node, which is only set again when it fires: heartbeats cost no timer each. */
-  function startTimer(nodeId: string, delay: number): void {
-    const at = clock.monotonic() + delay;
-    timers.set(
-      nodeId,
-      clock.after(Math.max(1, delay), () => {
-        timers.delete(nodeId);
-        if (clock.monotonic() - at > STALL_THRESHOLD) return extendDeadline(nodeId);
-        const left = (deadlines.get(nodeId) ?? 0) - clock.monotonic();
-        if (left > 0) startTimer(nodeId, left);
-        else void markNodeDown(nodeId);
-      }),
-    );
-  }
-
-  async function markNodeDown(nodeId: string): Promise<void> {
+  async function markNodeDown(nodeId: string, timeout: number): Promise<void> {
     if (stopped) return;
-    closeSession(nodeId, new MeshError('unavailable', `no heartbeat for ${HEARTBEAT_TIMEOUT / 1_000} s`));
+    const reason = `no heartbeat for ${timeout / 1_000} s`;
+    closeSession(nodeId, new MeshError('unavailable', reason));
     try {
-      await writer.run(async () => {
-        const node = index.node(nodeId);
-        if (node === undefined || node.state === 'down' || (deadlines.get(nodeId) ?? 0) > clock.monotonic()) return;
-        const now = clock.now();
-        log.warn({ node: node.name }, 'node is down: nothing heard of it');
-        await store.transact([put<Node>('nodes', { ...node, state: 'down', stateSince: now, updatedAt: now })]);
-      });
+      await leader.markNodeDown(nodeId, () => liveness.isSilent(nodeId), reason);
     } catch (thrown) {
-      log.error({ err: thrown, node: nodeId }, `a node's state could not be stored: ${messageOf(thrown)}`);
-      if (!stopped) startTimer(nodeId, 1_000);
+      log.error({ err: thrown, node: nodeId }, `cannot store that a node is down; retrying: ${messageOf(thrown)}`);
+      if (!stopped) liveness.retry(nodeId, RETRY_DELAY);
     }
   }
 
   async function openSession(hello: Hello, stream: Stream): Promise<Session> {
-    const node = await writer.run(async () => {
-      const admitted = admitNode(hello, index, (nodeId) => sessions.has(nodeId), clock.now());
-      const before = index.node(admitted.id);
-      const isUnchanged = before !== undefined && sameValue({ ...before, updatedAt: 0 }, { ...admitted, updatedAt: 0 });
-      // A node never counts as ready with what its tasks were before it was away.
-      const statuses = taskReports.writes(admitted.id, hello.tasks);
-      const writes = isUnchanged ? statuses : [put<Node>('nodes', admitted), ...statuses];
-      if (writes.length > 0) await store.transact(withEndpointJoins(writes, index, clock.now()));
-      return admitted;
-    });
+    const node = await leader.registerNode(hello, (nodeId) => sessions.has(nodeId));
     closeSession(node.id, new MeshError('conflict', `another session of node ${node.name} has replaced this one`));
-    const session: Session = { nodeId: node.id, stream, feed: { onAssignmentChanges: () => {}, stop: () => {} } };
+    const session: Session = { nodeId: node.id, stream, feed: undefined };
     sessions.set(node.id, session);
-    extendDeadline(node.id);
+    liveness.extend(node.id, HEARTBEAT_TIMEOUT);
     await stream.send({
       message: { case: 'welcome', value: { nodeId: node.id, heartbeatSeconds: HEARTBEAT_SECONDS, clusterId } },
     });
-    // Not before Welcome: the snapshot is the second message.
-    if (sessions.get(node.id) === session) session.feed = createSessionFeed(node.id, stream, index, table, clock);
-    log.info({ node: node.name, peer: stream.peer, version: hello.version }, 'agent connected');
+    if (isCurrent(session)) session.feed = createSessionFeed(node.id, stream, index, table, clock);
+    log.info({ node: node.name, peer: stream.peer, version: hello.version }, `agent of ${node.name} connected`);
     return session;
+  }
+
+  /** False once the session was replaced, or its node removed. */
+  function isCurrent(session: Session): boolean {
+    return sessions.get(session.nodeId) === session;
   }
 
   function closeSession(nodeId: string, error: MeshError): void {
     const session = sessions.get(nodeId);
     if (session === undefined) return;
     sessions.delete(nodeId);
-    session.feed.stop();
+    session.feed?.stop();
     session.stream.end(error);
   }
 
-  function onMessage(nodeId: string, message: Incoming, probeId: number): void {
-    switch (message.case) {
-      case 'hello':
-        throw new MeshError('invalid', 'a second hello in one session');
-      case 'ack':
-        reports.onAck(nodeId, message.value.revision, message.value.failures);
-        options.onDrainProgress();
-        return;
-      case 'tasks':
-        taskReports.add(nodeId, message.value.tasks);
-        return;
-      case 'connections': {
-        const active = new Map(message.value.endpoints.map((endpoint) => [endpoint.taskId, endpoint.active]));
-        reports.onConnections(nodeId, message.value.revision, active);
-        options.onDrainProgress();
-        return;
-      }
-      case 'conditions':
-        reports.onConditions(nodeId, message.value.conditions);
-        return;
-      case 'listeners':
-        reports.onListeners(nodeId, message.value.listeners);
-        return;
-      case 'portConditions':
-        options.onPortConditions(nodeId, message.value.conditions);
-        return;
-      case 'answer':
-        pendingRequests.onResponse(nodeId, message.value);
-        return;
-      case 'plan':
-        pendingRequests.onDryRunResult(nodeId, probeId, message.value);
-        return;
-      case 'heartbeat':
-        return;
-    }
-  }
-
-  function requestTarget({ id: nodeId, name }: Node): RequestTarget {
-    const stream = sessions.get(nodeId)?.stream;
-    return { id: nodeId, name, send: stream && ((message) => void stream.send({ message })) };
+  function onStreamEnd(session: Session): void {
+    session.feed?.stop();
+    if (!isCurrent(session)) return;
+    sessions.delete(session.nodeId);
+    if (stopped) return;
+    liveness.extend(session.nodeId, RECONNECT_TIMEOUT);
+    const name = index.node(session.nodeId)?.name;
+    log.warn({ node: name }, `agent of ${name} disconnected`);
   }
 
   async function serveStream(stream: Stream): Promise<void> {
     const cancelTimeout = clock.after(HELLO_TIMEOUT, () =>
-      stream.end(new MeshError('invalid', 'no hello: is this an agent of meshd?')),
+      stream.end(new MeshError('invalid', `no hello within ${HELLO_TIMEOUT / 1_000} s: is this an agent of meshd?`)),
     );
     let session: Session | undefined;
     try {
-      for await (const { message, probeId } of stream.received) {
-        if (stopped) throw new MeshError('unavailable', 'the manager stops');
+      for await (const received of stream.received) {
+        if (stopped) throw stoppingError();
         if (session === undefined) {
-          if (message?.case !== 'hello') throw new MeshError('invalid', 'a session begins with hello');
+          if (received.message?.case !== 'hello') throw new MeshError('invalid', 'a session begins with hello');
           cancelTimeout();
-          session = await openSession(message.value, stream);
+          session = await openSession(received.message.value, stream);
           continue;
         }
-        if (sessions.get(session.nodeId) !== session) return; // replaced or removed
-        extendDeadline(session.nodeId);
-        if (message !== undefined) onMessage(session.nodeId, message, probeId);
+        if (!isCurrent(session)) return;
+        liveness.extend(session.nodeId, HEARTBEAT_TIMEOUT);
+        handleAgentMessage(session.nodeId, received, messageHandlers);
       }
     } finally {
       cancelTimeout();
-      session?.feed.stop();
-      if (session !== undefined && sessions.get(session.nodeId) === session) {
-        sessions.delete(session.nodeId);
-        if (!stopped) {
-          extendDeadline(session.nodeId, RECONNECT_TIMEOUT);
-          log.warn({ node: index.node(session.nodeId)?.name }, 'agent disconnected');
-        }
-      }
+      if (session !== undefined) onStreamEnd(session);
     }
+  }
+
+  function requestTarget({ id, name }: Node): RequestTarget {
+    const stream = sessions.get(id)?.stream;
+    return { id, name, send: stream && ((message) => void stream.send({ message })) };
   }
 
   return {
@@ -245,26 +172,27 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       }
     },
     onAssignmentChanges(changes) {
-      for (const session of sessions.values()) session.feed.onAssignmentChanges(changes);
+      for (const session of sessions.values()) session.feed?.onAssignmentChanges(changes);
     },
-    connected: (nodeId) => sessions.has(nodeId),
     dryRun: (node, desired) => pendingRequests.dryRun(requestTarget(node), desired),
     request: (node, kind, argument) => pendingRequests.request(requestTarget(node), kind, argument),
     disconnect(nodeId, reason) {
       closeSession(nodeId, new MeshError('conflict', reason));
       reports.remove(nodeId);
-      deadlines.delete(nodeId);
-      timers.get(nodeId)?.();
-      timers.delete(nodeId);
+      liveness.forget(nodeId);
     },
     start() {
-      for (const node of index.nodes()) if (node.state === 'ready') extendDeadline(node.id, RECONNECT_TIMEOUT);
+      for (const node of index.nodes()) if (node.state === 'ready') liveness.extend(node.id, RECONNECT_TIMEOUT);
     },
     stop() {
       stopped = true;
-      for (const cancel of timers.values()) cancel();
-      for (const session of sessions.values()) session.feed.stop();
-      for (const stream of streams) stream.end(new MeshError('unavailable', 'the manager stops'));
+      liveness.stop();
+      for (const session of sessions.values()) session.feed?.stop();
+      for (const stream of streams) stream.end(stoppingError());
     },
   };
+}
+
+function stoppingError(): MeshError {
+  return new MeshError('unavailable', 'the manager is stopping');
 }

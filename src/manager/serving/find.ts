@@ -2,10 +2,10 @@ import { MeshError } from '../../base/errors.ts';
 import type { Node, Service } from '../../model/cluster.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 
-/** Names listed in a message before it only counts. */
+/** Names listed in a message; the others are counted. */
 const MAX_LISTED = 10;
 
-/** A service by name, id, or the beginning of one id. Errors: `not-found` naming what there is, `conflict` when several fit. */
+/** A service by name, id or unique id prefix. Errors: `not-found` with the existing names, `conflict` when several match. */
 export function findService(index: ClusterIndex, query: string): Service {
   const exact = index.serviceByName(query) ?? index.service(query);
   return exact ?? findByPrefix('service', query, activeServices(index));
@@ -29,10 +29,10 @@ function findByPrefix<T extends { id: string; name: string }>(kind: string, quer
   if (matches.length > 1) {
     throw new MeshError(
       'conflict',
-      `${shown} begins the ids of ${matches.length} ${kind}s (${formatNames(matches)}): give more of it`,
+      `${shown} matches the ids of ${matches.length} ${kind}s (${formatNames(matches)}): specify more characters`,
     );
   }
-  const hint = objects.length === 0 ? `there are no ${kind}s` : `there are: ${formatNames(objects)}`;
+  const hint = objects.length === 0 ? `there are no ${kind}s` : `existing ${kind}s: ${formatNames(objects)}`;
   throw new MeshError('not-found', `no ${kind} ${shown}; ${hint}`);
 }
 

@@ -1,21 +1,17 @@
 import type { Listener, Node, PortCondition, Task } from '../../model/cluster.ts';
+import { type Condition, renderCondition } from '../../model/condition.ts';
+import type { NodeObservations } from '../leading/cluster-view.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 
-/** What nodes last said of themselves; in memory only, for it is said again with each session. */
-export interface NodeReports {
-  /** Newest revision that the node's kernel is known to hold; 0 when it has not said. */
-  acknowledged(nodeId: string): number;
-  /** As in decide/context.ts. */
-  openConnections(taskId: string, revision: number): number | undefined;
+/** What nodes last reported of themselves; in memory only, because every session reports it anew. */
+export interface NodeReports extends NodeObservations {
   /** What is wrong on the node, for people. */
   conditions(nodeId: string): string[];
-  /** Programs that wait on ports of the node, outside the mesh. */
-  listeners(nodeId: string): readonly Listener[];
-  /** Published ports that are not on the node what their services declared. */
+  /** Published ports that differ on the node from their declaration. */
   portConditions(nodeId: string): readonly PortCondition[];
   onAck(nodeId: string, revision: number, failures: readonly string[]): void;
   onConnections(nodeId: string, revision: number, active: ReadonlyMap<string, number>): void;
-  onConditions(nodeId: string, conditions: readonly string[]): void;
+  onConditions(nodeId: string, conditions: readonly Condition[]): void;
   onListeners(nodeId: string, listeners: readonly Listener[]): void;
   onPortConditions(nodeId: string, conditions: readonly PortCondition[]): void;
   remove(nodeId: string): void;
@@ -24,13 +20,13 @@ export interface NodeReports {
 interface NodeReport {
   acknowledged: number;
   failures: readonly string[];
-  conditions: readonly string[];
+  conditions: readonly Condition[];
   listeners: readonly Listener[];
   portConditions: readonly PortCondition[];
   connections: { revision: number; active: ReadonlyMap<string, number> };
 }
 
-/** `counts` tells whether a node counts the connections of a task, for it has it as a real server with weight 0. */
+/** `countsConnections`: whether a node counts the connections of a task, because it has it as a real server with weight 0. */
 export function createNodeReports(
   index: ClusterIndex,
   countsConnections: (node: Node, task: Task) => boolean,
@@ -63,11 +59,10 @@ export function createNodeReports(
     conditions(nodeId) {
       const report = reports.get(nodeId);
       if (report === undefined) return [];
-      // The first refused step is told by the agent as a condition too.
-      const unreported = report.failures.filter(
-        (text) => !report.conditions.some((condition) => condition.includes(text)),
-      );
-      return [...report.conditions, ...unreported.map((text) => `kernel: ${text}`)];
+      // The agent reports the first failed operation as a condition too.
+      const reported = report.conditions.map(({ params }) => params['error']);
+      const others = report.failures.filter((error) => !reported.includes(error));
+      return [...report.conditions.map(renderCondition), ...others.map((error) => `kernel: ${error}`)];
     },
     listeners: (nodeId) => reports.get(nodeId)?.listeners ?? [],
     portConditions: (nodeId) => reports.get(nodeId)?.portConditions ?? [],

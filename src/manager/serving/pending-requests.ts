@@ -3,23 +3,23 @@ import type { Assignment } from '../../model/assignment.ts';
 import type { Answer, ManagerMessage, NodeAnswer, NodeDiff } from '../../rpc/messages.ts';
 
 const DRY_RUN_TIMEOUT = 5_000;
-/** A question may make a node send packets to all others and wait for them. */
+/** To answer, a node may have to send packets to all others and wait for their replies. */
 const RESPONSE_TIMEOUT = 30_000;
 /** Bytes of one answer. */
 const MAX_RESPONSE_BYTES = 32 * 1024 * 1024;
 
-/** A node to be asked; `send` is undefined while it is not connected. */
+/** The receiver of a request; `send` is undefined while it is not connected. */
 export interface RequestTarget {
   id: string;
   name: string;
   send: ((message: NonNullable<ManagerMessage['message']>) => void) | undefined;
 }
 
-/** What nodes were asked and have not answered yet. */
+/** Requests that nodes have not answered yet. */
 export interface PendingRequests {
-  /** What the node's kernel would go through to become this; `error` says why it cannot be told. */
+  /** The operations that would turn the node's kernel into this; `error`: why they are not known. */
   dryRun(node: RequestTarget, assignment: Assignment): Promise<NodeDiff>;
-  /** `error` says why there is no answer. */
+  /** `error`: why there is no answer. */
   request(node: RequestTarget, kind: string, argument: string): Promise<NodeAnswer>;
   onDryRunResult(nodeId: string, probeId: number, plan: NodeDiff): void;
   onResponse(nodeId: string, answer: Answer): void;

@@ -3,21 +3,21 @@ import type { AssignedPort } from '../../model/assignment.ts';
 import type { Node, Service, Task } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
 
-/** Nodes that something changed for. */
+/** Nodes that a change affects. */
 export type AffectedNodes = 'all' | ReadonlySet<string>;
 
-/** What the services offer under each published port, kept up to date service by service. */
+/** What the services offer on each published port, updated service by service. */
 export interface PortTable {
-  /** A port as a node has to know it; undefined when the node does not get it. */
+  /** A port as assigned to a node; undefined when the node does not publish it. */
   port(node: Node, key: string): AssignedPort | undefined;
   ports(node: Node): AssignedPort[];
-  /** All offers but those of some services, by the key of their port. */
+  /** All offers except those of some services. */
   offers(except: ReadonlySet<string>): PortOffer[];
-  /** Works out the offers of a service anew; undefined when nothing is left of it. Returns the keys that changed, and for whom. */
+  /** Computes the offers of a service again (undefined: it was removed). Returns the changed port keys and the nodes affected. */
   refresh(serviceId: string, service: Service | undefined): Map<string, AffectedNodes>;
-  /** Keys of ports that not every node gets because of what it is. */
+  /** Keys of ports that only nodes matching their constraints publish. */
   restrictedPorts(): Iterable<string>;
-  /** Whether a node counts the connections of a task: it has it as a real server with weight 0. */
+  /** Whether a node counts the connections of a task, because it has it as a real server with weight 0. */
   countsConnections(node: Node, task: Pick<Task, 'id' | 'serviceId'>): boolean;
 }
 

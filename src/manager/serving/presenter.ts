@@ -5,14 +5,14 @@ import type * as rpc from '../../rpc/messages.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 import type { NodeReports } from './node-reports.ts';
 
-/** Objects as clients see them: with names looked up and things counted. */
+/** Objects as clients see them, with names and counts. */
 export interface Presenter {
   service(service: Service): rpc.Service;
   task(task: Task): rpc.Task;
   node(node: Node): rpc.Node;
-  /** Where a published port is not what was declared, and why. */
+  /** Where a published port differs from its declaration, and why. */
   degraded(port: PortSpec): rpc.NodePortCondition[];
-  /** Where a host mode port without a number of its own is. */
+  /** The numbers that nodes picked for a host mode port without one. */
   assignedHostPorts(service: Service, port: PortSpec): rpc.TaskPort[];
 }
 
@@ -45,11 +45,11 @@ export function createPresenter(index: ClusterIndex, reports: NodeReports): Pres
         degraded(port).map((one) => ({ ...one, message: `${port.published}/${port.protocol}: ${one.message}` })),
       ),
     }),
-    task: ({ spec, ...task }) => ({
+    task: (task) => ({
       ...task,
       nodeName: nodeNameOf(task.nodeId),
-      command: spec.command,
-      ports: spec.ports,
+      command: index.template(task).command,
+      ports: index.serviceOrRemoved(task.serviceId)?.spec.ports ?? [],
     }),
     node: (node) => ({
       ...node,
@@ -60,7 +60,7 @@ export function createPresenter(index: ClusterIndex, reports: NodeReports): Pres
   };
 }
 
-/** How many tasks a service should have. */
+/** Desired number of tasks of a service. */
 export function desiredTaskCount(service: Service, index: ClusterIndex): number {
   return service.spec.mode === 'global' ? desiredSlots(service, [...index.nodes()]).length : service.spec.replicas;
 }

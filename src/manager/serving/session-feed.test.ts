@@ -4,6 +4,7 @@ import { assignment } from '../../decide/assign.ts';
 import type { Assignment } from '../../model/assignment.ts';
 import { applyAssignmentDelta } from '../../model/assignment-delta.ts';
 import type { Network, Node, Service, Stored, Task } from '../../model/cluster.ts';
+import { newGeneration } from '../../model/generation.ts';
 import type { PortSpec } from '../../model/spec.ts';
 import type { AgentMessage, ManagerMessage } from '../../rpc/messages.ts';
 import type { Duplex } from '../../rpc/session.ts';
@@ -40,7 +41,7 @@ function task(id: string, serviceId: string, nodeId: string | undefined, more: P
     slot: 1,
     ...(nodeId === undefined ? {} : { nodeId }),
     generation: 1,
-    spec: spec(serviceId),
+    stopGracePeriod: 10_000,
     addresses:
       nodeId === undefined ? [] : [{ networkId: 'ingress', address: `10.252.${number}.${10 + Number(id.slice(1))}` }],
     desired: 'running',
@@ -131,6 +132,7 @@ test('after any history the deltas add up to the whole assignment, and no port h
       const store = memoryStore();
       const clock = fakeClock();
       await store.transact([put('networks', network), put('nodes', node(1)), put('nodes', node(2))]);
+      await store.transact(['s1', 's2', 's3'].map((id) => put('generations', newGeneration(id, 1, spec(id), 0))));
       const index = createClusterIndex(store);
       const table = createPortTable(index);
       let seen: Assignment | undefined;

@@ -9,12 +9,12 @@ import type { AssignmentChanges } from './assignment-changes.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 import type { PortTable } from './port-table.ts';
 
-/** Changes are gathered this long, ms; the first of a burst leaves at once. */
+/** Changes are collected this long, ms; the first of a burst is sent immediately. */
 const BATCH_INTERVAL = 20;
 
 /**
- * Keeps one node's assignment current over its stream: a snapshot, then what changed since. Only keys are remembered
- * between two messages, so a slow node costs no memory and gets the newest values when it can take them.
+ * Keeps one node's assignment current over its stream: a snapshot, then deltas. Between two messages only the keys of
+ * changes are kept, so a slow node costs little memory and receives the newest values as soon as it reads on.
  */
 export interface SessionFeed {
   onAssignmentChanges(effects: AssignmentChanges): void;
@@ -80,7 +80,8 @@ export function createSessionFeed(
     }
     for (const id of tasks) {
       const task = index.task(id);
-      const assigned = task?.nodeId === nodeId ? nodeTask(task, index.serviceOrRemoved(task.serviceId)) : undefined;
+      const assigned =
+        task?.nodeId === nodeId ? nodeTask(task, index.serviceOrRemoved(task.serviceId), index) : undefined;
       if (assigned === undefined) value.removedTasks.push(id);
       else value.tasks.push(assigned);
     }

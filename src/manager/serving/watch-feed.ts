@@ -5,13 +5,13 @@ import type { Change } from '../../store/store.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 import type { Presenter } from './presenter.ts';
 
-/** Events that may wait for one watcher; a slower one is cut off, it would see the past for ever. */
+/** Events queued for one watcher; a slower one is disconnected, because it would fall further and further behind. */
 const MAX_QUEUED_EVENTS = 20_000;
 const MAX_WATCHERS = 1_000;
 
 export interface WatchFeeds {
   onCommit(changes: readonly Change[]): void;
-  /** Of these services something is new that is not stored, such as where they are degraded. */
+  /** Something changed about these services that is not stored, such as where they are degraded. */
   onServices(services: readonly Service[]): void;
   /** All objects of the kinds asked for, then `ready`, then every change, until the signal aborts. */
   watch(request: WatchRequest, signal: AbortSignal): AsyncGenerator<WatchEvent>;
@@ -22,7 +22,7 @@ interface Watcher {
   request: WatchRequest;
   queue: WatchEvent[];
   wake(): void;
-  /** Why it ends, once it does. */
+  /** Why it was ended. */
   error?: MeshError;
 }
 
@@ -53,7 +53,7 @@ export function createWatchFeeds(index: ClusterIndex, presenter: Presenter): Wat
     yield { action: 'ready', object: undefined, revision: index.revision };
   }
 
-  /** A service whose tasks changed is told anew: its counts are part of it. */
+  /** A service whose tasks changed is sent again, because its counts changed. */
   function withServiceCounts(changes: readonly Change[]): Change[] {
     const included = new Set(changes.map(({ id }) => id));
     const more: Change[] = [];
@@ -76,7 +76,7 @@ export function createWatchFeeds(index: ClusterIndex, presenter: Presenter): Wat
         watcher.queue = [];
         watcher.error = new MeshError(
           'exhausted',
-          `this watch is more than ${MAX_QUEUED_EVENTS} events behind: begin it again`,
+          `this watch is more than ${MAX_QUEUED_EVENTS} events behind: start a new one`,
           {
             retry: true,
           },
@@ -92,7 +92,7 @@ export function createWatchFeeds(index: ClusterIndex, presenter: Presenter): Wat
       const events: { kind: keyof WatchRequest; event: WatchEvent }[] = [];
       for (const { collection: kind, before, after, revision } of withServiceCounts(changes)) {
         if (kind !== 'services' && kind !== 'tasks' && kind !== 'nodes') continue;
-        // A service that was removed is gone for people, though it may still have tasks.
+        // A removed service may still have tasks; watchers see it as removed.
         const isRemoved = (object: Stored | undefined) => object === undefined || (object as Service).removed === true;
         if (isRemoved(before) && isRemoved(after)) continue;
         const action = before === undefined ? 'created' : isRemoved(after) ? 'removed' : 'updated';
@@ -111,7 +111,7 @@ export function createWatchFeeds(index: ClusterIndex, presenter: Presenter): Wat
     },
     async *watch(request, signal) {
       if (watchers.size >= MAX_WATCHERS)
-        throw new MeshError('exhausted', `more than ${MAX_WATCHERS} watches are open: end some`);
+        throw new MeshError('exhausted', `more than ${MAX_WATCHERS} watches are open: close some`);
       const before = [...initialEvents(request)];
       const watcher: Watcher = { request, queue: [], wake: () => {} };
       watchers.add(watcher);
@@ -138,7 +138,7 @@ export function createWatchFeeds(index: ClusterIndex, presenter: Presenter): Wat
     },
     stop() {
       for (const watcher of watchers) {
-        watcher.error = new MeshError('unavailable', 'the manager stops');
+        watcher.error = new MeshError('unavailable', 'the manager is stopping');
         watcher.wake();
       }
     },

@@ -1,0 +1,12 @@
+import { expect, test } from 'vitest';
+import { printable } from './printable.ts';
+
+test.each([
+  ['plain text, ümlaut, 日本', 'plain text, ümlaut, 日本'],
+  ['\u001b[31mred\u001b[0m', ' [31mred [0m'],
+  ['first\r\nsecond\tthird', 'first second third'],
+  ['nul\0 del\u007f csi\u009b2J', 'nul  del  csi 2J'],
+  ['line\u2028paragraph\u2029end', 'line paragraph end'],
+])('%j', (text, expected) => {
+  expect(printable(text)).toBe(expected);
+});

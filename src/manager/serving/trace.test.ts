@@ -1,0 +1,92 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { CAPABILITIES } from '../../plan/assignments.test-data.ts';
+import { plan } from '../../plan/plan.ts';
+import { spec, type TestCluster, tcp, testCluster } from '../manager.test-data.ts';
+
+let cluster: TestCluster;
+let agents: Awaited<ReturnType<TestCluster['agent']>>[];
+beforeEach(async () => {
+  cluster = await testCluster();
+  agents = [await cluster.agent('node1'), await cluster.agent('node2')];
+  for (const [index, agent] of agents.entries()) {
+    agent.answer = () => ({
+      revision: agent.assignment!.revision,
+      addresses: [`192.0.2.${index + 1}`, '127.0.0.1', '::1'],
+      objects: [...plan(agent.assignment!, CAPABILITIES).values()],
+    });
+  }
+  const constraints = [{ key: 'node.hostname', operator: '==' as const, value: 'node2' }];
+  await cluster.apply(spec('web', { constraints, ports: [tcp(8080)] }));
+  await cluster.waitUntil(() => agents[0]!.assignment!.ports[0]?.endpoints.length === 1);
+});
+afterEach(() => cluster.stop());
+
+const trace = (client: string, node: string, port = 8080, protocol: 'tcp' | 'udp' = 'tcp') =>
+  cluster.control.trace({ client, node, port, protocol });
+
+test('a packet is followed over the nodes involved to the task, and back', async () => {
+  const reply = await trace('198.51.100.7', 'node1');
+  expect(reply).toMatchObject({ client: '198.51.100.7', destination: '192.0.2.1', outcome: 'answered', reason: '' });
+  expect(reply.nodes.map(({ nodeName, error }) => [nodeName, error])).toEqual([
+    ['node1', ''],
+    ['node2', ''],
+  ]);
+  expect(reply.hops[0]).toMatchObject({ node: 'node1', netns: 'host', verdict: 'pass' });
+  expect(reply.paths).toMatchObject([{ port: 80, task: { serviceName: 'web', slot: 1, nodeName: 'node2' } }]);
+  // A node is found by any of its addresses, too; the client may be a node.
+  expect(await trace('node2', '192.0.2.1')).toMatchObject({ client: '192.0.2.2', outcome: 'answered' });
+  expect(await trace('localhost', 'node1')).toMatchObject({ client: '127.0.0.1', destination: '127.0.0.1' });
+});
+
+test('a port that is not published is refused', async () => {
+  expect(await trace('node2', '192.0.2.1', 9999, 'udp')).toMatchObject({ outcome: 'refused', paths: [] });
+});
+
+test('an answer that cannot be read is an error of that node alone', async () => {
+  for (const answer of [{ revision: 'seven' }, { revision: 7, addresses: [], objects: [5] }, 'no object']) {
+    agents[1]!.answer = () => answer;
+    const reply = await trace('198.51.100.7', 'node1');
+    expect(reply.nodes.map(({ nodeName, error }) => [nodeName, error])).toEqual([
+      ['node1', ''],
+      ['node2', expect.stringMatching(/^its answer cannot be read \(.*\); install the same version of meshd/)],
+    ]);
+    expect(reply).toMatchObject({ outcome: 'lost' });
+  }
+  await expect(trace('198.51.100.7', 'node2')).rejects.toMatchObject({ code: 'unavailable' });
+});
+
+test('fields of a newer agent are ignored', async () => {
+  const { answer } = agents[0]!;
+  agents[0]!.answer = (kind) => ({ ...(answer!(kind) as object), colour: 'blue' });
+  expect(await trace('198.51.100.7', 'node1')).toMatchObject({ outcome: 'answered' });
+});
+
+test('references to nothing', async () => {
+  await expect(trace('nobody', 'node1')).rejects.toMatchObject({ code: 'not-found' });
+  await expect(trace('198.51.100.7', 'node9')).rejects.toMatchObject({ code: 'not-found' });
+  await expect(trace('198.51.100.7', '192.0.2.99')).rejects.toThrow('no node has the address 192.0.2.99');
+  await expect(trace('2001:db8::7', 'node1')).rejects.toThrow('node1 has no inet6 address that 2001:db8::7 can reach');
+});
+
+test('the doctor examines each node; an answer that cannot be read is a finding about that node', async () => {
+  agents[0]!.answer = () => ({
+    now: cluster.clock.now(),
+    took: 1,
+    version: 'test',
+    findings: [{ level: 'warning', code: 'OfALaterVersion', params: { path: '/x' } }],
+    echoes: [{ nodeId: agents[1]!.nodeId, underlay: '192.0.2.2', small: 0.5 }],
+    overlayMtu: 1450,
+  });
+  agents[1]!.answer = () => ({ now: 'noon' });
+  const { nodes } = await cluster.control.doctor({ nodes: [] });
+  const problems = nodes.flatMap(({ nodeName, findings }) =>
+    findings.filter(({ level }) => level !== 'ok').map(({ code, what }) => `${nodeName} ${code}: ${what}`),
+  );
+  expect(problems).toEqual([
+    'node1 OfALaterVersion: OfALaterVersion (path /x)',
+    expect.stringMatching(/^node1 PathLosesFullSize: /),
+    expect.stringMatching(/^node2 NodeAnswerFailed: .*its answer cannot be read \(now: /),
+  ]);
+  expect(nodes[0]!.paths).toEqual([{ node: 'node2', address: '192.0.2.2', small: 0.5 }]);
+  expect((await cluster.control.doctor({ nodes: ['node2'] })).nodes.map(({ nodeName }) => nodeName)).toEqual(['node2']);
+});

@@ -1,0 +1,77 @@
+import type { IpAddress } from '../address.ts';
+import { FAST_PATH_PREFERENCE, FAST_PATH_PREFIX, HOST_LINKS, HOST_NETNS } from '../linux-names.ts';
+import { either, number, oneOf, optional, shape, text } from './fields.ts';
+import { defineKind, type ObjectBase } from './kind.ts';
+import { insideLink, insideNetns, linkThing } from './things.ts';
+import { inNetns } from './words.ts';
+
+/** One of src/bpf's programs, with the links it refers to by name; the driver knows their numbers. */
+export type FastPathProgram =
+  /**
+   * Underlay → lb, for published ports of `address`, and out of VXLAN: `lb` and `router` are the host's ends of the veths
+   * to them, `vni` the router's, `number` this node's.
+   */
+  | { type: 'host-in'; address: IpAddress; lb: string; router: string; vni: number; number: number }
+  /** lb → wherever the host's routes lead, for packets with source `address`. */
+  | { type: 'host-out'; address: IpAddress }
+  /** lb or vxlan → tasks. */
+  | { type: 'router-in' }
+  /** Task → lb or vxlan; `number` is this node's. */
+  | { type: 'task-out'; vxlan: string; lb: string; number: number };
+
+/** A tc filter of ours at the ingress of a link. */
+export interface FastPathFilter extends ObjectBase {
+  kind: 'fast-path';
+  link: string;
+  /** Absent when the filter runs another program; `foreign` is set then. */
+  program?: FastPathProgram;
+}
+
+const program = either(
+  shape({ type: oneOf('host-in'), address: text, lb: text, router: text, vni: number, number }),
+  shape({ type: oneOf('host-out'), address: text }),
+  shape({ type: oneOf('router-in') }),
+  shape({ type: oneOf('task-out'), vxlan: text, lb: text, number }),
+);
+
+export const fastPath = defineKind<FastPathFilter>({
+  kind: 'fast-path',
+  fields: { link: text, program: optional(program) },
+  key: ({ netns, link }) => fastPathKey(netns, link),
+  stage({ program }) {
+    // What the ports lead to exists before packets begin to ask for them.
+    if (program?.type === 'host-in') return 'fast path of the host';
+    return program?.type === 'router-in' ? 'fast path in routers' : 'fast path back';
+  },
+  // A filter ends with its link. The host's underlay link is no object of ours.
+  inside: ({ netns, link }) =>
+    netns === HOST_NETNS && !HOST_LINKS.includes(link) ? insideNetns(netns) : insideLink(netns, link),
+  // Programs name links by number and outlive them, to lead nowhere or elsewhere.
+  holds({ netns, program }) {
+    if (program?.type === 'host-in') return [linkThing(netns, program.lb), linkThing(netns, program.router)];
+    if (program?.type === 'task-out') return [linkThing(netns, program.vxlan), linkThing(netns, program.lb)];
+    return [];
+  },
+  after: ({ netns, program }) => (program?.type === 'host-in' ? [fastPathKey(netns, program.lb)] : []),
+  /*
+   * The programs are part of meshd and in no file, so where tc expects a file these lines have the program's name, with
+   * its parameters behind `#`.
+   */
+  commands({ netns, link, program }, verb) {
+    const tc = inNetns('tc', netns);
+    const place = `dev ${link} ingress pref ${FAST_PATH_PREFERENCE}`;
+    if (verb === 'delete') return [`${tc} filter del ${place}`];
+    const filter = `filter ${verb === 'create' ? 'add' : 'replace'} ${place} handle 1 bpf direct-action`;
+    const object = program === undefined ? 'FOREIGN' : `${FAST_PATH_PREFIX}${program.type}${parameters(program)}`;
+    return [...(verb === 'create' ? [`${tc} qdisc add dev ${link} clsact`] : []), `${tc} ${filter} object ${object}`];
+  },
+});
+
+export function fastPathKey(netns: string, link: string): string {
+  return `fast-path ${netns} ${link}`;
+}
+
+function parameters({ type: _, ...rest }: FastPathProgram): string {
+  const words = Object.entries(rest).map(([name, value]) => `${name} ${value}`);
+  return words.length === 0 ? '' : ` # ${words.join(', ')}`;
+}

@@ -1,0 +1,115 @@
+import * as z from 'zod';
+import { MeshError } from '../base/errors.ts';
+import type { ChangeRecord, HistoryQuery, HistoryResult } from './change-record.ts';
+import type { DoctorReport } from './doctor.ts';
+
+/*
+ * Schemas of what nodes are asked by kind, and of what they answer, as JSON. Both sides check what arrives: an agent of
+ * another version, or a damaged one, is an error of that node alone. Unknown fields are ignored, sizes are bounded.
+ */
+
+/** Characters of one text in an answer. */
+const text = z.string().max(64 * 1024);
+const number = z.number().finite();
+const count = z.number().int().nonnegative();
+const milliseconds = z.number().nonnegative();
+const texts = z.array(text).max(10_000);
+
+const codedParams = z.record(z.string().max(64), text);
+
+const doctorReport = z.object({
+  now: number,
+  took: milliseconds,
+  version: text,
+  findings: z
+    .array(z.object({ level: z.enum(['ok', 'warning', 'error']), code: z.string().max(64), params: codedParams }))
+    .max(100_000),
+  overlayMtu: count.optional(),
+  echoes: z
+    .array(z.object({ nodeId: text, underlay: text, small: milliseconds.optional(), full: milliseconds.optional() }))
+    .max(100_000),
+}) satisfies z.ZodType<DoctorReport>;
+
+const changeRecord = z.object({
+  at: number,
+  took: number,
+  why: z.enum(['start', 'assignment', 'repair', 'retry', 'reset']),
+  revision: count,
+  wrong: texts,
+  by: texts,
+  services: texts,
+  steps: texts,
+  count,
+  failures: texts,
+}) satisfies z.ZodType<ChangeRecord>;
+
+const historyResult = z.object({ changes: z.array(changeRecord).max(100_000) }) satisfies z.ZodType<HistoryResult>;
+
+/** What a node answers to `kernel`: its kernel objects; each is checked by state-json.ts. */
+export interface KernelAnswer {
+  /** Revision of the assignment that the kernel holds. */
+  revision: number;
+  /** Every address of the host netns. */
+  addresses: string[];
+  objects: unknown[];
+}
+
+const kernelAnswer = z.object({
+  revision: count,
+  addresses: texts,
+  objects: z.array(z.unknown()).max(10_000_000),
+}) satisfies z.ZodType<KernelAnswer>;
+
+const historyQuery = z.strictObject({
+  age: milliseconds.optional(),
+  service: text.optional(),
+  limit: z.number().int().positive().optional(),
+}) satisfies z.ZodType<{ [Field in keyof HistoryQuery]: HistoryQuery[Field] | undefined }>;
+
+const portFilter = z.strictObject({
+  protocol: z.enum(['tcp', 'udp', 'sctp']),
+  published: z.number().int().min(1).max(65_535),
+});
+
+/** Narrows the question `kernel` to what matters for one published port. */
+export type PortFilter = z.infer<typeof portFilter>;
+
+/** Each throws MeshError `invalid` with the place of the first fault. */
+export const parseDoctorReport = (body: Uint8Array): DoctorReport => parseBody(doctorReport, body);
+export const parseHistoryResult = (body: Uint8Array): HistoryResult => parseBody(historyResult, body);
+export const parseKernelAnswer = (body: Uint8Array): KernelAnswer => parseBody(kernelAnswer, body);
+
+/** `argument` is parsed JSON, undefined for a question without one. */
+export const parseHistoryQuery = (argument: unknown) => parse(historyQuery, argument ?? {}, 'the question');
+export const parsePortFilter = (argument: unknown): PortFilter | undefined =>
+  argument === undefined ? undefined : parse(portFilter, argument, 'the question');
+
+/** One line of the history on disk; undefined when it is damaged. */
+export function parseChangeRecord(line: string): ChangeRecord | undefined {
+  try {
+    return parse(changeRecord, JSON.parse(line), 'the record');
+  } catch {
+    return undefined;
+  }
+}
+
+function parseBody<T>(schema: z.ZodType<T>, body: Uint8Array): T {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder().decode(body));
+  } catch (cause) {
+    throw new MeshError('invalid', 'its answer is not JSON: is its meshd of another version?', { cause });
+  }
+  return parse(schema, value, 'its answer');
+}
+
+function parse<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [fault] = result.error.issues;
+  const place = fault === undefined || fault.path.length === 0 ? '' : ` at ${fault.path.join('.')}`;
+  throw new MeshError(
+    'invalid',
+    `${what} is malformed${place}: ${fault?.message ?? ''}; is its meshd of another version?`,
+  );
+}

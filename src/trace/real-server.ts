@@ -1,0 +1,127 @@
+import { familyOf } from '../model/address.ts';
+import type { RealServer } from '../model/kernel-state.ts';
+import { addressKey } from '../model/kinds/address.ts';
+import { LB_NET_LINK, LB_NETNS, NET_LB_LINK, TASK_LINK, taskNetns, VXLAN_LINK } from '../model/linux-names.ts';
+import { firstPacket, isLoopback } from './host.ts';
+import type { Hop, NodeState, Outcome, Packet, TraceRequest } from './packet.ts';
+import { commandText, type PartialPath, REPAIR_HINT, recordPass, recordStop } from './partial-path.ts';
+import { ROUTER_NETNS, traceRouter } from './router.ts';
+import { traceChain, traceRoute } from './steps.ts';
+import { traceTunnel } from './tunnel.ts';
+
+/** From the balancer to one real server and back. */
+export interface Path {
+  server: RealServer;
+  /** The task behind it, once the packet got as far as its veth. */
+  taskId?: string;
+  hops: Hop[];
+  outcome: Outcome;
+  reason: string;
+}
+
+/** From the lb to a real server, and its answer back to the lb. */
+export function traceServer(server: RealServer, request: TraceRequest, nodes: readonly NodeState[]): Path {
+  const entry: PartialPath = { node: request.node, hops: [] };
+  const packet = { ...firstPacket(request.protocol, request.client, server.address, server.port), netns: LB_NETNS };
+  if (!traceForwarding(entry, server)) return { server, hops: entry.hops, ...entry.end! };
+  const arrival = traceToTaskNode(entry, packet, nodes);
+  const hops = [...entry.hops];
+  if (arrival === undefined) return { server, hops, ...entry.end! };
+  const taskId = arrival.packet.outputLink?.slice('t-'.length) ?? '';
+  const taskPath: PartialPath = { node: arrival.node, hops };
+  if (!traceIntoTask(taskPath, taskId, arrival.packet)) return { server, taskId, hops, ...taskPath.end! };
+  const isAnswered = traceReply(taskPath, arrival.packet, request, nodes);
+  if (!isAnswered) return { server, taskId, hops, ...taskPath.end! };
+  return { server, taskId, hops, outcome: 'answered', reason: '' };
+}
+
+/** Masquerading rewrites the destination; with any other method the packet keeps that of the lb. */
+function traceForwarding(partial: PartialPath, server: RealServer): boolean {
+  const { foreign = [] } = server;
+  const method = foreign.find((words) => words.startsWith('forwarding '));
+  if (method === undefined) {
+    const limits = foreign.length === 0 ? '' : `; another program set ${foreign.join(', ')}`;
+    const effect = `destination becomes ${server.address}, port ${server.port}${limits}`;
+    recordPass(partial, LB_NETNS, commandText(server), effect);
+    return true;
+  }
+  const isLocal = method === 'forwarding local';
+  const effect = isLocal ? 'is delivered to the lb, which has no listener' : 'keeps its destination, which no task has';
+  const reason = `another program set ${method}: the packet ${effect}. ${REPAIR_HINT}`;
+  recordStop(partial, isLocal ? 'refused' : 'lost', LB_NETNS, commandText(server), reason);
+  return false;
+}
+
+/** To the router of the task's node, over the underlay network where that is another; the packet as it leaves for the task's veth. */
+function traceToTaskNode(
+  partial: PartialPath,
+  start: Packet,
+  nodes: readonly NodeState[],
+): { node: NodeState; packet: Packet } | undefined {
+  const sent = traceRoute(partial, start);
+  if (sent === undefined) return undefined;
+  let inRouter: Packet = { ...sent, netns: ROUTER_NETNS, inputLink: NET_LB_LINK };
+  if (sent.outputLink === VXLAN_LINK) {
+    const marked = traceChain(partial, { table: 'mangle', from: 'POSTROUTING' }, sent, () => false);
+    if (marked === undefined) return undefined;
+    const from = traceTunnel(partial, marked, ROUTER_NETNS, nodes);
+    if (from === undefined) return undefined;
+    inRouter = { ...marked, netns: ROUTER_NETNS, inputLink: from };
+  }
+  const arrived = traceRouter(partial, inRouter);
+  return arrived === undefined ? undefined : { node: partial.node, packet: arrived };
+}
+
+function traceIntoTask(partial: PartialPath, taskId: string, packet: Packet): boolean {
+  const { state } = partial.node;
+  const netns = taskNetns(taskId);
+  const prefix = familyOf(packet.destination) === 'inet' ? 32 : 128;
+  const address = state.get(addressKey({ netns, dev: TASK_LINK, address: packet.destination, prefix }));
+  if (address === undefined) {
+    recordStop(partial, 'lost', netns, `${packet.destination} on ${TASK_LINK}`, `is missing: ${REPAIR_HINT}`);
+    return false;
+  }
+  recordPass(partial, netns, commandText(address), `the task sees ${packet.source} at its port ${packet.port}`);
+  return true;
+}
+
+/** The answer: through the router of the task's node to the lb of the node the client asked, and its host. */
+function traceReply(
+  partial: PartialPath,
+  request: Packet,
+  traceRequest: TraceRequest,
+  nodes: readonly NodeState[],
+): boolean {
+  const reply: Packet = {
+    ...request,
+    source: request.destination,
+    destination: request.source,
+    inputLink: request.outputLink ?? '',
+    mark: 0,
+    answer: true,
+  };
+  // A program of the ingress node itself comes with the node's overlay address when it used 127.0.0.1.
+  if (isLoopback(reply.destination)) return true;
+  const sent = traceRouter(partial, reply);
+  if (sent === undefined) return false;
+  let from: string | undefined = LB_NET_LINK;
+  if (sent.outputLink === VXLAN_LINK) {
+    from = traceTunnel(partial, sent, LB_NETNS, nodes);
+    if (from === undefined) return false;
+    if (partial.node !== traceRequest.node) {
+      recordStop(
+        partial,
+        'lost',
+        LB_NETNS,
+        'the answer',
+        `goes to ${partial.node.name} instead of ${traceRequest.node.name}: ${REPAIR_HINT}`,
+      );
+      return false;
+    }
+  } else if (partial.node !== traceRequest.node) {
+    const reason = `stays on ${partial.node.name}: the connection lost the mark of ${traceRequest.node.name}. ${REPAIR_HINT}`;
+    recordStop(partial, 'lost', ROUTER_NETNS, 'the answer', reason);
+    return false;
+  }
+  return traceRoute(partial, { ...sent, netns: LB_NETNS, inputLink: from, mark: 0 }) !== undefined;
+}
