@@ -1,6 +1,7 @@
 // Builds dist/: generated message types, the bundles of meshd and meshctl, and the native binaries.
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
-import { build } from 'esbuild';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { build, transform } from 'esbuild';
 import { generate } from './generate.mjs';
 
 const root = import.meta.dirname;
@@ -42,25 +43,42 @@ await build({
 });
 await buildMeshctl();
 
-/** Two scripts, because Node's compile cache holds what is loaded after it was enabled (src/main/meshctl.ts). */
+/**
+ * A script that enables Node's compile cache, which holds what is loaded after that (src/main/meshctl.ts), and the commands,
+ * of which only what one needs is read. As CommonJS: an ES module that imports node:http or node:process gets every property
+ * of it, fetch and the standard streams too, which takes as long as all the rest of a command (100 ms). Only ES modules are
+ * split by esbuild, so each is translated afterwards.
+ */
 async function buildMeshctl() {
+  const cjs = { ...common, format: 'cjs', supported: { 'dynamic-import': false } };
+  const banner = { js: '#!/usr/bin/env node' };
   const commands = {
     name: 'commands',
-    setup({ onResolve }) {
-      onResolve({ filter: /\/meshctl-cli\.ts$/, namespace: 'file' }, ({ kind }) =>
-        kind === 'entry-point' ? undefined : { path: './meshctl-cli.cjs', external: true },
-      );
-    },
+    setup: ({ onResolve }) =>
+      onResolve({ filter: /\/meshctl-cli\.ts$/ }, () => ({ path: './meshctl-cli.cjs', external: true })),
   };
   await build({
-    ...common,
-    entryPoints: ['meshctl', 'meshctl-cli'].map((name) => ({ in: `${root}/src/main/${name}.ts`, out: name })),
+    ...cjs,
+    entryPoints: [`${root}/src/main/meshctl.ts`],
     outExtension: { '.js': '.cjs' },
-    format: 'cjs', // loading ES modules takes longer than loading one script
-    supported: { 'dynamic-import': false },
     plugins: [commands],
-    banner: { js: '#!/usr/bin/env node' },
+    banner,
   });
+  const { outputFiles } = await build({
+    ...common,
+    entryPoints: [`${root}/src/main/meshctl-cli.ts`],
+    outExtension: { '.js': '.cjs' },
+    alias: { 'node:child_process': `${root}/src/main/no-child-process.ts` },
+    splitting: true,
+    format: 'esm',
+    chunkNames: 'meshctl/[hash]',
+    write: false,
+  });
+  const { outdir, bundle, define, ...translation } = cjs;
+  for (const { path, text } of outputFiles) {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, (await transform(text, translation)).code);
+  }
 }
 
 for (const name of ['meshd.mjs', 'meshctl.cjs']) chmodSync(`${root}/dist/${name}`, 0o755);

@@ -1,12 +1,12 @@
-// Generates the types of src/rpc/mesh.proto into src/rpc/gen when they are missing or older than it.
+// Generates the types of src/rpc/*.proto into src/rpc/gen when they are missing or older than these.
 import { execFileSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
 
 const rpc = `${import.meta.dirname}/src/rpc`;
-const output = `${rpc}/gen/mesh_pb.js`;
+const output = `${rpc}/gen/dispatch_pb.js`;
 
 export function generate() {
-  const changed = ['mesh.proto', 'buf.gen.yaml', '../../package-lock.json'].map(
+  const changed = ['mesh.proto', 'dispatch.proto', 'buf.gen.yaml', '../../package-lock.json'].map(
     (file) => statSync(`${rpc}/${file}`).mtimeMs,
   );
   if (existsSync(output) && statSync(output).mtimeMs >= Math.max(...changed)) return;

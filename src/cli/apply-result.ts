@@ -1,5 +1,6 @@
 import type { AppliedService } from '../rpc/messages.ts';
 import type { Context } from './context.ts';
+import { waitForConvergence } from './convergence.ts';
 import type { Io } from './io.ts';
 import { renderJson } from './text/json.ts';
 import { lines } from './text/lines.ts';
@@ -21,9 +22,7 @@ export async function reportAndWait(
   if (format === 'table') io.out(lines(services.map((service) => appliedText(service, options.dryRun === true))));
   printWarnings(io, services);
   const waits = options.dryRun !== true && options.detach !== true && services.length > 0;
-  const convergence = waits
-    ? await (await import('./convergence.ts')).waitForConvergence(context, services, options.timeout)
-    : undefined;
+  const convergence = waits ? await waitForConvergence(context, services, options.timeout) : undefined;
   if (format === 'json') {
     io.out(
       renderJson(

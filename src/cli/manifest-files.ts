@@ -8,6 +8,10 @@ import type { ServiceSpec } from '../model/spec.ts';
 import type { Io } from './io.ts';
 import { lines } from './text/lines.ts';
 
+/* Loads YAML and zod: verbs import this file when they need it. */
+
+export { renderManifest } from '../manifest/render.ts';
+
 /**
  * The services of the files as one transaction; `-` is standard input. Prints the errors and returns undefined if there
  * are any; `effect` ends the summary line. Reads at most LIMITS.textLength of a file. `${NAME}` comes from the

@@ -3,15 +3,32 @@ import { parseDuration } from '../manifest/duration.ts';
 import { DEFAULT_HOST } from './api.ts';
 import type { ApplyOptions } from './apply-result.ts';
 import type { Context } from './context.ts';
-import type { HistoryOptions } from './verbs/history.ts';
-import type { NodeUpdateOptions } from './verbs/node-update.ts';
-import type { ServiceUpdateOptions } from './verbs/service-update.ts';
-import { VERSION } from './verbs/version.ts';
+import { apply } from './verbs/apply.ts';
+import { completion } from './verbs/completion.ts';
+import { config } from './verbs/config.ts';
+import { diff } from './verbs/diff.ts';
+import { doctor } from './verbs/doctor.ts';
+import { type HistoryOptions, history } from './verbs/history.ts';
+import { nodeInspect } from './verbs/node-inspect.ts';
+import { nodeLs } from './verbs/node-ls.ts';
+import { nodeRm } from './verbs/node-rm.ts';
+import { type NodeUpdateOptions, nodeUpdate } from './verbs/node-update.ts';
+import { plan } from './verbs/plan.ts';
+import { portLs } from './verbs/port-ls.ts';
+import { serviceInspect } from './verbs/service-inspect.ts';
+import { serviceLs } from './verbs/service-ls.ts';
+import { servicePs } from './verbs/service-ps.ts';
+import { serviceRm } from './verbs/service-rm.ts';
+import { serviceScale } from './verbs/service-scale.ts';
+import { type ServiceUpdateOptions, serviceUpdate } from './verbs/service-update.ts';
+import { status } from './verbs/status.ts';
+import { traceVerb } from './verbs/trace.ts';
+import { VERSION, version } from './verbs/version.ts';
 
 /** Runs one verb with the context of the global options; the verb returns the exit status. */
 export type Run = (verb: (context: Context) => Promise<number>) => Promise<void>;
 
-/** Every verb and option. Verbs are imported when they run, so that `meshctl --help` does not load gRPC, YAML and zod. */
+/** Every verb and option. YAML, zod and the client of meshd are imported when a verb needs them. */
 export function buildProgram(
   run: Run,
   environment: Readonly<Record<string, string | undefined>>,
@@ -49,9 +66,7 @@ export function buildProgram(
       .option('--dry-run', 'check the manifests and print the changes without making them')
       .option(...detach)
       .option(...timeout)
-      .action((files: string[], options: ApplyOptions) =>
-        run(async (context) => (await import('./verbs/apply.ts')).apply(context, files, options)),
-      ),
+      .action((files: string[], options: ApplyOptions) => run((context) => apply(context, files, options))),
     'meshctl apply service.yaml',
     'generate | meshctl apply --dry-run -',
   );
@@ -60,7 +75,7 @@ export function buildProgram(
       .command('config')
       .description('check manifests and print them in canonical form with all defaults')
       .argument('<file...>', 'manifests; - reads standard input')
-      .action((files: string[]) => run(async (context) => (await import('./verbs/config.ts')).config(context, files))),
+      .action((files: string[]) => run((context) => config(context, files))),
     'meshctl config service.yaml',
   );
 
@@ -71,7 +86,7 @@ export function buildProgram(
       .alias('list')
       .description('list services')
       .option(...quiet)
-      .action((options) => run(async (context) => (await import('./verbs/service-ls.ts')).serviceLs(context, options))),
+      .action((options) => run((context) => serviceLs(context, options))),
     'meshctl service ls --format json',
   );
   example(
@@ -80,9 +95,7 @@ export function buildProgram(
       .description('list the tasks of services, including ended ones')
       .argument('<service...>', 'names, ids or id prefixes')
       .option(...quiet)
-      .action((names: string[], options) =>
-        run(async (context) => (await import('./verbs/service-ps.ts')).servicePs(context, names, options)),
-      ),
+      .action((names: string[], options) => run((context) => servicePs(context, names, options))),
     'meshctl service ps web',
   );
   example(
@@ -91,9 +104,7 @@ export function buildProgram(
       .description('show all details of services as JSON')
       .argument('<service...>', 'names, ids or id prefixes')
       .option(...pretty)
-      .action((names: string[], options) =>
-        run(async (context) => (await import('./verbs/service-inspect.ts')).serviceInspect(context, names, options)),
-      ),
+      .action((names: string[], options) => run((context) => serviceInspect(context, names, options))),
     'meshctl service inspect --pretty web',
     'meshctl service inspect web',
   );
@@ -108,9 +119,7 @@ export function buildProgram(
       .option('--replicas <n>', 'number of replicas')
       .option(...detach)
       .option(...timeout)
-      .action((name: string, options: ServiceUpdateOptions) =>
-        run(async (context) => (await import('./verbs/service-update.ts')).serviceUpdate(context, name, options)),
-      ),
+      .action((name: string, options: ServiceUpdateOptions) => run((context) => serviceUpdate(context, name, options))),
     'meshctl service update --publish-add 8081:80 web',
     'meshctl service update --publish-add published=53,target=53,protocol=udp,mode=host dns',
     'meshctl service update --publish-rm 80 web',
@@ -123,9 +132,7 @@ export function buildProgram(
       .argument('<service=n...>', 'service and number of replicas')
       .option(...detach)
       .option(...timeout)
-      .action((words: string[], options: ApplyOptions) =>
-        run(async (context) => (await import('./verbs/service-scale.ts')).serviceScale(context, words, options)),
-      ),
+      .action((words: string[], options: ApplyOptions) => run((context) => serviceScale(context, words, options))),
     'meshctl service scale web=5 api=2',
   );
   example(
@@ -134,9 +141,7 @@ export function buildProgram(
       .alias('remove')
       .description('remove services with their tasks and ports')
       .argument('<service...>', 'names, ids or id prefixes')
-      .action((names: string[]) =>
-        run(async (context) => (await import('./verbs/service-rm.ts')).serviceRm(context, names)),
-      ),
+      .action((names: string[]) => run((context) => serviceRm(context, names))),
     'meshctl service rm web',
   );
 
@@ -146,7 +151,7 @@ export function buildProgram(
       .command('ls')
       .alias('list')
       .description('list published ports and the nodes where they are degraded')
-      .action(() => run(async (context) => (await import('./verbs/port-ls.ts')).portLs(context))),
+      .action(() => run((context) => portLs(context))),
     'meshctl port ls',
   );
 
@@ -157,7 +162,7 @@ export function buildProgram(
       .alias('list')
       .description('list nodes')
       .option(...quiet)
-      .action((options) => run(async (context) => (await import('./verbs/node-ls.ts')).nodeLs(context, options))),
+      .action((options) => run((context) => nodeLs(context, options))),
     'meshctl node ls',
   );
   example(
@@ -166,9 +171,7 @@ export function buildProgram(
       .description('show all details of nodes as JSON')
       .argument('<node...>', 'names, ids or id prefixes; self is this node')
       .option(...pretty)
-      .action((names: string[], options) =>
-        run(async (context) => (await import('./verbs/node-inspect.ts')).nodeInspect(context, names, options)),
-      ),
+      .action((names: string[], options) => run((context) => nodeInspect(context, names, options))),
     'meshctl node inspect --pretty self',
     'meshctl node inspect self',
   );
@@ -185,9 +188,7 @@ export function buildProgram(
           'pause assigns no new tasks to the node, drain also moves its tasks away',
         ).choices(['active', 'pause', 'drain']),
       )
-      .action((name: string, options: NodeUpdateOptions) =>
-        run(async (context) => (await import('./verbs/node-update.ts')).nodeUpdate(context, name, options)),
-      ),
+      .action((name: string, options: NodeUpdateOptions) => run((context) => nodeUpdate(context, name, options))),
     'meshctl node update --label-add zone=a node2',
     'meshctl node update --availability drain node3',
   );
@@ -198,9 +199,7 @@ export function buildProgram(
       .description('remove nodes that are down from the cluster')
       .argument('<node...>', 'names, ids or id prefixes')
       .option('-f, --force', 'remove nodes that are not down')
-      .action((names: string[], options) =>
-        run(async (context) => (await import('./verbs/node-rm.ts')).nodeRm(context, names, options)),
-      ),
+      .action((names: string[], options) => run((context) => nodeRm(context, names, options))),
     'meshctl node rm node3',
   );
 
@@ -209,7 +208,7 @@ export function buildProgram(
       .command('plan')
       .description('show the kernel operations of each node for manifests, or for the current desired state')
       .argument('[file...]', 'manifests; - reads standard input')
-      .action((files: string[]) => run(async (context) => (await import('./verbs/plan.ts')).plan(context, files))),
+      .action((files: string[]) => run((context) => plan(context, files))),
     'meshctl plan service.yaml',
   );
   example(
@@ -217,7 +216,7 @@ export function buildProgram(
       .command('diff')
       .description('show the kernel operations that would repair a node')
       .argument('[node]', 'node; default: this node')
-      .action((name?: string) => run(async (context) => (await import('./verbs/diff.ts')).diff(context, name))),
+      .action((name?: string) => run((context) => diff(context, name))),
     'meshctl diff node2',
   );
   example(
@@ -226,9 +225,7 @@ export function buildProgram(
       .description('show the path of a packet, computed from the current kernel state of the nodes')
       .argument('<client>', 'address of the client, node, or localhost')
       .argument('<node:port>', 'destination: node1:8080, 192.0.2.1:53/udp')
-      .action((client: string, target: string) =>
-        run(async (context) => (await import('./verbs/trace.ts')).traceVerb(context, client, target)),
-      ),
+      .action((client: string, target: string) => run((context) => traceVerb(context, client, target))),
     'meshctl trace 198.51.100.7 node1:8080',
     'meshctl trace localhost node2:53/udp',
   );
@@ -240,9 +237,7 @@ export function buildProgram(
       .option('--since <duration>', 'only changes of this period, such as 10m', durationOption)
       .option('--service <name>', 'only changes for the ports and tasks of this service')
       .option('--limit <n>', 'only the newest n changes', countOption)
-      .action((names: string[], options: HistoryOptions) =>
-        run(async (context) => (await import('./verbs/history.ts')).history(context, names, options)),
-      ),
+      .action((names: string[], options: HistoryOptions) => run((context) => history(context, names, options))),
     'meshctl history --since 10m',
     'meshctl history node2 --service web',
   );
@@ -252,9 +247,7 @@ export function buildProgram(
       .description('check all nodes and print problems with their remedies')
       .argument('[node...]', 'nodes; self is this node; default: all nodes')
       .option('--verbose', 'also print successful checks')
-      .action((names: string[], options) =>
-        run(async (context) => (await import('./verbs/doctor.ts')).doctor(context, names, options)),
-      ),
+      .action((names: string[], options) => run((context) => doctor(context, names, options))),
     'meshctl doctor',
     'meshctl doctor node2 --verbose',
   );
@@ -262,14 +255,14 @@ export function buildProgram(
     program
       .command('status')
       .description('show the state of this node and its cluster')
-      .action(() => run(async (context) => (await import('./verbs/status.ts')).status(context))),
+      .action(() => run((context) => status(context))),
     'meshctl status',
   );
   example(
     program
       .command('version')
       .description('show the versions of meshctl and meshd')
-      .action(() => run(async (context) => (await import('./verbs/version.ts')).version(context))),
+      .action(() => run((context) => version(context))),
     'meshctl version',
   );
   example(
@@ -279,7 +272,6 @@ export function buildProgram(
       .addArgument(program.createArgument('<shell>').choices(['bash', 'zsh', 'fish']))
       .action((shell: 'bash' | 'zsh' | 'fish') =>
         run(async ({ io }) => {
-          const { completion } = await import('./verbs/completion.ts');
           io.raw(completion(program, shell));
           return 0;
         }),

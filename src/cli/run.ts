@@ -2,7 +2,7 @@ import { type Command, CommanderError } from 'commander';
 import pc from 'picocolors';
 import { MeshError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
-import type { Api } from './api.ts';
+import { type Api, connect } from './api.ts';
 import { type Context, type Format, UsageError } from './context.ts';
 import { type Io, printableIo } from './io.ts';
 import { buildProgram } from './program.ts';
@@ -23,7 +23,7 @@ export async function runMeshctl(args: readonly string[], io: Io): Promise<numbe
         format,
         explicitFormat,
         api() {
-          connection ??= import('./api.ts').then(({ connect }) => connect(host));
+          connection ??= connect(host);
           return connection;
         },
       };

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { file_dispatch } from '../rpc/gen/dispatch_pb.js';
 import { file_mesh } from '../rpc/gen/mesh_pb.js';
 import { type Caller, localCaller } from './caller.ts';
 import { PERMISSIONS, refusal } from './permissions.ts';
@@ -12,7 +13,9 @@ const manager: Caller = { kind: 'node', nodeId: 'n2', role: 'manager' };
 const admin: Caller = { kind: 'admin', name: 'alice' };
 
 /** Every call of the schema. */
-const calls = file_mesh.services.flatMap(({ typeName, methods }) => methods.map(({ name }) => `${typeName}/${name}`));
+const calls = [...file_mesh.services, ...file_dispatch.services].flatMap(({ typeName, methods }) =>
+  methods.map(({ name }) => `${typeName}/${name}`),
+);
 
 test('the table and the schema name the same calls', () => {
   expect(Object.keys(PERMISSIONS).sort()).toEqual([...calls].sort());

@@ -1,7 +1,7 @@
 import { Client, type ClientDuplexStream, credentials, type ServiceError } from '@grpc/grpc-js';
 import { MeshError, messageOf } from '../base/errors.ts';
 import { readManagerMessage, writeAgentMessage } from './dispatch-messages.ts';
-import { Dispatch } from './gen/mesh_pb.js';
+import { Dispatch } from './gen/dispatch_pb.js';
 import { grpcDefinition } from './grpc-service.ts';
 import { clientOptions } from './limits.ts';
 import type { AgentMessage, ManagerMessage } from './messages.ts';

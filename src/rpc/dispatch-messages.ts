@@ -2,7 +2,7 @@ import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
 import { MeshError, messageOf } from '../base/errors.ts';
 import { check } from './check.ts';
 import { agentMessage, managerMessage } from './check-messages.ts';
-import { AgentMessageSchema, ManagerMessageSchema } from './gen/mesh_pb.js';
+import { AgentMessageSchema, ManagerMessageSchema } from './gen/dispatch_pb.js';
 import type { AgentMessage, ManagerMessage } from './messages.ts';
 import type { Plain } from './plain.ts';
 import { plainFromBinary, plainToBinary } from './plain-binary.ts';

@@ -13,7 +13,7 @@ import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Caller } from '../identity/caller.ts';
 import { readAgentMessage, writeManagerMessage } from './dispatch-messages.ts';
-import { Dispatch } from './gen/mesh_pb.js';
+import { Dispatch } from './gen/dispatch_pb.js';
 import { grpcDefinition } from './grpc-service.ts';
 import { serverOptions } from './limits.ts';
 import type { AgentMessage, ManagerMessage } from './messages.ts';

@@ -1,16 +1,17 @@
+import type * as dispatch from './gen/dispatch_pb.js';
 import type * as pb from './gen/mesh_pb.js';
 import type { Plain } from './plain.ts';
 
-/* Messages of mesh.proto as plain objects, by the names they have there; those that are in the model come from there. */
+/* Messages of mesh.proto and dispatch.proto as plain objects, by the names they have there; those that are in the model come from there. */
 
-export type AgentMessage = Plain<pb.AgentMessage>;
-export type Answer = Plain<pb.Answer>;
+export type AgentMessage = Plain<dispatch.AgentMessage>;
+export type Answer = Plain<dispatch.Answer>;
 export type AppliedService = Plain<pb.AppliedService>;
 export type ApplyReply = Plain<pb.ApplyReply>;
 export type DoctorReply = Plain<pb.DoctorReply>;
-export type Hello = Plain<pb.Hello>;
+export type Hello = Plain<dispatch.Hello>;
 export type InfoReply = Plain<pb.InfoReply>;
-export type ManagerMessage = Plain<pb.ManagerMessage>;
+export type ManagerMessage = Plain<dispatch.ManagerMessage>;
 export type NodeCheckup = Plain<pb.NodeCheckup>;
 export type Node = Plain<pb.Node>;
 export type NodeAnswer = Plain<pb.NodeAnswer>;

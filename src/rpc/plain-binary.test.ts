@@ -1,12 +1,10 @@
 import { type DescMessage, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { expect, test } from 'vitest';
+import { AgentMessageSchema, AssignedPortSchema, file_dispatch, ManagerMessageSchema } from './gen/dispatch_pb.js';
 import {
-  AgentMessageSchema,
-  AssignedPortSchema,
   file_mesh,
   HealthProbeSchema,
-  ManagerMessageSchema,
   MeasuredPathSchema,
   NodeAnswerSchema,
   ServiceSpecSchema,
@@ -21,7 +19,7 @@ const reference = {
   read: (desc: DescMessage, bytes: Uint8Array): unknown => toPlain(desc, fromBinary(desc, bytes)),
 };
 
-test.each(file_mesh.messages)('$typeName without any field', (desc) => {
+test.each([...file_mesh.messages, ...file_dispatch.messages])('$typeName without any field', (desc) => {
   const plain = plainFromBinary(desc, new Uint8Array());
   expect(plain).toStrictEqual(reference.read(desc, new Uint8Array()));
   expect(plainToBinary(desc, plain)).toEqual(new Uint8Array());

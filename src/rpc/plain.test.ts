@@ -16,9 +16,8 @@ import {
   AssignmentDeltaSchema,
   AssignmentSchema,
   ManagerMessageSchema,
-  ServiceSpecSchema,
-  TaskStatusSchema,
-} from './gen/mesh_pb.js';
+} from './gen/dispatch_pb.js';
+import { ServiceSpecSchema, TaskStatusSchema } from './gen/mesh_pb.js';
 import type { AgentMessage } from './messages.ts';
 import { fromPlain, type Plain, toPlain } from './plain.ts';
 

@@ -18,7 +18,10 @@ export function portsText(ports: readonly PortSpec[]): string {
     length: number;
   }[] = [];
   const sorted = [...ports].sort(
-    (a, b) => a.protocol.localeCompare(b.protocol) || (a.published ?? 0) - (b.published ?? 0) || a.target - b.target,
+    (a, b) =>
+      (a.protocol < b.protocol ? -1 : Number(a.protocol > b.protocol)) ||
+      (a.published ?? 0) - (b.published ?? 0) ||
+      a.target - b.target,
   );
   for (const { published, target, protocol, mode, addresses = [] } of sorted) {
     const at = addressText(addresses);

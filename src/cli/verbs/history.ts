@@ -1,6 +1,5 @@
 import { MeshError } from '../../base/errors.ts';
 import type { ChangeRecord, HistoryQuery } from '../../model/change-record.ts';
-import { parseHistoryResult } from '../../model/node-answers.ts';
 import type { Node, NodeAnswer } from '../../rpc/messages.ts';
 import type { Context } from '../context.ts';
 import { resolveObjects } from '../resolve-object.ts';
@@ -42,7 +41,7 @@ export async function history(context: Context, names: string[], options: Histor
   const changes: NodeChange[] = [];
   for (const answer of answers) {
     try {
-      changes.push(...parseChanges(answer));
+      changes.push(...(await parseChanges(answer)));
     } catch (thrown) {
       exitStatus = 1;
       io.err(lines([`meshctl: ${answer.nodeName} did not answer: ${(thrown as MeshError).message}`]));
@@ -54,8 +53,10 @@ export async function history(context: Context, names: string[], options: Histor
 }
 
 /** Throws a MeshError if the node reported an error or its answer cannot be read. */
-function parseChanges({ nodeId, nodeName, body, error }: NodeAnswer): NodeChange[] {
+async function parseChanges({ nodeId, nodeName, body, error }: NodeAnswer): Promise<NodeChange[]> {
   if (error !== '') throw new MeshError('unavailable', error);
+  // Imported here because its schemas load zod, which no other verb for nodes needs.
+  const { parseHistoryResult } = await import('../../model/node-answers.ts');
   return parseHistoryResult(body).changes.map((change) => ({ ...change, id: nodeId, name: nodeName }));
 }
 

@@ -34,7 +34,7 @@ export async function nodeUpdate(context: Context, name: string, options: NodeUp
 }
 
 /** `zone=a`; a key without a value has an empty value, as in Docker. */
-export function parseLabel(word: string): [string, string] {
+function parseLabel(word: string): [string, string] {
   const equals = word.indexOf('=');
   const key = equals < 0 ? word : word.slice(0, equals);
   if (!isLabelKey(key)) throw new UsageError(`"${word}" is not a label; use the form zone=a`);

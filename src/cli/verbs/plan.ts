@@ -1,6 +1,5 @@
 import { appliedRow, appliedText, printWarnings } from '../apply-result.ts';
 import type { Context } from '../context.ts';
-import { readManifests } from '../manifest-files.ts';
 import { renderJson } from '../text/json.ts';
 import { lines } from '../text/lines.ts';
 import { diffRow, renderSteps } from '../text/steps.ts';
@@ -8,7 +7,7 @@ import { diffRow, renderSteps } from '../text/steps.ts';
 /** `meshctl plan [FILE…]`: the kernel operations each node would execute; nothing is changed. */
 export async function plan(context: Context, files: string[]): Promise<number> {
   const { io, format } = context;
-  const services = files.length === 0 ? [] : await readManifests(io, files);
+  const services = files.length === 0 ? [] : await (await import('../manifest-files.ts')).readManifests(io, files);
   if (services === undefined) return 1;
   const reply = await (await context.api()).control.plan({ services: services });
   printWarnings(io, reply.services);

@@ -15,7 +15,7 @@ export async function serviceScale(context: Context, words: string[], options: A
   return reportAndWait(context, reply.services, options);
 }
 
-export function parseTarget(word: string): ScaleTarget {
+function parseTarget(word: string): ScaleTarget {
   const match = /^([^=]+)=(\d{1,9})$/.exec(word);
   if (match === null) throw new UsageError(`"${word}" is not SERVICE=N; use the form web=5`);
   const replicas = Number(match[2]);

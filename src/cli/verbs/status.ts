@@ -22,7 +22,7 @@ async function clusterStatus(control: Api['control']): Promise<ClusterStatus> {
   return { ...reply, degradedPorts: ports.filter(({ degraded }) => degraded.length > 0).length };
 }
 
-export function statusRow(info: InfoReply, cluster: ClusterStatus | undefined) {
+function statusRow(info: InfoReply, cluster: ClusterStatus | undefined) {
   const { roles, version, startedAt, pid, manager, connected, assignmentRevision, kernelObjects, conditions } = info;
   return {
     id: info.nodeId,
@@ -63,7 +63,7 @@ function clusterRow(cluster: ClusterStatus) {
   };
 }
 
-export function renderStatus(info: InfoReply, cluster: ClusterStatus | undefined, now: number): string {
+function renderStatus(info: InfoReply, cluster: ClusterStatus | undefined, now: number): string {
   const { counters } = info;
   const where = info.manager === '' ? '' : ` ${info.manager}`;
   return renderDetails({
