@@ -39,11 +39,11 @@ describe('an answer', () => {
 
   test.each<[string, () => unknown, RegExp]>([
     ['that is no JSON', () => parseDoctorReport(Buffer.from('{')), /not JSON/],
-    ['of another type', () => parseDoctorReport(body([])), /its answer is malformed: /],
+    ['of another type', () => parseDoctorReport(body([])), /its answer cannot be read \(Invalid input/],
     [
       'with a finding without a code',
       () => parseDoctorReport(body({ ...report, findings: [{ level: 'ok' }] })),
-      /at findings\.0\.code/,
+      /\(findings\.0\.code: /,
     ],
     [
       'with an unknown level',

@@ -101,18 +101,26 @@ function parseBody<T>(schema: z.ZodType<T>, body: Uint8Array): T {
   try {
     value = JSON.parse(new TextDecoder().decode(body));
   } catch (cause) {
-    throw new MeshError('invalid', 'its answer is not JSON: is its meshd of another version?', { cause });
+    throw unreadableAnswer('it is not JSON', cause);
   }
-  return parse(schema, value, 'its answer');
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw unreadableAnswer(firstFault(result.error));
+}
+
+/** An answer of a node of another version, or a damaged one. */
+export function unreadableAnswer(reason: string, cause?: unknown): MeshError {
+  const message = `its answer cannot be read (${reason}); install the same version of meshd on all nodes`;
+  return new MeshError('invalid', message, { cause });
+}
+
+function firstFault(error: z.ZodError): string {
+  const [fault] = error.issues;
+  return [...(fault?.path.length ? [fault.path.join('.')] : []), fault?.message ?? ''].join(': ');
 }
 
 function parse<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const [fault] = result.error.issues;
-  const place = fault === undefined || fault.path.length === 0 ? '' : ` at ${fault.path.join('.')}`;
-  throw new MeshError(
-    'invalid',
-    `${what} is malformed${place}: ${fault?.message ?? ''}; is its meshd of another version?`,
-  );
+  throw new MeshError('invalid', `${what} is malformed: ${firstFault(result.error)}`);
 }

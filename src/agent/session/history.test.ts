@@ -51,8 +51,8 @@ describe('the history of a node', () => {
     expect(await ages({ age: 30_000 })).toEqual([500, 400]);
     expect(await ages({ service: 'web' })).toEqual([60_000, 400]);
     expect(await ages({ limit: 1 })).toEqual([400]);
-    await expect(history.query({ limit: 0 })).rejects.toThrow(/malformed at limit/);
-    await expect(history.query({ age: '10m' })).rejects.toThrow(/malformed at age/);
+    await expect(history.query({ limit: 0 })).rejects.toThrow(/malformed: limit/);
+    await expect(history.query({ age: '10m' })).rejects.toThrow(/malformed: age/);
   });
 
   it('is bounded: long texts, many steps, and the two files', async () => {

@@ -88,7 +88,7 @@ test.each([1e20, -1e20])('an answer with an impossible time (%d) is an error of 
   for (const format of ['table', 'json']) {
     const { status, stdout, stderr } = await meshctl(['--format', format, 'history']);
     expect(status).toBe(1);
-    expect(stderr).toMatch(/^meshctl: node1 could not be asked: its answer is malformed at changes\.0\.at/);
+    expect(stderr).toMatch(/^meshctl: node1 did not answer: its answer cannot be read \(changes\.0\.at: /);
     expect(stdout).toContain('node2');
   }
 });
