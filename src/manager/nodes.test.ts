@@ -164,7 +164,10 @@ describe('plan', () => {
     await cluster.apply(spec('web', { replicas: 1, ports: [tcp(80)] }));
     for (const node of [one, two]) await cluster.waitUntil(() => endpoints(node.assignment, 80).length === 1);
     const revision = cluster.store.revision();
-    const services = [spec('web', { replicas: 3, ports: [tcp(80)] }), spec('new', { mode: 'global', ports: [tcp(81)] })];
+    const services = [
+      spec('web', { replicas: 3, ports: [tcp(80)] }),
+      spec('new', { mode: 'global', ports: [tcp(81)] }),
+    ];
     const reply = await cluster.control.plan({ services });
     expect(reply.services.map(({ action }) => action)).toEqual(['updated', 'created']);
     expect(reply.nodes).toMatchObject([

@@ -55,7 +55,9 @@ function contentOf(store: Store): Map<string, number> {
   return new Map(store.list<Stored>('tasks').map((object) => [object.id, object.updatedAt]));
 }
 
-test('kill -9 at any moment: no acknowledged write is lost, no partial one is visible', { timeout: 120_000 }, async () => {
+test('kill -9 at any moment: no acknowledged write is lost, no partial one is visible', {
+  timeout: 120_000,
+}, async () => {
   const place = join(directory, 'killed');
   mkdirSync(join(root, '.cache'), { recursive: true });
   const bundle = mkdtempSync(join(root, '.cache/store-test-'));
