@@ -88,7 +88,7 @@ describe('the underlay link', () => {
     expect(remedies({ link: { ...link, mtu: 9_000 } })[0]).toMatch(/^warning: systemctl restart meshd/);
   });
 
-  it('may spoil checksums, unless that was switched off', () => {
+  it('may corrupt checksums, unless offload is disabled', () => {
     const vmxnet3 = { ...link, driver: 'vmxnet3' };
     expect(remedies({ link: vmxnet3 })).toEqual([
       'warning: ethtool -K eth0 tx-udp_tnl-segmentation off tx-udp_tnl-csum-segmentation off',

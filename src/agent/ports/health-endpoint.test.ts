@@ -83,7 +83,7 @@ describe('a port', () => {
   });
 });
 
-it('nothing else is there', () => {
+it('other paths are not found', () => {
   for (const path of ['/', '/ports', '/ports/', '/ports/x', '/ports/80/tcp/x', '/ports/123456', '/healthz/', '*']) {
     expect(handleHealthRequest(path, view([port({ n1: 1 })])).status).toBe(404);
   }

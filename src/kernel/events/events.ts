@@ -45,7 +45,7 @@ export function isObjectChange(cache: ObservedCache, event: KernelEvent & { of: 
   return !sameValue(before, event.object);
 }
 
-/** A link that is known, as an event about it has to be to be no news. */
+/** A known link in the form of an event that would not be a change. */
 export interface ObservedLink {
   /** Netns that its object belongs to; the far end of a pair is itself in another. */
   ownerNetns: string;
