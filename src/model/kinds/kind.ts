@@ -28,7 +28,7 @@ export interface KindDefinition<T extends AnyObject> {
   kind: T['kind'];
   /** The JSON form: every field but `kind`, `netns` and `foreign`. Fields a reader does not know are ignored. */
   fields: FieldChecks<T>;
-  /** The identity of an object. The only place that forms the key. */
+  /** What makes an object that object. The only place that spells the key. */
   key(object: T): string;
   /** When it is built, parents first; objects of one stage do not depend on each other. */
   stage: Stage | ((object: T) => Stage);
