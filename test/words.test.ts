@@ -1,21 +1,16 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 
 /** Files and folders whose comments, messages and documents use the words of Docker, Kubernetes and Linux networking. */
-const PLACES = [
-  'README.md',
-  'CHANGELOG.md',
-  'docs',
-  'examples',
-  'src/cli',
-  'src/manifest',
-  'src/base/printable.ts',
-  'src/main/README.md',
-  'src/main/meshd-options.ts',
-  'src/runtime/README.md',
-  'src/trace/README.md',
-];
+const PLACES = ['README.md', 'CHANGELOG.md', 'docs', 'examples', 'src', 'native', 'test', 'bench'];
+
+/** Recorded data, output of generators and benchmarks, and this test, which quotes the expressions. */
+const EXCLUDED =
+  /\/(node_modules|fixtures|goldens|golden|gen|build|__snapshots__)$|^bench\/RESULTS\.md$|^test\/words\.test\.ts$/;
+
+/** Extensions of text files; the scripts of test and bench have none. */
+const WRITTEN = /\.(md|ts|mjs|yaml|c|cc|h|sh)$|^(test|bench)\/([^/]+\/)*[^/.]+$/;
 
 /** Expressions of a private language, each with the usual word. */
 const PRIVATE: readonly [pattern: RegExp, usual: string][] = [
@@ -39,16 +34,15 @@ const PRIVATE: readonly [pattern: RegExp, usual: string][] = [
   [/\bshortcut\b/i, 'fast path'],
 ];
 
-/** Names that have to be written: the deprecated flag, and what it was called in the changelog. */
-const NAMES = /--shortcut\b|\bshortcut(?= [!=]==? undefined| \?\? |, \.\.\.others)/g;
+/** Names that have to be written: the deprecated flag with its variable, and the user `nobody` as a quoted value. */
+const NAMES =
+  /--shortcut\b|'shortcut'|\bshortcut(?= [!=]==? undefined| \?\? |, \.\.\.others)|(?<=')nobody(?=['-]|:daemon')|--reuid=nobody\b|\bnobody(?=\\n)/g;
 
-function filesIn(place: string): string[] {
-  if (/\.(md|ts|yaml|mjs)$/.test(place)) return [place];
-  return readdirSync(place, { withFileTypes: true }).flatMap((entry) => {
-    const path = join(place, entry.name);
-    if (entry.isDirectory()) return filesIn(path);
-    return /\.(md|ts|yaml|mjs)$/.test(entry.name) ? [path] : [];
-  });
+function filesIn(path: string): string[] {
+  if (EXCLUDED.test(path)) return [];
+  const status = lstatSync(path);
+  if (status.isDirectory()) return readdirSync(path).flatMap((name) => filesIn(join(path, name)));
+  return status.isFile() && WRITTEN.test(path) ? [path] : [];
 }
 
 function privateWords(text: string): string[] {
@@ -71,4 +65,13 @@ test.each(PLACES)('%s is written in plain words', (place) => {
 test('a private word is found, a name is not', () => {
   expect(privateWords('ok\nwhoever comes')).toEqual(['2: "whoever", use: anyone who']);
   expect(privateWords('`meshd --shortcut` is deprecated')).toEqual([]);
+  expect(privateWords("{ user: 'nobody' }")).toEqual([]);
+  expect(privateWords('nobody listens')).toEqual(['1: "nobody", use: no one, everyone; or name the process']);
+});
+
+test('sources, scripts and documents are read, recorded data is not', () => {
+  const files = PLACES.flatMap(filesIn);
+  for (const file of ['src/main/meshd.ts', 'native/task/common.h', 'test/run', 'test/host/vm', 'bench/host/node'])
+    expect(files).toContain(file);
+  expect(files.filter((file) => /fixtures|goldens\/|RESULTS|node_modules|words\.test/.test(file))).toEqual([]);
 });

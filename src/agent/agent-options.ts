@@ -56,8 +56,8 @@ export interface Agent {
   /** Ends the session and all watching; kernel objects and tasks stay. */
   stop(): Promise<void>;
   info(): AgentInfo;
-  /** Operations from the observed to the desired kernel state, in the words of iproute2 and ipvsadm. */
+  /** Operations from the observed to the desired kernel state, as commands of iproute2 and ipvsadm. */
   diff(): Promise<PlanResult>;
-  /** The desired kernel state, which tells the driver what to observe. */
+  /** The desired kernel state; it determines what the driver observes. */
   want(): ReadonlyMap<string, KernelObject>;
 }

@@ -32,7 +32,7 @@ const conditions = () =>
     .at(-1)
     ?.conditions.map(({ kind, published }) => `${kind} ${published}`);
 
-it('a port of sshd is never taken: not at the start, not as a new one; it is taken when sshd has gone', async () => {
+it('a port of sshd is not published, neither at the start nor as a new port, until sshd has exited', async () => {
   const kernel = createModelKernel();
   kernel.setListeners(HOST_NETNS, [
     { protocol: 'tcp', port: 9000, address: '0.0.0.0', inode: 7 },
@@ -60,7 +60,7 @@ it('a port of sshd is never taken: not at the start, not as a new one; it is tak
   kernel.setListeners(HOST_NETNS, []);
   await eventually(() => conditions()?.length === 0 && [9000, 9001, 9002].every(isPublished));
   expect(keys(kernel.state())).toEqual(keys(desiredState(manager.assignment!)));
-  // Nothing of it is lost when the manager takes the ports back.
+  // sshd is not affected when the manager removes the ports.
   manager.delta({ removedPorts: ['9000/tcp', '9001/tcp', '9002/tcp'] });
   await eventually(() => ![9000, 9001, 9002].some(isPublished));
 });

@@ -1,7 +1,7 @@
 import type { Condition, ConditionCode } from '../model/condition.ts';
 import { sameValue } from '../model/equality.ts';
 
-/** What is wrong on this node now; each code is raised once, and can be cleared. */
+/** The current conditions of this node; each code is raised once, and can be cleared. */
 export interface Conditions {
   /** Replaces a condition of the same code. */
   raise(condition: Condition): void;

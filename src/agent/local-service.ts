@@ -5,7 +5,7 @@ import type { Local } from '../rpc/gen/mesh_pb.js';
 import type { Handlers } from '../rpc/service.ts';
 import type { Agent } from './agent-options.ts';
 
-/** About this daemon, whatever its roles. */
+/** Information about this daemon, for any role. */
 export interface DaemonInfo {
   name: string;
   roles: ('manager' | 'agent')[];

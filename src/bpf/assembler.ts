@@ -2,18 +2,18 @@ import { MeshError } from '../base/errors.ts';
 import type { MapName } from './maps.ts';
 
 /*
- * eBPF instructions as data, and as the bytes the kernel takes: `struct bpf_insn` of include/uapi/linux/bpf.h, opcodes
+ * eBPF instructions as data, and as the bytes the kernel expects: `struct bpf_insn` of include/uapi/linux/bpf.h, opcodes
  * there and in bpf_common.h. Little-endian machines only: on others the two register nibbles are swapped.
  */
 
-/** r0 result, r1-r5 arguments and lost in calls, r6-r9 kept, r10 the frame (read only). */
+/** r0 result, r1-r5 arguments (clobbered by calls), r6-r9 preserved, r10 the frame pointer (read only). */
 export type Register = 'r0' | 'r1' | 'r2' | 'r3' | 'r4' | 'r5' | 'r6' | 'r7' | 'r8' | 'r9' | 'r10';
 type Size = 'u8' | 'u16' | 'u32' | 'u64';
 type Operand = Register | number;
 /** Address of a memory access: register and offset. */
 type MemoryOperand = readonly [base: Register, offset: number];
 
-// bpf_common.h and bpf.h: instruction classes …
+// bpf_common.h and bpf.h: instruction classes,
 const BPF_LD = 0x00;
 const BPF_LDX = 0x01;
 const BPF_ST = 0x02;
@@ -22,7 +22,7 @@ const BPF_ALU = 0x04;
 const BPF_JMP = 0x05;
 const BPF_JMP32 = 0x06;
 const BPF_ALU64 = 0x07;
-// … and what is or-ed to them.
+// and the bits that are OR-ed to them.
 const BPF_MEM = 0x60;
 const BPF_IMM = 0x00;
 const BPF_DW = 0x18;
@@ -40,7 +40,7 @@ const ALU = { add: 0x00, sub: 0x10, or: 0x40, and: 0x50, lsh: 0x60, rsh: 0x70, m
 const CONDITION = { '==': 0x10, '>': 0x20, '>=': 0x30, '&': 0x40, '!=': 0x50, '<': 0xa0, '<=': 0xb0 } as const;
 type Condition = keyof typeof CONDITION;
 
-/** Numbers of `enum bpf_func_id`, with the kernel that has each first. */
+/** Numbers of `enum bpf_func_id`, with the first kernel version of the newer ones. */
 const HELPERS = {
   /** (map, key) → pointer to the value, or 0. */
   map_lookup_elem: 1,
@@ -48,23 +48,23 @@ const HELPERS = {
   map_update_elem: 2,
   /** (map, key) */
   map_delete_elem: 3,
-  /** () → 32 bits by chance. */
+  /** () → 32 random bits. */
   get_prandom_u32: 7,
-  /** (skb, offset, bytes, length, flags): writes into the packet; what was known of its place is lost. */
+  /** (skb, offset, bytes, length, flags): writes into the packet; invalidates packet pointers. */
   skb_store_bytes: 9,
-  /** (skb, offset of the checksum, old, new, size of these): keeps a transport header's checksum right. */
+  /** (skb, offset of the checksum, old, new, size of these): updates a transport header's checksum. */
   l4_csum_replace: 11,
-  /** (ifindex, flags): out of that link. */
+  /** (ifindex, flags): transmits on that link. */
   redirect: 23,
-  /** (skb, length): so many bytes can be read directly then; what was known of places is lost. */
+  /** (skb, length): makes that many bytes directly readable; invalidates packet pointers. */
   skb_pull_data: 39,
-  /** (skb, difference in bytes, BPF_ADJ_ROOM_*, flags): room behind the Ethernet header; what was known of places is lost. */
+  /** (skb, difference in bytes, BPF_ADJ_ROOM_*, flags): grows or shrinks the space after the Ethernet header; invalidates packet pointers. */
   skb_adjust_room: 50,
   /** (skb, struct bpf_fib_lookup *, length, flags) → BPF_FIB_LKUP_RET_*; 4.18. */
   fib_lookup: 69,
   /** () → jiffies since boot, all 64 bits; 5.6. */
   jiffies64: 118,
-  /** (ifindex, params, length, flags): out of that link, the kernel finds the neighbour; 5.10. */
+  /** (ifindex, params, length, flags): transmits on that link, the kernel resolves the neighbour; 5.10. */
   redirect_neigh: 152,
   /** (ifindex, flags): into the netns of that veth's peer, at tc ingress only; 5.10. */
   redirect_peer: 155,
@@ -77,21 +77,21 @@ interface Instruction {
   src?: Register | typeof BPF_PSEUDO_MAP_FD;
   offset?: number;
   imm?: number;
-  /** Target of a jump; `assemble` fills in its offset. */
+  /** Target of a jump; `assemble` computes its offset. */
   to?: string;
-  /** The map a load is of; takes two slots. */
+  /** The map whose address is loaded; such a load is two instructions long. */
   map?: MapName;
 }
 
 /** One line of a program. */
 export type Line = Instruction | { label: string };
 
-/** What `assemble` makes: instructions with every map load still open. */
+/** The result of `assemble`: instructions whose map loads have no descriptor yet. */
 export interface Program {
   /** At most 15 letters, digits and underscores (BPF_OBJ_NAME_LEN), as `bpftool prog` shows it. */
   name: string;
   code: Buffer;
-  /** Map loads by the byte their instruction begins at. */
+  /** Map loads by the byte offset of their instruction. */
   loads: readonly { at: number; map: MapName }[];
 }
 
@@ -112,10 +112,10 @@ export const or = (dst: Register, operand: Operand): Line => alu('or', dst, oper
 export const sub = (dst: Register, operand: Operand): Line => alu('sub', dst, operand);
 export const and = (dst: Register, operand: Operand): Line => alu('and', dst, operand);
 export const shiftLeft = (dst: Register, bits: number): Line => alu('lsh', dst, bits);
-/** Fills with zeros from the left. */
+/** Logical shift: fills with zeros from the left. */
 export const shiftRight = (dst: Register, bits: number): Line => alu('rsh', dst, bits);
 
-/** From network order, or to it: the lower 16 bits swapped, the rest becomes 0. */
+/** Converts from or to network order: swaps the bytes of the lower 16 bits and clears the rest. */
 export const swap16 = (dst: Register): Line => ({ opcode: BPF_ALU | ALU.end | BPF_TO_BE, dst, imm: 16 });
 
 /** dst = memory, zero-extended. */
@@ -130,17 +130,17 @@ export function store(size: Size, [base, offset]: MemoryOperand, operand: Operan
     : { opcode: BPF_STX | BPF_MEM | SIZE[size], dst: base, src: operand, offset };
 }
 
-/** dst = the map, for a helper that takes one. */
+/** dst = the map, for a helper that has a map argument. */
 export function loadMap(dst: Register, map: MapName): Line {
   return { opcode: BPF_LD | BPF_IMM | BPF_DW, dst, src: BPF_PSEUDO_MAP_FD, map };
 }
 
-/** r1 = the map, r2 = the key at that offset of the frame: how every call about an entry begins. */
+/** r1 = the map, r2 = the key at that stack offset: the first two arguments of every map helper. */
 export function loadMapAndKey(map: MapName, key: number): Line[] {
   return [loadMap('r1', map), mov('r2', 'r10'), add('r2', key)];
 }
 
-/** A pointer to the entry's value into r0, or 0. Uses r1 to r5. */
+/** r0 = pointer to the entry's value, or 0. Clobbers r1 to r5. */
 export function lookUp(map: MapName, key: number): Line[] {
   return [...loadMapAndKey(map, key), call('map_lookup_elem')];
 }
@@ -152,12 +152,12 @@ function jumpInstruction(kind: number, condition: Condition, left: Register, rig
     : { opcode: opcode | BPF_X, dst: left, src: right, to };
 }
 
-/** Jumps to the label when it holds for all 64 bits, as pointers need. */
+/** Jumps to the label if the 64-bit comparison is true, as pointers need. */
 export function jumpIf64(left: Register, condition: Condition, right: Operand, to: string): Line {
   return jumpInstruction(BPF_JMP, condition, left, right, to);
 }
 
-/** Jumps to the label when it holds for the lower 32 bits, without sign extension (Linux 5.1). */
+/** Jumps to the label if the comparison of the lower 32 bits is true, without sign extension (Linux 5.1). */
 export function jumpIf(left: Register, condition: Condition, right: Operand, to: string): Line {
   return jumpInstruction(BPF_JMP32, condition, left, right, to);
 }
@@ -169,7 +169,7 @@ export const call = (helper: Helper): Line => ({ opcode: BPF_JMP | BPF_CALL, imm
 export const exit = (): Line => ({ opcode: BPF_JMP | BPF_EXIT });
 export const label = (name: string): Line => ({ label: name });
 
-/** Bytes of the lines; throws for a label that is missing or doubled, which is a mistake of the program's author. */
+/** Bytes of the lines. A missing or duplicate label is a programming error and throws. */
 export function assemble(name: string, lines: readonly Line[]): Program {
   const labels = resolveLabels(name, lines);
   const instructions = lines.filter((line): line is Instruction => !('label' in line));
@@ -195,7 +195,7 @@ export function relocateMaps({ code, loads }: Program, descriptor: (map: MapName
   return relocated;
 }
 
-/** A load of a 64-bit immediate has its upper half in a second instruction of zeros. */
+/** A load of a 64-bit immediate has its upper half in a second instruction. */
 function instructionSlots(map: MapName | undefined): number {
   return map === undefined ? 1 : 2;
 }
@@ -211,7 +211,7 @@ function resolveLabels(name: string, lines: readonly Line[]): Map<string, number
   return labels;
 }
 
-/** Jumps count from the instruction after them. */
+/** Jump offsets are relative to the next instruction. */
 function jumpOffset(name: string, labels: ReadonlyMap<string, number>, to: string, next: number): number {
   const target = labels.get(to);
   if (target === undefined) throw new MeshError('internal', `${name}: missing label ${to}`);

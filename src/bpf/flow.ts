@@ -41,7 +41,7 @@ export const FLOW_PROTOCOL = FLOW_KEY + 12;
 /** Stack offset at which values are assembled. */
 export const FLOW_VALUE = FLOW_KEY - 8;
 
-/** Sides that have sent FIN: the lower bits of the second word, and their number. */
+/** Sides that have sent FIN: the lower bits of the second word, and the number of these bits. */
 export const FIN = { client: 1, task: 2, both: 3, bits: 2 } as const;
 
 /**

@@ -25,9 +25,9 @@ const FIB = {
 } as const;
 
 /**
- * On the host's end of the veth to the lb: answers that carry the node's address already, because the packets they
- * answer came by `hostIn`, leave by the link that the host's routes give. What goes elsewhere (the DNAT's answers, other
- * families, routes that are no plain unicast) takes the plain path.
+ * On the host's end of the veth to the lb: replies whose source already is the node's address, because their requests
+ * were redirected by `hostIn`, are sent on the link that the host's routes select. Everything else (replies that need the
+ * DNAT reversed, other families, routes other than unicast) takes the standard path.
  */
 export function hostOut({ address }: { address: IpAddress }): Program {
   return assemble('mesh_host_out', [
@@ -35,9 +35,9 @@ export function hostOut({ address }: { address: IpAddress }): Program {
     load('u32', 'r4', ['r7', IP.source]),
     jumpIf('r4', '!=', addressWord(address), 'pass'),
 
-    // The verifier wants all of it written: as 0 here, where the fields below do not fill eight bytes by themselves.
-    // tot_len stays 0: with it the kernel would answer that the packet is too long for the link where segmentation
-    // offload will cut it anyway.
+    // The verifier requires that all of it is initialized: with 0 here, where the fields below do not fill eight bytes.
+    // tot_len stays 0: otherwise the kernel would report that the packet exceeds the MTU, although segmentation offload
+    // splits it later.
     ...[0, 24, 40, 48, 56].map((offset) => store('u64', at(offset), 0)),
     store('u8', FIB.family, AF_INET),
     load('u8', 'r3', ['r7', IP.protocol]),
@@ -65,7 +65,7 @@ export function hostOut({ address }: { address: IpAddress }): Program {
     mov('r4', 0),
     call('fib_lookup'),
     load('u32', 'r1', FIB.ifindex),
-    // Back into the lb: only the plain path knows what to do with it.
+    // The route leads back into the lb: left to the standard path.
     jumpIf('r1', '==', 'r9', 'pass'),
     jumpIf('r0', '==', FIB_NO_NEIGH, 'no-neighbour'),
     jumpIf('r0', '!=', FIB_SUCCESS, 'pass'),
@@ -81,7 +81,7 @@ export function hostOut({ address }: { address: IpAddress }): Program {
     call('redirect'),
     exit(),
 
-    // The kernel asks for the neighbour's address and keeps the packet meanwhile.
+    // The kernel resolves the neighbour and queues the packet until then.
     label('no-neighbour'),
     mov('r2', 0),
     mov('r3', 0),

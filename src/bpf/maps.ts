@@ -12,8 +12,8 @@ interface MapShape {
 }
 
 /**
- * What the programs of one node share. The names are ours: `bpftool map` shows them, and a meshd that starts finds the
- * maps of the programs it finds by them.
+ * The maps that the programs of one node share. `bpftool map` shows their names, by which a restarted meshd finds the
+ * maps of running programs.
  */
 export const MAPS = {
   /** The fwmarks of published ports (linux-names.ts): a set, the value is unused. */
@@ -22,18 +22,18 @@ export const MAPS = {
   mesh_tasks: { type: BPF_MAP_TYPE_HASH, keySize: 4, valueSize: 4, maxEntries: 4_096 },
   /** Underlay addresses of the other nodes: a set too. */
   mesh_peers: { type: BPF_MAP_TYPE_HASH, keySize: 4, valueSize: 1, maxEntries: 32_768 },
-  /** Flow (see flow.ts) → its path: connections that last, flows of UDP, and aliases. Only programs write it. */
+  /** Flow (see flow.ts) → its path: long-lived connections, flows of UDP, and aliases. Only programs write it. */
   mesh_flows: { type: BPF_MAP_TYPE_LRU_HASH, keySize: 16, valueSize: 8, maxEntries: 131_072 },
-  /** The same for connections that are new or over: apart, so that a flood of them pushes no other out. */
+  /** The same for connections that are new or over: separate, so that a flood of them cannot evict the others. */
   mesh_edges: { type: BPF_MAP_TYPE_LRU_HASH, keySize: 16, valueSize: 8, maxEntries: 65_536 },
 } as const satisfies Record<string, MapShape>;
 
 export type MapName = keyof typeof MAPS;
 
-/** Instead of a node: all of this flow takes the plain path, by conntrack. */
+/** Instead of a node: the whole flow takes the standard path, through conntrack. */
 export const FLOW_STANDARD_PATH = 0xffff_ffff;
 
-/** As a program reads four bytes of a packet: in network order, taken as a number of a little-endian machine. */
+/** An address as a program reads it from a packet: four bytes in network order as a little-endian number. */
 export function addressWord(address: IpAddress): number {
   return addressBytes(address).readUInt32LE(0);
 }

@@ -1,8 +1,8 @@
 import { add, call, exit, jump, jumpIf, jumpIf64, type Line, label, load, mov, type Register } from './assembler.ts';
 
 /*
- * What all programs share: where things are in a packet, and how one begins and ends. r6 is the skb, r7 the start of
- * the Ethernet frame, r8 the end of what can be read directly.
+ * What all programs share: offsets of fields in a packet, and the first and last instructions. r6 is the skb, r7 the
+ * start of the Ethernet frame, r8 the end of the directly readable data.
  */
 
 /** struct __sk_buff, include/uapi/linux/bpf.h */
@@ -43,12 +43,12 @@ const IP_WITHOUT_OPTIONS = 0x45;
 /** Flags of a TCP header. */
 export const TCP = { fin: 0x01, begin: 0x02, reset: 0x04, end: 0x01 | 0x04 } as const;
 
-/** include/uapi/linux/icmp.h: those that quote the packet they are about. */
+/** include/uapi/linux/icmp.h: the types that quote the original packet. */
 const ICMP_ERRORS = { unreachable: 3, timeExceeded: 11, parameterProblem: 12 } as const;
 const ICMP_HEADER = 8;
-/** How far behind the fields of the outer IP header those of the quoted one are. */
+/** Distance from the fields of the outer IP header to those of the quoted one. */
 export const QUOTED_OFFSET = IP.end + ICMP_HEADER - IP.start;
-/** How far behind the fields of the outer IP header those of one in VXLAN are: IPv4, UDP, VXLAN, Ethernet. */
+/** Distance from the fields of the outer IP header to those of one in VXLAN: IPv4, UDP, VXLAN, Ethernet. */
 export const INNER_OFFSET = 20 + 8 + 8 + ETHERNET;
 
 export const ETH_P_IP = 0x0800;
@@ -60,20 +60,20 @@ const FRAGMENT_OFFSET = 0x1fff;
 const L4_MIN_LENGTH = 8;
 
 /**
- * TC_ACT_UNSPEC, include/uapi/linux/pkt_cls.h: the packet is none of ours and takes the plain path. Unlike TC_ACT_OK it
- * lets filters behind ours run (cls_bpf_classify), so that other packets pass all that they passed before.
+ * TC_ACT_UNSPEC, include/uapi/linux/pkt_cls.h: the packet takes the standard path. Unlike TC_ACT_OK it continues with the
+ * next filters (cls_bpf_classify), so that filters of other programs still see the packets that ours do not handle.
  */
 const TC_ACT_UNSPEC = -1;
 
-/** A number as a program reads it out of two bytes of a packet (machine order, so little-endian). */
+/** A number as a program reads it from two bytes of a packet: network order as a little-endian number. */
 export function swapBytes16(value: number): number {
   return ((value & 0xff) << 8) | (value >> 8);
 }
 
-/** As much of a packet as any program reads, in bytes: up to the ports of what is in a VXLAN datagram. */
+/** Bytes of a packet that programs read at most: up to the ports of the packet inside a VXLAN datagram. */
 export const HEADERS_LENGTH = INNER_OFFSET + IP.end + L4_MIN_LENGTH;
 
-/** Continues with a whole IPv4 packet without options, else jumps to `pass`. Uses r2. */
+/** Continues with an unfragmented IPv4 packet without options, else jumps to `pass`. Clobbers r2. */
 export function parseIpv4(): Line[] {
   return [
     mov('r6', 'r1'),
@@ -87,8 +87,8 @@ export function parseIpv4(): Line[] {
 }
 
 /**
- * Jumps to `pass` unless the IPv4 header has no options and is no fragment's; `at` is how far behind the packet's own it
- * is, `fragment` the bits that mark one. Uses r2.
+ * Jumps to `pass` if the IPv4 header has options or belongs to a fragment; `at` is its distance from the packet's own
+ * header, `fragment` the bits that mark a fragment. Clobbers r2.
  */
 export function checkIpv4Header(at = 0, fragment = FRAGMENT): Line[] {
   return [
@@ -103,12 +103,12 @@ function loadDataPointers(): Line[] {
   return [load('u32', 'r7', ['r6', SKB.data]), load('u32', 'r8', ['r6', SKB.dataEnd])];
 }
 
-/** Jumps unless so many bytes of the frame can be read. Uses r2. */
+/** Jumps unless that many bytes of the frame are directly readable. Clobbers r2. */
 export function checkBounds(bytes: number, elseLabel = 'pass'): Line[] {
   return [mov('r2', 'r7'), add('r2', bytes), jumpIf64('r2', '>', 'r8', elseLabel)];
 }
 
-/** Continues with an ICMP error that quotes a packet without options up to its ports, else jumps to `pass`. Uses r2. */
+/** Continues with an ICMP error that quotes a packet without options up to its ports, else jumps to `pass`. Clobbers r2. */
 export function parseQuotedPacket(): Line[] {
   return [
     load('u8', 'r2', ['r7', IP.end]),
@@ -122,7 +122,7 @@ export function parseQuotedPacket(): Line[] {
   ];
 }
 
-/** The protocol into r3, TCP's flags into r9 (0 for UDP); others go to `others`. Uses r2. */
+/** r3 = protocol, r9 = TCP flags (0 for UDP); jumps to `others` for other protocols. Clobbers r2. */
 export function parseTransport(others = 'pass'): Line[] {
   return [
     load('u8', 'r3', ['r7', IP.protocol]),
@@ -135,15 +135,14 @@ export function parseTransport(others = 'pass'): Line[] {
   ];
 }
 
-/** Ends with the packet in the netns of that veth's peer. */
+/** Ends the program and redirects the packet into the netns of that veth's peer. */
 export function redirectPeer(link: Register | number): Line[] {
   return [mov('r1', link), mov('r2', 0), call('redirect_peer'), exit()];
 }
 
 /**
- * The end of every program. Also what `parseIpv4` does where headers are in pages, because the network card's driver has
- * put them there and nobody has read them: virtio-net does so with what is longer than 128 bytes (page_to_skb). Were such
- * packets to pass, one flow would go two ways.
+ * The end of every program. Also pulls headers that the network driver left in pages, as virtio-net does for packets
+ * longer than 128 bytes (page_to_skb): if these took the standard path, packets of one flow would take both paths.
  */
 export function passToStack(): Line[] {
   return [

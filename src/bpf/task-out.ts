@@ -34,15 +34,15 @@ import {
   TCP,
 } from './packet.ts';
 
-/** In the place of TCP's flags: an ICMP error. */
+/** Stored instead of TCP flags: the packet is an ICMP error. */
 const ICMP_ERROR_FLAG = 0x100;
-/** Above it in a flow's first word is the client's own port, where the task sees an alias. */
+/** The lower half of a flow's first word is the node; the upper half is the client's original port if the task sees an alias. */
 const NODE_MASK = 0xffff;
 
 /**
- * On the router's end of a task's veth: answers of known flows go back to the node that brought the flow in, by `vxlan`
- * with the frame's addresses that routing would have found, or into this node's lb by `lb`; both are ifindexes.
- * So do the task's ICMP errors about them (no listener there). `number` is this node's.
+ * On the router's end of a task's veth: redirects replies of known flows to the node through which the flow arrived, on
+ * `vxlan` with the MAC addresses that routing would use, or into this node's lb on `lb`; both are ifindexes.
+ * The same for the task's ICMP errors about these flows (port unreachable). `number` is this node's.
  */
 export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; number: number }): Program {
   const source = Buffer.from(vtepMac(number).replaceAll(':', ''), 'hex');
@@ -72,7 +72,7 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
     mov('r3', 'r8'),
     and('r3', NODE_MASK),
     jumpIf('r3', '==', 0, 'to-lb'),
-    // vtepMac(r3): two fixed bytes, then two fixed ones with the number in network order behind them.
+    // vtepMac(r3): four fixed bytes, then the number in network order.
     swap16('r3'),
     shiftLeft('r3', 16),
     or('r3', source.readUInt16LE(2)),
@@ -103,10 +103,10 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
 
     label('is-more'),
     jumpIf('r9', '==', ICMP_ERROR_FLAG, 'is-error'),
-    // An alias stays until others push it out: its flow has two entries, and no one counts them.
+    // An alias stays until the LRU map evicts it: its flow has two entries, which are not counted.
     jumpIf('r8', '>', NODE_MASK, 'send'),
     jump('ends'),
-    // The quoted packet has the alias, which the other end does not know.
+    // The quoted packet has the alias, which the client does not know.
     label('is-error'),
     jumpIf('r8', '>', NODE_MASK, 'pass'),
     jump('send'),
@@ -114,7 +114,7 @@ export function taskOut({ vxlan, lb, number }: { vxlan: number; lb: number; numb
   ]);
 }
 
-/** The client's own port in the place of an alias, if the flow's first word in r8 has one; then `next`. Packet pointers are lost. */
+/** Replaces an alias by the client's original port if the flow's first word in r8 has one; then `next`. Invalidates packet pointers. */
 function restoreClientPort(next: string): Line[] {
   return [shiftRight('r8', 16), jumpIf('r8', '==', 0, next), ...rewritePort('destinationPort', 'r8'), label(next)];
 }

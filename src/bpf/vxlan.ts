@@ -24,19 +24,19 @@ const VXLAN = {
   etherType: INNER_OFFSET + 12,
 } as const;
 
-/** The two bytes at `flags`: a VNI is there, and a policy too. */
+/** The two bytes at `flags`: the VNI is present, and a group policy too. */
 const WITH_VNI = 0x0008;
 const WITH_POLICY = 0x0088;
-/** The two lower bits of an IP header's TOS, of a packet that met congestion (RFC 3168). */
+/** The two lower bits of an IP header's TOS: congestion experienced (RFC 3168). */
 const ECN_CE = 3;
-/** IP packets of TCP up to here are taken: longer ones are better off in vxlan0, where GRO makes one of many. */
+/** Only TCP packets up to this length are handled: longer ones profit from GRO in vxlan0. */
 const MAX_SHORT_PACKET = 256;
 /** BPF_ADJ_ROOM_MAC, include/uapi/linux/bpf.h: between Ethernet and IP header. */
 const BPF_ADJ_ROOM_MAC = 1;
-/** Mark of packets to the lb: of no port, but not 0, so that the lb's chain does not search for one. */
+/** Mark of packets to the lb: no port has it, but it is not 0, so that the lb's chain does not look for a port. */
 const NO_PORT_MARK = 1;
 
-/** Destinations of unpacked packets: links of the host, by ifindex, whose peers are in the lb and in the router. */
+/** Destinations of decapsulated packets: ifindexes of links of the host whose peers are in the lb and in the router. */
 export interface DecapsulationConfig {
   /** The node's number. */
   number: number;
@@ -47,11 +47,11 @@ export interface DecapsulationConfig {
 }
 
 /**
- * A datagram to VXLAN's port. One that another node sent to a VTEP of this one is unpacked and goes on into
- * the lb or the router, with the mark that the VXLAN device would have given it (vxlan_rcv in drivers/net/vxlan), past
- * that device and the host's netfilter, routing and UDP. What the device does better it gets: segments that GRO can make
- * one of or has, families and protocols without a fast path, marks of congestion. The outer checksum is not looked at,
- * as RFC 7348 allows: the inner ones are, by the task or client.
+ * A datagram to VXLAN's port. If another node sent it to a VTEP of this node, it is decapsulated and redirected into the
+ * lb or the router, with the mark that the VXLAN device would set (vxlan_rcv in drivers/net/vxlan), bypassing that device
+ * and the host's netfilter, routing and UDP. Left to the device: segments that GRO has merged or can merge, families and
+ * protocols without a fast path, congestion marks. The outer checksum is not verified, as RFC 7348 permits; the task or
+ * client verifies the inner ones.
  */
 export function decapsulateVxlan({ number, lb, router, vni }: DecapsulationConfig): Line[] {
   const peer = -4;
@@ -105,7 +105,7 @@ export function decapsulateVxlan({ number, lb, router, vni }: DecapsulationConfi
   ];
 }
 
-/** A VNI as a program reads it with the 0 behind it. */
+/** A VNI as a program reads it, with the reserved byte after it. */
 function vniWord(vni: number): number {
   return swapBytes16(vni >>> 8) | ((vni & 0xff) << 16);
 }

@@ -13,15 +13,15 @@ const port = (published: number | undefined, more: Partial<PortSpec> = {}): Port
 
 const other = { ...service({ ports: [port(8080)] }), id: 'other1', name: 'other' };
 
-test('a port has one owner for each protocol, and the refusal names it', () => {
-  const wanted = service({ ports: [port(8080)] }).spec;
-  expect(() => admit(wanted, undefined, [other])).toThrow(
+test('a port has one owner for each protocol, and the error names it', () => {
+  const requested = service({ ports: [port(8080)] }).spec;
+  expect(() => admit(requested, undefined, [other])).toThrow(
     "port '8080/tcp' is already in use by service 'other' (other1) as an ingress port",
   );
   expect(admit(service({ ports: [port(8080, { protocol: 'udp' })] }).spec, undefined, [other]).action).toBe('created');
 });
 
-test('a service is not in its own way', () => {
+test('a service does not conflict with itself', () => {
   const mine = service({});
   expect(admit(mine.spec, mine, [mine, { ...other, spec: { ...other.spec, ports: [] } }])).toMatchObject({
     action: 'unchanged',
@@ -29,13 +29,13 @@ test('a service is not in its own way', () => {
   });
 });
 
-test('host ports of two services may meet, a host and an ingress port may not', () => {
+test('two services may publish the same host port, but not a host and an ingress port of one number', () => {
   const host = service({ ports: [port(9000, { mode: 'host' })] });
   expect(admit(host.spec, undefined, [{ ...host, id: 'x', name: 'x' }]).action).toBe('created');
   expect(() => admit(service({ ports: [port(9000)] }).spec, undefined, [host])).toThrow('host-published');
 });
 
-test('automatic ports are chosen once and kept, each protocol by itself', () => {
+test('automatic ports are allocated once and kept, separately for each protocol', () => {
   const first = admit(service({ ports: [port(undefined), port(undefined, { protocol: 'udp' })] }).spec, undefined, []);
   expect(first.spec.ports.map((each) => each.published)).toEqual([30_000, 30_000]);
   const stored = { ...service({}), spec: first.spec };
@@ -44,7 +44,7 @@ test('automatic ports are chosen once and kept, each protocol by itself', () => 
   expect(admit(grown, stored, [rival]).spec.ports.map((each) => each.published)).toEqual([30_002, 30_000]);
 });
 
-test('only what a task is made of asks for new tasks', () => {
+test('only changes of the task template replace tasks', () => {
   const stored = service({});
   const ports = admit(service({ ports: [port(8080), port(9090)], replicas: 4 }).spec, stored, [stored]);
   expect(ports).toMatchObject({ action: 'updated', newGeneration: false });
@@ -55,7 +55,7 @@ test('only what a task is made of asks for new tasks', () => {
   });
 });
 
-test('a health check is part of the task; ports, weights and how an update goes are not', () => {
+test('a health check is part of the task template; ports, weights and update options are not', () => {
   const stored = service({ ports: [port(8080, { scheduler: 'wlc' })] });
   const health = {
     probe: { kind: 'tcp', port: 80 },
@@ -103,7 +103,7 @@ test('a health check is part of the task; ports, weights and how an update goes 
   expect(host.changes).toEqual(['host port 8080:80/tcp added', 'port 8080:80/tcp removed']);
 });
 
-test('what was forced once stays, and a manifest does not undo it', () => {
+test('a forced update is kept when a manifest is applied again', () => {
   const stored = service({});
   const forced = admit({ ...stored.spec, forced: 1 }, stored, []);
   expect(forced).toMatchObject({ action: 'updated', newGeneration: true, changes: ['all tasks are replaced'] });
@@ -116,12 +116,12 @@ test('what was forced once stays, and a manifest does not undo it', () => {
   });
 });
 
-test('the order of ports means nothing', () => {
+test('the order of ports has no effect', () => {
   const stored = service({ ports: [port(8080), port(80, { protocol: 'udp' }), port(undefined, { mode: 'host' })] });
   expect(admit({ ...stored.spec, ports: stored.spec.ports.toReversed() }, stored, []).action).toBe('unchanged');
 });
 
-test('one port twice in a service, also of those whose number a node picks', () => {
+test('a duplicate port in a service is rejected, also without a published number', () => {
   const twice = (...ports: PortSpec[]) => admit(service({ ports }).spec, undefined, []);
   expect(() => twice(port(8080), port(8080, { target: 81, mode: 'host' }))).toThrow('publishes port 8080/tcp twice');
   const picked = port(undefined, { mode: 'host' });
@@ -129,11 +129,11 @@ test('one port twice in a service, also of those whose number a node picks', () 
   expect(twice(port(undefined), picked).spec.ports.map(({ published }) => published)).toEqual([30_000, undefined]);
 });
 
-test('the mode of a service stays', () => {
+test('the mode of a service cannot be changed', () => {
   expect(() => admit(service({ mode: 'global' }).spec, service({}), [])).toThrow('meshctl service rm web');
 });
 
-test('a port twice in one service is refused, the same number in two protocols is not', () => {
+test('a duplicate port in a service is rejected, the same number in two protocols is not', () => {
   const twice = service({ ports: [port(8080), port(8080, { target: 81 })] }).spec;
   expect(() => admit(twice, undefined, [])).toThrow('service web publishes port 8080/tcp twice');
   const both = service({ ports: [port(53), port(53, { protocol: 'udp' })] }).spec;
@@ -146,13 +146,13 @@ test.each([
   [4789, 'udp', 'published port 4789/udp is reserved for VXLAN on every node; choose another'],
   [22, 'tcp', 'published port 22/tcp is reserved for sshd on every node; choose another'],
 ] as const)('%d/%s belongs to the nodes themselves', (published, protocol, words) => {
-  const wanted = service({ ports: [port(published, { protocol })] });
-  expect(() => admit(wanted.spec, undefined, [])).toThrow(words);
-  expect(() => admit(wanted.spec, service({}), [])).toThrow(words);
+  const requested = service({ ports: [port(published, { protocol })] });
+  expect(() => admit(requested.spec, undefined, [])).toThrow(words);
+  expect(() => admit(requested.spec, service({}), [])).toThrow(words);
   const otherwise = protocol === 'tcp' ? 'udp' : 'tcp';
   expect(admit(service({ ports: [port(published, { protocol: otherwise })] }).spec, undefined, []).action).toBe(
     'created',
   );
-  // Who had it before it was refused can still be scaled.
-  expect(admit({ ...wanted.spec, replicas: 4 }, wanted, [wanted]).action).toBe('updated');
+  // A service that published it before it became reserved can still be scaled.
+  expect(admit({ ...requested.spec, replicas: 4 }, requested, [requested]).action).toBe('updated');
 });

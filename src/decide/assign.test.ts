@@ -45,7 +45,7 @@ const endpointsOf = (tasks: Task[], spec = service({}), nodes = [node(1), node(2
   assignment(nodes[0]!, view(nodes, tasks, [spec])).ports.map((port) => port.endpoints);
 
 describe('assignment', () => {
-  test('tells a node who it is, who the others are, and what it runs', () => {
+  test('contains the node itself, its peers and its tasks', () => {
     const own = assignment(node(1), view(undefined, [task(1, 'n1'), task(2, 'n2')]));
     expect(own.self).toEqual({ nodeId: 'n1', name: 'node1', number: 1, underlay: '192.0.2.1' });
     expect(own.networks[0]?.subnets).toEqual([{ family: 'inet', cidr: '10.252.0.0/14', block: '10.252.1.0/24' }]);
@@ -63,14 +63,14 @@ describe('assignment', () => {
     expect(own.ports[0]?.endpoints.map((each) => each.address)).toEqual(['10.252.1.5', '10.252.2.6']);
   });
 
-  test('only running tasks on nodes that are there stand behind a port', () => {
+  test('only running tasks on ready nodes are endpoints', () => {
     const starting = task(1, 'n1', { status: { state: 'starting', message: '', error: '', since: 0 } });
     const ended = task(2, 'n1', { status: { state: 'shutdown', message: '', error: '', since: 0 } });
     expect(endpointsOf([starting, ended])).toEqual([[]]);
     expect(endpointsOf([task(1, 'n2')], undefined, [node(1), node(2, { state: 'down' })])).toEqual([[]]);
   });
 
-  test('a draining task keeps its connections over TCP and leaves UDP', () => {
+  test('a draining task keeps its TCP connections and is no endpoint for UDP', () => {
     const both = service({
       ports: [
         { protocol: 'tcp', target: 80, published: 80, mode: 'ingress' },
@@ -80,11 +80,11 @@ describe('assignment', () => {
     const [tcp, udp] = endpointsOf([task(1, 'n1', { desired: 'drain' })], both);
     expect(tcp).toMatchObject([{ weight: 0, port: 80 }]);
     expect(udp).toEqual([]);
-    // What it has to say while it is being stopped finds its way too.
+    // What it sends while it is being stopped is routed too.
     expect(endpointsOf([task(1, 'n1', { desired: 'shutdown' })], both)).toMatchObject([[{ weight: 0 }], []]);
   });
 
-  test('a draining task still runs for its agent, one that ended is none of its business', () => {
+  test('a draining task is still assigned to its agent, one that ended is not', () => {
     const draining = task(1, 'n1', { desired: 'drain' });
     const ended = task(2, 'n1', { status: { state: 'failed', message: '', error: '', since: 0 } });
     const stopping = task(3, 'n1', { desired: 'shutdown' });
@@ -97,7 +97,7 @@ describe('assignment', () => {
 });
 
 describe('allocation', () => {
-  test('addresses go on from the newest and come round, never one in use', () => {
+  test('addresses continue after the newest and wrap around, never one in use', () => {
     const there: Task[] = [];
     const given: string[] = [];
     for (let round = 0; round < 400; round += 1) {
@@ -111,7 +111,7 @@ describe('allocation', () => {
     expect(given).not.toContain('10.252.3.255');
   });
 
-  test('a full block gives nothing', () => {
+  test('a full block has no free address', () => {
     const there: Task[] = [];
     for (let round = 0; round < 250; round += 1) {
       there.push(task(round, 'n3', { addresses: allocateAddresses(node(3), [ingress], there)! }));
@@ -120,7 +120,7 @@ describe('allocation', () => {
     expect(allocateAddresses(node(3), [ingress], there)).toBeUndefined();
   });
 
-  test('ended tasks give their addresses up last, but they do', () => {
+  test('addresses of ended tasks are reused last', () => {
     const there: Task[] = [];
     for (let round = 0; round < 250; round += 1) {
       const state = round < 249 ? ('failed' as const) : ('running' as const);
@@ -133,14 +133,14 @@ describe('allocation', () => {
     );
   });
 
-  test('node numbers fill gaps and end with the subnet', () => {
+  test('node numbers fill gaps and are limited by the subnet', () => {
     expect(allocateNodeNumber([node(1), node(3)], [ingress])).toBe(2);
     const all = Array.from({ length: 1023 }, (_, index) => node(index + 1));
     expect(allocateNodeNumber(all, [ingress])).toBeUndefined();
     expect(nodeBlock(ingress.subnets[0]!, { number: 1023 })).toBe('10.255.255.0/24');
   });
 
-  test('blocks of both families lie apart, and slots count their addresses', () => {
+  test('blocks do not overlap in either family, and slots count their addresses', () => {
     expect(blockOf('fd6d:6573:6800::/48', 64, 258)).toBe('fd6d:6573:6800:102::/64');
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 1023 }), fc.nat(255), fc.boolean(), (number, slot, six) => {

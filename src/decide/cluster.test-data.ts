@@ -1,4 +1,4 @@
-// A cluster in memory that does what agents do, as fast as the test wants: the other side of the deciding functions.
+// A cluster in memory that does what agents do, controlled by the test: the counterpart of the decisions.
 import { expect } from 'vitest';
 import type { Network, Node, Service, Task, TaskState } from '../model/cluster.ts';
 import { type Generation, newGeneration as makeGeneration } from '../model/generation.ts';
@@ -67,16 +67,16 @@ export class Cluster {
   tasks: Task[] = [];
   now = 1_000_000;
   wakeAt: number | undefined;
-  /** Whether nodes acknowledge what they are told. */
+  /** Whether nodes acknowledge assignments. */
   acknowledgements = true;
   readonly connections = new Map<string, number>();
-  /** What tasks run, by the number of their generation. */
+  /** Task templates by generation number. */
   readonly generations = new Map<number, Generation>();
   /** Tasks of other services. */
   readonly others: Task[] = [];
-  /** What the healthcheck of every new task says. */
+  /** The result of the health check of every new task. */
   health: 'starting' | 'healthy' | 'unhealthy' = 'healthy';
-  /** Whether new tasks get as far as running. */
+  /** Whether new tasks reach the state running. */
   tasksStart = true;
   #service: Service | undefined;
   #revision = 1;
@@ -86,13 +86,13 @@ export class Cluster {
     this.nodes = nodes;
   }
 
-  apply(wanted: Service, newGeneration = false): void {
+  apply(desired: Service, newGeneration = false): void {
     const before = this.#service;
     const generation = (before?.taskGeneration ?? 1) + (newGeneration ? 1 : 0);
-    const leaving = before === undefined ? [] : drainingPortsAfter(before, wanted.spec, this.#revision + 1, this.now);
+    const leaving = before === undefined ? [] : drainingPortsAfter(before, desired.spec, this.#revision + 1, this.now);
     if (before === undefined || newGeneration)
-      this.generations.set(generation, makeGeneration(wanted.id, generation, wanted.spec, this.now));
-    this.#service = { ...wanted, taskGeneration: generation, ...(leaving.length === 0 ? {} : { leaving }) };
+      this.generations.set(generation, makeGeneration(desired.id, generation, desired.spec, this.now));
+    this.#service = { ...desired, taskGeneration: generation, ...(leaving.length === 0 ? {} : { leaving }) };
     this.#revision += 1;
   }
 
@@ -109,7 +109,7 @@ export class Cluster {
     return this.#service;
   }
 
-  /** Tasks that new connections may come to. */
+  /** Tasks that may get new connections. */
   serving(): Task[] {
     return this.tasks.filter((task) => acceptsConnections(task, this.#home(task)));
   }
@@ -147,7 +147,7 @@ export class Cluster {
     return orchestrate(this.#service, this.tasks, context);
   }
 
-  /** One decision, and one step of every agent. Whether anything changed. */
+  /** One decision, and one step of every agent. Returns whether anything changed. */
   step(): boolean {
     const { put, remove, wakeAt, service: over } = this.decide();
     if (over !== undefined) this.#service = 'put' in over ? over.put : undefined;
@@ -174,7 +174,7 @@ export class Cluster {
     return this.nodes.find((each) => each.id === task.nodeId);
   }
 
-  /** As the manager stores a task that begins to take connections. */
+  /** Sets the field that the manager sets when a task begins to accept connections. */
   #stamped(before: Task | undefined, after: Task): Task {
     const home = this.#home(after);
     const joins = acceptsConnections(after, home) && !(before !== undefined && acceptsConnections(before, home));

@@ -27,7 +27,7 @@ function task(number: number, nodeId: string, more: Partial<Task> = {}): Task {
   };
 }
 
-/** What one node gets under 8080/tcp, as `task:weight`. */
+/** The endpoints that one node gets for 8080/tcp, as `task:weight`. */
 function portsSeenBy(at: Node, nodes: Node[], tasks: Task[], ...services: Service[]) {
   const view = {
     networks: [ingress],
@@ -43,7 +43,7 @@ const [one, two] = [node(1, { labels: { zone: 'a', cores: '8' } }), node(2, { la
 const nodes = [one, two];
 
 describe('endpoints', () => {
-  test('come in the order in which they joined, on every node', () => {
+  test('are in the order in which they joined, on every node', () => {
     const tasks = [task(1, 'n1', { joinedRevision: 9 }), task(2, 'n2'), task(3, 'n1')];
     for (const at of nodes)
       expect(portsSeenBy(at, nodes, tasks, service({}))?.behind).toEqual(['t2:1', 't3:1', 't1:1']);
@@ -63,7 +63,7 @@ describe('endpoints', () => {
     ).toEqual(['t1:1']);
   });
 
-  test('are there once they are healthy, and keep only their connections once they are not', () => {
+  test('are added when healthy, and keep only open connections when unhealthy', () => {
     const of = (state: 'starting' | 'healthy' | 'unhealthy') =>
       task(1, 'n1', {
         hasHealthCheck: true,
@@ -75,15 +75,15 @@ describe('endpoints', () => {
   });
 });
 
-describe('who gets a port', () => {
-  test('ingress.nodes: those that fulfil all constraints, whatever runs where', () => {
+describe('the nodes of a port', () => {
+  test('ingress.nodes: those that match all constraints, with or without tasks', () => {
     const nodesOnly = [{ key: 'node.labels.zone', operator: '==' as const, value: 'A' }];
     const some = service({ ports: [{ ...PORT, nodes: nodesOnly }] });
     expect(portsSeenBy(one, nodes, [task(1, 'n2')], some)?.behind).toEqual(['t1:1']);
     expect(portsSeenBy(two, nodes, [task(1, 'n2')], some)).toBeUndefined();
   });
 
-  test('host mode: the node of the task that holds it, with that task alone', () => {
+  test('host mode: the node of the task that publishes it, with that task only', () => {
     const host = service({ ports: [{ ...PORT, mode: 'host' }] });
     const tasks = [
       task(1, 'n1', { hostPorts: ['8080/tcp'] }),
@@ -103,7 +103,7 @@ describe('who gets a port', () => {
     ]).toEqual(['s1', 's2']);
   });
 
-  test('a number that the node picked comes from the task', () => {
+  test('a number that the node picked is read from the task', () => {
     const { published: _, ...open } = PORT;
     const host = service({ ports: [{ ...open, mode: 'host' }] });
     const ports = [{ protocol: 'tcp' as const, target: 80, published: 8080 }];
@@ -113,17 +113,17 @@ describe('who gets a port', () => {
   });
 });
 
-describe('a port that was given up', () => {
+describe('a port that is no longer declared', () => {
   const leaving = [{ port: PORT, revision: 5, deadline: 9 }];
 
-  test('keeps its connections while it has some to keep, and is nothing without a task', () => {
+  test('keeps open connections while it drains, and is not published without a task', () => {
     const left = { ...service({ ports: [] }), leaving };
     expect(portsSeenBy(one, nodes, [task(1, 'n1')], left)?.behind).toEqual(['t1:0']);
     expect(portsSeenBy(one, nodes, [], left)).toBeUndefined();
     expect(portsSeenBy(one, nodes, [task(1, 'n1')], { ...service({}), removed: true })?.behind).toEqual(['t1:0']);
   });
 
-  test('is the newcomer’s at once; old connections live on beside it', () => {
+  test('belongs to the new service at once; open connections to the old one continue', () => {
     const left = { ...service({ ports: [] }), leaving };
     const newcomer: Service = { ...service({}), id: 's9', name: 'new' };
     const tasks = [task(1, 'n1'), task(2, 'n2', { serviceId: 's9' })];
@@ -132,10 +132,10 @@ describe('a port that was given up', () => {
     expect(portsSeenBy(one, nodes, tasks, removed, newcomer)).toEqual({ by: 's9', behind: ['t1:0', 't2:1'] });
   });
 
-  test('with another target under the same number, a task is behind it with both', () => {
+  test('with another target and the same number, a task is an endpoint with both', () => {
     const moved = { ...service({ ports: [{ ...PORT, target: 81 }] }), leaving };
     expect(portsSeenBy(one, nodes, [task(1, 'n1')], moved)?.behind).toEqual(['t1:0', 't1:1']);
-    // The same way in twice is one real server, and the living one counts.
+    // Two offers with the same target are one real server; the declared one applies.
     expect(portsSeenBy(one, nodes, [task(1, 'n1')], { ...service({}), leaving })?.behind).toEqual(['t1:1']);
   });
 });

@@ -21,7 +21,7 @@ describe('a replicated service', () => {
     ).toEqual(['n2', 'n2', 'n3', 'n3']);
   });
 
-  test('waits with an explanation when no node suits, and starts when one does', () => {
+  test('stays pending with a reason while no node is suitable, and starts when one is', () => {
     const cluster = new Cluster([node(1), node(2, { state: 'down' })]);
     cluster.apply(service({ replicas: 1, constraints: [{ key: 'node.labels.zone', operator: '==', value: 'a' }] }));
     cluster.settle();
@@ -34,7 +34,7 @@ describe('a replicated service', () => {
     expect(cluster.running()).toHaveLength(1);
   });
 
-  test('scaled down, the highest slots drain first and stop only when every node knows and nobody is connected', () => {
+  test('scaled down, the highest slots drain first and stop only after every node has acknowledged and connections ended', () => {
     const cluster = new Cluster([node(1), node(2)]);
     cluster.apply(service({ replicas: 3 }));
     cluster.settle();
@@ -53,7 +53,7 @@ describe('a replicated service', () => {
     expect(cluster.running().map((task) => task.slot)).toEqual([1]);
   });
 
-  test('a drain ends with the grace period, whatever is still open', () => {
+  test('a drain ends with the grace period even if connections are open', () => {
     const cluster = new Cluster([node(1)]);
     cluster.apply(service({ replicas: 1, stopGracePeriod: 5_000 }));
     cluster.settle();
@@ -67,7 +67,7 @@ describe('a replicated service', () => {
     expect(cluster.running()).toHaveLength(0);
   });
 
-  test('a failed task is replaced at once, then later and later', () => {
+  test('a failed task is replaced at once, then with increasing delays', () => {
     const cluster = new Cluster([node(1)]);
     cluster.apply(service({ replicas: 1 }));
     cluster.settle();
@@ -102,7 +102,7 @@ describe('a replicated service', () => {
     expect(cluster.running()).toHaveLength(expected);
   });
 
-  test('max_attempts is the end of it', () => {
+  test('max_attempts limits the replacements', () => {
     const cluster = new Cluster([node(1)]);
     cluster.apply(service({ replicas: 1, restart: { condition: 'any', delay: 0, maxAttempts: 2, window: 0 } }));
     cluster.settle();
@@ -116,7 +116,7 @@ describe('a replicated service', () => {
     expect(cluster.running()).toHaveLength(0);
   });
 
-  test('a changed command replaces task by task, the new one before the old', () => {
+  test('a changed command replaces one task after the other, start-first', () => {
     const cluster = new Cluster([node(1), node(2)]);
     cluster.apply(service({ replicas: 3 }));
     cluster.settle();
@@ -130,7 +130,7 @@ describe('a replicated service', () => {
     expect(cluster.running().map((task) => cluster.commandOf(task))).toEqual([['new'], ['new'], ['new']]);
   });
 
-  test('tasks of a node that went down run elsewhere; when it returns it gives up its own', () => {
+  test('tasks of a node that is down are replaced elsewhere; when it returns its own are stopped', () => {
     const cluster = new Cluster([node(1), node(2)]);
     cluster.apply(service({ replicas: 2 }));
     cluster.settle();
@@ -142,7 +142,7 @@ describe('a replicated service', () => {
     expect(cluster.running().map((task) => task.nodeId)).toEqual(['n1', 'n1']);
   });
 
-  test('a node that returns before its tasks were replaced keeps them; nothing was stopped for nothing', () => {
+  test('a node that returns before its tasks were replaced keeps them; no task is stopped', () => {
     const cluster = new Cluster([node(1), node(2)]);
     cluster.apply(service({ replicas: 1, constraints: [{ key: 'node.id', operator: '==', value: 'n2' }] }));
     cluster.settle();
@@ -159,7 +159,7 @@ describe('a replicated service', () => {
     expect(live(cluster.tasks).map((task) => task.id)).toEqual([own!.id]);
   });
 
-  test('a missing task of a service that was removed meanwhile is stopped when its node returns', () => {
+  test('a missing task of a removed service is stopped when its node returns', () => {
     const cluster = new Cluster([node(1)]);
     cluster.apply(service({ replicas: 1 }));
     cluster.settle();
@@ -197,7 +197,7 @@ test('a global service has one task on every suitable node', () => {
   expect(cluster.running()).toHaveLength(4);
 });
 
-test('whatever happens, it settles at what is wanted, with no address and no host port twice, and then has nothing to do', () => {
+test('after any events it converges to the desired state, without duplicate addresses and host ports, and then is idle', () => {
   const PORTS: Record<string, PortSpec> = {
     ingress: { protocol: 'tcp', target: 80, published: 8080, mode: 'ingress' },
     retargeted: { protocol: 'tcp', target: 81, published: 8080, mode: 'ingress' },
@@ -271,7 +271,7 @@ test('whatever happens, it settles at what is wanted, with no address and no hos
         cluster.settle();
       }
       const running = cluster.running();
-      // With a host port there is room for one task a node.
+      // With a host port a node can run one task.
       const room = want.ports.includes(PORTS['host']!) ? 3 : 6;
       expect(running).toHaveLength(Math.min(want.replicas, room));
       if (want.replicas <= room) {

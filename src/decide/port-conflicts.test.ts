@@ -17,14 +17,14 @@ const web = (...ports: Partial<PortSpec>[]): ServiceSpec => ({
 });
 const on2 = (...listeners: Listener[]) => hostListeners(nodes, (nodeId) => (nodeId === 'n2' ? listeners : []));
 
-describe('listeners on ports that a service wants', () => {
-  it('are warned of, each program of a node once', () => {
+describe('listeners on ports of a service', () => {
+  it('result in one warning for each program of a node', () => {
     expect(portConflictWarnings(web({ published: 8080 }), undefined, on2(nginx, { ...nginx, address: '::' }))).toEqual([
       'port 8080/tcp is used by nginx (pid 812) on node2; the published port takes precedence: clients of node2 reach service web instead',
     ]);
   });
 
-  it('do not matter on other ports, protocols, nodes and addresses', () => {
+  it('are ignored on other ports, protocols, nodes and addresses', () => {
     const view = on2(nginx);
     expect(portConflictWarnings(web({ published: 8081 }), undefined, view)).toEqual([]);
     expect(portConflictWarnings(web({ published: 8080, protocol: 'udp' }), undefined, view)).toEqual([]);
@@ -40,7 +40,7 @@ describe('listeners on ports that a service wants', () => {
     expect(portConflictWarnings(web({}), undefined, view)).toEqual([]);
   });
 
-  it('warn of a port of sshd on one node, which the others publish', () => {
+  it('result in a warning for a port of sshd on one node; the others publish it', () => {
     expect(portConflictWarnings(web({ published: 2222 }), undefined, on2(sshd))).toEqual([
       'port 2222/tcp is used by sshd (pid 700) on node2, which keeps it; service web is not reachable on that port there',
     ]);
@@ -49,14 +49,14 @@ describe('listeners on ports that a service wants', () => {
   it.each<[string, Partial<PortSpec>]>([
     ['several nodes', {}],
     ['the only node that would publish it', { nodes: [{ key: 'node.hostname', operator: '==', value: 'node2' }] }],
-  ])('refuse a port of sshd on %s', (_, port) => {
+  ])('are a conflict for a port of sshd on %s', (_, port) => {
     const everywhere = hostListeners(nodes, () => [sshd]);
     expect(() => portConflictWarnings(web({ published: 2222, ...port }), undefined, everywhere)).toThrow(
       'must stay reachable',
     );
   });
 
-  it('say what to do instead', () => {
+  it('are reported with what to do', () => {
     const only = nodes.slice(1);
     const apply = (port: Partial<PortSpec>) => () =>
       portConflictWarnings(
@@ -73,14 +73,14 @@ describe('listeners on ports that a service wants', () => {
     expect(apply({ published: 2222, nodes: others })()).toEqual([]);
   });
 
-  it('warn only when sshd came to a port that the service has already', () => {
+  it('result only in a warning when sshd begins to listen on a port that the service already has', () => {
     const spec = web({ published: 2222 });
     expect(portConflictWarnings(spec, spec, on2(sshd))).toEqual([
       'port 2222/tcp is used by sshd (pid 700) on node2, which keeps it; service web is not reachable on that port there',
     ]);
   });
 
-  it('are counted from the twentieth on', () => {
+  it('are only counted after the twentieth', () => {
     const many = Array.from({ length: 25 }, (_, pid) => ({ ...nginx, pid }));
     const warnings = portConflictWarnings(web({ published: 8080 }), undefined, on2(...many));
     expect(warnings).toHaveLength(21);

@@ -6,7 +6,7 @@ import { Cluster, node, service } from './cluster.test-data.ts';
 describe('host ports', () => {
   const port: PortSpec = { protocol: 'tcp', target: 80, published: 9000, mode: 'host' };
 
-  test('one task a node, across services; those on their way out still hold it, and `ps` says so', () => {
+  test('one task per node, across services; tasks that are being stopped still hold it, and `ps` shows that', () => {
     const cluster = new Cluster([node(1), node(2), node(3, { labels: { zone: 'b' } })]);
     const theirs = { ...cluster.tasks[0], id: 'x', nodeId: 'n1', desired: 'drain', hostPorts: ['9000/tcp'] } as Task;
     cluster.others.push({ ...theirs, addresses: [], status: { state: 'running', message: '', error: '', since: 0 } });
@@ -28,7 +28,7 @@ describe('host ports', () => {
     ).toEqual(['n1', 'n2']);
   });
 
-  test('a global service says on which node its port is taken', () => {
+  test('a global service reports on which node its port is in use', () => {
     const cluster = new Cluster([node(1)]);
     const theirs = { id: 'x', nodeId: 'n1', hostPorts: ['9000/tcp'], addresses: [] } as unknown as Task;
     cluster.others.push({ ...theirs, status: { state: 'running', message: '', error: '', since: 0 } });
@@ -37,7 +37,7 @@ describe('host ports', () => {
     expect(cluster.tasks[0]?.status.message).toBe('host port 9000/tcp of node1 is in use by another task');
   });
 
-  test('added to tasks that run it restarts none of them, but for those that cannot have it where they are', () => {
+  test('adding one restarts only tasks on nodes where it is in use', () => {
     const cluster = new Cluster([node(1), node(2)]);
     cluster.apply(service({ replicas: 2, ports: [] }));
     cluster.settle();
@@ -59,7 +59,7 @@ describe('host ports', () => {
     ).toEqual(['n1', 'n2']);
   });
 
-  test('is free for others when its last connection has ended, not before', () => {
+  test('is free for other services only after its last connection has ended', () => {
     const cluster = new Cluster([node(1)]);
     cluster.apply(service({ ports: [port] }));
     cluster.settle();
@@ -75,7 +75,7 @@ describe('host ports', () => {
   });
 });
 
-describe('a port that a living service gives up', () => {
+describe('a port that is removed from a running service', () => {
   const one: PortSpec = { protocol: 'tcp', target: 80, published: 8080, mode: 'ingress' };
 
   test.each([
@@ -86,7 +86,7 @@ describe('a port that a living service gives up', () => {
         cluster.now += 10_000;
       },
     ],
-  ])('goes %s', (_, end) => {
+  ])('is removed %s', (_, end) => {
     const cluster = new Cluster([node(1)]);
     cluster.apply(service({}));
     cluster.settle();
@@ -101,7 +101,7 @@ describe('a port that a living service gives up', () => {
     expect(cluster.running()).toHaveLength(1);
   });
 
-  test('waits for every node to know, and comes back when it is declared again', () => {
+  test('waits for the acknowledgement of every node, and is published again when it is declared again', () => {
     const cluster = new Cluster([node(1)]);
     cluster.apply(service({}));
     cluster.settle();
@@ -113,7 +113,7 @@ describe('a port that a living service gives up', () => {
     expect(cluster.service).not.toHaveProperty('leaving');
   });
 
-  test('UDP has nothing to wait for', () => {
+  test('UDP does not drain', () => {
     const cluster = new Cluster([node(1)]);
     cluster.apply(service({ ports: [{ ...one, protocol: 'udp' }] }));
     cluster.settle();
@@ -121,7 +121,7 @@ describe('a port that a living service gives up', () => {
     expect(cluster.service).not.toHaveProperty('leaving');
   });
 
-  test('a task made before the port drains for it all the same', () => {
+  test('a task created before the port was added drains for it too', () => {
     const cluster = new Cluster([node(1)]);
     cluster.apply(service({ ports: [] }));
     cluster.settle();

@@ -28,7 +28,7 @@ function updating(spec: Partial<ServiceSpec>, nodes = [node(1), node(2)]): Clust
   return cluster;
 }
 
-/** Steps until nothing changes, telling after each. */
+/** Steps until nothing changes, and calls back after each. */
 function checkEachStep(cluster: Cluster, check: () => void): void {
   for (let step = 0; cluster.step(); step += 1) {
     check();
@@ -37,7 +37,7 @@ function checkEachStep(cluster: Cluster, check: () => void): void {
 }
 
 describe('an update', () => {
-  test.each([1, 2, 3, 0])('replaces %i at a time, 0 being all, the new ones before the old', (parallelism) => {
+  test.each([1, 2, 3, 0])('replaces %i at a time (0: all), start-first', (parallelism) => {
     const cluster = updating({ replicas: 5, update: { parallelism, delay: 0, order: 'start-first' } });
     let most = 0;
     checkEachStep(cluster, () => {
@@ -49,13 +49,13 @@ describe('an update', () => {
     expect(commands(cluster.running())).toEqual(Array(5).fill('new'));
   });
 
-  test('stop-first: the old one has stopped before the new one has a node, one slot after the other', () => {
+  test('stop-first: the old task has stopped before the new one is placed, one slot after the other', () => {
     const cluster = updating({ replicas: 3, update: { parallelism: 1, delay: 0, order: 'stop-first' } });
     cluster.step();
     const victim = cluster.tasks.find(({ desired }) => desired === 'drain')!;
     cluster.connections.set(victim.id, 1);
     cluster.settle();
-    // Its connections live on; its successor waits, and says for what.
+    // It keeps its connections; its successor is pending with the reason.
     expect(cluster.tasks.find((task) => commandOf(task) === 'new')).toMatchObject({
       slot: victim.slot,
       status: { state: 'new', message: 'waiting for 1 old task to stop' },
@@ -73,7 +73,7 @@ describe('an update', () => {
     expect(commands(cluster.running())).toEqual(['new', 'new', 'new']);
   });
 
-  test('delay: the next begins that long after the last one is up, also for a manager that was started meanwhile', () => {
+  test('delay: the next slot begins that long after the last task is up, also after a restart of the manager', () => {
     const cluster = updating({ replicas: 3, update: { parallelism: 1, delay: 60_000, order: 'start-first' } });
     for (const done of [1, 2]) {
       cluster.settle();
@@ -88,7 +88,7 @@ describe('an update', () => {
     expect(cluster.wakeAt).toBeUndefined();
   });
 
-  test('a healthcheck decides when the new one is up', () => {
+  test('with a health check the new task is up when it is healthy', () => {
     const cluster = new Cluster([node(1)]);
     cluster.apply(service({ health: HEALTH }));
     cluster.settle();
@@ -104,7 +104,7 @@ describe('an update', () => {
     expect(cluster.running()).toHaveLength(1);
   });
 
-  test('tasks that are not up are replaced at once, whatever the update says', () => {
+  test('tasks that are not up are replaced at once, regardless of the update options', () => {
     const cluster = new Cluster([node(1)]);
     cluster.tasksStart = false;
     const update: UpdateConfig = { parallelism: 1, delay: 3_600_000, order: 'stop-first' };
@@ -126,7 +126,7 @@ describe('an update', () => {
     expect(commands(cluster.running())).toEqual(['new', 'new']);
   });
 
-  test('of a global service goes node by node', () => {
+  test('of a global service replaces node by node', () => {
     const cluster = updating({ mode: 'global' }, [node(1), node(2), node(3)]);
     checkEachStep(cluster, () => expect(cluster.serving().length).toBeGreaterThanOrEqual(3));
     expect(cluster.running().map((task) => [task.nodeId, commandOf(task)])).toEqual([
@@ -136,7 +136,7 @@ describe('an update', () => {
     ]);
   });
 
-  test('a third version takes the slot that the second did not get ready, and then the rest', () => {
+  test('a third version first replaces the slot where the second is not ready, then the others', () => {
     const cluster = updating({ replicas: 3, update: { parallelism: 1, delay: 0, order: 'stop-first' } });
     cluster.tasksStart = false;
     cluster.settle();
@@ -152,7 +152,7 @@ describe('an update', () => {
     expect(commands(cluster.running())).toEqual(['third', 'third', 'third']);
   });
 
-  test('a slot that lost its node holds no later update up', () => {
+  test('a slot whose node is down does not block a later update', () => {
     const cluster = updating({ replicas: 3, ports: HOST_PORT }, [node(1), node(2), node(3)]);
     cluster.settle();
     expect(commands(cluster.serving())).toEqual(['new', 'new', 'new']);
@@ -165,7 +165,7 @@ describe('an update', () => {
     expect(commands(cluster.serving())).toEqual(['third', 'third']);
   });
 
-  test('a version that dies soon after it came up goes no further while it is dead', () => {
+  test('a version that fails soon after it came up pauses the update until it is up again', () => {
     const cluster = updating({ replicas: 3, restart: { condition: 'any', delay: 60_000, maxAttempts: 0, window: 0 } });
     while (commands(cluster.serving()).filter((word) => word === 'new').length === 0) cluster.step();
     cluster.end(cluster.serving().find((task) => commandOf(task) === 'new')!.id, 'failed');
@@ -176,7 +176,7 @@ describe('an update', () => {
     expect(commands(cluster.serving())).toEqual(['new', 'new', 'new']);
   });
 
-  test('a version that has done its work and ended takes the place of one that still runs', () => {
+  test('a version that completed replaces one that still runs', () => {
     const restart = { condition: 'on-failure' as const, maxAttempts: 0, window: 0 };
     const cluster = updating({ replicas: 2, restart });
     checkEachStep(cluster, () => {
@@ -186,7 +186,7 @@ describe('an update', () => {
     expect(cluster.tasks.filter(({ status }) => status.state === 'complete').map(({ slot }) => slot)).toEqual([1, 2]);
   });
 
-  test('a version that never comes up takes no more slots than one batch, and none at all when the new come first', () => {
+  test('a version that never comes up replaces at most one batch, and no running task with start-first', () => {
     const events = fc.array(
       fc.record({ kind: fc.constantFrom('steps' as const, 'fail' as const, 'wait' as const), n: fc.nat(20) }),
       { maxLength: 30 },
@@ -222,7 +222,7 @@ describe('an update', () => {
 });
 
 describe('a task that has to leave its node', () => {
-  test('node drain: its successor is up elsewhere before it leaves', () => {
+  test('node drain: its successor is up elsewhere before it is stopped', () => {
     const cluster = new Cluster([node(1), node(2)]);
     cluster.apply(service({ replicas: 4 }));
     cluster.settle();
@@ -231,7 +231,7 @@ describe('a task that has to leave its node', () => {
     expect(cluster.running().map(({ nodeId }) => nodeId)).toEqual(['n2', 'n2', 'n2', 'n2']);
   });
 
-  test('a successor that does not come up keeps it where it is', () => {
+  test('it stays as long as its successor does not come up', () => {
     const cluster = new Cluster([node(1), node(2)]);
     cluster.apply(service({ replicas: 2 }));
     cluster.settle();
@@ -246,7 +246,7 @@ describe('a task that has to leave its node', () => {
     ).toEqual(['n1', 'n2']);
   });
 
-  test('with nowhere to go it leaves all the same, and its successor waits', () => {
+  test('it is stopped even if no other node is suitable, and its successor is pending', () => {
     const cluster = new Cluster([node(1), node(2, { state: 'down' })]);
     cluster.apply(service({ replicas: 1 }));
     cluster.settle();
@@ -271,7 +271,7 @@ describe('a task that has to leave its node', () => {
     expect(cluster.running().map(({ nodeId }) => nodeId)).toEqual(['n2', 'n2']);
   });
 
-  test('drained in the middle of an update it is replaced by the new version at once', () => {
+  test('drained during an update it is replaced by the new version at once', () => {
     const cluster = updating({ replicas: 4, update: { parallelism: 1, delay: 3_600_000, order: 'start-first' } });
     cluster.settle();
     cluster.nodes = [node(1, { availability: 'drain' }), node(2)];
@@ -282,7 +282,7 @@ describe('a task that has to leave its node', () => {
 });
 
 describe('an unhealthy task', () => {
-  test('leaves with its connections, is replaced at once, and has failed in the end', () => {
+  test('drains its connections, is replaced at once, and ends as failed', () => {
     const cluster = new Cluster([node(1)]);
     cluster.apply(service({ health: HEALTH }));
     cluster.settle();
@@ -301,7 +301,7 @@ describe('an unhealthy task', () => {
     expect(cluster.running()).toHaveLength(1);
   });
 
-  test('the restart policy holds for it', () => {
+  test('is subject to the restart policy', () => {
     const cluster = new Cluster([node(1)]);
     cluster.health = 'unhealthy';
     cluster.apply(service({ health: HEALTH, restart: { condition: 'any', maxAttempts: 2, window: 0 } }));

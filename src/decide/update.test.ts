@@ -25,11 +25,11 @@ test('ports are added and removed, removals first', () => {
     before[1],
     port(9000, 80),
   ]);
-  // Every published port of the target goes, as in Docker.
+  // Removes every published port of the target, as Docker does.
   expect(ports([port(1, 80), port(2, 80)], { publishRemove: [port(undefined, 80)] })).toEqual([]);
 });
 
-test('a port that is there already stays as it was declared; another target keeps who may come in', () => {
+test('an existing port keeps its options; another target keeps its access restrictions', () => {
   const closed = port(8080, 80, { allowFrom: ['10.0.0.0/8'], policy: 'local', scheduler: 'mh' });
   expect(ports([closed], { publishAdd: [port(8080, 80)] })).toEqual([closed]);
   expect(ports([closed], { publishAdd: [port(8080, 81)] })).toEqual([{ ...closed, target: 81 }]);
@@ -41,7 +41,7 @@ test('a port that is there already stays as it was declared; another target keep
   ]);
 });
 
-test('without a number it is the one of the same target whose number was chosen, else a new one', () => {
+test('without a number it is the port of the same target whose number was allocated, else a new one', () => {
   const chosen = port(30_007, 80, { allowFrom: ['10.0.0.0/8'] });
   const picked = port(undefined, 80, { mode: 'host' });
   expect(ports([chosen, picked], { publishAdd: [port(undefined, 80), picked] })).toEqual([chosen, picked]);
@@ -54,14 +54,14 @@ test.each([
   [port(undefined, 8080), 'did you mean 80/tcp?'],
   [port(undefined, 90), 'did you mean target=90,protocol=tcp,mode=host?'],
   [port(undefined, 80, { protocol: 'udp' }), 'see `meshctl port ls`'],
-])('removing what is not published: %j', (gone, hint) => {
+])('removing a port that is not published: %j', (removed, hint) => {
   const before = [port(8080, 80), port(undefined, 90, { mode: 'host' })];
-  expect(() => ports(before, { publishRemove: [gone] })).toThrow(
-    `service web publishes no target port ${gone.target}/${gone.protocol} in mode ingress; ${hint}`,
+  expect(() => ports(before, { publishRemove: [removed] })).toThrow(
+    `service web publishes no target port ${removed.target}/${removed.protocol} in mode ingress; ${hint}`,
   );
 });
 
-test('replicas, and tasks replaced by force', () => {
+test('replicas, and forced replacement of tasks', () => {
   expect(update({}, { replicas: 0 }).replicas).toBe(0);
   expect(() => update({ mode: 'global' }, { replicas: 2 })).toThrow('is global');
   expect(update({}, {})).not.toHaveProperty('forced');

@@ -65,7 +65,7 @@ export interface SocketOwner {
   process: string;
   /** Effective user; undefined when unknown. */
   uid?: number | undefined;
-  /** Path of its program (/proc/PID/exe), if nobody but root can change or replace that file. */
+  /** Path of its program (/proc/PID/exe), if only root can change or replace that file. */
   executable?: string | undefined;
 }
 
@@ -80,7 +80,7 @@ export interface Kernel {
   apply(ops: readonly Op[]): Promise<ApplyReport>;
   /**
    * Calls back with what other programs may have changed, also after lost events; not for the changes of apply, as far as
-   * they can be recognized. `by` lists who did it, as far as the kernel reports it. Returns a function that stops it.
+   * they can be recognized. `by` lists the processes that did it, as far as the kernel reports it. Returns a function that stops it.
    */
   watch(onChange: (scope: Scope, by: readonly Actor[]) => void): () => void;
   /** Sockets bound to a port in a netns. */
@@ -89,7 +89,7 @@ export interface Kernel {
   socketOwners(inodes: ReadonlySet<number>): Promise<Map<number, SocketOwner>>;
   /** Open (established) connections per real server of the given fwmarks: key `address:port` (IPv6 in brackets). */
   connections(netns: string, fwmarks: readonly number[]): Promise<Map<string, number>>;
-  /** A path that setns(2) takes for this netns. */
+  /** A path of this netns for setns(2). */
   netnsPath(netns: string): string;
   counters(): KernelCounters;
   close(): void;

@@ -13,7 +13,7 @@ interface Candidate {
 }
 
 /**
- * The address of this machine that other nodes send VXLAN to: the one given, else the one that packets to the first
+ * The address of this machine that other nodes send VXLAN to: the specified one, else the source address of packets to the first
  * manager leave from, else the one a manager listens on, else the only one there is (IPv4 before IPv6). Throws MeshError `invalid` that lists what there is to choose from.
  */
 export async function resolveAdvertiseAddress(
@@ -67,7 +67,7 @@ function listCandidates(candidates: readonly Candidate[]): string {
     : `; it has ${candidates.map(({ address, device }) => `${address} (${device})`).join(', ')}`;
 }
 
-/** The kernel's own choice of a source; connecting a UDP socket sends nothing. */
+/** The source address that the kernel selects; connecting a UDP socket sends no packet. */
 function sourceAddressFor(manager: string): Promise<string | undefined> {
   const { host: name = '', port = 0 } = parseHostPort(manager) ?? {};
   return new Promise((resolve) => {

@@ -11,14 +11,14 @@ import { connectControl } from '../rpc/client.ts';
 /** Each test starts a whole daemon. */
 vi.setConfig({ testTimeout: 120_000 });
 
-const NOBODY = 65_534;
-/** Its number in the /etc/group that the daemon of these tests has. */
+const OTHER_UID = 65_534;
+/** Its gid in the /etc/group of these daemons. */
 const GROUP = 54_321;
 const SECRET = 'wrnSbXkPq7';
 
-const nobody = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups'];
-const member = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, `--groups=${GROUP}`];
-const rootOfUserNamespace = [...nobody, 'unshare', '--user', '--map-root-user'];
+const otherUser = ['setpriv', `--reuid=${OTHER_UID}`, `--regid=${OTHER_UID}`, '--clear-groups'];
+const member = ['setpriv', `--reuid=${OTHER_UID}`, `--regid=${OTHER_UID}`, `--groups=${GROUP}`];
+const rootOfUserNamespace = [...otherUser, 'unshare', '--user', '--map-root-user'];
 
 let directory: string;
 const ends: (() => unknown)[] = [];
@@ -106,28 +106,28 @@ describe('the sockets of a manager', () => {
     await startManager({ umask: '077' });
     expect(socketModes()).toEqual(['755', '660', '600']);
     const refusal = (rpc: string) =>
-      `user ${NOBODY} may not call meshd.v1.${rpc}: run it on the node as root or as a member of the group meshd`;
+      `user ${OTHER_UID} may not call meshd.v1.${rpc}: run it on the node as root or as a member of the group meshd`;
     for (const rpc of ['Control/Status', 'Local/Info']) {
       expect(call([], rpc)).toContain('"version"');
       expect(call(member, rpc)).toContain('"version"');
-      for (const other of [nobody, rootOfUserNamespace]) expect(call(other, rpc)).toMatch(/^curl: \(7\)/);
+      for (const other of [otherUser, rootOfUserNamespace]) expect(call(other, rpc)).toMatch(/^curl: \(7\)/);
     }
-    for (const other of [member, nobody, rootOfUserNamespace]) expect(openSession(other)).toMatch(/^curl: \(7\)/);
+    for (const other of [member, otherUser, rootOfUserNamespace]) expect(openSession(other)).toMatch(/^curl: \(7\)/);
     expect(openSession([])).toMatch(/^grpc-status: 0/m);
 
     chmodSync(socket(), 0o666);
     chmodSync(agentSocket(), 0o666);
-    for (const other of [nobody, rootOfUserNamespace]) {
+    for (const other of [otherUser, rootOfUserNamespace]) {
       for (const rpc of ['Control/Status', 'Local/Info'])
         expect(JSON.parse(call(other, rpc))).toEqual({ code: 'permission_denied', message: refusal(rpc) });
     }
-    for (const other of [member, nobody, rootOfUserNamespace]) {
+    for (const other of [member, otherUser, rootOfUserNamespace]) {
       expect(openSession(other)).toMatch(/^grpc-status: 7\r?$/m);
       expect(openSession(other)).toContain('may not call meshd.v1.Dispatch/Session: only root may');
     }
   });
 
-  test('are the only ones: TCP needs --insecure-dev', async () => {
+  test('are the only listeners: TCP needs --insecure-dev', async () => {
     const { daemon } = await startManager();
     expect(listeners(daemon)).toEqual([]);
     daemon.kill('SIGTERM');
@@ -137,7 +137,7 @@ describe('the sockets of a manager', () => {
   });
 });
 
-describe('what a manager keeps to itself', () => {
+describe('the data of a manager is private', () => {
   test('files and environment, also in a state directory that others may enter', async () => {
     mkdirSync(stateDir(), { mode: 0o755 });
     const { daemon } = await startManager({ umask: '000' });
@@ -147,7 +147,7 @@ describe('what a manager keeps to itself', () => {
     await control.apply({ services: specs(manifest), dryRun: false });
     control.close();
     expect(run([], 'grep', '-rl', SECRET, stateDir())).toContain(stateDir());
-    for (const other of [nobody, member, rootOfUserNamespace]) {
+    for (const other of [otherUser, member, rootOfUserNamespace]) {
       expect(run(other, 'find', stateDir(), '-type', 'f', '-readable')).not.toMatch(/^\//m);
       expect(run(other, 'find', stateDir(), '-writable')).not.toMatch(/^\//m);
       expect(run(other, 'cat', `/proc/${daemon.pid}/environ`)).not.toContain(SECRET);

@@ -23,7 +23,7 @@ import type { ManagerRole } from './manager-role.ts';
 import { type DaemonOptions, VERSION } from './meshd-options.ts';
 import { lockStateDir } from './state-lock.ts';
 
-/** Longest that an orderly end may take, ms; crash-only parts lose nothing by being cut off. */
+/** Timeout of an orderly shutdown, ms; no part loses data when it is killed. */
 const STOP_TIMEOUT = 900;
 
 export interface Daemon {
@@ -31,8 +31,8 @@ export interface Daemon {
 }
 
 /**
- * Everything a meshd is made of, in the order it is started: nothing is touched before the machine was found fit, and
- * nobody is let in before there is something to talk to. Throws MeshError with what to do.
+ * Starts all parts of meshd in order: nothing on the machine is changed before the preflight checks, and the sockets are
+ * opened only when their handlers are ready. Throws MeshError with what to do.
  */
 export async function startDaemon(options: DaemonOptions, log: Log): Promise<Daemon> {
   const { roles, name, stateDir, socket, agentSocket } = options;
@@ -145,11 +145,11 @@ function prepareSocketDir(socket: string): void {
   checkDirectory(directory, { sticky: true });
 }
 
-/** The service manager is told when there is one; not reaching it is no reason to fail. */
+/** Notifies the service manager if there is one (sd_notify(3)); failures are ignored. */
 function notifySystemd(state: string): void {
   try {
     sdNotify(state);
   } catch {
-    // NOTIFY_SOCKET names something that is not there.
+    // NOTIFY_SOCKET does not exist.
   }
 }

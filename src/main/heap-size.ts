@@ -1,12 +1,12 @@
 import { setFlagsFromString } from 'node:v8';
 
-/** Ports from which on speed is worth more than some megabytes: a cold start with them is seconds of work. */
+/** From this number of ports on, speed matters more than some megabytes: a cold start takes seconds. */
 const MANY_PORTS = 1_000;
 
 /**
- * Tells V8 how many ports the daemon serves. With few it mostly waits: then there is little room for young objects and no
- * code of the baseline compiler beside the optimising one's, 10 MB in all; and one thread clears what little there is, for
- * waking others for it costs more. Call it first before the heap has grown: room that is there is not given back.
+ * Tunes V8 for the number of ports. With few ports the daemon is mostly idle: a small young generation and no baseline
+ * compiler save 10 MB, and a single thread collects garbage, because waking others costs more. To be called before the
+ * heap has grown: V8 does not return the space.
  */
 export function tuneHeap(ports: number): void {
   const many = ports >= MANY_PORTS;

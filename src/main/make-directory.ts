@@ -2,7 +2,7 @@ import { chmodSync, existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 /**
- * mkdir -p with the mode whatever the umask is. Node's own recursive one never ends where the kernel answers ENOENT for every name, as in /proc.
+ * mkdir -p with this mode, independent of the umask. Node's recursive mkdir loops forever where the kernel returns ENOENT for every name, as in /proc.
  */
 export function makeDirectory(path: string, mode: number): void {
   if (existsSync(path)) return;

@@ -39,8 +39,8 @@ it.each([
   ['--ipv6', ['inet', 'inet6']],
   ['--ipv6 --families ipv4,ipv6', ['inet', 'inet6']],
   ['--families ipv4 --ingress-subnet 10.9.0.0/16', ['inet']],
-])('takes the families of a cluster: %s', (line, wanted) => {
-  expect(parseMeshd(line.split(' '))).toMatchObject({ verb: 'run', options: { families: wanted } });
+])('accepts the families of a cluster: %s', (line, families) => {
+  expect(parseMeshd(line.split(' '))).toMatchObject({ verb: 'run', options: { families } });
 });
 
 it.each(['--families ipv5', '--families ', '--families ipv6 --ingress-subnet 10.9.0.0/16', '--ipv6 --families ipv6'])(
@@ -51,7 +51,7 @@ it.each(['--families ipv5', '--families ', '--families ipv6 --ingress-subnet 10.
   },
 );
 
-it('takes an agent with several managers and labels', () => {
+it('accepts an agent with several managers and labels', () => {
   const args =
     '--role agent --join 10.0.0.1:2377,[fd00::1]:2377 --join b:1 --name n1 --label example.com/zone=a --label x=a=b';
   expect(parseMeshd(args.split(' '))).toMatchObject({
@@ -74,7 +74,7 @@ it.each([
   expect(output).toBe('');
 });
 
-it('accepts the old name of --fast-path with a warning, and not beside the new one', () => {
+it('accepts the old name of --fast-path with a warning, but not together with the new one', () => {
   expect(parseMeshd(['--shortcut', 'full'])).toMatchObject({ options: { fastPath: 'full' } });
   expect(output).toBe('meshd: warning: --shortcut is deprecated; use --fast-path\n');
   expect(parseMeshd(['--shortcut', 'full', '--fast-path', 'off'])).toEqual({ verb: 'exit', status: 2 });
@@ -86,12 +86,12 @@ it('does not document the old name of --fast-path', () => {
   expect(output).not.toContain('shortcut');
 });
 
-it('takes another place for the health endpoint, or none', () => {
+it('accepts another address for the health endpoint, or none', () => {
   expect(parseMeshd(['--health-listen', '127.0.0.1:80'])).toMatchObject({ options: { healthListen: '127.0.0.1:80' } });
   expect(parseMeshd(['--health-listen', 'off'])).toMatchObject({ options: { healthListen: undefined } });
 });
 
-it('takes reset, with options before or after it', () => {
+it('accepts reset, with options before or after it', () => {
   expect(parseMeshd(['reset', '--force', '--state-dir', '/x'])).toMatchObject({
     verb: 'reset',
     options: { stateDir: '/x', force: true, purge: false },
@@ -120,18 +120,18 @@ it.each([
   expect(output).toMatch(/^meshd: (?!error)/);
 });
 
-it.each(['--version', '-v'])('tells its version for %s', (flag) => {
+it.each(['--version', '-v'])('prints its version for %s', (flag) => {
   expect(parseMeshd([flag])).toEqual({ verb: 'exit', status: 0 });
   expect(output).toBe('0.0.0-test\n');
 });
 
-it('shows defaults in the words of the command line', () => {
+it('shows defaults in command line syntax', () => {
   parseMeshd(['--help']);
   expect(output).toContain('(default: manager,agent)');
   expect(output).not.toMatch(/default: [[{]/);
 });
 
-it('takes a manager without its port', () => {
+it('accepts a manager without its port', () => {
   expect(parseMeshd(['--role', 'agent', '--join', 'node1, 10.0.0.1,[fd00::1],b:1'])).toMatchObject({
     options: { join: ['node1:2377', '10.0.0.1:2377', '[fd00::1]:2377', 'b:1'] },
   });

@@ -7,7 +7,7 @@ import { parseHostPort } from '../model/host-port.ts';
 import { isLabelKey } from '../model/label.ts';
 import { LIMIT, NAME_PATTERN } from '../model/limits.ts';
 
-/** Put in by the bundler. */
+/** Replaced by the bundler. */
 declare const MESHD_VERSION: string;
 
 export const VERSION = typeof MESHD_VERSION === 'undefined' ? '0.0.0-source' : MESHD_VERSION;

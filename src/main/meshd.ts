@@ -4,8 +4,8 @@ import { tuneHeap } from './heap-size.ts';
 import { type DaemonOptions, parseMeshd, type ResetOptions } from './meshd-options.ts';
 
 /*
- * Start reading here. The daemon is two parts that only meet over gRPC: a manager (src/manager: what should be) and an
- * agent (src/agent: makes this machine so). daemon.ts puts them together.
+ * Start reading here. The daemon has two parts that communicate only over gRPC: a manager (src/manager: desired state)
+ * and an agent (src/agent: applies it to this machine). daemon.ts starts them.
  */
 
 const invocation = parseMeshd(process.argv.slice(2));
@@ -16,7 +16,7 @@ else process.exitCode = invocation.status;
 async function run(options: DaemonOptions): Promise<void> {
   tuneHeap(0);
   const log = createLog(options.logLevel, { node: options.name });
-  // Whatever state this process is in now is not to be trusted; the next one adopts what is in the kernel.
+  // The state of this process is unknown now; the next one adopts the existing kernel state.
   const crash = (thrown: unknown) => {
     log.fatal({ err: thrown }, 'meshd ends after an error it did not expect; please report it');
     process.exit(1);
@@ -54,7 +54,7 @@ async function reset(options: ResetOptions): Promise<void> {
   }
 }
 
-/** What was expected to go wrong is told in words; the rest with its stack. */
+/** Prints the message of an expected error (MeshError), and the stack of any other. */
 function exitWithError(thrown: unknown): never {
   const text = thrown instanceof MeshError ? thrown.message : ((thrown as Error)?.stack ?? String(thrown));
   process.stderr.write(`meshd: ${text}\n`);

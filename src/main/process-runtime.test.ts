@@ -20,8 +20,8 @@ import type { AssignedTask } from '../model/assignment.ts';
 import { createProcessRuntime } from '../runtime/process.ts';
 import type { EndedTask, LiveTask, Runtime, TaskLaunch } from '../runtime/runtime.ts';
 
-// The runtime of src/runtime on the real shim (whose doors are in src/kernel, so it meets them only here), in the netns the
-// tests run in. Every agent of these tests is one runtime; closing it is its crash.
+// The runtime of src/runtime with the real shim (which src/kernel provides, so only src/main can combine them), in the
+// netns of the tests. Each runtime stands for one run of an agent; closing it simulates a crash.
 
 let directory: string;
 const runtimes: Runtime[] = [];
@@ -151,7 +151,7 @@ describe('start', () => {
     expect(readFileSync(marker, 'utf8')).toBe(uid); // by the task itself, once
   });
 
-  it('says which step failed when the command cannot be run', async () => {
+  it('reports which step failed when the command cannot be run', async () => {
     const { runtime } = open();
     const result = await runtime.start(launch(task('a1', '', { command: ['/no/such/program'] })));
     expect(result).toMatchObject({
@@ -160,13 +160,13 @@ describe('start', () => {
     });
   });
 
-  it('never runs a task twice, however often it is asked to', async () => {
+  it('never runs a task twice, even if it is started several times', async () => {
     const { runtime } = open();
     const once = launch(task('a1', 'echo started; sleep 60'));
     const results = await Promise.all([runtime.start(once), runtime.start(once)]);
     const again = alive(await runtime.start(once));
     expect(results.map((result) => alive(result).pid)).toEqual([again.pid, again.pid]);
-    // The exec is done when the start is; what the command says comes when it comes.
+    // The exec is complete when the start is; the command's output follows at any time.
     await waitUntil(() => logOf('a1') !== '');
     expect(logOf('a1')).toBe('started\n');
     expect(shims()).toHaveLength(1);
@@ -181,11 +181,11 @@ describe('start', () => {
     expect(shims()).toHaveLength(1);
   });
 
-  it('finds a shim again that an agent started without living to write it down', async () => {
+  it('finds a shim whose agent crashed before it recorded the start', async () => {
     const first = open();
     const { pid } = alive(await first.runtime.start(launch(task('a1', 'sleep 60'))));
     first.runtime.close();
-    // As if the crash had come before either file was there.
+    // As if the crash had happened before either file was written.
     rmSync(join(directory, 'a1', 'shim.json'));
     rmSync(join(directory, 'a1', 'started'));
     const second = open();
@@ -200,7 +200,7 @@ describe('start', () => {
 });
 
 describe('end', () => {
-  it('tells exit codes and signals', async () => {
+  it('reports exit codes and signals', async () => {
     const { runtime, end } = open();
     await runtime.start(launch(task('a1', 'exit 3')));
     const killed = alive(await runtime.start(launch(task('a2', 'sleep 60'))));
@@ -209,7 +209,7 @@ describe('end', () => {
     expect(await end('a2')).toMatchObject({ exit: { signal: 'SIGKILL' }, stopRequested: false });
   });
 
-  it('of the shim alone is a failure in words, and takes the command with it', async () => {
+  it('of the shim alone is reported as a failure, and kills the command', async () => {
     const { runtime, end } = open();
     const { pid } = alive(await runtime.start(launch(task('a1', 'sleep 60'))));
     process.kill(shims()[0]!, 'SIGKILL');
@@ -217,7 +217,7 @@ describe('end', () => {
     await waitUntil(() => !isAlive(pid));
   });
 
-  it('comes by SIGTERM when asked for, by SIGKILL after the grace period', async () => {
+  it('on request is by SIGTERM, then by SIGKILL after the grace period', async () => {
     const { runtime, end } = open();
     alive(await runtime.start(launch(task('a1', 'trap "exit 7" TERM; echo ready; while :; do sleep 0.05; done'))));
     alive(await runtime.start(launch(task('a2', 'trap "" TERM; echo ready; while :; do sleep 0.05; done'))));
@@ -230,7 +230,7 @@ describe('end', () => {
 });
 
 describe('recover', () => {
-  it('finds what runs, what ended meanwhile, and what was being stopped', async () => {
+  it('finds tasks that run, have ended meanwhile, or were being stopped', async () => {
     const first = open();
     const running = alive(await first.runtime.start(launch(task('a1', 'sleep 60'))));
     await first.runtime.start(launch(task('a2', 'read < /tmp/none; sleep 0.2; exit 4')));
@@ -251,7 +251,7 @@ describe('recover', () => {
     expect(await second.end('a1')).toMatchObject({ exit: { signal: 'SIGTERM' } });
   });
 
-  it('calls a task of an earlier boot what it is', async () => {
+  it('reports tasks of an earlier boot as such', async () => {
     const dir = join(directory, 'a1');
     mkdirSync(dir, { recursive: true });
     writeFileSync(join(dir, 'task.json'), JSON.stringify({ task: task('a1', 'x'), bootId: 'an earlier one' }));
@@ -278,7 +278,7 @@ describe('recover', () => {
 });
 
 describe('remove', () => {
-  it('takes the files of an ended task and refuses a live one', async () => {
+  it('deletes the files of an ended task and rejects a live one', async () => {
     const { runtime, end } = open();
     const { pid } = alive(await runtime.start(launch(task('a1', 'sleep 60'))));
     await expect(runtime.remove('a1')).rejects.toThrow(/still runs/);
@@ -288,13 +288,13 @@ describe('remove', () => {
     expect(existsSync(join(directory, 'a1'))).toBe(false);
   });
 
-  it('refuses what is no task id', async () => {
+  it('rejects an invalid task id', async () => {
     const { runtime } = open();
     await expect(runtime.remove('../a1')).rejects.toThrow(/not a task id/);
   });
 });
 
-it('keeps the environment, the output and what is known of a task out of sight of other users', async () => {
+it('hides the environment, the output and the state of a task from other users', async () => {
   const previous = process.umask(0);
   try {
     const { runtime } = open();
@@ -319,7 +319,7 @@ it('keeps the environment, the output and what is known of a task out of sight o
   }
 });
 
-it('lets a task of any user read its resolv.conf, whatever the umask of meshd is', async () => {
+it('makes resolv.conf readable for a task of any user, with any umask of meshd', async () => {
   const previous = process.umask(0o077);
   try {
     chmodSync(directory, 0o755);
@@ -380,7 +380,7 @@ describe('privileges', () => {
   it.each([
     ['set-user-id bit', (path: string) => chmodSync(path, 0o4755)],
     ['file capability', (path: string) => execFileSync('setcap', ['cap_setuid=ep', path])],
-  ])('a program with a %s gives none, unless the task is privileged', async (_, mark) => {
+  ])('a program with a %s grants none, unless the task is privileged', async (_, mark) => {
     chmodSync(directory, 0o755);
     const program = join(directory, 'grep');
     copyFileSync('/bin/grep', program);
@@ -397,7 +397,7 @@ describe('privileges', () => {
     expect(logOf('a2')).not.toBe(unprivileged);
   });
 
-  it('a task sees its own processes only, itself not as process 1, and can do nothing to its shim', async () => {
+  it('a task sees only its own processes, is not process 1 itself, and cannot affect its shim', async () => {
     const { runtime, end } = open();
     const script = 'cd /proc; echo $$; echo [0-9]*; kill -9 1; readlink 1/exe || echo hidden; kill -0 2 && echo alive';
     await runtime.start(launch(task('a1', script)));
@@ -405,7 +405,7 @@ describe('privileges', () => {
     expect(logOf('a1')).toBe('2\n1 2\nhidden\nalive\n');
   });
 
-  it('a mount of a task stays in it', async () => {
+  it('a mount of a task is private to it', async () => {
     const { runtime, end } = open();
     const script = `mount -t tmpfs none ${directory} && findmnt -n -o FSTYPE ${directory}`;
     await runtime.start(launch(task('a1', script, { capAdd: ['SYS_ADMIN'] })));

@@ -8,7 +8,7 @@ import { openKernel, openRuntime } from './agent-role.ts';
 import type { ResetOptions } from './meshd-options.ts';
 import { lockStateDir } from './state-lock.ts';
 
-/** `meshd reset`: refuses while a meshd runs on the state directory. Returns what to tell. */
+/** `meshd reset`: fails while a meshd runs on the state directory. Returns the message for the user. */
 export async function runReset({ stateDir, force, purge }: ResetOptions, log: Log): Promise<string> {
   const lock = lockStateDir(stateDir, processStartTime);
   const kernel = await openKernel(log);

@@ -16,7 +16,7 @@ afterEach(() => rmSync(stateDir, { recursive: true, force: true }));
 const lock = () => lockStateDir(stateDir, processStartTime);
 const path = () => join(stateDir, 'lock');
 
-it('lets one in, names it to the second, and the next in after it', () => {
+it('is held by one process, named to the second, and free after release', () => {
   const first = lock();
   expect(lock).toThrow(new RegExp(`another meshd \\(process ${process.pid}\\) uses ${stateDir}`));
   first.release();
@@ -25,7 +25,7 @@ it('lets one in, names it to the second, and the next in after it', () => {
   expect(readdirSync(stateDir)).toEqual(['lock']);
 });
 
-it('is taken over from a process that was killed, even one nobody has reaped', async () => {
+it('is taken over from a process that was killed, even a zombie', async () => {
   const child = spawn('sleep', ['60']);
   const holder = { pid: child.pid!, startTime: processStartTime(child.pid!)!, bootId: bootId() };
   writeFileSync(path(), JSON.stringify(holder));
@@ -35,7 +35,7 @@ it('is taken over from a process that was killed, even one nobody has reaped', a
   lock();
 });
 
-it('is taken over when the number now belongs to another process, or to another boot', () => {
+it('is taken over when the pid belongs to another process, or to another boot', () => {
   writeFileSync(path(), JSON.stringify({ pid: process.pid, startTime: 1, bootId: bootId() }));
   lock().release();
   writeFileSync(path(), JSON.stringify({ pid: process.pid, startTime: processStartTime(process.pid), bootId: 'old' }));
@@ -44,7 +44,7 @@ it('is taken over when the number now belongs to another process, or to another 
   lock().release();
 });
 
-it('says what to do when the directory cannot be used', () => {
+it('reports what to do when the directory cannot be used', () => {
   writeFileSync(join(stateDir, 'file'), '');
   expect(() => lockStateDir(join(stateDir, 'file'), processStartTime)).toThrow(/give another --state-dir/);
   expect(() => lockStateDir('/proc/no/such', processStartTime)).toThrow(/give another --state-dir/);

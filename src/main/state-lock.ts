@@ -8,7 +8,7 @@ export interface StateLock {
   release(): void;
 }
 
-/** Who holds a lock: a process, told from a later one with its number by start time and boot. */
+/** The process that holds a lock; start time and boot distinguish it from a later one with the same pid. */
 interface Holder {
   pid: number;
   startTime: number;
@@ -56,7 +56,7 @@ export function lockStateDir(stateDir: string, startTimeOf: (pid: number) => num
   throw new MeshError('conflict', `another meshd is just starting on ${stateDir}`);
 }
 
-/** link(2) is the step only one can take. */
+/** link(2) is atomic: it succeeds for one process only. */
 function tryLink(from: string, to: string): boolean {
   try {
     linkSync(from, to);
@@ -67,13 +67,13 @@ function tryLink(from: string, to: string): boolean {
   }
 }
 
-/** Moves a dead lock away; should a living one have come in between, it is put back. */
+/** Moves a stale lock away; if a live one replaced it in between, that one is restored. */
 function removeStaleLock(path: string, staleHolder: Holder | undefined): void {
   const stalePath = `${path}.dead.${process.pid}`;
   try {
     renameSync(path, stalePath);
   } catch {
-    return; // somebody else took it away
+    return; // another process removed it
   }
   if (JSON.stringify(readHolder(stalePath)) !== JSON.stringify(staleHolder)) tryLink(stalePath, path);
   unlinkSync(stalePath);
@@ -90,7 +90,7 @@ function readHolder(path: string): Holder | undefined {
 function isAlive({ pid, startTime }: Holder, startTimeOf: (pid: number) => number | undefined): boolean {
   if (startTimeOf(pid) !== startTime) return false;
   try {
-    // Killed and not yet reaped by its parent: it holds nothing any more.
+    // Killed and not yet reaped by its parent: it no longer holds the lock.
     return !/^State:\s*[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
   } catch {
     return false;

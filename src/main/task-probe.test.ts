@@ -43,7 +43,7 @@ function open(): Runtime {
   return createProcessRuntime({ directory, system, clock: systemClock, log: silentLog() });
 }
 
-/** A server that answers with what its file says: `404 gone`, `hang`. */
+/** A server whose responses are set by a file: `404 gone`, `hang`. */
 const SERVER = `
   const { createServer } = require('node:http');
   const { readFileSync } = require('node:fs');
@@ -97,7 +97,7 @@ const shell = (command: string): HealthProbe => ({ kind: 'shell', command });
 const idle = { command: ['sleep', '600'] };
 
 describe('a command', () => {
-  it('runs as the task runs', async () => {
+  it('runs with the user, environment and namespaces of the task', async () => {
     await start({ ...idle, user: 'nobody' });
     const script = 'id -un; pwd; echo $GREETING $MESH_NODE $MESH_TASK_ID; ip -br addr show lo; exit 1';
     const { ok, output } = await probe(shell(script));
@@ -105,7 +105,7 @@ describe('a command', () => {
     expect(output).toMatch(/^exit code 1: nobody\n\/tmp\nhi there node1 a1\nlo .*10\.99\.99\.2\/32/);
   });
 
-  it('is healthy with 0 and nothing else', async () => {
+  it('is healthy with exit code 0 only', async () => {
     await start(idle);
     expect(await probe({ kind: 'command', command: ['true'] })).toEqual({ ok: true, output: '' });
     expect(await probe({ kind: 'command', command: ['false'] })).toEqual({ ok: false, output: 'exit code 1' });
@@ -113,14 +113,14 @@ describe('a command', () => {
     expect((await probe({ kind: 'command', command: ['/no/such'] })).output).toMatch(/^exec: \/no\/such: No such file/);
   });
 
-  it('that takes too long is killed with all it started', async () => {
+  it('is killed after the timeout, with all processes it started', async () => {
     await start(idle);
     const { ok, output } = await probe(shell('echo early; sleep 601 & wait'), 1_000);
     expect({ ok, output }).toEqual({ ok: false, output: 'no answer within 1 s: early' });
     expect((await commandsOfTask()).sort()).toEqual(['mesh-task', 'sleep']);
   });
 
-  it('is given up when the agent goes', async () => {
+  it('is killed when the agent exits', async () => {
     await start(idle);
     const begun = join(directory, 'begun');
     const result = probe(shell(`: > ${begun}; sleep 601`), 600_000);
@@ -132,7 +132,7 @@ describe('a command', () => {
     expect((await commandsOfTask()).sort()).toEqual(['mesh-task', 'sleep']);
   });
 
-  it('has the same environment when another agent asks', async () => {
+  it('has the same environment after a restart of the agent', async () => {
     await start(idle);
     runtime.close();
     runtime = open();
@@ -158,7 +158,7 @@ describe('tcp', () => {
 });
 
 describe('http', () => {
-  it('is healthy with 200 to 399, and says what else it got', async () => {
+  it('is healthy with status 200 to 399, and reports any other', async () => {
     const server = await start();
     expect(await probe(http)).toEqual({ ok: true, output: 'HTTP 200 OK' });
     server.answer('302 there');
@@ -172,7 +172,7 @@ describe('http', () => {
     });
   });
 
-  it('fails when no answer comes in time, and reads no endless one', async () => {
+  it('fails on a timeout, and limits the size of a response', async () => {
     const server = await start({ answer: 'hang' });
     expect(await probe(http, 300)).toEqual({ ok: false, output: 'no answer within 0.3 s' });
     server.answer('500 endless');
@@ -184,7 +184,7 @@ describe('http', () => {
     expect(await probe(http)).toEqual({ ok: true, output: 'HTTP 200 OK' });
   });
 
-  it('fails for what is no HTTP, and for a path that cannot be asked for', async () => {
+  it('fails for a response that is not HTTP, and for an invalid path', async () => {
     const script =
       "require('node:net').createServer((s) => s.on('error', () => {}).once('data', () => s.end('hello'))).listen(80, () => console.log('listening'))";
     await start({ command: [process.execPath, '-e', script] });
@@ -194,7 +194,7 @@ describe('http', () => {
   });
 });
 
-it('keeps a note with the task, whole, for the next agent', async () => {
+it('stores the checkpoint of a task atomically for the next agent', async () => {
   await start(idle);
   const note = {
     startedAt: 5,

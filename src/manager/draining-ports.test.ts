@@ -21,8 +21,8 @@ const host = (published?: number): PortSpec => ({
 });
 const stored = () => cluster.store.list<Task>('tasks');
 
-describe('a manager that starts in the middle', () => {
-  test('of a drain goes on with it: the same deadline, and open connections are waited for', async () => {
+describe('a manager that restarts during a drain', () => {
+  test('continues it with the same deadline and waits for open connections', async () => {
     const one = await cluster.agent('node1');
     await cluster.apply(spec('web', { ports: [tcp(80)], stopGracePeriod: 30_000 }));
     await cluster.waitUntil(() => weights(one, 80).length === 1);
@@ -42,9 +42,9 @@ describe('a manager that starts in the middle', () => {
   });
 
   test.each<[string, () => Promise<unknown>]>([
-    ['of the end of a service', () => cluster.control.removeServices({ services: ['web'] })],
-    ['of the end of a port', () => cluster.apply(spec('web', { ports: [], stopGracePeriod: 60_000 }))],
-  ])('%s: who is connected stays connected', async (_, end) => {
+    ['removal of a service', () => cluster.control.removeServices({ services: ['web'] })],
+    ['removal of a port', () => cluster.apply(spec('web', { ports: [], stopGracePeriod: 60_000 }))],
+  ])('%s: open connections continue', async (_, end) => {
     const one = await cluster.agent('node1');
     await cluster.apply(spec('web', { ports: [tcp(80)], stopGracePeriod: 60_000 }));
     await cluster.waitUntil(() => weights(one, 80).length === 1);
@@ -79,7 +79,7 @@ describe('service update --force', () => {
     ['start-first', 3],
     ['stop-first', 2],
   ] as const)(
-    '%s: every task is replaced, and no node ever sees fewer than %i to send clients to',
+    '%s: every task is replaced, and no node ever has fewer than %i real servers for new connections',
     async (order, least) => {
       const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
       const update = { parallelism: 1, delay: 1_000, order };
@@ -96,9 +96,9 @@ describe('service update --force', () => {
         return now.length === 3 && now.every(({ id, status }) => !before.includes(id) && status?.state === 'running');
       });
       expect(fewest).toBe(least);
-      // Two delays lie between three tasks.
+      // Three tasks are replaced with two delays in between.
       expect(cluster.clock.now() - begun).toBeGreaterThanOrEqual(2_000);
-      // A manifest that says nothing of it is no reason to do it all again.
+      // Applying a manifest without it does not replace the tasks again.
       expect((await cluster.apply(spec('web', { replicas: 3, ports: [tcp(80)], update }))).services).toMatchObject([
         { action: 'unchanged' },
       ]);
@@ -106,8 +106,8 @@ describe('service update --force', () => {
   );
 });
 
-describe('a port that a living service gives up', () => {
-  test('goes when its connections have ended; its tasks go on', async () => {
+describe('a port that is removed from a running service', () => {
+  test('is removed when its connections have ended; its tasks keep running', async () => {
     const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
     await cluster.apply(spec('web', { replicas: 2, ports: [tcp(80), tcp(81)] }));
     await cluster.waitUntil(() => weights(two, 81).length === 2);
@@ -127,9 +127,9 @@ describe('a port that a living service gives up', () => {
 });
 
 describe('host mode', () => {
-  test('only the node of a task has the port; two services share the number, never a node', async () => {
+  test('only the node of a task publishes the port; two services may share the number, but not a node', async () => {
     const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
-    // At the same time, and for more tasks than there are nodes.
+    // Concurrently, and with more tasks than nodes.
     await Promise.all([
       cluster.apply(spec('a', { replicas: 2, ports: [host(90)] })),
       cluster.apply(spec('b', { replicas: 2, ports: [host(90)] })),
@@ -148,13 +148,13 @@ describe('host mode', () => {
     expect(waiting.map(({ status }) => status?.message)).toEqual(
       Array(2).fill('no suitable node: of 2, 2 with host port 90/tcp in use'),
     );
-    // Who waits has its turn when the port is free.
+    // The pending task is placed when the port is free.
     const [gone, left] = (await running('a')).length > 0 ? ['a', 'b'] : ['b', 'a'];
     await cluster.control.removeServices({ services: [gone!] });
     await cluster.waitUntil(async () => (await running(left!)).length === 2);
   });
 
-  test('a number that the node picked is told by the task', async () => {
+  test('a number that the node picked is reported by the task', async () => {
     const one = await cluster.agent('node1');
     const two = await cluster.agent('node2');
     await cluster.apply(spec('web', { ports: [host()] }));
@@ -175,7 +175,7 @@ describe('nodes and weights', () => {
   const label = (node: string, setLabels: Record<string, string>) =>
     cluster.control.updateNode({ node, setLabels, removeLabels: [] });
 
-  test('a label decides at once who has a port, and how much a task takes', async () => {
+  test('a changed label takes effect at once on the nodes of a port and on weights', async () => {
     const one = await cluster.agent('node1', { labels: { edge: 'yes' } });
     const two = await cluster.agent('node2');
     const nodes = [{ key: 'node.labels.edge', operator: '==' as const, value: 'yes' }];
@@ -191,14 +191,14 @@ describe('nodes and weights', () => {
     expect([one.snapshots, two.snapshots]).toEqual([1, 1]);
   });
 
-  test('tasks stand behind a port in the order in which they came, and last again after they were away', async () => {
+  test('endpoints are in the order in which they joined, and last again after they return', async () => {
     const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
     await cluster.apply(spec('web', { mode: 'global', ports: [tcp(80)] }));
     await cluster.waitUntil(() => weights(one, 80).length === 2);
     const order = () => endpoints(one.assignment, 80).map(({ nodeId }) => nodeId);
     const [first, second] = order();
     const away = first === one.nodeId ? one : two;
-    // A node that is away for longer than its task is left in the balancers, and comes back with it.
+    // A node is down for longer than its task stays in the balancers, and returns with that task.
     away.close();
     await cluster.advanceTime(31_000);
     const seen = away === one ? two : one;
@@ -225,7 +225,7 @@ describe('health', () => {
     startInterval: 1_000,
   };
 
-  test('in when healthy, out at once when not; what was unhealthy has failed in the end', async () => {
+  test('a task is an endpoint only while healthy; an unhealthy one ends as failed', async () => {
     const one = await cluster.agent('node1');
     await cluster.apply(spec('web', { ports: [tcp(80)], health }));
     await cluster.waitUntil(async () => (await running('web')).length === 1);
@@ -235,7 +235,7 @@ describe('health', () => {
     expect(weights(one, 80)).toEqual([]);
     one.report(task!.id, 'running', { health: 'healthy' });
     await cluster.waitUntil(() => weights(one, 80)[0] === 1);
-    // An agent that starts again has no verdict yet: the last one stands.
+    // A restarted agent has no result yet: the last one is kept.
     one.report(task!.id, 'running', { health: 'starting' });
     await cluster.advanceTime(200);
     expect(weights(one, 80)).toEqual([1]);

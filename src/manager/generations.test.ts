@@ -14,7 +14,7 @@ const stored = () =>
     .map(({ generation, template }) => `${generation} ${template.command}`)
     .sort();
 
-test('a generation is stored once for all tasks, and until its last task and its service are gone', async () => {
+test('a generation is stored once for all tasks, until its last task and its service are removed', async () => {
   await cluster.agent('node1');
   await cluster.apply(spec('web', { replicas: 3, environment: { SECRET: 'of the first' } }));
   await cluster.waitUntil(async () => (await cluster.tasks()).every(({ status }) => status?.state === 'running'));

@@ -53,7 +53,7 @@ export function fakeClock(start = 1_700_000_000_000): FakeClock {
   };
 }
 
-/** The port of the store over plain maps; `onTransact` may throw to be a disk that fails. */
+/** A store in memory; `onTransact` may throw to simulate a failing disk. */
 export function memoryStore(): Store & { onTransact: () => void } {
   const collections = new Map<string, Map<string, Stored>>();
   const listeners = new Set<(changes: readonly Change[]) => void>();
@@ -125,7 +125,7 @@ export const tcp = (published: number, target = 80) => ({
 interface FakeAgent {
   nodeId: string;
   assignment: Assignment | undefined;
-  /** How many snapshots and deltas came. */
+  /** Number of snapshots and deltas received. */
   snapshots: number;
   deltas: number;
   /** Settles when the session ends, with its error if there was one. */
@@ -138,7 +138,7 @@ interface FakeAgent {
   /** Requested plans. */
   dryRuns: Assignment[];
   answersDryRuns: boolean;
-  /** Answers questions of this kind with plain data; undefined: none is answered. */
+  /** Replies to requests of this kind; undefined: no reply. */
   answer: ((kind: string) => unknown) | undefined;
   report(taskId: string, state: TaskState, more?: Partial<TaskStatus>): void;
   conditions(...conditions: Condition[]): void;
@@ -153,13 +153,13 @@ export interface TestCluster {
   store: Store & { onTransact: () => void };
   clock: FakeClock;
   control: ControlConnection;
-  /** `connections` as of FakeAgent, from its first word on. */
+  /** `connections` as of FakeAgent, from the start of the session. */
   agent(name: string, more?: Partial<Hello>, connections?: Map<string, number>): Promise<FakeAgent>;
   apply(...specs: ServiceSpec[]): ReturnType<ControlConnection['apply']>;
   tasks(service?: string): Promise<Task[]>;
-  /** Lets time and messages flow until this holds. */
+  /** Advances time and delivers messages until this is true. */
   waitUntil(what: () => boolean | Promise<boolean>): Promise<void>;
-  /** Lets that much time pass, with messages in between. */
+  /** Advances time by that much, and delivers messages in between. */
   advanceTime(ms: number): Promise<void>;
   /** A manager on the same store, as after a restart. */
   restart(): Promise<void>;
@@ -367,7 +367,7 @@ function fakeAgent(
   return { agent };
 }
 
-/** What stands behind a published port. */
+/** The endpoints of a published port. */
 export function endpoints(
   assignment: Assignment | undefined,
   published: number,

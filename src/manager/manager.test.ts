@@ -13,7 +13,7 @@ const running = async (service: string) =>
   (await cluster.tasks(service)).filter((task) => task.status?.state === 'running');
 
 describe('apply', () => {
-  test('tasks are spread over nodes, run, and every node knows all endpoints', async () => {
+  test('tasks are spread over nodes and run, and every node is assigned all endpoints', async () => {
     const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
     const reply = await cluster.apply(spec('web', { replicas: 4, ports: [tcp(8080)] }));
     expect(reply.services).toMatchObject([{ name: 'web', action: 'created', changes: [] }]);
@@ -35,7 +35,7 @@ describe('apply', () => {
     });
   });
 
-  test('unchanged is no write; changes are told in words; dry run changes nothing', async () => {
+  test('an unchanged spec is not written; changes are described; a dry run changes nothing', async () => {
     await cluster.apply(spec('web', { ports: [tcp(8080)] }));
     const { revision } = cluster.store as unknown as { revision(): number };
     const before = revision();
@@ -48,10 +48,10 @@ describe('apply', () => {
       changes: ['replicas 1 → 5', 'port 9090:80/tcp added'],
     });
     expect((await cluster.control.listServices({})).services[0]?.spec?.replicas).toBe(1);
-    expect(revision()).toBeLessThanOrEqual(before + 1); // the pending task of the first apply may have come in between
+    expect(revision()).toBeLessThanOrEqual(before + 1); // the pending task of the first apply may be stored in between
   });
 
-  test('two requests for one port at the same time: one gets it, and all of a request or nothing is stored', async () => {
+  test('of two concurrent requests for one port one succeeds, and each request is stored as a whole or not at all', async () => {
     const results = await Promise.allSettled([
       cluster.apply(spec('a', { ports: [tcp(80)] }), spec('with-a')),
       cluster.apply(spec('b', { ports: [tcp(80)] }), spec('with-b')),
@@ -69,14 +69,14 @@ describe('apply', () => {
     ]).toContainEqual(names);
   });
 
-  test('ports may change hands within one request', async () => {
+  test('a port may move between services within one request', async () => {
     await cluster.apply(spec('a', { ports: [tcp(80)] }), spec('b', { ports: [tcp(81)] }));
     const { services } = await cluster.apply(spec('a', { ports: [tcp(81)] }), spec('b', { ports: [tcp(80)] }));
     expect(services.map(({ action }) => action)).toEqual(['updated', 'updated']);
     await expect(cluster.apply(spec('a', { ports: [tcp(80)] }))).rejects.toMatchObject({ code: 'conflict' });
   });
 
-  test('automatic ports differ between services of one request, and stay', async () => {
+  test('automatic ports differ between services of one request, and are kept', async () => {
     const auto = [{ protocol: 'tcp' as const, target: 80, mode: 'ingress' as const }];
     await cluster.apply(spec('a', { ports: auto }), spec('b', { ports: auto }));
     const ports = async () =>
@@ -118,7 +118,7 @@ describe('apply', () => {
     expect((await cluster.control.listServices({})).services).toEqual([]);
   });
 
-  test('a full disk is said so, and nothing has changed', async () => {
+  test('a full disk is reported, and nothing is changed', async () => {
     cluster.store.onTransact = () => {
       throw new MeshError('exhausted', 'no space left');
     };
@@ -129,31 +129,31 @@ describe('apply', () => {
   });
 });
 
-test('what a request asks for is decided when it is answered', async () => {
+test('the consequences of a request are decided before the reply', async () => {
   await cluster.agent('node1');
   const { control } = cluster.manager.handlers;
   const context = callContext();
-  const wanted = () => cluster.store.list<Task>('tasks').filter(({ desired }) => desired === 'running');
+  const desired = () => cluster.store.list<Task>('tasks').filter(({ desired }) => desired === 'running');
   const services = [spec('web', { replicas: 4, ports: [tcp(8080)] })];
   await control.apply({ services, dryRun: false }, context);
-  expect(wanted()).toHaveLength(4);
+  expect(desired()).toHaveLength(4);
   await cluster.waitUntil(async () => (await running('web')).length === 4);
   await control.scale({ targets: [{ service: 'web', replicas: 1 }] }, context);
-  expect(wanted()).toHaveLength(1);
-  // A decision that cannot be stored is made later; the request was stored, and is answered.
+  expect(desired()).toHaveLength(1);
+  // A decision that cannot be stored is retried later; the request itself was stored, so the call succeeds.
   let commits = 0;
   cluster.store.onTransact = () => {
     commits += 1;
     if (commits > 1) throw new MeshError('exhausted', 'no space left');
   };
   await control.removeServices({ services: ['web'] }, context);
-  expect(wanted()).toHaveLength(1);
+  expect(desired()).toHaveLength(1);
   cluster.store.onTransact = () => {};
-  await cluster.waitUntil(() => wanted().length === 0);
+  await cluster.waitUntil(() => desired().length === 0);
 });
 
 describe('scale and removal', () => {
-  test('tasks leave the balancers first, wait for connections, then stop', async () => {
+  test('tasks are first removed from the balancers, then wait for connections, then stop', async () => {
     const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
     await cluster.apply(spec('web', { replicas: 2, ports: [tcp(8080)], stopGracePeriod: 60_000 }));
     await cluster.waitUntil(() => endpoints(one.assignment, 8080).length === 2);
@@ -172,7 +172,7 @@ describe('scale and removal', () => {
     );
   });
 
-  test('a node that does not acknowledge holds a drain up, until the grace period is over', async () => {
+  test('a node that does not acknowledge delays a drain until the grace period is over', async () => {
     await cluster.agent('node1');
     const two = await cluster.agent('node2');
     await cluster.apply(spec('web', { replicas: 2, ports: [tcp(8080)], stopGracePeriod: 8_000 }));
@@ -187,7 +187,7 @@ describe('scale and removal', () => {
     two.acknowledge();
   });
 
-  test('a removed service keeps its port without new connections until its tasks are gone; a newcomer has it at once', async () => {
+  test('a removed service keeps its port for open connections until its tasks have ended; a new service gets it at once', async () => {
     const one = await cluster.agent('node1');
     await cluster.apply(spec('web', { ports: [tcp(8080)], stopGracePeriod: 60_000 }));
     await cluster.waitUntil(() => endpoints(one.assignment, 8080).length === 1);
@@ -199,7 +199,7 @@ describe('scale and removal', () => {
     await cluster.apply(spec('other', { ports: [tcp(8080)] }));
     const behind = () => endpoints(one.assignment, 8080).map(({ taskId, weight }) => [taskId === task!.id, weight]);
     await cluster.waitUntil(() => behind().length === 2);
-    // Who is connected stays so, who comes now meets the newcomer.
+    // Open connections stay, new ones reach the new service.
     expect(one.assignment!.ports).toMatchObject([{ serviceName: 'other' }]);
     expect(behind()).toEqual([
       [true, 0],
@@ -214,7 +214,7 @@ describe('scale and removal', () => {
     await cluster.waitUntil(() => cluster.store.list('services').length === 0);
   });
 
-  test('services are found by name, id and the beginning of an id', async () => {
+  test('services are found by name, id and id prefix', async () => {
     const { services } = await cluster.apply(spec('a'), spec('b'));
     await cluster.control.scale({ targets: [{ service: services[0]!.id.slice(0, 8), replicas: 3 }] });
     expect((await cluster.control.listServices({})).services[0]).toMatchObject({ name: 'a', desired: 3 });
@@ -226,7 +226,7 @@ describe('scale and removal', () => {
 });
 
 describe('tasks', () => {
-  test('one that fails is replaced at once, and its endpoint leaves', async () => {
+  test('one that fails is replaced at once, and its endpoint is removed', async () => {
     const one = await cluster.agent('node1');
     await cluster.apply(spec('web', { ports: [tcp(80)] }));
     await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 1);
@@ -238,7 +238,7 @@ describe('tasks', () => {
     expect(all.find(({ id }) => id === first!.id)?.status).toMatchObject({ state: 'failed', error: 'exit status 1' });
   });
 
-  test('one that keeps failing is started later and later, with nothing but a timer', async () => {
+  test('one that keeps failing is restarted with increasing delays, by a timer only', async () => {
     const one = await cluster.agent('node1');
     await cluster.apply(spec('web'));
     for (let round = 0; round < 3; round += 1) {
@@ -251,7 +251,7 @@ describe('tasks', () => {
     await cluster.waitUntil(async () => (await running('web')).length === 1);
   });
 
-  test('without a suitable node they wait and say why, and start when one comes', async () => {
+  test('without a suitable node they are pending with a reason, and start when one joins', async () => {
     await cluster.agent('node1');
     await cluster.apply(spec('web', { constraints: [{ key: 'node.labels.zone', operator: '==', value: 'a' }] }));
     await cluster.waitUntil(async () => (await cluster.tasks('web'))[0]?.status?.state === 'pending');
@@ -268,7 +268,7 @@ describe('tasks', () => {
     await cluster.waitUntil(async () => (await cluster.tasks('web'))[0]?.status?.state === 'pending');
   });
 
-  test('a report about a task of another node, an unknown one, or back in time changes nothing', async () => {
+  test('a report about a task of another node, an unknown task, or an earlier state is ignored', async () => {
     const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
     await cluster.apply(spec('web', { constraints: [{ key: 'node.hostname', operator: '==', value: 'node1' }] }));
     await cluster.waitUntil(async () => (await running('web')).length === 1);

@@ -13,7 +13,7 @@ const running = async (service: string) =>
 const nodes = async () => (await cluster.control.listNodes({})).nodes;
 
 describe('nodes', () => {
-  test('one that falls silent is down after three heartbeats; its endpoints leave, its tasks run elsewhere', async () => {
+  test('one is down after three missed heartbeats; its endpoints are removed, its tasks run elsewhere', async () => {
     const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
     await cluster.apply(spec('web', { replicas: 2, ports: [tcp(80)] }));
     await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 2);
@@ -32,7 +32,7 @@ describe('nodes', () => {
     expect(one.assignment!.tasks).toHaveLength(2);
   });
 
-  test('a broken stream alone is no reason: who is back in time was never away', async () => {
+  test('one that reconnects in time after a broken stream stays ready', async () => {
     const one = await cluster.agent('node1');
     await cluster.apply(spec('web', { ports: [tcp(80)] }));
     await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 1);
@@ -44,7 +44,7 @@ describe('nodes', () => {
     expect((await nodes())[0]).toMatchObject({ state: 'ready', stateSince: before[0]!.stateSince, number: 1 });
   });
 
-  test('one whose session was closed and that does not come back is down after a longer while', async () => {
+  test('one whose session was closed and that does not reconnect is down after a longer timeout', async () => {
     const one = await cluster.agent('node1');
     one.close();
     await cluster.advanceTime(25_000);
@@ -64,7 +64,7 @@ describe('nodes', () => {
     await cluster.waitUntil(() => two.assignment!.tasks.length === 1);
   });
 
-  test('another machine with the name or the address of a connected one is refused', async () => {
+  test('another machine with the name or the address of a connected one is rejected', async () => {
     await cluster.agent('node1');
     await expect(cluster.agent('node1', { underlay: '192.0.2.77' })).rejects.toMatchObject({
       code: 'conflict',
@@ -81,12 +81,12 @@ describe('nodes', () => {
     ['address', { underlay: '192.0.2' }],
     ['loopback address', { underlay: '127.0.0.1' }],
     ['role', { role: 'king' }],
-  ])('a hello with a bad %s is refused', async (_, hello) => {
+  ])('a hello with an invalid %s is rejected', async (_, hello) => {
     await expect(cluster.agent('node1', hello)).rejects.toMatchObject({ code: 'invalid' });
     expect(await nodes()).toEqual([]);
   });
 
-  test('labels: the agent gives its own, people theirs, and neither loses what the other did', async () => {
+  test('labels set by the agent and by users do not overwrite each other', async () => {
     const one = await cluster.agent('node1', { labels: { zone: 'a', disk: 'ssd' } });
     await cluster.control.updateNode({
       node: 'node1',
@@ -97,7 +97,7 @@ describe('nodes', () => {
     expect((await nodes())[0]?.labels).toEqual({ zone: 'b', rack: '7', cpu: 'fast' });
   });
 
-  test('drain moves tasks away, one after the other draining; pause keeps them', async () => {
+  test('drain moves tasks to other nodes one after the other; pause keeps them', async () => {
     const one = await cluster.agent('node1');
     await cluster.agent('node2');
     await cluster.apply(spec('web', { replicas: 2, ports: [tcp(80)] }));
@@ -112,7 +112,7 @@ describe('nodes', () => {
     await expect(set('sleep' as never)).rejects.toMatchObject({ code: 'invalid' });
   });
 
-  test('removal: only when down or by force; its tasks run elsewhere, its peers forget it', async () => {
+  test('removal: only when down or by force; its tasks run elsewhere, its peers remove it', async () => {
     const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
     await cluster.apply(spec('web', { replicas: 2 }));
     await cluster.waitUntil(async () => (await running('web')).length === 2);
@@ -125,7 +125,7 @@ describe('nodes', () => {
     expect((await nodes()).map(({ name }) => name)).toEqual(['node1']);
   });
 
-  test('what a node says is wrong can be seen', async () => {
+  test('conditions of a node are shown', async () => {
     const one = await cluster.agent('node1');
     one.conditions({ code: 'SchedulerLost', params: { scheduler: 'ip_vs_mh' } });
     await cluster.waitUntil(async () => (await nodes())[0]!.conditions.includes('SchedulerLost (scheduler ip_vs_mh)'));
@@ -134,8 +134,8 @@ describe('nodes', () => {
   });
 });
 
-describe('a manager that starts again', () => {
-  test('knows everything, changes nothing, and gives agents time to come back', async () => {
+describe('a manager that is restarted', () => {
+  test('keeps the whole state, changes nothing, and waits for agents to reconnect', async () => {
     const one = await cluster.agent('node1');
     await cluster.apply(spec('web', { replicas: 2, ports: [tcp(80)] }));
     await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 2);
@@ -150,7 +150,7 @@ describe('a manager that starts again', () => {
     expect(cluster.store.revision()).toBe(revision);
   });
 
-  test('counts nodes that stay away as down', async () => {
+  test('counts nodes that do not reconnect as down', async () => {
     await cluster.agent('node1');
     await cluster.restart();
     await cluster.advanceTime(32_000);
@@ -159,13 +159,16 @@ describe('a manager that starts again', () => {
 });
 
 describe('plan', () => {
-  test('asks every node about the state that would come, and changes nothing', async () => {
+  test('requests a dry run of the future state from every node, and changes nothing', async () => {
     const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
     await cluster.apply(spec('web', { replicas: 1, ports: [tcp(80)] }));
     for (const node of [one, two]) await cluster.waitUntil(() => endpoints(node.assignment, 80).length === 1);
     const revision = cluster.store.revision();
-    const wanted = [spec('web', { replicas: 3, ports: [tcp(80)] }), spec('new', { mode: 'global', ports: [tcp(81)] })];
-    const reply = await cluster.control.plan({ services: wanted });
+    const services = [
+      spec('web', { replicas: 3, ports: [tcp(80)] }),
+      spec('new', { mode: 'global', ports: [tcp(81)] }),
+    ];
+    const reply = await cluster.control.plan({ services });
     expect(reply.services.map(({ action }) => action)).toEqual(['updated', 'created']);
     expect(reply.nodes).toMatchObject([
       { nodeName: 'node1', nodeId: one.nodeId, steps: ['ip link add'], error: '' },
@@ -182,7 +185,7 @@ describe('plan', () => {
     expect(one.dryRuns[1]!.ports).toEqual(one.assignment!.ports);
   });
 
-  test('a node that does not answer or is not there shows why', async () => {
+  test('a node that does not reply or is not connected is shown with the reason', async () => {
     const one = await cluster.agent('node1');
     const two = await cluster.agent('node2');
     one.answersDryRuns = false;
@@ -199,7 +202,7 @@ describe('plan', () => {
 });
 
 describe('watch', () => {
-  test('tells what is there, that this was all, and every change after', async () => {
+  test('sends all existing objects, then ready, then every change', async () => {
     await cluster.agent('node1');
     await cluster.apply(spec('a'));
     await cluster.waitUntil(async () => (await running('a')).length === 1);
@@ -238,7 +241,7 @@ test('with IPv6 every task has an address of both families', async () => {
   await both.stop();
 });
 
-test('a cluster of IPv6 alone has no other addresses', async () => {
+test('an IPv6-only cluster has no other addresses', async () => {
   const six = await testCluster({ families: ['inet6'] });
   const one = await six.agent('node1', { underlay: 'fd30::1' });
   await six.apply(spec('web', { ports: [tcp(80)] }));

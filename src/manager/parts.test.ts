@@ -51,7 +51,7 @@ test.each(['10.9.0.1/16', '10.9.0.0/24', 'fd00::/48', 'x', '10.9.0.0/33'])(
   },
 );
 
-test('an id may be cut short as long as it is one service', async () => {
+test('a service is found by a unique prefix of its id', async () => {
   const store = memoryStore();
   await store.transact([
     put('services', service('abc1', 'one')),
@@ -59,7 +59,7 @@ test('an id may be cut short as long as it is one service', async () => {
     put('services', service('x', 'abc')),
   ]);
   const index = createClusterIndex(store);
-  expect(findService(index, 'abc').id).toBe('x'); // a name wins
+  expect(findService(index, 'abc').id).toBe('x'); // a name takes precedence
   expect(findService(index, 'abc1').name).toBe('one');
   expect(() => findService(index, 'ab')).toThrow(
     '"ab" matches the ids of 2 services (one, two): specify more characters',
@@ -67,7 +67,7 @@ test('an id may be cut short as long as it is one service', async () => {
   expect(() => findService(index, '')).toThrow('no service ""');
 });
 
-test('a status goes forward only, and a new one gets the time of the manager', () => {
+test('a state never moves backwards, and a new one gets the time of the manager', () => {
   const status = (state: TaskStatus['state'], more: Partial<TaskStatus> = {}): TaskStatus => ({
     state,
     message: '',
@@ -85,7 +85,7 @@ test('a status goes forward only, and a new one gets the time of the manager', (
   );
 });
 
-test('the writer goes on after a failure, and one at a time', async () => {
+test('the writer continues after a failure, and runs one function at a time', async () => {
   const writer = createWriter();
   const order: string[] = [];
   const work = (name: string, fails = false) =>
@@ -100,7 +100,7 @@ test('the writer goes on after a failure, and one at a time', async () => {
   expect(order).toEqual(['a begins', 'a ends', 'b begins', 'b ends', 'c begins', 'c ends']);
 });
 
-test('a watcher that does not read is cut off, the others are not', async () => {
+test('a watcher that does not read is disconnected, the others are not', async () => {
   const store = memoryStore();
   const index = createClusterIndex(store);
   const feeds = createWatchFeeds(
@@ -114,9 +114,9 @@ test('a watcher that does not read is cut off, the others are not', async () => 
     index.apply(changes);
     feeds.onCommit(changes);
   });
-  const wanted = { services: true, tasks: false, nodes: false };
-  const slow = feeds.watch(wanted, new AbortController().signal);
-  const fast = feeds.watch(wanted, new AbortController().signal);
+  const kinds = { services: true, tasks: false, nodes: false };
+  const slow = feeds.watch(kinds, new AbortController().signal);
+  const fast = feeds.watch(kinds, new AbortController().signal);
   expect((await slow.next()).value).toMatchObject({ action: 'ready' });
   expect((await fast.next()).value).toMatchObject({ action: 'ready' });
   for (let round = 0; round < 5; round += 1) {
@@ -130,7 +130,7 @@ test('a watcher that does not read is cut off, the others are not', async () => 
   });
 });
 
-test('decisions and statuses that cannot be stored are tried again', async () => {
+test('decisions and statuses that cannot be stored are retried', async () => {
   const cluster = await testCluster();
   try {
     const one = await cluster.agent('node1');
@@ -154,7 +154,7 @@ test('decisions and statuses that cannot be stored are tried again', async () =>
   }
 });
 
-test('a stream that does not begin with hello is refused, one that says nothing is ended', async () => {
+test('a stream that does not begin with hello is rejected, one without messages is closed', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'manager-'));
   const clock = fakeClock();
   const manager = await createManager({ store: memoryStore(), clock, log: silentLog(), version: 'test' });

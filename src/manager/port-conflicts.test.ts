@@ -16,7 +16,7 @@ const dryRun = (...ports: number[]) =>
 const warningsOf = async (...ports: number[]) => (await dryRun(...ports)).services.flatMap(({ warnings }) => warnings);
 
 describe('programs on the ports of a node', () => {
-  it('are warned of when a service wants the port, until they are gone', async () => {
+  it('result in a warning for the service with the port, until they exit', async () => {
     const node = await cluster.agent('node1');
     node.listeners({ protocol: 'tcp', port: 8080, address: '0.0.0.0', pid: 812, process: 'nginx' });
     await cluster.waitUntil(async () => (await warningsOf(8080)).length > 0);
@@ -30,7 +30,7 @@ describe('programs on the ports of a node', () => {
     await cluster.waitUntil(async () => (await warningsOf(8080)).length === 0);
   });
 
-  it('refuse the whole request when sshd is one of them, and change nothing', async () => {
+  it('make the whole request fail when sshd is one of them, without changes', async () => {
     const node = await cluster.agent('node1');
     node.listeners({ protocol: 'tcp', port: 2222, address: '0.0.0.0', pid: 700, process: 'sshd', protected: true });
     const apply = () => cluster.apply(spec('fine'), spec('web', { ports: [tcp(2222)] }));
@@ -48,20 +48,20 @@ describe('programs on the ports of a node', () => {
   });
 });
 
-describe('where a port is not what was declared', () => {
-  it('is part of the service, and watchers are told when it changes, each time once', async () => {
+describe('a port that differs from its declaration', () => {
+  it('is shown with the service, and watchers are notified of each change once', async () => {
     const node = await cluster.agent('node1');
     await cluster.apply(spec('web', { ports: [tcp(8080)] }), spec('other', { ports: [tcp(8081)] }));
     await cluster.waitUntil(async () => (await cluster.tasks()).every(({ status }) => status?.state === 'running'));
-    const told: WatchEvent[] = [];
+    const received: WatchEvent[] = [];
     const stop = new AbortController();
     const watching = (async () => {
       const events = cluster.control.watch({ services: true, tasks: false, nodes: false }, { signal: stop.signal });
-      for await (const event of events) told.push(event);
+      for await (const event of events) received.push(event);
     })().catch(() => undefined);
-    await cluster.waitUntil(() => told.some(({ action }) => action === 'ready'));
+    await cluster.waitUntil(() => received.some(({ action }) => action === 'ready'));
     const degraded = () =>
-      told.flatMap(({ action, object }) =>
+      received.flatMap(({ action, object }) =>
         action === 'updated' && object?.case === 'service'
           ? [`${object.value.name} ${object.value.degraded.map(({ nodeName, message }) => `${nodeName} ${message}`)}`]
           : [],
@@ -78,7 +78,7 @@ describe('where a port is not what was declared', () => {
         .slice(before)
         .filter((text) => text.startsWith('web')),
     ).toEqual([]);
-    const sofar = degraded().length; // each was told of once before anything was wrong
+    const sofar = degraded().length; // includes one event for each service from before the conflict
     node.portConditions();
     await cluster.waitUntil(() => ['web ', 'other '].every((text) => degraded().slice(sofar).includes(text)));
     expect((await cluster.control.listPorts({})).ports.flatMap((port) => port.degraded)).toEqual([]);

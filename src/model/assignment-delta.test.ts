@@ -18,7 +18,7 @@ function sorted(assignment: Assignment) {
 }
 
 describe('assignment delta', () => {
-  it('applied to where it starts gives where it leads', () => {
+  it('turns the old assignment into the new one', () => {
     fc.assert(
       fc.property(anyAssignment(['inet']), anyAssignment(['inet']), (before, after) => {
         const kept = structuredClone(before);
@@ -29,7 +29,7 @@ describe('assignment delta', () => {
     );
   });
 
-  it('between equal assignments is empty, whatever the order of lists and fields', () => {
+  it('between equal assignments is empty, for any order of lists and fields', () => {
     const before = threeNodes(['inet', 'inet6']);
     const { revision, ...rest } = before;
     const after = { ...rest, peers: [...before.peers].reverse(), revision: revision + 1 };
@@ -37,7 +37,7 @@ describe('assignment delta', () => {
     expect(isEmptyDelta(assignmentDelta(before, { ...after, tasks: [] })!)).toBe(false);
   });
 
-  it('does not fit on another revision', () => {
+  it('is rejected for another revision', () => {
     const before = threeNodes(['inet']);
     const delta = assignmentDelta(before, { ...before, revision: 9 })!;
     const result = applyAssignmentDelta({ ...before, revision: 7 }, delta);
@@ -46,7 +46,7 @@ describe('assignment delta', () => {
     );
   });
 
-  it('cannot say that the node itself or its networks changed', () => {
+  it('cannot express changes of the node itself or its networks', () => {
     const before = threeNodes(['inet']);
     expect(assignmentDelta(before, { ...before, networks: [] })).toBeUndefined();
     expect(assignmentDelta(before, { ...before, self: { ...before.self, underlay: '192.0.2.99' } })).toBeUndefined();

@@ -5,7 +5,7 @@ import { applyDelta, keyedAssignment, toAssignment } from './keyed-assignment.ts
 import { portKey } from './spec.ts';
 
 /**
- * What leads from one assignment of a node to a later one. Undefined when a delta cannot say it, because the node
+ * The changes from one assignment of a node to a later one. Undefined if a delta cannot express them, because the node
  * itself or its networks changed: send the whole assignment.
  */
 export function assignmentDelta(before: Assignment, after: Assignment): AssignmentDelta | undefined {

@@ -2,9 +2,9 @@ import type { Cidr, Family, IpAddress, MacAddress, Protocol } from './address.ts
 import type { RequestedPrivileges } from './capabilities.ts';
 import type { HealthCheck, Persistence, SchedulerFlag, TrafficPolicy } from './spec.ts';
 
-/** The complete desired state of one node. A snapshot is this; a delta names what changed in it. */
+/** The complete desired state of one node, sent as a snapshot and then updated by deltas. */
 export interface Assignment {
-  /** Store revision this view was made from; grows. */
+  /** Store revision of this assignment; grows. */
   revision: number;
   self: { nodeId: string; name: string; number: number; underlay: IpAddress };
   networks: AssignedNetwork[];
@@ -92,7 +92,7 @@ export interface AssignedTask {
 
 /** What changed between two revisions; lists hold whole new values, `removed` their keys. */
 export interface AssignmentDelta {
-  /** The delta only fits on exactly this revision. */
+  /** The delta applies to exactly this revision. */
   base: number;
   revision: number;
   peers: Peer[];

@@ -42,18 +42,18 @@ export function blockOf(subnet: Cidr, blockPrefix: number, number: number): Cidr
   return `${addressText(first + (BigInt(number) << BigInt(bits - blockPrefix)), bits)}/${blockPrefix}`;
 }
 
-/** How many addresses a block has, 65536 at the most: nobody numbers more than that. */
+/** How many addresses of a block can be used, at most 65536. */
 export function blockSize(block: Cidr): number {
   const [network, prefix] = ipaddr.parseCIDR(block);
   return 2 ** Math.min(16, network.toByteArray().length * 8 - prefix);
 }
 
-/** Which number an address has in a block; the opposite of `addressAt`. */
+/** The number of an address in a block; the inverse of `addressAt`. */
 export function slotOf(block: Cidr, address: IpAddress): number {
   return lastBits(address) - lastBits(block.slice(0, block.indexOf('/')));
 }
 
-/** The last 32 bits. IPv4 is read by hand: the allocator does this for every task of a node. */
+/** The last 32 bits. IPv4 is parsed here for speed: the allocator does this for every task of a node. */
 function lastBits(address: IpAddress): number {
   const bytes = address.includes(':') ? ipaddr.parse(address).toByteArray().slice(-4) : address.split('.');
   let bits = 0;

@@ -4,7 +4,7 @@ import { CAPABILITIES, resolvePrivileges } from './capabilities.ts';
 const DEFAULT = resolvePrivileges({}).capabilities;
 
 describe('resolvePrivileges', () => {
-  it('gives a small set by default, which no set-user-id program can exceed', () => {
+  it('grants a small set by default, which no set-user-id program can exceed', () => {
     expect(resolvePrivileges({})).toEqual({ capabilities: DEFAULT, ambient: [], newPrivileges: false });
     expect(DEFAULT).toHaveLength(13);
     for (const name of ['SYS_ADMIN', 'NET_ADMIN', 'SYS_PTRACE', 'SYS_MODULE', 'MKNOD'] as const)
@@ -17,7 +17,7 @@ describe('resolvePrivileges', () => {
     expect(ambient).toEqual(['CHOWN', 'NET_ADMIN']);
   });
 
-  it('takes ALL with the other list as exceptions', () => {
+  it('accepts ALL with the other list as exceptions', () => {
     expect(resolvePrivileges({ capDrop: ['ALL'] }).capabilities).toEqual([]);
     expect(resolvePrivileges({ capDrop: ['ALL'], capAdd: ['NET_RAW'] }).capabilities).toEqual(['NET_RAW']);
     expect(resolvePrivileges({ capAdd: ['ALL'] }).capabilities).toEqual(CAPABILITIES);
@@ -28,7 +28,7 @@ describe('resolvePrivileges', () => {
     });
   });
 
-  it('gives everything to a privileged task', () => {
+  it('grants every capability to a privileged task', () => {
     expect(resolvePrivileges({ privileged: true })).toEqual({
       capabilities: CAPABILITIES,
       ambient: [],

@@ -1,37 +1,37 @@
-/** What was changed in the kernel of a node, when and why: one entry of its history. Texts are bounded. */
+/** One entry of a node's history: what was changed in its kernel, when and why. Texts are bounded. */
 export interface ChangeRecord {
   /** When it began, milliseconds since the epoch, by the node's clock. */
   at: number;
-  /** Milliseconds the kernel took for all of it. */
+  /** Duration in the kernel, ms. */
   took: number;
   why: ChangeReason;
-  /** Of the assignment that was carried out or kept. */
+  /** Revision of the assignment that was applied or restored. */
   revision: number;
-  /** Of a repair: what was not as it should be. */
+  /** Of a repair: the drift, one line per object. */
   wrong: string[];
-  /** Of a repair: who did it, where the kernel tells. */
+  /** Of a repair: the processes that caused the drift, as far as the kernel reports them. */
   by: string[];
-  /** Names of the services whose ports or tasks the steps are about. */
+  /** Names of the services whose ports or tasks the steps affect. */
   services: string[];
-  /** The steps in the words of a shell, the first of them; `count` is how many there were. */
+  /** The first steps as shell commands; `count` is the number of all. */
   steps: string[];
   count: number;
-  /** What the kernel refused, in words. */
+  /** Operations that the kernel rejected, for people. */
   failures: string[];
 }
 
 /**
- * `start`: the first look of a new meshd; `assignment`: the manager said so; `repair`: somebody else changed something;
- * `retry`: the kernel had refused it before; `reset`: everything was taken off the node.
+ * `start`: the first observation after meshd started; `assignment`: a new assignment of the manager; `repair`: another
+ * process changed something; `retry`: the kernel had rejected it before; `reset`: everything was removed from the node.
  */
 export type ChangeReason = 'start' | 'assignment' | 'repair' | 'retry' | 'reset';
 
-/** What a node is asked by `history`; all fields may be missing. */
+/** A request for a node's history; all fields are optional. */
 export interface HistoryQuery {
-  /** Not older than this, ms. */
+  /** Maximum age of entries, ms. */
   age?: number;
   service?: string;
-  /** The newest so many. */
+  /** Number of entries, the newest. */
   limit?: number;
 }
 

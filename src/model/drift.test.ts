@@ -23,17 +23,17 @@ const chain = (...rules: string[]): KernelObject => ({
   rules: rules.map(parseFirewallRule),
 });
 
-describe('faultsOf', () => {
-  it('tells what is missing and what nobody wants', () => {
+describe('describeDrift', () => {
+  it('names missing and unexpected objects', () => {
     expect(describeDrift([{ verb: 'create', object: server }])).toEqual([
       'real-server mesh-lb inet 73616 10.252.1.5 80: missing',
     ]);
     expect(describeDrift([{ verb: 'delete', object: server }])).toEqual([
-      'real-server mesh-lb inet 73616 10.252.1.5 80: nobody wants it',
+      'real-server mesh-lb inet 73616 10.252.1.5 80: unexpected',
     ]);
   });
 
-  it('tells the fields that differ, have first, however deep', () => {
+  it('names the fields that differ, observed value first, at any depth', () => {
     expect(describeDrift([{ verb: 'change', object: server, before: { ...server, weight: 0 } }])).toEqual([
       'real-server mesh-lb inet 73616 10.252.1.5 80: weight 0 → 1',
     ]);
@@ -43,7 +43,7 @@ describe('faultsOf', () => {
     ]);
   });
 
-  it('tells of a replacement once, with the difference', () => {
+  it('reports a replacement once, with the difference', () => {
     const before: KernelObject = { ...pair, peer: { ...end, name: 'other' } };
     expect(
       describeDrift([
@@ -60,11 +60,11 @@ describe('faultsOf', () => {
   });
 
   it('names rules that are too many, too few, or out of order', () => {
-    const told = (have: KernelObject, want: KernelObject) =>
+    const driftOf = (have: KernelObject, want: KernelObject) =>
       describeDrift([{ verb: 'change', object: want, before: have }])[0];
-    expect(told(chain('-j A', '-j C'), chain('-j A', '-j B'))).toBe(
+    expect(driftOf(chain('-j A', '-j C'), chain('-j A', '-j B'))).toBe(
       'chain host inet nat MESH-PRE: rules: has "-j C", lacks "-j B"',
     );
-    expect(told(chain('-j A', '-j A'), chain('-j A'))).toContain('in another order, or doubled');
+    expect(driftOf(chain('-j A', '-j A'), chain('-j A'))).toContain('in another order, or doubled');
   });
 });

@@ -2,7 +2,7 @@ import { sameValue } from './equality.ts';
 import { descriptorOf, type KernelObject, keyOf, type Op } from './kernel-state.ts';
 import { KINDS } from './kinds/registry.ts';
 
-/** What was wrong with the objects that some steps put right, one line each: how it is, and how it should be. */
+/** The drift that some steps repair, one line per object: the observed and the desired state. */
 export function describeDrift(ops: readonly Op[]): string[] {
   const deleted = new Map<string, KernelObject>();
   const created = new Set<string>();
@@ -13,7 +13,7 @@ export function describeDrift(ops: readonly Op[]): string[] {
   return ops.flatMap((op) => {
     const key = keyOf(op.object);
     if (op.verb === 'change') return [`${key}: ${differences(op.before, op.object)}`];
-    if (op.verb === 'delete') return created.has(key) ? [] : [`${key}: nobody wants it`];
+    if (op.verb === 'delete') return created.has(key) ? [] : [`${key}: unexpected`];
     const before = deleted.get(key);
     if (before === undefined) return [`${key}: missing`];
     return [`${key}: ${differences(before, op.object) || 'in the wrong place'}`];

@@ -5,7 +5,7 @@ export function sameValue(a: unknown, b: unknown): boolean {
   if (Array.isArray(a) !== Array.isArray(b)) return false;
   const left = a as Record<string, unknown>;
   const right = b as Record<string, unknown>;
-  // Looks compare all there is every few seconds, so nothing is allocated here.
+  // Every scan compares all kernel objects, so nothing is allocated here.
   let more = 0;
   for (const key in left) {
     if (!Object.hasOwn(right, key) || !sameValue(left[key], right[key])) return false;

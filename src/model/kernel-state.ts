@@ -33,7 +33,7 @@ export type { Vxlan } from './kinds/vxlan.ts';
 /** Objects by key. Two objects with one key are two states of the same thing. */
 export type KernelState = ReadonlyMap<string, KernelObject>;
 
-/** What makes an object that object; all its other fields can be changed or need a replacement. */
+/** The identity of an object; a difference in other fields is changed in place or by replacement. */
 export function keyOf(object: KernelObject): string {
   return descriptorOf(object, KINDS).key(object);
 }

@@ -3,8 +3,8 @@ import type { AssignedPort, AssignedTask, Assignment, AssignmentDelta, Peer } fr
 import { portKey } from './spec.ts';
 
 /**
- * An assignment for whoever follows it from change to change: found by key and changed in place, it costs what changes,
- * where lists cost a walk over everything. The order of the lists is kept.
+ * An assignment that is updated by deltas: its parts are found by key and changed in place, so the cost of an update
+ * depends on the delta, not on the size of the assignment. The order of the lists is kept.
  */
 export interface KeyedAssignment extends Pick<Assignment, 'revision' | 'self' | 'networks'> {
   /** By nodeId. */
@@ -29,8 +29,8 @@ export function toAssignment({ peers, ports, tasks, ...rest }: KeyedAssignment):
 }
 
 /**
- * Makes of an assignment the one after a delta. What changed keeps its place in the lists, what is new comes last. Refuses
- * a delta that was made for another revision, and changes nothing then; the remedy is a whole assignment.
+ * Applies a delta to an assignment. Changed entries keep their place in the lists, new ones are added at the end. Rejects
+ * a delta for another revision without changing anything; the sender must then send a whole assignment.
  */
 export function applyDelta(assignment: KeyedAssignment, delta: AssignmentDelta): Result<void> {
   if (delta.base !== assignment.revision) {
@@ -43,7 +43,7 @@ export function applyDelta(assignment: KeyedAssignment, delta: AssignmentDelta):
     );
   }
   assignment.revision = delta.revision;
-  // A key both removed and given is a new value: removal comes first.
+  // A key that is both removed and set is a new entry: removals are applied first.
   for (const nodeId of delta.removedPeers) assignment.peers.delete(nodeId);
   for (const peer of delta.peers) assignment.peers.set(peer.nodeId, peer);
   for (const key of delta.removedPorts) assignment.ports.delete(key);

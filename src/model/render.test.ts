@@ -6,7 +6,7 @@ import { parseFirewallRule } from './kinds/parse-firewall-rule.ts';
 import { renderObject, renderOp, renderState } from './render.ts';
 import { stateFromJson, stateToJson } from './state-json.ts';
 
-/** One of each kind, with the words to make, change and delete it. */
+/** One object of each kind, with the commands that create, change and delete it. */
 const CASES: [KernelObject, string[], string[], string[]][] = [
   [
     { kind: 'netns', netns: 'mesh-lb', loopbackUp: true },
@@ -325,20 +325,20 @@ describe('render', () => {
     },
   );
 
-  it('gives one text for one state, however it was put together', () => {
+  it('renders equal states to equal text, for any order of insertion', () => {
     const objects = CASES.map(([object]) => object);
     expect(renderState(stateOf(objects))).toBe(renderState(stateOf([...objects].reverse())));
   });
 });
 
 describe('a state as JSON', () => {
-  it('comes back as it was', () => {
+  it('survives a round trip', () => {
     const state = stateOf(CASES.map(([object]) => object));
     expect(stateFromJson(stateToJson(state))).toEqual({ ok: true, value: state });
     expect(stateFromJson(stateToJson(new Map()))).toEqual({ ok: true, value: new Map() });
   });
 
-  it('names the fault of what is no state', () => {
+  it('names the first fault of an invalid state', () => {
     const message = (text: string) => {
       const result = stateFromJson(text);
       return result.ok ? undefined : result.error.message;

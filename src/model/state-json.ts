@@ -27,8 +27,7 @@ export function stateFromObjects(parsed: unknown): Result<Map<string, KernelObje
 }
 
 /**
- * A state out of parsed JSON. Kinds and fields that the registry does not know are ignored, so that another version may
- * have more of them.
+ * A state from parsed JSON. Unknown kinds and fields are ignored, because another version may have more of them.
  */
 export function stateFromData(parsed: unknown, kinds: KindRegistry): Result<Map<string, AnyObject>> {
   if (!Array.isArray(parsed)) return err(new MeshError('invalid', 'a state is a JSON array of kernel objects'));

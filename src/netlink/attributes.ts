@@ -37,8 +37,8 @@ export function encodeError(what: string): MeshError {
 }
 
 /**
- * Runs a decoder so that it is total: the MeshError a reader below throws at the first byte that makes no sense becomes
- * an error Result, prefixed with what was being decoded. Anything else thrown is a bug and passes through.
+ * Runs a decoder and turns the MeshError that a reader below throws for the first invalid byte into an error Result,
+ * prefixed with what was being decoded. Other exceptions are bugs and are rethrown.
  */
 export function toDecodeResult<T>(what: string, body: () => T): Result<T> {
   try {
@@ -49,7 +49,7 @@ export function toDecodeResult<T>(what: string, body: () => T): Result<T> {
   }
 }
 
-/** What a decoder throws inside `decoding` at bytes that make no sense. */
+/** The error that a decoder throws inside `toDecodeResult` for invalid bytes. */
 export function decodeError(what: string): MeshError {
   return new MeshError('invalid', what);
 }

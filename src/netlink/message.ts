@@ -123,7 +123,7 @@ export function encodeBatch(
   return bytes;
 }
 
-/** Splits a received datagram. Fails as a whole when a length makes no sense (also when it was cut short on receive). */
+/** Splits a received datagram. Fails as a whole if a length is invalid or the datagram was truncated on receive. */
 export function decodeMessages(datagram: Uint8Array): Result<NetlinkMessage[]> {
   const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.byteLength);
   const messages: NetlinkMessage[] = [];

@@ -5,13 +5,13 @@ import type { KernelObject } from '../model/kernel-state.ts';
 import { atSet, fromSet, HOST_NETNS, publishedSet } from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 
-/** An ipset has no /0, so everything is its two halves. */
+/** An ipset cannot contain /0, so "any address" is two halves. */
 const EVERYTHING: Record<Family, Cidr[]> = { inet: ['0.0.0.0/1', '128.0.0.0/1'], inet6: ['::/1', '8000::/1'] };
 
 /**
- * What makes the host send a port's packets to the balancer. An unrestricted port is one bit; one with `allowFrom` or
- * `addresses` is every pair of the two, so that while a list changes, no client is allowed that neither the old nor the
- * new list allows, and none is kept out that both allow. So is every SCTP port: a bitmap:port knows TCP and UDP alone
+ * The ipset elements that make the host redirect a port's packets to the balancer. An unrestricted port is one bit; one
+ * with `allowFrom` or `addresses` has an element for every pair of the two, so that while a list changes, no client is
+ * allowed that neither list allows, and none is rejected that both allow. SCTP ports too: bitmap:port has TCP and UDP only
  * (ip_set_get_ip_port in net/netfilter/ipset/ip_set_getport.c).
  */
 export function planAccess({ subnets }: PlanContext, port: AssignedPort): KernelObject[] {
@@ -29,7 +29,7 @@ export function planAccess({ subnets }: PlanContext, port: AssignedPort): Kernel
   });
 }
 
-/** Those of one family; no list at all means everything. */
+/** The networks of one family; without a list, any address. */
 function networksOf(list: readonly Cidr[] | undefined, family: Family): Cidr[] {
   return (list ?? [DEFAULT_DESTINATION[family]])
     .filter((network) => familyOf(network) === family)

@@ -6,7 +6,7 @@ import { vtepMac } from '../model/identifiers.ts';
 import { SCHEDULERS } from '../model/spec.ts';
 import type { NodeCapabilities } from './context.ts';
 
-/** Assignments for tests of this room and of those above it. */
+/** Assignments for tests of this module and of those that depend on it. */
 
 export const CAPABILITIES: NodeCapabilities = {
   underlayMtu: 1500,
@@ -18,7 +18,7 @@ export const CAPABILITIES: NodeCapabilities = {
 const CIDR = { inet: '10.252.0.0/16', inet6: 'fd6d:65:73::/48' } as const;
 
 function blockOf(number: number, family: Family): string {
-  // Numbers past 255 go on in other sixteenths of 10/8, which nobody here looks at.
+  // Numbers above 255 use blocks elsewhere in 10/8; no test depends on which.
   return family === 'inet'
     ? `10.${(252 + (number >> 8)) & 255}.${number & 255}.0/24`
     : `fd6d:65:73:${number.toString(16)}::/64`;
@@ -68,7 +68,7 @@ export function task(id: string, node: number, slot: number, families: readonly 
   };
 }
 
-/** The task of that node and slot as a real server. */
+/** The task of that node and slot as an endpoint. */
 export function endpoint(node: number, slot: number, family: Family, port: number, weight = 1): Endpoint {
   const address = addressAt(blockOf(node, family), 4 + slot);
   return { taskId: `t${node}x${slot}`, nodeId: `node${node}`, address, port, weight };
@@ -78,7 +78,7 @@ export function port(protocol: Protocol, published: number, endpoints: Endpoint[
   return { protocol, published, mode: 'ingress', serviceId: 's1', serviceName: 'web', scheduler: 'rr', endpoints };
 }
 
-/** Node 1 of three, with a task of its own, one elsewhere, and a port in both transports. */
+/** Node 1 of three, with a task of its own, one on another node, and a port in both transports. */
 export function threeNodes(families: readonly Family[]): Assignment {
   const endpoints = (target: number) =>
     families.flatMap((family) => [endpoint(1, 1, family, target), endpoint(2, 1, family, target)]);
@@ -90,17 +90,17 @@ export function threeNodes(families: readonly Family[]): Assignment {
   };
 }
 
-/** A node's parts, any of them, over one family or both. */
+/** Any properties of a node, with one family or both. */
 export const anyFamilies = fc.constantFrom<Family[]>(['inet'], ['inet6'], ['inet', 'inet6']);
 
-/** Some that share nothing, a block or a span of return rules. */
+/** Node numbers that share a block or a span of return rules, or neither. */
 const anyPeerNumber = fc.constantFrom(2, 3, 4, 5, 64, 65, 95, 96, 1_030);
 
 const anyNetworks = fc.uniqueArray(
   fc.constantFrom('10.0.0.0/8', '10.1.0.0/16', '10.1.2.3/32', '0.0.0.0/0', '2001:db8::/32', '2001:db8::7/128', '::/0'),
   { minLength: 1, maxLength: 3 },
 );
-/** Who may come in to a port, and where; most often everybody and everywhere. */
+/** Restrictions of a port; most often none. */
 export const anyAccess: fc.Arbitrary<Pick<AssignedPort, 'allowFrom' | 'addresses'>> = fc.oneof(
   fc.constant({}),
   fc.record({ allowFrom: anyNetworks, addresses: anyNetworks }, { requiredKeys: [] }),

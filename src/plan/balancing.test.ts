@@ -30,14 +30,14 @@ function weights(fields: Partial<AssignedPort>, endpoints: Endpoint[] = both): n
 
 describe('the scheduler of a port', () => {
   it('is the declared one, its fallback, or rr', () => {
-    const wish = { scheduler: 'mh', fallback: 'wlc' };
-    expect(schedulerOf(wish, SCHEDULERS)).toBe('mh');
-    expect(schedulerOf(wish, ['rr', 'wlc'])).toBe('wlc');
-    expect(schedulerOf(wish, ['rr'])).toBe('rr');
+    const declared = { scheduler: 'mh', fallback: 'wlc' };
+    expect(schedulerOf(declared, SCHEDULERS)).toBe('mh');
+    expect(schedulerOf(declared, ['rr', 'wlc'])).toBe('wlc');
+    expect(schedulerOf(declared, ['rr'])).toBe('rr');
     expect(schedulerOf({ scheduler: 'mh' }, ['rr', 'wlc'])).toBe('rr');
   });
 
-  it('never leaves clients of a draining task alone, and has no flags that are not its own', () => {
+  it('sends new clients of a draining task to another one, and gets only flags it supports', () => {
     expect(flagsOf('sh')).toEqual({ flags: ['sh-fallback'] });
     expect(flagsOf('mh', ['mh-port'])).toEqual({ flags: ['mh-fallback', 'mh-port'] });
     expect(flagsOf('rr', ['mh-port'])).toEqual({});
@@ -50,7 +50,7 @@ describe('the scheduler of a port', () => {
     });
   });
 
-  it('tells of ports it is not the declared one of', () => {
+  it('is reported for ports where it differs from the declared one', () => {
     const ports = [{ ...port('tcp', 80, []), scheduler: 'mh', fallback: 'wlc' }, port('udp', 53, [])];
     expect(fallbackConditions(ports, SCHEDULERS)).toEqual([]);
     expect(fallbackConditions(ports, ['rr', 'wlc'])).toEqual([
@@ -65,15 +65,15 @@ describe('the scheduler of a port', () => {
 });
 
 describe('a port in IPVS', () => {
-  it('has its affinity in seconds, with the prefix length of its family', () => {
+  it('has its affinity timeout in seconds, with the prefix length of its family', () => {
     const persistence = { timeout: 90_500, prefix: { inet: 24, inet6: 64 } };
     expect(service({ persistence }).persistence).toEqual({ timeout: 91, prefix: 24 });
-    // By mark it would know no port mapping.
+    // Found by mark, it would have no port mapping.
     expect(service({ persistence }).at).toBe('10.252.1.2');
     expect(service({})).not.toHaveProperty('at');
   });
 
-  it('has its real servers in the order of their joining where the scheduler hashes, and else says nothing of it', () => {
+  it('orders its real servers by the time they joined if the scheduler hashes; otherwise the order is unspecified', () => {
     expect(service({ scheduler: 'mh', endpoints: [there, here] }).servers).toEqual(['10.252.2.5 80', '10.252.1.5 80']);
     expect(service({ scheduler: 'rr' })).not.toHaveProperty('servers');
   });
@@ -87,7 +87,7 @@ describe('a port in IPVS', () => {
     ).toEqual([65_535, 3]);
   });
 
-  it('fits weights into the 256 buckets of sh, in proportion, and nobody goes without', () => {
+  it('scales weights to the 256 buckets of sh, in proportion, with at least one for each task', () => {
     const heavy = [{ ...here, weight: 300 }, { ...there, weight: 100 }, endpoint(3, 1, 'inet', 80, 1)];
     expect(weights({ scheduler: 'sh' }, heavy)).toEqual([191, 63, 1]);
     expect(weights({ scheduler: 'sh' }, [{ ...here, weight: 200 }, there])).toEqual([200, 1]);
@@ -98,19 +98,19 @@ describe('a port in IPVS', () => {
 describe('a traffic policy', () => {
   it('cluster: every task', () => expect(weights({})).toEqual([1, 1]));
 
-  it('prefer-local: tasks of the node while it has one that takes connections', () => {
+  it('prefer-local: tasks of the node while one of them accepts connections', () => {
     expect(weights({ policy: 'prefer-local' })).toEqual([1, 0]);
     expect(weights({ policy: 'prefer-local' }, [{ ...here, weight: 0 }, there])).toEqual([0, 1]);
     expect(weights({ policy: 'prefer-local' }, [there])).toEqual([1]);
   });
 
-  it('local: tasks of the node or nobody; UDP keeps no real server without weight', () => {
+  it('local: tasks of the node only; UDP keeps no real server with weight 0', () => {
     expect(weights({ policy: 'local' })).toEqual([1, 0]);
     expect(weights({ policy: 'local' }, [there])).toEqual([0]);
     expect(weights({ policy: 'local', protocol: 'udp' })).toEqual([1]);
   });
 
-  it('changes weights only: no real server goes', () => {
+  it('changes weights only: no real server is removed', () => {
     const before = withPorts(port('tcp', 80, both));
     const after = withPorts({ ...port('tcp', 80, both), policy: 'local' });
     expect(diff(plan(before, CAPABILITIES), plan(after, CAPABILITIES)).flatMap(renderOp)).toEqual([
@@ -119,7 +119,7 @@ describe('a traffic policy', () => {
   });
 });
 
-describe('idle times', () => {
+describe('idle timeouts', () => {
   const idle = (protocol: 'tcp' | 'udp', published: number, seconds?: number): AssignedPort => ({
     ...port(protocol, published, []),
     ...(seconds === undefined ? {} : { idleTimeout: seconds * 1_000 }),
@@ -134,7 +134,7 @@ describe('idle times', () => {
     return { tcp, udp, conntrack };
   };
 
-  it('are the longest wish of a protocol, where a port without one wishes for the default', () => {
+  it('are the longest of a protocol, where a port without one counts with the default', () => {
     expect(clocks()).toMatchObject({ tcp: 10_800, udp: 120 });
     expect(clocks(idle('tcp', 1, 60))).toMatchObject({ tcp: 60, udp: 120 });
     expect(clocks(idle('tcp', 1, 60), idle('tcp', 2, 90), idle('udp', 3, 5))).toMatchObject({ tcp: 90, udp: 5 });
@@ -142,13 +142,13 @@ describe('idle times', () => {
     expect(clocks(idle('tcp', 1, 1e9))).toMatchObject({ tcp: 2_147_483 });
   });
 
-  it('are no longer than the router remembers a flow', () => {
+  it('never exceed the time the router remembers a flow', () => {
     expect(clocks().conntrack).toEqual([432_000, 30, 120]);
     expect(clocks(idle('tcp', 1, 900_000), idle('udp', 2, 600)).conntrack).toEqual([900_000, 600, 600]);
     expect(clocks(idle('tcp', 1, 1), idle('udp', 2, 1)).conntrack).toEqual([432_000, 30, 120]);
   });
 
-  it('follow a change of ports, and are not touched by one that moves no clock', () => {
+  it('follow a change of ports, and stay as they are if it does not affect the longest', () => {
     const change = (before: AssignedPort[], after: AssignedPort[]) => {
       const old = withPorts(...before);
       const delta = assignmentDelta(old, { ...withPorts(...after), revision: 2 })!;
@@ -177,7 +177,7 @@ describe('the order of real servers', () => {
       .flatMap(renderOp)
       .map((line) => line.replace(/.*ipvsadm -(\w) .*?(?:-r 10\.252\.2\.(\d+):80.*|-s (\w+).*)$/, '$1 $2$3'));
 
-  it('is that of joining when they are made, not that of their addresses', () => {
+  it('is by the time they joined when they are created, not by address', () => {
     expect(words(new Map(), hashed([at(9), at(3), at(12)])).filter((line) => line.startsWith('a '))).toEqual([
       'a 13',
       'a 7',
@@ -185,29 +185,29 @@ describe('the order of real servers', () => {
     ]);
   });
 
-  it('costs nothing while real servers come last and go anywhere', () => {
+  it('needs no extra steps when real servers are added last or removed anywhere', () => {
     expect(words(hashed([at(9), at(3)]), hashed([at(3), at(1)]))).toEqual(['a 5', 'd 13']);
   });
 
-  it('takes only those out and puts them back that stand before their place', () => {
+  it('removes and adds again only those that are ahead of their place', () => {
     expect(words(hashed([at(1), at(2), at(3), at(4)]), hashed([at(1), at(3), at(2), at(4)]))).toEqual([
       'd 6',
       'a 6',
       'd 8',
       'a 8',
     ]);
-    // The oldest was removed by hand: it comes, then the others move behind it.
+    // The oldest was removed by hand: it is added, then the others move behind it.
     expect(words(hashed([at(2), at(3)]), hashed([at(1), at(2), at(3)]))).toEqual(['a 5', 'd 6', 'a 6', 'd 7', 'a 7']);
   });
 
-  it('is made when a scheduler that hashes takes over; others have none', () => {
+  it('is established when a hashing scheduler replaces another; others have none', () => {
     const two = [at(2), at(1)];
     expect(words(hashed(two, 'rr'), hashed(two))).toEqual(['E mh', 'd 6', 'a 6', 'd 5', 'a 5']);
     expect(words(hashed(two), hashed(two, 'rr'))).toEqual(['E rr']);
     expect(words(hashed(two, 'rr'), hashed([at(1), at(2)], 'rr'))).toEqual([]);
   });
 
-  it('comes right from any other by at most one move each', () => {
+  it('is reached from any other order by at most one move each', () => {
     const slots = fc.shuffledSubarray([1, 2, 3, 4, 5, 6]);
     fc.assert(
       fc.property(slots, slots, (before, after) => {

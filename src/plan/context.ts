@@ -5,9 +5,9 @@ import { INGRESS_NETWORK } from '../model/identifiers.ts';
 import { networkNetns } from '../model/linux-names.ts';
 import { VXLAN_OVERHEAD } from '../model/mtu.ts';
 
-/** What a plan has to know of its node; plain data, measured by the agent. */
+/** The properties of a node that its plan depends on; plain data, measured by the agent. */
 export interface NodeCapabilities {
-  /** Smallest MTU on the way to other nodes, bytes. */
+  /** Smallest path MTU to other nodes, bytes. */
   underlayMtu: number;
   kernel: { major: number; minor: number };
   /** Address families this kernel supports; a network's other families are left out. */
@@ -23,11 +23,11 @@ export interface FastPath {
   link?: string;
 }
 
-/** The part of an assignment that a delta never changes, digested once for every contribution. */
+/** The part of an assignment that a delta never changes, computed once for all contributions. */
 export interface PlanContext {
   self: Assignment['self'];
   network: AssignedNetwork;
-  /** The network's router: the netns its tasks are joined to. */
+  /** The netns of the network's router, which its tasks are connected to. */
   router: string;
   /** Families in use on this node, with the whole network and this node's block of it. */
   subnets: { family: Family; cidr: Cidr; block: Cidr }[];
@@ -38,7 +38,7 @@ export interface PlanContext {
   fastPath?: FastPath | undefined;
 }
 
-/** Undefined while the node has no place in the ingress network: then there is nothing to build. */
+/** Undefined while the node is not part of the ingress network: then the plan is empty. */
 export function planContext(
   assignment: Pick<Assignment, 'self' | 'networks'>,
   capabilities: NodeCapabilities,

@@ -20,38 +20,38 @@ import { type Setting, sysctlsOf } from './sysctls.ts';
 import { veth } from './veth.ts';
 
 /*
- * The fast path: small programs at the ingress of a few links that redirect IPv4 packets to where the standard path would
- * bring them, past the netfilter tables and routing in between. Packets that a program does not handle take the standard
- * path, so all of that stays in place. docs/data-path.md says what is left out, and why.
+ * The fast path: small programs at the ingress of a few links that redirect IPv4 packets directly to where the standard
+ * path would deliver them, bypassing netfilter and routing in between. Packets that a program does not handle take the
+ * standard path, so everything it needs stays in place. docs/data-path.md describes what is bypassed and why.
  */
 
 /** RT_TABLE_LOCAL, include/uapi/linux/rtnetlink.h */
 const LOCAL_TABLE = 255;
 
 /**
- * Above are the ports the kernel gives to programs that call out (net.ipv4.ip_local_port_range): an answer to one of
- * them must not be taken for a client.
+ * The ports above it are ephemeral ports (net.ipv4.ip_local_port_range): a reply to one of them must not be treated as
+ * a request of a client.
  */
 const EPHEMERAL_PORTS_START = 32_768;
 
-/** Whether clients come to the lb without the host's netfilter; only for the node's own underlay address. */
+/** Whether packets of clients bypass the host's netfilter; only for the node's own underlay address. */
 export function usesHostFastPath({ fastPath, self, subnets }: PlanContext): boolean {
   return fastPath?.link !== undefined && familyOf(self.underlay) === 'inet' && hasIpv4(subnets);
 }
 
-/** The static part: programs on the links of the skeleton, and what the namespaces need for them. */
+/** The static part: programs on the links of the skeleton, and the settings and routes they need. */
 export function planFastPath(context: PlanContext): KernelObject[] {
   const { fastPath, subnets, router } = context;
   if (fastPath === undefined || !hasIpv4(subnets)) return [];
   return [
     ...[VXLAN_LINK, NET_LB_LINK].map((link) => program(router, link, { type: 'router-in' })),
-    // Conntrack sees flows without their beginnings, if any: nothing can tell it which numbers are due.
+    // Conntrack misses the first packets of these flows, so it cannot check TCP sequence numbers.
     ...sysctlsOf(router, [['net.netfilter.nf_conntrack_tcp_be_liberal', '1']]),
     ...(usesHostFastPath(context) ? [...hostPrograms(context, router), ...lbSettings(context)] : []),
   ];
 }
 
-/** The programs of the host, and its way to the router. */
+/** The programs of the host, and the veth from the host to the router. */
 function hostPrograms({ self, fastPath, network, mtu }: PlanContext, router: string): KernelObject[] {
   const address = self.underlay;
   const links = { lb: HOST_LINK, router: HOST_NET_LINK, vni: network.vni, number: self.number };
@@ -64,11 +64,11 @@ function hostPrograms({ self, fastPath, network, mtu }: PlanContext, router: str
   ];
 }
 
-/** What the lb needs to answer in the host's name. */
+/** What the lb needs to send replies from the host's address. */
 function lbSettings({ self }: PlanContext): KernelObject[] {
   return [
-    // The node's address was not translated, so it is an address of the lb: IPVS looks at local packets only, and
-    // refusals need a source (__ip_dev_find). Its own ARP must not tell the host about that.
+    // The destination is still the node's address, so the lb must have it: IPVS handles local packets only, and
+    // ICMP errors need a source address (__ip_dev_find). The lb must not announce it to the host by ARP.
     {
       kind: 'route',
       netns: LB_NETNS,
@@ -81,11 +81,11 @@ function lbSettings({ self }: PlanContext): KernelObject[] {
     },
     ...sysctlsOf(LB_NETNS, [
       [`net.ipv4.conf.${LB_HOST_LINK}.arp_announce`, '2'],
-      // Saves looking up every source in reverse, which custom local routes switch on (fib_validate_source).
+      // Avoids the reverse lookup of every source that custom local routes enable (fib_validate_source).
       ...[LB_HOST_LINK, LB_NET_LINK, VXLAN_LINK].map((link): Setting => [`net.ipv4.conf.${link}.accept_local`, '1']),
-      // Unpacked answers come in by the link they leave by: no sender needs a redirect.
+      // Decapsulated replies arrive on the link they leave by: no ICMP redirect may be sent for that.
       ...['all', LB_HOST_LINK].map((link): Setting => [`net.ipv4.conf.${link}.send_redirects`, '0']),
-      // Answers leave by one link whatever their source: no second route lookup (ip_vs_route_me_harder).
+      // Replies leave by one link for any source: no second route lookup (ip_vs_route_me_harder).
       ['net.ipv4.vs.snat_reroute', '0'],
     ]),
   ];
@@ -99,13 +99,13 @@ function hasIpv4(subnets: PlanContext['subnets']): boolean {
   return subnets.some(({ family }) => family === 'inet');
 }
 
-/** Another node, whose packets are unpacked without the VXLAN device. */
+/** The entry of another node, whose packets are decapsulated without the VXLAN device. */
 export function planFastPathPeer(context: PlanContext, peer: Peer): KernelObject[] {
   if (!usesHostFastPath(context) || familyOf(peer.underlay) !== 'inet') return [];
   return [{ kind: 'fast-path-peer', netns: HOST_NETNS, address: peer.underlay }];
 }
 
-/** A task's way in, and the program on its way out. */
+/** The entry for packets to a task, and the program for packets from it. */
 export function planFastPathTask(context: PlanContext, task: AssignedTask): KernelObject[] {
   const { fastPath, network, self, subnets, router } = context;
   if (fastPath === undefined || !hasIpv4(subnets)) return [];
@@ -119,7 +119,7 @@ export function planFastPathTask(context: PlanContext, task: AssignedTask): Kern
 }
 
 /**
- * A port without restrictions, found by its mark, and with at least one endpoint: the standard path answers refusals.
+ * An unrestricted port that IPVS finds by its mark, with at least one endpoint: refusals are left to the standard path.
  */
 export function planFastPathPort(context: PlanContext, port: AssignedPort): KernelObject[] {
   const { protocol, published, allowFrom, addresses, persistence, endpoints } = port;

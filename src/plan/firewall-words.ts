@@ -1,7 +1,7 @@
 import type { Cidr, Protocol } from '../model/address.ts';
 import type { ConnectionState, FirewallMatch, FirewallRule, FirewallTarget } from '../model/kinds/firewall-rule.ts';
 
-/* Constructors that let firewall rules be read as sentences: `rule(ACCEPT, input(HOST_LINK), connection('DNAT'))`. */
+/* Constructors of firewall rules: `rule(ACCEPT, input(HOST_LINK), connection('DNAT'))`. */
 
 export function rule(target: FirewallTarget, ...matches: readonly FirewallMatch[]): FirewallRule {
   return { matches, target };

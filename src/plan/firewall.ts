@@ -54,8 +54,7 @@ import {
 } from './firewall-words.ts';
 
 /**
- * The static firewall of a node. No rule here names a service, a task or a peer, so none is ever rewritten while the
- * node lives.
+ * The static firewall of a node. No rule here depends on a service, a task or a peer, so none is rewritten at run time.
  */
 
 export const PROTOCOLS: readonly Protocol[] = ['tcp', 'udp', 'sctp'];
@@ -135,8 +134,8 @@ function hostChains(context: PlanContext, family: Family, lb: IpAddress): Kernel
     rule(reject('tcp', family), ofProtocol('tcp'), ...matches),
     rule(reject('udp', family), not(ofProtocol('tcp')), ...matches),
   ];
-  // Only what DNAT sent there may pass the host towards the lb, and only its answers come back: mesh0 is no way
-  // around the host's firewall, and route_localnet on it exposes no 127.0.0.1 (CVE-2020-8558).
+  // Only connections that DNAT redirected are forwarded to the lb, and only their replies come back: mesh0 does not
+  // bypass the host's firewall, and route_localnet on it does not expose 127.0.0.1 (CVE-2020-8558).
   const forward = [
     rule({ target: 'jump', chain: USER_CHAIN }, output(HOST_LINK)),
     rule(ACCEPT, output(HOST_LINK), connection('DNAT')),
@@ -149,7 +148,7 @@ function hostChains(context: PlanContext, family: Family, lb: IpAddress): Kernel
     rule(ACCEPT, input(HOST_LINK), connection('RELATED', 'ESTABLISHED')),
     ...more,
     rule(DROP, input(HOST_LINK)),
-    // A client that a restricted port does not allow got no DNAT, and is rejected before anything of the host answers.
+    // Clients that a restricted port does not allow get no DNAT and are rejected before a program of the host can reply.
     ...rejectRules(connection('NEW'), atRestricted, not(fromAllowed)),
   ];
   const user: FirewallChain = {
@@ -165,8 +164,8 @@ function hostChains(context: PlanContext, family: Family, lb: IpAddress): Kernel
     return [
       ...hookedChain(HOST_NETNS, family, 'nat', 'PREROUTING', dnat()),
       ...hookedChain(HOST_NETNS, family, 'nat', 'OUTPUT', dnat()),
-      // Loopback sources cannot leave the host; they become the node's own overlay address. So does the underlay
-      // address where the lb answers in its name.
+      // Packets with a loopback source cannot leave the host; SNAT to the node's own overlay address. The same for the
+      // underlay address if the lb replies from it.
       ...hookedChain(HOST_NETNS, family, 'nat', 'POSTROUTING', [
         rule(MASQUERADE, source('127.0.0.0/8'), output(HOST_LINK)),
         ...(usesHostFastPath(context) ? [rule(MASQUERADE, source(hostNetwork(self.underlay)), output(HOST_LINK))] : []),
@@ -211,20 +210,20 @@ function lbChains({ self }: PlanContext, family: Family): KernelObject[] {
   const toMark = PROTOCOLS.map((protocol) =>
     rule({ target: 'mark from set', set: serviceSet(protocol) }, ofProtocol(protocol)),
   );
-  // Replaces the service's mark by the one that is sent over the underlay: which node brought the flow in.
+  // Replaces the service's mark by the one that is sent over the underlay: the number of the ingress node.
   const sendNodeNumber = rule(setMark(self.number));
   return [
-    // What came by the fast path has its mark already.
+    // Packets from the fast path have their mark already.
     ...hookedChain(LB_NETNS, family, 'mangle', 'PREROUTING', toMark, input(LB_HOST_LINK), marked(0)),
     ...hookedChain(LB_NETNS, family, 'mangle', 'POSTROUTING', [sendNodeNumber, CLAMP_MSS], output(VXLAN_LINK)),
   ];
 }
 
-/** Without it, hosts would find the smaller MTU of the overlay only by losing packets. */
+/** Without it, hosts would discover the smaller MTU of the overlay only by packet loss. */
 const CLAMP_MSS = rule({ target: 'clamp mss' }, ofProtocol('tcp'), { match: 'syn' });
 
 /**
- * The router remembers which node brought a flow to a local task, and sends the answers back through that node.
+ * The router remembers through which node a flow arrived at a local task, and sends the replies back through that node.
  * Only flows of local tasks are tracked.
  */
 function routerChains({ router: netns }: PlanContext, family: Family, cidr: Cidr, block: Cidr): KernelObject[] {
@@ -235,19 +234,19 @@ function routerChains({ router: netns }: PlanContext, family: Family, cidr: Cidr
   const toLb = output(NET_LB_LINK);
   const isFlowOfOtherNode = not(connectionMarked(0));
   return [
-    // The same client address and port may come in through several nodes at once; the zone keeps them apart.
+    // The same client address and port may arrive through several nodes at once; the conntrack zone separates them.
     ...hookedChain(netns, family, 'raw', 'PREROUTING', [rule({ target: 'zone from mark' }, FROM_OTHER_NODE)]),
     ...hookedChain(netns, family, 'mangle', 'PREROUTING', [
       rule(SAVE_MARK, FROM_OTHER_NODE),
-      // Left on, the mark would route the request straight back to where it came from.
+      // If the mark stayed, the request would be routed back to the node it came from.
       rule(setMark(0), FROM_OTHER_NODE),
       rule(RESTORE_MARK, fromTask, isFlowOfOtherNode),
     ]),
-    // What the router itself answers for a task (reset, unreachable) is sent where the task's answers are.
+    // Replies of the router itself on behalf of a task (reset, unreachable) take the same route as the task's replies.
     ...hookedChain(netns, family, 'mangle', 'OUTPUT', [rule(RESTORE_MARK, isFlowOfOtherNode)]),
     ...hookedChain(netns, family, 'mangle', 'POSTROUTING', [CLAMP_MSS], output(VXLAN_LINK)),
     ...hookedChain(netns, family, 'filter', 'FORWARD', [
-      // Tasks answer; they open no connections of their own over this network.
+      // Tasks only reply; they open no connections over this network.
       rule(DROP, fromTask, connection('INVALID')),
       rule({ target: 'reject', with: admin }, fromTask, connection('NEW')),
       // A packet to an overlay address without a task would circle between router and lb until its TTL ends.
@@ -255,12 +254,12 @@ function routerChains({ router: netns }: PlanContext, family: Family, cidr: Cidr
       rule(reject('tcp', family), destination(cidr), toLb, ofProtocol('tcp')),
       rule(reject('udp', family), destination(cidr), toLb),
     ]),
-    // Does nothing but switch NAT on: conntrack then finds a free source port when two zones meet in one reply tuple.
+    // Only enables NAT: conntrack then picks a free source port if flows of two zones have the same reply tuple.
     ...hookedChain(netns, family, 'nat', 'POSTROUTING', [rule(RETURN)]),
   ];
 }
 
-/** By another node, whose number is the packet's mark: over vxlan0, or past it by the fast path. */
+/** Matches packets of another node, whose number is the mark: received on vxlan0, or by the fast path. */
 const FROM_OTHER_NODE = not(marked(0));
 
 function reject(protocol: Protocol, family: Family): FirewallTarget {

@@ -10,18 +10,18 @@ import type { PlanContext } from './context.ts';
  * keeps a stream (nf_conntrack_udp_timeout_stream), so balancer and router forget a flow together.
  */
 const DEFAULT_TIMEOUT = { tcp: 10_800, udp: 120 } as const;
-/** The kernel's own of a closing connection. */
+/** The kernel's default for a closing connection. */
 const TCP_FIN = 120;
 /** INT_MAX / HZ at HZ=1000: more is EINVAL (ip_vs_set_timeout). */
 const MAX_TIMEOUT = 2_147_483;
 
-/** Seconds of conntrack that the kernel begins with (nf_conntrack_proto_{tcp,udp}.c). */
+/** Defaults of conntrack in seconds (nf_conntrack_proto_{tcp,udp}.c). */
 const CONNTRACK_DEFAULTS = { established: 432_000, udp: 30, udpStream: 120 } as const;
 
 /**
- * How long idle connections are kept: one clock a protocol for the whole lb netns, so the most patient port sets it. A
- * port that declares nothing asks for the default. The router never forgets a flow before the balancer does; in the
- * host, whose conntrack belongs to everybody, nothing is changed. SCTP has no clock that could be set.
+ * Idle timeouts of connections: IPVS has one timeout per protocol for the whole lb netns, so the longest of all ports
+ * applies. A port that declares none counts with the default. The router never forgets a flow before the balancer does;
+ * the host's conntrack is shared with other programs and stays unchanged. The timeout of SCTP cannot be set.
  */
 export function planIdleTimeouts({ router }: PlanContext, ports: readonly AssignedPort[]): KernelObject[] {
   const tcp = longestTimeout(ports, 'tcp');
@@ -35,15 +35,15 @@ export function planIdleTimeouts({ router }: PlanContext, ports: readonly Assign
   return [
     { kind: 'ipvs-timeouts', netns: LB_NETNS, tcp, tcpFin: TCP_FIN, udp },
     conntrack('tcp_timeout_established', Math.max(CONNTRACK_DEFAULTS.established, tcp)),
-    // A datagram nobody has answered is kept longer only where somebody asked for patience: it is most of all DNS.
+    // Unreplied datagrams, mostly DNS, are kept longer only if a port declares a timeout above the default.
     conntrack('udp_timeout', udp > DEFAULT_TIMEOUT.udp ? udp : CONNTRACK_DEFAULTS.udp),
     conntrack('udp_timeout_stream', Math.max(CONNTRACK_DEFAULTS.udpStream, udp)),
   ];
 }
 
 /**
- * Whether the clocks stand still whatever becomes of some ports, because others ask for as much. Looks at these one by
- * one until that is clear, which the first of a protocol nearly always makes it.
+ * Whether the timeouts are independent of the ports `changing`, because others require at least as much. Stops at the
+ * first port that settles it, which is nearly always the first of its protocol.
  */
 export function keepsTimeouts(others: Iterable<AssignedPort>, changing: readonly AssignedPort[]): boolean {
   const requested = new Map<Protocol, number>();
@@ -66,7 +66,7 @@ function longestTimeout(ports: readonly AssignedPort[], protocol: 'tcp' | 'udp')
   return seconds === 0 ? DEFAULT_TIMEOUT[protocol] : Math.min(seconds, MAX_TIMEOUT);
 }
 
-/** Seconds a port asks for. */
+/** The idle timeout of a port in seconds. */
 function idleSeconds({ protocol, idleTimeout }: AssignedPort): number {
   if (idleTimeout !== undefined) return Math.ceil(idleTimeout / 1_000);
   return protocol === 'sctp' ? 0 : DEFAULT_TIMEOUT[protocol];

@@ -9,7 +9,7 @@ import { planFastPathPeer } from './fast-path.ts';
 import { groupRules, returnRule } from './return-rules.ts';
 import { route } from './route.ts';
 
-/** The lb's way to another node's tasks, and the router's way back to the lb that brought a flow in. */
+/** Routes of the lb to another node's tasks, and of the router back to the lb through which a flow arrived. */
 export function planPeer(context: PlanContext, peer: Peer): KernelObject[] {
   const { router } = context;
   const dev = VXLAN_LINK;
@@ -19,7 +19,7 @@ export function planPeer(context: PlanContext, peer: Peer): KernelObject[] {
     { ...frames, netns: router, vni: LB_VNI },
   ];
   const underlay = familyOf(context.self.underlay);
-  // One of the other family cannot send us anything anyway.
+  // A peer of the other family cannot send packets to this node.
   if (familyOf(peer.underlay) === underlay) {
     const network = hostNetwork(peer.underlay);
     objects.push({ kind: 'set-entry', netns: HOST_NETNS, set: peerSet(underlay), network });
@@ -40,7 +40,7 @@ export function planPeer(context: PlanContext, peer: Peer): KernelObject[] {
   return [...objects, ...planFastPathPeer(context, peer), ...planSharedRules(context, peer)];
 }
 
-/** The part of a peer's plan that it may share with others: it stays as long as one of them is there. */
+/** The part of a peer's plan that it may share with other peers: it stays as long as one of them needs it. */
 export function planSharedRules(context: PlanContext, peer: Peer): KernelObject[] {
   const netns = context.router;
   return blocksOf(context, peer).flatMap(({ family }) => groupRules(netns, family, peer.number));

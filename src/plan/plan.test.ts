@@ -31,7 +31,7 @@ describe('plan', () => {
     await expect(`${words.join('\n')}\n`).toMatchFileSnapshot(`golden/three-nodes-${name}.sh`);
   });
 
-  it('adds the fast path in these words, and removes nothing for it', async () => {
+  it('adds the fast path with these commands, and removes nothing for it', async () => {
     const assignment = threeNodes(['inet', 'inet6']);
     const plain = plan(assignment, CAPABILITIES);
     for (const [name, fastPath] of [
@@ -49,7 +49,7 @@ describe('plan', () => {
     ['restricted addresses', { addresses: ['192.0.2.1/32'] }],
     ['affinity', { persistence: { timeout: 60_000, prefix: { inet: 32, inet6: 128 } } }],
     ['a number that programs call out from', { published: 32_768 }],
-    ['nobody behind it', { endpoints: [] }],
+    ['no endpoints', { endpoints: [] }],
     ['another protocol', { protocol: 'sctp' as const }],
   ])('leaves a port with %s to the plain path', (_, change) => {
     const facts = { ...CAPABILITIES, fastPath: { link: 'eth0' } };
@@ -80,12 +80,12 @@ describe('plan', () => {
     );
   });
 
-  it('is empty without the ingress network, or without a family the kernel has', () => {
+  it('is empty without the ingress network, or without a supported family', () => {
     expect(plan({ ...threeNodes(['inet']), networks: [] }, CAPABILITIES).size).toBe(0);
     expect(plan(threeNodes(['inet6']), { ...CAPABILITIES, families: ['inet'] }).size).toBe(0);
   });
 
-  it('leaves out the family a kernel has not', () => {
+  it('leaves out a family that the kernel does not support', () => {
     const facts = { ...CAPABILITIES, families: ['inet'] as const };
     const both = threeNodes(['inet', 'inet6']);
     const strip = (addresses: { address: string }[]) => addresses.filter(({ address }) => !address.includes(':'));
@@ -95,7 +95,7 @@ describe('plan', () => {
     expect(strip(both.tasks[0]!.addresses)).toHaveLength(1);
   });
 
-  it('takes the encapsulation off the MTU, more of it over IPv6', () => {
+  it('subtracts the encapsulation overhead from the MTU, more for IPv6', () => {
     const mtuOf = (underlay: string) => {
       const assignment = threeNodes(['inet']);
       const links = plan({ ...assignment, self: { ...assignment.self, underlay } }, CAPABILITIES).values();
@@ -107,7 +107,7 @@ describe('plan', () => {
     expect(new Set(mtuOf('2001:db8::1'))).toEqual(new Set([1430]));
   });
 
-  it('spares the host all settings but forwarding and those of its own veth', () => {
+  it('changes no sysctls of the host but forwarding and those of our veth', () => {
     const host = kinds(plan(threeNodes(['inet', 'inet6']), CAPABILITIES).values(), 'sysctl').filter(
       ({ netns }) => netns === 'host',
     );
@@ -119,7 +119,7 @@ describe('plan', () => {
     ]);
   });
 
-  it('turns connection reuse off where it costs a second (before 5.9)', () => {
+  it('disables connection reuse on kernels where it costs a second (before 5.9)', () => {
     const reuse = (major: number, minor: number) =>
       plan(threeNodes(['inet']), { ...CAPABILITIES, kernel: { major, minor } }).get(
         'sysctl mesh-lb net.ipv4.vs.conn_reuse_mode',
@@ -132,17 +132,17 @@ describe('plan', () => {
     ]);
   });
 
-  it('keeps a port without tasks published, with nothing behind it', () => {
+  it('keeps a port without tasks published, without real servers', () => {
     const objects = plan({ ...emptyAssignment(1, ['inet', 'inet6']), ports: [port('udp', 53, [])] }, CAPABILITIES);
     expect(kinds(objects.values(), 'virtual-service')).toHaveLength(2);
     expect(kinds(objects.values(), 'real-server')).toHaveLength(0);
     expect(kinds(objects.values(), 'set-member')).toHaveLength(2);
   });
 
-  it('finds SCTP ports by address, and leaves one without tasks to the lb to refuse', () => {
+  it('finds SCTP ports by address; the lb itself refuses one without tasks', () => {
     const planned = (endpoints: Endpoint[]) => {
       const want = plan({ ...emptyAssignment(1, ['inet']), ports: [port('sctp', 53, endpoints)] }, CAPABILITIES);
-      expect(kinds(want.values(), 'set-member')).toEqual([]); // bitmap:port knows TCP and UDP alone
+      expect(kinds(want.values(), 'set-member')).toEqual([]); // bitmap:port supports TCP and UDP only
       expect(kinds(want.values(), 'set-entry').map((entry) => 'set' in entry && entry.set)).toContain('mesh-from-4');
       return kinds(want.values(), 'virtual-service').map((service) => 'at' in service && service.at);
     };
@@ -150,7 +150,7 @@ describe('plan', () => {
     expect(planned([endpoint(2, 1, 'inet', 53)])).toEqual(['10.252.1.2']);
   });
 
-  it('drains TCP by weight 0 and lets UDP go at once; host mode goes the same way', () => {
+  it('drains TCP by weight 0 and removes UDP at once, in host mode too', () => {
     const drained = [endpoint(1, 1, 'inet', 80, 0)];
     const of = (protocol: 'tcp' | 'udp' | 'sctp') =>
       kinds(
@@ -167,7 +167,7 @@ describe('plan', () => {
 });
 
 describe('planDelta', () => {
-  it('gives the same steps as two whole plans', () => {
+  it('results in the same steps as two complete plans', () => {
     fc.assert(
       fc.property(
         anyFamilies.chain((families) => fc.tuple(anyAssignment(families), anyAssignment(families))),
@@ -194,7 +194,7 @@ describe('planDelta', () => {
     expect(after.ok && after.value.ports[776]).toEqual(changed);
   });
 
-  it('touches nothing else when a task comes', () => {
+  it('changes nothing else when a task is added', () => {
     const before = threeNodes(['inet']);
     const after = { ...before, revision: 2, tasks: [...before.tasks, task('bbbbbbbbbbbb', 1, 2, ['inet'])] };
     const { have, want } = planDelta(keyedAssignment(before), assignmentDelta(before, after)!, CAPABILITIES);

@@ -11,8 +11,8 @@ import { planSkeleton } from './skeleton.ts';
 import { planTask } from './task.ts';
 
 /**
- * What the kernel of this node should hold: the union of independent contributions. Same input, same output, in the
- * same order. Empty while the node has no place in the ingress network.
+ * The desired kernel state of this node: the union of independent contributions. Same input, same output, in the
+ * same order. Empty while the node is not part of the ingress network.
  */
 export function plan(assignment: Assignment, capabilities: NodeCapabilities): Map<string, KernelObject> {
   const context = planContext(assignment, capabilities);
@@ -36,8 +36,8 @@ function* contributions(
 }
 
 /**
- * The plan of only what a delta touches, before and after it: `diff(stateOf(have), stateOf(want))` are the steps of
- * the change. Plans nothing else, however much else there is.
+ * The plan of only what a delta changes, before and after it: `diff(stateOf(have), stateOf(want))` are the steps of
+ * the change. The cost does not depend on the size of the rest.
  */
 export function planDelta(
   before: KeyedAssignment,
@@ -69,7 +69,7 @@ function* withoutKeys<T>(all: ReadonlyMap<string, T>, keys: ReadonlySet<string>)
   for (const [key, item] of all) if (!keys.has(key)) yield item;
 }
 
-/** All ports of a protocol share one clock: only where no other port holds it does a walk over all tell how it goes. */
+/** All ports of a protocol share one timeout; it is computed over all ports only if no unchanged port determines it. */
 function idleTimeoutChange(
   context: PlanContext,
   before: ReadonlyMap<string, AssignedPort>,
@@ -83,7 +83,7 @@ function idleTimeoutChange(
   return sameValue(have, want) ? { have: [], want: [] } : { have, want };
 }
 
-/** What some peers share with others: it was there before them, and stays without them. */
+/** The rules that some peers share with others: independent of whether these peers are added or removed. */
 function sharedWithOthers(context: PlanContext, others: Iterable<Peer>, peers: readonly Peer[]): KernelObject[] {
   const shared = stateOf(peers.flatMap((peer) => planSharedRules(context, peer)));
   if (shared.size === 0) return [];

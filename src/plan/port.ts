@@ -19,9 +19,9 @@ import { flagsOf, schedulerOf } from './scheduler.ts';
 /**
  * A published port: one fwmark service per family with its tasks as real servers, and the port's entry in both sets.
  * Without tasks it stays published: IPVS answers port unreachable, and the client's connection is refused at once
- * instead of hanging or reaching something else that listens on the host. SCTP clients go on after port unreachable
+ * instead of hanging or reaching another program that listens on the host. SCTP clients ignore port unreachable
  * (sctp_v4_err): without tasks their port has no service, and the lb itself refuses with ABORT or protocol unreachable.
- * A host mode port goes the same way: the manager tells of it only the node of its task, with that task behind it.
+ * A host mode port is planned the same way: the manager assigns it only to the node of its task, with that one endpoint.
  */
 export function planPort(context: PlanContext, port: AssignedPort): KernelObject[] {
   const fwmark = portMark(port.protocol, port.published);
@@ -66,7 +66,7 @@ function planService(context: PlanContext, port: AssignedPort, family: Family, f
   return [service, ...servers];
 }
 
-/** There are more of these than of everything else: made without spreading, which takes three times as long. */
+/** By far the most frequent objects: created without object spread, which takes three times as long. */
 function realServer(family: Family, fwmark: number, at: IpAddress | undefined, endpoint: Endpoint): RealServer {
   const { address, port, weight } = endpoint;
   const made: RealServer = { kind: 'real-server', netns: LB_NETNS, family, fwmark, address, port, weight };
@@ -75,14 +75,14 @@ function realServer(family: Family, fwmark: number, at: IpAddress | undefined, e
 }
 
 /**
- * Whether IPVS finds a port's service by the address to which the host's DNAT sends clients, not by mark: persistent
- * ones, for a mark's template forgets the port of the task; SCTP's, for no set gives its packets a mark.
+ * Whether IPVS finds a port's service by the DNAT destination instead of the mark: persistent ports, because the
+ * connection template of a mark does not keep the port of the task; SCTP ports, because no ipset marks their packets.
  */
 function isMatchedByAddress({ protocol, persistence }: AssignedPort): boolean {
   return persistence !== undefined || protocol === 'sctp';
 }
 
-/** Whom a policy leaves out gets weight 0: open connections go on, new ones go elsewhere. */
+/** Endpoints that a traffic policy excludes get weight 0: they keep open connections and get no new ones. */
 function applyPolicy(nodeId: string, policy: TrafficPolicy = 'cluster', endpoints: Endpoint[]): Endpoint[] {
   const isLocal = (endpoint: Endpoint) => endpoint.nodeId === nodeId;
   const onlyLocal =
@@ -90,7 +90,7 @@ function applyPolicy(nodeId: string, policy: TrafficPolicy = 'cluster', endpoint
   return onlyLocal ? endpoints.map((one) => (isLocal(one) ? one : { ...one, weight: 0 })) : endpoints;
 }
 
-/** Buckets of sh, CONFIG_IP_VS_SH_TAB_BITS = 8: it fills them in order by weight, and who comes late gets none. */
+/** Buckets of sh, CONFIG_IP_VS_SH_TAB_BITS = 8: filled in order by weight, so the last real servers may get none. */
 const SH_TABLE_SIZE = 256;
 
 function fitHashTable(endpoints: Endpoint[]): Endpoint[] {
@@ -101,8 +101,8 @@ function fitHashTable(endpoints: Endpoint[]): Endpoint[] {
 }
 
 /**
- * UDP has no connections to drain: with weight 0 a client that never stops sending would keep its dead task for ever.
- * Gone from the balancer, its next packet ends the entry (expire_nodest_conn) and the one after goes to a live task.
+ * UDP has no connections to drain: with weight 0 a client that keeps sending would stay on its dead task for ever. Once
+ * the real server is removed, the next packet ends the entry (expire_nodest_conn) and the one after reaches a live task.
  */
 function isRealServer(port: AssignedPort, endpoint: Endpoint): boolean {
   return endpoint.weight > 0 || port.protocol !== 'udp';

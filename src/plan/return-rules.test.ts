@@ -23,8 +23,8 @@ function rulesOf(objects: Iterable<KernelObject>, family: Family): Rule[] {
 }
 
 /**
- * fib_rules_lookup() over the rules of a netns: its own rule for `local` first, and at the end main's. A goto without
- * a target is passed by; a table without a route for everything is passed by, too.
+ * fib_rules_lookup() over the rules of a netns: its own rule for `local` first, and main's last. A goto without a target
+ * is skipped, and so is a table without a default route.
  */
 function walk(
   all: readonly Pick<Rule, 'fwmark' | 'fwmask' | 'action'>[],
@@ -78,7 +78,7 @@ const anyNumber = fc.oneof(
 );
 const anyNumbers = (maxLength: number) => fc.uniqueArray(anyNumber, { maxLength, size: 'max' });
 
-/** What the rules of a set of peers cost, and whether they lead to the right tables. */
+/** The number of comparisons for a set of peers, and whether the rules select the right tables. */
 function expectCorrectLookups(
   numbers: readonly number[],
   families: readonly Family[],
@@ -88,7 +88,7 @@ function expectCorrectLookups(
   const known = new Set(numbers);
   for (const family of families) {
     const lookup = lookups(state, family);
-    // Of each block one and of each number of blocks all would be the same; every peer is asked all the same.
+    // One peer of each block would represent the others; every peer is checked nevertheless.
     for (const number of numbers) {
       const { table, compared } = lookup(number);
       if (table !== returnTable(number) || compared > 200) expect([number, table, compared]).toEqual([]);
@@ -103,7 +103,7 @@ function expectCorrectLookups(
 }
 
 describe('return rules', () => {
-  it('of up to 64 nodes are a list', () => {
+  it('of up to 64 nodes are a flat list', () => {
     const words = rulesOf(plan(withPeers([2, 3, 63], ['inet']), CAPABILITIES).values(), 'inet').flatMap(renderObject);
     expect(words).toEqual([
       'ip -n mesh-net-ingress rule add priority 10000 fwmark 0x0/0xffffffff goto 32766',
@@ -113,7 +113,7 @@ describe('return rules', () => {
     ]);
   });
 
-  it('of more nodes stand in groups', () => {
+  it('of more nodes are grouped', () => {
     const words = rulesOf(plan(withPeers([7, 1067], ['inet6']), CAPABILITIES).values(), 'inet6').flatMap(renderObject);
     expect(words).toEqual([
       'ip -6 -n mesh-net-ingress rule add priority 10000 fwmark 0x0/0xffffffff goto 32766',
@@ -127,7 +127,7 @@ describe('return rules', () => {
     ]);
   });
 
-  it('cost a packet at most 200 comparisons with 4096 nodes, whatever its mark', { timeout: 60_000 }, () => {
+  it('need at most 200 comparisons with 4096 nodes, for any mark', { timeout: 60_000 }, () => {
     const strangers = [...Array.from({ length: 4_300 }, (_, mark) => mark), 19_999, 32_768, 0x7fff_ffff, 0xffff_ffff];
     expectCorrectLookups(
       Array.from({ length: 4_095 }, (_, index) => index + 2),
@@ -136,7 +136,7 @@ describe('return rules', () => {
     );
   });
 
-  it('cost as little with 4096 nodes anywhere among all numbers', { timeout: 60_000 }, () => {
+  it('need no more comparisons if the 4096 nodes have any numbers', { timeout: 60_000 }, () => {
     for (const step of [4, 3]) {
       const numbers = Array.from({ length: 4_095 }, (_, index) => NODE_NUMBER_LIMIT - index * step);
       expectCorrectLookups(
@@ -147,7 +147,7 @@ describe('return rules', () => {
     }
   });
 
-  it('lead to the right table for any set of peers, and any other mark to main', { timeout: 60_000 }, () => {
+  it('select the right table for any set of peers, and main for any other mark', { timeout: 60_000 }, () => {
     fc.assert(
       fc.property(anyNumbers(300), fc.array(fc.nat(0xffff_ffff)), anyFamilies, (numbers, marks, families) => {
         expectCorrectLookups(
@@ -162,7 +162,7 @@ describe('return rules', () => {
     );
   });
 
-  it('stay within what is ours, each with a place of its own', () => {
+  it('stay within our range of priorities, each with its own priority', () => {
     const numbers = Array.from({ length: NODE_NUMBER_LIMIT - 1 }, (_, index) => index + 2);
     const rules = rulesOf(plan(withPeers(numbers, ['inet']), CAPABILITIES).values(), 'inet');
     const wrong = rules.filter(
@@ -178,7 +178,7 @@ describe('return rules', () => {
   });
 });
 
-/** Takes the steps one by one, and looks at the way back to each of these nodes before the first and after each. */
+/** Executes the steps one by one, and checks the return route to each of these nodes before the first and after each. */
 function expectNoGap(have: KernelState, ops: readonly Op[], families: readonly Family[], numbers: readonly number[]) {
   const state = new Map(have);
   const look = (after: string) => {
@@ -199,8 +199,8 @@ function expectNoGap(have: KernelState, ops: readonly Op[], families: readonly F
   return state;
 }
 
-describe('peers that come and go', () => {
-  it('leave every other peer its way back between any two steps', { timeout: 60_000 }, () => {
+describe('adding and removing peers', () => {
+  it('keeps the return route of every other peer between any two steps', { timeout: 60_000 }, () => {
     fc.assert(
       fc.property(anyNumbers(40), anyNumbers(40), anyFamilies, (some, others, families) => {
         const kept = some.filter((_, index) => index % 2 === 0);
@@ -217,7 +217,7 @@ describe('peers that come and go', () => {
     );
   });
 
-  it('cost the same in a large cluster as in a small one', { timeout: 60_000 }, () => {
+  it('needs as many steps in a large cluster as in a small one', { timeout: 60_000 }, () => {
     const families = ['inet', 'inet6'] as const;
     const all = Array.from({ length: 2_000 }, (_, index) => index + 2);
     for (const number of [1_500, 2_001, 65]) {
@@ -238,7 +238,7 @@ describe('peers that come and go', () => {
     }
   });
 
-  it('takes the last of a group its group along', () => {
+  it('removes a group with its last peer', () => {
     const before = withPeers([1_500, 1_501, 3_000], ['inet']);
     const steps = (removed: number[], from: Assignment) => {
       const delta = { ...assignmentDelta(from, from)!, removedPeers: removed.map((number) => `node${number}`) };
@@ -258,7 +258,7 @@ describe('peers that come and go', () => {
     ]);
   });
 
-  it('go over from the one list of earlier versions without a gap', { timeout: 60_000 }, () => {
+  it('migrates from the one list of earlier versions without a gap', { timeout: 60_000 }, () => {
     fc.assert(
       fc.property(anyNumbers(60), anyFamilies, (numbers, families) => {
         const want = plan(withPeers(numbers, families), CAPABILITIES);

@@ -3,12 +3,12 @@ import type { Rule } from '../model/kernel-state.ts';
 import { RULE_PRIORITY, returnTable } from '../model/linux-names.ts';
 
 /*
- * fwmark of the node that brought a flow in → its table. The kernel walks rules in order, for every packet, so hundreds
- * of them cost. Where a rule stands follows from its node's number alone, so that a node that comes or goes moves no
- * other's:
+ * fwmark of the node through which a flow arrived → its table. The kernel walks the rules in order for every packet, so
+ * hundreds of them are expensive. The priority of a rule depends only on its node's number, so adding or removing a node
+ * moves no other rule:
  *
- *  10000  fwmark 0                  goto 32766     what a task is asked: through at once
- *  10007  fwmark 0x7                lookup 100007  numbers below 64: a list, and nothing else in a small cluster
+ *  10000  fwmark 0                  goto 32766     requests to tasks: no further rules
+ *  10007  fwmark 0x7                lookup 100007  numbers below 64: a flat list, all that a small cluster has
  *  30100  fwmark 0x400/0xfffffc00   goto 30208     a larger number: its span …
  *  30101  everything else           goto 32766
  *  30208  fwmark 0x420/0xffffffe0   goto 31066     … its block …
@@ -16,20 +16,20 @@ import { RULE_PRIORITY, returnTable } from '../model/linux-names.ts';
  *  31066  fwmark 0x42b              lookup 101067  … its table
  *  31067  fwmark 0x420/0xffffffe0   goto 32766
  *
- * All rules of a list have one priority: a goto leads to the first of them, and the kernel goes over to the next when
- * that one is deleted (fib_nl_delrule, since 4.13). At most 23 spans, 32 blocks in each, 32 numbers in a block: 156
- * comparisons for the worst mark, the kernel's own rules included. All of it stands behind the one long list of
- * earlier versions, so on the way from those to these every mark finds the old rule first, until it goes.
+ * All rules of a list have one priority: a goto jumps to the first of them, and the kernel changes its target to the next
+ * when that one is deleted (fib_nl_delrule, since 4.13). At most 23 spans, 32 blocks in each, 32 numbers in a block: 156
+ * comparisons for the worst mark, the kernel's own rules included. All priorities are behind the one long list of earlier
+ * versions, so during a migration every mark matches its old rule first, until that rule is removed.
  */
 
-/** Numbers below have no groups: clusters of this size stay as easy to read as a list. */
+/** Smaller numbers are not grouped: the rules of a small cluster are a flat list. */
 const FLAT_LIMIT = 64;
 const BLOCK_SIZE = 32;
-/** Largest span; those of small numbers are powers of two, so that none holds flat numbers. */
+/** Largest span; those of small numbers are powers of two, so that none contains ungrouped numbers. */
 const SPAN_SIZE = 1_024;
 const ALL_BITS = 0xffff_ffff;
 
-/** Flows that no other node brought in. */
+/** Flows that did not arrive through another node. */
 export function unmarkedRule(netns: string, family: Family): Rule {
   const { unmarked, main } = RULE_PRIORITY;
   return rule(netns, family, unmarked, { from: 0, size: 1 }, { goto: main });
@@ -40,7 +40,7 @@ export function returnRule(netns: string, family: Family, number: number): Rule 
   return rule(netns, family, priority, { from: number, size: 1 }, { lookup: returnTable(number) });
 }
 
-/** What leads to a node's return rule; shared by all nodes of its block or span. */
+/** The rules that jump to a node's return rule; shared by all nodes of its block or span. */
 export function groupRules(netns: string, family: Family, number: number): Rule[] {
   if (number < FLAT_LIMIT) return [];
   const span = spanOf(number);
@@ -68,7 +68,7 @@ const EVERYTHING: NumberRange = { from: 0, size: 2 ** 32 };
 function spanOf(number: number): NumberRange & { index: number } {
   if (number >= SPAN_SIZE) {
     const index = Math.floor(number / SPAN_SIZE);
-    // Four spans (64, 128, 256, 512) come before.
+    // Four spans (64, 128, 256, 512) precede it.
     return { from: index * SPAN_SIZE, size: SPAN_SIZE, index: index + 3 };
   }
   const bits = 31 - Math.clz32(number);

@@ -4,7 +4,7 @@ import type { Route } from '../model/kernel-state.ts';
 
 const MAIN_TABLE = 254;
 
-/** A route out of a device, or through a gateway that is on its link whatever the addresses say. */
+/** A route through a device, or through a gateway on its link (`onlink`: the gateway need not be in a connected subnet). */
 export function route(
   netns: string,
   destination: Cidr,

@@ -3,18 +3,18 @@ import type { PortCondition } from '../model/cluster.ts';
 import { usesHashing, type VirtualService } from '../model/kernel-state.ts';
 import { SCHEDULER_FLAGS, type SchedulerFlag } from '../model/spec.ts';
 
-/** What a kernel must have for meshd to run at all (preflight), so it is the last resort. */
+/** The last resort: preflight checks require it, so every kernel that meshd runs on supports it. */
 const DEFAULT_SCHEDULER = 'rr';
 
-/** The declared scheduler, or what the port falls back to on a kernel that has not got it. */
+/** The declared scheduler, or the port's fallback if the kernel does not support it. */
 export function schedulerOf(port: Pick<AssignedPort, 'scheduler' | 'fallback'>, schedulers: readonly string[]): string {
   const candidates = [port.scheduler, ...(port.fallback === undefined ? [] : [port.fallback])];
   return candidates.find((name) => schedulers.includes(name)) ?? DEFAULT_SCHEDULER;
 }
 
 /**
- * Flags that mean something to the scheduler in use. Those that hash always look further when they meet a real server
- * without weight: without it, whoever hashes to a task that drains is refused until the task is gone.
+ * The flags that apply to the scheduler in use. Hashing schedulers always get their fallback flag: without it, clients
+ * that hash to a draining task (weight 0) would be refused until the task is removed.
  */
 export function flagsOf(scheduler: string, declared: readonly SchedulerFlag[] = []): Pick<VirtualService, 'flags'> {
   if (!usesHashing(scheduler)) return {};
@@ -24,7 +24,7 @@ export function flagsOf(scheduler: string, declared: readonly SchedulerFlag[] = 
   return flags.length === 0 ? {} : { flags };
 }
 
-/** Ports of this node that another scheduler balances than the declared one, because its kernel has not got that. */
+/** Conditions for ports that use a fallback because this node's kernel does not support the declared scheduler. */
 export function fallbackConditions(ports: readonly AssignedPort[], schedulers: readonly string[]): PortCondition[] {
   return ports.flatMap((port): PortCondition[] => {
     const { protocol, published, scheduler } = port;

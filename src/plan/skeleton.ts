@@ -27,8 +27,8 @@ import { planSysctls } from './sysctls.ts';
 import { veth } from './veth.ts';
 
 /**
- * What a node has before any peer, port or task: host, lb and router, joined by two veth pairs, and two ways to other
- * nodes: the lb asks their routers, the router answers their lbs.
+ * What a node has before any peer, port or task: host, lb and router, connected by two veth pairs, and two VXLAN devices
+ * to other nodes: the lb sends requests to their routers, the router sends replies to their lbs.
  */
 export function planSkeleton(context: PlanContext): KernelObject[] {
   const { mtu } = context;
@@ -50,7 +50,7 @@ export function planSkeleton(context: PlanContext): KernelObject[] {
   ];
 }
 
-/** Both have one address: no frame is ever for the other, as their VNIs differ. */
+/** Both have the same MAC address; their VNIs differ, so no frame can reach the wrong one. */
 function vxlan({ self, mtu }: PlanContext, netns: string, vni: number): Vxlan {
   return {
     kind: 'vxlan',

@@ -10,20 +10,20 @@ import {
 } from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 
-/** Kernel switches of the skeleton. In the host only forwarding and our own veth are touched. */
+/** Sysctls of the skeleton. In the host only forwarding and our own veth are changed. */
 export function planSysctls(context: PlanContext): Sysctl[] {
   const inet6 = context.subnets.some((subnet) => subnet.family === 'inet6');
   const { router } = context;
   return [
     ...sysctlsOf(HOST_NETNS, [
       ['net.ipv4.ip_forward', '1'],
-      // Lets answers to 127.0.0.1 come in over this one veth. rp_filter needs no change, strict included: at the
-      // time of the check an answer still has the lb's address as source, and its /32 route points to this veth.
+      // Accepts replies to 127.0.0.1 on this one veth. rp_filter needs no change, not even strict: when it is checked,
+      // a reply still has the lb's address as source, and its /32 route points to this veth.
       [`net.ipv4.conf.${HOST_LINK}.route_localnet`, '1'],
     ]),
     ...(inet6
       ? sysctlsOf(HOST_NETNS, [
-          // The kernel has no per-link switch: ip6_forward() looks at `all`. Hosts that take their default route
+          // The kernel has no per-link setting: ip6_forward() reads `all`. Hosts that get their default route
           // from router advertisements need accept_ra=2 on that link.
           ['net.ipv6.conf.all.forwarding', '1'],
           [`net.ipv6.conf.${HOST_LINK}.accept_dad`, '0'],
@@ -36,7 +36,7 @@ export function planSysctls(context: PlanContext): Sysctl[] {
   ];
 }
 
-/** Tasks run without privileges as the image or manifest says, and still listen on ports like 80. */
+/** Lets tasks without privileges listen on ports below 1024. */
 export function planTaskSysctls(netns: string): Sysctl[] {
   return sysctlsOf(netns, [['net.ipv4.ip_unprivileged_port_start', '0']]);
 }
@@ -51,14 +51,15 @@ export function sysctlsOf(netns: string, list: readonly Setting[]): Sysctl[] {
 function forwardingSettings(inet6: boolean): Setting[] {
   return [
     ['net.ipv4.ip_forward', '1'],
-    // Nobody listens here: no look for a socket per packet. The switch is for both families (ip6_rcv_finish_core).
+    // No socket listens here, so early demux would only cost a lookup per packet. The setting covers both families
+    // (ip6_rcv_finish_core).
     ['net.ipv4.ip_early_demux', '0'],
     ['net.ipv4.conf.all.rp_filter', '0'],
     ['net.ipv4.conf.default.rp_filter', '0'],
     ...(inet6
       ? ([
           ['net.ipv6.conf.all.forwarding', '1'],
-          // Every address here is unique by construction; waiting a second for proof only delays tasks.
+          // Every address here is unique by construction; duplicate address detection would only delay tasks by a second.
           ['net.ipv6.conf.default.accept_dad', '0'],
         ] as const)
       : []),
@@ -72,7 +73,7 @@ function linkSettings(link: string, inet6: boolean): Setting[] {
   ];
 }
 
-/** A port without tasks is refused by ICMP; the usual one message a second per client would leave the rest hanging. */
+/** Ports without tasks are refused by ICMP; with the default limit of one message per second and client, other connections would hang. */
 function icmpSettings(inet6: boolean): Setting[] {
   return [['net.ipv4.icmp_ratelimit', '0'], ...(inet6 ? ([['net.ipv6.icmp.ratelimit', '0']] as const) : [])];
 }

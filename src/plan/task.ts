@@ -9,7 +9,7 @@ import { route } from './route.ts';
 import { planTaskSysctls } from './sysctls.ts';
 import { veth } from './veth.ts';
 
-/** A task's own netns, one veth away from the router. It stays as long as the task is assigned, running or not. */
+/** A task's own netns, connected to the router by a veth pair. It exists as long as the task is assigned, running or not. */
 export function planTask(context: PlanContext, task: AssignedTask): KernelObject[] {
   const { router } = context;
   const netns = taskNetns(task.id);

@@ -8,7 +8,7 @@ import { peerOf } from '../kernel/host/peer-credentials.ts';
 import { control, scratch, serve, statusReply } from './rpc.test-data.ts';
 
 const { path, onEnd } = scratch();
-const NOBODY = 65_534;
+const OTHER_UID = 65_534;
 const GROUP = 54_321;
 
 /** curl as another user, over a socket that the file system lets anyone use. */
@@ -36,14 +36,14 @@ test('root and members of the group are served, any other user is refused with w
   chmodSync(path(), 0o666);
 
   expect(await callAs('--clear-groups')).toMatchObject({ cluster_id: 'c' });
-  expect(await callAs(`--reuid=${NOBODY}`, `--groups=${GROUP}`)).toMatchObject({ cluster_id: 'c' });
+  expect(await callAs(`--reuid=${OTHER_UID}`, `--groups=${GROUP}`)).toMatchObject({ cluster_id: 'c' });
   expect(seen).toMatchObject([
     { kind: 'local', uid: 0, access: 'owner' },
-    { kind: 'local', uid: NOBODY, access: 'group' },
+    { kind: 'local', uid: OTHER_UID, access: 'group' },
   ]);
-  expect(await callAs(`--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups')).toEqual({
+  expect(await callAs(`--reuid=${OTHER_UID}`, `--regid=${OTHER_UID}`, '--clear-groups')).toEqual({
     code: 'permission_denied',
-    message: `user ${NOBODY} may not call meshd.v1.Control/Status: run it on the node as root or as a member of the group meshd`,
+    message: `user ${OTHER_UID} may not call meshd.v1.Control/Status: run it on the node as root or as a member of the group meshd`,
   });
   expect(seen.length).toBe(2);
 });

@@ -95,7 +95,7 @@ const taskStatus: z.ZodType<TaskStatus> = z.object(
 );
 const tasks = list(z.object({ taskId: id, status: taskStatus }), REPORTED);
 
-/** Answers are for whoever asked: one that cannot be read is an error of its node alone and does not end the session. */
+/** A reply that cannot be read is an error for its request alone and does not end the session. */
 const nodeDiff: z.ZodType<NodeDiff> = z
   .object({
     nodeId: text(LIMIT.name),

@@ -69,10 +69,10 @@ test('a huge error text is cut, not lost', async () => {
   expect(error.message).toMatch(/^ü{100,}.* …$/);
 });
 
-test('no socket, a slow answer and an unknown service are told apart', async () => {
-  const nobody = connectControl(path('absent.sock'));
-  onEnd(() => nobody.close());
-  await expect(nobody.status({})).rejects.toMatchObject({
+test('no socket, a slow reply and an unknown service are distinct errors', async () => {
+  const absent = connectControl(path('absent.sock'));
+  onEnd(() => absent.close());
+  await expect(absent.status({})).rejects.toMatchObject({
     code: 'unavailable',
     message: expect.stringMatching(/no such socket; is meshd running/),
   });
@@ -89,7 +89,7 @@ test('no socket, a slow answer and an unknown service are told apart', async () 
   });
 });
 
-test('an aborted call says so, and the server knows', async () => {
+test('an aborted call fails as such, and the server is notified', async () => {
   let aborted = false;
   const { client } = await started([
     control({
@@ -116,7 +116,7 @@ test('a message past the limit is refused', async () => {
   expect(await client.removeServices({ services: ['x'] })).toEqual({ ids: [], names: [], revision: 0 });
 });
 
-test('a stream ends when its reader leaves, and the server knows', async () => {
+test('a stream ends when its reader stops, and the server is notified', async () => {
   let aborted = false;
   const { client } = await started([
     control({

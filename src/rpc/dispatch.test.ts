@@ -71,7 +71,7 @@ test('a session carries messages both ways; the handler knows its caller; its er
   await expect.poll(() => session.closed.aborted).toBe(true);
 });
 
-test('a client that goes away ends the session on the server', async () => {
+test('a client that disconnects ends the session on the server', async () => {
   let begun = false;
   let ended = false;
   const session = await started(async (stream) => {
@@ -211,7 +211,7 @@ test('bytes that are not HTTP/2 close the connection and nothing else', async ()
   expect((await session.received[Symbol.asyncIterator]().next()).value).toEqual(welcome);
 });
 
-test('an agent whose manager does not exist is told so', async () => {
+test('an agent gets an error if its manager does not exist', async () => {
   const session = connected(path('absent.sock'));
   await expect(session.received[Symbol.asyncIterator]().next()).rejects.toMatchObject({
     code: 'unavailable',
@@ -225,7 +225,7 @@ test('an agent whose manager does not exist is told so', async () => {
   });
 });
 
-/** A stream whose peer takes nothing until it is told to. */
+/** A stream whose peer does not read until `take` is called. */
 function stuck() {
   let take = () => {};
   const taken: string[] = [];

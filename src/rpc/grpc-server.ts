@@ -30,7 +30,7 @@ export type SessionHandler = (session: ServerSession<AgentMessage, ManagerMessag
 
 type AgentCall = ServerDuplexStream<Buffer, Buffer>;
 
-/** A gRPC server for sessions of agents, all of them of one caller: grpc-js does not tell connections apart. */
+/** A gRPC server for sessions of agents, all of one caller: grpc-js does not distinguish connections. */
 export function dispatchServer(handler: SessionHandler, caller: Caller, log: Log): Server {
   const server = new Server(serverOptions);
   server.addService(grpcDefinition(Dispatch), {
@@ -60,7 +60,7 @@ async function serve(call: AgentCall, handler: SessionHandler, caller: Caller, l
   };
   const lost = () => {
     over.abort();
-    call.destroy(new Error('the other side is gone')); // grpc-js leaves its readers waiting
+    call.destroy(new Error('the peer closed the connection')); // grpc-js would leave its readers waiting
   };
   (call as EventEmitter).on('cancelled', lost);
   call.on('error', () => over.abort());

@@ -137,7 +137,7 @@ test('a request past the limit is refused, also one whose length is not announce
   expect(await exchange(post(target, 'x', 'content-encoding: gzip\r\n'))).toContain('"unimplemented"');
 });
 
-test('whoever does not finish a request is disconnected; an answer may take longer than that', async () => {
+test('a client that does not finish its request is disconnected; a reply may take longer than that', async () => {
   const status = async () => {
     await new Promise((resolve) => setTimeout(resolve, 400));
     return statusReply;

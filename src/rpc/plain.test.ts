@@ -154,7 +154,7 @@ function bytes<D extends DescMessage>(desc: D, plain: Plain<MessageShape<D>>): P
   return toPlain(desc, fromBinary(desc, toBinary(desc, fromPlain(desc, plain))));
 }
 
-test('a spec comes back as it went, and passes its check', () => {
+test('a spec survives a round trip, and passes its check', () => {
   fc.assert(
     fc.property(spec, (before) => {
       expect(check(serviceSpec, bytes(ServiceSpecSchema, before), '')).toStrictEqual(before);
@@ -162,7 +162,7 @@ test('a spec comes back as it went, and passes its check', () => {
   );
 });
 
-test('an assignment and a delta come back as they went, and pass their checks', () => {
+test('an assignment and a delta survive a round trip, and pass their checks', () => {
   fc.assert(
     fc.property(assignment, delta, (before, change) => {
       expect(check(assignmentCheck, bytes(AssignmentSchema, before), '')).toEqual(before);
@@ -177,7 +177,7 @@ test('an assignment and a delta come back as they went, and pass their checks', 
   );
 });
 
-test('a status comes back as it went', () => {
+test('a status survives a round trip', () => {
   const status: TaskStatus = {
     state: 'failed',
     message: 'ended',

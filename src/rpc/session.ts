@@ -10,7 +10,7 @@ export interface Duplex<In, Out> {
   send(message: Out): Promise<void>;
   /** Declares that no more will be sent, or breaks the stream with an error that the other side receives. */
   end(error?: MeshError): void;
-  /** Aborted when the stream is over, whoever ended it. */
+  /** Aborted when either side has ended the stream. */
   closed: AbortSignal;
   /** The other side's address, as far as the transport knows. */
   peer: string;

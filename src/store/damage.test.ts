@@ -31,7 +31,7 @@ beforeAll(() => {
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 const KEYS = 40;
-/** Operation number n (1, 2 …) on a store of `KEYS` objects: the revision alone tells the whole content. */
+/** Operation number n (1, 2 …) on a store of `KEYS` objects: the revision alone determines the whole content. */
 const operation = `(store, n, size) => {
   const id = 'k' + (n % ${KEYS});
   const version = store.get('tasks', id)?.version ?? 0;
@@ -55,7 +55,9 @@ function contentOf(store: Store): Map<string, number> {
   return new Map(store.list<Stored>('tasks').map((object) => [object.id, object.updatedAt]));
 }
 
-test('kill -9 at any moment: nothing acknowledged is lost, nothing half is there', { timeout: 120_000 }, async () => {
+test('kill -9 at any moment: no acknowledged write is lost, no partial one is visible', {
+  timeout: 120_000,
+}, async () => {
   const place = join(directory, 'killed');
   mkdirSync(join(root, '.cache'), { recursive: true });
   const bundle = mkdtempSync(join(root, '.cache/store-test-'));
@@ -88,7 +90,7 @@ test('kill -9 at any moment: nothing acknowledged is lost, nothing half is there
       const enough = acknowledged + 150 + Math.floor(Math.random() * 400);
       for await (const line of createInterface({ input: writer.stdout })) {
         acknowledged = Number(line);
-        if (acknowledged >= enough) writer.kill('SIGKILL'); // what it still printed counts too
+        if (acknowledged >= enough) writer.kill('SIGKILL'); // acknowledgements that are still in the pipe count too
       }
       await ended;
       const store = await openEmbeddedStore(place, silentLog());
@@ -121,7 +123,7 @@ const DAMAGES: Damage[] = [
   ['overwritten with zeros', (path) => writeFileSync(path, Buffer.alloc(statSync(path).size))],
 ];
 
-test('each file damaged in turn: refused with the reason, or all there; never silently less', {
+test('each file damaged in turn: rejected with the reason, or complete; never silent data loss', {
   timeout: 120_000,
 }, async () => {
   const whole = join(directory, 'whole');
@@ -160,7 +162,7 @@ test('each file damaged in turn: refused with the reason, or all there; never si
   for (const what of mustRefuse) expect([...refused.keys()]).toContain(what);
 });
 
-test('a file that cannot be read is no damaged store: it may be readable again later', async () => {
+test('a file that cannot be read does not mean a corrupt store: the error may be temporary', async () => {
   const place = join(directory, 'unreadable');
   const store = await openEmbeddedStore(place, silentLog());
   await store.transact([operate(store, 1, 1)]);
@@ -168,7 +170,7 @@ test('a file that cannot be read is no damaged store: it may be readable again l
   const name = readdirSync(join(place, 'db')).find((each) => each.startsWith('MANIFEST-'))!;
   const manifest = join(place, 'db', name);
   renameSync(manifest, `${manifest}.kept`);
-  symlinkSync(name, manifest); // ELOOP, as little a sign of damage as EIO or EMFILE
+  symlinkSync(name, manifest); // ELOOP: like EIO or EMFILE no sign of corruption
   await expect(openEmbeddedStore(place, silentLog())).rejects.toMatchObject({
     code: 'unavailable',
     message: expect.stringMatching(/unreadable cannot be read now: .*symbolic links; nothing was changed, see dmesg$/),
@@ -179,7 +181,7 @@ test('a file that cannot be read is no damaged store: it may be readable again l
   await again.close();
 });
 
-test('a database that is gone, or an older copy of it, is refused, and what lies there is left alone', async () => {
+test('a missing database, or an older copy of it, is rejected, and existing files stay unchanged', async () => {
   const place = join(directory, 'rolled');
   const backup = join(directory, 'backup');
   const first = await openEmbeddedStore(place, silentLog());
@@ -202,7 +204,7 @@ test('a database that is gone, or an older copy of it, is refused, and what lies
   });
 });
 
-test('disk full: an error, nothing changed; and everything goes on once there is room', {
+test('disk full: an error without changes; writes succeed again once there is space', {
   timeout: 60_000,
 }, async () => {
   const mount = join(directory, 'small');

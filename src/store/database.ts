@@ -26,7 +26,7 @@ export interface Database {
   close(): Promise<void>;
 }
 
-/** Where the database lies inside the store's directory. */
+/** Path of the database inside the store's directory. */
 export function databasePath(directory: string): string {
   return join(directory, 'db');
 }

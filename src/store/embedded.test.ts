@@ -33,7 +33,7 @@ function thing(id: string, version: number, value = ''): Thing & Record<string, 
   return { id, version, createdAt: 1, updatedAt: 2, value };
 }
 
-test('what was put is there, with the next version, now and after a restart', async () => {
+test('an object that was put is stored with the next version, also after a restart', async () => {
   const store = await open();
   expect(store.revision()).toBe(0);
   expect(await store.transact([{ put: 'services', object: thing('a', 0, 'ä😀') }])).toEqual({ revision: 1 });
@@ -47,7 +47,7 @@ test('what was put is there, with the next version, now and after a restart', as
   expect(again.list('tasks')).toEqual([]);
 });
 
-test('a transaction is all or nothing; a version that moved on is a conflict', async () => {
+test('a transaction is atomic; an outdated version is a conflict', async () => {
   const store = await open();
   await store.transact([{ put: 'tasks', object: thing('a', 0) }]);
   const stale: Write[] = [
@@ -72,7 +72,7 @@ test('two writers of one version: exactly one wins', async () => {
   expect(results.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected', 'rejected']);
 });
 
-test('what is too big or twice in one transaction is refused', async () => {
+test('objects that are too large or duplicate in one transaction are rejected', async () => {
   const store = await open();
   const huge = store.transact([{ put: 'services', object: thing('a', 0, 'x'.repeat(2_000_000)) }]);
   await expect(huge).rejects.toMatchObject({
@@ -98,7 +98,7 @@ test('a caller that changes its object afterwards does not change the store', as
   expect(store.get<Thing & { list: number[] }>('services', 'a')?.list).toEqual([1]);
 });
 
-test('watchers see every commit in order, before and after, one call a transaction; a failing one harms nobody', async () => {
+test('watchers get every commit in order, before and after, one call per transaction; one that throws affects no other', async () => {
   const store = await open();
   const calls: Change[][] = [];
   store.watch(() => {
@@ -121,7 +121,7 @@ test('watchers see every commit in order, before and after, one call a transacti
   ]);
 });
 
-test('any history of writes gives the same objects after a restart', async () => {
+test('any history of writes results in the same objects after a restart', async () => {
   const step = fc.record({
     id: fc.constantFrom('a', 'b', 'c'),
     remove: fc.boolean(),
@@ -152,7 +152,7 @@ test('any history of writes gives the same objects after a restart', async () =>
   );
 });
 
-test('a second opener is refused while the first lives, and welcome afterwards', async () => {
+test('a second process is rejected while the first has the store open, and accepted afterwards', async () => {
   const store = await open();
   await expect(open()).rejects.toMatchObject({
     code: 'conflict',
@@ -163,7 +163,7 @@ test('a second opener is refused while the first lives, and welcome afterwards',
   expect((await open()).list('nodes')).toHaveLength(1);
 });
 
-test('several first openers at once: one gets it', async () => {
+test('of several processes that create the store at once, one succeeds', async () => {
   const results = await Promise.allSettled([open(), open(), open()]);
   expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
   for (const result of results) {
@@ -171,7 +171,7 @@ test('several first openers at once: one gets it', async () => {
   }
 });
 
-test('a closed store refuses; close waits for what was begun', async () => {
+test('a closed store rejects transactions; close waits for pending ones', async () => {
   const store = await open();
   const begun = store.transact([{ put: 'nodes', object: thing('a', 0) }]);
   await Promise.all([begun, store.close()]);
@@ -180,7 +180,7 @@ test('a closed store refuses; close waits for what was begun', async () => {
   });
 });
 
-test('nobody but the owner can read it, new files included', async () => {
+test('only the owner can read it, new files included', async () => {
   const store = await open();
   for (let n = 0; n < 12; n += 1) {
     await store.transact([{ put: 'nodes', object: thing(`n${n}`, 0, 'x'.repeat(900_000)) }]);
@@ -194,7 +194,7 @@ test('nobody but the owner can read it, new files included', async () => {
   await expect.poll(modes).toEqual([]);
 });
 
-test('a half-made database of a start that was killed is no obstacle', async () => {
+test('an incomplete database of a start that was killed is ignored', async () => {
   writeFileSync(join(mkdtempSync(join(directory, 'new-')), 'CURRENT'), 'garbage');
   const store = await open();
   expect(store.revision()).toBe(0);

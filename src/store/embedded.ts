@@ -16,7 +16,7 @@ const WRITES_LIMIT = 200_000;
  * Opens the store in `directory` (made when missing) for this process alone. All objects are held in memory; reads
  * never touch the disk. Errors: `conflict` when another process has it, `corrupt` when anything acknowledged may be
  * missing or changed (nothing is then repaired by guessing), `unsupported` for a newer format, `exhausted`,
- * `permission`, `unavailable` for a disk or a process in trouble.
+ * `permission`, `unavailable` for other errors of the disk or the process.
  */
 export async function openEmbeddedStore(directory: string, log: Log): Promise<Store> {
   createPrivateDirectory(directory);

@@ -84,7 +84,7 @@ async function writeFormat1(format = 1): Promise<void> {
 
 test('a store of format 1 keeps every object; each generation is stored once and tasks refer to it', async () => {
   await writeFormat1();
-  // Twice: the second start finds what the first one wrote.
+  // Twice: the second start reads what the first one wrote.
   for (let start = 0; start < 2; start += 1) {
     const store = await openEmbeddedStore(directory, silentLog());
     expect(store.revision()).toBe(9);
@@ -119,7 +119,7 @@ test('a store of format 1 keeps every object; each generation is stored once and
   }
 });
 
-test('after the migration transactions go on from the stored versions', async () => {
+test('after the migration transactions continue with the stored versions', async () => {
   await writeFormat1();
   const store = await openEmbeddedStore(directory, silentLog());
   const [first] = store.list<Task & Record<string, unknown>>('tasks');
@@ -134,7 +134,7 @@ test('after the migration transactions go on from the stored versions', async ()
   await again.close();
 });
 
-test('a format of a later meshd is refused', async () => {
+test('a format of a later meshd is rejected', async () => {
   await writeFormat1(3);
   await expect(openEmbeddedStore(directory, silentLog())).rejects.toMatchObject({
     code: 'unsupported',

@@ -19,7 +19,7 @@ export interface Change {
 }
 
 /**
- * Where desired state lives. Drivers: embedded (one manager), etcd (several, later).
+ * Where desired state is stored. Drivers: embedded (one manager), etcd (several, later).
  * A transaction is all or nothing, and durable (fsync) when it returns.
  */
 export interface Store {

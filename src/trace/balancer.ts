@@ -15,7 +15,7 @@ export function traceBalancer(partial: PartialPath, packet: Packet): RealServer[
   const family = familyOf(packet.destination);
   const fwmark = portMark(packet.protocol, packet.port);
   const identity = { netns: LB_NETNS, family, fwmark };
-  // Found by mark first; a persistent one, and SCTP's, by the address it came to.
+  // IPVS looks up by mark first; persistent and SCTP services are found by destination address.
   const byMark = marked.mark === 0 ? undefined : state.get(serviceKey({ ...identity, fwmark: marked.mark }));
   const service = byMark ?? state.get(serviceKey({ ...identity, at: packet.destination }));
   if (service?.kind !== 'virtual-service') {

@@ -9,23 +9,23 @@ import { CHAIN_PREFIX } from '../model/linux-names.ts';
 import type { Packet } from './packet.ts';
 import { isInSet, markFromSet } from './sets.ts';
 
-/** What a chain of ours does to one packet. */
+/** The effect of a chain of ours on one packet. */
 export interface ChainResult {
   verdict: 'accept' | 'drop' | 'reject' | 'continue';
   /** The packet after the chain. */
   packet: Packet;
-  /** Rules that did something, in iptables-save words, with their effect. */
+  /** Rules that had an effect, in iptables-save syntax, with that effect. */
   matchedRules: { rule: string; effect: string }[];
 }
 
-/** What is around the packet. */
+/** The environment of the packet. */
 export interface PacketContext {
   state: KernelState;
   /** Whether an address belongs to the netns the packet is in. */
   isLocal(address: IpAddress): boolean;
 }
 
-/** Evaluates a chain of ours; undefined when the kernel does not have it, or nothing leads into it. */
+/** Evaluates a chain of ours; undefined if it does not exist, or no rule jumps to it. */
 export function evaluateChain(
   hook: { table: FirewallTable; from: string },
   packet: Packet,
@@ -107,7 +107,7 @@ function holds(match: FirewallMatch, packet: Packet, context: PacketContext): bo
   return matches(match, packet, context) !== (match.not ?? false);
 }
 
-/** Whether the condition itself is true, `not` aside. */
+/** Whether the condition is true, regardless of `not`. */
 function matches(match: FirewallMatch, packet: Packet, { state, isLocal }: PacketContext): boolean {
   switch (match.match) {
     case 'input':

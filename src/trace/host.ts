@@ -9,7 +9,7 @@ import { commandText, type PartialPath, REPAIR_HINT, recordPass, recordStop } fr
 import { traceChain, traceRoute } from './steps.ts';
 import { hostInProgram } from './tunnel.ts';
 
-/** The host of the node the client sends to; the packet as it arrives in the lb. */
+/** The host of the node the client connects to; returns the packet as it arrives in the lb. */
 export function traceHost(partial: PartialPath, request: TraceRequest): Packet | undefined {
   const { addresses } = request.node;
   const isLocal = (address: IpAddress) => addresses.includes(address) || isLoopback(address);
@@ -22,7 +22,7 @@ export function traceHost(partial: PartialPath, request: TraceRequest): Packet |
   return { ...forwardedPacket, netns: LB_NETNS, inputLink: LB_HOST_LINK, translated: false };
 }
 
-/** The packet in the lb, when the program on the host's link takes it there. */
+/** The packet in the lb, if the program on the host's link redirects it. */
 function fastPathOnHost(
   partial: PartialPath,
   { client, destination, protocol, port, node: { state } }: TraceRequest,
@@ -37,7 +37,7 @@ function fastPathOnHost(
   return { ...firstPacket(protocol, client, destination, port), netns: LB_NETNS, inputLink: LB_HOST_LINK, mark };
 }
 
-/** nat: the published port's DNAT, or what becomes of a packet that none is for. */
+/** nat: the published port's DNAT, or the path of a packet without one. */
 function traceDnat(
   partial: PartialPath,
   { client, destination, protocol, port, node }: TraceRequest,
@@ -51,7 +51,7 @@ function traceDnat(
   const translated = traceChain(partial, { table: 'nat', from }, start, isLocal);
   if (translated === undefined) return undefined;
   if (translated.translated) return translated;
-  // What no DNAT is for stays in the host.
+  // Without DNAT the packet stays in the host.
   const out = isFromHost ? traceChain(partial, { table: 'filter', from: 'OUTPUT' }, start, isLocal, 'optional') : start;
   if (out === undefined || traceChain(partial, { table: 'filter', from: 'INPUT' }, start, isLocal) === undefined) {
     return undefined;
@@ -78,7 +78,7 @@ function traceForward(partial: PartialPath, packet: Packet, isFromHost: boolean)
   return traceChain(partial, { table: 'nat', from: 'POSTROUTING' }, sent, isLocal, 'optional');
 }
 
-/** The first packet of a connection, as it comes to the host. */
+/** The first packet of a connection, as it arrives at the host. */
 export function firstPacket(protocol: Protocol, source: IpAddress, destination: IpAddress, port: number): Packet {
   const untouched = { mark: 0, connmark: 0, translated: false, answer: false };
   return { protocol, source, destination, port, netns: HOST_NETNS, ...untouched };

@@ -12,16 +12,16 @@ export interface NodeState {
   addresses: readonly IpAddress[];
 }
 
-/** The first packet of a connection, where it is now. */
+/** The first packet of a connection, at its current place. */
 export interface Packet {
   protocol: Protocol;
   source: IpAddress;
   destination: IpAddress;
   port: number;
   netns: string;
-  /** The link it came in on; undefined when it was made here. */
+  /** The link it was received on; undefined for a packet of this netns. */
   inputLink?: string;
-  /** The link it goes out on, once that is known. */
+  /** The link it will be sent on, once that is known. */
   outputLink?: string;
   mark: number;
   connmark: number;
@@ -31,21 +31,21 @@ export interface Packet {
   answer: boolean;
 }
 
-/** One thing the packet meets. */
+/** One kernel object on the path of the packet. */
 export interface Hop {
   node: string;
   netns: string;
-  /** The object, in CLI words. */
+  /** The object in the syntax of its command line tool. */
   object: string;
   /** What it does to the packet. */
   effect: string;
-  /** `refused`: the client is told at once; `lost`: it waits for nothing. */
+  /** `refused`: the client gets an error at once; `lost`: it gets no reply and times out. */
   verdict: 'pass' | 'refused' | 'lost';
 }
 
 export interface TraceRequest {
   client: IpAddress;
-  /** The node the client sends to, and the address of it. */
+  /** The node the client connects to, and its address. */
   node: NodeState;
   destination: IpAddress;
   protocol: Protocol;

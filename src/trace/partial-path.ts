@@ -5,7 +5,7 @@ import type { Hop, NodeState, Outcome } from './packet.ts';
 export const REPAIR_HINT =
   'meshd puts it back within seconds; if it does not, see `meshctl history` and `meshctl node ls`';
 
-/** A way as it grows; `end` is set where the packet goes no further. */
+/** A path under construction; `end` is set where the packet is refused or lost. */
 export interface PartialPath {
   node: NodeState;
   hops: Hop[];
@@ -28,10 +28,10 @@ export function recordStop(
   return undefined;
 }
 
-/** The command that makes an object, without what only a shell needs: `route 10.252.2.5/32 dev t-0a1b2c3d4e5f`. */
+/** The command that creates an object, shortened: `route 10.252.2.5/32 dev t-0a1b2c3d4e5f`. */
 export function commandText(object: KernelObject): string {
   const words = renderObject(object);
-  // A filter needs a qdisc first, which says nothing.
+  // The first command of a filter creates its qdisc, which is of no interest here.
   return ((object.kind === 'fast-path' ? words.at(-1) : words[0]) ?? keyOf(object))
     .replace(/^(ip netns exec \S+ )?((ip|bridge|tc)( -6)?( -n \S+)? )?/, '')
     .replace(/^(\S+) add /, '$1 ')

@@ -9,17 +9,17 @@ import { ROUTER_NETNS, traceRouter } from './router.ts';
 import { traceChain, traceRoute } from './steps.ts';
 import { traceTunnel } from './tunnel.ts';
 
-/** From the balancer to one real server and back. */
+/** The path from the balancer to one real server and back. */
 export interface Path {
   server: RealServer;
-  /** The task behind it, once the packet got as far as its veth. */
+  /** Its task, once the packet has reached the task's veth. */
   taskId?: string;
   hops: Hop[];
   outcome: Outcome;
   reason: string;
 }
 
-/** From the lb to a real server, and its answer back to the lb. */
+/** The request from the lb to a real server, and the reply back to the lb. */
 export function traceServer(server: RealServer, request: TraceRequest, nodes: readonly NodeState[]): Path {
   const entry: PartialPath = { node: request.node, hops: [] };
   const packet = { ...firstPacket(request.protocol, request.client, server.address, server.port), netns: LB_NETNS };
@@ -35,7 +35,7 @@ export function traceServer(server: RealServer, request: TraceRequest, nodes: re
   return { server, taskId, hops, outcome: 'answered', reason: '' };
 }
 
-/** Masquerading rewrites the destination; with any other method the packet keeps that of the lb. */
+/** Masquerading rewrites the destination; with any other method the packet keeps the destination address of the lb. */
 function traceForwarding(partial: PartialPath, server: RealServer): boolean {
   const { foreign = [] } = server;
   const method = foreign.find((words) => words.startsWith('forwarding '));
@@ -52,7 +52,7 @@ function traceForwarding(partial: PartialPath, server: RealServer): boolean {
   return false;
 }
 
-/** To the router of the task's node, over the underlay network where that is another; the packet as it leaves for the task's veth. */
+/** To the router of the task's node, over the underlay network if that is another node; returns the packet as it is sent to the task's veth. */
 function traceToTaskNode(
   partial: PartialPath,
   start: Packet,
@@ -85,7 +85,7 @@ function traceIntoTask(partial: PartialPath, taskId: string, packet: Packet): bo
   return true;
 }
 
-/** The answer: through the router of the task's node to the lb of the node the client asked, and its host. */
+/** The reply: through the router of the task's node to the lb of the ingress node, and its host. */
 function traceReply(
   partial: PartialPath,
   request: Packet,
@@ -100,7 +100,7 @@ function traceReply(
     mark: 0,
     answer: true,
   };
-  // A program of the ingress node itself comes with the node's overlay address when it used 127.0.0.1.
+  // A connection from the ingress node itself to 127.0.0.1 has the node's overlay address as source.
   if (isLoopback(reply.destination)) return true;
   const sent = traceRouter(partial, reply);
   if (sent === undefined) return false;

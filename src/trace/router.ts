@@ -9,7 +9,7 @@ import { traceChain, traceRoute } from './steps.ts';
 
 export const ROUTER_NETNS = networkNetns(INGRESS_NETWORK);
 
-/** mangle PREROUTING, route and filter FORWARD of a router; conntrack keeps what the chains remember. */
+/** mangle PREROUTING, route and filter FORWARD of a router; conntrack stores what the chains save. */
 export function traceRouter(partial: PartialPath, packet: Packet): Packet | undefined {
   const fastPathPacket = fastPathInRouter(partial, packet);
   if (fastPathPacket !== undefined) return fastPathPacket;
@@ -21,7 +21,7 @@ export function traceRouter(partial: PartialPath, packet: Packet): Packet | unde
   return traceChain(partial, { table: 'filter', from: 'FORWARD' }, sent, isLocal);
 }
 
-/** The packet past the router, when the program on the link it came by takes it. */
+/** The packet after the router, if the program on its ingress link redirects it. */
 function fastPathInRouter(partial: PartialPath, packet: Packet): Packet | undefined {
   const { state } = partial.node;
   const { inputLink: from = '', protocol, destination, connmark, mark, answer } = packet;

@@ -8,7 +8,7 @@ import { neighbourKey } from '../model/kinds/neighbour.ts';
 /** Number of the table `main` (RT_TABLE_MAIN in include/uapi/linux/rtnetlink.h), and the priority of its rule. */
 const MAIN = { table: 254, priority: 32_766 } as const;
 
-/** The route the kernel picks, with the rule of ours that led to its table if one did. */
+/** The route that the kernel selects, with the rule of ours that selected its table, if any. */
 export interface RouteMatch {
   route: Route;
   rule?: Rule;
@@ -42,7 +42,7 @@ function rulesFor(state: KernelState, netns: string, destination: IpAddress): Ru
   const family = familyOf(destination);
   const rules: Rule[] = [];
   for (const object of state.values()) {
-    // What a rule with another program's selectors matches is not known; ours never depend on it.
+    // Rules with selectors of other programs cannot be evaluated; ours never depend on them.
     if (object.foreign !== undefined) continue;
     if (object.kind === 'rule' && object.netns === netns && object.family === family) rules.push(object);
   }

@@ -7,7 +7,7 @@ import type { NodeState, Packet } from './packet.ts';
 import { commandText, type PartialPath, REPAIR_HINT, recordPass, recordStop } from './partial-path.ts';
 import { findRoute } from './routing.ts';
 
-/** Runs a chain of ours; undefined when it ends the packet, or is not there and has to be. */
+/** Evaluates a chain of ours; undefined if it drops the packet, or if a required chain is missing. */
 export function traceChain(
   partial: PartialPath,
   hook: { table: FirewallTable; from: string },
@@ -39,7 +39,7 @@ export function traceChain(
 /** Route types that forward nothing. */
 const DISCARDS = /^(blackhole|unreachable|prohibit|throw|type )/;
 
-/** The route, and the link it leads to. */
+/** The route, and its link. */
 export function traceRoute(partial: PartialPath, packet: Packet): Packet | undefined {
   const found = findRoute(partial.node.state, packet);
   const { netns, destination } = packet;

@@ -13,7 +13,7 @@ const BOTH = ['inet', 'inet6'] as const;
 const TASKS = [task('aaaaaaaaaaaa', 2, 1, BOTH), task('bbbbbbbbbbbb', 3, 1, BOTH), task('cccccccccccc', 1, 1, BOTH)];
 const TASK_NODES = [2, 3, 1];
 
-/** Three nodes with a task each behind 8080/tcp → 80, as their kernels would be. */
+/** The kernels of three nodes, each with a task that is an endpoint of 8080/tcp → 80. */
 function cluster(change: (assignment: Assignment) => void = () => {}, facts = CAPABILITIES): NodeState[] {
   return [1, 2, 3].map((number) => {
     const assignment = emptyAssignment(number, BOTH);
@@ -72,7 +72,7 @@ describe('a healthy mesh', () => {
     expect(paths.map(({ taskId }) => taskId).sort()).toEqual(TASKS.map(({ id }) => id));
   });
 
-  test('the fast path leads past the host, for clients of the underlay address only', () => {
+  test('the fast path bypasses the host, for clients of the underlay address only', () => {
     const nodes = cluster(() => {}, { ...CAPABILITIES, fastPath: { link: 'eth0' } });
     const first = (question: Partial<TraceRequest>) => {
       const { outcome, hops } = runTrace(nodes, question);
@@ -95,7 +95,7 @@ describe('a healthy mesh', () => {
     expect(first({ client: '192.0.2.1' })[0]).toMatch(/^host -t nat MESH-OUTPUT/);
   });
 
-  test('the fast path leads past the router, there and back', () => {
+  test('the fast path bypasses the router in both directions', () => {
     const { outcome, hops, paths } = runTrace(cluster(() => {}, { ...CAPABILITIES, fastPath: {} }));
     expect(outcome).toBe('answered');
     expect(hops[0]!.object).toMatch(/MESH-PREROUTING/);
@@ -116,7 +116,7 @@ describe('a healthy mesh', () => {
     expect(hops.map(({ object }) => object).join('\n')).toMatch(/ipvsadm -A -t 10\.252\.\d\.2:8080 -s rr -p 60/);
   });
 
-  test('names what the packet meets, node by node', () => {
+  test('names the objects on the path, node by node', () => {
     const { hops, paths } = runTrace(cluster());
     const lines = [...hops, ...paths[0]!.hops].map(({ node, netns, object, effect }) =>
       [node, netns, object, effect].join(' | '),
@@ -125,7 +125,7 @@ describe('a healthy mesh', () => {
   });
 });
 
-/** The states as another program's change leaves them, read back as agents send them. */
+/** The states after a change by another program, decoded as agents send them. */
 function changedByOthers(change: (object: KernelObject) => KernelObject | undefined): NodeState[] {
   let count = 0;
   const [first, ...others] = cluster();
@@ -140,7 +140,7 @@ function changedByOthers(change: (object: KernelObject) => KernelObject | undefi
   return [{ ...first!, state: read.value }, ...others];
 }
 
-describe('what another program changed is traced as the kernel treats it', () => {
+describe('changes by another program are evaluated as the kernel does', () => {
   const isServer = (object: KernelObject) => object.kind === 'real-server' && object.address === '10.252.2.5';
 
   test.each([
@@ -184,12 +184,12 @@ describe('what another program changed is traced as the kernel treats it', () =>
       /dropped/,
     ],
   ])('%s loses them', (_, change, reason) => {
-    const { outcome, reason: told } = runTrace(changedByOthers(change));
+    const { outcome, reason: actual } = runTrace(changedByOthers(change));
     expect(outcome).toBe('lost');
-    expect(told).toMatch(reason);
+    expect(actual).toMatch(reason);
   });
 
-  test('a rule that meshd has no data for is shown, not judged', () => {
+  test('a rule that meshd cannot parse is shown, but not evaluated', () => {
     const text = '-p udp -m comment --comment x -j DROP';
     const nodes = changedByOthers((o) =>
       o.kind === 'chain' && o.chain === 'MESH-FORWARD' && o.netns === 'host'
@@ -202,7 +202,7 @@ describe('what another program changed is traced as the kernel treats it', () =>
   });
 });
 
-describe('what ends a packet is named', () => {
+describe('the object that drops a packet is named', () => {
   test.each<[string, number, (object: KernelObject) => boolean, 'refused' | 'lost', RegExp]>([
     ['not published', 0, (o) => o.kind === 'set-member' && o.netns === 'host', 'refused', /does not take 8080\/tcp/],
     [
@@ -245,7 +245,7 @@ describe('what ends a packet is named', () => {
     expect(runTrace(drained).reason).toMatch(/3 with weight 0 keep what they have/);
   });
 
-  test('whatever one object is missing, it answers', () => {
+  test('a trace never fails, whichever object is missing', () => {
     const healthy = cluster();
     for (const [index, node] of healthy.entries()) {
       for (const key of node.state.keys()) {

@@ -5,19 +5,19 @@ import type { PartialPath } from './partial-path.ts';
 import { type Path, traceServer } from './real-server.ts';
 
 export interface Trace {
-  /** Up to the balancer. */
+  /** Hops up to the balancer. */
   hops: Hop[];
-  /** One for each real server that takes new connections. */
+  /** One for each real server that accepts new connections. */
   paths: Path[];
-  /** `answered` when every path is. */
+  /** `answered` if all paths are. */
   outcome: Outcome;
-  /** Why not, and what to do; empty when answered. */
+  /** The cause and what to do; empty when answered. */
   reason: string;
 }
 
 /**
- * The way of the first packet of a connection to everything it may reach, and of the answers back, judged by what the
- * kernels of `nodes` held when they were dumped. Nodes that could not be asked are missing in it.
+ * The paths of the first packet of a connection to every real server it may reach, and of the replies, evaluated on the
+ * dumped kernel states of `nodes`. Nodes whose state is unavailable are absent.
  */
 export function trace(request: TraceRequest, nodes: readonly NodeState[]): Trace {
   const partial: PartialPath = { node: request.node, hops: [] };

@@ -9,7 +9,7 @@ import { commandText, type PartialPath, REPAIR_HINT, recordPass, recordStop } fr
 import { ROUTER_NETNS } from './router.ts';
 import { findRoute, findTunnel } from './routing.ts';
 
-/** Neighbour, FDB entry and the other end, in the netns `arrives`: the link by which the packet comes in there. */
+/** Neighbour, FDB entry and the remote end in the netns `arrives`; returns the link on which the packet arrives there. */
 export function traceTunnel(
   partial: PartialPath,
   packet: Packet,
@@ -64,7 +64,7 @@ export function traceTunnel(
   return targetNetns === ROUTER_NETNS ? NET_HOST_LINK : LB_HOST_LINK;
 }
 
-/** The program that takes packets of that node out of VXLAN before the device does: short ones, and all of UDP. */
+/** The program that decapsulates packets of that node instead of the VXLAN device: short TCP packets and all of UDP. */
 function decapsulationProgram(
   { state }: NodeState,
   packet: Packet,
@@ -76,7 +76,7 @@ function decapsulationProgram(
   return hostInProgram(state, to);
 }
 
-/** What is attached where packets for this address of the host come in. */
+/** The program on the link where packets for this address of the host arrive. */
 export function hostInProgram(state: NodeState['state'], address: IpAddress): KernelObject | undefined {
   return [...state.values()].find(
     (object) => object.kind === 'fast-path' && object.program?.type === 'host-in' && object.program.address === address,

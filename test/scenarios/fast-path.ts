@@ -45,9 +45,9 @@ test('packets of unrestricted ports create no conntrack entry on the host, on ev
   }
 });
 
-test('trace says so', async () => {
-  const told = await stdoutOf(meshctl('trace', client, 'node1:8080'));
-  assert.match(told, /mesh-host-in.*the fast path/);
+test('trace shows the fast path', async () => {
+  const output = await stdoutOf(meshctl('trace', client, 'node1:8080'));
+  assert.match(output, /mesh-host-in.*the fast path/);
 });
 
 /** Packets received by the VXLAN devices of all routers and lbs. */

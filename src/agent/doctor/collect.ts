@@ -66,7 +66,7 @@ function driverOf(link: string): string | undefined {
   }
 }
 
-/** Packet filters of the host, for suspicions; what cannot be read gives none. */
+/** Packet filters of the host, to look for rules that may drop traffic; unreadable ones are skipped. */
 export async function readFirewallFacts(
   kernel: Kernel,
   underlay: IpAddress,

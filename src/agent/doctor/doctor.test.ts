@@ -52,7 +52,7 @@ describe('sysctls', () => {
     expect(problems(checkSysctls(sysctls(change))).map((one) => [one.level, one.remedy])).toEqual([[level, remedy]]);
   });
 
-  it('count by the greater of all and the link: what is loose on the link beats strict for all', () => {
+  it('use the greater of all and the link: loose on the link overrides strict for all', () => {
     const all = 'mesh-lb net.ipv4.conf.all.rp_filter=1';
     expect(problems(checkSysctls(sysctls(all))).map(({ remedy }) => remedy)).toEqual([
       'ip netns exec mesh-lb sysctl -w net.ipv4.conf.all.rp_filter=0',
@@ -82,13 +82,13 @@ describe('the underlay link', () => {
   const remedies = (change: Partial<UnderlayFacts>) =>
     problems(checkUnderlay({ ...facts, ...change })).map(({ level, remedy }) => `${level}: ${remedy}`);
 
-  it('takes what the overlay makes', () => {
+  it('accepts the MTU that results from the overlay', () => {
     expect(remedies({})).toEqual([]);
     expect(remedies({ link: { ...link, mtu: 1_400 } })[0]).toMatch(/^error: ip link set dev eth0 mtu 1500, or /);
     expect(remedies({ link: { ...link, mtu: 9_000 } })[0]).toMatch(/^warning: systemctl restart meshd/);
   });
 
-  it('may spoil checksums, unless that was switched off', () => {
+  it('may corrupt checksums, unless offload is disabled', () => {
     const vmxnet3 = { ...link, driver: 'vmxnet3' };
     expect(remedies({ link: vmxnet3 })).toEqual([
       'warning: ethtool -K eth0 tx-udp_tnl-segmentation off tx-udp_tnl-csum-segmentation off',
@@ -137,7 +137,7 @@ describe('packet filters', () => {
     expect(remedies({ rules: filter(line) })).toHaveLength(guilty ? 1 : 0);
   });
 
-  it('that are closed unless opened are named with the way to open them, in the words of who made them', () => {
+  it('that drop by default are named with the command that opens them, in the syntax of their tool', () => {
     expect(remedies({ rules: '*filter\n:INPUT DROP [0:0]\nCOMMIT\n' })).toEqual([
       'iptables -I INPUT -s 172.30.0.1 -p udp --dport 4789 -j ACCEPT',
     ]);

@@ -92,8 +92,8 @@ async function runChecks(options: DoctorOptions): Promise<DoctorReport> {
 /** Whether the overlay has IPv6 on this node; if not, IPv6 need not be forwarded. */
 function hasInet6({ capabilities, assignment }: DoctorOptions): boolean {
   const network = assignment()?.networks.find(({ name }) => name === INGRESS_NETWORK);
-  const wanted = network?.subnets.some(({ family }) => family === 'inet6') ?? false;
-  return wanted && capabilities.families.includes('inet6');
+  const planned = network?.subnets.some(({ family }) => family === 'inet6') ?? false;
+  return planned && capabilities.families.includes('inet6');
 }
 
 async function runCheck(subject: string, judge: () => Promise<Finding[]>): Promise<Finding[]> {

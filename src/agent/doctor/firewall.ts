@@ -56,7 +56,7 @@ function isInRange(range: string, port: number): boolean {
   return from !== undefined && to !== undefined && from <= port && port <= to;
 }
 
-/** A rule about all traffic of a node, whatever the protocol and port. */
+/** A rule about all traffic of a node, for any protocol and port. */
 function matchesNode(rule: string, unreachable: readonly IpAddress[]): boolean {
   if (/--(d|s)ports? /.test(rule) || /-p (tcp|icmp|sctp)/.test(rule)) return false;
   return unreachable.some((address) => new RegExp(`-[sd] ${address.replaceAll('.', '\\.')}(/\\d+)?( |$)`).test(rule));

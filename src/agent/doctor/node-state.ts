@@ -44,7 +44,7 @@ function checkDisk({ stateDir, disk }: NodeStateFacts): Finding[] {
   return [finding('ok', 'DiskSpace', params)];
 }
 
-/** meshd repairs within seconds: what is left is what it cannot repair. */
+/** meshd repairs drift within seconds: what remains cannot be repaired. */
 function checkKernel({ steps, stepsError }: NodeStateFacts): Finding {
   if (stepsError !== '') return finding('error', 'KernelUnreadable', { error: stepsError });
   const [operation] = steps;

@@ -73,7 +73,7 @@ function checkForwarding({ values, inet6 }: SysctlFacts): Finding[] {
   );
 }
 
-/** The kernel takes the greater of `all` and the link's own (IN_DEV_RPFILTER, include/linux/inetdevice.h). */
+/** The kernel uses the greater of `all` and the link's own (IN_DEV_RPFILTER, include/linux/inetdevice.h). */
 function checkRpFilter({ values }: SysctlFacts, netns: string, link: string): Finding[] {
   const read = (name: string) => Number(values.get(netns)?.get(name) ?? 0);
   // A missing link is reported as a difference of the kernel state.

@@ -16,7 +16,7 @@ it('the same task gets the same number, outside what outgoing connections use', 
   }
 });
 
-it('uses the local range when there is nothing else, and gives up when all is taken', () => {
+it('uses the local range when no other port is free, and fails when all are in use', () => {
   const all = Array.from({ length: 65_536 }, (_, port) => `${port}/tcp`);
   expect(pick('a', [], { from: 1_024, to: 65_535 })![0]!.published).toBeGreaterThanOrEqual(49_152);
   const free = new Set(all);
@@ -25,7 +25,7 @@ it('uses the local range when there is nothing else, and gives up when all is ta
   expect(pick('a', all)).toBeUndefined();
 });
 
-it('never takes what is taken, by whomever, and protocols do not meet', () => {
+it('never picks a port in use, and treats protocols separately', () => {
   const [first] = pick('a')!;
   const taken = portsInUse(
     [{ protocol: 'tcp', port: first!.published }],
@@ -37,7 +37,7 @@ it('never takes what is taken, by whomever, and protocols do not meet', () => {
   expect(allocatePorts('a', web, [], other, usual)).toEqual([first]);
 });
 
-it('keeps what it had, drops what is asked no more, and no two are one', () => {
+it('keeps existing ports, releases those no longer requested, and picks no port twice', () => {
   fc.assert(
     fc.property(
       fc.uniqueArray(fc.integer({ min: 1, max: 50 }), { maxLength: 20 }),

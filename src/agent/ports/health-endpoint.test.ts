@@ -40,7 +40,7 @@ const statusOf = (weights: Record<string, number>, more: Partial<AssignedPort> =
   handleHealthRequest('/ports/8080/tcp', view([port(weights, more)])).status;
 
 describe('a port', () => {
-  it('answers under policy cluster and prefer-local while any task takes connections', () => {
+  it('is healthy with policy cluster and prefer-local while any task accepts connections', () => {
     for (const policy of [undefined, 'cluster', 'prefer-local'] as const) {
       const more = policy === undefined ? {} : { policy };
       expect(statusOf({ n2: 1 }, more)).toBe(200);
@@ -83,7 +83,7 @@ describe('a port', () => {
   });
 });
 
-it('nothing else is there', () => {
+it('other paths are not found', () => {
   for (const path of ['/', '/ports', '/ports/', '/ports/x', '/ports/80/tcp/x', '/ports/123456', '/healthz/', '*']) {
     expect(handleHealthRequest(path, view([port({ n1: 1 })])).status).toBe(404);
   }
@@ -105,7 +105,7 @@ describe('details', () => {
     expect(mayReadDetails(caller, ['192.0.2.1', '2001:db8::1'])).toBe(expected);
   });
 
-  it('are for this node and its peers, and hold what is wrong with the kernel', () => {
+  it('are sent to this node and its peers only, and include kernel errors', () => {
     const current = assignment();
     const problem = condition('KernelUnavailable', { error: 'EPERM' });
     const health = nodeHealth(current, () => true, 3, [problem]);
@@ -148,7 +148,7 @@ describe('the endpoint', () => {
     expect((await fetch(`${url}/healthz`, { method: 'POST', body: 'x'.repeat(100_000) })).status).toBe(405);
   });
 
-  it('gives a status and one word to callers that are neither this machine nor a node', async () => {
+  it('sends only a status and one word to callers that are neither this machine nor a node', async () => {
     const server = createHealthServer(() => view([port({ n1: 1 })], { problems: ['ipvsadm: EPERM'] }));
     const ask = async (caller: string, path: string) => {
       const [client, accepted] = duplexPair();
@@ -166,7 +166,7 @@ describe('the endpoint', () => {
     expect((await ask('::ffff:192.0.2.1', '/healthz'))[1]).toContain('EPERM');
   });
 
-  it('refuses what is no HTTP or too large', async () => {
+  it('rejects requests that are not HTTP or too large', async () => {
     const url = new URL(await urlOf(start('127.0.0.1:0')));
     const ask = (request: string) =>
       new Promise<string>((resolve) => {

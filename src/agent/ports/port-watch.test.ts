@@ -156,7 +156,7 @@ describe('a published port', () => {
     watch.stop();
   });
 
-  it('is given to sshd when that comes, and taken again when it has gone', async () => {
+  it('is released to sshd when that starts, and published again when it has exited', async () => {
     const { host, watch, pass } = setup([port(2222), port(80)]);
     await watch.start();
     expect(watch.filterPublishable(host.ports)).toEqual(host.ports);
@@ -183,7 +183,7 @@ describe('a published port', () => {
     watch.portsChanged();
     await pass(1_000);
     expect(host.conditions.at(-1)).toMatchObject([{ published: 2222, kind: 'withheld' }]);
-    // It goes, and is offered at once.
+    // It exits, and the port is published at once.
     host.sockets = [];
     host.withheld.add('2222/tcp');
     await pass(5_000);

@@ -14,7 +14,7 @@ function play(...events: SourceEvent[]) {
 const unreachable = (waited: number): SourceEvent => ({ kind: 'unreachable', waited });
 
 describe('the source of the assignment', () => {
-  it('changes nothing without an assignment, however long no manager is reachable', () => {
+  it('changes nothing without an assignment, as long as no manager is reachable', () => {
     expect(play(unreachable(60_000))).toEqual({ source: 'none', revision: 0, effects: [] });
   });
 

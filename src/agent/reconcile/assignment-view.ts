@@ -6,7 +6,7 @@ import { plan, planDelta } from '../../plan/plan.ts';
 
 /**
  * The assignment from which the desired kernel state follows: the manager's, with the tasks that need paths here now
- * (tasks that have ended need none, tasks that are still stopping do, whatever the manager assigned).
+ * (tasks that have ended need none, tasks that are still stopping do, regardless of the assignment).
  */
 export interface AssignmentView {
   assignment: KeyedAssignment;

@@ -32,7 +32,7 @@ function manualClock() {
   return { clock, pass, wakes: () => wakes };
 }
 
-/** Looks at each kind, when those at a kind take so many ms. */
+/** Scans each kind; a scan of a kind takes this many ms. */
 async function countScans(minutes: number, took: (kind: string) => number): Promise<Record<string, number>> {
   const { clock, pass } = manualClock();
   const counts: Record<string, number> = {};
@@ -52,7 +52,7 @@ it('scans every slice, those that carry traffic most often', async () => {
   expect(counts['chain']).toBeGreaterThan(20);
 });
 
-it('lets an expensive slice rest without holding up the others', async () => {
+it('scans an expensive slice less often without delaying the others', async () => {
   const counts = await countScans(3, (kind) => (kind === 'chain' ? 2_000 : 1));
   expect(counts['chain']).toBeLessThan(25);
   expect(counts['virtual-service']).toBeGreaterThan(80);
@@ -63,7 +63,7 @@ it('a slow host’s slices stay within five seconds', async () => {
   for (const kind of ['virtual-service', 'ipset', 'sysctl', 'chain']) expect(counts[kind]).toBeGreaterThan(45);
 });
 
-it('wakes up for what is due together once', async () => {
+it('wakes up once for slices that are due together', async () => {
   const { clock, pass, wakes } = manualClock();
   const audit = startAudit(clock, async () => 5);
   await pass(60_000);

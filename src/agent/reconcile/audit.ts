@@ -11,7 +11,7 @@ interface AuditSlice {
 
 /**
  * Milliseconds between two scans of the kinds of one audit class (src/kernel/kinds/kind.ts). Multiples of the shortest,
- * so that slices come due together.
+ * so that slices are due together.
  */
 const PERIODS: Readonly<Record<AuditClass, number>> = { silent: 1_500, costly: 3_000, notified: 60_000 };
 

@@ -54,7 +54,7 @@ function repairRepeatedly(times: number, pause: number): number {
   return repairs;
 }
 
-it('a conflict leads to growing pauses and a condition', () => {
+it('a conflict results in growing pauses and a condition', () => {
   expect(repairRepeatedly(1_000, 20)).toBeLessThan(12);
   expect(conditions.get('DriftConflict')?.params).toEqual({
     objects: expect.stringMatching(/^`real-server .* 10\.252\.1\.5 80`$/),

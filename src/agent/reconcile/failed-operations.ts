@@ -6,7 +6,7 @@ import type { Conditions } from '../conditions.ts';
 /** An object that is not as desired because the kernel rejected an operation. */
 export interface FailedOperation {
   object: KernelObject;
-  /** The operation in CLI words and the kernel's error. */
+  /** The operation as a command, and the kernel's error. */
   error: string;
 }
 

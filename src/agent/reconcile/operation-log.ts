@@ -14,7 +14,7 @@ export interface ChangeCause {
   why: ChangeReason;
   /** Of a repair: what differed from the desired state. */
   wrong: string[];
-  /** Of a repair: who changed it, where the kernel reports that. */
+  /** Of a repair: the process that changed it, if the kernel reports that. */
   by: string[];
 }
 

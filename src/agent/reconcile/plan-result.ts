@@ -13,7 +13,7 @@ export interface PlanResultOptions {
   node(): Pick<PlanResult, 'nodeId' | 'nodeName' | 'revision'>;
 }
 
-/** Observes the kernel and compares it with a desired state, in the words of iproute2 and ipvsadm. Never rejects. */
+/** Observes the kernel and compares it with a desired state; the difference is listed as commands of iproute2 and ipvsadm. Never rejects. */
 export function createPlanComparison({ kernel, reconciler, node }: PlanResultOptions) {
   return async (desired: () => ReadonlyMap<string, KernelObject>): Promise<PlanResult> => {
     try {

@@ -40,7 +40,7 @@ async function recorded(is: (change: ChangeRecord) => boolean): Promise<ChangeRe
   throw new Error(`not in the history: ${JSON.stringify(await kept())}`);
 }
 
-it('records the start, changes of the assignment with their service, and nothing when nothing is done', async () => {
+it('records the start, changes of the assignment with their service, and no entry without operations', async () => {
   const start = await recorded(({ why }) => why === 'start');
   expect(start).toMatchObject({ revision: 1, failures: [] });
   expect(start.count).toBeGreaterThan(50);

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { createRepairLimiter } from './repair-limiter.ts';
 
-it('lets rare repairs through for ever', () => {
+it('never limits rare repairs', () => {
   const repeats = createRepairLimiter();
   for (let now = 0; now < 1_000_000; now += 2_500) expect(repeats.recordRepair('a', now)).toBe(0);
   expect(repeats.conflicts(1_000_000)).toEqual([]);

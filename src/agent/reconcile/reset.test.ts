@@ -10,7 +10,7 @@ import type { History } from '../session/history.ts';
 import { resetNode } from './reset.ts';
 
 const foreign: KernelObject[] = [
-  { kind: 'netns', netns: 'somebody-elses', loopbackUp: true },
+  { kind: 'netns', netns: 'foreign', loopbackUp: true },
   { kind: 'address', netns: 'host', dev: 'eth0', address: '192.0.2.1', prefix: 24 },
 ];
 
@@ -25,7 +25,7 @@ function remembered(): { changes: ChangeRecord[]; history: History } {
   return { changes, history };
 }
 
-it('takes everything of ours, tasks first, and nothing else', async () => {
+it('removes everything of ours, tasks first, and nothing else', async () => {
   const kernel = createModelKernel({ objects: desiredState(assignment()).values(), foreign });
   const tasks = fakeRuntime();
   const runtime = tasks.runtime();
@@ -55,7 +55,7 @@ it('takes everything of ours, tasks first, and nothing else', async () => {
   expect(changes.reduce((sum, { count }) => sum + count, 0)).toBe(done.objects);
 });
 
-it("leaves the administrator's chain while it holds rules, and takes it when it holds none", async () => {
+it("keeps the administrator's chain while it contains rules, and removes it when it is empty", async () => {
   const objects = desiredState(assignment());
   const [key, chain] = [...objects].find(([, object]) => object.kind === 'chain' && object.administrator)!;
   const reset = async (rules: string[]) => {

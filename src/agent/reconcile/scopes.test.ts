@@ -34,7 +34,7 @@ it('observes both ends of the links that end in a recreated netns', () => {
   expect([...wide!.netns!].sort()).toEqual([HOST_NETNS, LB_NETNS, networkNetns('ingress')].sort());
 });
 
-it('is content with what was looked at when nothing is made that others live in', () => {
+it('does not widen a scope when no object is created that others depend on', () => {
   const member = [...want.values()].find(({ kind }) => kind === 'real-server')!;
   expect(widenScope({ kinds: ['real-server'] }, [make(keyOf(member))], want)).toBeUndefined();
 });

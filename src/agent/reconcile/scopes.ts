@@ -71,7 +71,7 @@ export function withDependentKinds(scope: Scope): Scope {
 
 /**
  * The scope to observe again because these operations recreate parents; undefined when the first observation covered it.
- * Deleting a netns deletes the links that end in it, in whatever namespace their other end is.
+ * Deleting a netns deletes the links that end in it, in any namespace their other end is in.
  */
 export function widenScope(
   scope: Scope,

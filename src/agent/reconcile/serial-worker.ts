@@ -6,7 +6,7 @@ export interface SerialWorker {
   idle(): Promise<void>;
 }
 
-/** `takeNext` gives the next piece of work, undefined when there is none; its failure is passed to `onError`. */
+/** `takeNext` returns the next piece of work, undefined when there is none; its failure is passed to `onError`. */
 export function createSerialWorker(
   takeNext: () => (() => Promise<void>) | undefined,
   onError: (thrown: unknown) => void,

@@ -1,7 +1,7 @@
 import { MeshError } from '../../base/errors.ts';
 import { type Condition, condition, renderCondition } from '../../model/condition.ts';
 
-/** Who this node is, as its cluster assigned it. */
+/** The identity that the cluster assigned to this node. */
 export interface Identity {
   clusterId: string;
   nodeId: string;

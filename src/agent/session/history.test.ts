@@ -82,7 +82,7 @@ describe('the history of a node', () => {
     expect((await open().query({})).changes.map(({ at }) => at)).toEqual([1, 3]);
   });
 
-  it('stays in memory while the disk takes nothing', async () => {
+  it('stays in memory while the disk cannot be written', async () => {
     writeFileSync(join(stateDir, 'agent'), 'in the way');
     const history = open();
     history.add(change(1));

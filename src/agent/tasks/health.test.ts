@@ -21,7 +21,7 @@ const ended = (at: number, ok: boolean, output = ok ? '' : 'no'): HealthEvent =>
   jitter: 0.5,
 });
 
-/** Makes a probe at once when it is due, which takes no time; `fine` decides how each ends. */
+/** Runs every probe when it is due, in no time; `fine` decides its result. */
 function play(of: HealthCheck, state: HealthState, fine: boolean[]): HealthState[] {
   const states: HealthState[] = [];
   for (const ok of fine) {
@@ -34,7 +34,7 @@ function play(of: HealthCheck, state: HealthState, fine: boolean[]): HealthState
 const bound = (of: HealthCheck, at: number) => nextHealth(of, initialHealth(of, 0), { kind: 'bound', at });
 
 describe('the first probe', () => {
-  it('comes when the ports are bound, or when Docker would make it', () => {
+  it('runs when the ports are bound, or when Docker would run it', () => {
     expect(initialHealth(check(), 1_000).nextProbeAt).toBe(31_000);
     expect(initialHealth(check({ startPeriod: 60_000 }), 1_000).nextProbeAt).toBe(6_000);
     expect(bound(check(), 700).nextProbeAt).toBe(700);
@@ -48,7 +48,7 @@ describe('the first probe', () => {
     });
   });
 
-  it('that comes early cannot make it unhealthy, and the next comes soon', () => {
+  it('cannot make a task unhealthy if it was early, and the next one follows soon', () => {
     const quick = check({ retries: 1 });
     const [first, second] = play(quick, bound(quick, 700), [false, false]);
     expect(first).toMatchObject({ health: 'starting', failures: 0, nextProbeAt: 5_700 });
@@ -97,7 +97,7 @@ describe('retries', () => {
     ]);
   });
 
-  it('a probe that began in the start period does not count, however late it ends', () => {
+  it('a probe that began in the start period does not count, even if it ends later', () => {
     const slow = check({ startPeriod: 10_000, retries: 1, timeout: 60_000 });
     const begun = nextHealth(slow, bound(slow, 0), { kind: 'begun', at: 9_999 });
     const after = nextHealth(slow, begun, ended(50_000, false));
@@ -127,7 +127,7 @@ describe('the reported output', () => {
 });
 
 describe('after a restart of the agent', () => {
-  it('a healthy task stays healthy and is looked at within an interval', () => {
+  it('a healthy task stays healthy and is probed within an interval', () => {
     const state = resumeHealth(check(), 0, { health: 'healthy', output: '' }, 500_000, 0.25);
     expect(state).toMatchObject({ health: 'healthy', failures: 0, nextProbeAt: 507_500 });
   });
@@ -138,7 +138,7 @@ describe('after a restart of the agent', () => {
   });
 });
 
-it('whatever happens: one probe at a time, always another to come, unhealthy only after enough failures', () => {
+it('after any events: one probe at a time, always a next one, unhealthy only after enough failures', () => {
   const event = fc.record({ wait: fc.integer({ min: 0, max: 50_000 }), ok: fc.boolean(), bind: fc.boolean() });
   const checks = fc.record({
     interval: fc.integer({ min: 1, max: 60_000 }),

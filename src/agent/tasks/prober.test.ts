@@ -4,7 +4,7 @@ import type { AssignedTask } from '../../model/assignment.ts';
 import type { ProbeResult } from '../../runtime/runtime.ts';
 import { createProber } from './prober.ts';
 
-/** A clock that stands still until the test advances it. */
+/** A clock that only the test advances. */
 function manualClock() {
   let time = 0;
   let timers: { at: number; callback: () => void }[] = [];

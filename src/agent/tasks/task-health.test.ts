@@ -45,13 +45,13 @@ const statuses = (taskId = TASK) =>
     .flatMap(({ tasks }) => tasks)
     .filter((report) => report.taskId === taskId)
     .map((report) => report.status!);
-const status = (wanted: object, taskId = TASK) =>
+const status = (expected: object, taskId = TASK) =>
   eventually(
     () =>
       statuses(taskId).find((one) =>
-        Object.entries(wanted).every(([key, value]) => (one as unknown as Record<string, unknown>)[key] === value),
+        Object.entries(expected).every(([key, value]) => (one as unknown as Record<string, unknown>)[key] === value),
       ),
-    JSON.stringify(wanted),
+    JSON.stringify(expected),
   );
 
 describe('a task with a healthcheck', () => {

@@ -12,7 +12,7 @@ import { createTaskLife, type TaskLifeOptions } from './task-life.ts';
  * - A task is started only when its netns and paths are in the kernel, and at most once.
  * - It is `running` only when every target is bound, so no client meets a port on which nothing listens. Its health is
  *   reported beside that; the manager acts on it, except for a task that never ran.
- * - Its paths stay while its process lives, whatever the manager assigns.
+ * - Its paths stay while its process lives, regardless of the assignment.
  */
 
 export interface TaskSupervisor {
@@ -27,7 +27,7 @@ export interface TaskSupervisor {
   exposedTask(taskId: string): AssignedTask | undefined;
   /** Allocated port numbers of tasks that have not ended. */
   allocatedPorts(): AllocatedPort[];
-  /** Starts waiting tasks; `missing` gives the reason why a task's paths are not in the kernel yet. */
+  /** Starts waiting tasks; `missing` returns the reason why a task's paths are not in the kernel yet. */
   startReady(missing: (taskId: string) => string | undefined): void;
   /** A task that ran in an earlier netns of this name cannot be reached any more. */
   onNetnsCreated(netns: string): void;

@@ -23,7 +23,7 @@ describe('a batch', () => {
     });
   });
 
-  it('gives replies to the request they answer, and none to strangers', () => {
+  it('assigns replies to their request, and ignores all others', () => {
     const exchange = createBatchExchange(10, 2);
     const reply = message(16, 10);
     exchange.accept(reply);
@@ -61,7 +61,7 @@ describe('a dump', () => {
     });
   });
 
-  it('is to be repeated when any message, the last too, says so, or when messages were dropped', () => {
+  it('must be repeated if any message, including the last, is flagged so, or if messages were dropped', () => {
     const interrupted = createDumpExchange(1);
     interrupted.accept(message(16, 1, undefined, NLM_F_DUMP_INTR));
     expect(interrupted.accept(message(NLMSG_DONE, 1, 0))).toMatchObject({ value: { consistent: false } });

@@ -14,7 +14,7 @@ const create: Op = { verb: 'create', object: service };
 const remove: Op = { verb: 'delete', object: service };
 
 describe('a failed operation', () => {
-  it("is described in CLI words, with the kernel's own and a remedy", () => {
+  it("is described as a command, with the kernel's message and a remedy", () => {
     const missing = toMeshError(create, { ok: false, code: 'ENOENT' });
     expect(missing).toMatchObject({ code: 'kernel', retry: false });
     expect(missing.message).toBe(

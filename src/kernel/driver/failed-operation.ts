@@ -12,7 +12,7 @@ export function needsVerification(op: Op, failure: Failure): boolean {
   return op.verb === 'create' ? present.has(failure.code) : op.verb === 'delete' && absent.has(failure.code);
 }
 
-/** The operation in CLI words, the kernel's own words, and what to do about it where that is known. */
+/** The operation as a command, the kernel's message, and what to do, if known. */
 export function toMeshError(op: Op, failure: Failure): MeshError {
   const command = renderOp(op).join(' && ') || `${op.verb} ${op.object.kind}`;
   if (failure instanceof MeshError) {

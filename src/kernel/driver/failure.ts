@@ -2,7 +2,7 @@ import { MeshError } from '../../base/errors.ts';
 import type { RequestFailure } from './exchange.ts';
 import { toRequestFailure } from './transport.ts';
 
-/** Why a step failed: the kernel's answer, or an error of ours that says enough. */
+/** Why a step failed: the kernel's error, or one of ours. */
 export type Failure = RequestFailure | MeshError;
 
 /** What was thrown, as a failure of the step it was thrown in. */

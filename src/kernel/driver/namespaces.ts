@@ -7,7 +7,7 @@ import { HOST_NETNS, LB_NETNS, NETNS_PREFIX, networkNetns, taskNetns } from '../
 /** Where the namespaces of this node are pinned, by their names in the model. */
 export interface Namespaces {
   readonly runDir: string;
-  /** A path that setns(2) takes. */
+  /** A path for setns(2). */
   path(netns: string): string;
   /** Changes when the namespace behind the name is another one; undefined when there is none. */
   identity(netns: string): string | undefined;

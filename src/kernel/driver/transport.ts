@@ -238,7 +238,7 @@ function openChannel(
     return first;
   }
 
-  /** Asks when it is its turn, and waits until the exchange settles, the socket is closed, or the time is up. */
+  /** Sends the request when earlier ones are done, and waits until the exchange settles, the socket is closed, or the timeout. */
   function runExchange<T>(start: () => Exchange<T>): Promise<T> {
     const result = queue.then(
       () =>

@@ -5,7 +5,7 @@ import type { Actor } from '../kernel.ts';
 const MAX_PID = 4 * 1024 * 1024;
 
 /**
- * Who sent the request that an rtnetlink event is about, from the event's nlmsg_pid: the number of the sender's socket,
+ * The process whose request caused an rtnetlink event, from the event's nlmsg_pid: the number of the sender's socket,
  * which for its first socket is its process id. Undefined when that is no process id, or is ours. Tools like `ip` end
  * within a millisecond, so the name is often unavailable; events about links (before Linux 6.2) and FDB entries have none.
  */

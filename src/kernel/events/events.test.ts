@@ -35,7 +35,7 @@ function cacheOf(...objects: KernelObject[]) {
 }
 
 describe('events', () => {
-  it('about what is known are no news, and about anything else they are', () => {
+  it('that match the observed state are ignored, all others are changes', () => {
     const added = read(event(newAddress({ index: 7, address: '10.252.1.0', prefix: 32 })));
     const removed = read(event(newAddress({ index: 7, address: '10.252.1.0', prefix: 32 }), RTM_DELADDR));
     expect(added).toEqual({

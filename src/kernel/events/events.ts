@@ -22,7 +22,7 @@ export function eventGroups(inHost: boolean): number[] {
   return [...new Set(groups)];
 }
 
-/** What a message of a netns says about our objects; empty for most in the host. */
+/** The objects of ours that a message of a netns is about; empty for most in the host. */
 export function decodeEvents(netns: string, message: NetlinkMessage, nameOf: LinkNameOf): KernelEvent[] {
   const events: KernelEvent[] = [];
   for (const { decode } of BY_TYPE.get(message.type) ?? []) events.push(...decode(netns, message, nameOf));
@@ -37,7 +37,7 @@ function groupByType(sources: Iterable<RouteEvents>): Map<number, RouteEvents[]>
   return byType;
 }
 
-/** Whether an object event says something that the cache does not. */
+/** Whether an object event differs from the cache. */
 export function isObjectChange(cache: ObservedCache, event: KernelEvent & { of: 'object' }): boolean {
   const before = cache.get(event.key);
   // Every netns has all sysctls; only those that were observed matter.
@@ -45,7 +45,7 @@ export function isObjectChange(cache: ObservedCache, event: KernelEvent & { of: 
   return !sameValue(before, event.object);
 }
 
-/** A link that is known, as an event about it has to be to be no news. */
+/** A known link in the form of an event that would not be a change. */
 export interface ObservedLink {
   /** Netns that its object belongs to; the far end of a pair is itself in another. */
   ownerNetns: string;
@@ -61,7 +61,7 @@ export function observedLinks(cache: ObservedCache): Map<string, ObservedLink> {
   return links;
 }
 
-/** Whether a link event says something that is not known. Of unknown links only the types that meshd makes count. */
+/** Whether a link event differs from the cache. Of unknown links only the types that meshd creates count. */
 export function isLinkChange(
   netns: string,
   event: KernelEvent & { of: 'link' },

@@ -44,11 +44,11 @@ function detect(events: readonly KernelEvent[], ownLinks: readonly string[] = []
 }
 
 describe('pending events', () => {
-  it('are no news when they describe what is known, whatever happened in between', () => {
+  it('are ignored if the last one matches the observed state, regardless of earlier ones', () => {
     expect(detect([about(undefined), about(address)])).toEqual({ scopes: [], by: [] });
   });
 
-  it('name the kind that changed and who changed it', () => {
+  it('name the kind that changed and the process that changed it', () => {
     expect(detect([about(undefined)])).toEqual({ scopes: [{ netns: [NETNS], kinds: ['address'] }], by: [{ pid: 7 }] });
   });
 

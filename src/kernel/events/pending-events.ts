@@ -15,7 +15,7 @@ export interface PendingEvents {
   eventsLost: boolean;
   /** The latest event about each object, link or kind. */
   readonly latest: Map<string, KernelEvent>;
-  /** Who caused it, by the same keys. */
+  /** The processes that caused it, by the same keys. */
   readonly actors: Map<string, Actor>;
   /** Links that were deleted, even if created again since. */
   readonly deletedLinks: Set<string>;
@@ -60,7 +60,7 @@ function eventKey(event: KernelEvent): string {
   return event.of === 'object' ? event.key : `kind ${event.kind}`;
 }
 
-/** What is news, and who caused it. */
+/** The changes, and the processes that caused them. */
 export interface DetectedChanges {
   scopes: Scope[];
   by: Actor[];

@@ -43,7 +43,7 @@ export interface FastPathOp {
 
 /** Router of the network whose tasks use the fast path. */
 const TASKS_NETNS = networkNetns(INGRESS_NETWORK);
-/** Stands for a link that was removed. */
+/** Placeholder for a link that was removed. */
 export const UNKNOWN_LINK = 'unknown';
 
 /** Opens no map before the first call. */

@@ -97,7 +97,7 @@ afterAll(() => {
   for (const handle of [...programs, ...maps.values()]) handle.close();
 });
 
-it('this kernel can do it, and says so', async () => {
+it('this kernel supports it, and the probe reports that', async () => {
   expect(await probeFastPath()).toEqual({ possible: true, reason: expect.any(String) });
 });
 
@@ -127,7 +127,7 @@ describe('host-in', () => {
   const tcp: Packet = { protocol: 'tcp', from: CLIENT, to: OWN, ports: [40_000, 8080] };
   const udp: Packet = { protocol: 'udp', from: CLIENT, to: OWN, ports: [40_000, 53] };
 
-  it('marks and redirects what goes to published ports, beginnings too', () => {
+  it('marks and redirects packets to published ports, first ones too', () => {
     expect(run(tcp)).toEqual([REDIRECT, portMark('tcp', 8080)]);
     expect(run({ ...tcp, flags: FLAGS.syn })).toEqual([REDIRECT, portMark('tcp', 8080)]);
     expect(run(udp)).toEqual([REDIRECT, portMark('udp', 53)]);
@@ -180,7 +180,7 @@ describe('host-in, out of VXLAN', () => {
 
   interface Wrapping {
     vni?: number;
-    /** Group policy: who brought the flow in. */
+    /** Group policy: the ingress node of the flow. */
     policy?: number;
     flags?: number;
     number?: number;
@@ -276,7 +276,7 @@ describe('host-in, out of VXLAN', () => {
 });
 
 describe('host-out', () => {
-  it('lets pass what has another source, and what has no route out', () => {
+  it('passes packets with another source, or without a route', () => {
     const program = loaded(hostOut({ address: OWN }));
     const packet: Packet = { protocol: 'tcp', from: OWN, to: '127.0.0.1', ports: [8080, 40_000] };
     expect(testBpfProgram(program, frame(packet)).action).toBe(PASS);
@@ -340,7 +340,7 @@ describe('router-in', () => {
     const packet: Packet = { ...tcp, from: TASK, to: CLIENT, ports: [80, port], flags };
     return testBpfProgram(taskProgram, frame(packet));
   };
-  /** The number at the end of the MAC that an answer goes to; 0 for this node's lb. */
+  /** The node number in the destination MAC of a reply; 0 for this node's lb. */
   const answerTo = (flags = FLAGS.ack, port?: number) => {
     const { action, packet } = answer(flags, port);
     return action === REDIRECT ? packet.readUInt16BE(4) : undefined;
@@ -388,7 +388,7 @@ describe('router-in', () => {
     expect(flowOf(flowKey('tcp'))).toBeUndefined();
   });
 
-  it('a new flow has no place among those that last, whatever comes of it', () => {
+  it('a new flow is never stored among the long-lived ones', () => {
     opened(2);
     closed(2);
     ageEdge(flowKey('tcp'), 5, 3);
@@ -457,7 +457,7 @@ describe('router-in', () => {
     expect(packet.readUInt16BE(50)).toBe(~((sum & 0xffff) + (sum >> 16)) & 0xffff);
   });
 
-  it('minutes after a connection was over its port may come through another node', () => {
+  it('minutes after a connection has ended its client port may arrive through another node', () => {
     opened(2);
     ageEdge(flowKey('tcp'), 500, 3);
     opened(3);
@@ -483,7 +483,7 @@ describe('router-in', () => {
     closed(2);
   });
 
-  it('takes UDP at once, until a second node brings the same flow', () => {
+  it('handles UDP from the first packet, until a second node forwards the same flow', () => {
     expect(run(udp, 0)).toEqual([REDIRECT, 0]);
     expect(run(udp, 0)).toEqual([REDIRECT, 0]);
     expect(run(udp, 4)).toEqual([PASS, 4]);

@@ -22,7 +22,7 @@ export function referencedLinks(program: FastPathProgram): string[] {
   return program.type === 'task-out' ? [program.vxlan, program.lb] : [];
 }
 
-/** The instructions; `index` gives a link's number, or throws. */
+/** The instructions; `index` returns a link's ifindex, or throws. */
 export function buildProgram(program: FastPathProgram, index: (link: string) => number): Program {
   switch (program.type) {
     case 'host-in':

@@ -53,7 +53,7 @@ export async function hasFilters(transport: Transport, netns: string, index: num
   return false;
 }
 
-/** Numbers of those links that are there. */
+/** Ifindexes of the links that exist. */
 export async function resolveLinkIndexes(
   transport: Transport,
   netns: string,

@@ -46,10 +46,10 @@ const jump = (position: 'first' | 'last', match = '', from = 'PREROUTING', to = 
   position,
 });
 
-/** What is seen of the jumps in a PREROUTING chain with these rules. */
-function jumpsSeen(rules: string[], wanted?: FirewallJump): KernelObject[] {
+/** The jumps that are observed in a PREROUTING chain with these rules. */
+function jumpsSeen(rules: string[], desired?: FirewallJump): KernelObject[] {
   const text = `*nat\n:PREROUTING ACCEPT [0:0]\n${rules.map((rule) => `-A PREROUTING ${rule}\n`).join('')}COMMIT\n`;
-  const want = (key: string) => (wanted && keyOf(wanted) === key ? wanted : undefined);
+  const want = (key: string) => (desired && keyOf(desired) === key ? desired : undefined);
   return firewallObjects('host', 'inet', parseIptablesSave(text), want);
 }
 
@@ -64,14 +64,14 @@ describe('iptables-save', () => {
     ]);
   });
 
-  it('shows a jump where it is wanted when it is there', () => {
+  it('reports a jump in its desired position', () => {
     expect(jumpsSeen(['-j MESH-PREROUTING'], jump('last'))).toEqual([jump('last')]);
     expect(jumpsSeen(['-j MESH-PREROUTING'], jump('first'))).toEqual([jump('first')]);
     expect(jumpsSeen(['-j RETURN', '-j MESH-PREROUTING'], jump('last'))).toEqual([jump('last')]);
     expect(jumpsSeen(['-j MESH-A', '-j MESH-PREROUTING', '-j RETURN'], jump('first'))).toContainEqual(jump('first'));
   });
 
-  it('shows a jump that is elsewhere, or doubled, otherwise than wanted', () => {
+  it('reports a jump in the wrong position, or a duplicate, as different from the desired one', () => {
     expect(jumpsSeen(['-j RETURN', '-j MESH-PREROUTING'], jump('first'))).toEqual([jump('last')]);
     expect(jumpsSeen(['-j MESH-PREROUTING', '-j RETURN'], jump('last'))).toEqual([jump('first')]);
     for (const position of ['first', 'last'] as const) {
@@ -92,7 +92,7 @@ describe("the administrator's chain", () => {
     expect(seen('mesh-lb')).toEqual([]);
   });
 
-  it('is made and removed by the commands that fail where it stands or holds rules, and never emptied', () => {
+  it('is created and removed with commands that fail if it exists or contains rules, and never flushed', () => {
     const forward = { ...chain('MESH-FORWARD', ['-j MESH-USER']), table: 'filter' as const };
     const lines = (verb: 'create' | 'delete') =>
       formatIptablesRestore(

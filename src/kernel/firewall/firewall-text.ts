@@ -35,7 +35,7 @@ export function parseIptablesSave(text: string): FirewallRules {
   return tables;
 }
 
-/** The match words of a rule that jumps into one of our chains, and which chain. */
+/** The matches of a rule that jumps into one of our chains, and that chain. */
 function parseJump(rule: string): { match: string; chain: string } | undefined {
   const found = /^(?:(.*) )?-j (\S+)$/.exec(rule);
   const chain = found?.[2] ?? '';
@@ -51,9 +51,9 @@ function jumpRule(jump: FirewallJump): string {
 }
 
 /**
- * Our chains and the jumps into them. The rules of a chain cannot tell whether a jump that stands alone is meant as the
- * first or the last, so `desired` decides; a jump that is doubled or in the wrong place is reported with the other
- * position, for the difference to show.
+ * Our chains and the jumps into them. A jump that is the only rule of a chain is both first and last, so `desired`
+ * decides how it is reported; a duplicate jump, or one in the wrong place, is reported with the other position, so that
+ * it differs from the desired one.
  */
 export function firewallObjects(
   netns: string,
@@ -136,7 +136,7 @@ function jumpPosition(jump: FoundJump, desired: FirewallJump['position'] | undef
  * Input of `iptables-restore --noflush` for all operations at once (one commit per table). `have` is what the netns
  * holds now: a jump is made single by deleting every copy before it is put in place. Deleted chains are declared
  * (which empties them, or creates one that was removed meanwhile) before they are deleted, so that this never fails on order.
- * The administrator's chain is never declared: -N and -X are refused where it stands or holds rules meanwhile.
+ * The administrator's chain is never declared: -N and -X fail if it exists or contains rules by then.
  */
 export function formatIptablesRestore(ops: readonly FirewallOp[], current: FirewallRules): string {
   const lines: string[] = [];

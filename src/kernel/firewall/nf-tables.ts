@@ -30,7 +30,7 @@ export function createFirewallEventReader(isOwnProcess: (pid: number) => boolean
     foreignChange({ type, payload }) {
       if (type >> 8 !== NFNL_SUBSYS_NFTABLES) return undefined;
       if ((type & 0xff) !== NFT_MSG_NEWGEN) {
-        // Names of chains stand as text in rules too, as target of a jump.
+        // Rules contain names of chains as text too, as the target of a jump.
         touched ||= Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength).includes(CHAIN_PREFIX_BYTES);
         return undefined;
       }

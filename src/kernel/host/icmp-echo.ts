@@ -13,7 +13,7 @@ const TIMEOUT = 2_000;
 /** Destinations in one batch, and ms between batches. */
 const BATCH = { count: 32, pause: 50 };
 
-/** include/uapi/linux/in.h and in6.h: with PROBE a packet has DF set and may be as long as the link takes. */
+/** include/uapi/linux/in.h and in6.h: with PROBE a packet has DF set and may be as long as the link allows. */
 const MTU_DISCOVER = { inet: { level: 0, name: 10 }, inet6: { level: 41, name: 23 } } as const;
 const PMTUDISC_PROBE = 3;
 const AF = { inet: 2, inet6: 10 } as const;
@@ -67,7 +67,7 @@ export async function pingAddresses(
       if (times.get(address)?.[size] !== undefined) return;
       const key = `${address} ${size}`;
       if (!sentAt.has(key)) sentAt.set(key, performance.now());
-      socket.send(packet, 1, address, () => undefined); // ICMP has no ports; Node wants one
+      socket.send(packet, 1, address, () => undefined); // ICMP has no ports; Node requires one
     });
   };
   const unanswered = () => addresses.filter((address) => times.get(address)?.includes(undefined));

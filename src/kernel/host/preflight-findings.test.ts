@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { describePreflightFinding } from './preflight-findings.ts';
 
-it('says what is missing apart from how to get it', () => {
+it('separates what is missing from the remedy', () => {
   expect(describePreflightFinding({ code: 'capability-missing', params: { capability: 'CAP_NET_ADMIN' } })).toEqual({
     problem: 'CAP_NET_ADMIN is missing',
     remedy: 'run meshd as root, or give its unit AmbientCapabilities=CAP_NET_ADMIN',

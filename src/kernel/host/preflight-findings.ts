@@ -10,7 +10,7 @@ export type PreflightFinding =
   | { code: 'program-missing'; params: { program: string } }
   | { code: 'iptables-extension-missing'; params: { module: string; command: string; rule: string; answer: string } };
 
-/** A finding in words: what is missing, and how to get it. The only place that does so. */
+/** The text of a finding: what is missing, and the remedy. The only place that renders it. */
 export function describePreflightFinding({ code, params }: PreflightFinding): { problem: string; remedy: string } {
   switch (code) {
     case 'capability-missing':

@@ -133,7 +133,7 @@ async function checkFirewall(netnsPath: string): Promise<PreflightFinding[]> {
         findings.set(command, { code: 'program-missing', params: { program: command } });
         continue;
       }
-      // Together they fail without a hint at which; one by one they give it.
+      // As one batch the failure does not name the operation; one by one it does.
       for (const probe of PROBE_RULES) {
         await attempt([probe]).catch((cause) => {
           const [, module, text] = probe;

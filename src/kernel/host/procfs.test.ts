@@ -4,7 +4,7 @@ import { sysctlPath } from '../observe/sysctl.ts';
 import { parseSctpEndpoints } from './sockets.ts';
 
 describe('names of the kernel', () => {
-  it('of a sysctl give its file, and never one outside /proc/sys', () => {
+  it('of a sysctl map to its file, and never to one outside /proc/sys', () => {
     expect(sysctlPath('net.ipv4.ip_forward')).toBe('/proc/sys/net/ipv4/ip_forward');
     expect(sysctlPath('net.ipv4.conf.eth0/100.rp_filter')).toBe('/proc/sys/net/ipv4/conf/eth0.100/rp_filter');
     for (const name of ['net.//.//.etc', 'net..x', '', '/.x']) expect(() => sysctlPath(name)).toThrow(RangeError);

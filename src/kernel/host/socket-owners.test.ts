@@ -40,7 +40,7 @@ async function listen(program: string, ...user: string[]): Promise<{ inode: numb
 
 describe('the owner of a socket', () => {
   it.each([[[]], [['65534']]])('has a user, and a program that only root can change (user %j)', async (user) => {
-    // Not below /tmp, which everybody may write to.
+    // Not below /tmp, which is world-writable.
     directory = mkdtempSync('/run/owners-');
     const program = join(directory, 'sshd');
     chmodSync(directory, 0o755);
@@ -49,7 +49,7 @@ describe('the owner of a socket', () => {
     expect(owner).toEqual({ pid, process: 'sshd', uid: Number(user[0] ?? 0), executable: program });
   });
 
-  it('has no program when its file is below a directory that others can change, nor when it is gone', async () => {
+  it('has no program when its file is in a directory that others can change, or deleted', async () => {
     directory = mkdtempSync(join(tmpdir(), 'owners-'));
     const program = join(directory, 'sshd');
     const { inode, pid } = await listen(program);

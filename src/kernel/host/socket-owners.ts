@@ -32,7 +32,7 @@ export function createSocketOwnerLookup(): (inodes: ReadonlySet<number>) => Prom
   };
 }
 
-/** Process 1 comes last, and counts only when no other process has the socket. */
+/** Process 1 is checked last, and counts only if no other process has the socket. */
 async function scanProcesses(inodes: ReadonlySet<number>): Promise<Map<number, SocketOwner>> {
   const owners = new Map<number, SocketOwner>();
   const remaining = new Set(inodes);
@@ -64,7 +64,7 @@ function listDirectory(directory: string): string[] {
   }
 }
 
-/** 0 for what is no socket. */
+/** 0 for a file that is not a socket. */
 function inodeOf(link: string): number {
   try {
     return Number(SOCKET.exec(readlinkSync(link))?.[1] ?? 0);
@@ -92,7 +92,7 @@ function executableOf(pid: number): Pick<SocketOwner, 'executable'> {
   try {
     const link = readlinkSync(`/proc/${pid}/exe`);
     const executable = link.endsWith(DELETED) ? link.slice(0, -DELETED.length) : link;
-    // The file that runs, by its inode, and the one that stands at its path now.
+    // The running file, by its inode, and the one at its path now.
     const safe = isRootsOwn(`/proc/${pid}/exe`) && withParents(executable).every(isRootsOwn);
     return safe ? { executable } : {};
   } catch {

@@ -10,7 +10,7 @@ import { NETLINK_GENERIC, type Transport } from '../driver/transport.ts';
 export interface IpvsFamily {
   /** Undefined when this kernel has no IPVS; asking loads the module where it can be loaded. */
   find(): Promise<number | undefined>;
-  /** As `find`, but an error that says how to get it. */
+  /** Like `find`, but throws an error with the remedy. */
   require(): Promise<number>;
 }
 

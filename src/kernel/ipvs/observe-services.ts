@@ -51,7 +51,7 @@ export const observeServices: Observer = async (scan) => {
   return objects;
 };
 
-/** A dump follows the kernel's own list, where a new real server comes first (__ip_vs_update_dest, list_add_rcu). */
+/** A dump has the order of the kernel's list, where a new real server is first (__ip_vs_update_dest, list_add_rcu). */
 function oldestFirst(servers: readonly DestinationEntry[]): string[] {
   return servers.map(serverName).reverse();
 }

@@ -18,7 +18,7 @@ export const ERRNO_CODES: FailureCodes = {
   transient: new Set(TRANSIENT),
 };
 
-/** ipset has codes of its own (include/uapi/linux/netfilter/ipset/ip_set.h); one stands for "is there" and "is not". */
+/** ipset has codes of its own (include/uapi/linux/netfilter/ipset/ip_set.h); one means both "exists" and "does not exist". */
 export const IPSET_CODES: FailureCodes = {
   present: new Set(['EEXIST', 'IPSET_ERR_EXIST', 'IPSET_ERR_EXIST_SETNAME2']),
   absent: new Set([...ABSENT, 'IPSET_ERR_EXIST']),

@@ -21,7 +21,7 @@ export interface KernelRules<O, All = unknown> {
   names?(object: O): readonly string[];
   /** Names it may share with other objects. */
   sharedNames?(object: O): readonly string[];
-  /** Must exist when it is created, and takes it along when it is removed. */
+  /** Must exist when it is created; the kernel removes it together with these. */
   livesIn(object: O): readonly string[];
   /** Must exist, and cannot be removed while this object uses it (EBUSY). */
   uses?(object: O): readonly string[];
@@ -39,7 +39,7 @@ export interface KernelRules<O, All = unknown> {
   undeletable?(object: O): boolean;
 }
 
-/** The netns something lives in; the host's is never removed. */
+/** The netns of an object; the host's is never removed. */
 export function netnsNames(...netns: readonly string[]): string[] {
   return netns.filter((name) => name !== HOST_NETNS).map((name) => `netns ${name}`);
 }

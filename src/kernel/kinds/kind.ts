@@ -17,7 +17,7 @@ export type OpOf<K extends ObjectKind> = OperationOn<ObjectOf<K>>;
 type OperationOn<O> = { verb: 'create' | 'delete'; object: O } | { verb: 'change'; object: O; before: O };
 
 /**
- * How often objects of a kind are compared with what they should be, whatever events say.
+ * How often objects of a kind are compared with their desired state, independent of events.
  * `silent`: the kernel announces nothing and traffic depends on it, so often;
  * `costly`: announced in part or not at all, and expensive to read, so less often;
  * `notified`: the kernel announces every change, so rarely, for events that were lost.
@@ -28,10 +28,10 @@ export type AuditClass = 'silent' | 'costly' | 'notified';
 export type RelatedChange =
   /** A link of its netns was added or removed. */
   | 'link'
-  /** Any object of the network of its netns changed; they are observed together, whichever event comes first. */
+  /** Any object of the network of its netns changed; they are observed together, whichever event is first. */
   | 'network';
 
-/** What one event says. */
+/** The content of one event. */
 export type KernelEvent =
   | { of: 'link'; name: string; link: Link; removed: boolean }
   /** The object's new state, or undefined when it was removed or is not of our making. */
@@ -74,7 +74,7 @@ export type LinuxKind<K extends ObjectKind = ObjectKind> = LinuxKindOf<ObjectOf<
 
 /** The Linux half for objects of one shape, also of a kind that is not in the registry. */
 export interface LinuxKindOf<O extends AnyObject> {
-  /** What an operation takes, in order. */
+  /** The steps of an operation, in order. */
   steps(op: OperationOn<O>): readonly Step[];
   /** Lists the objects that exist; kinds that one dump lists together have one observer in common. */
   observer: Observer;

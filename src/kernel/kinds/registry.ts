@@ -51,7 +51,7 @@ export const LINUX_KINDS: LinuxKinds = {
   'fast-path-peer': fastPathPeerKind,
 };
 
-/** Descriptors by kind. Functions that take one default to the registry of all kinds; tests add kinds of their own. */
+/** Descriptors by kind. Functions with such a parameter default to the registry of all kinds; tests add kinds of their own. */
 export type LinuxKindRegistry = Readonly<Record<string, LinuxKindOf<AnyObject>>>;
 
 /** The descriptor of an object's kind. */
@@ -59,7 +59,7 @@ export function linuxKind({ kind }: AnyObject, kinds: LinuxKindRegistry = LINUX_
   return kinds[kind]!;
 }
 
-/** What an operation takes, in order. */
+/** The steps of an operation, in order. */
 export function stepsOf(op: Op<AnyObject>, kinds: LinuxKindRegistry = LINUX_KINDS): readonly Step[] {
   return linuxKind(op.object, kinds).steps(op);
 }

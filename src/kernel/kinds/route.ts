@@ -14,7 +14,7 @@ import { dumpRouting } from './routing.ts';
 
 /** Metric of an IPv6 route for which none was given (include/net/ip6_fib.h). */
 const IP6_RT_PRIO_USER = 1024;
-/** Device of a route that leads to none, as a blackhole of IPv4. */
+/** Device of a route without one, such as an IPv4 blackhole. */
 const NO_DEVICE = 'none';
 
 const observeRoutes: Observer = async (scan) => {

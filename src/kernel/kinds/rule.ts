@@ -21,7 +21,7 @@ const observeRules: Observer = async (scan) => {
     if (rule === undefined) continue;
     const key = keyOf(rule);
     const twin = found.get(key);
-    // Requests cannot tell them apart, so each counts and all are replaced.
+    // Requests cannot distinguish them, so each counts and all are replaced.
     const foreign = twin && [...(twin.foreign ?? ['doubled']), ...(rule.foreign ?? ['doubled'])];
     found.set(key, foreign === undefined ? rule : { ...rule, foreign });
   }

@@ -13,7 +13,7 @@ import { observeSets } from './sets.ts';
 const stepsIn = sharedSteps(NETLINK_NETFILTER, (_, op) => {
   const entry = objectOf('set-entry', op);
   if (op.verb === 'delete') return deleteEntry(entry.set, elementOf(entry));
-  // Adding again without NLM_F_EXCL takes `nomatch` off an entry.
+  // Adding again without NLM_F_EXCL removes `nomatch` from an entry.
   return addEntry(entry.set, elementOf(entry), op.verb === 'change' ? 'ensure' : 'create');
 });
 
@@ -40,7 +40,7 @@ function elementOf({ network, protocol, port, network2, foreign }: SetEntry): Ne
   return { address, prefix, protocol, port, address2, prefix2, noMatch: foreign?.includes('nomatch') };
 }
 
-/** Without its prefix length when that is the full one: types of single addresses take none. */
+/** Without a full prefix length: types of single addresses do not accept one. */
 function splitNetwork(network: Cidr): [IpAddress, number?] {
   const [address = '', prefix = ''] = network.split('/');
   return Number(prefix) === hostPrefix(familyOf(network)) ? [address] : [address, Number(prefix)];

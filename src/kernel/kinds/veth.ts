@@ -23,7 +23,7 @@ export const vethKind: LinuxKind<'veth'> = {
   links: ({ netns, name, mtu, up, peer }) => [{ netns, name, mtu, up }, peer],
   rules: {
     names: ({ netns, name, peer }) => [linkName(netns, name), linkName(peer.netns, peer.name)],
-    // Each end takes the other along (veth_dellink).
+    // Deleting one end deletes the other (veth_dellink).
     livesIn: ({ netns, peer }) => netnsNames(netns, peer.netns),
     canChange: (before, { peer }) => before.peer.netns === peer.netns && before.peer.name === peer.name,
   },

@@ -38,7 +38,7 @@ const access = (fields: Partial<AssignedPort>) => ({
   ports: [{ ...port('tcp', 8080, [endpoint(1, 1, 'inet', 80), endpoint(1, 1, 'inet6', 80)]), ...fields }],
 });
 
-/** What the declaration says of a client that comes to a local address. */
+/** The declared result for a client that connects to a local address. */
 function declared({ allowFrom, addresses }: Partial<AssignedPort>, client: IpAddress, local: IpAddress): boolean {
   const within = (list: readonly Cidr[] | undefined, address: IpAddress) =>
     list === undefined || list.some((network) => contains(network, address));
@@ -60,7 +60,7 @@ function verdicts(state: KernelState): Verdict[] {
   });
 }
 
-it('lets in whom the declaration lets in, refuses others where the port answers, and passes over the rest', () => {
+it('accepts the declared clients, rejects others on addresses of the port, and ignores other addresses', () => {
   fc.assert(
     fc.property(anyAccess, (fields) => {
       const expected = PAIRS.map(([client, local]): Verdict => {
@@ -73,7 +73,7 @@ it('lets in whom the declaration lets in, refuses others where the port answers,
   );
 });
 
-it('while lists change, whom both let in stays in, and whom neither lets in stays out', async () => {
+it('while lists change, clients that both allow stay allowed, and those that neither allows stay rejected', async () => {
   await fc.assert(
     fc.asyncProperty(anyAccess, anyAccess, async (before, after) => {
       const want = plan(access(after), CAPABILITIES);
@@ -82,7 +82,7 @@ it('while lists change, whom both let in stays in, and whom neither lets in stay
       const will = PAIRS.map((pair) => declared(after, ...pair));
       kernel.onStep((_, state) => {
         const now = verdicts(state).map((fate) => fate === 'let in');
-        // Between the two anything goes where they differ.
+        // Where the two lists differ, either result is accepted during the change.
         expect(now.filter((_, i) => was[i] === will[i])).toEqual(was.filter((_, i) => was[i] === will[i]));
       });
       const { failed } = await kernel.apply(diff(await kernel.observe(), want));
@@ -92,7 +92,7 @@ it('while lists change, whom both let in stays in, and whom neither lets in stay
   );
 });
 
-it('a peer is let in before a task of its takes connections', () => {
+it('a peer is allowed before a task of it accepts connections', () => {
   const all = threeNodes(['inet']);
   const alone = { ...all, peers: [], ports: [] };
   const order = diff(plan(alone, CAPABILITIES), plan(all, CAPABILITIES)).map(({ object }) => object);

@@ -174,7 +174,7 @@ function planned(assignment: Assignment): KernelState {
 }
 
 describe('diff on a kernel with rules', () => {
-  it('leads from any damaged state to the desired one, without one refused operation', async () => {
+  it('restores the desired state from any other, without a rejected operation', async () => {
     await fc.assert(
       fc.asyncProperty(anyPair, async ({ before, after, fate }) => {
         const kernel = createModelKernel({ objects: corrupted(plan(before, CAPABILITIES), fate), foreign: FOREIGN });
@@ -204,10 +204,10 @@ describe('diff on a kernel with rules', () => {
           expect(diff(await kernel.observe(), want)).toEqual([]);
         }
         const want = planned(after);
-        const wanted = new Set([...want.values()].flatMap(providedNames));
+        const desiredNames = new Set([...want.values()].flatMap(providedNames));
         const there = new Set<string>();
         for (const { object } of diff(new Map(), want)) {
-          for (const name of dependencies(object)) if (wanted.has(name)) expect(there).toContain(name);
+          for (const name of dependencies(object)) if (desiredNames.has(name)) expect(there).toContain(name);
           for (const name of providedNames(object)) there.add(name);
         }
       }),
@@ -253,10 +253,10 @@ describe('diff on a kernel with rules', () => {
         anyFamilies.chain((families) => anyAssignment(families)),
         (assignment) => {
           const want = plan(assignment, CAPABILITIES);
-          const wanted = new Set([...want.values()].flatMap(providedNames));
+          const desiredNames = new Set([...want.values()].flatMap(providedNames));
           const there = new Set<string>();
           for (const { object } of diff(new Map(), want)) {
-            for (const name of dependencies(object)) if (wanted.has(name)) expect(there).toContain(name);
+            for (const name of dependencies(object)) if (desiredNames.has(name)) expect(there).toContain(name);
             for (const name of providedNames(object)) there.add(name);
           }
         },
@@ -344,7 +344,7 @@ describe('make before break', () => {
     expect(diff(await kernel.observe(), plan(without, CAPABILITIES))).toEqual([]);
   });
 
-  it('an added port is three batches and no firewall run, whatever else there is', async () => {
+  it('an added port is three batches and no firewall run, in a cluster of any size', async () => {
     const before = threeNodes(['inet', 'inet6']);
     const added = port('tcp', 9000, [
       endpoint(1, 1, 'inet', 80),
@@ -366,7 +366,7 @@ describe('the model kernel', () => {
   const of = (key: string) => objects().get(key)!;
   const refusalOf = async (kernel: ModelKernel, op: Op) => (await kernel.apply([op])).failed[0]?.error.message;
 
-  it('refuses what a kernel refuses, in its words', async () => {
+  it('rejects what the kernel rejects, with its errors', async () => {
     const kernel = createModelKernel({ objects: objects().values() });
     const twice = of('address mesh-lb host0 10.252.1.2/32');
     expect(await refusalOf(kernel, { verb: 'create', object: twice })).toBe(
@@ -385,7 +385,7 @@ describe('the model kernel', () => {
     expect(await refusalOf(kernel, { verb: 'create', object: gateway })).toMatch(/ENOENT$/);
   });
 
-  it('removes what lives in something together with it', async () => {
+  it('removes dependent objects together with their parent', async () => {
     const kernel = createModelKernel({ objects: objects().values() });
     expect(kernel.changeExternally({ verb: 'delete', object: of('link mesh-net-ingress vxlan0') })).toBeUndefined();
     const left = [...kernel.state().values()];

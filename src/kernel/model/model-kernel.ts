@@ -173,7 +173,7 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
 
 /**
  * Executes a script on any driver, one operation at a time, and returns the outcome of each. `changeExternally` does
- * what another program does: on the model kernel its method, on a real one the words of `renderOp` in a shell.
+ * the action of another program: on the model kernel a method, on a real one the commands of `renderOp` in a shell.
  */
 export async function playScript(
   kernel: Pick<Kernel, 'apply'>,

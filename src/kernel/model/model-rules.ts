@@ -12,8 +12,8 @@ import { type KernelRules, type KernelView, type ModelErrno, serviceName } from 
 import { LINUX_KINDS, type LinuxKindRegistry } from '../kinds/registry.ts';
 
 /**
- * The objects of one kernel, changed as the kernel changes them: what an object lives in must exist, names are unique,
- * what is used is busy, and what lives in something is removed with it. The rules of each kind are in kernel/kinds.
+ * The objects of one kernel, changed as the kernel changes them: the parent of an object must exist, names are unique, an
+ * object in use is busy, and dependent objects are removed with their parent. The rules of each kind are in kernel/kinds.
  */
 export interface ModelState {
   readonly objects: ReadonlyMap<string, KernelObject>;

@@ -8,7 +8,7 @@ import { decodeAll } from '../driver/decode-all.ts';
 import { isOurNetns, isTaskNetns, type Namespaces, netnsDepth } from '../driver/namespaces.ts';
 import { NETLINK_ROUTE, type Transport } from '../driver/transport.ts';
 
-/** Stands for a netns or link that is not ours or was removed during the scan. */
+/** Placeholder for a netns or link that is not ours or was removed during the scan. */
 const UNKNOWN = 'unknown';
 /** Of one scan; several may run at a time. */
 const MAX_OPEN_DESCRIPTORS = 64;

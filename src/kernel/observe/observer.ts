@@ -32,7 +32,7 @@ export interface NetnsScan extends ObserveContext {
 /** Lists what exists in a netns of the kinds that the scan includes. */
 export type Observer = (scan: NetnsScan) => Promise<readonly KernelObject[]>;
 
-/** Whether such objects can be ours here: in a task's netns they are the task's own, unless we want some there. */
+/** Whether such objects can be ours here: in a task's netns they are the task's own, unless some are desired there. */
 export function isManagedHere({ netns, desiredHere }: NetnsScan, ...kinds: readonly ObjectKind[]): boolean {
   return !isTaskNetns(netns) || desiredHere.some(({ kind }) => kinds.includes(kind));
 }

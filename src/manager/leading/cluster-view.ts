@@ -3,7 +3,7 @@ import type { PortOffer } from '../../decide/offers.ts';
 import type { Listener, Node, Service, Task } from '../../model/cluster.ts';
 import type { Generation } from '../../model/generation.ts';
 
-/** The stored cluster as decisions read it. Whoever implements it applies each commit before the next decision. */
+/** The stored cluster as decisions read it. Implementations apply each commit before the next decision. */
 export interface ClusterView extends AssignmentView {
   serviceByName(name: string): Service | undefined;
   nodeByName(name: string): Node | undefined;

@@ -16,7 +16,7 @@ const hello = {
   tasks: [],
 };
 
-test('a node for which the ingress subnet has no block left is refused with the subnet and what to do', async () => {
+test('a node is rejected with the subnet and what to do when the ingress subnet has no block left', async () => {
   const store = memoryStore();
   const subnets = [{ family: 'inet' as const, cidr: '10.9.0.0/23', blockPrefix: 24 }];
   await store.transact([

@@ -29,7 +29,7 @@ const bad = (rows: readonly NodeCheckup[]) =>
 const judged = (...checkups: CheckupReply[]) => evaluateCluster(nodes, nodes, checkups, '1');
 
 describe('doctor', () => {
-  it('finds nothing where all is well, and reports all pairs', () => {
+  it('has no findings for a healthy cluster, and reports all pairs', () => {
     const rows = judged(checkup(1), checkup(2), checkup(3));
     expect(bad(rows)).toEqual([]);
     expect(rows.flatMap(({ findings }) => findings)).toHaveLength(18);
@@ -44,7 +44,7 @@ describe('doctor', () => {
     ['slightly beyond', 11_500, undefined],
     ['two seconds behind', 8_000, "node1 warning clock: the clock is at least 2.0 s behind the manager's"],
     ['an hour ahead', 3_610_600, "node1 error clock: the clock is at least 3600.0 s ahead of the manager's"],
-  ])('judges a clock %s', (_, now, expected) => {
+  ])('checks a clock %s', (_, now, expected) => {
     expect(bad(judged(checkup(1, { now }), checkup(2), checkup(3)))).toEqual(expected === undefined ? [] : [expected]);
   });
 
@@ -69,7 +69,7 @@ describe('doctor', () => {
     expect(bad(rows)).toEqual(['node3 error node: node3 is down']);
   });
 
-  it('passes on why a node could not be asked', () => {
+  it('reports why a node did not reply', () => {
     const failed: CheckupReply = { nodeId: 'n2', sent: 0, received: 1, error: 'node2 is not connected' };
     expect(bad(judged(checkup(1), failed, checkup(3)))).toEqual([
       'node2 error node: node2 could not be asked: node2 is not connected',

@@ -45,7 +45,7 @@ test('a report can be retried as long as the node is silent', () => {
   expect(silent).toHaveLength(2);
 });
 
-test('after this process stood still nodes get their whole timeout again', () => {
+test('after this process was suspended nodes get their whole timeout again', () => {
   const timers: (() => void)[] = [];
   let now = 0;
   const after = (_: number, callback: () => void) => {

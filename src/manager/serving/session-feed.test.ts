@@ -51,7 +51,7 @@ function task(id: string, serviceId: string, nodeId: string | undefined, more: P
   };
 }
 
-/** Puts an object whatever its version, or removes it when it is there. */
+/** Puts an object with any version, or removes it if it exists. */
 function write(store: Store, collection: Collection, object: Stored | string): Write[] {
   const id = typeof object === 'string' ? object : object.id;
   const before = store.get(collection, id);
@@ -114,7 +114,7 @@ function declared({ published, nodes, ...rest }: typeof port extends fc.Arbitrar
   return spec;
 }
 
-/** The same, whatever the order of lists and of what is in them. */
+/** The same, for any order of lists and their entries. */
 function normalize(value: Assignment) {
   const by = <T>(items: readonly T[], key: (item: T) => string) =>
     [...items].sort((a, b) => (key(a) < key(b) ? -1 : 1));
@@ -188,7 +188,7 @@ test('after any history the deltas add up to the whole assignment, and no port h
             writes.set(what.id, write(store, 'services', object));
           } else if (what.kind === 'no-service') {
             if ([...writes.keys()].some((key) => key.startsWith('s'))) continue;
-            // As the manager does it: out of sight at once, out of the store with the last task.
+            // As the manager does it: hidden at once, removed from the store with the last task.
             const service = store.get<Service>('services', what.id);
             const hasTasks = [...HOME_NODES].some(
               ([taskId, home]) => home === what.id && index.task(taskId) !== undefined,
@@ -235,7 +235,7 @@ test('after any history the deltas add up to the whole assignment, and no port h
   );
 });
 
-test('a slow node gets one delta for all that happened meanwhile', async () => {
+test('a slow node gets one delta for all changes in between', async () => {
   const store = memoryStore();
   const clock = fakeClock();
   await store.transact([put('networks', network), put('nodes', node(1))]);

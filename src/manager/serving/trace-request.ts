@@ -8,7 +8,7 @@ import type { NodeState } from '../../trace/packet.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 import { findNode } from './find.ts';
 
-/** Where a trace begins: between which addresses, and the kernel of the node that the client connects to. */
+/** The start of a trace: its addresses, and the kernel of the node that the client connects to. */
 export interface TraceEnds {
   client: IpAddress;
   destination: IpAddress;
@@ -49,7 +49,7 @@ export function resolveEnds(
   return { client: '127.0.0.1', node, destination: '127.0.0.1' };
 }
 
-/** The node that is meant, and its address that a client of that family connects to. */
+/** The node that `text` refers to, and its address that a client of that family connects to. */
 function resolveDestination(
   reference: string,
   client: IpAddress | undefined,

@@ -38,7 +38,7 @@ test('a packet is followed over the nodes involved to the task, and back', async
   expect(await trace('localhost', 'node1')).toMatchObject({ client: '127.0.0.1', destination: '127.0.0.1' });
 });
 
-test('a port that is not published is refused', async () => {
+test('a port that is not published is an error', async () => {
   expect(await trace('node2', '192.0.2.1', 9999, 'udp')).toMatchObject({ outcome: 'refused', paths: [] });
 });
 
@@ -61,8 +61,8 @@ test('fields of a newer agent are ignored', async () => {
   expect(await trace('198.51.100.7', 'node1')).toMatchObject({ outcome: 'answered' });
 });
 
-test('references to nothing', async () => {
-  await expect(trace('nobody', 'node1')).rejects.toMatchObject({ code: 'not-found' });
+test('unknown nodes and addresses are errors', async () => {
+  await expect(trace('missing', 'node1')).rejects.toMatchObject({ code: 'not-found' });
   await expect(trace('198.51.100.7', 'node9')).rejects.toMatchObject({ code: 'not-found' });
   await expect(trace('198.51.100.7', '192.0.2.99')).rejects.toThrow('no node has the address 192.0.2.99');
   await expect(trace('2001:db8::7', 'node1')).rejects.toThrow('node1 has no inet6 address that 2001:db8::7 can reach');

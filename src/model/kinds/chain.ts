@@ -34,7 +34,7 @@ export const chain = defineKind<FirewallChain>({
   stage: ({ administrator }) => (administrator ? 'administrator chains' : 'chains'),
   isOurs: (object) => object.chain.startsWith(CHAIN_PREFIX),
   provides: 'key',
-  // What the administrator's rules refer to is not ours to take out of the way.
+  // Objects that the administrator's rules refer to must not be removed for the sake of ours.
   holds: ({ administrator, netns, family, table, rules }) =>
     administrator
       ? []

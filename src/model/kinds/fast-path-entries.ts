@@ -38,7 +38,7 @@ export function fastPathTaskKey(netns: string, address: IpAddress): string {
 /** A published port that packets reach by the fast path: an entry of mesh_ports. */
 export interface FastPathPort extends ObjectBase {
   kind: 'fast-path-port';
-  /** Stands for protocol and port (linux-names.ts). */
+  /** Encodes protocol and port (linux-names.ts). */
   mark: number;
 }
 
@@ -55,7 +55,7 @@ export function fastPathPortKey(netns: string, mark: number): string {
   return `fast-path-port ${netns} ${mark}`;
 }
 
-/** Another node, whose VXLAN packets the fast path unpacks: an entry of mesh_peers. */
+/** Another node, whose VXLAN packets the fast path decapsulates: an entry of mesh_peers. */
 export interface FastPathPeer extends ObjectBase {
   kind: 'fast-path-peer';
   /** On the underlay. */

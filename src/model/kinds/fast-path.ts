@@ -12,7 +12,7 @@ export type FastPathProgram =
    * to them, `vni` the router's, `number` this node's.
    */
   | { type: 'host-in'; address: IpAddress; lb: string; router: string; vni: number; number: number }
-  /** lb → wherever the host's routes lead, for packets with source `address`. */
+  /** lb → the link that the host's routes select, for packets with source `address`. */
   | { type: 'host-out'; address: IpAddress }
   /** lb or vxlan → tasks. */
   | { type: 'router-in' }
@@ -39,14 +39,14 @@ export const fastPath = defineKind<FastPathFilter>({
   fields: { link: text, program: optional(program) },
   key: ({ netns, link }) => fastPathKey(netns, link),
   stage({ program }) {
-    // What the ports lead to exists before packets begin to ask for them.
+    // The destinations of ports exist before packets are redirected to them.
     if (program?.type === 'host-in') return 'fast path of the host';
     return program?.type === 'router-in' ? 'fast path in routers' : 'fast path back';
   },
-  // A filter ends with its link. The host's underlay link is no object of ours.
+  // A filter is removed with its link. The host's underlay link is not an object of ours.
   inside: ({ netns, link }) =>
     netns === HOST_NETNS && !HOST_LINKS.includes(link) ? insideNetns(netns) : insideLink(netns, link),
-  // Programs name links by number and outlive them, to lead nowhere or elsewhere.
+  // Programs refer to links by ifindex and outlive them; they would redirect to a missing or another link.
   holds({ netns, program }) {
     if (program?.type === 'host-in') return [linkThing(netns, program.lb), linkThing(netns, program.router)];
     if (program?.type === 'task-out') return [linkThing(netns, program.vxlan), linkThing(netns, program.lb)];

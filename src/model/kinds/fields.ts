@@ -42,7 +42,7 @@ export const ipAddress: FieldCheck = (value) => typeof value === 'string' && ipa
 export const network: FieldCheck = (value) => typeof value === 'string' && ipaddr.isValidCIDR(value);
 export const family = oneOf('inet', 'inet6');
 
-/** The first field that is missing or wrong, '' for what is no object at all; fields no one asked for are ignored. */
+/** The first field that is missing or invalid, '' for a value that is not an object; unknown fields are ignored. */
 export function wrongField(value: unknown, fields: Readonly<Record<string, FieldCheck>>): string | undefined {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return '';
   const given = value as Record<string, unknown>;

@@ -53,7 +53,7 @@ const anyRule: fc.Arbitrary<FirewallRule> = fc.record({
   target: anyTarget,
 });
 
-test('a rule comes back from its text', () => {
+test('a rule is parsed from its own text', () => {
   fc.assert(fc.property(anyRule, (rule) => void expect(parseFirewallRule(ruleText(rule))).toEqual(rule)));
 });
 
@@ -75,7 +75,7 @@ test('every planned rule is read back as it was planned', () => {
   }
 });
 
-test('the JSON form of a rule is checked as far as its words need it', () => {
+test('the JSON form of a rule is checked for every field that its text needs', () => {
   fc.assert(fc.property(anyRule, (rule) => void expect(firewallRule(JSON.parse(JSON.stringify(rule)))).toBe(true)));
   for (const wrong of [
     {},

@@ -14,7 +14,7 @@ export type FirewallMatch = MatchCondition & { not?: true };
 
 type MatchCondition =
   | { match: 'source' | 'destination'; network: Cidr }
-  /** A trailing `+` stands for any rest of the name. */
+  /** A trailing `+` matches any suffix. */
   | { match: 'input' | 'output'; link: string }
   | { match: 'protocol'; protocol: Protocol | 'ipv6-icmp' }
   /** The destination port. */
@@ -88,13 +88,13 @@ const TARGET_WORDS: RenderTarget = {
   jump: ({ chain }) => chain,
 };
 
-/** The rule in the words of iptables-save 1.8.9, legacy and nft alike, without `-A CHAIN`. */
+/** The rule as iptables-save 1.8.9 prints it, legacy and nft alike, without `-A CHAIN`. */
 export function ruleText(rule: FirewallRule): string {
   if ('text' in rule) return rule.text;
   return [...rule.matches.map(matchText), `-j ${targetText(rule.target)}`].join(' ');
 }
 
-/** Matches in the words of iptables-save, '' for none. */
+/** Matches in the syntax of iptables-save, '' for none. */
 export function matchesText(matches: readonly FirewallMatch[]): string {
   return matches.map(matchText).join(' ');
 }
@@ -117,7 +117,7 @@ export function setsOf(rules: readonly FirewallRule[]): string[] {
   });
 }
 
-/** Names of the chains that rules lead to. */
+/** Names of the chains that rules jump to. */
 export function chainsOf(rules: readonly FirewallRule[]): string[] {
   return rules.flatMap((rule) => {
     if ('text' in rule) return /(?:^| )-[jg] (\S+)$/.exec(rule.text)?.slice(1) ?? [];
@@ -134,7 +134,7 @@ const targetFields = shape({
   to: optional(ipAddress),
 });
 
-/** The JSON form of a rule: data with every field that its words need, or text. */
+/** The JSON form of a rule: data with every field that its text needs, or text. */
 export const firewallRule: FieldCheck = (value) => {
   if (shape({ text })(value)) return true;
   if (!shape({ matches: listOf(matchFields), target: targetFields, text: optional(() => false) })(value)) return false;

@@ -6,14 +6,14 @@ import { defineKind, type ObjectBase } from './kind.ts';
 import { chainThing } from './things.ts';
 import { iptables } from './words.ts';
 
-/** The rule in a built-in chain that leads into a chain of ours. */
+/** The rule in a built-in chain that jumps into a chain of ours. */
 export interface FirewallJump extends ObjectBase {
   kind: 'jump';
   family: Family;
   table: FirewallTable;
   from: string;
   chain: string;
-  /** Matches before `-j`, in iptables-save words, often empty. */
+  /** Matches before `-j`, in iptables-save syntax, often empty. */
   match: string;
   position: 'first' | 'last';
 }

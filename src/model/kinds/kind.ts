@@ -6,7 +6,7 @@ import { insideNetns } from './things.ts';
 export interface ObjectBase {
   netns: string;
   /**
-   * What another program did to an object under a name of ours and no other field can hold, in the words of its tool:
+   * Changes by another program to an object of ours that no other field can represent, in the syntax of its tool:
    * `['pe sip']`, `['metric 50']`. Only observed objects have it, so they differ from every planned one and are
    * repaired. One word or phrase for each deviation; of routes one for each route that has to be deleted.
    */
@@ -21,7 +21,7 @@ export interface AnyObject extends ObjectBase {
 export type Verb = 'create' | 'change' | 'delete';
 
 /**
- * The pure half of one kind of kernel object: everything that the model, diff and the renderer have to know of it.
+ * The pure half of one kind of kernel object: everything that the model, diff and the renderer need.
  * Dependencies are names of things (./things.ts), because one object may be several: a veth pair is two links.
  */
 export interface KindDefinition<T extends AnyObject> {
@@ -39,23 +39,23 @@ export interface KindDefinition<T extends AnyObject> {
 
   /** Whether an object with such a name belongs to meshd. Absent: everything of this kind that is observed does. */
   isOurs?(object: T): boolean;
-  /** Things this object is, often just its key. Only of kinds that others live in or refer to. */
+  /** Names that this object provides, often just its key. Only for kinds that others depend on. */
   provides?: 'key' | ((object: T) => readonly string[]);
-  /** Things this object lives in: the kernel destroys it with any of them. Absent: its netns. */
+  /** Its parents: the kernel removes it together with any of them. Absent: its netns. */
   inside?(object: T): readonly string[];
   /** Things that cannot be removed (EBUSY), or must not be, while this object refers to them. */
   holds?(object: T): readonly string[];
   /** Things it is created after and deleted before, without the kernel requiring it. */
   after?(object: T): readonly string[];
-  /** Things whose absence leaves only half of this object: it is made anew together with them. */
+  /** Objects without which this one is incomplete: it is recreated together with them. */
   halves?(object: T): readonly string[];
   /** Fields, dotted, that the kernel cannot change on a living object: a difference means delete and create. */
   fixedFields?: readonly string[];
-  /** Whether two objects that differ need no change all the same. */
+  /** Whether two objects are equivalent although they differ. */
   isEquivalent?(before: T, after: T): boolean;
   /** Whether it stays when it is not desired: it has no absence, or its content is not ours. */
   isPermanent?(object: T): boolean;
-  /** Whether a change takes traffic away: it is made after those that give traffic. */
+  /** Whether a change reduces traffic: it is executed after those that add traffic. */
   reducesTraffic?(before: T, after: T): boolean;
   /** Place among objects of its stage and netns while they are built, or removed in reverse. Absent: the key. */
   sortKey?(object: T, key: string, isRemoval: boolean): string;

@@ -7,7 +7,7 @@ import {
 } from './firewall-rule.ts';
 
 /**
- * Reads a rule in the words of iptables-save, without `-A CHAIN`. What is not exactly the text of a rule that meshd has
+ * Parses a rule as iptables-save prints it, without `-A CHAIN`. Anything but the exact text of a rule that meshd has
  * data for stays text: `ruleText` of the result is always the given text.
  */
 export function parseFirewallRule(text: string): FirewallRule {

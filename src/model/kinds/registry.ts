@@ -54,5 +54,5 @@ type ObjectOf<D> = D extends Kind<infer T extends AnyObject> ? T : never;
 
 export type KernelObject = ObjectOf<(typeof KINDS)[ObjectKind]>;
 
-/** Does not compile when a kind stands under another name than its objects have. */
+/** Does not compile if a kind is registered under another name than its objects have. */
 KINDS satisfies { [K in ObjectKind]: { kind: K } };

@@ -35,7 +35,7 @@ export const rule = defineKind<Rule>({
     if (object.action === 'nop' || 'goto' in object.action) return [];
     return [routeKey(object.netns, object.action.lookup, DEFAULT_DESTINATION[object.family])];
   },
-  // The target of a goto has a higher priority number (fib_nl_newrule): it exists before and after what leads to it.
+  // The target of a goto has a higher priority number (fib_nl_newrule): it exists before and after the rules that jump to it.
   sortKey({ netns, priority, ...rest }, key, isRemoval) {
     const position = isRemoval ? priority : RULE_PRIORITY.main - priority;
     return `rule ${netns} ${rest.family} ${String(position).padStart(5, '0')} ${key}`;

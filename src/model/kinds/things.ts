@@ -10,7 +10,7 @@ export function linkThing(netns: string, name: string): string {
   return `link ${netns} ${name}`;
 }
 
-/** An IP address of a netns, on whatever link. */
+/** An IP address of a netns, on any link. */
 export function localThing(netns: string, address: string): string {
   return `local ${netns} ${address}`;
 }

@@ -28,7 +28,7 @@ export const veth = defineKind<VethPair>({
   // A netns is cleaned up later than it is deleted, and lives as long as a process in it: so the pair is taken down by
   // its own name before the namespace of its far end, and only dies with its near end.
   after: ({ peer }) => insideNetns(peer.netns),
-  // Observed with its far end in a missing netns: that name is gone, the pair may still be alive.
+  // Observed with its far end in a missing netns: that name was removed, the pair may still exist.
   halves: ({ peer }) => insideNetns(peer.netns),
   commands(object, verb) {
     const { netns, name, mtu, up, peer } = object;

@@ -7,7 +7,7 @@ import { family, ipAddress, listOf, number, oneOf, optional, shape, text } from 
 import { defineKind, type ObjectBase } from './kind.ts';
 import { execPrefix } from './words.ts';
 
-/** Which IPVS service: the one of a fwmark, or the one of an address with the protocol and port the mark stands for. */
+/** Which IPVS service: the one of a fwmark, or the one of an address with the protocol and port that the mark encodes. */
 export interface ServiceIdentity {
   netns: string;
   family: Family;
