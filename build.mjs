@@ -85,7 +85,7 @@ for (const name of ['meshd.mjs', 'meshctl.cjs']) chmodSync(`${root}/dist/${name}
 for (const file of ['mesh.node', 'mesh-task']) {
   const built = `${root}/native/build/Release/${file}`;
   if (!existsSync(built)) continue;
-  // Renamed into place: what runs from the old file goes on with it.
+  // Renamed into place: processes that run the old file keep using it.
   copyFileSync(built, `${root}/dist/.${file}`);
   renameSync(`${root}/dist/.${file}`, `${root}/dist/${file}`);
 }

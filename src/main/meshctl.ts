@@ -16,7 +16,7 @@ setFlagsFromString('--no-parallel-scavenge');
 
 /*
  * V8's code of the commands is kept on disk, for what is loaded after this call. Root's is kept where other users cannot
- * write: whoever writes there decides what root runs. Node goes on without it where the directory cannot be used.
+ * write, because its content is executed as root. Node runs without the cache if the directory cannot be used.
  */
 enableCompileCache(cacheDirectory());
 void import('./meshctl-cli.ts');

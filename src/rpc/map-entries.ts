@@ -1,6 +1,6 @@
 import { type BinaryReader, type BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 
-/* Maps from text to text: on the wire, a list of messages with the fields key = 1 and value = 2. */
+/* Maps from text to text: in the encoding, a list of messages with the fields key = 1 and value = 2. */
 
 const KEY = (1 << 3) | WireType.LengthDelimited;
 const VALUE = (2 << 3) | WireType.LengthDelimited;

@@ -4,7 +4,7 @@ import { renderFinding } from '../../model/doctor.ts';
 import { KINDS } from '../../model/kinds/registry.ts';
 import { parseDoctorAnswer, parseKernelAnswer } from './node-answers.ts';
 
-// What a damaged or hostile agent answers is an error of its node, never an exception for whoever asked all nodes.
+// A damaged or hostile answer is an error of its node, never an exception of the whole request.
 
 const answer = (json: string) => ({ nodeId: 'n1', nodeName: 'node1', body: Buffer.from(json), error: '' });
 const nested = '['.repeat(100_000) + ']'.repeat(100_000);
