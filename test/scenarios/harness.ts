@@ -90,12 +90,16 @@ export async function listRows(...verb: string[]): Promise<Record<string, unknow
 
 export const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-/** Polls until the probe returns a value; throws with the last result after `timeout` ms. */
+/** Limits are for a quiet machine; on a busy one, an emulated kernel takes several times as long. */
+const BUSY_FACTOR = 4;
+
+/** Polls until the probe returns a value; throws with the last result after `expected` ms times BUSY_FACTOR. */
 export async function waitFor<T>(
   description: string,
-  timeout: number,
+  expected: number,
   probe: () => Promise<T | undefined | false>,
 ): Promise<T> {
+  const timeout = expected * BUSY_FACTOR;
   const deadline = performance.now() + timeout;
   let last: unknown;
   for (;;) {
