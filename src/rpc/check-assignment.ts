@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Assignment, AssignmentDelta } from '../model/assignment.ts';
 import { LIMIT } from '../model/limits.ts';
 import { balancing, healthCheck, portMode, privileges, protocol } from './check-spec.ts';

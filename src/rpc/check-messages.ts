@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { TaskStatus } from '../model/cluster.ts';
 import { LIMIT } from '../model/limits.ts';
 import { assignment, assignmentDelta } from './check-assignment.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { CAPABILITY_NAMES } from '../model/capabilities.ts';
 import { LIMIT } from '../model/limits.ts';
 import {
