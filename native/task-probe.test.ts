@@ -134,7 +134,7 @@ describe('no process is left of a probe', () => {
   it('that times out', async () => {
     const { like, pid } = await startTask();
     const directory = freshDirectory();
-    const report = probe(like, ['bash', '-c', `echo before; ${stubborn(directory)}`], ['--timeout', '1500']);
+    const report = probe(like, ['bash', '-c', `echo before; ${stubborn(directory)}`], ['--timeout', '6000']);
     const pids = await Promise.all(['far', 'near', 'own'].map((name) => numberIn(join(directory, name), pid)));
     expect(await report).toEqual({ verdict: 'timeout', output: 'before\n' });
     for (const each of pids) await hasExited(each);
