@@ -1,6 +1,6 @@
 // Ways to damage one kernel object of meshd with standard tools. Every line is a shell command on the node.
 import { familyOf } from '../../src/model/address.ts';
-import type { KernelObject } from '../../src/model/kernel-state.ts';
+import type { KernelObject } from '../../src/model/kinds/registry.ts';
 import { LB_NETNS } from '../../src/model/linux-names.ts';
 import { renderOp } from '../../src/model/render.ts';
 import type { Random } from './random.ts';

@@ -10,7 +10,7 @@ import type { PortCondition } from '../../model/cluster.ts';
 import type { Condition } from '../../model/condition.ts';
 import { type DoctorReport, type EchoResult, type Finding, finding } from '../../model/doctor.ts';
 import { BLOCK_SLOT, INGRESS_NETWORK } from '../../model/identifiers.ts';
-import type { KernelObject } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import { LB_NETNS, networkNetns } from '../../model/linux-names.ts';
 import { SCHEDULERS } from '../../model/spec.ts';
 import type { NodeCapabilities } from '../../plan/context.ts';

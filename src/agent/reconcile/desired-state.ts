@@ -1,5 +1,6 @@
 import type { ChangeReason } from '../../model/change-record.ts';
-import { type KernelObject, keyOf } from '../../model/kernel-state.ts';
+import { keyOf } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 
 /** What the kernel should hold, and what of it was not applied yet. */
 export interface DesiredState {

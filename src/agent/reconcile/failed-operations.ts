@@ -1,6 +1,7 @@
 import type { ApplyReport } from '../../kernel/kernel.ts';
 import { condition } from '../../model/condition.ts';
-import { type KernelObject, keyOf } from '../../model/kernel-state.ts';
+import { keyOf } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import type { Conditions } from '../conditions.ts';
 import type { Retries } from './retries.ts';
 import { scopeOfOps } from './scopes.ts';

@@ -4,8 +4,9 @@ import { dependencies, providedNames } from '../../diff/dependencies.ts';
 import { diff } from '../../diff/diff.ts';
 import type { Family } from '../../model/address.ts';
 import type { AssignedPort, Assignment } from '../../model/assignment.ts';
-import { type KernelObject, type KernelState, keyOf, type Op, stateOf } from '../../model/kernel-state.ts';
+import { type KernelState, keyOf, type Op, stateOf } from '../../model/kernel-state.ts';
 import { parseFirewallRule } from '../../model/kinds/parse-firewall-rule.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import {
   HOST_LINK,
   HOST_NETNS,

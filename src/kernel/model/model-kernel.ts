@@ -1,5 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
-import type { KernelObject, Op } from '../../model/kernel-state.ts';
+import type { Op } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import { renderStep } from '../../model/render.ts';
 import type { Step } from '../driver/steps.ts';
 import {
