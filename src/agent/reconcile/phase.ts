@@ -22,7 +22,7 @@ const TRANSITIONS: Readonly<Record<Phase, Partial<Record<PhaseEvent, Phase>>>> =
   stopped: {},
 };
 
-/** The phase after an event; the same one where the event means nothing. */
+/** The phase after an event; the same phase where the event has no effect. */
 export function nextPhase(phase: Phase, event: PhaseEvent): Phase {
   return TRANSITIONS[phase][event] ?? phase;
 }
