@@ -25,8 +25,9 @@ import {
   threeNodes,
 } from '../../plan/assignments.test-data.ts';
 import { plan } from '../../plan/plan.ts';
-import { createModelKernel, type ModelKernel, playScript } from './model-kernel.ts';
+import { createModelKernel, type ModelKernel } from './model-kernel.ts';
 import { createModelState } from './model-rules.ts';
+import { playScript } from './play-script.ts';
 
 /** The same object after a change by another program: the same key, or one of our names in a wrong place. */
 function damaged(object: KernelObject, how: number): KernelObject {
