@@ -85,7 +85,7 @@ export function createPortWatch(options: PortWatchOptions): PortWatch {
         evaluatePorts();
       }
     } catch (thrown) {
-      log.warn(`cannot read the listening sockets of this host: ${messageOf(thrown)}`);
+      if (!stopped) log.warn(`cannot read the listening sockets of this host: ${messageOf(thrown)}`);
     }
     scanning = false;
     if (stopped) return;
