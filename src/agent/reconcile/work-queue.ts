@@ -5,7 +5,7 @@ import { nextWork } from './next-work.ts';
 import { nextPhase, type Phase, type PhaseEvent } from './phase.ts';
 import { addScope, coversAll } from './scopes.ts';
 
-export type QueuedWork =
+type QueuedWork =
   | { kind: 'full' }
   | { kind: 'changes' }
   | { kind: 'scope'; scope: Scope }
