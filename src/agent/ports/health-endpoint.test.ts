@@ -8,10 +8,10 @@ import type { AssignedPort } from '../../model/assignment.ts';
 import { condition } from '../../model/condition.ts';
 import { assignment, eventually } from '../agent.test-data.ts';
 import { createConditions } from '../conditions.ts';
-import { sourceOf } from './connection-limit.ts';
 import { createHealthEndpoint, type HealthEndpoint } from './health-endpoint.ts';
 import { handleHealthRequest, mayReadDetails, type NodeHealth, nodeHealth } from './health-request.ts';
 import { createHealthServer } from './health-server.ts';
+import { sourceOf } from './health-source.ts';
 
 const port = (weights: Record<string, number>, more: Partial<AssignedPort> = {}): AssignedPort => ({
   protocol: 'tcp',

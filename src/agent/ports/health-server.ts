@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { limitConnectionsPerSource } from './connection-limit.ts';
+import { createConnectionLimit } from '../../base/connection-limit.ts';
 import { handleHealthRequest, mayReadDetails, type NodeHealth, STATUS_WORDS } from './health-request.ts';
+import { sourceOf } from './health-source.ts';
 
 /** Any host that reaches it may ask, so connections, headers and times are bounded. */
 const MAX_CONNECTIONS = 256;
@@ -23,7 +24,8 @@ export function createHealthServer(health: () => NodeHealth): Server {
     (request, response) => respond(request, response, health()),
   );
   server.maxConnections = MAX_CONNECTIONS;
-  limitConnectionsPerSource(server, MAX_CONNECTIONS_PER_SOURCE);
+  const limitConnection = createConnectionLimit(MAX_CONNECTIONS_PER_SOURCE);
+  server.on('connection', (socket) => limitConnection(socket, sourceOf(socket.remoteAddress)));
   server.timeout = 2 * REQUEST_TIMEOUT;
   return server;
 }
