@@ -10,6 +10,7 @@ import {
 } from '@connectrpc/connect';
 import type { UniversalHandler } from '@connectrpc/connect/protocol';
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
+import { createConnectionLimit } from '../base/connection-limit.ts';
 import { type MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { type Caller, localCaller } from '../identity/caller.ts';
@@ -51,29 +52,18 @@ export function connectServer(services: readonly Implementation[], options: Conn
       else void handleCall(handler, request, response, callers.get(request.socket)!, options.log);
     },
   );
-  const connections = new Map<string, number>();
+  const limitConnection = createConnectionLimit(CONNECTIONS);
   server.on('connection', (socket) => {
     const caller = options.callerOf(socket);
     callers.set(socket, caller);
-    limitConnections(socket, caller, connections);
+    limitConnection(socket, userOf(caller));
   });
   return server;
 }
 
-/** Closes a connection of a user who has too many; all users without access are counted as one. */
-function limitConnections(socket: Socket, caller: Caller, connections: Map<string, number>): void {
-  const user = caller.kind === 'local' && caller.access !== 'none' ? `${caller.uid}` : 'others';
-  const count = connections.get(user) ?? 0;
-  if (count >= CONNECTIONS) {
-    socket.destroy();
-    return;
-  }
-  connections.set(user, count + 1);
-  socket.once('close', () => {
-    const left = connections.get(user)! - 1;
-    if (left > 0) connections.set(user, left);
-    else connections.delete(user);
-  });
+/** Whose connections are counted together: those of one user; all users without access are one. */
+function userOf(caller: Caller): string {
+  return caller.kind === 'local' && caller.access !== 'none' ? `${caller.uid}` : 'others';
 }
 
 function handlersByPath(services: readonly Implementation[]): Map<string, UniversalHandler> {
