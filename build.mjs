@@ -2,7 +2,7 @@
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { build, transform } from 'esbuild';
-import { generate } from './generate.mjs';
+import { generate, literalDescriptors } from './generate.mjs';
 
 const root = import.meta.dirname;
 const version = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')).version;
@@ -24,6 +24,7 @@ const common = {
   minifyWhitespace: true,
   minifySyntax: true,
   lineLimit: 160,
+  plugins: [literalDescriptors],
   logLevel: 'warning',
 };
 
@@ -74,7 +75,7 @@ async function buildMeshctl() {
     chunkNames: 'meshctl/[hash]',
     write: false,
   });
-  const { outdir, bundle, define, ...translation } = cjs;
+  const { outdir, bundle, define, plugins, ...translation } = cjs;
   for (const { path, text } of outputFiles) {
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, (await transform(text, translation)).code);
