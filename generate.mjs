@@ -27,7 +27,7 @@ export function generate() {
 
 /*
  * protoc-gen-es embeds the descriptor of a file as base64, to be decoded whenever a program starts: half of what it costs to
- * load meshctl. It becomes the decoded message as a literal here, in the schema and in the libraries' own files. The values
+ * load the client. It becomes the decoded message as a literal here, in the schema and in the libraries' own files. The values
  * of custom options become properties of the options, by the names in options.proto; so no program needs descriptor.proto.
  */
 
