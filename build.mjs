@@ -25,7 +25,6 @@ const common = {
   minifyWhitespace: true,
   minifySyntax: true,
   lineLimit: 160,
-  plugins: [literalDescriptors],
   logLevel: 'warning',
 };
 
@@ -50,7 +49,7 @@ const builtins = {
 
 await build({
   ...common,
-  plugins: [builtins],
+  plugins: [literalDescriptors, builtins],
   entryPoints: [{ in: `${root}/src/main/meshd.ts`, out: 'meshd' }, ...scripts],
   outExtension: { '.js': '.mjs' },
   splitting: true, // what a role does not use is not parsed when it starts
@@ -90,12 +89,13 @@ async function buildMeshctl() {
     ...common,
     entryPoints: [`${root}/src/main/meshctl-cli.ts`],
     outExtension: { '.js': '.cjs' },
+    plugins: [literalDescriptors],
     splitting: true,
     format: 'esm',
     chunkNames: 'meshctl/[hash]',
     write: false,
   });
-  const { outdir, bundle, define, plugins, ...translation } = cjs;
+  const { outdir, bundle, define, ...translation } = cjs;
   for (const { path, text } of outputFiles) {
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, (await transform(text, translation)).code);
