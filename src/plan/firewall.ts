@@ -2,7 +2,6 @@ import type { Cidr, Family, IpAddress, Protocol } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
 import { addressAt, hostNetwork } from '../model/block.ts';
 import { BLOCK_SLOT } from '../model/identifiers.ts';
-import type { KernelObject } from '../model/kernel-state.ts';
 import type { FirewallChain, FirewallTable } from '../model/kinds/chain.ts';
 import {
   type FirewallMatch,
@@ -11,6 +10,7 @@ import {
   matchesText,
 } from '../model/kinds/firewall-rule.ts';
 import type { FirewallJump } from '../model/kinds/jump.ts';
+import type { KernelObject } from '../model/kinds/registry.ts';
 import {
   atSet,
   CHAIN_PREFIX,

@@ -3,19 +3,16 @@ import { MeshError } from '../../base/errors.ts';
 import { type Program, relocateMaps } from '../../bpf/assembler.ts';
 import { programTags } from '../../bpf/tag.ts';
 import { INGRESS_NETWORK } from '../../model/identifiers.ts';
-import type {
-  FastPathFilter,
-  FastPathPeer,
-  FastPathPort,
-  FastPathTask,
-  KernelObject,
-  Op,
-} from '../../model/kernel-state.ts';
+import type { Op } from '../../model/kernel-state.ts';
+import type { FastPathFilter } from '../../model/kinds/fast-path.ts';
+import type { FastPathPeer, FastPathPort, FastPathTask } from '../../model/kinds/fast-path-entries.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import { FAST_PATH_PREFERENCE, HOST_LINKS, HOST_NETNS, networkNetns } from '../../model/linux-names.ts';
 import { deleteBpfFilter, deleteClsact, type Filter, newBpfFilter, newClsact } from '../../netlink/traffic-control.ts';
+import type { Meter } from '../driver/channel.ts';
 import { type Failure, linkNotFound, toFailure } from '../driver/failure.ts';
 import { isTaskNetns, type Namespaces } from '../driver/namespaces.ts';
-import { type Meter, NETLINK_ROUTE, type Transport } from '../driver/transport.ts';
+import { NETLINK_ROUTE, type Transport } from '../driver/transport.ts';
 import type { LinkView } from '../observe/observe-links.ts';
 import { openFastPathMaps } from './fast-path-maps.ts';
 import { buildProgram, FILTER_HANDLE, filterName, matchesProgram, referencedLinks } from './fast-path-programs.ts';

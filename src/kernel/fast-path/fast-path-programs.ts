@@ -4,7 +4,7 @@ import { hostOut } from '../../bpf/host-out.ts';
 import { routerIn } from '../../bpf/router-in.ts';
 import { programTags } from '../../bpf/tag.ts';
 import { taskOut } from '../../bpf/task-out.ts';
-import type { FastPathProgram } from '../../model/kernel-state.ts';
+import type { FastPathProgram } from '../../model/kinds/fast-path.ts';
 import { FAST_PATH_PREFERENCE, FAST_PATH_PREFIX } from '../../model/linux-names.ts';
 import type { Filter } from '../../netlink/traffic-control.ts';
 
