@@ -3,7 +3,7 @@ import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSyn
 import { isBuiltin } from 'node:module';
 import { dirname } from 'node:path';
 import { build, transform } from 'esbuild';
-import { generate } from './generate.mjs';
+import { generate, literalDescriptors } from './generate.mjs';
 
 const root = import.meta.dirname;
 const version = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')).version;
@@ -49,7 +49,7 @@ const builtins = {
 
 await build({
   ...common,
-  plugins: [builtins],
+  plugins: [literalDescriptors, builtins],
   entryPoints: [{ in: `${root}/src/main/meshd.ts`, out: 'meshd' }, ...scripts],
   outExtension: { '.js': '.mjs' },
   splitting: true, // what a role does not use is not parsed when it starts
@@ -89,6 +89,7 @@ async function buildMeshctl() {
     ...common,
     entryPoints: [`${root}/src/main/meshctl-cli.ts`],
     outExtension: { '.js': '.cjs' },
+    plugins: [literalDescriptors],
     splitting: true,
     format: 'esm',
     chunkNames: 'meshctl/[hash]',
