@@ -90,6 +90,8 @@ async function buildMeshctl() {
     entryPoints: [`${root}/src/main/meshctl-cli.ts`],
     outExtension: { '.js': '.cjs' },
     plugins: [literalDescriptors],
+    // Commander loads it for verbs that are programs of their own, which we do not have.
+    alias: { 'node:child_process': 'data:text/javascript,' },
     splitting: true,
     format: 'esm',
     chunkNames: 'meshctl/[hash]',
