@@ -7,6 +7,7 @@
  *                it has
  * SIGTERM: open requests are finished, idle connections closed, no new ones accepted.
  */
+#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
