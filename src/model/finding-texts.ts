@@ -56,12 +56,12 @@ export const FINDING_TEXTS = {
   ConntrackUsage: { check: 'conntrack', text: 'the connection table holds {count} of {max} entries ({percent} %)' },
   ConntrackNearlyFull: {
     check: 'conntrack',
-    text: 'the connection table holds {count} of {max} entries ({percent} %): when it is full, new connections are refused',
+    text: 'the connection table holds {count} of {max} entries ({percent} %): when it is full, new connections time out',
     remedy: '{command}',
   },
   ConntrackFull: {
     check: 'conntrack',
-    text: 'the connection table holds {count} of {max} entries ({percent} %): new connections are being refused',
+    text: 'the connection table holds {count} of {max} entries ({percent} %): new connections time out',
     remedy: '{command}',
   },
 

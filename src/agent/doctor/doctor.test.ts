@@ -52,6 +52,14 @@ describe('sysctls', () => {
     expect(problems(checkSysctls(sysctls(change))).map((one) => [one.level, one.remedy])).toEqual([[level, remedy]]);
   });
 
+  it.each(['nf_conntrack_count=800', 'nf_conntrack_count=1000'])(
+    'with %s: the kernel drops packets that need an entry, so connections time out and are not refused',
+    (change) => {
+      const [found] = problems(checkSysctls(sysctls(`host net.netfilter.${change}`)));
+      expect(found?.what).toMatch(/new connections time out$/);
+    },
+  );
+
   it('use the greater of all and the link: loose on the link overrides strict for all', () => {
     const all = 'mesh-lb net.ipv4.conf.all.rp_filter=1';
     expect(problems(checkSysctls(sysctls(all))).map(({ remedy }) => remedy)).toEqual([
