@@ -109,7 +109,11 @@ async function startServers(
   const servers: RunningServer[] = [];
   const group = groupId(GROUP);
   const policy = { uid: process.geteuid!(), group };
-  const callers = { callerOf: (socket: Socket) => localCaller(peerOf(socket), policy), log };
+  const callers = {
+    callerOf: (socket: Socket) => localCaller(peerOf(socket), policy),
+    log,
+    prepareDirectory: prepareSocketDir,
+  };
   try {
     const services = manager === undefined ? [local] : [local, manager.control];
     servers.push(await servePeople({ path: options.socket, mode: 0o660, group }, services, callers));
