@@ -34,7 +34,7 @@ export interface Daemon {
  * Starts all parts of meshd in order: nothing on the machine is changed before the preflight checks, and the sockets are
  * opened only when their handlers are ready. Throws MeshError with what to do.
  */
-export async function startDaemon(options: DaemonOptions, log: Log): Promise<Daemon> {
+export async function startDaemon(options: DaemonOptions & { name: string }, log: Log): Promise<Daemon> {
   const { roles, name, stateDir, socket, agentSocket } = options;
   const startedAt = Date.now();
   const shutdownSteps: (() => Promise<unknown> | unknown)[] = [];
