@@ -181,6 +181,18 @@ export const FINDING_TEXTS = {
     remedy:
       'tcpdump -ni any udp port 4789 on both shows how far the packets get; then open udp/4789 between {from} and {address}',
   },
+  AllPathsBroken: {
+    check: 'path',
+    text: 'no answer from any other node ({nodes}) through VXLAN: udp/4789 is dropped at this node or on its network',
+    remedy:
+      'tcpdump -ni any udp port 4789 on this node and another shows how far the packets get; then open udp/4789 between {from} and the other nodes',
+  },
+  AllPathsLoseFullSize: {
+    check: 'path',
+    text: 'packets of full size between this node and every other one ({nodes}) are lost: {inner} bytes in VXLAN are {outer} on the underlay, small ones arrive',
+    remedy:
+      'ping -M do -s {payload} from {from} to the other nodes; give every link on the way an MTU of {outer}, or ip link set dev … mtu … on this node',
+  },
   PathLosesFullSize: {
     check: 'path',
     text: 'packets of full size to {node} are lost or their answers are: {inner} bytes in VXLAN are {outer} on the underlay, small ones arrive',
