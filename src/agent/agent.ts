@@ -6,6 +6,8 @@ import { fallbackConditions } from '../plan/scheduler.ts';
 import type { Agent, AgentOptions } from './agent-options.ts';
 import { createConditions } from './conditions.ts';
 import { createDoctor } from './doctor/doctor.ts';
+import { createNodeWatch } from './node/node-watch.ts';
+import { readPressure } from './node/pressure.ts';
 import { createHealthEndpoint } from './ports/health-endpoint.ts';
 import { nodeHealth } from './ports/health-request.ts';
 import { createPortAllocator } from './ports/port-allocator.ts';
@@ -103,8 +105,20 @@ export function createAgent(options: AgentOptions): Agent {
   });
 
   const current = createCurrentAssignment({ capabilities, reconciler, tasks, ports: portWatch });
+  const nodeWatch = createNodeWatch({
+    network: kernel.hostNetwork,
+    pressure: () => readPressure(options.stateDir),
+    underlay: options.underlay,
+    overlay: () => current.overlay(),
+    peers: () => current.peers(),
+    conditions,
+    onUnderlayMtu: (mtu) => current.setUnderlayMtu(mtu),
+    clock,
+    log,
+  });
+
   const { onAssignment } = options;
-  const shared = { current, reconciler, tasks, drains, portWatch, disk, conditions, clock, log };
+  const shared = { current, reconciler, tasks, drains, portWatch, nodeWatch, disk, conditions, clock, log };
   const follower = createAssignmentFollower({ ...shared, onAssignment });
   const comparePlan = createPlanComparison({
     kernel,
@@ -165,15 +179,18 @@ export function createAgent(options: AgentOptions): Agent {
     history: (argument) => history.query(argument),
     // Loaded with the first question: the schemas cost memory that an idle daemon does not need.
     kernel: async (argument) =>
-      (await import('./session/kernel-query.ts')).answerKernelQuery(argument, applied.revision, () =>
-        reconciler.runExclusive(() => kernel.observe()),
+      (await import('./session/kernel-query.ts')).answerKernelQuery(
+        argument,
+        applied.revision,
+        () => reconciler.runExclusive(() => kernel.observe()),
+        () => kernel.hostNetwork.addresses(),
       ),
   };
 
   const handleMessage = createMessageHandler({
     onSnapshot: (assignment) => follower.onSnapshot(assignment),
     onDelta: (delta) => follower.onDelta(delta),
-    planFor: (assignment) => plan(current.withLocalState(assignment), capabilities),
+    planFor: (assignment) => plan(current.withLocalState(assignment), current.capabilities()),
     comparePlan,
     queries,
     send: (report) => session.send(report),
@@ -222,6 +239,8 @@ export function createAgent(options: AgentOptions): Agent {
         stopEvents();
         audit.stop();
       };
+      // Before the session, which begins with a report of all conditions.
+      await nodeWatch.start();
       healthEndpoint?.start();
       session.start();
     },
@@ -232,6 +251,7 @@ export function createAgent(options: AgentOptions): Agent {
       changedTasks.stop();
       drains.stop();
       portWatch.stop();
+      nodeWatch.stop();
       tasks.close();
       runtime.close();
       await reconciler.stop();

@@ -3,7 +3,7 @@ import { type Finding, finding } from '../../model/doctor.ts';
 /** The interface that carries VXLAN to the other nodes. */
 export interface UnderlayFacts {
   address: string;
-  /** Undefined when no interface has the address. */
+  /** Undefined when no interface has the address; `mtu`: the smallest of the routes to the other nodes. */
   link?: { name: string; mtu: number; driver?: string; strict: boolean };
   /** Of our VXLAN device, bytes; undefined when there is none. */
   overlayMtu?: number;

@@ -1,4 +1,5 @@
 import { MeshError } from '../../base/errors.ts';
+import type { Cidr, IpAddress } from '../../model/address.ts';
 import type { AssignedPort, Assignment, AssignmentDelta } from '../../model/assignment.ts';
 import type { Op } from '../../model/kernel-state.ts';
 import { applyDelta, type KeyedAssignment, keyedAssignment, toAssignment } from '../../model/keyed-assignment.ts';
@@ -11,6 +12,7 @@ import type { Reconciler } from './reconciler.ts';
 import { createServiceOwners } from './service-owners.ts';
 
 export interface CurrentAssignmentOptions {
+  /** As detected at the start. */
   capabilities: NodeCapabilities;
   reconciler: Pick<Reconciler, 'setDesired' | 'patchDesired'>;
   tasks: Pick<TaskSupervisor, 'assign' | 'exposed' | 'exposedTask'>;
@@ -23,9 +25,16 @@ export interface CurrentAssignmentOptions {
  */
 export interface CurrentAssignment {
   isKnown(): boolean;
+  capabilities(): NodeCapabilities;
+  /** Plans everything again if the MTU of packets to the other nodes is another one. */
+  setUnderlayMtu(mtu: number): void;
   /** A copy of its lists. */
   assignment(): Assignment | undefined;
   ports(): AssignedPort[];
+  /** Underlay addresses of the other nodes. */
+  peers(): IpAddress[];
+  /** Subnets of the overlay networks. */
+  overlay(): Cidr[];
   /** An assignment without the ports that this node may not publish, and without the tasks that have ended here. */
   withLocalState(assignment: Assignment): Assignment;
   /** Replaces all of it. */
@@ -39,7 +48,8 @@ export interface CurrentAssignment {
 }
 
 export function createCurrentAssignment(options: CurrentAssignmentOptions): CurrentAssignment {
-  const { capabilities, reconciler, tasks } = options;
+  const { reconciler, tasks } = options;
+  let { capabilities } = options;
   const owners = createServiceOwners();
   let assigned: KeyedAssignment | undefined;
   let view: AssignmentView['assignment'] | undefined;
@@ -50,10 +60,25 @@ export function createCurrentAssignment(options: CurrentAssignmentOptions): Curr
     reconciler.patchDesired(had, want, view.revision);
   }
 
+  function planAll(assignment: Assignment): void {
+    const ports = options.ports.filterPublishable(assignment.ports);
+    const whole = createView({ ...assignment, ports }, tasks.exposed(), capabilities);
+    view = whole.assignment;
+    reconciler.setDesired(whole.want, assignment.revision);
+  }
+
   return {
     isKnown: () => assigned !== undefined,
+    capabilities: () => capabilities,
+    setUnderlayMtu(mtu) {
+      if (mtu === capabilities.underlayMtu) return;
+      capabilities = { ...capabilities, underlayMtu: mtu };
+      if (assigned !== undefined) planAll(toAssignment(assigned));
+    },
     assignment: () => assigned && toAssignment(assigned),
     ports: () => [...(assigned?.ports.values() ?? [])],
+    peers: () => [...(assigned?.peers.values() ?? [])].map(({ underlay }) => underlay),
+    overlay: () => (assigned?.networks ?? []).flatMap(({ subnets }) => subnets.map(({ cidr }) => cidr)),
     withLocalState(assignment) {
       const ended = new Set([...(assigned?.tasks.keys() ?? [])].filter((id) => tasks.exposedTask(id) === undefined));
       return {
@@ -65,10 +90,7 @@ export function createCurrentAssignment(options: CurrentAssignmentOptions): Curr
     replace(assignment) {
       assigned = keyedAssignment(assignment);
       owners.update(assignment.ports, assignment.tasks);
-      const ports = options.ports.filterPublishable(assignment.ports);
-      const whole = createView({ ...assignment, ports }, tasks.exposed(), capabilities);
-      view = whole.assignment;
-      reconciler.setDesired(whole.want, assignment.revision);
+      planAll(assignment);
     },
     applyDelta(delta) {
       if (assigned === undefined) throw new MeshError('conflict', 'the manager sent a delta before a snapshot');

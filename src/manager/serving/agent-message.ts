@@ -37,6 +37,7 @@ export function handleAgentMessage(
     }
     case 'conditions':
       reports.onConditions(nodeId, message.value.conditions);
+      leader.onConditions(nodeId);
       return;
     case 'listeners':
       reports.onListeners(nodeId, message.value.listeners);

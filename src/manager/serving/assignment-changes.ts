@@ -1,4 +1,5 @@
 import { nodeTask } from '../../decide/assign.ts';
+import { isReachable } from '../../decide/impairment.ts';
 import type { Node, Service, Task } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
 import type { Change } from '../../store/store.ts';
@@ -115,6 +116,9 @@ function addNodeChange(
   const constraintFields = (node: Node | undefined) => node && [node.name, node.role, node.labels];
   const changed = !sameValue(constraintFields(before), constraintFields(after));
   if (changed) for (const key of table.restrictedPorts()) addPort(result, key, new Set([id]));
-  if (before?.state === after?.state && !changed) return;
+  const isSameReach = (before === undefined || isReachable(before)) === (after === undefined || isReachable(after));
+  // A node that others do not reach does not reach them either: every port of its assignment may change.
+  if (!isSameReach && after !== undefined && result.snapshotNodes !== 'all') result.snapshotNodes.add(id);
+  if (before?.state === after?.state && isSameReach && !changed) return;
   for (const task of index.tasksOnNode(id)) services.add(task.serviceId);
 }

@@ -1,5 +1,5 @@
 import type { Listener, Node, PortCondition, Task } from '../../model/cluster.ts';
-import { type Condition, renderCondition } from '../../model/condition.ts';
+import { type Condition, conditionEffect, renderCondition } from '../../model/condition.ts';
 import type { NodeObservations } from '../leading/cluster-view.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 
@@ -63,6 +63,10 @@ export function createNodeReports(
       const reported = report.conditions.map(({ params }) => params['error']);
       const others = report.failures.filter((error) => !reported.includes(error));
       return [...report.conditions.map(renderCondition), ...others.map((error) => `kernel: ${error}`)];
+    },
+    impairments(nodeId) {
+      const codes = (reports.get(nodeId)?.conditions ?? []).map(({ code }) => code);
+      return [...new Set(codes)].filter((code) => conditionEffect(code) !== undefined).sort();
     },
     listeners: (nodeId) => reports.get(nodeId)?.listeners ?? [],
     portConditions: (nodeId) => reports.get(nodeId)?.portConditions ?? [],
