@@ -6,6 +6,7 @@ import { systemClock } from '../base/clock.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { localCaller } from '../identity/caller.ts';
+import { readHostAddresses } from '../kernel/host/host-network.ts';
 import { peerOf } from '../kernel/host/peer-credentials.ts';
 import { processStartTime } from '../kernel/host/process.ts';
 import { sdNotify } from '../kernel/host/systemd.ts';
@@ -46,7 +47,7 @@ export async function startDaemon(options: DaemonOptions & { name: string }, log
     await Promise.race([all, new Promise((resolve) => setTimeout(resolve, STOP_TIMEOUT).unref())]);
   };
 
-  const underlay = await resolveAdvertiseAddress(options.advertise, options.join, options.listen);
+  const underlay = await resolveAdvertiseAddress(options, readHostAddresses);
   const lock = lockStateDir(stateDir, processStartTime);
   shutdownSteps.push(() => lock.release());
   try {
