@@ -245,6 +245,20 @@ describe('the object that drops a packet is named', () => {
     expect(runTrace(drained).reason).toMatch(/3 with weight 0 keep what they have/);
   });
 
+  test.each([
+    ['in the block of another node', '10.252.2.77', 'lost'],
+    ['in the block of the node that it connects to', '10.252.1.77', 'lost'],
+    ['of the overlay that no node has yet', '10.252.200.77', 'answered'],
+    ['in the IPv6 block of another node', 'fd6d:65:73:2::77', 'lost'],
+  ])('a client with an address %s', (_, client, outcome) => {
+    const destination = client.includes(':') ? '2001:db8::1' : '192.0.2.1';
+    const found = runTrace(cluster(), { client, destination });
+    expect(found.outcome).toBe(outcome);
+    if (outcome === 'lost') expect(found.reason).toContain(`stays in the overlay: ${client} is in the block of a node`);
+    const fast = runTrace(cluster(() => {}, { ...CAPABILITIES, fastPath: {} }), { client, destination });
+    expect(fast.outcome).toBe(outcome);
+  });
+
   test('a trace never fails, whichever object is missing', () => {
     const healthy = cluster();
     for (const [index, node] of healthy.entries()) {
