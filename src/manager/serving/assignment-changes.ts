@@ -13,6 +13,8 @@ export interface AssignmentChanges {
   peers: Set<string>;
   /** Keys of published ports, with the nodes affected. */
   ports: Map<string, AffectedNodes>;
+  /** Services whose published ports changed, with the nodes affected. */
+  published: Map<string, AffectedNodes>;
   /** Task ids by node. */
   tasks: Map<string, Set<string>>;
   /** Nodes that need a snapshot. */
@@ -31,6 +33,7 @@ export function assignmentChanges(
     revision: index.revision,
     peers: new Set(),
     ports: new Map(),
+    published: new Map(),
     tasks: new Map(),
     snapshotNodes: new Set(),
     ackRequired: false,
@@ -50,7 +53,10 @@ export function assignmentChanges(
     }
   }
   for (const id of services) {
-    for (const [key, nodes] of table.refresh(id, index.serviceOrRemoved(id))) addPort(result, key, nodes);
+    for (const [key, nodes] of table.refresh(id, index.serviceOrRemoved(id))) {
+      addNodes(result.ports, key, nodes);
+      addNodes(result.published, id, nodes);
+    }
   }
   return result;
 }
@@ -77,11 +83,11 @@ function addTask(result: AssignmentChanges, nodeId: string, taskId: string): voi
   else existing.add(taskId);
 }
 
-function addPort(result: AssignmentChanges, key: string, nodes: AffectedNodes): void {
-  const existing = result.ports.get(key);
+function addNodes(affected: Map<string, AffectedNodes>, key: string, nodes: AffectedNodes): void {
+  const existing = affected.get(key);
   const merged =
     existing === undefined ? nodes : existing === 'all' || nodes === 'all' ? 'all' : new Set([...existing, ...nodes]);
-  result.ports.set(key, merged);
+  affected.set(key, merged);
 }
 
 /** A task's assignment includes the ports to bind, which its service declares. */
@@ -115,7 +121,7 @@ function addNodeChange(
   // Constraints and weights refer to these.
   const constraintFields = (node: Node | undefined) => node && [node.name, node.role, node.labels];
   const changed = !sameValue(constraintFields(before), constraintFields(after));
-  if (changed) for (const key of table.restrictedPorts()) addPort(result, key, new Set([id]));
+  if (changed) for (const key of table.restrictedPorts()) addNodes(result.ports, key, new Set([id]));
   const isSameReach = (before === undefined || isReachable(before)) === (after === undefined || isReachable(after));
   // A node that others do not reach does not reach them either: every port of its assignment may change.
   if (!isSameReach && after !== undefined && result.snapshotNodes !== 'all') result.snapshotNodes.add(id);

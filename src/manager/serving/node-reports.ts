@@ -9,6 +9,8 @@ export interface NodeReports extends NodeObservations {
   conditions(nodeId: string): string[];
   /** Published ports that differ on the node from their declaration. */
   portConditions(nodeId: string): readonly PortCondition[];
+  /** A session begins: the node may have been restarted, so what its kernel holds is unknown. */
+  onSession(nodeId: string): void;
   onAck(nodeId: string, revision: number, failures: readonly string[]): void;
   onConnections(nodeId: string, revision: number, active: ReadonlyMap<string, number>): void;
   onConditions(nodeId: string, conditions: readonly Condition[]): void;
@@ -70,6 +72,9 @@ export function createNodeReports(
     },
     listeners: (nodeId) => reports.get(nodeId)?.listeners ?? [],
     portConditions: (nodeId) => reports.get(nodeId)?.portConditions ?? [],
+    onSession(nodeId) {
+      getOrCreate(nodeId).acknowledged = 0;
+    },
     onAck(nodeId, revision, failures) {
       const report = getOrCreate(nodeId);
       report.acknowledged = revision;
