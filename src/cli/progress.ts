@@ -170,7 +170,9 @@ export function progressLines(services: readonly ServiceProgress[], columns: num
   const desired = services.reduce((sum, { desired }) => sum + desired, 0);
   const running = services.reduce((sum, each) => sum + Math.min(each.running, each.desired), 0);
   const stopping = services.reduce((sum, { stopping }) => sum + stopping, 0);
-  const publishing = services.map((each) => each.publishing).reduce(unionOf, { count: 0, names: [] });
+  const publishing = services
+    .map((each) => each.publishing)
+    .reduce<ServiceProgress['publishing']>(unionOf, { count: 0, names: [] });
   const tasks = services.flatMap(({ name, lines }) =>
     lines.map((line) => ({ ...line, text: services.length === 1 ? line.text : `${name} ${line.text}` })),
   );
