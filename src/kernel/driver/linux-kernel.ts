@@ -154,7 +154,7 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
     socketOwners: createSocketOwnerLookup(),
     connections: (netns, fwmarks) => listConnections(transport, ipvs, netns, fwmarks),
     netnsPath: (netns) => namespaces.path(netns),
-    hostNetwork: createHostNetwork(transport),
+    hostNetwork: createHostNetwork(transport, namespaces),
     counters: () => ({ ...counters }),
     close() {
       for (const stop of stops) stop();

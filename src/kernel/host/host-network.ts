@@ -7,7 +7,7 @@ import { decodeMessages, type NetlinkMessage } from '../../netlink/message.ts';
 import { decodeRoute, dumpRoutes, getRoute, type RouteEntry } from '../../netlink/route.ts';
 import { RTM_DELROUTE, RTM_NEWROUTE, RTNLGRP } from '../../netlink/rtnetlink.ts';
 import { decodeAll } from '../driver/decode-all.ts';
-import { openNamespaces } from '../driver/namespaces.ts';
+import { type Namespaces, openNamespaces } from '../driver/namespaces.ts';
 import { NETLINK_ROUTE, openTransport, type Transport } from '../driver/transport.ts';
 import {
   type HostAddress,
@@ -32,15 +32,16 @@ const GROUPS = [
 
 /** Every address of the host, for a process that has no kernel open. */
 export async function readHostAddresses(): Promise<HostAddress[]> {
-  const transport = openTransport(openNamespaces('/run/netns'), zeroCounters());
+  const namespaces = openNamespaces('/run/netns');
+  const transport = openTransport(namespaces, zeroCounters());
   try {
-    return await createHostNetwork(transport).addresses();
+    return await createHostNetwork(transport, namespaces).addresses();
   } finally {
     transport.close();
   }
 }
 
-export function createHostNetwork(transport: Transport): HostNetwork {
+export function createHostNetwork(transport: Transport, namespaces: Namespaces): HostNetwork {
   const dump = (request: Parameters<Transport['dump']>[2]) => transport.dump(HOST_NETNS, NETLINK_ROUTE, request);
 
   async function listLinks(): Promise<Map<number, Link>> {
@@ -70,7 +71,8 @@ export function createHostNetwork(transport: Transport): HostNetwork {
     },
     paths: (source, destinations) => findPaths(transport, source, destinations),
     watch(onChange) {
-      const socket = openNetlink({ protocol: NETLINK_ROUTE, groups: GROUPS }, (event) => {
+      const netns = namespaces.path(HOST_NETNS);
+      const socket = openNetlink({ netns, protocol: NETLINK_ROUTE, groups: GROUPS }, (event) => {
         if (event.type !== 'data') return onChange({ of: 'unknown' });
         for (const datagram of event.messages) {
           const decoded = decodeMessages(datagram);
