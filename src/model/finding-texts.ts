@@ -74,15 +74,18 @@ export const FINDING_TEXTS = {
     text: 'there is no VXLAN device yet',
     remedy: 'meshctl diff self; meshctl node inspect self',
   },
-  MtuMatches: { check: 'mtu', text: '{link} has an MTU of {mtu} bytes, the overlay needs {needed}' },
+  MtuMatches: {
+    check: 'mtu',
+    text: 'the routes to the other nodes have an MTU of {mtu} bytes, the overlay needs {needed}',
+  },
   MtuTooSmall: {
     check: 'mtu',
-    text: '{link} has an MTU of {mtu} bytes, the overlay needs {needed} ({inner} + {overhead}): long packets are fragmented or lost',
-    remedy: 'ip link set dev {link} mtu {needed}; if meshd does not follow the MTU within seconds, see meshctl diff self',
+    text: 'the routes to the other nodes have an MTU of {mtu} bytes, the overlay needs {needed} ({inner} + {overhead}): long packets are fragmented or lost',
+    remedy: 'if meshd does not follow the MTU within seconds, see meshctl diff self on this node',
   },
   MtuUnused: {
     check: 'mtu',
-    text: '{link} has an MTU of {mtu} bytes, the overlay uses {needed} of them',
+    text: 'the routes to the other nodes have an MTU of {mtu} bytes, the overlay uses {needed} of them',
     remedy: 'if meshd does not follow the MTU within seconds, see meshctl diff self on this node',
   },
   OverlayMtuSmallest: { check: 'mtu', text: "no node's overlay has a smaller MTU than this one's {mtu} bytes" },

@@ -33,7 +33,7 @@ export function checkUnderlay(facts: UnderlayFacts): Finding[] {
 function checkMtu({ link, overlayMtu, overhead }: UnderlayFacts): Finding {
   if (link === undefined || overlayMtu === undefined) return finding('error', 'OverlayMissing', {});
   const needed = overlayMtu + overhead;
-  const params = { link: link.name, mtu: link.mtu, needed };
+  const params = { mtu: link.mtu, needed };
   if (needed > link.mtu) return finding('error', 'MtuTooSmall', { ...params, inner: overlayMtu, overhead });
   return needed < link.mtu ? finding('warning', 'MtuUnused', params) : finding('ok', 'MtuMatches', params);
 }
