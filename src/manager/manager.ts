@@ -53,6 +53,10 @@ export async function createManager(options: ManagerOptions): Promise<Manager> {
   );
   const presenter = createPresenter(index, reports, publications);
   const feeds = createWatchFeeds(index, presenter);
+  const reportNode = (nodeId: string) => {
+    const node = index.node(nodeId);
+    if (node !== undefined) feeds.onNodes([node]);
+  };
   const leader = createLeader({ store, view: index, observations: reports, offers: table.offers, clock, log });
   const dispatcher = createDispatcher({
     index,
@@ -64,13 +68,13 @@ export async function createManager(options: ManagerOptions): Promise<Manager> {
     clusterId,
     onSession(nodeId) {
       reports.onSession(nodeId);
-      feeds.onNodes([index.node(nodeId) ?? []].flat());
+      reportNode(nodeId);
     },
     onAck(nodeId, revision, failures) {
       const isFirst = reports.acknowledged(nodeId) === 0;
       reports.onAck(nodeId, revision, failures);
       publications.onAck(nodeId, revision);
-      if (isFirst) feeds.onNodes([index.node(nodeId) ?? []].flat());
+      if (isFirst) reportNode(nodeId);
     },
     onPortConditions(nodeId, conditions) {
       const before = reports.portConditions(nodeId);

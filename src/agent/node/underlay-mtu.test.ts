@@ -12,8 +12,12 @@ function host(addresses: string[], paths: Record<string, HostPath>, elsewhere?: 
       }),
     routes: async () => [],
     async paths(_, destinations) {
-      const found = destinations.map((destination) => [destination, paths[destination] ?? elsewhere] as const);
-      return new Map(found.flatMap(([destination, path]) => (path === undefined ? [] : [[destination, path]])));
+      const found = new Map<string, HostPath>();
+      for (const destination of destinations) {
+        const path = paths[destination] ?? elsewhere;
+        if (path !== undefined) found.set(destination, path);
+      }
+      return found;
     },
     watch: () => () => {},
   };
