@@ -38,10 +38,12 @@ import { createTaskSupervisor } from './tasks/task-supervisor.ts';
  */
 
 export function createAgent(options: AgentOptions): Agent {
-  const { kernel, runtime, disk, history, clock, log, capabilities } = options;
+  const { kernel, runtime, disk, history, clock, log } = options;
   /** The newest revision that the kernel holds, and what it rejected of it. */
   let applied = { revision: 0, failures: [] as string[] };
   let stopWatching = () => {};
+  let { underlayMtu } = options.capabilities;
+  const capabilities = () => ({ ...options.capabilities, underlayMtu });
   const nodeId = () => disk.identity()?.nodeId ?? '';
   const hostListeners = () => reconciler.runExclusive(() => kernel.listeners(HOST_NETNS));
 
@@ -98,7 +100,7 @@ export function createAgent(options: AgentOptions): Agent {
     owners: (inodes) => kernel.socketOwners(inodes),
     pid: process.pid,
     ports: () => current.ports(),
-    checks: [(ports) => fallbackConditions(ports, capabilities.schedulers)],
+    checks: [(ports) => fallbackConditions(ports, capabilities().schedulers)],
     onListeners: () => sendListeners(),
     onConditions: () => sendPortConditions(),
     onWithheld: (released, withheld) => current.replan({ ports: released, removedPorts: withheld }),
@@ -112,7 +114,12 @@ export function createAgent(options: AgentOptions): Agent {
     overlay: () => current.overlay(),
     peers: () => current.peers(),
     conditions,
-    onUnderlayMtu: (mtu) => current.setUnderlayMtu(mtu),
+    onUnderlayMtu(mtu) {
+      if (mtu === underlayMtu) return;
+      log.info({ before: underlayMtu, mtu }, 'the MTU of the routes to the other nodes changed');
+      underlayMtu = mtu;
+      current.replanAll();
+    },
     clock,
     log,
   });
@@ -166,7 +173,7 @@ export function createAgent(options: AgentOptions): Agent {
     doctor: createDoctor({
       kernel,
       clock,
-      capabilities,
+      capabilities: options.capabilities,
       underlay: options.underlay,
       version: options.version,
       stateDir: options.stateDir,
@@ -190,7 +197,7 @@ export function createAgent(options: AgentOptions): Agent {
   const handleMessage = createMessageHandler({
     onSnapshot: (assignment) => follower.onSnapshot(assignment),
     onDelta: (delta) => follower.onDelta(delta),
-    planFor: (assignment) => plan(current.withLocalState(assignment), current.capabilities()),
+    planFor: (assignment) => plan(current.withLocalState(assignment), capabilities()),
     comparePlan,
     queries,
     send: (report) => session.send(report),

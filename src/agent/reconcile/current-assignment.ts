@@ -12,8 +12,7 @@ import type { Reconciler } from './reconciler.ts';
 import { createServiceOwners } from './service-owners.ts';
 
 export interface CurrentAssignmentOptions {
-  /** As detected at the start. */
-  capabilities: NodeCapabilities;
+  capabilities(): NodeCapabilities;
   reconciler: Pick<Reconciler, 'setDesired' | 'patchDesired'>;
   tasks: Pick<TaskSupervisor, 'assign' | 'exposed' | 'exposedTask'>;
   ports: Pick<PortWatch, 'filterPublishable' | 'isPublishable'>;
@@ -25,9 +24,8 @@ export interface CurrentAssignmentOptions {
  */
 export interface CurrentAssignment {
   isKnown(): boolean;
-  capabilities(): NodeCapabilities;
-  /** Plans everything again if the MTU of packets to the other nodes is another one. */
-  setUnderlayMtu(mtu: number): void;
+  /** Plans everything again: the capabilities changed. */
+  replanAll(): void;
   /** A copy of its lists. */
   assignment(): Assignment | undefined;
   ports(): AssignedPort[];
@@ -48,31 +46,27 @@ export interface CurrentAssignment {
 }
 
 export function createCurrentAssignment(options: CurrentAssignmentOptions): CurrentAssignment {
-  const { reconciler, tasks } = options;
-  let { capabilities } = options;
+  const { capabilities, reconciler, tasks } = options;
   const owners = createServiceOwners();
   let assigned: KeyedAssignment | undefined;
   let view: AssignmentView['assignment'] | undefined;
 
   function replan(change: Partial<AssignmentDelta>): void {
     if (view === undefined) return;
-    const { had, want } = updateView(view, change, (id) => tasks.exposedTask(id), capabilities);
+    const { had, want } = updateView(view, change, (id) => tasks.exposedTask(id), capabilities());
     reconciler.patchDesired(had, want, view.revision);
   }
 
   function planAll(assignment: Assignment): void {
     const ports = options.ports.filterPublishable(assignment.ports);
-    const whole = createView({ ...assignment, ports }, tasks.exposed(), capabilities);
+    const whole = createView({ ...assignment, ports }, tasks.exposed(), capabilities());
     view = whole.assignment;
     reconciler.setDesired(whole.want, assignment.revision);
   }
 
   return {
     isKnown: () => assigned !== undefined,
-    capabilities: () => capabilities,
-    setUnderlayMtu(mtu) {
-      if (mtu === capabilities.underlayMtu) return;
-      capabilities = { ...capabilities, underlayMtu: mtu };
+    replanAll() {
       if (assigned !== undefined) planAll(toAssignment(assigned));
     },
     assignment: () => assigned && toAssignment(assigned),
