@@ -45,7 +45,12 @@ describe('a replicated service', () => {
       cluster.apply(service({ replicas: 5 }));
       cluster.settle();
       expect(cluster.running().map(({ nodeId }) => nodeId)).toEqual(['n1', 'n2', 'n1', 'n1', 'n1']);
-      expect(cluster.running().slice(0, 2).map(({ id }) => id)).toEqual(before);
+      expect(
+        cluster
+          .running()
+          .slice(0, 2)
+          .map(({ id }) => id),
+      ).toEqual(before);
       cluster.nodes = [node(2, { impairments: [code] })];
       cluster.settle();
       expect(cluster.tasks.find(({ status }) => status.state === 'pending')?.status.message).toBe(

@@ -30,7 +30,8 @@ export async function resolveAdvertiseAddress(
 ): Promise<IpAddress> {
   const candidates = globalAddresses();
   const all = await hostAddresses();
-  const own = (text: string) => all.find(({ link, address }) => !HOST_LINKS.includes(link) && sameAddress(address, text));
+  const own = (text: string) =>
+    all.find(({ link, address }) => !HOST_LINKS.includes(link) && sameAddress(address, text));
   if (advertise !== undefined) {
     const problem = unusableReason(advertise);
     if (problem !== undefined)
@@ -75,7 +76,9 @@ function globalAddresses(): Candidate[] {
     .filter(([device]) => !HOST_LINKS.includes(device))
     .flatMap(([device, addresses = []]) =>
       addresses
-        .filter(({ internal, address }) => !internal && !address.startsWith('169.254.') && !LINK_LOCAL_INET6.test(address))
+        .filter(
+          ({ internal, address }) => !internal && !address.startsWith('169.254.') && !LINK_LOCAL_INET6.test(address),
+        )
         .map(({ address, family }) => ({ device, address, family })),
     );
 }

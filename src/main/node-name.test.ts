@@ -2,9 +2,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { openAgentDisk } from '../agent/agent-disk.ts';
 import { systemClock } from '../base/clock.ts';
 import { silentLog } from '../base/log.ts';
-import { openAgentDisk } from '../agent/agent-disk.ts';
 import { nodeName } from './node-name.ts';
 
 let stateDir: string;

@@ -18,8 +18,12 @@ const pendingNodes = async () => {
 
 test('a ready node that has not acknowledged the ports is pending, also for a change of ports alone', async () => {
   const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
-  await cluster.apply(spec('web', { constraints: [{ key: 'node.hostname', operator: '==', value: 'node1' }], ports: [tcp(80)] }));
-  await cluster.waitUntil(async () => endpoints(two.assignment, 80).length === 1 && (await pendingNodes()).length === 0);
+  await cluster.apply(
+    spec('web', { constraints: [{ key: 'node.hostname', operator: '==', value: 'node1' }], ports: [tcp(80)] }),
+  );
+  await cluster.waitUntil(
+    async () => endpoints(two.assignment, 80).length === 1 && (await pendingNodes()).length === 0,
+  );
   two.responds = false;
   await cluster.apply(
     spec('web', {
@@ -52,7 +56,10 @@ test('watchers see when the last node has the ports, and that a node which conne
   const seen: WatchEvent[] = [];
   const end = new AbortController();
   const watching = (async () => {
-    for await (const event of cluster.control.watch({ services: true, tasks: false, nodes: true }, { signal: end.signal }))
+    for await (const event of cluster.control.watch(
+      { services: true, tasks: false, nodes: true },
+      { signal: end.signal },
+    ))
       seen.push(event);
   })().catch(() => {});
   const last = (kind: 'service' | 'node', name: string) =>

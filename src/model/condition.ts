@@ -19,7 +19,7 @@ export const CONDITIONS = {
   },
   OverlayOverlap: {
     check: 'overlap',
-    text: 'networks of this node overlap the overlay network {overlay}: {networks}. Clients whose address is in the block of a node get no answer',
+    text: 'networks of this node overlap the overlay network {overlay}: {networks}. Clients with addresses of the overlay get no answer',
     remedy: 'use other addresses there, or a new cluster with another --ingress-subnet',
   },
   ConntrackFull: {

@@ -118,7 +118,10 @@ function traceReply(
     return false;
   }
   const sent = traceRouter(partial, reply);
-  if (sent === undefined) return false;
+  if (sent === undefined) {
+    markLost(partial);
+    return false;
+  }
   let from: string | undefined = LB_NET_LINK;
   if (sent.outputLink === VXLAN_LINK) {
     from = traceTunnel(partial, sent, LB_NETNS, nodes);
@@ -139,6 +142,14 @@ function traceReply(
     return false;
   }
   return traceRoute(partial, { ...sent, netns: LB_NETNS, inputLink: from, mark: 0 }) !== undefined;
+}
+
+/** The error of a refused answer goes to the task: the client gets nothing. */
+function markLost(partial: PartialPath): void {
+  const last = partial.hops.at(-1);
+  if (partial.end?.outcome !== 'refused' || last === undefined) return;
+  last.verdict = 'lost';
+  partial.end = { ...partial.end, outcome: 'lost' };
 }
 
 /** Whether the lb routes an address into the overlay, whichever network the client is really in. */

@@ -48,7 +48,13 @@ test('after `converged` every port answers on every node', async (t) => {
   const ports = Array.from({ length: 300 }, (_, index) => `${20_000 + index}:80`);
   const manifest = {
     services: {
-      many: { command: [WHOAMI], environment: { PORT: '80' }, ports, deploy: { replicas: 1 }, 'x-mesh': { runtime: 'process' } },
+      many: {
+        command: [WHOAMI],
+        environment: { PORT: '80' },
+        ports,
+        deploy: { replicas: 1 },
+        'x-mesh': { runtime: 'process' },
+      },
     },
   };
   const outcome = await applyManifest(JSON.stringify(manifest));
@@ -93,7 +99,11 @@ test('a node without its advertised address gets no new tasks and no connections
   assert.match(doctor.stdout, /no interface of this node has 172\.30\.0\.2/);
   assert.doesNotMatch(doctor.stdout, /udp\/4789 is dropped/);
   await stdoutOf(runOn(victim, 'ip', 'addr', 'add', address, 'dev', 'eth0'));
-  await waitFor('the end of the condition', 30_000, async () => !(await hasCondition(victim, 'UnderlayAddressMissing')));
+  await waitFor(
+    'the end of the condition',
+    30_000,
+    async () => !(await hasCondition(victim, 'UnderlayAddressMissing')),
+  );
   await waitFor('connections to the node', 10_000, async () => {
     const nodes = new Set<string>();
     for (let call = 0; call < 4; call += 1) nodes.add(parseWhoami(await outside.http(url('node1'))).node);
@@ -112,7 +122,10 @@ test('clients inside the overlay: a condition of the node with such a network, a
   const { stdout } = await meshctl('trace', client, 'node1:8080', '--format', 'json');
   const [traced] = JSON.parse(stdout);
   assert.equal(traced.outcome, 'lost');
-  assert.match(traced.reason, new RegExp(`stays in the overlay: ${client.replaceAll('.', '\\.')} is in the block of a node`));
+  assert.match(
+    traced.reason,
+    new RegExp(`stays in the overlay: ${client.replaceAll('.', '\\.')} is in the block of a node`),
+  );
   const outside = await clientProbe();
   await assert.rejects(outside.http(url('node1'), { localAddress: client, timeout: 3_000 }));
   const doctor = await meshctl('doctor', 'node1');
@@ -154,9 +167,7 @@ test('a node that advertises an address on lo: its tasks answer through every no
     return Number(JSON.parse(text)[0].mtu);
   };
   assert.deepEqual([await overlayMtu('node1'), await overlayMtu('node3')], [1_450, 1_450]);
-  await stdoutOf(
-    runOn('node1', 'ip', 'route', 'replace', `${routed}/32`, 'via', addressOf('node3'), 'mtu', '1400'),
-  );
+  await stdoutOf(runOn('node1', 'ip', 'route', 'replace', `${routed}/32`, 'via', addressOf('node3'), 'mtu', '1400'));
   await waitFor('the MTU of the route', 10_000, async () => (await overlayMtu('node1')) === 1_350);
   parseWhoami(await outside.http(`${url('node1')}${'x'.repeat(12_000)}`));
 });

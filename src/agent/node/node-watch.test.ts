@@ -16,9 +16,17 @@ afterEach(async () => {
 });
 
 const codes = () => node.agent.info().conditions.map(({ code }) => code);
-const reported = () => manager.of('conditions').at(-1)?.conditions.map(({ code }) => code);
+const reported = () =>
+  manager
+    .of('conditions')
+    .at(-1)
+    ?.conditions.map(({ code }) => code);
 const overlayMtus = () =>
-  new Set([...node.kernel.state().values()].filter((object): object is Vxlan => object.kind === 'vxlan').map(({ mtu }) => mtu));
+  new Set(
+    [...node.kernel.state().values()]
+      .filter((object): object is Vxlan => object.kind === 'vxlan')
+      .map(({ mtu }) => mtu),
+  );
 const UNDERLAY = { link: 'eth0', mtu: 1_500, address: '192.0.2.1', prefix: 24 };
 
 describe('the advertised address', () => {

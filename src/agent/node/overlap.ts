@@ -18,7 +18,7 @@ export function overlaps(a: Cidr, b: Cidr): boolean {
 
 /**
  * The condition for networks of the host inside the overlay, or around it on a link of the host. Packets to the block of a
- * node stay in the overlay, so its clients there would get no answer, and which blocks are in use changes as nodes join.
+ * node stay in the overlay, and routers reject other answers into it, so clients with such addresses would get none.
  * A gateway's route to a network around the overlay, such as the default route, says nothing about addresses inside.
  */
 export function overlapCondition(

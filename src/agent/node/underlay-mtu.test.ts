@@ -26,7 +26,10 @@ function host(addresses: string[], paths: Record<string, HostPath>, elsewhere?: 
 const ROUTED = ['lo 127.0.0.1 65536', 'lo 198.51.100.7 65536', 'eth0 192.0.2.7 1500', 'eth1 203.0.113.7 9000'];
 
 test('is the smallest of the routes to the peers, whichever link has the address', async () => {
-  const network = host(ROUTED, { '198.51.100.8': { link: 'eth1', mtu: 9_000 }, '198.51.100.9': { link: 'eth0', mtu: 1_400 } });
+  const network = host(ROUTED, {
+    '198.51.100.8': { link: 'eth1', mtu: 9_000 },
+    '198.51.100.9': { link: 'eth0', mtu: 1_400 },
+  });
   const measure = (...peers: string[]) => measureUnderlayMtu(network, '198.51.100.7', peers);
   await expect(measure('198.51.100.8')).resolves.toBe(9_000);
   await expect(measure('198.51.100.8', '198.51.100.9')).resolves.toBe(1_400);

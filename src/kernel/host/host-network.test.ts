@@ -57,14 +57,16 @@ test('routes of other programs are listed from every table, those of meshd and t
     'route add 2001:db8:9::/48 via 2001:db8:1::1',
   );
   const routes = (await network.routes()).filter(({ destination }) => !/^(fe80|ff00)/.test(destination));
-  expect(routes.map(({ destination, link, via }) => `${destination} ${link} ${via ?? 'on link'}`).sort()).toEqual([
-    '10.252.0.0/16 eth0 192.0.2.1',
-    '10.253.0.0/16 eth0 on link',
-    '192.0.2.0/24 eth0 on link',
-    '2001:db8:1::/64 eth0 on link',
-    '2001:db8:9::/48 eth0 2001:db8:1::1',
-    ...routes.filter(({ link }) => link === 'lo').map(({ destination }) => `${destination} lo on link`),
-  ].sort());
+  expect(routes.map(({ destination, link, via }) => `${destination} ${link} ${via ?? 'on link'}`).sort()).toEqual(
+    [
+      '10.252.0.0/16 eth0 192.0.2.1',
+      '10.253.0.0/16 eth0 on link',
+      '192.0.2.0/24 eth0 on link',
+      '2001:db8:1::/64 eth0 on link',
+      '2001:db8:9::/48 eth0 2001:db8:1::1',
+      ...routes.filter(({ link }) => link === 'lo').map(({ destination }) => `${destination} lo on link`),
+    ].sort(),
+  );
 });
 
 test('paths have the MTU of the route, else of its link, by all rules and tables', async () => {

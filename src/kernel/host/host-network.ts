@@ -87,7 +87,10 @@ export function createHostNetwork(transport: Transport, namespaces: Namespaces):
 }
 
 function reportChange(message: NetlinkMessage, onChange: (change: HostNetworkChange) => void): void {
-  if (message.type !== RTM_NEWROUTE && message.type !== RTM_DELROUTE) return onChange({ of: 'addresses' });
+  if (message.type !== RTM_NEWROUTE && message.type !== RTM_DELROUTE) {
+    onChange({ of: 'addresses' });
+    return;
+  }
   const route = decodeRoute(message);
   if (!route.ok) return; // of another family
   if (isForeignRoute(route.value)) onChange({ of: 'route', destination: route.value.destination });

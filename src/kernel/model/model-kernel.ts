@@ -42,7 +42,7 @@ export interface ModelKernel extends Kernel {
 }
 
 /** The network of the host itself. */
-export interface ModelHost {
+interface ModelHost {
   addresses: HostAddress[];
   routes: HostRoute[];
   /** To every destination; undefined for none. */

@@ -46,14 +46,19 @@ export function createImpairments(options: {
   function update(nodeId: string): void {
     retries.get(nodeId)?.();
     retries.delete(nodeId);
-    writer.run(() => commit(nodeId)).catch((thrown) => {
-      log.error({ err: thrown, node: nodeId }, `cannot store the conditions of a node; retrying: ${messageOf(thrown)}`);
-      if (!stopped)
-        retries.set(
-          nodeId,
-          clock.after(RETRY_DELAY, () => update(nodeId)),
+    writer
+      .run(() => commit(nodeId))
+      .catch((thrown) => {
+        log.error(
+          { err: thrown, node: nodeId },
+          `cannot store the conditions of a node; retrying: ${messageOf(thrown)}`,
         );
-    });
+        if (!stopped)
+          retries.set(
+            nodeId,
+            clock.after(RETRY_DELAY, () => update(nodeId)),
+          );
+      });
   }
 
   return {

@@ -93,7 +93,7 @@ const event = fc.oneof(
     state: fc.constantFrom('ready' as const, 'down' as const),
     underlay: fc.constantFrom('192.0.2.1', '192.0.2.9'),
     zone: fc.constantFrom('a', 'b'),
-    impairments: fc.constantFrom([], ['UnderlayAddressMissing'], ['DiskNearlyFull']),
+    impairments: fc.constantFrom<string[]>([], ['UnderlayAddressMissing'], ['DiskNearlyFull']),
   }),
   fc.record({ kind: fc.constant('no-node' as const), number: fc.constantFrom(2, 3) }),
   fc.record({ kind: fc.constant('flush' as const) }),
