@@ -6,6 +6,8 @@ import { fallbackConditions } from '../plan/scheduler.ts';
 import type { Agent, AgentOptions } from './agent-options.ts';
 import { createConditions } from './conditions.ts';
 import { createDoctor } from './doctor/doctor.ts';
+import { createNodeWatch } from './node/node-watch.ts';
+import { readPressure } from './node/pressure.ts';
 import { createHealthEndpoint } from './ports/health-endpoint.ts';
 import { nodeHealth } from './ports/health-request.ts';
 import { createPortAllocator } from './ports/port-allocator.ts';
@@ -36,10 +38,12 @@ import { createTaskSupervisor } from './tasks/task-supervisor.ts';
  */
 
 export function createAgent(options: AgentOptions): Agent {
-  const { kernel, runtime, disk, history, clock, log, capabilities } = options;
+  const { kernel, runtime, disk, history, clock, log } = options;
   /** The newest revision that the kernel holds, and what it rejected of it. */
   let applied = { revision: 0, failures: [] as string[] };
   let stopWatching = () => {};
+  let { underlayMtu } = options.capabilities;
+  const capabilities = () => ({ ...options.capabilities, underlayMtu });
   const nodeId = () => disk.identity()?.nodeId ?? '';
   const hostListeners = () => reconciler.runExclusive(() => kernel.listeners(HOST_NETNS));
 
@@ -96,15 +100,32 @@ export function createAgent(options: AgentOptions): Agent {
     owners: (inodes) => kernel.socketOwners(inodes),
     pid: process.pid,
     ports: () => current.ports(),
-    checks: [(ports) => fallbackConditions(ports, capabilities.schedulers)],
+    checks: [(ports) => fallbackConditions(ports, capabilities().schedulers)],
     onListeners: () => sendListeners(),
     onConditions: () => sendPortConditions(),
     onWithheld: (released, withheld) => current.replan({ ports: released, removedPorts: withheld }),
   });
 
   const current = createCurrentAssignment({ capabilities, reconciler, tasks, ports: portWatch });
+  const nodeWatch = createNodeWatch({
+    network: kernel.hostNetwork,
+    pressure: () => readPressure(options.stateDir),
+    underlay: options.underlay,
+    overlay: () => current.overlay(),
+    peers: () => current.peers(),
+    conditions,
+    onUnderlayMtu(mtu) {
+      if (mtu === underlayMtu) return;
+      log.info({ before: underlayMtu, mtu }, 'the MTU of the routes to the other nodes changed');
+      underlayMtu = mtu;
+      current.replanAll();
+    },
+    clock,
+    log,
+  });
+
   const { onAssignment } = options;
-  const shared = { current, reconciler, tasks, drains, portWatch, disk, conditions, clock, log };
+  const shared = { current, reconciler, tasks, drains, portWatch, nodeWatch, disk, conditions, clock, log };
   const follower = createAssignmentFollower({ ...shared, onAssignment });
   const comparePlan = createPlanComparison({
     kernel,
@@ -152,7 +173,7 @@ export function createAgent(options: AgentOptions): Agent {
     doctor: createDoctor({
       kernel,
       clock,
-      capabilities,
+      capabilities: options.capabilities,
       underlay: options.underlay,
       version: options.version,
       stateDir: options.stateDir,
@@ -165,15 +186,18 @@ export function createAgent(options: AgentOptions): Agent {
     history: (argument) => history.query(argument),
     // Loaded with the first question: the schemas cost memory that an idle daemon does not need.
     kernel: async (argument) =>
-      (await import('./session/kernel-query.ts')).answerKernelQuery(argument, applied.revision, () =>
-        reconciler.runExclusive(() => kernel.observe()),
+      (await import('./session/kernel-query.ts')).answerKernelQuery(
+        argument,
+        applied.revision,
+        () => reconciler.runExclusive(() => kernel.observe()),
+        () => kernel.hostNetwork.addresses(),
       ),
   };
 
   const handleMessage = createMessageHandler({
     onSnapshot: (assignment) => follower.onSnapshot(assignment),
     onDelta: (delta) => follower.onDelta(delta),
-    planFor: (assignment) => plan(current.withLocalState(assignment), capabilities),
+    planFor: (assignment) => plan(current.withLocalState(assignment), capabilities()),
     comparePlan,
     queries,
     send: (report) => session.send(report),
@@ -222,6 +246,8 @@ export function createAgent(options: AgentOptions): Agent {
         stopEvents();
         audit.stop();
       };
+      // Before the session, which begins with a report of all conditions.
+      await nodeWatch.start();
       healthEndpoint?.start();
       session.start();
     },
@@ -232,6 +258,7 @@ export function createAgent(options: AgentOptions): Agent {
       changedTasks.stop();
       drains.stop();
       portWatch.stop();
+      nodeWatch.stop();
       tasks.close();
       runtime.close();
       await reconciler.stop();

@@ -2,7 +2,8 @@ import type { AssignedPort, Endpoint } from '../model/assignment.ts';
 import type { Network, Node, Service, Task } from '../model/cluster.ts';
 import { INGRESS_NETWORK } from '../model/identifiers.ts';
 import { type Constraint, type PortSpec, portKey, type WeightSpec } from '../model/spec.ts';
-import { acceptsConnections, byJoinOrder, isDraining } from './endpoint-state.ts';
+import { acceptsLocalConnections, byJoinOrder, isDraining } from './endpoint-state.ts';
+import { isReachable } from './impairment.ts';
 import { matchesConstraints } from './schedule.ts';
 
 /**
@@ -17,6 +18,8 @@ export interface PortOffer {
   nodes?: Constraint[];
   /** No longer declared: kept for open connections only. */
   draining: boolean;
+  /** Nodes with endpoints that only the node itself reaches. */
+  unreachable?: string[];
 }
 
 export interface PortOfferView {
@@ -41,7 +44,7 @@ export function portOffers(service: Service, view: PortOfferView): PortOffer[] {
     .flatMap((task): OfferedTask[] => {
       const node = view.node(task.nodeId ?? '');
       if (node === undefined) return [];
-      if (acceptsConnections(task, node)) return [{ task, node, weight: weightOf(service.spec.weight, node) }];
+      if (acceptsLocalConnections(task, node)) return [{ task, node, weight: weightOf(service.spec.weight, node) }];
       return isDraining(task, node) ? [{ task, node, weight: 0 }] : [];
     })
     .sort((a, b) => byJoinOrder(a.task, b.task));
@@ -77,6 +80,7 @@ function offersForPort(
     },
     ...(port.nodes === undefined ? {} : { nodes: port.nodes }),
     draining,
+    ...unreachableNodes(endpointMembers),
   });
   const { published } = port;
   if (port.mode === 'ingress') return published === undefined ? [] : [offer(published, members)];
@@ -85,6 +89,11 @@ function offersForPort(
       published === undefined ? nodeChosenPort(member.task, port) : fixedHostPort(member.task, port, published);
     return number === undefined ? [] : [{ ...offer(number, [member]), nodeId: member.node.id }];
   });
+}
+
+function unreachableNodes(members: readonly OfferedTask[]): Pick<PortOffer, 'unreachable'> {
+  const ids = new Set(members.flatMap(({ node }) => (isReachable(node) ? [] : [node.id])));
+  return ids.size === 0 ? {} : { unreachable: [...ids].sort() };
 }
 
 /** The number that the node of the task picked for a host mode port. */
@@ -129,6 +138,7 @@ export function portForNode(node: Node, offers: readonly PortOffer[]): AssignedP
     .filter(
       ({ nodeId, nodes }) => (nodeId === undefined || nodeId === node.id) && matchesConstraints(node, nodes ?? []),
     )
+    .map((offer) => withReachableEndpoints(offer, node))
     .filter(({ draining: leaving, port }) => !leaving || port.endpoints.length > 0)
     .sort(byPrecedence);
   const [first] = candidates;
@@ -141,6 +151,15 @@ export function portForNode(node: Node, offers: readonly PortOffer[]): AssignedP
     return isNew;
   });
   return added.length === 0 ? first.port : { ...first.port, endpoints: [...added, ...first.port.endpoints] };
+}
+
+/** Packets between a node and the tasks of another are lost when one of the two is unreachable. */
+function withReachableEndpoints(offer: PortOffer, node: Node): PortOffer {
+  const { port, unreachable = [] } = offer;
+  const reachesOthers = isReachable(node);
+  if (reachesOthers && unreachable.length === 0) return offer;
+  const isReached = (nodeId: string) => nodeId === node.id || (reachesOthers && !unreachable.includes(nodeId));
+  return { ...offer, port: { ...port, endpoints: port.endpoints.filter(({ nodeId }) => isReached(nodeId)) } };
 }
 
 function endpointKey({ address, port }: Endpoint): string {

@@ -1,5 +1,5 @@
 import type { MeshError } from '../base/errors.ts';
-import type { IpAddress, Protocol } from '../model/address.ts';
+import type { Cidr, IpAddress, Protocol } from '../model/address.ts';
 import type { Op } from '../model/kernel-state.ts';
 import type { KernelObject, ObjectKind } from '../model/kinds/registry.ts';
 
@@ -70,6 +70,45 @@ export interface SocketOwner {
   executable?: string | undefined;
 }
 
+/** An address of the host netns. */
+export interface HostAddress {
+  link: string;
+  /** Of the link, bytes. */
+  mtu: number;
+  address: IpAddress;
+  prefix: number;
+}
+
+/** A route of another program in the host netns, of any table but `local`. */
+export interface HostRoute {
+  link: string;
+  destination: Cidr;
+  /** Undefined for a network that the link itself leads to. */
+  via: IpAddress | undefined;
+}
+
+/** How packets leave the host for one destination. */
+export interface HostPath {
+  link: string;
+  /** Of the route, else of its link; bytes. */
+  mtu: number;
+}
+
+/** `addresses`: an address, a link or a rule changed; `unknown`: events were lost. */
+export type HostNetworkChange = { of: 'addresses' } | { of: 'route'; destination: Cidr } | { of: 'unknown' };
+
+/** Addresses and routes of the host netns that are not meshd's. */
+export interface HostNetwork {
+  /** Also of links without carrier. */
+  addresses(): Promise<HostAddress[]>;
+  /** Lists all routes: slow on a host with a full routing table. */
+  routes(): Promise<HostRoute[]>;
+  /** By destination; those without a route are missing. */
+  paths(source: IpAddress, destinations: readonly IpAddress[]): Promise<Map<IpAddress, HostPath>>;
+  /** Returns a function that stops it. */
+  watch(onChange: (change: HostNetworkChange) => void): () => void;
+}
+
 /**
  * The kernel as a port with three verbs. Implementations: driver/linux-kernel.ts and, for tests, model/model-kernel.ts.
  * All three see only objects that are ours by name.
@@ -92,6 +131,8 @@ export interface Kernel {
   connections(netns: string, fwmarks: readonly number[]): Promise<Map<string, number>>;
   /** A path of this netns for setns(2). */
   netnsPath(netns: string): string;
+  /** The network of the host itself, which meshd only reads. */
+  readonly hostNetwork: HostNetwork;
   counters(): KernelCounters;
   close(): void;
 }

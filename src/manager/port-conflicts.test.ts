@@ -53,6 +53,11 @@ describe('a port that differs from its declaration', () => {
     const node = await cluster.agent('node1');
     await cluster.apply(spec('web', { ports: [tcp(8080)] }), spec('other', { ports: [tcp(8081)] }));
     await cluster.waitUntil(async () => (await cluster.tasks()).every(({ status }) => status?.state === 'running'));
+    // Acknowledgements of the ports are events of the services, too.
+    await cluster.waitUntil(async () =>
+      (await cluster.control.listServices({})).services.every(({ pending }) => pending === 0),
+    );
+    await cluster.advanceTime(500);
     const received: WatchEvent[] = [];
     const stop = new AbortController();
     const watching = (async () => {

@@ -47,6 +47,8 @@ export interface Node extends Stored {
   state: 'ready' | 'down';
   /** Milliseconds since the epoch of the last state change. */
   stateSince: number;
+  /** Codes of reported conditions that have a ConditionEffect, sorted; absent while there are none. */
+  impairments?: string[];
   /** As the agent reported. */
   agentVersion: string;
   kernelRelease: string;

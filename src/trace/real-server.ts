@@ -1,11 +1,21 @@
 import { familyOf } from '../model/address.ts';
+import { DEFAULT_DESTINATION } from '../model/block.ts';
 import { addressKey } from '../model/kinds/address.ts';
 import type { RealServer } from '../model/kinds/real-server.ts';
-import { LB_NET_LINK, LB_NETNS, NET_LB_LINK, TASK_LINK, taskNetns, VXLAN_LINK } from '../model/linux-names.ts';
+import {
+  LB_HOST_LINK,
+  LB_NET_LINK,
+  LB_NETNS,
+  NET_LB_LINK,
+  TASK_LINK,
+  taskNetns,
+  VXLAN_LINK,
+} from '../model/linux-names.ts';
 import { firstPacket, isLoopback } from './host.ts';
 import type { Hop, NodeState, Outcome, Packet, TraceRequest } from './packet.ts';
 import { commandText, type PartialPath, REPAIR_HINT, recordPass, recordStop } from './partial-path.ts';
 import { ROUTER_NETNS, traceRouter } from './router.ts';
+import { findRoute } from './routing.ts';
 import { traceChain, traceRoute } from './steps.ts';
 import { traceTunnel } from './tunnel.ts';
 
@@ -102,8 +112,16 @@ function traceReply(
   };
   // A connection from the ingress node itself to 127.0.0.1 has the node's overlay address as source.
   if (isLoopback(reply.destination)) return true;
+  if (isInBlock(reply.destination, traceRequest.node)) {
+    const reason = `stays in the overlay: ${reply.destination} is in the block of a node. Give the client another address, or use another --ingress-subnet in a new cluster`;
+    recordStop(partial, 'lost', ROUTER_NETNS, 'the answer', reason);
+    return false;
+  }
   const sent = traceRouter(partial, reply);
-  if (sent === undefined) return false;
+  if (sent === undefined) {
+    markLost(partial);
+    return false;
+  }
   let from: string | undefined = LB_NET_LINK;
   if (sent.outputLink === VXLAN_LINK) {
     from = traceTunnel(partial, sent, LB_NETNS, nodes);
@@ -124,4 +142,20 @@ function traceReply(
     return false;
   }
   return traceRoute(partial, { ...sent, netns: LB_NETNS, inputLink: from, mark: 0 }) !== undefined;
+}
+
+/** The error of a refused answer goes to the task: the client gets nothing. */
+function markLost(partial: PartialPath): void {
+  const last = partial.hops.at(-1);
+  if (partial.end?.outcome !== 'refused' || last === undefined) return;
+  last.verdict = 'lost';
+  partial.end = { ...partial.end, outcome: 'lost' };
+}
+
+/** Whether the lb routes an address into the overlay, whichever network the client is really in. */
+function isInBlock(address: string, { state }: NodeState): boolean {
+  const found = findRoute(state, { netns: LB_NETNS, destination: address, mark: 0 });
+  if (found === undefined) return false;
+  const { destination, dev } = found.route;
+  return dev !== LB_HOST_LINK && destination !== DEFAULT_DESTINATION[familyOf(address)];
 }

@@ -245,6 +245,29 @@ describe('the object that drops a packet is named', () => {
     expect(runTrace(drained).reason).toMatch(/3 with weight 0 keep what they have/);
   });
 
+  test.each([
+    ['in the block of another node', '10.252.2.77'],
+    ['in the block of the node that it connects to', '10.252.1.77'],
+    ['in the IPv6 block of another node', 'fd6d:65:73:2::77'],
+  ])('a client with an address %s gets no answer', (_, client) => {
+    const destination = client.includes(':') ? '2001:db8::1' : '192.0.2.1';
+    for (const facts of [CAPABILITIES, { ...CAPABILITIES, fastPath: {} }]) {
+      const found = runTrace(
+        cluster(() => {}, facts),
+        { client, destination },
+      );
+      expect(found.outcome).toBe('lost');
+      expect(found.reason).toContain(`stays in the overlay: ${client} is in the block of a node`);
+    }
+  });
+
+  test('a client with an address of the overlay that no node has yet: the router rejects the answer of a local task', () => {
+    const found = runTrace(cluster(), { client: '10.252.200.77' });
+    expect(found.outcome).toBe('lost');
+    const [path] = found.paths.filter(({ outcome }) => outcome !== 'answered');
+    expect(path?.hops.at(-1)).toMatchObject({ netns: 'mesh-net-ingress', verdict: 'lost' });
+  });
+
   test('a trace never fails, whichever object is missing', () => {
     const healthy = cluster();
     for (const [index, node] of healthy.entries()) {

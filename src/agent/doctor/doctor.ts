@@ -17,7 +17,7 @@ import type { NodeCapabilities } from '../../plan/context.ts';
 import { readDiskSpace, readFirewallFacts, readSysctlFacts, readUnderlayFacts } from './collect.ts';
 import { checkFirewall } from './firewall.ts';
 import { checkUnderlay } from './link.ts';
-import { checkNodeState } from './node-state.ts';
+import { checkNodeState, withoutRepeatedConditions } from './node-state.ts';
 import { checkSysctls, ROUTER } from './sysctls.ts';
 
 export interface DoctorOptions {
@@ -58,7 +58,12 @@ async function runChecks(options: DoctorOptions): Promise<DoctorReport> {
   const echoes = await pingPeers(options, overlayMtu).catch((thrown) => messageOf(thrown));
   const results = typeof echoes === 'string' ? [] : echoes;
   const unreachable = results.filter((one) => one.small === undefined || one.full === undefined);
-  const link = await readUnderlayFacts(kernel, underlay);
+  const peers = options.assignment()?.peers ?? [];
+  const link = await readUnderlayFacts(
+    kernel,
+    underlay,
+    peers.map((peer) => peer.underlay),
+  );
   const findings = await Promise.all([
     runCheck('module', () => checkModules(capabilities)),
     runCheck('sysctl', async () => checkSysctls(readSysctlFacts(kernel, hasInet6(options)))),
@@ -82,7 +87,7 @@ async function runChecks(options: DoctorOptions): Promise<DoctorReport> {
     now,
     took: clock.monotonic() - startedAt,
     version,
-    findings: findings.flat(),
+    findings: withoutRepeatedConditions(findings.flat()),
     echoes: results,
     ...(overlayMtu === undefined ? {} : { overlayMtu }),
   };

@@ -1,4 +1,5 @@
 import { MeshError } from '../../base/errors.ts';
+import type { Cidr, IpAddress } from '../../model/address.ts';
 import type { AssignedPort, Assignment, AssignmentDelta } from '../../model/assignment.ts';
 import type { Op } from '../../model/kernel-state.ts';
 import { applyDelta, type KeyedAssignment, keyedAssignment, toAssignment } from '../../model/keyed-assignment.ts';
@@ -11,7 +12,7 @@ import type { Reconciler } from './reconciler.ts';
 import { createServiceOwners } from './service-owners.ts';
 
 export interface CurrentAssignmentOptions {
-  capabilities: NodeCapabilities;
+  capabilities(): NodeCapabilities;
   reconciler: Pick<Reconciler, 'setDesired' | 'patchDesired'>;
   tasks: Pick<TaskSupervisor, 'assign' | 'exposed' | 'exposedTask'>;
   ports: Pick<PortWatch, 'filterPublishable' | 'isPublishable'>;
@@ -23,9 +24,15 @@ export interface CurrentAssignmentOptions {
  */
 export interface CurrentAssignment {
   isKnown(): boolean;
+  /** Plans everything again: the capabilities changed. */
+  replanAll(): void;
   /** A copy of its lists. */
   assignment(): Assignment | undefined;
   ports(): AssignedPort[];
+  /** Underlay addresses of the other nodes. */
+  peers(): IpAddress[];
+  /** Subnets of the overlay networks. */
+  overlay(): Cidr[];
   /** An assignment without the ports that this node may not publish, and without the tasks that have ended here. */
   withLocalState(assignment: Assignment): Assignment;
   /** Replaces all of it. */
@@ -46,14 +53,26 @@ export function createCurrentAssignment(options: CurrentAssignmentOptions): Curr
 
   function replan(change: Partial<AssignmentDelta>): void {
     if (view === undefined) return;
-    const { had, want } = updateView(view, change, (id) => tasks.exposedTask(id), capabilities);
+    const { had, want } = updateView(view, change, (id) => tasks.exposedTask(id), capabilities());
     reconciler.patchDesired(had, want, view.revision);
+  }
+
+  function planAll(assignment: Assignment): void {
+    const ports = options.ports.filterPublishable(assignment.ports);
+    const whole = createView({ ...assignment, ports }, tasks.exposed(), capabilities());
+    view = whole.assignment;
+    reconciler.setDesired(whole.want, assignment.revision);
   }
 
   return {
     isKnown: () => assigned !== undefined,
+    replanAll() {
+      if (assigned !== undefined) planAll(toAssignment(assigned));
+    },
     assignment: () => assigned && toAssignment(assigned),
     ports: () => [...(assigned?.ports.values() ?? [])],
+    peers: () => [...(assigned?.peers.values() ?? [])].map(({ underlay }) => underlay),
+    overlay: () => (assigned?.networks ?? []).flatMap(({ subnets }) => subnets.map(({ cidr }) => cidr)),
     withLocalState(assignment) {
       const ended = new Set([...(assigned?.tasks.keys() ?? [])].filter((id) => tasks.exposedTask(id) === undefined));
       return {
@@ -65,10 +84,7 @@ export function createCurrentAssignment(options: CurrentAssignmentOptions): Curr
     replace(assignment) {
       assigned = keyedAssignment(assignment);
       owners.update(assignment.ports, assignment.tasks);
-      const ports = options.ports.filterPublishable(assignment.ports);
-      const whole = createView({ ...assignment, ports }, tasks.exposed(), capabilities);
-      view = whole.assignment;
-      reconciler.setDesired(whole.want, assignment.revision);
+      planAll(assignment);
     },
     applyDelta(delta) {
       if (assigned === undefined) throw new MeshError('conflict', 'the manager sent a delta before a snapshot');

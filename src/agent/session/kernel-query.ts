@@ -1,4 +1,4 @@
-import { networkInterfaces } from 'node:os';
+import type { HostAddress } from '../../kernel/kernel.ts';
 import type { KernelState } from '../../model/kernel-state.ts';
 import type { KernelObject } from '../../model/kinds/registry.ts';
 import { portMark } from '../../model/linux-names.ts';
@@ -13,10 +13,12 @@ export async function answerKernelQuery(
   argument: unknown,
   revision: number,
   observe: () => Promise<KernelState>,
+  hostAddresses: () => Promise<readonly HostAddress[]>,
 ): Promise<KernelQueryResult> {
   const filter = parsePortFilter(argument);
   const objects = [...(await observe()).values()].filter((object) => isRelevant(object, filter));
-  return { revision, addresses: hostAddresses(), objects };
+  const addresses = (await hostAddresses()).map(({ address }) => address);
+  return { revision, addresses, objects };
 }
 
 /** Whether an object may affect a packet to that port: all except those of other ports. */
@@ -34,8 +36,4 @@ function isRelevant(object: KernelObject, filter: PortFilter | undefined): boole
     default:
       return true;
   }
-}
-
-function hostAddresses(): string[] {
-  return Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map(({ address }) => address));
 }

@@ -4,6 +4,7 @@ import type { PortSpec } from '../../model/spec.ts';
 import type * as rpc from '../../rpc/messages.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 import type { NodeReports } from './node-reports.ts';
+import type { Publications } from './publications.ts';
 
 /** Objects as clients see them, with names and counts. */
 export interface Presenter {
@@ -16,7 +17,14 @@ export interface Presenter {
   assignedHostPorts(service: Service, port: PortSpec): rpc.TaskPort[];
 }
 
-export function createPresenter(index: ClusterIndex, reports: NodeReports): Presenter {
+/** Names of pending nodes that a service shows. */
+const MAX_PENDING = 10;
+
+export function createPresenter(
+  index: ClusterIndex,
+  reports: NodeReports,
+  publications: Pick<Publications, 'pendingNodes'>,
+): Presenter {
   const nodeNameOf = (nodeId: string | undefined) => (nodeId === undefined ? '' : (index.node(nodeId)?.name ?? nodeId));
   const degraded = ({ protocol, published }: PortSpec) =>
     [...index.nodes()].flatMap((node) =>
@@ -25,6 +33,11 @@ export function createPresenter(index: ClusterIndex, reports: NodeReports): Pres
         .filter((one) => one.protocol === protocol && one.published === published)
         .map(({ kind, message }) => ({ nodeId: node.id, nodeName: node.name, kind, message })),
     );
+  const pendingOf = ({ id }: Service) => {
+    const nodes = publications.pendingNodes(id);
+    const names = [...nodes].slice(0, MAX_PENDING).map(nodeNameOf);
+    return { pending: nodes.size, pendingNodes: names.sort() };
+  };
   return {
     degraded,
     assignedHostPorts: (service, { protocol, target, published, mode }) =>
@@ -44,6 +57,7 @@ export function createPresenter(index: ClusterIndex, reports: NodeReports): Pres
       degraded: service.spec.ports.flatMap((port) =>
         degraded(port).map((one) => ({ ...one, message: `${port.published}/${port.protocol}: ${one.message}` })),
       ),
+      ...pendingOf(service),
     }),
     task: (task) => ({
       ...task,

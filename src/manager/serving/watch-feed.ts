@@ -13,6 +13,8 @@ export interface WatchFeeds {
   onCommit(changes: readonly Change[]): void;
   /** Something changed about these services that is not stored, such as where they are degraded. */
   onServices(services: readonly Service[]): void;
+  /** The same about nodes. */
+  onNodes(nodes: readonly Node[]): void;
   /** All objects of the kinds asked for, then `ready`, then every change, until the signal aborts. */
   watch(request: WatchRequest, signal: AbortSignal): AsyncGenerator<WatchEvent>;
   stop(): void;
@@ -78,6 +80,14 @@ export function createWatchFeeds(index: ClusterIndex, presenter: Presenter): Wat
     }
   }
 
+  function publishUpdates(kind: 'services' | 'nodes', objects: readonly object[]): void {
+    if (watchers.size === 0) return;
+    const { revision } = index;
+    publish(
+      objects.map((object) => ({ kind, event: { action: 'updated', object: eventObjects[kind](object), revision } })),
+    );
+  }
+
   return {
     onCommit(changes) {
       if (watchers.size === 0) return;
@@ -92,15 +102,8 @@ export function createWatchFeeds(index: ClusterIndex, presenter: Presenter): Wat
       }
       publish(events);
     },
-    onServices(services) {
-      if (watchers.size === 0) return;
-      const updatedEvent = (service: Service): WatchEvent => ({
-        action: 'updated',
-        object: eventObjects.services(service),
-        revision: index.revision,
-      });
-      publish(services.map((service) => ({ kind: 'services', event: updatedEvent(service) })));
-    },
+    onServices: (services) => publishUpdates('services', services),
+    onNodes: (nodes) => publishUpdates('nodes', nodes),
     async *watch(request, signal) {
       if (watchers.size >= MAX_WATCHERS)
         throw new MeshError('exhausted', `more than ${MAX_WATCHERS} watches are open: close some`);
