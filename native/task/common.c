@@ -85,6 +85,16 @@ _Noreturn void run_command(const struct command *command, pid_t parent) {
   fail(errno, "exec", command->arguments[0]);
 }
 
+int has_ended(pid_t command, siginfo_t *end) {
+  *end = (siginfo_t){0};
+  while (waitid(P_ALL, 0, end, WEXITED | WNOHANG | WNOWAIT) == 0 && end->si_pid != 0) {
+    if (end->si_pid == command) return 1;
+    waitpid(end->si_pid, NULL, WNOHANG);
+    end->si_pid = 0;
+  }
+  return 0;
+}
+
 void leftover_pause(void) { nanosleep(&(struct timespec){.tv_nsec = LEFTOVER_PAUSE_NS}, NULL); }
 
 void kill_leftovers(pid_t child) {

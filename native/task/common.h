@@ -38,6 +38,9 @@ void resolve_user(const char *name);
 void take_groups(void);
 void take_user(void);
 
+/* Makes the user found by resolve_user the owner of an open file. */
+void give_to_user(int fd);
+
 /* Sets of capabilities: bit N is capability N (linux/capability.h). */
 struct privileges {
   /* Bounding set; a command of uid 0 has all of it. */
@@ -74,6 +77,9 @@ const char *command_option(struct command *command, int option, const char *valu
 
 /* In the forked child: new session, user, privileges, directory; then exec. If parent is not 0, the child dies with it. */
 _Noreturn void run_command(const struct command *command, pid_t parent);
+
+/* Reaps orphans; true if the command itself is a zombie, which is not reaped: its number must not be reused yet. */
+int has_ended(pid_t command, siginfo_t *end);
 
 /* Kills the group of a child and all its descendants: they are all reparented to us, their subreaper, sooner or later. */
 void kill_leftovers(pid_t child);

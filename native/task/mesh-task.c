@@ -13,6 +13,8 @@
  * 1 inside, which reaps orphans; the task. When process 1 ends, the kernel
  * kills all remaining processes of the namespace (zap_pid_ns_processes).
  *
+ * Output of the task goes through a pipe to the log, which has a bound on its size (log.c).
+ *
  * STATE_DIR/started  {"pid","startTime","shimPid","shimStartTime"}  once exec has succeeded
  * STATE_DIR/exit     {"code","signal","error","at"}                 at the end; error begins with the failed step
  * Start times are field 22 of /proc/PID/stat (clock ticks since boot), `at` is ms since 1970.
@@ -20,6 +22,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,14 +30,17 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common.h"
+#include "log.h"
 
 static struct {
   const char *netns, *dir, *resolv_conf, *hostname, *log;
+  struct log_limits log_limits;
   int stop_signal;
   struct command command;
 } opt = {.stop_signal = SIGTERM};
@@ -93,7 +99,8 @@ static void report_in_child(const char *text) { _exit(write(report_pipe, text, s
 static _Noreturn void usage(const char *reason) {
   dprintf(STDERR_FILENO,
           "mesh-task: %s\nusage: mesh-task --netns PATH --dir STATE_DIR [--resolv-conf FILE] [--hostname NAME]\n"
-          "                 [--user UID:GID|NAME[:GROUP]] [--cwd DIR] [--log FILE] [--stop-signal N]\n"
+          "                 [--user UID:GID|NAME[:GROUP]] [--cwd DIR] [--stop-signal N]\n"
+          "                 [--log FILE --log-size BYTES --log-files N]\n"
           "                 [--capabilities HEX] [--ambient HEX] [--new-privileges]\n"
           "                 -- command [args...] < environment\n",
           reason);
@@ -103,8 +110,8 @@ static _Noreturn void usage(const char *reason) {
 static void parse_arguments(int argc, char **argv) {
   static const struct option options[] = {
       {"netns", 1, NULL, 'n'},    {"dir", 1, NULL, 'd'}, {"resolv-conf", 1, NULL, 'r'},
-      {"hostname", 1, NULL, 'h'}, {"log", 1, NULL, 'l'}, {"stop-signal", 1, NULL, 's'},
-      COMMAND_OPTIONS,            {NULL, 0, NULL, 0}};
+      {"hostname", 1, NULL, 'h'}, {"log", 1, NULL, 'l'}, {"log-size", 1, NULL, 'z'},
+      {"log-files", 1, NULL, 'f'}, {"stop-signal", 1, NULL, 's'}, COMMAND_OPTIONS, {NULL, 0, NULL, 0}};
   opterr = 0;
   for (int c; (c = getopt_long(argc, argv, "+", options, NULL)) != -1;) {
     const char *wrong = NULL;
@@ -114,12 +121,16 @@ static void parse_arguments(int argc, char **argv) {
       case 'r': opt.resolv_conf = optarg; break;
       case 'h': opt.hostname = optarg; break;
       case 'l': opt.log = optarg; break;
+      case 'z': opt.log_limits.max_size = atoll(optarg); break;
+      case 'f': opt.log_limits.max_files = (unsigned)atoi(optarg); break;
       case 's': opt.stop_signal = atoi(optarg); break;
       default: wrong = command_option(&opt.command, c, optarg);
     }
     if (wrong != NULL) usage(wrong);
   }
   if (opt.netns == NULL || opt.dir == NULL) usage("--netns and --dir are required");
+  if (opt.log != NULL && (opt.log_limits.max_size < 1 || opt.log_limits.max_files < 1 || opt.log_limits.max_files > 1000))
+    usage("--log requires --log-size BYTES and --log-files 1-1000");
   if (opt.stop_signal < 1 || opt.stop_signal > SIGRTMAX) usage("--stop-signal must be a signal number");
   if (optind >= argc) usage("no command given");
   opt.command.arguments = argv + optind;
@@ -128,9 +139,7 @@ static void parse_arguments(int argc, char **argv) {
 static void redirect_output(void) {
   int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (null < 0 || dup2(null, STDIN_FILENO) < 0) fail(errno, "stdin", "/dev/null");
-  if (opt.log == NULL) return;
-  int log = open(opt.log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-  if (log < 0 || dup2(log, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0) fail(errno, "log", opt.log);
+  if (opt.log != NULL) open_log(opt.log, &opt.log_limits);
 }
 
 static void enter_namespaces(void) {
@@ -183,19 +192,28 @@ static void mount_proc(void) {
   if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0) fail(errno, "mount", "/proc");
 }
 
+/* In the task. Its user owns the pipe, so that the task can open /dev/stdout and /dev/stderr by name. */
+static void redirect_to_pipe(int output) {
+  if (opt.command.user != NULL) give_to_user(output);
+  if (dup2(output, STDOUT_FILENO) < 0 || dup2(output, STDERR_FILENO) < 0) fail(errno, "pipe", "log");
+}
+
 static pid_t start_task(void) {
   int pipe_fds[2];
   char error[512], text[256];
   if (pipe2(pipe_fds, O_CLOEXEC) != 0) fail(errno, "pipe", "exec report");
+  int output = opt.log == NULL ? -1 : open_log_pipe();
   pid_t shim = getpid(), pid = fork();
   if (pid < 0) fail(errno, "fork", opt.command.arguments[0]);
   if (pid == 0) {
     report_pipe = pipe_fds[1];
     report_failure = report_in_child;
+    if (output >= 0) redirect_to_pipe(output);
     mount_proc();
     run_command(&opt.command, 0);
   }
   close(pipe_fds[1]);
+  if (output >= 0) close(output);
   ssize_t length;
   do length = read(pipe_fds[0], error, sizeof error - 1);
   while (length < 0 && errno == EINTR);
@@ -213,18 +231,20 @@ static pid_t start_task(void) {
   return pid;
 }
 
-/* Forwards signals until the task is a zombie. It is not reaped yet, so that no signal can reach a reused number. */
-static siginfo_t wait_for_task(pid_t task, const sigset_t *signals) {
-  for (;;) {
-    siginfo_t child = {0};
-    while (waitid(P_ALL, 0, &child, WEXITED | WNOHANG | WNOWAIT) == 0 && child.si_pid != 0) {
-      if (child.si_pid == task) return child;
-      waitpid(child.si_pid, NULL, WNOHANG);
-      child.si_pid = 0;
-    }
-    int signal_number = sigwaitinfo(signals, NULL);
-    if (signal_number > 0 && signal_number != SIGCHLD)
-      kill(task, signal_number == SIGTERM ? opt.stop_signal : signal_number);
+/*
+ * Writes its output to the log and forwards signals until the task is a zombie. It is not reaped yet, so that no signal can
+ * reach a reused number.
+ */
+static siginfo_t wait_for_task(pid_t task, int signal_fd) {
+  for (siginfo_t end;;) {
+    struct pollfd fds[] = {{signal_fd, POLLIN, 0}, {log_pipe(), POLLIN, 0}};
+    if (poll(fds, 2, -1) < 0) continue;
+    if (fds[1].revents != 0) take_log_output();
+    struct signalfd_siginfo received;
+    if (fds[0].revents == 0 || read(signal_fd, &received, sizeof received) != sizeof received) continue;
+    int number = (int)received.ssi_signo;
+    if (number != SIGCHLD) kill(task, number == SIGTERM ? opt.stop_signal : number);
+    else if (has_ended(task, &end)) return end;
   }
 }
 
@@ -258,10 +278,13 @@ int main(int argc, char **argv) {
   if (getsid(0) != getpid() && setsid() < 0) fail(errno, "setsid", "start mesh-task as a child, not as a job of a shell");
   if (opt.command.user != NULL) resolve_user(opt.command.user);
   enter_namespaces();
+  int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+  if (signal_fd < 0) fail(errno, "signalfd", opt.command.arguments[0]);
 
   pid_t init = start_init(), task = start_task();
-  siginfo_t end = wait_for_task(task, &signals);
+  siginfo_t end = wait_for_task(task, signal_fd);
   end_namespace(init, task);
+  drain_log_pipe(); /* before the end is reported: whoever reads that finds the whole log */
 
   char number[16], name[32];
   if (end.si_code == CLD_EXITED) {

@@ -86,6 +86,7 @@ export function nodeTask(
       ...(template.user === undefined ? {} : { user: template.user }),
       ...requestedPrivileges(template),
       environment: template.environment,
+      ...(template.log === undefined ? {} : { log: template.log }),
     },
     targets: targets(declared),
     ...(pick.length === 0 ? {} : { pick: targets(pick) }),

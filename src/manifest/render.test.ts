@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { CAPABILITIES } from '../model/capabilities.ts';
 import { sameValue } from '../model/equality.ts';
 import {
+  DEFAULT_LOG,
   DEFAULT_UPDATE,
   type HealthCheck,
   type PortSpec,
@@ -127,6 +128,12 @@ const weight: fc.Arbitrary<WeightSpec> = fc.oneof(
   fc.record({ default: fc.integer({ min: 2, max: 65_535 }) }),
   fc.record({ label: fc.constantFrom('cpus', 'node.labels', 'A/b.c-d'), default: numbers }),
 );
+const log = fc
+  .record({
+    maxSize: fc.integer({ ...LIMITS.logSize }),
+    maxFiles: fc.integer({ min: 1, max: LIMITS.logFiles }),
+  })
+  .filter((limits) => !sameValue(limits, DEFAULT_LOG));
 const update: fc.Arbitrary<UpdateConfig> = fc
   .record({
     parallelism: fc.nat(10_000),
@@ -168,6 +175,7 @@ const spec: fc.Arbitrary<ServiceSpec> = fc
       update,
       health,
       weight,
+      log,
     },
     {
       requiredKeys: [

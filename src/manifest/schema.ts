@@ -21,6 +21,7 @@ import {
 } from './fields.ts';
 import { composeHealth, HTTP_KEYS, healthcheck, meshHealth, probe } from './health-schema.ts';
 import { LIMITS } from './limits.ts';
+import { logging, loggingKeys, logOptions } from './logging-schema.ts';
 import { shorten } from './manifest-error.ts';
 import { longPort, ports } from './port-schema.ts';
 import { privilegeKeys, privilegesOf } from './privileges-schema.ts';
@@ -100,6 +101,7 @@ const service = z.strictObject({
   labels: labels.optional(),
   ports: ports.optional(),
   healthcheck: extensible(healthcheck).optional(),
+  logging: extensible(logging).optional(),
   stop_grace_period: duration.optional(),
   deploy: extensible(deploy).nullish(),
   'x-mesh': mesh.optional(),
@@ -187,6 +189,7 @@ export const serviceSchema = z.preprocess(
         ports: declared.map(({ port }): PortSpec => port),
         ...(update === undefined ? {} : { update }),
         ...(health === undefined ? {} : { health }),
+        ...(given.logging === undefined ? {} : { log: given.logging }),
         ...(weight === undefined ? {} : { weight }),
       },
       portEntries: declared.map(({ entry }) => entry),
@@ -230,6 +233,10 @@ export function keysAt(path: readonly PropertyKey[]): { known: string[]; unsuppo
       return { known: Object.keys(updateConfig.shape), unsupported: UNSUPPORTED.update };
     case 'healthcheck':
       return { known: Object.keys(composeHealth.shape), unsupported: none };
+    case 'logging':
+      return { known: Object.keys(loggingKeys.shape), unsupported: none };
+    case 'logging.options':
+      return { known: Object.keys(logOptions.shape), unsupported: none };
     case 'ports.*':
       return { known: Object.keys(longPort.shape), unsupported: none };
     case 'x-mesh':

@@ -1,6 +1,6 @@
 import type { Cidr, Family, IpAddress, MacAddress, Protocol } from './address.ts';
 import type { RequestedPrivileges } from './capabilities.ts';
-import type { HealthCheck, Persistence, SchedulerFlag, TrafficPolicy } from './spec.ts';
+import type { HealthCheck, LogLimits, Persistence, SchedulerFlag, TrafficPolicy } from './spec.ts';
 
 /** The complete desired state of one node, sent as a snapshot and then updated by deltas. */
 export interface Assignment {
@@ -71,6 +71,8 @@ export interface AssignedProcess extends RequestedPrivileges {
   workingDir: string;
   user?: string;
   environment: Record<string, string>;
+  /** Undefined means DEFAULT_LOG. */
+  log?: LogLimits;
 }
 
 export interface AssignedTask {

@@ -3,6 +3,7 @@ import { CAPABILITY_NAMES } from '../model/capabilities.ts';
 import { LIMIT } from '../model/limits.ts';
 import {
   type HealthCheck,
+  type LogLimits,
   type PortSpec,
   SCHEDULER_FLAGS,
   SCHEDULERS,
@@ -92,6 +93,11 @@ export const healthCheck: z.ZodType<HealthCheck> = z.object({
   startInterval: integer(1, LIMIT.duration),
 });
 
+export const logLimits: z.ZodType<LogLimits> = z.object({
+  maxSize: integer(LIMIT.logSize.min, LIMIT.logSize.max),
+  maxFiles: integer(1, LIMIT.logFiles),
+});
+
 /** What a task may do beyond the default. */
 export const privileges = {
   capAdd: list(word(CAPABILITY_NAMES), CAPABILITY_NAMES.length).exactOptional(),
@@ -130,6 +136,7 @@ export const serviceSpec: z.ZodType<ServiceSpec> = z.object({
     })
     .exactOptional(),
   health: healthCheck.exactOptional(),
+  log: logLimits.exactOptional(),
   weight: z.object({ label: text(LIMIT.value).exactOptional(), default: integer(1, 65_535) }).exactOptional(),
   forced: integer(0, 0xffffffff).exactOptional(),
 });

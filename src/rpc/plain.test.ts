@@ -5,7 +5,8 @@ import { MeshError } from '../base/errors.ts';
 import type { Assignment, AssignmentDelta } from '../model/assignment.ts';
 import { CAPABILITY_NAMES, type RequestedPrivileges } from '../model/capabilities.ts';
 import type { TaskStatus } from '../model/cluster.ts';
-import type { ServiceSpec } from '../model/spec.ts';
+import { LIMIT } from '../model/limits.ts';
+import type { LogLimits, ServiceSpec } from '../model/spec.ts';
 import { check } from './check.ts';
 import { assignment as assignmentCheck, assignmentDelta } from './check-assignment.ts';
 import { agentMessage, controlChecks, managerMessage } from './check-messages.ts';
@@ -40,6 +41,10 @@ const many = <T>(each: fc.Arbitrary<T>) => fc.array(each, { maxLength: 4 });
 const optional = <T extends object>(shape: { [K in keyof T]: fc.Arbitrary<T[K]> }) =>
   fc.record(shape, { requiredKeys: [], noNullPrototype: true }) as fc.Arbitrary<Partial<T>>;
 
+const logLimits = fc.record(
+  { maxSize: fc.integer({ ...LIMIT.logSize }), maxFiles: fc.integer({ min: 1, max: LIMIT.logFiles }) },
+  { noNullPrototype: true },
+);
 const capabilities = fc.subarray([...CAPABILITY_NAMES], { minLength: 1 });
 
 const spec: fc.Arbitrary<ServiceSpec> = fc
@@ -64,8 +69,9 @@ const spec: fc.Arbitrary<ServiceSpec> = fc
       },
       { noNullPrototype: true },
     ),
-    optional<{ user: string } & RequestedPrivileges>({
+    optional<{ user: string; log: LogLimits } & RequestedPrivileges>({
       user: name,
+      log: logLimits,
       capAdd: capabilities,
       capDrop: capabilities,
       privileged: fc.constant(true),
@@ -119,8 +125,9 @@ const task = fc.record({
   process: fc
     .tuple(
       fc.record({ command: many(text), workingDir: fc.constant('/'), environment }),
-      optional<{ user: string } & RequestedPrivileges>({
+      optional<{ user: string; log: LogLimits } & RequestedPrivileges>({
         user: name,
+        log: logLimits,
         capAdd: capabilities,
         capDrop: capabilities,
         privileged: fc.constant(true),
