@@ -28,6 +28,7 @@ interface Exit {
   readonly code: number | null;
   readonly signal: string | null;
   readonly error: string | null;
+  readonly left: string | null;
   readonly at: number;
 }
 
@@ -113,6 +114,20 @@ describe('reports', () => {
     await waitFor(() => task.shim.exitCode !== null, 'the shim to end');
     expect(existsSync(join(directory, 'started'))).toBe(false);
     expect(JSON.parse(readFileSync(join(directory, 'exit'), 'utf8'))).toMatchObject({ code: null });
+  });
+
+  it.each([
+    ['a daemon with a session of its own', 'setsid sleep 1000 & running sleep; exit 0', 'sleep'],
+    ['a child in the background', 'sleep 1000 & running sleep; exit 0', 'sleep'],
+    ['a daemon whose parent has ended, too', '(setsid sleep 1000 &); running sleep; exit 0', 'sleep'],
+    ['a program with an odd name', 'cp /bin/sleep "$BIN/a) b"; "$BIN/a) b" 1000 & running "a) b"; exit 0', 'a) b'],
+    ['nothing', 'sleep 0.01 & wait; exit 0', null],
+    ['something after a failure', 'sleep 1000 & running sleep; exit 1', null],
+  ])('which process outlived the command: %s', async (_, script, left) => {
+    // A fork has the name of the shell until it has become the program.
+    const running = 'running() { until grep -qsxF "$1" /proc/[0-9]*/comm; do :; done; }';
+    const task = shell(`${running}; ${script}`, { env: { ...process.env, BIN: freshDirectory() } });
+    expect(await task.exit()).toMatchObject({ left });
   });
 
   it('the signal that ended the task', async () => {

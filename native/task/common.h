@@ -2,6 +2,7 @@
 #ifndef MESH_TASK_COMMON_H
 #define MESH_TASK_COMMON_H
 
+#include <dirent.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -14,6 +15,9 @@ _Noreturn void fail(int error, const char *step, const char *detail);
 
 /* Reads one numeric field of PID/stat (4 = parent, 22 = start time) below an open /proc; -1 if the process does not exist. */
 long long stat_field(int proc, pid_t pid, int field);
+
+/* The next process of this parent in an open /proc; 0 at its end. */
+pid_t next_child(DIR *proc, pid_t parent);
 
 /* A descriptor of the currently mounted /proc. */
 int open_proc(void);

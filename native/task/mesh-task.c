@@ -16,7 +16,8 @@
  * Output of the task goes through a pipe to the log, which has a bound on its size (log.c).
  *
  * STATE_DIR/started  {"pid","startTime","shimPid","shimStartTime"}  once exec has succeeded
- * STATE_DIR/exit     {"code","signal","error","at"}                 at the end; error begins with the failed step
+ * STATE_DIR/exit     {"code","signal","error","left","at"}          at the end; error begins with the failed step, left is
+ *                    the name of a process that outlived the command, which ended with status 0
  * Start times are field 22 of /proc/PID/stat (clock ticks since boot), `at` is ms since 1970.
  */
 #include <errno.h>
@@ -77,19 +78,21 @@ static void json_string(char *out, size_t size, const char *text) {
   out[n] = '\0';
 }
 
-static void write_exit(const char *code, const char *signal_name, const char *error) {
-  char text[2048], quoted_error[1200] = "null", quoted_signal[40] = "null";
+/* All of them but the code may be NULL. */
+static void write_exit(const char *code, const char *signal_name, const char *error, const char *left) {
+  char text[2048], quoted_error[1200] = "null", quoted_signal[40] = "null", quoted_left[160] = "null";
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   if (error != NULL) json_string(quoted_error, sizeof quoted_error, error);
   if (signal_name != NULL) json_string(quoted_signal, sizeof quoted_signal, signal_name);
-  snprintf(text, sizeof text, "{\"code\":%s,\"signal\":%s,\"error\":%s,\"at\":%lld}\n", code, quoted_signal,
-           quoted_error, (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+  if (left != NULL) json_string(quoted_left, sizeof quoted_left, left);
+  snprintf(text, sizeof text, "{\"code\":%s,\"signal\":%s,\"error\":%s,\"left\":%s,\"at\":%lld}\n", code, quoted_signal,
+           quoted_error, quoted_left, (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
   write_state("exit", text);
 }
 
 static void report_in_shim(const char *text) {
-  if (state_dir >= 0) write_exit("null", NULL, text);
+  if (state_dir >= 0) write_exit("null", NULL, text, NULL);
 }
 
 static void report_in_child(const char *text) { _exit(write(report_pipe, text, strlen(text)) < 0 ? 126 : 127); }
@@ -221,7 +224,7 @@ static pid_t start_task(void) {
   if (length > 0) {
     error[length] = '\0';
     waitpid(pid, NULL, 0);
-    write_exit("null", NULL, error);
+    write_exit("null", NULL, error, NULL);
     dprintf(STDERR_FILENO, "mesh-task: %s\n", error);
     exit(1);
   }
@@ -246,6 +249,29 @@ static siginfo_t wait_for_task(pid_t task, int signal_fd) {
     if (number != SIGCHLD) kill(task, number == SIGTERM ? opt.stop_signal : number);
     else if (has_ended(task, &end)) return end;
   }
+}
+
+/*
+ * The name of a process that outlives the task; false if there is none. When the task ended, its children became those of
+ * process 1 (kernel/exit.c, forget_original_parent), as those of a command that made itself a daemon did before.
+ */
+static int find_left_behind(pid_t init, char *name, size_t size) {
+  char path[40];
+  int proc_fd = openat(host_proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR *proc = proc_fd < 0 ? NULL : fdopendir(proc_fd);
+  if (proc == NULL) return 0;
+  ssize_t length = 0;
+  for (pid_t pid; length <= 0 && (pid = next_child(proc, init)) > 0;) {
+    snprintf(path, sizeof path, "%d/comm", pid);
+    int comm = openat(host_proc, path, O_RDONLY | O_CLOEXEC);
+    if (comm < 0) continue; /* ended meanwhile */
+    length = read(comm, name, size - 1);
+    close(comm);
+  }
+  closedir(proc);
+  if (length <= 0) return 0;
+  name[name[length - 1] == '\n' ? length - 1 : length] = '\0';
+  return 1;
 }
 
 /* Kills all remaining processes of the pid namespace. Process 1 waits for the task to be reaped, so reap it first. */
@@ -283,16 +309,19 @@ int main(int argc, char **argv) {
 
   pid_t init = start_init(), task = start_task();
   siginfo_t end = wait_for_task(task, signal_fd);
+  char left[32];
+  /* After any other end it is no surprise, and not why. */
+  int has_left = end.si_code == CLD_EXITED && end.si_status == 0 && find_left_behind(init, left, sizeof left);
   end_namespace(init, task);
   drain_log_pipe(); /* before the end is reported: whoever reads that finds the whole log */
 
   char number[16], name[32];
   if (end.si_code == CLD_EXITED) {
     snprintf(number, sizeof number, "%d", end.si_status);
-    write_exit(number, NULL, NULL);
+    write_exit(number, NULL, NULL, has_left ? left : NULL);
     return end.si_status;
   }
   signal_name(end.si_status, name, sizeof name);
-  write_exit("null", name, NULL);
+  write_exit("null", name, NULL, NULL);
   return 128 + end.si_status;
 }

@@ -151,6 +151,7 @@ export type TaskReason =
   | 'PortsNotBound' // the same, for longer than a start should take
   | 'Unhealthy'
   | 'Exited'
+  | 'Daemonized' // the same, with code 0 and processes left behind: it went into the background
   | 'Killed'
   | 'StartFailed'
   | 'Stopped'

@@ -54,6 +54,7 @@ export function readTaskFiles(dir: string): TaskFiles {
       ...(typeof value['code'] === 'number' ? { code: value['code'] } : {}),
       ...(typeof value['signal'] === 'string' ? { signal: value['signal'] } : {}),
       ...(typeof value['error'] === 'string' ? { error: value['error'] } : {}),
+      ...(typeof value['left'] === 'string' ? { left: value['left'] } : {}),
       at: Number.isSafeInteger(value['at']) ? Number(value['at']) : Date.now(),
     })),
     stopRequestedAt: readJson(dir, 'stop.json', (value) => Number(value['at'])),
