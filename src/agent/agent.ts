@@ -41,6 +41,7 @@ export function createAgent(options: AgentOptions): Agent {
   let applied = { revision: 0, failures: [] as string[] };
   let stopWatching = () => {};
   const nodeId = () => disk.identity()?.nodeId ?? '';
+  const taskListeners = (taskId: string) => reconciler.runExclusive(() => kernel.listeners(taskNetns(taskId)));
   const hostListeners = () => reconciler.runExclusive(() => kernel.listeners(HOST_NETNS));
 
   const conditions = createConditions(() => sendConditions());
@@ -66,7 +67,7 @@ export function createAgent(options: AgentOptions): Agent {
     log,
     nodeName: () => options.name,
     netnsPath: (taskId) => kernel.netnsPath(taskNetns(taskId)),
-    listeners: (taskId) => reconciler.runExclusive(() => kernel.listeners(taskNetns(taskId))),
+    listeners: taskListeners,
     allocatePorts: createPortAllocator({
       listeners: hostListeners,
       assigned: () => current.ports(),
@@ -165,9 +166,12 @@ export function createAgent(options: AgentOptions): Agent {
     history: (argument) => history.query(argument),
     // Loaded with the first question: the schemas cost memory that an idle daemon does not need.
     kernel: async (argument) =>
-      (await import('./session/kernel-query.ts')).answerKernelQuery(argument, applied.revision, () =>
-        reconciler.runExclusive(() => kernel.observe()),
-      ),
+      (await import('./session/kernel-query.ts')).answerKernelQuery(argument, {
+        revision: applied.revision,
+        observe: () => reconciler.runExclusive(() => kernel.observe()),
+        tasks: () => tasks.exposed(),
+        listeners: taskListeners,
+      }),
   };
 
   const handleMessage = createMessageHandler({

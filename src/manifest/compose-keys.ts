@@ -67,6 +67,7 @@ const EXAMPLES: Record<string, string> = {
   healthcheck: 'healthcheck: {test: curl -f http://127.0.0.1/, interval: 10s}',
   http: 'http: {port: 80, path: /health}',
   weight: 'weight: node.labels.cpus',
+  ready: 'ready: [21, 53/udp]',
   user: 'user: "1000:1000"',
   cap_add: 'cap_add: [NET_ADMIN]',
   cap_drop: 'cap_drop: [ALL]',

@@ -87,6 +87,7 @@ const balancing = fc
       }),
       idleTimeout: seconds,
       policy: fc.constantFrom('prefer-local' as const, 'local' as const),
+      ready: fc.constant(false as const),
     },
     optional,
   )
@@ -98,7 +99,10 @@ const balancing = fc
       ...(fallback === undefined || fallback === rest.scheduler ? {} : { fallback }),
     };
   });
-const restrictions = fc.record({ addresses: networks, allowFrom: networks, idleTimeout: seconds }, optional);
+const restrictions = fc.record(
+  { addresses: networks, allowFrom: networks, idleTimeout: seconds, ready: fc.constant(false as const) },
+  optional,
+);
 const port: fc.Arbitrary<PortSpec> = fc
   .record(
     { protocol: fc.constantFrom('tcp', 'udp', 'sctp'), target: numbers, published: numbers },

@@ -105,6 +105,7 @@ function port(spec: PortSpec): Record<string, unknown> {
 function balancing(spec: PortSpec): Record<string, unknown> {
   const { persistence } = spec;
   return {
+    ...(spec.ready === undefined ? {} : { ready: spec.ready }),
     ...omitIfEmpty('ingress', {
       ...omitIfEmpty('nodes', (spec.nodes ?? []).map(constraint)),
       ...omitIfEmpty('addresses', spec.addresses ?? []),

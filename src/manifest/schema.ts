@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { sameValue } from '../model/equality.ts';
 import { isLabelKey } from '../model/label.ts';
-import { DEFAULT_UPDATE, type PortSpec, type ServiceSpec, type UpdateConfig, type WeightSpec } from '../model/spec.ts';
+import { DEFAULT_UPDATE, type ServiceSpec, type UpdateConfig, type WeightSpec } from '../model/spec.ts';
 import { BALANCING_KEYS } from './balancing-schema.ts';
 import { UNSUPPORTED } from './compose-keys.ts';
 import {
@@ -25,6 +25,7 @@ import { logging, loggingKeys, logOptions } from './logging-schema.ts';
 import { shorten } from './manifest-error.ts';
 import { longPort, ports } from './port-schema.ts';
 import { privilegeKeys, privilegesOf } from './privileges-schema.ts';
+import { ready, withReady } from './ready-schema.ts';
 
 const extensible = <T extends z.ZodType>(schema: T) => z.preprocess((value) => withoutExtensions(value), schema);
 
@@ -89,6 +90,7 @@ const mesh = z.strictObject({
   runtime: oneOf('process'),
   healthcheck: probe.optional(),
   weight: weight.optional(),
+  ready: ready.optional(),
 });
 
 const service = z.strictObject({
@@ -186,7 +188,11 @@ export const serviceSchema = z.preprocess(
           window: restart?.window ?? 0,
         },
         stopGracePeriod: given.stop_grace_period ?? 10_000,
-        ports: declared.map(({ port }): PortSpec => port),
+        ports: withReady(
+          declared.map(({ port }) => port),
+          given['x-mesh']?.ready,
+          ctx,
+        ),
         ...(update === undefined ? {} : { update }),
         ...(health === undefined ? {} : { health }),
         ...(given.logging === undefined ? {} : { log: given.logging }),

@@ -75,6 +75,13 @@ export interface AssignedProcess extends RequestedPrivileges {
   log?: LogLimits;
 }
 
+export interface TargetPort {
+  protocol: Protocol;
+  port: number;
+  /** The task counts as running without it, because it is bound on demand. */
+  ready?: false;
+}
+
 export interface AssignedTask {
   id: string;
   serviceId: string;
@@ -83,8 +90,8 @@ export interface AssignedTask {
   desired: 'running' | 'shutdown';
   addresses: { networkId: string; address: IpAddress }[];
   process: AssignedProcess;
-  /** Target ports that must be bound before the task counts as running. */
-  targets: { protocol: Protocol; port: number }[];
+  /** Each target port once. */
+  targets: TargetPort[];
   /** Host mode ports without a number: the node picks one for each and reports it in the task's status. */
   pick?: { protocol: Protocol; port: number }[];
   health?: HealthCheck;

@@ -88,6 +88,8 @@ export interface PortSpec {
   /** Port on every node; undefined asks the manager for one. */
   published?: number;
   mode: 'ingress' | 'host';
+  /** The target is bound on demand: a task is ready without it. */
+  ready?: false;
   /** Undefined means rr. */
   scheduler?: Scheduler;
   schedulerFlags?: SchedulerFlag[];

@@ -1,6 +1,6 @@
 import type { Result } from '../base/errors.ts';
 import type { Family, IpAddress } from '../model/address.ts';
-import { AttributeWriter, LITTLE_ENDIAN } from './attributes.ts';
+import { Attributes, AttributeWriter, LITTLE_ENDIAN } from './attributes.ts';
 import { familyName, familyNumber, formatField, IPPROTO_TCP, IPPROTO_UDP } from './ip.ts';
 import { type NetlinkMessage, type NetlinkRequest, NLM_F_DUMP, NLM_F_REQUEST } from './message.ts';
 import { decodeWithHeader } from './rtnetlink.ts';
@@ -10,6 +10,8 @@ const SOCK_DIAG_BY_FAMILY = 20;
 /** struct inet_diag_sockid and struct inet_diag_msg, include/uapi/linux/inet_diag.h */
 const SOCKID = 48;
 const INET_DIAG_MSG = 72;
+/** Always there for a socket of IPv6 in LISTEN or CLOSE (inet_diag_msg_attrs_fill). */
+const INET_DIAG_SKV6ONLY = 11;
 
 /** enum of include/net/tcp_states.h; UDP uses the first and `close`. */
 const STATES = [
@@ -46,6 +48,8 @@ export interface SocketEntry {
   uid: number;
   /** As in /proc/PID/fd; 0 when no process holds it. */
   inode: number;
+  /** IPV6_V6ONLY; false for a socket of IPv4. */
+  v6only: boolean;
 }
 
 /**
@@ -69,6 +73,7 @@ export function decodeSocket(message: NetlinkMessage): Result<SocketEntry> {
       port: view.getUint16(4),
       uid: view.getUint32(64, LITTLE_ENDIAN),
       inode: view.getUint32(68, LITTLE_ENDIAN),
+      v6only: new Attributes(payload, INET_DIAG_MSG).u8(INET_DIAG_SKV6ONLY) === 1,
     };
   });
 }

@@ -79,7 +79,7 @@ const assignedTask = z.object({
     },
     missing,
   ),
-  targets: list(target, LIMIT.ports),
+  targets: list(target.extend({ ready: z.literal(false).exactOptional() }), LIMIT.ports),
   pick: list(target, LIMIT.ports).exactOptional(),
   health: healthCheck.exactOptional(),
   stopGracePeriod: duration,

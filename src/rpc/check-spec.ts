@@ -58,6 +58,7 @@ export const portSpec: z.ZodType<PortSpec> = z.object({
   target: port,
   published: port.exactOptional(),
   mode: portMode,
+  ready: z.literal(false).exactOptional(),
   scheduler: word(SCHEDULERS).exactOptional(),
   fallback: word(SCHEDULERS).exactOptional(),
   ...balancing,

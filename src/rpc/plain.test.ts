@@ -89,7 +89,7 @@ const spec: fc.Arbitrary<ServiceSpec> = fc
       fc
         .tuple(
           fc.record({ protocol, target: port, mode }, { noNullPrototype: true }),
-          optional<{ published: number }>({ published: port }),
+          optional<{ published: number; ready: false }>({ published: port, ready: fc.constant(false) }),
         )
         .map(([base, extra]) => ({ ...base, ...extra })),
     ),
@@ -134,7 +134,9 @@ const task = fc.record({
       }),
     )
     .map(([base, extra]) => ({ ...base, ...extra })),
-  targets: many(fc.record({ protocol, port })),
+  targets: many(
+    fc.record({ protocol, port, ready: fc.constant(false as const) }, { requiredKeys: ['protocol', 'port'], noNullPrototype: true }),
+  ),
   stopGracePeriod: duration,
 });
 const assignment = fc.record({
@@ -193,9 +195,10 @@ test('a status survives a round trip', () => {
     pid: 7,
     since: 5,
     ports: [{ protocol: 'udp', target: 53, published: 32_768 }],
+    missing: [{ protocol: 'tcp', target: 80, family: 'inet6' }],
   };
   expect(bytes(TaskStatusSchema, status)).toStrictEqual(status);
-  const { ports: _, ...without } = status;
+  const { ports: _, missing: __, ...without } = status;
   expect(bytes(TaskStatusSchema, without)).toStrictEqual(without);
 });
 

@@ -98,6 +98,7 @@ function portLines(port: PortSpec, publishedPort: PublishedPort | undefined): st
     `TargetPort = ${port.target}`,
     `PublishMode = ${port.mode}`,
   ];
+  if (port.ready === false) lines.push('Ready = false');
   if (port.mode === 'ingress') {
     lines.push(`Scheduler = ${scheduler}${flags}${scheduler === 'rr' ? '' : `, fallback ${fallback}`}`);
     lines.push(`Policy = ${port.policy ?? 'cluster'}`);

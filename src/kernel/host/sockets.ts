@@ -22,8 +22,8 @@ export async function listListeners(transport: Transport, namespaces: Namespaces
         await transport.dump(netns, NETLINK_SOCK_DIAG, dumpListeners(protocol, family)),
         decodeSocket,
       );
-      for (const { port, address, inode } of sockets)
-        if (port !== 0) listeners.push({ protocol, port, address, inode });
+      for (const { port, address, inode, v6only } of sockets)
+        if (port !== 0) listeners.push({ protocol, port, address, inode, ...(v6only ? { v6only } : {}) });
     }
   }
   return [...listeners, ...parseSctpEndpoints(readSctpEndpoints(namespaces.path(netns)))];
