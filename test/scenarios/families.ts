@@ -1,7 +1,17 @@
 // Programs that listen for one family only, in a cluster of both.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { addressOf, applyManifest, listRows, meshctl, nodeNames, type ProbeClient, parseWhoami, stdoutOf } from './harness.ts';
+import {
+  addressOf,
+  applyManifest,
+  listRows,
+  meshctl,
+  nodeNames,
+  type ProbeClient,
+  parseWhoami,
+  runOn,
+  stdoutOf,
+} from './harness.ts';
 import { clientProbe, inet6Of, urlOf, WHOAMI } from './shared.ts';
 
 const FAMILIES = [
@@ -22,6 +32,23 @@ async function traceTo(client: string, node: string, port: string): Promise<{ ou
   assert.ok(found, stderr);
   return found;
 }
+
+test('a program that listens for SCTP over IPv6 alone is judged like the others', async (t) => {
+  t.after(() => meshctl('service', 'rm', 'assoc'));
+  const assoc = {
+    command: ['socat', '-u', 'SCTP6-LISTEN:132,fork,reuseaddr,ipv6only=1', 'EXEC:true'],
+    ports: ['8681:132/sctp'],
+    deploy: { placement: { constraints: ['node.hostname == node3'] } },
+    'x-mesh': { runtime: 'process' },
+  };
+  await stdoutOf(applyManifest(JSON.stringify({ services: { assoc } }), '--timeout', '3m'));
+  const [task] = await listRows('service', 'ps', 'assoc');
+  assert.equal(task?.['message'], '132/sctp accepts no IPv4 clients; bind 0.0.0.0 as well');
+  const { stderr } = await runOn('client', 'timeout', '30', 'socat', '-u', '-', `SCTP4:${addressOf('node1')}:8681`);
+  assert.match(stderr, /refused/i);
+  assert.equal((await traceTo(addressOf('client'), addressOf('node1'), '8681/sctp')).outcome, 'refused');
+  assert.equal((await traceTo(inet6Of('client'), inet6Of('node1'), '8681/sctp')).outcome, 'answered');
+});
 
 for (const { name, port, present, missing, missingName, wildcard } of FAMILIES) {
   test(`a program without ${missingName} serves the other family and says what is missing`, async () => {
