@@ -241,7 +241,6 @@ describe('environment of the task', () => {
     run('ip', 'netns', 'del', other.name);
     expect(inTask()).toBe(false);
   });
-
 });
 
 describe('the log', () => {

@@ -77,7 +77,12 @@ describe('assignment', () => {
     ];
     const missing = [{ protocol: 'tcp' as const, target: 80, family: 'inet6' as const }];
     const status = { state: 'running' as const, message: '', error: '', since: 0, missing };
-    const ports = [80, 81].map((target) => ({ protocol: 'tcp' as const, target, published: target, mode: 'ingress' as const }));
+    const ports = [80, 81].map((target) => ({
+      protocol: 'tcp' as const,
+      target,
+      published: target,
+      mode: 'ingress' as const,
+    }));
     const addresses = endpointsOf([task(1, 'n1', { addresses: both, status })], service({ ports })).map((endpoints) =>
       endpoints.map(({ address }) => address),
     );
@@ -89,7 +94,14 @@ describe('assignment', () => {
       ...{ protocol: 'tcp' as const, target, published, mode: 'ingress' as const },
       ...(ready === undefined ? {} : { ready }),
     });
-    const ports = [port(1, 80, false), port(2, 80, false), port(3, 81, false), port(4, 81), port(5, 82), port(6, 82, false)];
+    const ports = [
+      port(1, 80, false),
+      port(2, 80, false),
+      port(3, 81, false),
+      port(4, 81),
+      port(5, 82),
+      port(6, 82, false),
+    ];
     const [own] = assignment(node(1), view(undefined, [task(1, 'n1')], [service({ ports })])).tasks;
     expect(own?.targets).toEqual([
       { protocol: 'tcp', port: 80, ready: false },

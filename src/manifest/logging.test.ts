@@ -25,7 +25,10 @@ describe('logging', () => {
     ['{options: {max-size: 5g}}', 'logging.options.max-size: 5g is outside 4k-4g'],
     ['{options: {max-file: 0}}', 'logging.options.max-file: 0 files cannot hold a log; choose one of 1-100'],
     ['{options: {max-file: 101}}', 'logging.options.max-file: 101 is outside 0-100; choose one of 1-100'],
-    ['{options: {compress: "true"}}', 'logging.options.compress: unknown key `compress`; use one of max-size, max-file'],
+    [
+      '{options: {compress: "true"}}',
+      'logging.options.compress: unknown key `compress`; use one of max-size, max-file',
+    ],
     ['{option: {}}', 'logging.option: unknown key `option`; did you mean `options`?'],
     ['journald', 'logging: must be a map, but is the text "journald"; write it like `logging: {options:'],
   ])('%s is an error', (written, message) => {

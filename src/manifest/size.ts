@@ -11,6 +11,7 @@ export function parseSize(text: string): number | undefined {
 
 /** The shortest text that `parseSize` reads back: 10000000 is `10m`. */
 export function formatSize(bytes: number): string {
-  for (const [unit, size] of Object.entries(UNITS)) if (bytes > 0 && bytes % size === 0) return `${bytes / size}${unit}`;
+  for (const [unit, size] of Object.entries(UNITS))
+    if (bytes > 0 && bytes % size === 0) return `${bytes / size}${unit}`;
   return `${bytes}`;
 }

@@ -16,7 +16,11 @@ export interface TaskSocket extends BoundSocket {
 }
 
 /** Whether the socket accepts clients of a family that connect to one of the addresses `own` of its namespace. */
-export function acceptsFamily({ address: text, v6only }: BoundSocket, family: Family, own: readonly IpAddress[]): boolean {
+export function acceptsFamily(
+  { address: text, v6only }: BoundSocket,
+  family: Family,
+  own: readonly IpAddress[],
+): boolean {
   const address = canonicalAddress(text) ?? text;
   if (isWildcard(address)) return familyOf(address) === family || (family === 'inet' && v6only === undefined);
   return familyOf(address) === family && own.includes(address);

@@ -83,7 +83,10 @@ const portFilter = z.strictObject({
   protocol,
   published: port,
   /** Services that offer the port, each with its target: the sockets of their tasks are requested, too. */
-  targets: z.array(z.object({ serviceId: text, port })).max(1_024).exactOptional(),
+  targets: z
+    .array(z.object({ serviceId: text, port }))
+    .max(1_024)
+    .exactOptional(),
 });
 
 /** Narrows the question `kernel` to what matters for one published port. */

@@ -135,7 +135,10 @@ const task = fc.record({
     )
     .map(([base, extra]) => ({ ...base, ...extra })),
   targets: many(
-    fc.record({ protocol, port, ready: fc.constant(false as const) }, { requiredKeys: ['protocol', 'port'], noNullPrototype: true }),
+    fc.record(
+      { protocol, port, ready: fc.constant(false as const) },
+      { requiredKeys: ['protocol', 'port'], noNullPrototype: true },
+    ),
   ),
   stopGracePeriod: duration,
 });

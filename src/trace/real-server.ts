@@ -88,7 +88,9 @@ function traceIntoTask(partial: PartialPath, taskId: string, packet: Packet): bo
 
 /** Whether a socket of the task accepts the packet; a node that does not report sockets is taken to have one. */
 function traceSocket(partial: PartialPath, taskId: string, { protocol, destination, port }: Packet): boolean {
-  const bound = partial.node.sockets?.filter((one) => one.taskId === taskId && one.protocol === protocol && one.port === port);
+  const bound = partial.node.sockets?.filter(
+    (one) => one.taskId === taskId && one.protocol === protocol && one.port === port,
+  );
   const family = familyOf(destination);
   if (bound?.some((socket) => acceptsFamily(socket, family, [destination])) ?? true) return true;
   const others = (bound ?? []).map(({ address, v6only }) => `${address}${v6only ? ' (IPV6_V6ONLY)' : ''}`);

@@ -128,7 +128,9 @@ describe('a healthy mesh', () => {
     nodes[2]!.sockets = [socket(second, '::', { v6only: true }), socket(second, '0.0.0.0', { protocol: 'udp' })];
     nodes[0]!.sockets = [socket(third, '::'), socket(second, '0.0.0.0')];
     const outcomes = (client: string, destination: string) =>
-      Object.fromEntries(runTrace(nodes, { client, destination }).paths.map(({ taskId, outcome }) => [taskId, outcome]));
+      Object.fromEntries(
+        runTrace(nodes, { client, destination }).paths.map(({ taskId, outcome }) => [taskId, outcome]),
+      );
     expect(outcomes('198.51.100.7', '192.0.2.1')).toEqual({
       [first]: 'answered',
       [second]: 'refused',

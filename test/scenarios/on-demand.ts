@@ -2,7 +2,16 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import { addressOf, applyManifest, listRows, meshctl, type ProbeClient, parseWhoami, stdoutOf, waitFor } from './harness.ts';
+import {
+  addressOf,
+  applyManifest,
+  listRows,
+  meshctl,
+  type ProbeClient,
+  parseWhoami,
+  stdoutOf,
+  waitFor,
+} from './harness.ts';
 import { clientProbe, WHOAMI } from './shared.ts';
 
 /** The hosts of the mesh share /tmp. A task binds port 81 while its file is there. */

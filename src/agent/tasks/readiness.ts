@@ -37,7 +37,10 @@ export function judgeReadiness(task: JudgedTask, sockets: readonly BoundSocket[]
 }
 
 /** One part for all targets with the same fault. */
-function describe(unready: readonly { target: TargetPort; socket: BoundSocket | undefined }[], own: IpAddress[]): string {
+function describe(
+  unready: readonly { target: TargetPort; socket: BoundSocket | undefined }[],
+  own: IpAddress[],
+): string {
   const faults = new Map<string, TargetPort[]>();
   for (const { target, socket } of unready) {
     const fault = socket === undefined ? '' : `${socket.address}${socket.v6only ? ' without IPv4 (IPV6_V6ONLY)' : ''}`;
@@ -61,7 +64,9 @@ function wildcardFor(own: readonly IpAddress[]): string {
 /** `80/tcp, 443/tcp accept no IPv6 clients; bind :: as well`; empty when nothing is missing. */
 export function describeMissing(missing: readonly MissingFamily[]): string {
   const parts = (['inet', 'inet6'] as const).flatMap((family) => {
-    const ports = missing.filter((one) => one.family === family).map(({ protocol, target }) => ({ protocol, port: target }));
+    const ports = missing
+      .filter((one) => one.family === family)
+      .map(({ protocol, target }) => ({ protocol, port: target }));
     if (ports.length === 0) return [];
     const verb = ports.length === 1 ? 'accepts' : 'accept';
     return [`${formatPorts(ports)} ${verb} no ${FAMILY_NAMES[family]} clients; bind ${WILDCARD[family]} as well`];

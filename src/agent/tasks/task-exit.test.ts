@@ -4,7 +4,11 @@ import { extraTask } from '../agent.test-data.ts';
 import { statusFromExit } from './task-exit.ts';
 
 const statusOf = (exit: Omit<TaskExit, 'at'>, stopped = false) =>
-  statusFromExit({ state: 'ended', task: extraTask(1), exit: { ...exit, at: 5 }, stopRequested: false }, stopped, 10_000);
+  statusFromExit(
+    { state: 'ended', task: extraTask(1), exit: { ...exit, at: 5 }, stopRequested: false },
+    stopped,
+    10_000,
+  );
 
 it.each([
   [{ code: 0 }, { state: 'complete', reason: 'Exited', message: 'exit code 0', error: '' }],

@@ -39,10 +39,7 @@ export function createPresenter(index: ClusterIndex, reports: NodeReports): Pres
             message: `${service.name}.${slot} accepts no ${FAMILY_NAMES[family]} clients on its port ${target}`,
           })),
       );
-  const degraded = (service: Service, port: PortSpec) => [
-    ...degradedOnNodes(port),
-    ...degradedTasks(service, port),
-  ];
+  const degraded = (service: Service, port: PortSpec) => [...degradedOnNodes(port), ...degradedTasks(service, port)];
   return {
     degraded,
     assignedHostPorts: (service, { protocol, target, published, mode }) =>
@@ -60,7 +57,10 @@ export function createPresenter(index: ClusterIndex, reports: NodeReports): Pres
       running: index.taskCounts(service.id).running,
       desired: desiredTaskCount(service, index),
       degraded: service.spec.ports.flatMap((port) =>
-        degraded(service, port).map((one) => ({ ...one, message: `${port.published}/${port.protocol}: ${one.message}` })),
+        degraded(service, port).map((one) => ({
+          ...one,
+          message: `${port.published}/${port.protocol}: ${one.message}`,
+        })),
       ),
     }),
     task: (task) => ({

@@ -38,7 +38,9 @@ export function tracedTargets(
   index: ClusterIndex,
 ): { serviceId: string; port: number }[] {
   return [...index.services()].flatMap(({ id: serviceId, spec, leaving = [] }) => {
-    const offered = [...spec.ports, ...leaving.map((draining) => draining.port)].filter((one) => one.protocol === protocol);
+    const offered = [...spec.ports, ...leaving.map((draining) => draining.port)].filter(
+      (one) => one.protocol === protocol,
+    );
     const isPicked = (target: number) =>
       index
         .tasksOfService(serviceId)
