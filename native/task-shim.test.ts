@@ -414,7 +414,7 @@ describe('stopping', () => {
     const netns = freshNetns();
     const directory = freshDirectory();
     const log = join(directory, 'log');
-    const script = 'trap "echo told; exit 4" TERM; while :; do echo tick; sleep 0.02; done';
+    const script = 'trap "echo stopping; exit 4" TERM; while :; do echo tick; sleep 0.02; done';
     const args = ['--netns', netns.path, '--dir', directory, ...logFlags(log), '--', 'bash', '-c', script];
     const agent = spawn(
       process.execPath,
@@ -439,6 +439,6 @@ describe('stopping', () => {
     const exit = await waitFor(() => existsSync(join(directory, 'exit')), 'the exit report');
     expect(exit).toBe(true);
     expect(JSON.parse(readFileSync(join(directory, 'exit'), 'utf8'))).toMatchObject({ code: 4, signal: null });
-    expect(readFileSync(log, 'utf8')).toMatch(/tick\ntold\n$/);
+    expect(readFileSync(log, 'utf8')).toMatch(/tick\nstopping\n$/);
   });
 });

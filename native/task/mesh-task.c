@@ -313,7 +313,7 @@ int main(int argc, char **argv) {
   /* After any other end it is no surprise, and not why. */
   int has_left = end.si_code == CLD_EXITED && end.si_status == 0 && find_left_behind(init, left, sizeof left);
   end_namespace(init, task);
-  drain_log_pipe(); /* before the end is reported: whoever reads that finds the whole log */
+  drain_log_pipe(); /* before the end is reported: the log is complete then */
 
   char number[16], name[32];
   if (end.si_code == CLD_EXITED) {
