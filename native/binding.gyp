@@ -42,6 +42,7 @@
         "task/mesh-task.c",
         "task/common.c",
         "task/environment.c",
+        "task/log.c",
         "task/namespaces.c",
         "task/privileges.c",
         "task/probe.c",

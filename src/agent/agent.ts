@@ -45,6 +45,7 @@ export function createAgent(options: AgentOptions): Agent {
   let { underlayMtu } = options.capabilities;
   const capabilities = () => ({ ...options.capabilities, underlayMtu });
   const nodeId = () => disk.identity()?.nodeId ?? '';
+  const taskListeners = (taskId: string) => reconciler.runExclusive(() => kernel.listeners(taskNetns(taskId)));
   const hostListeners = () => reconciler.runExclusive(() => kernel.listeners(HOST_NETNS));
 
   const conditions = createConditions(() => sendConditions());
@@ -70,7 +71,7 @@ export function createAgent(options: AgentOptions): Agent {
     log,
     nodeName: () => options.name,
     netnsPath: (taskId) => kernel.netnsPath(taskNetns(taskId)),
-    listeners: (taskId) => reconciler.runExclusive(() => kernel.listeners(taskNetns(taskId))),
+    listeners: taskListeners,
     allocatePorts: createPortAllocator({
       listeners: hostListeners,
       assigned: () => current.ports(),
@@ -186,12 +187,13 @@ export function createAgent(options: AgentOptions): Agent {
     history: (argument) => history.query(argument),
     // Loaded with the first question: the schemas cost memory that an idle daemon does not need.
     kernel: async (argument) =>
-      (await import('./session/kernel-query.ts')).answerKernelQuery(
-        argument,
-        applied.revision,
-        () => reconciler.runExclusive(() => kernel.observe()),
-        () => kernel.hostNetwork.addresses(),
-      ),
+      (await import('./session/kernel-query.ts')).answerKernelQuery(argument, {
+        revision: applied.revision,
+        addresses: () => kernel.hostNetwork.addresses(),
+        observe: () => reconciler.runExclusive(() => kernel.observe()),
+        tasks: () => tasks.exposed(),
+        listeners: taskListeners,
+      }),
   };
 
   const handleMessage = createMessageHandler({

@@ -1,5 +1,4 @@
-import type { Protocol } from '../model/address.ts';
-import type { AssignedTask, Assignment, Peer } from '../model/assignment.ts';
+import type { AssignedTask, Assignment, Peer, TargetPort } from '../model/assignment.ts';
 import { requestedPrivileges } from '../model/capabilities.ts';
 import type { Network, Node, Service, Task } from '../model/cluster.ts';
 import type { TemplateSource } from '../model/generation.ts';
@@ -86,16 +85,22 @@ export function nodeTask(
       ...(template.user === undefined ? {} : { user: template.user }),
       ...requestedPrivileges(template),
       environment: template.environment,
+      ...(template.log === undefined ? {} : { log: template.log }),
     },
-    targets: targets(declared),
-    ...(pick.length === 0 ? {} : { pick: targets(pick) }),
+    targets: targetPorts(declared),
+    ...(pick.length === 0 ? {} : { pick: targetPorts(pick).map(({ protocol, port }) => ({ protocol, port })) }),
     ...(template.health === undefined ? {} : { health: template.health }),
     stopGracePeriod: task.stopGracePeriod,
   };
 }
 
-/** Each target once, however many published ports map to it. */
-function targets(ports: readonly PortSpec[]): { protocol: Protocol; port: number }[] {
-  const seen = new Map(ports.map((port) => [`${port.target}/${port.protocol}`, port]));
-  return [...seen.values()].map(({ protocol, target }) => ({ protocol, port: target }));
+/** Each target once, however many published ports map to it; it is bound on demand if all of them say so. */
+function targetPorts(ports: readonly PortSpec[]): TargetPort[] {
+  const targets = new Map<string, TargetPort>();
+  for (const { protocol, target: port, ready } of ports) {
+    const key = `${port}/${protocol}`;
+    const isOnDemand = ready === false && (targets.get(key) ?? { ready }).ready === false;
+    targets.set(key, { protocol, port, ...(isOnDemand ? { ready: false } : {}) });
+  }
+  return [...targets.values()];
 }

@@ -1,3 +1,4 @@
+import { type Family, familyOf } from '../model/address.ts';
 import type { AssignedPort, Endpoint } from '../model/assignment.ts';
 import type { Network, Node, Service, Task } from '../model/cluster.ts';
 import { INGRESS_NETWORK } from '../model/identifiers.ts';
@@ -124,8 +125,13 @@ function endpointsOf({ task, weight }: OfferedTask, port: PortSpec, networkId: s
   // With weight 0 a UDP client that keeps sending would stay on a task about to end; without the real server it moves on.
   if (weight === 0 && port.protocol === 'udp') return [];
   return task.addresses
-    .filter((own) => own.networkId === networkId)
+    .filter((own) => own.networkId === networkId && acceptsOn(task, port, familyOf(own.address)))
     .map(({ address }) => ({ taskId: task.id, nodeId: task.nodeId!, address, port: port.target, weight }));
+}
+
+/** A task that accepts one family only is no endpoint in the other: clients would be refused. */
+function acceptsOn({ status }: Task, { protocol, target }: PortSpec, family: Family): boolean {
+  return !status.missing?.some((one) => one.family === family && one.target === target && one.protocol === protocol);
 }
 
 /**

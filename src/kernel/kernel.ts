@@ -55,6 +55,8 @@ export interface Listener {
   protocol: Protocol;
   port: number;
   address: IpAddress;
+  /** IPV6_V6ONLY of a socket of IPv6: it accepts no IPv4. */
+  v6only?: true;
   /** Identifies the socket, as in /proc/PID/fd; 0 or undefined when no process owns it. */
   inode?: number;
 }

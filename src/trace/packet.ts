@@ -1,4 +1,5 @@
 import type { IpAddress, Protocol } from '../model/address.ts';
+import type { TaskSocket } from '../model/bound-socket.ts';
 import type { KernelState } from '../model/kernel-state.ts';
 
 /** One node as its agent dumped it. */
@@ -10,6 +11,8 @@ export interface NodeState {
   state: KernelState;
   /** Every address of its host netns. */
   addresses: readonly IpAddress[];
+  /** Sockets of its tasks on the targets of the traced port; undefined when the node does not report them. */
+  sockets?: readonly TaskSocket[];
 }
 
 /** The first packet of a connection, at its current place. */

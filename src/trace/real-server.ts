@@ -1,5 +1,6 @@
-import { familyOf } from '../model/address.ts';
+import { FAMILY_NAMES, familyOf } from '../model/address.ts';
 import { DEFAULT_DESTINATION } from '../model/block.ts';
+import { acceptsFamily } from '../model/bound-socket.ts';
 import { addressKey } from '../model/kinds/address.ts';
 import type { RealServer } from '../model/kinds/real-server.ts';
 import {
@@ -92,7 +93,21 @@ function traceIntoTask(partial: PartialPath, taskId: string, packet: Packet): bo
     return false;
   }
   recordPass(partial, netns, commandText(address), `the task sees ${packet.source} at its port ${packet.port}`);
-  return true;
+  return traceSocket(partial, taskId, packet);
+}
+
+/** Whether a socket of the task accepts the packet; a node that does not report sockets is taken to have one. */
+function traceSocket(partial: PartialPath, taskId: string, { protocol, destination, port }: Packet): boolean {
+  const bound = partial.node.sockets?.filter(
+    (one) => one.taskId === taskId && one.protocol === protocol && one.port === port,
+  );
+  const family = familyOf(destination);
+  if (bound?.some((socket) => acceptsFamily(socket, family, [destination])) ?? true) return true;
+  const others = (bound ?? []).map(({ address, v6only }) => `${address}${v6only ? ' (IPV6_V6ONLY)' : ''}`);
+  const other = others.length === 0 ? '' : `, only ${[...new Set(others)].join(', ')}`;
+  const reason = `no socket of the task accepts ${FAMILY_NAMES[family]} on ${port}/${protocol}${other}. See \`meshctl service ps\``;
+  recordStop(partial, 'refused', taskNetns(taskId), `${port}/${protocol}`, reason);
+  return false;
 }
 
 /** The reply: through the router of the task's node to the lb of the ingress node, and its host. */

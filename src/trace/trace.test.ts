@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Assignment } from '../model/assignment.ts';
+import type { TaskSocket } from '../model/bound-socket.ts';
 import { keyOf, stateOf } from '../model/kernel-state.ts';
 import { parseFirewallRule } from '../model/kinds/parse-firewall-rule.ts';
 import type { KernelObject } from '../model/kinds/registry.ts';
@@ -114,6 +115,37 @@ describe('a healthy mesh', () => {
     const { outcome, hops } = runTrace(nodes);
     expect(outcome).toBe('answered');
     expect(hops.map(({ object }) => object).join('\n')).toMatch(/ipvsadm -A -t 10\.252\.\d\.2:8080 -s rr -p 60/);
+  });
+
+  test('a task answers only where a socket of it accepts the family of the client', () => {
+    const socket = (taskId: string, address: string, more: Partial<TaskSocket> = {}): TaskSocket => ({
+      ...{ taskId, protocol: 'tcp', port: 80, address },
+      ...more,
+    });
+    const [first, second, third] = TASKS.map(({ id }) => id) as [string, string, string];
+    const nodes = cluster();
+    nodes[1]!.sockets = [socket(first, '0.0.0.0')];
+    nodes[2]!.sockets = [socket(second, '::', { v6only: true }), socket(second, '0.0.0.0', { protocol: 'udp' })];
+    nodes[0]!.sockets = [socket(third, '::'), socket(second, '0.0.0.0')];
+    const outcomes = (client: string, destination: string) =>
+      Object.fromEntries(
+        runTrace(nodes, { client, destination }).paths.map(({ taskId, outcome }) => [taskId, outcome]),
+      );
+    expect(outcomes('198.51.100.7', '192.0.2.1')).toEqual({
+      [first]: 'answered',
+      [second]: 'refused',
+      [third]: 'answered',
+    });
+    expect(outcomes('2001:db8::77', '2001:db8::1')).toEqual({
+      [first]: 'refused',
+      [second]: 'answered',
+      [third]: 'answered',
+    });
+    nodes[1]!.sockets = [];
+    expect(runTrace(nodes)).toMatchObject({
+      outcome: 'refused',
+      reason: expect.stringContaining('no socket of the task accepts IPv4 on 80/tcp. See `meshctl service ps`'),
+    });
   });
 
   test('names the objects on the path, node by node', () => {

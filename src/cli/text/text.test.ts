@@ -201,6 +201,13 @@ describe('progress', () => {
     );
   });
 
+  test('a command that went into the background says so, although it is complete', () => {
+    const ended = (reason: string) =>
+      makeTask({ status: { state: 'complete', message: 'exit code 0, but left …', error: '', since: 1, reason } });
+    expect(taskProblem(ended('Daemonized'))).toBe('exit code 0, but left …');
+    expect(taskProblem(ended('Exited'))).toBe('');
+  });
+
   test('tasks of an older generation do not count: they are about to be replaced', () => {
     const next = { ...two, taskGeneration: 2 };
     const old = [task('a', 1), task('b', 2)];

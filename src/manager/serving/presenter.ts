@@ -1,8 +1,9 @@
 import { desiredSlots } from '../../decide/slots.ts';
+import { FAMILY_NAMES } from '../../model/address.ts';
 import type { Node, Service, Task } from '../../model/cluster.ts';
 import type { PortSpec } from '../../model/spec.ts';
 import type * as rpc from '../../rpc/messages.ts';
-import type { ClusterIndex } from './cluster-index.ts';
+import { type ClusterIndex, isLimited } from './cluster-index.ts';
 import type { NodeReports } from './node-reports.ts';
 import type { Publications } from './publications.ts';
 
@@ -11,8 +12,8 @@ export interface Presenter {
   service(service: Service): rpc.Service;
   task(task: Task): rpc.Task;
   node(node: Node): rpc.Node;
-  /** Where a published port differs from its declaration, and why. */
-  degraded(port: PortSpec): rpc.NodePortCondition[];
+  /** Where a published port of a service differs from its declaration, and why. */
+  degraded(service: Service, port: PortSpec): rpc.NodePortCondition[];
   /** The numbers that nodes picked for a host mode port without one. */
   assignedHostPorts(service: Service, port: PortSpec): rpc.TaskPort[];
 }
@@ -26,7 +27,7 @@ export function createPresenter(
   publications: Pick<Publications, 'pendingNodes'>,
 ): Presenter {
   const nodeNameOf = (nodeId: string | undefined) => (nodeId === undefined ? '' : (index.node(nodeId)?.name ?? nodeId));
-  const degraded = ({ protocol, published }: PortSpec) =>
+  const degradedOnNodes = ({ protocol, published }: PortSpec): rpc.NodePortCondition[] =>
     [...index.nodes()].flatMap((node) =>
       reports
         .portConditions(node.id)
@@ -38,6 +39,20 @@ export function createPresenter(
     const names = [...nodes].slice(0, MAX_PENDING).map(nodeNameOf);
     return { pending: nodes.size, pendingNodes: names.sort() };
   };
+  const degradedTasks = (service: Service, { protocol, target }: PortSpec): rpc.NodePortCondition[] =>
+    (index.taskCounts(service.id).limited === 0 ? [] : index.tasksOfService(service.id))
+      .filter(isLimited)
+      .flatMap(({ slot, nodeId = '', status }) =>
+        (status.missing ?? [])
+          .filter((one) => one.protocol === protocol && one.target === target)
+          .map(({ family }) => ({
+            nodeId,
+            nodeName: nodeNameOf(nodeId),
+            kind: 'family' as const,
+            message: `${service.name}.${slot} accepts no ${FAMILY_NAMES[family]} clients on its port ${target}`,
+          })),
+      );
+  const degraded = (service: Service, port: PortSpec) => [...degradedOnNodes(port), ...degradedTasks(service, port)];
   return {
     degraded,
     assignedHostPorts: (service, { protocol, target, published, mode }) =>
@@ -55,7 +70,10 @@ export function createPresenter(
       running: index.taskCounts(service.id).running,
       desired: desiredTaskCount(service, index),
       degraded: service.spec.ports.flatMap((port) =>
-        degraded(port).map((one) => ({ ...one, message: `${port.published}/${port.protocol}: ${one.message}` })),
+        degraded(service, port).map((one) => ({
+          ...one,
+          message: `${port.published}/${port.protocol}: ${one.message}`,
+        })),
       ),
       ...pendingOf(service),
     }),

@@ -1,5 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
 import type { Node, Service, Stored, Task } from '../../model/cluster.ts';
+import { sameValue } from '../../model/equality.ts';
 import type { WatchEvent, WatchRequest } from '../../rpc/messages.ts';
 import type { Change } from '../../store/store.ts';
 import type { ClusterIndex } from './cluster-index.ts';
@@ -52,14 +53,14 @@ export function createWatchFeeds(index: ClusterIndex, presenter: Presenter): Wat
     yield { action: 'ready', object: undefined, revision: index.revision };
   }
 
-  /** A service whose tasks changed is sent again, because its counts changed. */
+  /** A service whose tasks changed is sent again, because its counts, or where it is degraded, changed. */
   function withServiceCounts(changes: readonly Change[]): Change[] {
     const included = new Set(changes.map(({ id }) => id));
     const more: Change[] = [];
     for (const { collection, before, after, revision } of changes) {
       if (collection !== 'tasks') continue;
       const [old, now] = [before as Task | undefined, after as Task | undefined];
-      if (isRunning(old) === isRunning(now)) continue;
+      if (isRunning(old) === isRunning(now) && sameValue(old?.status.missing, now?.status.missing)) continue;
       const service = index.service((now ?? old)!.serviceId);
       if (service === undefined || included.has(service.id)) continue;
       included.add(service.id);
