@@ -3,21 +3,15 @@ import {
   type BpfHandle,
   bpfMapEntries,
   bpfProgramInfo,
-  createBpfMap,
   deleteFromBpfMap,
   lookUpBpfMap,
   testBpfProgram,
   updateBpfMap,
 } from '../../../native/index.ts';
-import type { Program } from '../../bpf/assembler.ts';
-import { hostIn } from '../../bpf/host-in.ts';
-import { hostOut } from '../../bpf/host-out.ts';
-import { addressBytes, FLOW_STANDARD_PATH, MAPS, type MapName } from '../../bpf/maps.ts';
-import { routerIn } from '../../bpf/router-in.ts';
-import { programTags } from '../../bpf/tag.ts';
-import { taskOut } from '../../bpf/task-out.ts';
+import type { FastPathProgram } from '../../model/kernel-state.ts';
 import { portMark } from '../../model/linux-names.ts';
-import { loadProgram } from './fast-path-driver.ts';
+import { openFastPathMaps } from './fast-path-maps.ts';
+import { addressBytes, loadProgram, type MapName, mapsOfProgram, programConstants } from './fast-path-objects.ts';
 import { probeFastPath } from './fast-path-probe.ts';
 
 /** The programs on packets, in this machine's kernel (BPF_PROG_TEST_RUN); needs root. */
@@ -81,42 +75,62 @@ function encodeTwoUint32(first: number, second: number): Buffer {
   return Buffer.concat([encodeUint32(first), encodeUint32(second)]);
 }
 
-const maps = new Map<MapName, BpfHandle>();
+/** Instead of a node's number: FLOW_STANDARD_PATH in native/bpf/flow.h. */
+const FLOW_STANDARD_PATH = 0xffff;
+
+const maps = openFastPathMaps();
 const programs: BpfHandle[] = [];
-const mapOf = (name: MapName) => maps.get(name)!;
-function loaded(program: Program): BpfHandle {
-  const handle = loadProgram(program, (map) => mapOf(map).fd);
+const mapOf = (name: MapName) => Object.assign({}, maps.mapsFor('host-in'), maps.mapsFor('router-in'))[name]!;
+/** Links are ifindexes here. */
+function loaded(program: FastPathProgram): BpfHandle {
+  const handle = loadProgram(program, Number, maps.mapsFor(program.type));
   programs.push(handle);
   return handle;
 }
+const hostIn = (number: number) => loaded({ type: 'host-in', address: OWN, lb: '3', router: '4', vni: 4096, number });
 
-beforeAll(() => {
-  for (const [name, shape] of Object.entries(MAPS)) maps.set(name as MapName, createBpfMap({ name, ...shape }));
-});
 afterAll(() => {
-  for (const handle of [...programs, ...maps.values()]) handle.close();
+  for (const handle of programs) handle.close();
+  maps.close();
 });
 
 it('this kernel supports it, and the probe reports that', async () => {
   expect(await probeFastPath()).toEqual({ possible: true, reason: expect.any(String) });
 });
 
-it('the kernel tags the programs as we do', () => {
-  for (const program of [
-    hostIn({ address: OWN, lb: 3, router: 4, vni: 4096, number: 1 }),
-    hostOut({ address: OWN }),
-    routerIn(),
-  ]) {
-    const { name, tag } = bpfProgramInfo(loaded(program));
-    expect(name).toBe(program.name);
-    expect(programTags(program)).toContain(tag);
-  }
+it.each<FastPathProgram>([
+  { type: 'host-in', address: OWN, lb: '3', router: '4', vni: 4096, number: 1 },
+  { type: 'host-out', address: OWN },
+  { type: 'router-in' },
+  { type: 'task-out', vxlan: '2', lb: '3', number: 1 },
+])('a program is recognized by its parameters, and uses the maps of the node: $type', (program) => {
+  const { id, name } = bpfProgramInfo(loaded(program));
+  expect(name).toBe(`mesh_${program.type.replace('-', '_')}`);
+  expect(maps.constantsOf(id)).toEqual(programConstants(program, Number));
+  expect(maps.constantsOf(id)).not.toEqual(programConstants({ type: 'host-out', address: CLIENT }, Number));
+  expect(maps.usesNodeMaps(id)).toBe(true);
+  expect(mapsOfProgram(program.type)).toEqual(expect.any(Array));
+});
+
+it('maps of an attached program are adopted, and not those of another', () => {
+  const { id } = bpfProgramInfo(hostIn(7));
+  const others = openFastPathMaps();
+  others.adopt(id);
+  others.setPort(portMark('tcp', 4711));
+  expect(maps.ports()).toContain(portMark('tcp', 4711));
+  maps.deletePort(portMark('tcp', 4711));
+  expect(others.usesNodeMaps(id)).toBe(true);
+  others.close();
+  const strangers = openFastPathMaps();
+  strangers.setPort(1);
+  expect(strangers.usesNodeMaps(id)).toBe(false);
+  strangers.close();
 });
 
 describe('host-in', () => {
   let program: BpfHandle;
   beforeAll(() => {
-    program = loaded(hostIn({ address: OWN, lb: 3, router: 4, vni: 4096, number: 1 }));
+    program = hostIn(1);
     updateBpfMap(mapOf('mesh_ports'), encodeUint32(portMark('tcp', 8080)), Buffer.of(1));
     updateBpfMap(mapOf('mesh_ports'), encodeUint32(portMark('udp', 53)), Buffer.of(1));
   });
@@ -172,7 +186,7 @@ describe('host-in, out of VXLAN', () => {
   const PEER = '192.0.2.7';
   let program: BpfHandle;
   beforeAll(() => {
-    program = loaded(hostIn({ address: OWN, lb: 3, router: 4, vni: VNI, number: NUMBER }));
+    program = hostIn(NUMBER);
     updateBpfMap(mapOf('mesh_peers'), addressBytes(PEER), Buffer.of(1));
   });
   const tcp: Packet = { protocol: 'tcp', from: CLIENT, to: TASK, ports: [40_000, 80] };
@@ -277,14 +291,14 @@ describe('host-in, out of VXLAN', () => {
 
 describe('host-out', () => {
   it('passes packets with another source, or without a route', () => {
-    const program = loaded(hostOut({ address: OWN }));
+    const program = loaded({ type: 'host-out', address: OWN });
     const packet: Packet = { protocol: 'tcp', from: OWN, to: '127.0.0.1', ports: [8080, 40_000] };
     expect(testBpfProgram(program, frame(packet)).action).toBe(PASS);
     expect(testBpfProgram(program, frame({ ...packet, from: '192.0.2.2' })).action).toBe(PASS);
   });
 });
 
-/** As src/bpf/flow.ts lays it out; `tag` is what an alias has above its protocol. */
+/** struct flow_key of native/bpf/flow.h; `tag` is what an alias has above its protocol. */
 function flowKey(protocol: 'tcp' | 'udp', clientPort = 40_000, tag = 0): Buffer {
   const ports = Buffer.alloc(4);
   ports.writeUInt16BE(clientPort, 0);
@@ -297,12 +311,12 @@ function flowKey(protocol: 'tcp' | 'udp', clientPort = 40_000, tag = 0): Buffer 
   ]);
 }
 
-const flowOf = (key: Buffer) => lookUpBpfMap(mapOf('mesh_flows'), key)?.readUInt32LE();
+const flowOf = (key: Buffer) => lookUpBpfMap(mapOf('mesh_flows'), key)?.readUInt16LE();
 const edgeOf = (key: Buffer) => {
   const value = lookUpBpfMap(mapOf('mesh_edges'), key);
-  return value && { node: value.readUInt32LE(), over: (value.readUInt32LE(4) & 3) === 3 };
+  return value && { node: value.readUInt16LE(), over: (value.readUInt32LE(4) & 3) === 3 };
 };
-/** What mesh_edges has, as if it had been written so many units of `now` in src/bpf/flow.ts earlier. */
+/** What mesh_edges has, as if it had been written so many units of coarse_time earlier. */
 const ageEdge = (key: Buffer, age: number, ended: number) => {
   const value = lookUpBpfMap(mapOf('mesh_edges'), key)!;
   const since = (value.readUInt32LE(4) >>> 2) - age;
@@ -322,8 +336,8 @@ describe('router-in', () => {
   let program: BpfHandle;
   let taskProgram: BpfHandle;
   beforeAll(() => {
-    program = loaded(routerIn());
-    taskProgram = loaded(taskOut({ vxlan: 2, lb: 3, number: 1 }));
+    program = loaded({ type: 'router-in' });
+    taskProgram = loaded({ type: 'task-out', vxlan: '2', lb: '3', number: 1 });
     updateBpfMap(mapOf('mesh_tasks'), addressBytes(TASK), encodeUint32(5));
   });
   const run = (packet: Packet, node: number) => {
@@ -502,7 +516,7 @@ describe('router-in', () => {
 describe('task-out', () => {
   let program: BpfHandle;
   beforeAll(() => {
-    program = loaded(taskOut({ vxlan: 2, lb: 3, number: 0x0102 }));
+    program = loaded({ type: 'task-out', vxlan: '2', lb: '3', number: 0x0102 });
   });
   const tcp: Packet = { protocol: 'tcp', from: TASK, to: CLIENT, ports: [80, 40_000] };
   const run = (packet: Packet) => testBpfProgram(program, frame(packet));

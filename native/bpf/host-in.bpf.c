@@ -1,0 +1,125 @@
+/*
+ * On the host's underlay link: redirects packets to published ports of the node's address directly into the lb, with the
+ * mark that the host's DNAT and the lb's ipset would set; likewise ICMP errors about these ports, which IPVS forwards; and
+ * decapsulates VXLAN datagrams of other nodes.
+ */
+#include "object.h"
+#include "packet.h"
+
+#define VXLAN_PORT 4789
+/* VNI of all lbs (LB_VNI in src/model/linux-names.ts). */
+#define LB_VNI 4095
+/* Flags of the VXLAN header: the VNI is present, and a group policy too. */
+#define WITH_VNI 0x0800
+#define WITH_POLICY 0x8800
+/* Congestion experienced (RFC 3168). */
+#define ECN_CE 3
+/* Only TCP packets up to this length are decapsulated: longer ones profit from GRO in vxlan0. */
+#define MAX_SHORT_PACKET 256
+/* Mark of packets to the lb: no port has it, but it is not 0, so that the lb's chain does not look for a port. */
+#define NO_PORT_MARK 1
+
+/* The node's underlay address and number. */
+const volatile __be32 own_address;
+const volatile __u32 node_number;
+/* Ifindexes of the host's ends of the veths to the lb and to the router. */
+const volatile __u32 lb_link;
+const volatile __u32 router_link;
+/* The router's. */
+const volatile __u32 router_vni;
+
+/* The fwmarks of published ports: a set, the value is unused. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, __u8);
+	__uint(max_entries, 65536);
+} mesh_ports SEC(".maps");
+
+/* Underlay addresses of the other nodes: a set too. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __be32);
+	__type(value, __u8);
+	__uint(max_entries, 32768);
+} mesh_peers SEC(".maps");
+
+/* As portMark in src/model/linux-names.ts; 0 for other protocols. */
+static __always_inline __u32 port_mark(__u8 protocol, __be16 port)
+{
+	if (protocol == IPPROTO_TCP)
+		return 1 << 16 | bpf_ntohs(port);
+	if (protocol == IPPROTO_UDP)
+		return 2 << 16 | bpf_ntohs(port);
+	return 0;
+}
+
+/*
+ * A datagram to VXLAN's port. If another node sent it to a VTEP of this node, it is decapsulated and redirected into the
+ * lb or the router, with the mark that the VXLAN device would set (vxlan_rcv in drivers/net/vxlan), bypassing that device
+ * and the host's netfilter, routing and UDP. Left to the device: segments that GRO has merged or can merge, families and
+ * protocols without a fast path, congestion marks. The outer checksum is not verified, as RFC 7348 permits; the task or
+ * client verifies the inner ones.
+ */
+static __always_inline int decapsulate(const struct packet *packet)
+{
+	struct __sk_buff *skb = packet->skb;
+	struct vxlan_header *vxlan = packet->data + IP_END + sizeof(struct udphdr);
+	struct ethhdr *eth = (void *)(vxlan + 1);
+	struct iphdr *ip = (void *)(eth + 1);
+	__be32 sender = packet->ip->saddr;
+	__u32 mark = 0, link = router_link;
+
+	if (skb->gso_size || !is_readable(packet, MAX_LENGTH) || (packet->ip->tos & ECN_CE) == ECN_CE)
+		return STANDARD_PATH;
+	/* The last word of the VTEP's address is the node's number. */
+	if (((__be16 *)eth->h_dest)[2] != bpf_htons(node_number) || eth->h_proto != bpf_htons(ETH_P_IP) ||
+	    !is_plain_header(ip, IP_MF | IP_OFFSET))
+		return STANDARD_PATH;
+	if (ip->protocol != IPPROTO_UDP &&
+	    (ip->protocol != IPPROTO_TCP || bpf_ntohs(ip->tot_len) > MAX_SHORT_PACKET))
+		return STANDARD_PATH;
+
+	if (vxlan->flags == bpf_htons(WITH_POLICY))
+		mark = bpf_ntohs(vxlan->policy);
+	else if (vxlan->flags != bpf_htons(WITH_VNI))
+		return STANDARD_PATH;
+	if (vxlan->vni == bpf_htonl(LB_VNI << 8)) {
+		link = lb_link;
+		mark = NO_PORT_MARK;
+	} else if (vxlan->vni != bpf_htonl(router_vni << 8)) {
+		return STANDARD_PATH;
+	}
+
+	if (!bpf_map_lookup_elem(&mesh_peers, &sender))
+		return STANDARD_PATH;
+	if (bpf_skb_adjust_room(skb, -(__s32)(sizeof(struct iphdr) + VXLAN_LENGTH), BPF_ADJ_ROOM_MAC, 0))
+		return STANDARD_PATH;
+	skb->mark = mark;
+	return bpf_redirect_peer(link, 0);
+}
+
+SEC("tc")
+int mesh_host_in(struct __sk_buff *skb)
+{
+	struct packet packet;
+	struct icmp_error *error;
+	__u32 mark;
+
+	if (!parse_ipv4(skb, &packet) || packet.ip->daddr != own_address)
+		return STANDARD_PATH;
+	if (packet.ip->protocol == IPPROTO_UDP && packet.transport->dest == bpf_htons(VXLAN_PORT))
+		return decapsulate(&packet);
+
+	mark = port_mark(packet.ip->protocol, packet.transport->dest);
+	if (packet.ip->protocol == IPPROTO_ICMP) {
+		error = parse_icmp_error(&packet);
+		if (!error || error->ip.saddr != own_address)
+			return STANDARD_PATH;
+		mark = port_mark(error->ip.protocol, error->transport.source);
+	}
+	if (!bpf_map_lookup_elem(&mesh_ports, &mark))
+		return STANDARD_PATH;
+	skb->mark = mark;
+	return bpf_redirect_peer(lb_link, 0);
+}
