@@ -1,5 +1,7 @@
 /*
- * Flows: the node through which each one arrived. The programs of the router share these maps; only they write them.
+ * Flows: the node through which each one arrived. The programs of the router share these maps; only they write them. What a
+ * program knows of a flow and cannot redirect itself (fragments), it hands to the stack with a mark: the router does not
+ * track such packets, and routes those of tasks by it. So a flow has one owner for all its packets, these maps or conntrack.
  *
  * The same client address and port may arrive through several nodes at once, which the task cannot distinguish. The first
  * flow keeps the port and the others get an alias, as conntrack would do. An alias has two entries in mesh_flows: the flow
@@ -25,14 +27,17 @@ struct flow {
 	/* The client's original port if the task sees an alias, otherwise 0; of an entry with `alias_of`: the alias. */
 	__be16 port;
 	/*
-	 * The sides that have sent FIN; above that, in mesh_edges, the time at which the connection began, or ended if both
-	 * have sent FIN (coarse_time).
+	 * TCP: the sides that have sent FIN; above that, in mesh_edges, the time at which the connection began, or ended if
+	 * both have sent FIN. UDP: the time of the client's last packet. See coarse_time.
 	 */
 	__u32 state;
 };
 
-/* Instead of a node: the whole flow takes the standard path, through conntrack. */
+/* Instead of a node: the whole flow belongs to conntrack, and takes the standard path. */
 #define FLOW_STANDARD_PATH 0xffff
+
+/* Mark of a packet to a task whose flow is in these maps (KNOWN_FLOW_MARK in src/model/linux-names.ts): no node's number. */
+#define KNOWN_FLOW 0x10000
 
 #define FIN_CLIENT 1
 #define FIN_TASK 2
@@ -54,15 +59,6 @@ struct {
 	__type(value, struct flow);
 	__uint(max_entries, 65536);
 } mesh_edges SEC(".maps");
-
-/*
- * Time in units of 256 jiffies: 0.26 s if the kernel's HZ is 1000, 1 s with 250, 2.6 s with 100. Jiffies are a memory
- * read; a clock source would be read for each packet of a new connection.
- */
-static __always_inline __u32 coarse_time(void)
-{
-	return bpf_jiffies64() >> 8;
-}
 
 /* The state of a connection that begins now, or, with FIN_BOTH, is over now. */
 static __always_inline __u32 state_now(__u32 fins)
@@ -92,6 +88,23 @@ static __always_inline struct flow_key key_from_task(const struct iphdr *ip, con
 	};
 }
 
+/* The flow as the task sees it. Connections are looked up where they begin; datagrams have no beginning. */
+static __always_inline struct flow *find_flow(const struct flow_key *key, bool *is_edge)
+{
+	struct flow *flow = NULL;
+
+	if (key->protocol == IPPROTO_TCP)
+		flow = bpf_map_lookup_elem(&mesh_edges, key);
+	*is_edge = flow;
+	return flow ?: bpf_map_lookup_elem(&mesh_flows, key);
+}
+
+/* Whether an entry is that of a flow through this node, and not the alias of one. */
+static __always_inline bool is_of(const struct flow *flow, __u32 node)
+{
+	return flow->node == node && !flow->port;
+}
+
 /* Records FIN or RST; true if the connection is over by it. */
 static __always_inline bool record_end(struct flow *flow, __u8 flags, __u32 side)
 {
@@ -118,9 +131,33 @@ static __always_inline void end_flow(const struct flow_key *key, struct flow *fl
 	bpf_map_delete_elem(&mesh_flows, key);
 }
 
-/* Writes a port of a TCP header (its offset in the frame) and corrects the checksum. Invalidates packet pointers. */
-static __always_inline void rewrite_port(struct __sk_buff *skb, __u32 offset, __be16 from, __be16 to)
+/*
+ * Replaces a port at `offset` of the frame and corrects a checksum over it: that of a transport header, or of an ICMP
+ * message that quotes it. Invalidates packet pointers.
+ */
+static __always_inline void rewrite_port(struct __sk_buff *skb, __u32 offset, __be16 from, __be16 to, __u32 checksum,
+					 __u64 flags)
 {
-	bpf_l4_csum_replace(skb, IP_END + 16, from, to, sizeof(to));
+	bpf_l4_csum_replace(skb, checksum, from, to, flags | sizeof(to));
 	bpf_skb_store_bytes(skb, offset, &to, sizeof(to), 0);
+}
+
+/* The same in the transport header of a packet; `field` is the port's offset in it. A datagram may have no checksum. */
+static __always_inline void rewrite_own_port(const struct packet *packet, __u8 protocol, __u32 field, __be16 from,
+					     __be16 to)
+{
+	__u32 at = packet->transport_at;
+	bool is_tcp = protocol == IPPROTO_TCP;
+
+	rewrite_port(packet->skb, at + field, from, to, at + (is_tcp ? 16 : offsetof(struct udphdr, check)),
+		     is_tcp ? 0 : BPF_F_MARK_MANGLED_0);
+}
+
+/* The same in the packet that an ICMP error quotes. */
+static __always_inline void rewrite_quoted_port(const struct packet *packet, __u32 field, __be16 from, __be16 to)
+{
+	__u32 at = packet->transport_at;
+
+	rewrite_port(packet->skb, at + offsetof(struct icmp_error, transport) + field, from, to,
+		     at + offsetof(struct icmp_error, checksum), 0);
 }

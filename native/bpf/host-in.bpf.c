@@ -18,6 +18,8 @@
 #define MAX_SHORT_PACKET 256
 /* Mark of packets to the lb: no port has it, but it is not 0, so that the lb's chain does not look for a port. */
 #define NO_PORT_MARK 1
+/* How long a stack waits for the fragments of a datagram (IP_FRAG_TIME), in the shortest units of coarse_time. */
+#define FRAGMENT_LIFETIME 118
 
 /* The node's underlay address and number. */
 const volatile __be32 own_address;
@@ -44,6 +46,29 @@ struct {
 	__uint(max_entries, 32768);
 } mesh_peers SEC(".maps");
 
+/* Fragments of one datagram to this node (RFC 791). */
+struct fragment_key {
+	__be32 client;
+	__be16 id;
+	__u8 protocol;
+	__u8 unused;
+};
+
+struct fragment {
+	/* 0: the standard path. */
+	__u32 mark;
+	/* When the first one arrived (coarse_time). */
+	__u32 time;
+};
+
+/* Only this program uses it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+	__uint(max_entries, 4096);
+} mesh_fragments SEC(".maps");
+
 /* As portMark in src/model/linux-names.ts; 0 for other protocols. */
 static __always_inline __u32 port_mark(__u8 protocol, __be16 port)
 {
@@ -52,6 +77,12 @@ static __always_inline __u32 port_mark(__u8 protocol, __be16 port)
 	if (protocol == IPPROTO_UDP)
 		return 2 << 16 | bpf_ntohs(port);
 	return 0;
+}
+
+static __always_inline int to_lb(struct __sk_buff *skb, __u32 mark)
+{
+	skb->mark = mark;
+	return bpf_redirect_peer(lb_link, 0);
 }
 
 /*
@@ -64,13 +95,14 @@ static __always_inline __u32 port_mark(__u8 protocol, __be16 port)
 static __always_inline int decapsulate(const struct packet *packet)
 {
 	struct __sk_buff *skb = packet->skb;
-	struct vxlan_header *vxlan = packet->data + IP_END + sizeof(struct udphdr);
+	struct vxlan_header *vxlan = packet->data + MIN_LENGTH;
 	struct ethhdr *eth = (void *)(vxlan + 1);
 	struct iphdr *ip = (void *)(eth + 1);
 	__be32 sender = packet->ip->saddr;
 	__u32 mark = 0, link = router_link;
 
-	if (skb->gso_size || !is_readable(packet, MAX_LENGTH) || (packet->ip->tos & ECN_CE) == ECN_CE)
+	if (skb->gso_size || !is_plain_header(packet->ip, IP_MF) || !is_readable(packet, MAX_LENGTH) ||
+	    (packet->ip->tos & ECN_CE) == ECN_CE)
 		return STANDARD_PATH;
 	/* The last word of the VTEP's address is the node's number. */
 	if (((__be16 *)eth->h_dest)[2] != bpf_htons(node_number) || eth->h_proto != bpf_htons(ETH_P_IP) ||
@@ -99,6 +131,31 @@ static __always_inline int decapsulate(const struct packet *packet)
 	return bpf_redirect_peer(link, 0);
 }
 
+/*
+ * Fragments of a datagram to this node: all take the path of the one that arrives first, as only one stack can reassemble
+ * them. A datagram whose first fragment is not the first to arrive takes the standard path.
+ */
+static __always_inline int redirect_fragment(struct packet *packet)
+{
+	struct fragment_key key = { .client = packet->ip->saddr, .id = packet->ip->id, .protocol = packet->ip->protocol };
+	struct fragment datagram = { .time = coarse_time() };
+	struct fragment *known = bpf_map_lookup_elem(&mesh_fragments, &key);
+	bool is_first = find_transport(packet);
+
+	if (known && datagram.time - known->time >= FRAGMENT_LIFETIME)
+		known = NULL;
+	if (is_first && !(known && known->mark == 0)) {
+		datagram.mark = port_mark(key.protocol, packet->transport->dest);
+		if (!bpf_map_lookup_elem(&mesh_ports, &datagram.mark))
+			datagram.mark = 0;
+	} else if (known) {
+		datagram.mark = known->mark;
+	}
+	if (!known || known->mark != datagram.mark)
+		bpf_map_update_elem(&mesh_fragments, &key, &datagram, BPF_ANY);
+	return datagram.mark ? to_lb(packet->skb, datagram.mark) : STANDARD_PATH;
+}
+
 SEC("tc")
 int mesh_host_in(struct __sk_buff *skb)
 {
@@ -107,6 +164,10 @@ int mesh_host_in(struct __sk_buff *skb)
 	__u32 mark;
 
 	if (!parse_ipv4(skb, &packet) || packet.ip->daddr != own_address)
+		return STANDARD_PATH;
+	if (is_fragment(packet.ip))
+		return redirect_fragment(&packet);
+	if (!find_transport(&packet))
 		return STANDARD_PATH;
 	if (packet.ip->protocol == IPPROTO_UDP && packet.transport->dest == bpf_htons(VXLAN_PORT))
 		return decapsulate(&packet);
@@ -118,8 +179,5 @@ int mesh_host_in(struct __sk_buff *skb)
 			return STANDARD_PATH;
 		mark = port_mark(error->ip.protocol, error->transport.source);
 	}
-	if (!bpf_map_lookup_elem(&mesh_ports, &mark))
-		return STANDARD_PATH;
-	skb->mark = mark;
-	return bpf_redirect_peer(lb_link, 0);
+	return bpf_map_lookup_elem(&mesh_ports, &mark) ? to_lb(skb, mark) : STANDARD_PATH;
 }

@@ -1,6 +1,6 @@
 /*
  * On the host's end of the veth to the lb: replies whose source already is the node's address, because their requests were
- * redirected by host-in, are sent on the link that the host's routes select. Everything else (replies that need the DNAT
+ * redirected by host-in, are sent on the link that the host's routes select, fragments too. Everything else (replies that need the DNAT
  * reversed, other families, routes other than unicast) takes the standard path.
  */
 #include "object.h"
@@ -28,7 +28,9 @@ int mesh_host_out(struct __sk_buff *skb)
 		.ipv4_dst = packet.ip->daddr,
 		.ifindex = skb->ingress_ifindex,
 	};
-	if (packet.ip->protocol == IPPROTO_TCP || packet.ip->protocol == IPPROTO_UDP) {
+	/* All fragments of a datagram take one route. */
+	if ((packet.ip->protocol == IPPROTO_TCP || packet.ip->protocol == IPPROTO_UDP) && !is_fragment(packet.ip) &&
+	    find_transport(&packet)) {
 		route.sport = packet.transport->source;
 		route.dport = packet.transport->dest;
 	}

@@ -60,21 +60,22 @@ struct icmp_error {
 #define VTEP_MAC(number) { bpf_htons(0x026d), bpf_htons(0x6573), bpf_htons(number) }
 
 #define IP_START sizeof(struct ethhdr)
-#define IP_END (IP_START + sizeof(struct iphdr))
-#define MIN_LENGTH (IP_END + sizeof(struct transport))
+#define MIN_LENGTH (IP_START + sizeof(struct iphdr) + sizeof(struct transport))
 /* Between the outer and the inner IP header of a VXLAN datagram; and as many bytes of a frame as any program reads. */
 #define VXLAN_LENGTH (sizeof(struct udphdr) + sizeof(struct vxlan_header) + sizeof(struct ethhdr))
-#define MAX_LENGTH (IP_END + VXLAN_LENGTH + sizeof(struct iphdr) + sizeof(struct transport))
+#define MAX_LENGTH (MIN_LENGTH + VXLAN_LENGTH + sizeof(struct iphdr))
 
-/* An IPv4 packet whose first MIN_LENGTH bytes are readable. */
+/* An IPv4 packet. */
 struct packet {
 	struct __sk_buff *skb;
 	void *data;
 	void *end;
 	struct ethhdr *eth;
 	struct iphdr *ip;
-	/* Behind a header without options. */
+	/* See find_transport. */
 	struct transport *transport;
+	/* Its offset in the frame. */
+	__u32 transport_at;
 };
 
 /* An Ethernet address; three words, because byte arrays would be copied byte by byte. */
@@ -94,17 +95,16 @@ static __always_inline bool is_readable(const struct packet *packet, __u32 bytes
 	return packet->data + bytes <= packet->end;
 }
 
-static __always_inline bool load_pointers(struct packet *packet)
+static __always_inline bool load_pointers(struct packet *packet, __u32 bytes)
 {
 	packet->data = (void *)(long)packet->skb->data;
 	packet->end = (void *)(long)packet->skb->data_end;
 	packet->eth = packet->data;
 	packet->ip = packet->data + IP_START;
-	packet->transport = packet->data + IP_END;
-	return is_readable(packet, MIN_LENGTH);
+	return is_readable(packet, bytes);
 }
 
-/* An IPv4 header without options, of a whole packet or (`fragment_bits` IP_OFFSET) also of a first fragment. */
+/* An IPv4 header without options and without these bits of the fragment field. */
 static __always_inline bool is_plain_header(const void *header, __u16 fragment_bits)
 {
 	const struct iphdr *ip = header;
@@ -112,44 +112,71 @@ static __always_inline bool is_plain_header(const void *header, __u16 fragment_b
 	return *(const __u8 *)header == 0x45 && !(ip->frag_off & bpf_htons(fragment_bits));
 }
 
+static __always_inline bool is_fragment(const struct iphdr *ip)
+{
+	return ip->frag_off & bpf_htons(IP_MF | IP_OFFSET);
+}
+
 /*
- * Whether this is a whole IPv4 packet without options. Network drivers leave headers in pages, as virtio-net does for
- * packets longer than 128 bytes (page_to_skb): without the pull, packets of one flow would take both paths.
+ * Whether this is IPv4. Network drivers leave headers in pages, as virtio-net does for packets longer than 128 bytes
+ * (page_to_skb): without the pull, such packets would all be declined.
  */
 static __always_inline bool parse_ipv4(struct __sk_buff *skb, struct packet *packet)
 {
 	packet->skb = skb;
 	if (skb->protocol != bpf_htons(ETH_P_IP))
 		return false;
-	if (!load_pointers(packet)) {
-		bpf_skb_pull_data(skb, skb->len < MAX_LENGTH ? skb->len : MAX_LENGTH);
-		if (!load_pointers(packet))
+	if (load_pointers(packet, MIN_LENGTH))
+		return true;
+	bpf_skb_pull_data(skb, skb->len < MAX_LENGTH ? skb->len : MAX_LENGTH);
+	return load_pointers(packet, IP_START + sizeof(struct iphdr));
+}
+
+/* The transport header, which later fragments do not have. */
+static __always_inline bool find_transport(struct packet *packet)
+{
+	packet->transport_at = IP_START + sizeof(struct iphdr);
+	if (!is_plain_header(packet->ip, IP_OFFSET)) {
+		/* IP options. */
+		packet->transport_at = IP_START + packet->ip->ihl * 4;
+		if (packet->ip->version != 4 || packet->ip->ihl < 5 || packet->ip->frag_off & bpf_htons(IP_OFFSET))
 			return false;
 	}
-	return is_plain_header(packet->ip, IP_MF | IP_OFFSET);
+	packet->transport = packet->data + packet->transport_at;
+	return (void *)(packet->transport + 1) <= packet->end;
 }
 
 /* Whether this is a TCP segment or a datagram; TCP's flags, 0 for UDP. */
 static __always_inline bool parse_transport(const struct packet *packet, __u8 *flags)
 {
+	const __u8 *header = (const __u8 *)packet->transport;
+
 	*flags = 0;
 	if (packet->ip->protocol == IPPROTO_UDP)
 		return true;
-	if (packet->ip->protocol != IPPROTO_TCP || !is_readable(packet, IP_END + 14))
+	if (packet->ip->protocol != IPPROTO_TCP || (void *)(header + 14) > packet->end)
 		return false;
-	*flags = ((__u8 *)packet->transport)[13];
+	*flags = header[13];
 	return true;
 }
 
 /* The error that an ICMP packet is, if what it quotes can be read; otherwise NULL. */
 static __always_inline struct icmp_error *parse_icmp_error(const struct packet *packet)
 {
-	struct icmp_error *error = packet->data + IP_END;
+	struct icmp_error *error = (void *)packet->transport;
 
-	if (!is_readable(packet, IP_END + sizeof(*error)))
+	if (packet->ip->protocol != IPPROTO_ICMP || is_fragment(packet->ip) || (void *)(error + 1) > packet->end)
 		return NULL;
-	if (error->type != ICMP_DEST_UNREACH && error->type != ICMP_TIME_EXCEEDED &&
-	    error->type != ICMP_PARAMETERPROB)
+	if (error->type != ICMP_DEST_UNREACH && error->type != ICMP_TIME_EXCEEDED && error->type != ICMP_PARAMETERPROB)
 		return NULL;
 	return is_plain_header(&error->ip, IP_OFFSET) ? error : NULL;
+}
+
+/*
+ * Time in units of 256 jiffies: 0.26 s if the kernel's HZ is 1000, 1 s with 250, 2.6 s with 100. Jiffies are a memory
+ * read; a clock source would be read for each packet of a new connection.
+ */
+static __always_inline __u32 coarse_time(void)
+{
+	return bpf_jiffies64() >> 8;
 }

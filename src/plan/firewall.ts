@@ -17,6 +17,7 @@ import {
   fromSet,
   HOST_LINK,
   HOST_NETNS,
+  KNOWN_FLOW_MARK,
   LB_HOST_LINK,
   LB_NETNS,
   NET_LB_LINK,
@@ -226,20 +227,33 @@ const CLAMP_MSS = rule({ target: 'clamp mss' }, ofProtocol('tcp'), { match: 'syn
  * The router remembers through which node a flow arrived at a local task, and sends the replies back through that node.
  * Only flows of local tasks are tracked.
  */
-function routerChains({ router: netns }: PlanContext, family: Family, cidr: Cidr, block: Cidr): KernelObject[] {
+function routerChains(
+  { router: netns, fastPath }: PlanContext,
+  family: Family,
+  cidr: Cidr,
+  block: Cidr,
+): KernelObject[] {
   // The only addresses of the overlay behind the lb: loopback clients of this node, and the lb itself.
   const behindLb = [BLOCK_SLOT.host, BLOCK_SLOT.lbNet].map((slot) => hostNetwork(addressAt(block, slot)));
   const admin = family === 'inet' ? 'icmp-admin-prohibited' : 'icmp6-adm-prohibited';
   const fromTask = input('t-+');
   const toLb = output(NET_LB_LINK);
   const isFlowOfOtherNode = not(connectionMarked(0));
+  const hasFastPath = fastPath !== undefined && family === 'inet';
+  // Fragments of flows that conntrack does not know: their mark is what the fast path knows (native/bpf/flow.h).
+  const ofFastPath = hasFastPath
+    ? [rule(NO_TRACKING, marked(KNOWN_FLOW_MARK)), rule(NO_TRACKING, fromTask, not(marked(0)))]
+    : [];
   return [
     // The same client address and port may arrive through several nodes at once; the conntrack zone separates them.
-    ...hookedChain(netns, family, 'raw', 'PREROUTING', [rule({ target: 'zone from mark' }, FROM_OTHER_NODE)]),
+    ...hookedChain(netns, family, 'raw', 'PREROUTING', [
+      ...ofFastPath,
+      rule({ target: 'zone from mark' }, FROM_OTHER_NODE),
+    ]),
     ...hookedChain(netns, family, 'mangle', 'PREROUTING', [
       rule(SAVE_MARK, FROM_OTHER_NODE),
       // If the mark stayed, the request would be routed back to the node it came from.
-      rule(setMark(0), FROM_OTHER_NODE),
+      rule(setMark(0), ...(hasFastPath ? [not(fromTask)] : []), FROM_OTHER_NODE),
       rule(RESTORE_MARK, fromTask, isFlowOfOtherNode),
     ]),
     // Replies of the router itself on behalf of a task (reset, unreachable) take the same route as the task's replies.

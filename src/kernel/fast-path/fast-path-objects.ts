@@ -22,6 +22,7 @@ import type { FastPathProgram } from '../../model/kernel-state.ts';
 const MAP_OBJECTS = {
   mesh_ports: 'host-in',
   mesh_peers: 'host-in',
+  mesh_fragments: 'host-in',
   mesh_tasks: 'router-in',
   mesh_flows: 'router-in',
   mesh_edges: 'router-in',

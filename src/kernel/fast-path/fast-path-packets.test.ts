@@ -13,57 +13,13 @@ import { portMark } from '../../model/linux-names.ts';
 import { openFastPathMaps } from './fast-path-maps.ts';
 import { addressBytes, loadProgram, type MapName, mapsOfProgram, programConstants } from './fast-path-objects.ts';
 import { probeFastPath } from './fast-path-probe.ts';
+import { FIRST_FRAGMENT, FLAGS, frame, ip, LATER_FRAGMENT, PASS, type Packet, REDIRECT } from './test-packets.ts';
 
 /** The programs on packets, in this machine's kernel (BPF_PROG_TEST_RUN); needs root. */
 
-// include/uapi/linux/pkt_cls.h
-const PASS = -1;
-const REDIRECT = 7;
 const OWN = '192.0.2.1';
 const CLIENT = '198.51.100.9';
 const TASK = '10.252.1.5';
-const FLAGS = { fin: 1, syn: 2, rst: 4, ack: 16 };
-
-interface Packet {
-  protocol: 'tcp' | 'udp' | 'icmp';
-  from: string;
-  to: string;
-  ports?: [number, number];
-  flags?: number;
-  fragment?: number;
-  options?: boolean;
-  payload?: Buffer;
-}
-
-function ip({
-  protocol,
-  from,
-  to,
-  ports = [0, 0],
-  flags = FLAGS.ack,
-  fragment = 0,
-  options = false,
-  payload,
-}: Packet): Buffer {
-  const header = Buffer.alloc(options ? 24 : 20);
-  header[0] = options ? 0x46 : 0x45;
-  header.writeUInt16BE(fragment, 6);
-  header[9] = { icmp: 1, tcp: 6, udp: 17 }[protocol];
-  addressBytes(from).copy(header, 12);
-  addressBytes(to).copy(header, 16);
-  if (payload !== undefined) return Buffer.concat([header, payload]);
-  const body = Buffer.alloc(protocol === 'udp' ? 8 : 20);
-  body.writeUInt16BE(ports[0], 0);
-  body.writeUInt16BE(ports[1], 2);
-  if (protocol === 'tcp') body[13] = flags;
-  return Buffer.concat([header, body]);
-}
-
-function frame(packet: Packet, etherType = 0x0800): Buffer {
-  const ethernet = Buffer.alloc(14);
-  ethernet.writeUInt16BE(etherType, 12);
-  return Buffer.concat([ethernet, ip(packet)]);
-}
 
 function encodeUint32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
@@ -151,12 +107,41 @@ describe('host-in', () => {
     ['another port', { ...tcp, ports: [40_000, 8081] }],
     ['the same number of the other protocol', { ...tcp, ports: [40_000, 53] }],
     ['another address', { ...tcp, to: '192.0.2.2' }],
-    ['a fragment', { ...tcp, fragment: 0x2000 }],
-    ['a later fragment', { ...tcp, fragment: 10 }],
-    ['options', { ...tcp, options: true }],
+    ['a fragment of which the first is not known', { ...udp, fragment: LATER_FRAGMENT, id: 1 }],
+    ['a fragment to another port', { ...udp, ports: [40_000, 54], fragment: FIRST_FRAGMENT, id: 2 }],
     ['another family', tcp, 0x86dd],
     ['a ping', { protocol: 'icmp', from: CLIENT, to: OWN, payload: Buffer.from([8, 0, 0, 0, 0, 0, 0, 0]) }],
   ])('lets pass: %s', (_, packet, etherType) => expect(run(packet, etherType)).toEqual([PASS, 0]));
+
+  it('redirects packets with options', () => {
+    expect(run({ ...tcp, options: true })).toEqual([REDIRECT, portMark('tcp', 8080)]);
+    expect(run({ ...tcp, options: true, ports: [40_000, 8081] })).toEqual([PASS, 0]);
+  });
+
+  it('redirects all fragments of a datagram, or none', () => {
+    const first = (id: number, port = 53): Packet => ({ ...udp, id, ports: [40_000, port], fragment: FIRST_FRAGMENT });
+    const later = (id: number): Packet => ({ ...udp, id, fragment: LATER_FRAGMENT });
+    const taken = [REDIRECT, portMark('udp', 53)];
+    expect([run(first(10)), run(later(10)), run(later(10))]).toEqual([taken, taken, taken]);
+    // In another order, the stack has one of them already.
+    expect([run(later(11)), run(first(11)), run(later(11))]).toEqual([
+      [PASS, 0],
+      [PASS, 0],
+      [PASS, 0],
+    ]);
+    expect([run(first(12, 54)), run(later(12))]).toEqual([
+      [PASS, 0],
+      [PASS, 0],
+    ]);
+    // Of another client, or another protocol.
+    expect(run({ ...later(10), from: '198.51.100.10' })).toEqual([PASS, 0]);
+    expect(run({ ...later(10), protocol: 'tcp' })).toEqual([PASS, 0]);
+    // An identification that is used again for another port.
+    expect([run(first(13, 53)), run(first(13, 54)), run(later(13))]).toEqual([taken, [PASS, 0], [PASS, 0]]);
+    // The end of a datagram may be shorter than a transport header.
+    const end = frame(later(10)).subarray(0, 35);
+    expect(testBpfProgram(program, end)).toMatchObject({ action: REDIRECT, mark: portMark('udp', 53) });
+  });
 
   it('forwards errors about packets of published ports, and no others', () => {
     const quoting = (type: number, quoted: Packet): Packet => ({
@@ -497,19 +482,39 @@ describe('router-in', () => {
     closed(2);
   });
 
-  it('handles UDP from the first packet, until a second node forwards the same flow', () => {
+  it('handles UDP from the first packet; the same client port through another node is another flow', () => {
     expect(run(udp, 0)).toEqual([REDIRECT, 0]);
     expect(run(udp, 0)).toEqual([REDIRECT, 0]);
-    expect(run(udp, 4)).toEqual([PASS, 4]);
-    expect(flowOf(flowKey('udp'))).toBe(FLOW_STANDARD_PATH);
-    expect(run(udp, 0)).toEqual([PASS, 0]);
-    expect(run(udp, 4)).toEqual([PASS, 4]);
+    expect(run(udp, 4)).toEqual([REDIRECT, 0]);
+    expect(portSeen(udp, 4)).toBeGreaterThanOrEqual(32_768);
+    expect(portSeen(udp, 4)).toBe(portSeen(udp, 4));
+    expect(portSeen(udp, 0)).toBe(40_000);
+  });
+
+  it('minutes after the last datagram its client port may arrive through another node', () => {
+    run(udp, 2);
+    const value = lookUpBpfMap(mapOf('mesh_flows'), flowKey('udp'))!;
+    updateBpfMap(mapOf('mesh_flows'), flowKey('udp'), encodeTwoUint32(2, value.readUInt32LE(4) - 500));
+    expect(portSeen(udp, 3)).toBe(40_000);
+    expect(flowOf(flowKey('udp'))).toBe(3);
+  });
+
+  it.each([
+    ['TCP', tcp],
+    ['UDP', udp],
+  ])('a client port that is the alias of another flow through this node gets an alias too: %s', (_, packet) => {
+    const begins = { ...packet, flags: FLAGS.syn };
+    portSeen(begins, 2);
+    const alias = portSeen(begins, 3);
+    expect(alias).not.toBe(40_000);
+    expect(portSeen({ ...begins, ports: [alias, 80] }, 3)).not.toBe(alias);
+    expect(portSeen(packet, 3)).toBe(alias);
   });
 
   it('leaves other addresses and protocols alone', () => {
     expect(run({ ...udp, to: '10.252.1.6' }, 2)).toEqual([PASS, 2]);
     expect(run({ ...tcp, protocol: 'icmp' }, 2)).toEqual([PASS, 2]);
-    expect(run({ ...udp, fragment: 0x2000 }, 2)).toEqual([PASS, 2]);
+    expect(run({ ...udp, fragment: LATER_FRAGMENT }, 2)).toEqual([PASS, 2]);
   });
 });
 
@@ -547,8 +552,6 @@ describe('task-out', () => {
     expect(run(error(asked, 0)).action).toBe(PASS);
     expect(run(error({ ...asked, ports: [40_001, 80] })).action).toBe(PASS);
     expect(run(error({ ...asked, fragment: 10 })).action).toBe(PASS);
-    setFlow(flowKey('udp'), 0x0304 + 40_001 * 65_536);
-    expect(run(error(asked)).action).toBe(PASS);
   });
 
   it('and to this lb as they are', () => {
