@@ -132,6 +132,45 @@ static __always_inline int decapsulate(const struct packet *packet)
 }
 
 /*
+ * Whether a packet from `client` to this node may belong to a program of the host itself, which may use a published port as
+ * its source: a TCP socket with both addresses and ports, or any UDP socket of the port, of which only conntrack knows to
+ * whom it has sent. The standard path decides then: what is no answer is translated there.
+ */
+static __always_inline bool has_socket(struct __sk_buff *skb, __u8 protocol, __be32 client, __be16 client_port, __be16 port)
+{
+	struct bpf_sock_tuple tuple = {
+		.ipv4 = { .saddr = client, .daddr = own_address, .sport = client_port, .dport = port },
+	};
+	struct bpf_sock *sock;
+	bool is_connected;
+
+	if (protocol == IPPROTO_UDP) {
+		sock = bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+		if (sock)
+			bpf_sk_release(sock);
+		return sock;
+	}
+	sock = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sock)
+		return false;
+	/* A listener gets no packets of a published port. */
+	is_connected = sock->state != BPF_TCP_LISTEN;
+	bpf_sk_release(sock);
+	return is_connected;
+}
+
+/* The mark of a published port for whose packet there is no socket here; otherwise 0. */
+static __always_inline __u32 published_mark(struct __sk_buff *skb, __u8 protocol, __be32 client, __be16 client_port,
+					    __be16 port)
+{
+	__u32 mark = port_mark(protocol, port);
+
+	if (!bpf_map_lookup_elem(&mesh_ports, &mark) || has_socket(skb, protocol, client, client_port, port))
+		return 0;
+	return mark;
+}
+
+/*
  * Fragments of a datagram to this node: all take the path of the one that arrives first, as only one stack can reassemble
  * them. A datagram whose first fragment is not the first to arrive takes the standard path.
  */
@@ -145,9 +184,8 @@ static __always_inline int redirect_fragment(struct packet *packet)
 	if (known && datagram.time - known->time >= FRAGMENT_LIFETIME)
 		known = NULL;
 	if (is_first && !(known && known->mark == 0)) {
-		datagram.mark = port_mark(key.protocol, packet->transport->dest);
-		if (!bpf_map_lookup_elem(&mesh_ports, &datagram.mark))
-			datagram.mark = 0;
+		datagram.mark = published_mark(packet->skb, key.protocol, key.client, packet->transport->source,
+					       packet->transport->dest);
 	} else if (known) {
 		datagram.mark = known->mark;
 	}
@@ -172,12 +210,16 @@ int mesh_host_in(struct __sk_buff *skb)
 	if (packet.ip->protocol == IPPROTO_UDP && packet.transport->dest == bpf_htons(VXLAN_PORT))
 		return decapsulate(&packet);
 
-	mark = port_mark(packet.ip->protocol, packet.transport->dest);
 	if (packet.ip->protocol == IPPROTO_ICMP) {
+		/* About a packet of this node to a client. */
 		error = parse_icmp_error(&packet);
 		if (!error || error->ip.saddr != own_address)
 			return STANDARD_PATH;
-		mark = port_mark(error->ip.protocol, error->transport.source);
+		mark = published_mark(skb, error->ip.protocol, error->ip.daddr, error->transport.dest,
+				      error->transport.source);
+	} else {
+		mark = published_mark(skb, packet.ip->protocol, packet.ip->saddr, packet.transport->source,
+				      packet.transport->dest);
 	}
-	return bpf_map_lookup_elem(&mesh_ports, &mark) ? to_lb(skb, mark) : STANDARD_PATH;
+	return mark ? to_lb(skb, mark) : STANDARD_PATH;
 }
