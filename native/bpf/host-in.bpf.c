@@ -18,6 +18,7 @@
 #define MAX_SHORT_PACKET 256
 /* Mark of packets to the lb: no port has it, but it is not 0, so that the lb's chain does not look for a port. */
 #define NO_PORT_MARK 1
+#define MIN_TRANSLATED_PORT 64512
 /* How long a stack waits for the fragments of a datagram (IP_FRAG_TIME), in the shortest units of coarse_time. */
 #define FRAGMENT_LIFETIME 118
 
@@ -159,13 +160,23 @@ static __always_inline bool has_socket(struct __sk_buff *skb, __u8 protocol, __b
 	return is_connected;
 }
 
-/* The mark of a published port for whose packet there is no socket here; otherwise 0. */
+/*
+ * Whether a client's port may be one that the host has chosen for a connection through another of its addresses
+ * (TRANSLATED_PORTS in src/model/linux-names.ts): the lb could not tell the two apart, so conntrack translates both.
+ */
+static __always_inline bool is_translated_port(__be16 port)
+{
+	return bpf_ntohs(port) >= MIN_TRANSLATED_PORT;
+}
+
+/* The mark of a published port whose packet goes to the lb as it is; otherwise 0. */
 static __always_inline __u32 published_mark(struct __sk_buff *skb, __u8 protocol, __be32 client, __be16 client_port,
 					    __be16 port)
 {
 	__u32 mark = port_mark(protocol, port);
 
-	if (!bpf_map_lookup_elem(&mesh_ports, &mark) || has_socket(skb, protocol, client, client_port, port))
+	if (is_translated_port(client_port) || !bpf_map_lookup_elem(&mesh_ports, &mark) ||
+	    has_socket(skb, protocol, client, client_port, port))
 		return 0;
 	return mark;
 }

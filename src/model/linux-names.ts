@@ -112,6 +112,9 @@ export const FAST_PATH_PREFERENCE = 4096;
  */
 export const KNOWN_FLOW_MARK = 0x10000;
 
+/** Source ports of clients whose connections the host translates while its fast path does not (native/bpf/host-in.bpf.c). */
+export const TRANSLATED_PORTS = { from: 64_512, to: 65_535 } as const;
+
 export const CHAIN_PREFIX = 'MESH-';
 /** Host, filter: the administrator's, for packets to published ports. Created when absent, then never changed. */
 export const USER_CHAIN = 'MESH-USER';

@@ -1,5 +1,6 @@
 import type { Cidr, Family, IpAddress, Protocol } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
+import type { AssignedTask } from '../model/assignment.ts';
 import { addressAt, hostNetwork } from '../model/block.ts';
 import { BLOCK_SLOT } from '../model/identifiers.ts';
 import type { KernelObject } from '../model/kernel-state.ts';
@@ -24,6 +25,8 @@ import {
   peerSet,
   publishedSet,
   serviceSet,
+  TASK_LINK,
+  TRANSLATED_PORTS,
   USER_CHAIN,
   VXLAN_LINK,
   VXLAN_PORT,
@@ -169,7 +172,7 @@ function hostChains(context: PlanContext, family: Family, lb: IpAddress): Kernel
       // underlay address if the lb replies from it.
       ...hookedChain(HOST_NETNS, family, 'nat', 'POSTROUTING', [
         rule(MASQUERADE, source('127.0.0.0/8'), output(HOST_LINK)),
-        ...(usesHostFastPath(context) ? [rule(MASQUERADE, source(hostNetwork(self.underlay)), output(HOST_LINK))] : []),
+        ...(usesHostFastPath(context) ? besideFastPath(self.underlay) : []),
       ]),
       ...hookedChain(HOST_NETNS, family, 'filter', 'INPUT', inputRules()),
       user,
@@ -203,6 +206,24 @@ function hostChains(context: PlanContext, family: Family, lb: IpAddress): Kernel
     ),
     user,
     ...hookedChain(HOST_NETNS, family, 'filter', 'FORWARD', forward),
+  ];
+}
+
+/**
+ * In the lb, connections of one client port would be equal if one is translated here and the other is not: through the
+ * underlay address by the fast path, and through a further address. So translated ones get ports that host-in does not redirect.
+ */
+function besideFastPath(underlay: IpAddress): FirewallRule[] {
+  return [
+    rule(MASQUERADE, source(hostNetwork(underlay)), output(HOST_LINK)),
+    ...(['tcp', 'udp'] as const).map((protocol) =>
+      rule(
+        { target: 'snat ports', ...TRANSLATED_PORTS },
+        output(HOST_LINK),
+        ofProtocol(protocol),
+        inSet(publishedSet(protocol), 'dst'),
+      ),
+    ),
   ];
 }
 
@@ -271,6 +292,17 @@ function routerChains(
     // Only enables NAT: conntrack then picks a free source port if flows of two zones have the same reply tuple.
     ...hookedChain(netns, family, 'nat', 'POSTROUTING', [rule(RETURN)]),
   ];
+}
+
+/** In a task's netns. Conntrack keeps apart connections that the redirect would make equal: later ones get another source port. */
+export function planRedirects(netns: string, family: Family, { redirects = [] }: AssignedTask): KernelObject[] {
+  if (redirects.length === 0) return [];
+  const rules = redirects.flatMap(({ protocol, from, to }) =>
+    protocol === 'sctp'
+      ? []
+      : [rule({ target: 'dnat port', port: to }, input(TASK_LINK), ofProtocol(protocol), { match: 'port', protocol, port: from })],
+  );
+  return hookedChain(netns, family, 'nat', 'PREROUTING', rules);
 }
 
 /** Matches packets of another node, whose number is the mark: received on vxlan0, or by the fast path. */

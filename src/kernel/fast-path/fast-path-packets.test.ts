@@ -107,6 +107,7 @@ describe('host-in', () => {
     ['another port', { ...tcp, ports: [40_000, 8081] }],
     ['the same number of the other protocol', { ...tcp, ports: [40_000, 53] }],
     ['another address', { ...tcp, to: '192.0.2.2' }],
+    ['a client port that the host may have chosen', { ...tcp, ports: [64_512, 8080] }],
     ['a fragment of which the first is not known', { ...udp, fragment: LATER_FRAGMENT, id: 1 }],
     ['a fragment to another port', { ...udp, ports: [40_000, 54], fragment: FIRST_FRAGMENT, id: 2 }],
     ['another family', tcp, 0x86dd],
@@ -160,6 +161,7 @@ describe('host-in', () => {
     expect(run(quoting(3, { ...answer, from: '192.0.2.2' }))).toEqual([PASS, 0]);
     expect(run(quoting(3, { ...answer, ports: [40_000, 8080] }))).toEqual([PASS, 0]);
     expect(run(quoting(3, { ...answer, fragment: 10 }))).toEqual([PASS, 0]);
+    expect(run(quoting(3, { ...answer, ports: [8080, 64_512] }))).toEqual([PASS, 0]);
     expect(run(quoting(3, { ...answer, protocol: 'icmp' }))).toEqual([PASS, 0]);
   });
 });
