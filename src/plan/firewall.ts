@@ -300,7 +300,13 @@ export function planRedirects(netns: string, family: Family, { redirects = [] }:
   const rules = redirects.flatMap(({ protocol, from, to }) =>
     protocol === 'sctp'
       ? []
-      : [rule({ target: 'dnat port', port: to }, input(TASK_LINK), ofProtocol(protocol), { match: 'port', protocol, port: from })],
+      : [
+          rule({ target: 'dnat port', port: to }, input(TASK_LINK), ofProtocol(protocol), {
+            match: 'port',
+            protocol,
+            port: from,
+          }),
+        ],
   );
   return hookedChain(netns, family, 'nat', 'PREROUTING', rules);
 }

@@ -34,7 +34,8 @@ export function planTask(context: PlanContext, task: AssignedTask): KernelObject
     if (family === 'inet') objects.push(route(netns, hostNetwork(gateway), TASK_LINK));
   }
   const families = new Set(task.addresses.map(({ address }) => familyOf(address)));
-  for (const { family } of context.subnets) if (families.has(family)) objects.push(...planRedirects(netns, family, task));
+  for (const { family } of context.subnets)
+    if (families.has(family)) objects.push(...planRedirects(netns, family, task));
   objects.push(...planFastPathTask(context, task));
   return objects;
 }
