@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import type { AssignedPort, Assignment, Peer } from '../src/model/assignment.ts';
 import { addressAt, blockOf } from '../src/model/block.ts';
 import { vtepMac } from '../src/model/identifiers.ts';
-import type { KernelObject } from '../src/model/kernel-state.ts';
 import { ruleText } from '../src/model/kinds/firewall-rule.ts';
+import type { KernelObject } from '../src/model/kinds/registry.ts';
 import { SCHEDULERS } from '../src/model/spec.ts';
 import type { NodeCapabilities } from '../src/plan/context.ts';
 

@@ -49,6 +49,7 @@
         "task/mesh-task.c",
         "task/common.c",
         "task/environment.c",
+        "task/namespaces.c",
         "task/privileges.c",
         "task/probe.c",
         "task/user.c"

@@ -51,6 +51,9 @@ struct privileges {
 /* Limits this process and its children, and changes to the resolved user in between. */
 void take_privileges(const struct privileges *privileges, int change_user);
 
+/* Keeps this process and its children from creating and entering namespaces. Needs no_new_privs. */
+void forbid_namespaces(void);
+
 struct command {
   char **arguments;
   char **environment;

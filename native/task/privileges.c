@@ -1,4 +1,4 @@
-/* Privileges of a command: bounding set, capabilities, and whether exec may add to them (capabilities(7)). */
+/* Privileges of a command: bounding set, capabilities, whether exec may add to them (capabilities(7)), and namespaces. */
 #include <errno.h>
 #include <linux/capability.h>
 #include <stdint.h>
@@ -66,5 +66,7 @@ void take_privileges(const struct privileges *privileges, int change_user) {
   uint64_t ambient = geteuid() == 0 ? 0 : privileges->ambient;
   limit_own_set(geteuid() == 0 ? privileges->capabilities : ambient, ambient);
   set_ambient(ambient);
-  if (!privileges->new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) fail(errno, "prctl", "no_new_privs");
+  if (privileges->new_privileges) return;
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) fail(errno, "prctl", "no_new_privs");
+  if ((privileges->capabilities >> CAP_SYS_ADMIN & 1) == 0) forbid_namespaces();
 }

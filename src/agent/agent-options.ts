@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Kernel, KernelCounters } from '../kernel/kernel.ts';
 import type { Condition } from '../model/condition.ts';
-import type { KernelObject } from '../model/kernel-state.ts';
+import type { KernelObject } from '../model/kinds/registry.ts';
 import type { NodeCapabilities } from '../plan/context.ts';
 import type { DispatchConnection } from '../rpc/dispatch-client.ts';
 import type { Runtime } from '../runtime/runtime.ts';

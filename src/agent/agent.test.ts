@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { sameValue } from '../model/equality.ts';
-import { type KernelObject, keyOf, type Op } from '../model/kernel-state.ts';
+import { keyOf, type Op } from '../model/kernel-state.ts';
+import type { KernelObject } from '../model/kinds/registry.ts';
 import { LB_NETNS, networkNetns, portMark, taskNetns } from '../model/linux-names.ts';
 import {
   assignment,

@@ -1,8 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { networkInterfaces, release } from 'node:os';
+import { existsSync } from 'node:fs';
+import { release } from 'node:os';
 import type { Log } from '../base/log.ts';
 import type { IpAddress } from '../model/address.ts';
 import type { FastPath, NodeCapabilities } from '../plan/context.ts';
+import { findUnderlayLink } from './underlay-link.ts';
 
 const ETHERNET_MTU = 1_500;
 
@@ -33,34 +34,20 @@ export function detectCapabilities(
 
 /** The program on the underlay interface parses Ethernet headers; other links have no MAC address. */
 function fullFastPath(underlay: IpAddress, log: Log): FastPath {
-  const found = findLink(underlay);
-  const mac = found?.addresses.find(({ address }) => address === underlay)?.mac ?? NO_MAC;
-  if (found !== undefined && mac !== NO_MAC) return { link: found.name };
-  log.warn(`${found?.name ?? `the link of ${underlay}`} is not an Ethernet link; using the fast path inside only`);
+  const link = findUnderlayLink(underlay);
+  if (link !== undefined && link.mac !== NO_MAC) return { link: link.name };
+  log.warn(`${link?.name ?? `the link of ${underlay}`} is not an Ethernet link; using the fast path inside only`);
   return {};
 }
 
 const NO_MAC = '00:00:00:00:00:00';
 
-function findLink(underlay: IpAddress) {
-  const all = Object.entries(networkInterfaces());
-  const found = all.find(([, addresses]) => addresses?.some(({ address }) => address === underlay));
-  return found === undefined ? undefined : { name: found[0], addresses: found[1] ?? [] };
-}
-
 /** MTU of the interface that has the address, bytes. */
 function underlayMtu(underlay: IpAddress, log: Log): number {
-  const name = findLink(underlay)?.name;
-  if (name === undefined) {
-    log.warn(`no interface of this machine has ${underlay}; assuming an MTU of ${ETHERNET_MTU}`);
-    return ETHERNET_MTU;
-  }
-  try {
-    const mtu = Number(readFileSync(`/sys/class/net/${name}/mtu`, 'utf8'));
-    if (mtu > 0) return mtu;
-  } catch {
-    // sysfs may not be mounted, or show another netns.
-  }
-  log.warn(`cannot read the MTU of ${name}; assuming ${ETHERNET_MTU}`);
+  const link = findUnderlayLink(underlay);
+  if (link?.mtu !== undefined) return link.mtu;
+  const problem =
+    link === undefined ? `no interface of this machine has ${underlay}` : `cannot read the MTU of ${link.name}`;
+  log.warn(`${problem}; assuming an MTU of ${ETHERNET_MTU}`);
   return ETHERNET_MTU;
 }

@@ -209,8 +209,8 @@ describe('JSON of every verb', () => {
   });
 });
 
-/** Clears the screen, sets the window title, starts a new line, and the C1 form of CSI. */
-const ESCAPES = '\x1b[2J\x1b]0;title\x07\r\n\x9b31m\u2028';
+/** Clears the screen, sets the window title, starts a new line, the C1 form of CSI, and reverses the order of letters. */
+const ESCAPES = '\x1b[2J\x1b]0;title\x07\r\n\x9b31m\u2028\u202e\u2066';
 
 describe('text of nodes and tasks', () => {
   beforeEach(() => fill(ESCAPES));
@@ -221,7 +221,7 @@ describe('text of nodes and tasks', () => {
       const { stdout, stderr } = await runVerb(verb, ESCAPES, '--format', format);
       expect(stdout).not.toBe('');
       // biome-ignore lint/suspicious/noControlCharactersInRegex: these must not be printed
-      expect(stdout + stderr).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029]/);
+      expect(stdout + stderr).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/);
       expect(stdout + stderr).not.toMatch(/^.?31m/m);
     }
   });

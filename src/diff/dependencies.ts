@@ -1,5 +1,5 @@
-import { descriptorOf, type KernelObject } from '../model/kernel-state.ts';
-import { KINDS } from '../model/kinds/registry.ts';
+import { descriptorOf } from '../model/kernel-state.ts';
+import { type KernelObject, KINDS } from '../model/kinds/registry.ts';
 
 /** The names of things an object is; what others depend on. */
 export function providedNames(object: KernelObject): readonly string[] {

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { AssignedPort, Assignment } from '../model/assignment.ts';
-import { type KernelObject, keyOf, type Op, type RealServer, stateOf } from '../model/kernel-state.ts';
+import { keyOf, type Op, stateOf } from '../model/kernel-state.ts';
+import type { RealServer } from '../model/kinds/real-server.ts';
+import type { KernelObject } from '../model/kinds/registry.ts';
 import { renderOp } from '../model/render.ts';
 import { CAPABILITIES, endpoint, peer, port, task, threeNodes } from '../plan/assignments.test-data.ts';
 import { plan } from '../plan/plan.ts';

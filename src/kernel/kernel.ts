@@ -1,6 +1,7 @@
 import type { MeshError } from '../base/errors.ts';
 import type { IpAddress, Protocol } from '../model/address.ts';
-import type { KernelObject, ObjectKind, Op } from '../model/kernel-state.ts';
+import type { Op } from '../model/kernel-state.ts';
+import type { KernelObject, ObjectKind } from '../model/kinds/registry.ts';
 
 /** The part of the kernel that an observation or an event is about; a missing field means all of it. */
 export interface Scope {

@@ -15,7 +15,7 @@ import { describePreflightFinding } from '../kernel/host/preflight-findings.ts';
 import { openSocket, processStartTime, spawnProcess, taskShimPath, watchProcess } from '../kernel/host/process.ts';
 import { probeSchedulers } from '../kernel/ipvs/schedulers.ts';
 import type { Kernel } from '../kernel/kernel.ts';
-import type { KernelObject } from '../model/kernel-state.ts';
+import type { KernelObject } from '../model/kinds/registry.ts';
 import { SCHEDULERS } from '../model/spec.ts';
 import { connectDispatch } from '../rpc/dispatch-client.ts';
 import { createProcessRuntime } from '../runtime/process.ts';

@@ -1,6 +1,5 @@
-import { enableCompileCache } from 'node:module';
-import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
+import { keepCompiledCode } from './compile-cache.ts';
 
 /*
  * Most commands end before V8's compilers behind the interpreter have earned what they cost, and the other threads that
@@ -14,15 +13,5 @@ for (const [compiler, count] of Object.entries(calls))
 setFlagsFromString('--no-sparkplug');
 setFlagsFromString('--no-parallel-scavenge');
 
-/*
- * V8's code of the commands is kept on disk, for what is loaded after this call. Root's is kept where other users cannot
- * write, because its content is executed as root. Node runs without the cache if the directory cannot be used.
- */
-enableCompileCache(cacheDirectory());
+keepCompiledCode();
 void import('./meshctl-cli.ts');
-
-function cacheDirectory(): string {
-  if (process.geteuid?.() === 0) return '/var/cache/meshd';
-  const { XDG_CACHE_HOME, HOME = '/nonexistent' } = process.env;
-  return join(XDG_CACHE_HOME || join(HOME, '.cache'), 'meshd');
-}

@@ -1,5 +1,7 @@
+import { flushCompileCache } from 'node:module';
 import { MeshError } from '../base/errors.ts';
 import { createLog } from '../base/log.ts';
+import { keepCompiledCode } from './compile-cache.ts';
 import { tuneHeap } from './heap-size.ts';
 import { type DaemonOptions, parseMeshd, type ResetOptions } from './meshd-options.ts';
 
@@ -15,6 +17,7 @@ else process.exitCode = invocation.status;
 
 async function run(options: DaemonOptions): Promise<void> {
   tuneHeap(0);
+  keepCompiledCode();
   const log = createLog(options.logLevel, { node: options.name });
   // The state of this process is unknown now; the next one adopts the existing kernel state.
   const crash = (thrown: unknown) => {
@@ -37,6 +40,7 @@ async function run(options: DaemonOptions): Promise<void> {
   try {
     const { startDaemon } = await import('./daemon.ts');
     daemon = await startDaemon(options, log);
+    flushCompileCache(); // Node would write it at the end, which a killed daemon does not have
   } catch (thrown) {
     exitWithError(thrown);
   }

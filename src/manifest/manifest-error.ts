@@ -1,3 +1,5 @@
+import { printable } from '../base/printable.ts';
+
 /** An error in a manifest. */
 export interface ManifestError {
   file: string;
@@ -32,7 +34,6 @@ export function formatManifestError(error: ManifestError): string {
 
 /** A piece of user input for a one-line message. */
 export function shorten(text: string, length = 60): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they must not reach a terminal
-  const line = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ');
+  const line = printable(text);
   return line.length <= length ? line : `${line.slice(0, length - 1)}…`;
 }

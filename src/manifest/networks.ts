@@ -2,6 +2,7 @@ import ipaddr from 'ipaddr.js';
 import { err, ok, type Result } from '../base/errors.ts';
 import type { Cidr } from '../model/address.ts';
 import { hostNetwork } from '../model/block.ts';
+import { addressText } from '../model/canonical-address.ts';
 import { shorten } from './manifest-error.ts';
 
 /** An invalid address or network. */
@@ -60,8 +61,7 @@ function networkOf(address: ipaddr.IPv4 | ipaddr.IPv6, prefix: number): Cidr {
     const kept = Math.max(0, Math.min(8, prefix - index * 8));
     return byte & (0xff00 >> kept) & 0xff;
   });
-  const first = ipaddr.fromByteArray(bytes);
-  const text = first instanceof ipaddr.IPv6 ? first.toRFC5952String() : first.toString();
+  const text = addressText(ipaddr.fromByteArray(bytes));
   return prefix === bytes.length * 8 ? hostNetwork(text) : `${text}/${prefix}`;
 }
 

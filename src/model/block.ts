@@ -1,6 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import type { Cidr, Family, IpAddress } from './address.ts';
 import { familyOf } from './address.ts';
+import { addressText } from './canonical-address.ts';
 
 /** Address number `slot` of a block, counted from its first; `slot` is at most 65535. */
 export function addressAt(block: Cidr, slot: number): IpAddress {
@@ -12,8 +13,7 @@ export function addressAt(block: Cidr, slot: number): IpAddress {
     bytes[index] = sum & 0xff;
     carry = sum >> 8;
   }
-  const address = ipaddr.fromByteArray(bytes);
-  return address instanceof ipaddr.IPv6 ? address.toRFC5952String() : address.toString();
+  return addressText(ipaddr.fromByteArray(bytes));
 }
 
 /** Prefix length of a single address. */
@@ -39,7 +39,7 @@ export function blockOf(subnet: Cidr, blockPrefix: number, number: number): Cidr
       .map((byte) => byte.toString(16).padStart(2, '0'))
       .join('')}`,
   );
-  return `${addressText(first + (BigInt(number) << BigInt(bits - blockPrefix)), bits)}/${blockPrefix}`;
+  return `${addressOfBits(first + (BigInt(number) << BigInt(bits - blockPrefix)), bits)}/${blockPrefix}`;
 }
 
 /** How many addresses of a block can be used, at most 65536. */
@@ -61,10 +61,9 @@ function lastBits(address: IpAddress): number {
   return bits;
 }
 
-function addressText(value: bigint, bits: number): IpAddress {
+function addressOfBits(value: bigint, bits: number): IpAddress {
   const hex = value.toString(16).padStart(bits / 4, '0');
-  const address = ipaddr.fromByteArray(hex.match(/../g)!.map((pair) => Number.parseInt(pair, 16)));
-  return address instanceof ipaddr.IPv6 ? address.toRFC5952String() : address.toString();
+  return addressText(ipaddr.fromByteArray(hex.match(/../g)!.map((pair) => Number.parseInt(pair, 16))));
 }
 
 /** Whether an address is in a network, or is the address. */

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { describeDrift } from './drift.ts';
-import type { KernelObject, RealServer } from './kernel-state.ts';
 import { parseFirewallRule } from './kinds/parse-firewall-rule.ts';
+import type { RealServer } from './kinds/real-server.ts';
+import type { KernelObject } from './kinds/registry.ts';
 
 const server: RealServer = {
   kind: 'real-server',

@@ -1,6 +1,6 @@
 import { sameValue } from './equality.ts';
-import { descriptorOf, type KernelObject, keyOf, type Op } from './kernel-state.ts';
-import { KINDS } from './kinds/registry.ts';
+import { descriptorOf, keyOf, type Op } from './kernel-state.ts';
+import { type KernelObject, KINDS } from './kinds/registry.ts';
 
 /** The drift that some steps repair, one line per object: the observed and the desired state. */
 export function describeDrift(ops: readonly Op[]): string[] {

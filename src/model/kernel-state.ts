@@ -1,30 +1,6 @@
 import type { AnyObject, KindRegistry } from './kinds/kind.ts';
 import { type KernelObject, KINDS } from './kinds/registry.ts';
 
-export type { AddressObject } from './kinds/address.ts';
-export type { FirewallChain } from './kinds/chain.ts';
-export type { FastPathFilter, FastPathProgram } from './kinds/fast-path.ts';
-export type { FastPathPeer, FastPathPort, FastPathTask } from './kinds/fast-path-entries.ts';
-export type { FdbEntry } from './kinds/fdb.ts';
-export type { HashSet, IpSet } from './kinds/ipset.ts';
-export type { FirewallJump } from './kinds/jump.ts';
-export type { Neighbour } from './kinds/neighbour.ts';
-export type { Netns } from './kinds/netns.ts';
-export { type RealServer, serverName } from './kinds/real-server.ts';
-export type { KernelObject, ObjectKind } from './kinds/registry.ts';
-export type { Route } from './kinds/route.ts';
-export type { Rule } from './kinds/rule.ts';
-export type { SetEntry } from './kinds/set-entry.ts';
-export type { SetMember } from './kinds/set-member.ts';
-export type { Sysctl } from './kinds/sysctl.ts';
-export type { VethPair } from './kinds/veth.ts';
-export {
-  serviceIdentity,
-  usesHashing,
-  type VirtualService,
-} from './kinds/virtual-service.ts';
-export type { Vxlan } from './kinds/vxlan.ts';
-
 /*
  * The kernel as data. What is desired (planned) and what is observed are both a KernelState, so they can be compared,
  * printed by one renderer and replayed. `netns` is a name of linux-names.ts; `host` is the netns meshd runs in.

@@ -5,8 +5,8 @@ import { FIRST_VNI } from './identifiers.ts';
  * Names, marks and numbers of kernel objects, the same on every node. They are the proof of ownership: whatever carries
  * one of them was made by meshd, and nothing else is ever changed or deleted.
  *
- * They belong to plan, whose context is where a network's names are chosen; they are in the model because kernel, trace,
- * bpf and the agent recognise what plan made by them. Identifiers of the cluster itself are in identifiers.ts.
+ * Plan gives them to objects; they are in the model because kinds, kernel, trace, bpf and the agent recognise those
+ * objects by them, and none of these may import plan. Identifiers of the cluster itself are in identifiers.ts.
  */
 
 /** The netns meshd itself runs in. No file name: the kernel driver maps it to /proc/self/ns/net. */

@@ -1,6 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import type { Cidr, IpAddress } from './address.ts';
 import { isWithin } from './block.ts';
+import { isWildcard } from './canonical-address.ts';
 import type { Listener } from './cluster.ts';
 import { VXLAN_PORT } from './linux-names.ts';
 
@@ -16,8 +17,4 @@ export function coversAddress(address: IpAddress, networks: readonly Cidr[] | un
   if (networks === undefined || isWildcard(address)) return true;
   const plain = ipaddr.process(address).toString();
   return networks.some((network) => isWithin(plain, network));
-}
-
-function isWildcard(address: IpAddress): boolean {
-  return address === '0.0.0.0' || address === '::';
 }

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { KernelObject, Op } from './kernel-state.ts';
+import type { Op } from './kernel-state.ts';
 import { stateOf } from './kernel-state.ts';
 import { parseFirewallRule } from './kinds/parse-firewall-rule.ts';
+import type { KernelObject } from './kinds/registry.ts';
 import { renderObject, renderOp, renderState } from './render.ts';
 import { stateFromJson, stateToJson } from './state-json.ts';
 

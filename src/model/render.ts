@@ -1,6 +1,6 @@
-import { descriptorOf, type KernelObject, type KernelState, type Op } from './kernel-state.ts';
+import { descriptorOf, type KernelState, type Op } from './kernel-state.ts';
 import type { AnyObject, KindRegistry } from './kinds/kind.ts';
-import { KINDS } from './kinds/registry.ts';
+import { type KernelObject, KINDS } from './kinds/registry.ts';
 
 /**
  * The one renderer: kernel objects in the words a person would type into a root shell. Every line is a valid command of

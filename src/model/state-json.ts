@@ -1,8 +1,8 @@
 import { err, MeshError, ok, type Result } from '../base/errors.ts';
-import type { KernelObject, KernelState } from './kernel-state.ts';
+import type { KernelState } from './kernel-state.ts';
 import { listOf, optional, text, wrongField } from './kinds/fields.ts';
 import type { AnyObject, KindRegistry } from './kinds/kind.ts';
-import { KINDS } from './kinds/registry.ts';
+import { type KernelObject, KINDS } from './kinds/registry.ts';
 
 /** A state as a JSON array, one object a line, ordered by key: equal states give equal text. */
 export function stateToJson(state: KernelState): string {

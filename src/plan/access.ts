@@ -1,7 +1,7 @@
 import { type Cidr, type Family, familyOf } from '../model/address.ts';
 import type { AssignedPort } from '../model/assignment.ts';
 import { DEFAULT_DESTINATION } from '../model/block.ts';
-import type { KernelObject } from '../model/kernel-state.ts';
+import type { KernelObject } from '../model/kinds/registry.ts';
 import { atSet, fromSet, HOST_NETNS, publishedSet } from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 

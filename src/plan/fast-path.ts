@@ -1,7 +1,8 @@
 import { familyOf } from '../model/address.ts';
 import type { AssignedPort, AssignedTask, Peer } from '../model/assignment.ts';
 import { hostNetwork } from '../model/block.ts';
-import type { FastPathProgram, KernelObject } from '../model/kernel-state.ts';
+import type { FastPathProgram } from '../model/kinds/fast-path.ts';
+import type { KernelObject } from '../model/kinds/registry.ts';
 import {
   HOST_LINK,
   HOST_NET_LINK,

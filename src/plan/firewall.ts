@@ -3,7 +3,6 @@ import { familyOf } from '../model/address.ts';
 import type { AssignedTask } from '../model/assignment.ts';
 import { addressAt, hostNetwork } from '../model/block.ts';
 import { BLOCK_SLOT } from '../model/identifiers.ts';
-import type { KernelObject } from '../model/kernel-state.ts';
 import type { FirewallChain, FirewallTable } from '../model/kinds/chain.ts';
 import {
   type FirewallMatch,
@@ -12,6 +11,7 @@ import {
   matchesText,
 } from '../model/kinds/firewall-rule.ts';
 import type { FirewallJump } from '../model/kinds/jump.ts';
+import type { KernelObject } from '../model/kinds/registry.ts';
 import {
   atSet,
   CHAIN_PREFIX,

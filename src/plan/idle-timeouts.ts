@@ -1,6 +1,6 @@
 import type { Protocol } from '../model/address.ts';
 import type { AssignedPort } from '../model/assignment.ts';
-import type { KernelObject } from '../model/kernel-state.ts';
+import type { KernelObject } from '../model/kinds/registry.ts';
 import { LB_NETNS } from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 

@@ -2,7 +2,7 @@ import { familyOf } from '../model/address.ts';
 import type { Peer } from '../model/assignment.ts';
 import { addressAt, DEFAULT_DESTINATION, hostNetwork } from '../model/block.ts';
 import { BLOCK_SLOT } from '../model/identifiers.ts';
-import type { KernelObject } from '../model/kernel-state.ts';
+import type { KernelObject } from '../model/kinds/registry.ts';
 import { HOST_NETNS, LB_NETNS, LB_VNI, peerSet, returnTable, VXLAN_LINK } from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 import { planFastPathPeer } from './fast-path.ts';

@@ -4,8 +4,9 @@ import { diff } from '../diff/diff.ts';
 import type { AssignedPort, Endpoint } from '../model/assignment.ts';
 import { applyAssignmentDelta, assignmentDelta } from '../model/assignment-delta.ts';
 import { addressAt } from '../model/block.ts';
-import { type KernelObject, stateOf } from '../model/kernel-state.ts';
+import { stateOf } from '../model/kernel-state.ts';
 import { keyedAssignment } from '../model/keyed-assignment.ts';
+import type { KernelObject } from '../model/kinds/registry.ts';
 import { renderOp } from '../model/render.ts';
 import {
   anyAssignment,

@@ -1,7 +1,8 @@
 import type { AssignedPort, Assignment, AssignmentDelta, Peer } from '../model/assignment.ts';
 import { sameValue } from '../model/equality.ts';
-import { type KernelObject, keyOf, stateOf } from '../model/kernel-state.ts';
+import { keyOf, stateOf } from '../model/kernel-state.ts';
 import type { KeyedAssignment } from '../model/keyed-assignment.ts';
+import type { KernelObject } from '../model/kinds/registry.ts';
 import { portKey } from '../model/spec.ts';
 import { type NodeCapabilities, type PlanContext, planContext } from './context.ts';
 import { keepsTimeouts, planIdleTimeouts } from './idle-timeouts.ts';

@@ -2,13 +2,9 @@ import { type Family, familyOf, type IpAddress } from '../model/address.ts';
 import type { AssignedPort, Endpoint } from '../model/assignment.ts';
 import { addressAt } from '../model/block.ts';
 import { BLOCK_SLOT } from '../model/identifiers.ts';
-import {
-  type KernelObject,
-  type RealServer,
-  serverName,
-  usesHashing,
-  type VirtualService,
-} from '../model/kernel-state.ts';
+import { type RealServer, serverName } from '../model/kinds/real-server.ts';
+import type { KernelObject } from '../model/kinds/registry.ts';
+import { usesHashing, type VirtualService } from '../model/kinds/virtual-service.ts';
 import { LB_NETNS, portMark, serviceSet } from '../model/linux-names.ts';
 import type { TrafficPolicy } from '../model/spec.ts';
 import { planAccess } from './access.ts';

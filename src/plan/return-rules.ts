@@ -1,5 +1,5 @@
 import type { Family } from '../model/address.ts';
-import type { Rule } from '../model/kernel-state.ts';
+import type { Rule } from '../model/kinds/rule.ts';
 import { RULE_PRIORITY, returnTable } from '../model/linux-names.ts';
 
 /*

@@ -1,6 +1,6 @@
 import type { Cidr, IpAddress } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
-import type { Route } from '../model/kernel-state.ts';
+import type { Route } from '../model/kinds/route.ts';
 
 const MAIN_TABLE = 254;
 

@@ -1,6 +1,6 @@
 import type { AssignedPort } from '../model/assignment.ts';
 import type { PortCondition } from '../model/cluster.ts';
-import { usesHashing, type VirtualService } from '../model/kernel-state.ts';
+import { usesHashing, type VirtualService } from '../model/kinds/virtual-service.ts';
 import { SCHEDULER_FLAGS, type SchedulerFlag } from '../model/spec.ts';
 
 /** The last resort: preflight checks require it, so every kernel that meshd runs on supports it. */

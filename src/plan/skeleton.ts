@@ -1,7 +1,9 @@
 import { type Family, familyOf } from '../model/address.ts';
 import { addressAt, DEFAULT_DESTINATION, hostNetwork, hostPrefix } from '../model/block.ts';
 import { BLOCK_SLOT, vtepMac } from '../model/identifiers.ts';
-import type { HashSet, KernelObject, Vxlan } from '../model/kernel-state.ts';
+import type { HashSet } from '../model/kinds/ipset.ts';
+import type { KernelObject } from '../model/kinds/registry.ts';
+import type { Vxlan } from '../model/kinds/vxlan.ts';
 import {
   atSet,
   fromSet,

@@ -1,4 +1,4 @@
-import type { Sysctl } from '../model/kernel-state.ts';
+import type { Sysctl } from '../model/kinds/sysctl.ts';
 import {
   HOST_LINK,
   HOST_NETNS,

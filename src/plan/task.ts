@@ -1,7 +1,7 @@
 import { familyOf } from '../model/address.ts';
 import type { AssignedTask } from '../model/assignment.ts';
 import { DEFAULT_DESTINATION, hostNetwork, hostPrefix } from '../model/block.ts';
-import type { KernelObject } from '../model/kernel-state.ts';
+import type { KernelObject } from '../model/kinds/registry.ts';
 import { TASK_GATEWAY, TASK_LINK, taskNetns, taskVeth } from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 import { planFastPathTask } from './fast-path.ts';

@@ -1,4 +1,4 @@
-import type { VethPair } from '../model/kernel-state.ts';
+import type { VethPair } from '../model/kinds/veth.ts';
 
 /** Where one end of a veth pair is. */
 type End = readonly [netns: string, name: string];

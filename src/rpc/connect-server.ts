@@ -1,9 +1,17 @@
-import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { DescMethod, DescService, Message } from '@bufbuild/protobuf';
-import { createContextKey, createContextValues, type HandlerContext, type ServiceImpl } from '@connectrpc/connect';
-import { connectNodeAdapter } from '@connectrpc/connect-node';
-import type { MeshError } from '../base/errors.ts';
+import {
+  createConnectRouter,
+  createContextKey,
+  createContextValues,
+  type HandlerContext,
+  type ServiceImpl,
+} from '@connectrpc/connect';
+import type { UniversalHandler } from '@connectrpc/connect/protocol';
+import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
+import { createConnectionLimit } from '../base/connection-limit.ts';
+import { type MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { type Caller, localCaller } from '../identity/caller.ts';
 import { toConnectError } from './connect-errors.ts';
@@ -27,20 +35,7 @@ export interface ConnectOptions {
 export function connectServer(services: readonly Implementation[], options: ConnectOptions): Server {
   const { requestTimeout } = options;
   const callers = new WeakMap<Socket, Caller>();
-  const handle = connectNodeAdapter({
-    connect: true,
-    grpc: false,
-    grpcWeb: false,
-    acceptCompression: [], // a few bytes must not become gigabytes
-    readMaxBytes: REQUEST_LIMIT,
-    writeMaxBytes: REPLY_LIMIT,
-    jsonOptions: { useProtoFieldName: true, alwaysEmitImplicit: true },
-    contextValues: ({ socket }) => createContextValues().set(callerKey, callers.get(socket)!),
-    routes(router) {
-      for (const service of services) router.service(service.desc, bound(service));
-    },
-    fallback: unknownCall as ReturnType<typeof connectNodeAdapter>,
-  }) as RequestListener;
+  const handlers = handlersByPath(services);
   const server = createServer(
     {
       maxHeaderSize: HEADER_LIMIT,
@@ -52,35 +47,62 @@ export function connectServer(services: readonly Implementation[], options: Conn
       // Connect makes a URL of it, and what is not one would throw.
       request.headers.host = 'meshd';
       closeWhenStuck(response, request.socket, options.sendTimeout, options.log);
-      handle(request, response);
+      const handler = handlers.get(request.url?.split('?')[0] ?? '');
+      if (handler === undefined) refuseUnknownCall(request, response);
+      else void handleCall(handler, request, response, callers.get(request.socket)!, options.log);
     },
   );
-  const connections = new Map<string, number>();
+  const limitConnection = createConnectionLimit(CONNECTIONS);
   server.on('connection', (socket) => {
     const caller = options.callerOf(socket);
     callers.set(socket, caller);
-    limitConnections(socket, caller, connections);
+    limitConnection(socket, userOf(caller));
   });
   return server;
 }
 
-/** Closes a connection of a user who has too many; all users without access are counted as one. */
-function limitConnections(socket: Socket, caller: Caller, connections: Map<string, number>): void {
-  const user = caller.kind === 'local' && caller.access !== 'none' ? `${caller.uid}` : 'others';
-  const count = connections.get(user) ?? 0;
-  if (count >= CONNECTIONS) {
-    socket.destroy();
-    return;
-  }
-  connections.set(user, count + 1);
-  socket.once('close', () => {
-    const left = connections.get(user)! - 1;
-    if (left > 0) connections.set(user, left);
-    else connections.delete(user);
-  });
+/** Whose connections are counted together: those of one user; all users without access are one. */
+function userOf(caller: Caller): string {
+  return caller.kind === 'local' && caller.access !== 'none' ? `${caller.uid}` : 'others';
 }
 
-function unknownCall(request: IncomingMessage, response: ServerResponse): void {
+function handlersByPath(services: readonly Implementation[]): Map<string, UniversalHandler> {
+  const router = createConnectRouter({
+    connect: true,
+    grpc: false,
+    grpcWeb: false,
+    acceptCompression: [], // a few bytes must not become gigabytes
+    readMaxBytes: REQUEST_LIMIT,
+    writeMaxBytes: REPLY_LIMIT,
+    jsonOptions: { useProtoFieldName: true, alwaysEmitImplicit: true },
+  });
+  for (const service of services) router.service(service.desc, bound(service));
+  return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+}
+
+/**
+ * Answers one request. connectNodeAdapter is not used because it takes a connection that is closed during a write
+ * (ECANCELED) for a failure of the handler, and prints that on standard error.
+ */
+async function handleCall(
+  handler: UniversalHandler,
+  request: IncomingMessage,
+  response: ServerResponse,
+  caller: Caller,
+  log: Log,
+): Promise<void> {
+  try {
+    const contextValues = createContextValues().set(callerKey, caller);
+    const reply = await handler(universalRequestFromNodeRequest(request, response, undefined, contextValues));
+    await universalResponseToNodeResponse(reply, response);
+  } catch (thrown) {
+    if (request.socket.destroyed) return; // the peer left, or was closed
+    log.error({ err: thrown }, `${handler.service.typeName}.${handler.method.name} failed: ${messageOf(thrown)}`);
+    response.destroy();
+  }
+}
+
+function refuseUnknownCall(request: IncomingMessage, response: ServerResponse): void {
   const body = JSON.stringify({ code: 'unimplemented', message: `no such call: ${request.method} ${request.url}` });
   response.writeHead(404, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) });
   response.end(body);

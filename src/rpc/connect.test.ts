@@ -163,7 +163,7 @@ test('a watch ends when the server no longer answers, and not before', async () 
   });
   await new Promise<void>((resolve) => server.listen({ path: path() }, resolve));
   onEnd(() => server.close());
-  const client = connectControl(path(), { time: 20, timeout: 30 });
+  const client = connectControl(path(), { time: 20, timeout: 1_000 });
   onEnd(() => client.close());
   await expect(readAll(client.watch(all))).rejects.toMatchObject({
     code: 'unavailable',

@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createConnection } from 'node:net';
+import { createConnection, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { MeshError } from '../base/errors.ts';
+import { silentLog } from '../base/log.ts';
 import type { Caller } from '../identity/caller.ts';
 import { CONNECTIONS } from './limits.ts';
 import { control, owner, scratch, serve, statusReply } from './rpc.test-data.ts';
@@ -170,7 +171,14 @@ test('a user with very many connections does not keep others out', async () => {
   expect(await exchange(post(STATUS, '{}'))).toContain('"cluster_id"');
 });
 
-test('a peer that does not read is disconnected and its stream ends', async () => {
+test.each([
+  ['that does not read is disconnected', () => {}],
+  ['that leaves in the middle of a reply is no failure', (socket: Socket) => socket.destroy()],
+])('a peer %s, and its stream ends', async (_, act) => {
+  const log = silentLog();
+  const logged = vi.spyOn(log, 'error');
+  const printed = vi.spyOn(console, 'error').mockImplementation(() => {});
+  onEnd(() => printed.mockRestore());
   let ended = false;
   await started(
     [
@@ -185,7 +193,7 @@ test('a peer that does not read is disconnected and its stream ends', async () =
         },
       }),
     ],
-    { sendTimeout: 100 },
+    { sendTimeout: 100, log },
   );
   const socket = createConnection({ path: path() });
   onEnd(() => socket.destroy());
@@ -195,7 +203,9 @@ test('a peer that does not read is disconnected and its stream ends', async () =
     `POST /meshd.v1.Control/Watch HTTP/1.1\r\nhost: x\r\ncontent-type: application/connect+json\r\ncontent-length: ${frame.length}\r\n\r\n`,
   );
   socket.write(frame); // and then nothing is read
+  setTimeout(() => act(socket), 50);
   await expect.poll(() => ended, { timeout: 10_000 }).toBe(true);
+  expect([...printed.mock.calls, ...logged.mock.calls]).toEqual([]);
 });
 
 const bigService = {

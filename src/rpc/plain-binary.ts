@@ -1,8 +1,8 @@
-import { type DescField, type DescMessage, getOption, type MessageShape, ScalarType } from '@bufbuild/protobuf';
+import { type DescField, type DescMessage, type MessageShape, ScalarType } from '@bufbuild/protobuf';
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
-import { optional_list, union } from './gen/mesh_pb.js';
 import { readMapEntry, writeMap } from './map-entries.ts';
 import { enumCodec, type Plain } from './plain.ts';
+import { customOptions } from './schema-file.ts';
 
 /*
  * Plain objects ↔ bytes without messages between, by the rules of plain.ts, for the stream to the agents: about a third
@@ -120,7 +120,7 @@ function listCode(field: DescField & { fieldKind: 'list' }, { wireType, write, r
   const { localName: name } = field;
   const tag = tagOf(field, wireType);
   const packed = tagOf(field, WireType.LengthDelimited);
-  const isOptional = getOption(field, optional_list);
+  const isOptional = customOptions(field).optional_list;
   const push = `${isOptional ? `(m.${name} ??= [])` : `m.${name}`}.push(${read});`;
   const each = `case ${tag}: ${push} break;`;
   return {
@@ -141,7 +141,7 @@ function listCode(field: DescField & { fieldKind: 'list' }, { wireType, write, r
 function oneofCode(field: DescField, one: string, { wireType, write, read }: ValueCode): FieldCode {
   const tag = tagOf(field, wireType);
   const kind = `"${field.localName}"`;
-  return getOption(field.parent, union)
+  return customOptions(field.parent).union
     ? {
         write: `if (p.${one} === ${kind}) { w.uint32(${tag}); ${write('p')} }`,
         read: `case ${tag}: m = {${one}: ${kind}, ...${read}}; break;`,

@@ -4,7 +4,6 @@ import {
   type DescField,
   type DescMessage,
   type DescOneof,
-  getOption,
   type Message,
   type MessageShape,
   ScalarType,
@@ -14,11 +13,11 @@ import type * as model from '../model/assignment.ts';
 import type * as cluster from '../model/cluster.ts';
 import type * as spec from '../model/spec.ts';
 import type * as enums from './gen/mesh_pb.js';
-import { optional_list, union, word } from './gen/mesh_pb.js';
+import { customOptions } from './schema-file.ts';
 
 /*
  * Messages of the schema ↔ plain objects, driven by the schema alone, so that the model's own types travel: enums are
- * words ('start-first'), 64-bit numbers are numbers, and what is not set is absent. Options in mesh.proto name the few
+ * words ('start-first'), 64-bit numbers are numbers, and what is not set is absent. Options (options.proto) name the few
  * places where the default would not fit. Nothing is checked here beyond types: see check-messages.ts.
  * Dispatch goes from and to bytes at once, by the same rules: plain-binary.ts.
  */
@@ -97,7 +96,7 @@ const codecs = new Map<string, Codec>();
 function codecOf(desc: DescMessage): Codec {
   let codec = codecs.get(desc.typeName);
   if (codec === undefined) {
-    codec = getOption(desc, union) ? unionCodec(desc) : messageCodec(desc);
+    codec = customOptions(desc).union ? unionCodec(desc) : messageCodec(desc);
     codecs.set(desc.typeName, codec);
   }
   return codec;
@@ -133,7 +132,7 @@ function fieldMember(field: DescField, unset: unknown): Member {
   if (field.fieldKind === 'list') {
     const { toPlain, fromPlain } = valueCodec(field);
     const mapped = (values: Any[], each: Convert) => (each === same ? values : values.map(each));
-    const isOptional = getOption(field, optional_list);
+    const isOptional = customOptions(field).optional_list;
     return {
       toPlain(message, plain) {
         if (!isOptional || message[name].length > 0) plain[name] = mapped(message[name], toPlain);
@@ -214,7 +213,7 @@ export function enumCodec(desc: DescEnum): Codec {
   const words = new Map<number, string>();
   const numbers = new Map<string, number>();
   for (const value of desc.values) {
-    const text = getOption(value, word) || value.localName.toLowerCase().replaceAll('_', '-');
+    const text = customOptions(value).word ?? value.localName.toLowerCase().replaceAll('_', '-');
     words.set(value.number, text);
     numbers.set(text, value.number);
   }

@@ -3,6 +3,7 @@ import { ServerCredentials } from '@grpc/grpc-js';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Caller } from '../identity/caller.ts';
+import { formatHostPort, parseHostPort } from '../model/host-port.ts';
 import { connectServer } from './connect-server.ts';
 import { dispatchServer, type SessionHandler, STOP_GRACE, stopGrpc, unixDispatchServer } from './grpc-server.ts';
 import { REQUEST_TIMEOUT, SEND_QUEUE } from './limits.ts';
@@ -80,7 +81,8 @@ export async function serveInsecureAgents(address: string, handler: SessionHandl
       error === null ? resolve(bound) : reject(listenError(error, address)),
     );
   });
-  return { address: address.replace(/:\d+$/, `:${port}`), stop: () => stopGrpc(server) };
+  const host = parseHostPort(address)?.host ?? address;
+  return { address: formatHostPort(host, port), stop: () => stopGrpc(server) };
 }
 
 function listen(server: NetServer, path: string, name: string): Promise<void> {

@@ -1,5 +1,5 @@
 import { familyOf } from '../model/address.ts';
-import type { RealServer } from '../model/kernel-state.ts';
+import type { RealServer } from '../model/kinds/real-server.ts';
 import { serviceKey } from '../model/kinds/virtual-service.ts';
 import { LB_NETNS, portMark } from '../model/linux-names.ts';
 import type { Packet } from './packet.ts';

@@ -1,6 +1,6 @@
 import { familyOf } from '../model/address.ts';
-import type { RealServer } from '../model/kernel-state.ts';
 import { addressKey } from '../model/kinds/address.ts';
+import type { RealServer } from '../model/kinds/real-server.ts';
 import { LB_NET_LINK, LB_NETNS, NET_LB_LINK, TASK_LINK, taskNetns, VXLAN_LINK } from '../model/linux-names.ts';
 import { firstPacket, isLoopback } from './host.ts';
 import type { Hop, NodeState, Outcome, Packet, TraceRequest } from './packet.ts';

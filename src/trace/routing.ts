@@ -1,9 +1,11 @@
 import ipaddr from 'ipaddr.js';
 import { familyOf, type IpAddress } from '../model/address.ts';
 import { isWithin } from '../model/block.ts';
-import type { KernelState, Route, Rule } from '../model/kernel-state.ts';
+import type { KernelState } from '../model/kernel-state.ts';
 import { fdbKey } from '../model/kinds/fdb.ts';
 import { neighbourKey } from '../model/kinds/neighbour.ts';
+import type { Route } from '../model/kinds/route.ts';
+import type { Rule } from '../model/kinds/rule.ts';
 
 /** Number of the table `main` (RT_TABLE_MAIN in include/uapi/linux/rtnetlink.h), and the priority of its rule. */
 const MAIN = { table: 254, priority: 32_766 } as const;

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { Assignment } from '../model/assignment.ts';
-import type { KernelObject } from '../model/kernel-state.ts';
 import { keyOf, stateOf } from '../model/kernel-state.ts';
 import { parseFirewallRule } from '../model/kinds/parse-firewall-rule.ts';
+import type { KernelObject } from '../model/kinds/registry.ts';
 import { stateFromJson, stateToJson } from '../model/state-json.ts';
 import { CAPABILITIES, emptyAssignment, peer, task } from '../plan/assignments.test-data.ts';
 import { plan } from '../plan/plan.ts';

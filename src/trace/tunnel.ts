@@ -1,7 +1,8 @@
 import { familyOf, type IpAddress } from '../model/address.ts';
-import type { KernelObject, Vxlan } from '../model/kernel-state.ts';
 import { fastPathPeerKey } from '../model/kinds/fast-path-entries.ts';
+import type { KernelObject } from '../model/kinds/registry.ts';
 import { linkThing } from '../model/kinds/things.ts';
+import type { Vxlan } from '../model/kinds/vxlan.ts';
 import { hex } from '../model/kinds/words.ts';
 import { HOST_NETNS, LB_HOST_LINK, NET_HOST_LINK, VXLAN_LINK } from '../model/linux-names.ts';
 import type { NodeState, Packet } from './packet.ts';

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { diff } from '../../src/diff/diff.ts';
-import type { KernelObject, Op, Route } from '../../src/model/kernel-state.ts';
+import type { Op } from '../../src/model/kernel-state.ts';
+import type { KernelObject } from '../../src/model/kinds/registry.ts';
+import type { Route } from '../../src/model/kinds/route.ts';
 import { portMark } from '../../src/model/linux-names.ts';
 import { endpoint, port } from '../../src/plan/assignments.test-data.ts';
 import { actualListing, expectedListing } from './listings.ts';

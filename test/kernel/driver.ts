@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { diff } from '../../src/diff/diff.ts';
 import { runPreflight } from '../../src/kernel/host/preflight.ts';
 import { bindSocket, openSocket } from '../../src/kernel/host/process.ts';
-import type { Sysctl } from '../../src/model/kernel-state.ts';
+import type { Sysctl } from '../../src/model/kinds/sysctl.ts';
 import { testApply } from './apply-tests.ts';
 import { testBalancing } from './balancing-tests.ts';
 import { DAMAGE_CASES, IPVS_DAMAGE_CASES } from './damage.ts';

@@ -7,8 +7,10 @@ import {
   formatIptablesRestore,
   parseIptablesSave,
 } from '../../src/kernel/firewall/firewall-text.ts';
-import type { FirewallChain, FirewallJump, KernelObject } from '../../src/model/kernel-state.ts';
+import type { FirewallChain } from '../../src/model/kinds/chain.ts';
+import type { FirewallJump } from '../../src/model/kinds/jump.ts';
 import { parseFirewallRule } from '../../src/model/kinds/parse-firewall-rule.ts';
+import type { KernelObject } from '../../src/model/kinds/registry.ts';
 import { runShell } from './sandbox.ts';
 
 /** The firewall's text against the other of the two iptables, whichever this host uses. */

@@ -1,5 +1,5 @@
-import type { KernelObject } from '../../src/model/kernel-state.ts';
 import { ruleText } from '../../src/model/kinds/firewall-rule.ts';
+import type { KernelObject } from '../../src/model/kinds/registry.ts';
 import { runJson, runShell } from './sandbox.ts';
 
 /**

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { diff } from '../../src/diff/diff.ts';
 import type { Kernel } from '../../src/kernel/kernel.ts';
-import { createModelKernel, playScript } from '../../src/kernel/model/model-kernel.ts';
-import { type KernelObject, type KernelState, keyOf, type ObjectKind, type Op } from '../../src/model/kernel-state.ts';
+import { createModelKernel } from '../../src/kernel/model/model-kernel.ts';
+import { playScript } from '../../src/kernel/model/play-script.ts';
+import { type KernelState, keyOf, type Op } from '../../src/model/kernel-state.ts';
+import type { KernelObject, ObjectKind } from '../../src/model/kinds/registry.ts';
 import { renderOp } from '../../src/model/render.ts';
 import { runShell, sleep } from './sandbox.ts';
 

@@ -1,7 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import type { Assignment } from '../../src/model/assignment.ts';
-import type { KernelObject } from '../../src/model/kernel-state.ts';
 import { ruleText } from '../../src/model/kinds/firewall-rule.ts';
+import type { KernelObject } from '../../src/model/kinds/registry.ts';
 import { CAPABILITIES } from '../../src/plan/assignments.test-data.ts';
 import { plan } from '../../src/plan/plan.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Scope } from '../../src/kernel/kernel.ts';
-import type { KernelObject } from '../../src/model/kernel-state.ts';
+import type { KernelObject } from '../../src/model/kinds/registry.ts';
 import { task } from '../../src/plan/assignments.test-data.ts';
 import { applyState, assignment, FAMILIES, measureChange, node } from './node.ts';
 import { NETWORK, runShell, sleep, TASK } from './sandbox.ts';

@@ -1,6 +1,5 @@
 // Which clients a published port admits, and on which local addresses it listens; over both families.
 import assert from 'node:assert/strict';
-import { resolve } from 'node:path';
 import { after, before, test } from 'node:test';
 import {
   addressOf,
@@ -13,7 +12,7 @@ import {
   stdoutOf,
   waitFor,
 } from './harness.ts';
-import { clientProbe, inet6Of, probeOn, urlOf } from './shared.ts';
+import { clientProbe, inet6Of, probeOn, urlOf, WHOAMI } from './shared.ts';
 
 const GUEST = { inet: '172.30.0.101', inet6: 'fd30::101' };
 const BOTH = ['inet', 'inet6'] as const;
@@ -27,7 +26,7 @@ async function applyRestrictedService(access: {
   const manifest = {
     services: {
       door: {
-        command: ['node', resolve('examples/whoami.mjs')],
+        command: [WHOAMI],
         environment: { PORT: '80', UDP_PORT: '53' },
         ports: [
           '8090:80',

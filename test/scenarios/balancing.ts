@@ -1,6 +1,5 @@
 // Balancing of published ports: schedulers, weights, affinity, idle timeouts, traffic policies, reused client ports.
 import assert from 'node:assert/strict';
-import { resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import {
   addressOf,
@@ -16,9 +15,8 @@ import {
   stdoutOf,
   waitFor,
 } from './harness.ts';
-import { applyWeb, clientProbe, runningTasks, urlOf } from './shared.ts';
+import { applyWeb, clientProbe, runningTasks, urlOf, WHOAMI } from './shared.ts';
 
-const whoami = resolve('examples/whoami.mjs');
 const SCHEDULERS = ['rr', 'wrr', 'lc', 'wlc', 'sh', 'mh', 'sed', 'nq'];
 const PORT = Object.fromEntries(SCHEDULERS.map((name, index) => [name, 9001 + index])) as Record<string, number>;
 /** Node labels define the weights of node1 … node3. */
@@ -39,7 +37,7 @@ const port = (published: number, mesh: Record<string, unknown> = {}, protocol = 
 
 async function applyService(name: string, deploy: Record<string, unknown>, ports: unknown[], mesh = {}): Promise<void> {
   const service = {
-    command: ['node', whoami],
+    command: [WHOAMI],
     environment: { PORT: '80', UDP_PORT: '53' },
     stop_grace_period: '20s',
     deploy,

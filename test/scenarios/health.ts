@@ -16,33 +16,12 @@ import {
   stdoutOf,
   waitFor,
 } from './harness.ts';
-import { clientProbe } from './shared.ts';
+import { clientProbe, WHOAMI } from './shared.ts';
 
 /** The hosts of the mesh share /tmp. */
 const HEALTH_DIRECTORY = '/tmp/mesh-health';
 const setHealthy = (sign: string) => writeFileSync(`${HEALTH_DIRECTORY}/${sign}`, '');
 const clearHealthy = (sign: string) => rmSync(`${HEALTH_DIRECTORY}/${sign}`, { force: true });
-
-/**
- * Serves port 80 from the start, independent of its health, so that a packet that arrives too early or too late is
- * detected. /health checks whether its health file exists; port 81 is open only while it does.
- */
-const TASK_SCRIPT = `
-  const { existsSync } = require('node:fs');
-  const { createServer } = require('node:http');
-  const { MESH_SERVICE, MESH_TASK_SLOT, MESH_TASK_ID, MESH_NODE } = process.env;
-  const sign = '${HEALTH_DIRECTORY}/' + MESH_SERVICE + '.' + MESH_TASK_SLOT;
-  createServer((request, response) => {
-    const { remoteAddress, remotePort } = request.socket;
-    response.statusCode = request.url === '/health' && !existsSync(sign) ? 503 : 200;
-    response.end([MESH_SERVICE + '.' + MESH_TASK_SLOT, MESH_TASK_ID, 'on', MESH_NODE, 'sees',
-      remoteAddress.replace('::ffff:', ''), remotePort].join(' '));
-  }).listen(80, '::');
-  const second = require('node:net').createServer((socket) => socket.end());
-  setInterval(() => {
-    if (existsSync(sign) && !second.listening) second.listen(81).on('error', () => {});
-    if (!existsSync(sign) && second.listening) second.close();
-  }, 100);`;
 
 /** The start period is long enough for a slow test host. */
 const HEALTH_TIMINGS = { interval: '1s', timeout: '20s', retries: 2, start_period: '10m', start_interval: '1s' };
@@ -58,7 +37,10 @@ const OTHER_SERVICES = ['clinic', 'fixed', 'picked', 'near'];
 const portOf = (kind: string) => 8601 + kinds.indexOf(kind);
 
 const service = (more: { 'x-mesh'?: object; deploy?: object; [key: string]: unknown }) => ({
-  command: ['node', '-e', TASK_SCRIPT],
+  // Serves port 80 from the start, independent of its health, so that a packet that arrives too early or too late is
+  // detected. /health checks whether its health file exists; port 81 is open only while it does.
+  command: [WHOAMI],
+  environment: { HEALTHY_IN: HEALTH_DIRECTORY, HEALTH_PORT: '81' },
   ...more,
   deploy: { replicas: 1, placement: { constraints: ['node.hostname != node1'] }, ...more.deploy },
   'x-mesh': { runtime: 'process', ...more['x-mesh'] },

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ChangeRecord } from '../../src/model/change-record.ts';
-import type { KernelObject } from '../../src/model/kernel-state.ts';
+import type { KernelObject } from '../../src/model/kinds/registry.ts';
 import { renderOp } from '../../src/model/render.ts';
 import { allKernelObjects, nodeConditions, nodeInfo, pendingSteps, recentChanges } from '../torture/queries.ts';
 import { runOn, stdoutOf, waitFor } from './harness.ts';

@@ -1,6 +1,5 @@
 // Rolling updates, drain and port changes under load without failed requests.
 import assert from 'node:assert/strict';
-import { resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import {
   addressOf,
@@ -16,9 +15,8 @@ import {
   stdoutOf,
   waitFor,
 } from './harness.ts';
-import { clientProbe, runningTasks } from './shared.ts';
+import { clientProbe, runningTasks, WHOAMI } from './shared.ts';
 
-const whoami = resolve('examples/whoami.mjs');
 const urls = () => nodeNames().map((node) => `http://${addressOf(node)}:8300/`);
 let outsideClient: ProbeClient;
 
@@ -33,7 +31,7 @@ interface Options {
 async function apply(name: string, options: Options, ...more: string[]): Promise<void> {
   const { ports = ['8300:80'], replicas = 3, order = 'start-first', grace = '20s', constraint } = options;
   const service = {
-    command: ['node', whoami],
+    command: [WHOAMI],
     environment: { PORT: '80' },
     ports,
     stop_grace_period: grace,

@@ -34,7 +34,8 @@ export function urlOf(address: string, port: number): string {
   return `http://${address.includes(':') ? `[${address}]` : address}:${port}/`;
 }
 
-const whoami = resolve('examples/whoami.mjs');
+/** Answers with its name and the client's address (test/host/whoami.c). */
+export const WHOAMI = resolve('.cache/bin/whoami');
 
 /** A manifest with one whoami service; by default its tasks run on any node except node1. */
 export function whoamiManifest(options: {
@@ -47,7 +48,7 @@ export function whoamiManifest(options: {
   return JSON.stringify({
     services: {
       [options.name]: {
-        command: ['node', whoami],
+        command: [WHOAMI],
         environment: { PORT: '80', UDP_PORT: '53' },
         ports: options.ports,
         stop_grace_period: '20s',

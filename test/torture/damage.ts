@@ -1,6 +1,7 @@
 // Ways to damage one kernel object of meshd with standard tools. Every line is a shell command on the node.
 import { familyOf } from '../../src/model/address.ts';
-import type { KernelObject } from '../../src/model/kernel-state.ts';
+import { formatHostPort } from '../../src/model/host-port.ts';
+import type { KernelObject } from '../../src/model/kinds/registry.ts';
 import { LB_NETNS } from '../../src/model/linux-names.ts';
 import { renderOp } from '../../src/model/render.ts';
 import type { Random } from './random.ts';
@@ -238,7 +239,7 @@ function serviceDamages(
 function serverDamages({ netns, family, fwmark, address, port, weight }: ObjectOfKind<'real-server'>): string[] {
   const ipvsadm = `${exec(netns)}ipvsadm`;
   const service = `-f ${fwmark}${family === 'inet6' ? ' -6' : ''}`;
-  const server = family === 'inet6' ? `[${address}]:${port}` : `${address}:${port}`;
+  const server = formatHostPort(address, port);
   const alien = family === 'inet6' ? '[fd99::9]:80' : '10.99.9.9:80';
   return [
     `${ipvsadm} -d ${service} -r ${server}`,

@@ -1,7 +1,7 @@
 // Queries of the daemons over their sockets: meshctl costs a second of processor time under emulation.
 import { readFileSync } from 'node:fs';
 import type { ChangeRecord } from '../../src/model/change-record.ts';
-import type { KernelObject } from '../../src/model/kernel-state.ts';
+import type { KernelObject } from '../../src/model/kinds/registry.ts';
 import { connectControl, connectLocal } from '../../src/rpc/client.ts';
 
 /** Timeout of one response in ms: the machine is emulated, and busy. */

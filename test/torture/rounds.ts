@@ -1,5 +1,5 @@
 // Seeded damage to the kernels of three nodes while traffic flows, and the checks after each round.
-import type { KernelObject } from '../../src/model/kernel-state.ts';
+import type { KernelObject } from '../../src/model/kinds/registry.ts';
 import { addressOf, nodeNames, parseWhoami, run, runOn, sleep, stdoutOf, waitFor } from '../scenarios/harness.ts';
 import { clientProbe } from '../scenarios/shared.ts';
 import { damageCommands, damageTargets } from './damage.ts';

@@ -1,6 +1,5 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
-import { networkInterfaces } from 'node:os';
 import { basename } from 'node:path';
 import { runInNetns } from '../../kernel/firewall/firewall.ts';
 import { readLinkFeatures } from '../../kernel/host/ethtool.ts';
@@ -9,10 +8,11 @@ import { readSysctls } from '../../kernel/observe/sysctl.ts';
 import { familyOf, type IpAddress } from '../../model/address.ts';
 import { HOST_NETNS } from '../../model/linux-names.ts';
 import { VXLAN_OVERHEAD } from '../../model/mtu.ts';
+import { findUnderlayLink } from '../underlay-link.ts';
 import type { FirewallFacts } from './firewall.ts';
 import type { UnderlayFacts } from './link.ts';
 import type { NodeStateFacts } from './node-state.ts';
-import { type SysctlFacts, sysctlsToRead } from './sysctls.ts';
+import { rpFilter, type SysctlFacts, sysctlsToRead } from './sysctls.ts';
 
 /** include/uapi/linux/ipv6_route.h */
 const RTF_DEFAULT = 0x0001_0000;
@@ -44,16 +44,12 @@ export async function readUnderlayFacts(
   address: IpAddress,
 ): Promise<Omit<UnderlayFacts, 'overlayMtu'>> {
   const overhead = VXLAN_OVERHEAD[familyOf(address)];
-  const found = Object.entries(networkInterfaces()).find(([, list]) => list?.some((one) => one.address === address));
-  if (found === undefined) return { address, overhead, features: undefined };
-  const [name] = found;
+  const link = findUnderlayLink(address);
+  if (link === undefined) return { address, overhead, features: undefined };
+  const { name, mtu = 0 } = link;
   const driver = driverOf(name);
-  const filters = readSysctls(kernel.netnsPath(HOST_NETNS), [
-    'net.ipv4.conf.all.rp_filter',
-    `net.ipv4.conf.${name.replaceAll('.', '/')}.rp_filter`,
-  ]);
+  const filters = readSysctls(kernel.netnsPath(HOST_NETNS), [rpFilter('all'), rpFilter(name)]);
   const strict = familyOf(address) === 'inet' && Math.max(...[...filters.values()].map(Number)) === 1;
-  const mtu = Number(readText(`/sys/class/net/${name}/mtu`));
   const features = await readLinkFeatures(name);
   return { address, overhead, features, link: { name, mtu, strict, ...(driver === undefined ? {} : { driver }) } };
 }

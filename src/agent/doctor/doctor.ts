@@ -10,15 +10,15 @@ import type { PortCondition } from '../../model/cluster.ts';
 import type { Condition } from '../../model/condition.ts';
 import { type DoctorReport, type EchoResult, type Finding, finding } from '../../model/doctor.ts';
 import { BLOCK_SLOT, INGRESS_NETWORK } from '../../model/identifiers.ts';
-import type { KernelObject } from '../../model/kernel-state.ts';
-import { LB_NETNS, networkNetns } from '../../model/linux-names.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
+import { LB_NETNS } from '../../model/linux-names.ts';
 import { SCHEDULERS } from '../../model/spec.ts';
 import type { NodeCapabilities } from '../../plan/context.ts';
 import { readDiskSpace, readFirewallFacts, readSysctlFacts, readUnderlayFacts } from './collect.ts';
 import { checkFirewall } from './firewall.ts';
 import { checkUnderlay } from './link.ts';
 import { checkNodeState } from './node-state.ts';
-import { checkSysctls } from './sysctls.ts';
+import { checkSysctls, ROUTER } from './sysctls.ts';
 
 export interface DoctorOptions {
   kernel: Kernel;
@@ -35,7 +35,6 @@ export interface DoctorOptions {
   portConditions(): readonly PortCondition[];
 }
 
-const ROUTER = networkNetns(INGRESS_NETWORK);
 /** Bytes of the small probe: an ordinary ping, even over IPv6. */
 const SMALL_PROBE_SIZE = 104;
 

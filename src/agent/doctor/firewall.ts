@@ -1,6 +1,7 @@
 import type { IpAddress } from '../../model/address.ts';
 import { type Finding, finding } from '../../model/doctor.ts';
 import { CHAIN_PREFIX, VXLAN_PORT } from '../../model/linux-names.ts';
+import { rpFilter } from './sysctls.ts';
 
 export interface FirewallFacts {
   /** `iptables-save` or `ip6tables-save` of the host, by the underlay's family; undefined when it could not be read. */
@@ -122,6 +123,6 @@ function findClosedTables(facts: FirewallFacts): Finding[] {
 
 function checkRpFilter({ link }: FirewallFacts): Finding[] {
   if (link === undefined || !link.strict) return [];
-  const command = `sysctl -w net.ipv4.conf.${link.name.replaceAll('.', '/')}.rp_filter=2`;
+  const command = `sysctl -w ${rpFilter(link.name)}=2`;
   return [finding('warning', 'UnderlayRpFilterStrict', { link: link.name, command })];
 }

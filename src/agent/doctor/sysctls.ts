@@ -1,4 +1,5 @@
 import { type Finding, finding } from '../../model/doctor.ts';
+import { INGRESS_NETWORK } from '../../model/identifiers.ts';
 import {
   HOST_LINK,
   HOST_NETNS,
@@ -22,7 +23,8 @@ export interface SysctlFacts {
   advertised: readonly string[];
 }
 
-const ROUTER = networkNetns('ingress');
+/** The netns of the ingress network's router. */
+export const ROUTER = networkNetns(INGRESS_NETWORK);
 /** Our links that receive replies whose return path is another link: strict filtering would drop them. */
 const OUR_LINKS: readonly [netns: string, link: string][] = [
   [LB_NETNS, LB_HOST_LINK],
@@ -42,7 +44,7 @@ export function sysctlsToRead(advertised: readonly string[]): Map<string, string
   const names = new Map<string, string[]>();
   const add = (netns: string, ...more: string[]) => names.set(netns, [...(names.get(netns) ?? []), ...more]);
   for (const netns of [HOST_NETNS, LB_NETNS, ROUTER]) {
-    add(netns, 'net.ipv4.ip_forward', 'net.ipv6.conf.all.forwarding', 'net.ipv4.conf.all.rp_filter');
+    add(netns, 'net.ipv4.ip_forward', 'net.ipv6.conf.all.forwarding', rpFilter('all'));
   }
   for (const [netns, link] of OUR_LINKS) add(netns, rpFilter(link));
   add(HOST_NETNS, `net.ipv4.conf.all.route_localnet`, `net.ipv4.conf.${HOST_LINK}.route_localnet`);
@@ -78,7 +80,7 @@ function checkRpFilter({ values }: SysctlFacts, netns: string, link: string): Fi
   const read = (name: string) => Number(values.get(netns)?.get(name) ?? 0);
   // A missing link is reported as a difference of the kernel state.
   if (values.get(netns)?.get(rpFilter(link)) === undefined) return [];
-  const names = ['net.ipv4.conf.all.rp_filter', rpFilter(link)];
+  const names = [rpFilter('all'), rpFilter(link)];
   const effective = Math.max(...names.map(read));
   if (effective !== STRICT) return [finding('ok', 'RpFilterLoose', { link, netns, value: effective })];
   const offending = names.filter((name) => read(name) !== 0).map((name) => `${name}=0`);
@@ -118,7 +120,8 @@ function checkConntrack({ values }: SysctlFacts): Finding[] {
     : [finding('error', 'ConntrackFull', params)];
 }
 
-function rpFilter(link: string): string {
+/** The sysctl of a link's reverse path filter; dots in its name are written as slashes, as sysctl(8) reads them. */
+export function rpFilter(link: string): string {
   return `net.ipv4.conf.${link.replaceAll('.', '/')}.rp_filter`;
 }
 

@@ -1,4 +1,4 @@
-import { connect, createServer, type Server } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { duplexPair } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -11,6 +11,7 @@ import { createConditions } from '../conditions.ts';
 import { createHealthEndpoint, type HealthEndpoint } from './health-endpoint.ts';
 import { handleHealthRequest, mayReadDetails, type NodeHealth, nodeHealth } from './health-request.ts';
 import { createHealthServer } from './health-server.ts';
+import { sourceOf } from './health-source.ts';
 
 const port = (weights: Record<string, number>, more: Partial<AssignedPort> = {}): AssignedPort => ({
   protocol: 'tcp',
@@ -164,6 +165,38 @@ describe('the endpoint', () => {
     expect(String(await ask(outsider, '/healthz'))).not.toContain('EPERM');
     expect(await ask(outsider, '/ports/9/tcp')).toEqual([404, expect.stringContaining('unknown')]);
     expect((await ask('::ffff:192.0.2.1', '/healthz'))[1]).toContain('EPERM');
+  });
+
+  it('leaves connections for other addresses when one address opens as many as it can', async () => {
+    const { port: number } = new URL(await urlOf(start('0.0.0.0:0')));
+    const sockets: Socket[] = [];
+    const isAnswered = (localAddress: string) =>
+      new Promise<boolean>((resolve) => {
+        const socket = connect({ port: Number(number), host: '127.0.0.1', localAddress });
+        sockets.push(socket);
+        socket.on('connect', () => socket.write('GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n'));
+        socket.on('error', () => {});
+        socket.on('close', () => resolve(false));
+        socket.on('data', () => resolve(true)); // and stays open
+      });
+    const answers = await Promise.all(Array.from({ length: 80 }, () => isAnswered('127.0.0.2')));
+    expect(answers.filter((answered) => answered)).toHaveLength(64);
+    expect(await isAnswered('127.0.0.3')).toBe(true);
+    for (const socket of sockets) socket.destroy();
+    await eventually(() => sockets.every(({ closed }) => closed));
+    while (!(await isAnswered('127.0.0.2'))) await new Promise(setImmediate);
+    sockets.at(-1)!.destroy();
+  });
+
+  it.each([
+    ['192.0.2.7', '192.0.2.7'],
+    ['::ffff:192.0.2.7', '192.0.2.7'],
+    ['2001:db8:0:1::7', '2001:db8:0:1::/64'],
+    ['2001:db8:0:1:ffff::9', '2001:db8:0:1::/64'],
+    ['fe80::1%eth0', 'fe80::/64'],
+    [undefined, ''],
+  ])('counts %s as %s', (address, source) => {
+    expect(sourceOf(address)).toBe(source);
   });
 
   it('rejects requests that are not HTTP or too large', async () => {

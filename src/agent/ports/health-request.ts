@@ -1,6 +1,6 @@
-import ipaddr from 'ipaddr.js';
 import type { IpAddress, Protocol } from '../../model/address.ts';
 import type { AssignedPort, Assignment } from '../../model/assignment.ts';
+import { canonicalAddress, isLoopback } from '../../model/canonical-address.ts';
 import { type Condition, renderCondition } from '../../model/condition.ts';
 
 /** The state of this node as the health endpoint reports it. */
@@ -35,10 +35,8 @@ export function nodeHealth(
  * of the cluster, not for anyone who reaches the port.
  */
 export function mayReadDetails(caller: string | undefined, nodeAddresses: readonly IpAddress[]): boolean {
-  if (caller === undefined || !ipaddr.isValid(caller)) return false;
-  const address = ipaddr.process(caller); // ::ffff:192.0.2.1 of a dual-stack socket is 192.0.2.1
-  const text = address instanceof ipaddr.IPv6 ? address.toRFC5952String() : address.toString();
-  return address.range() === 'loopback' || nodeAddresses.includes(text);
+  const address = canonicalAddress(caller ?? '');
+  return address !== undefined && (isLoopback(address) || nodeAddresses.includes(address));
 }
 
 export interface HealthResponse {

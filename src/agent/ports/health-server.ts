@@ -1,8 +1,12 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createConnectionLimit } from '../../base/connection-limit.ts';
 import { handleHealthRequest, mayReadDetails, type NodeHealth, STATUS_WORDS } from './health-request.ts';
+import { sourceOf } from './health-source.ts';
 
 /** Any host that reaches it may ask, so connections, headers and times are bounded. */
 const MAX_CONNECTIONS = 256;
+/** Enough for a load balancer that keeps a connection for each of its checks. */
+const MAX_CONNECTIONS_PER_SOURCE = 64;
 const REQUEST_TIMEOUT = 5_000;
 /**
  * A read-only HTTP server for load balancers in front of the nodes. Callers outside the cluster get a status code and one
@@ -20,6 +24,8 @@ export function createHealthServer(health: () => NodeHealth): Server {
     (request, response) => respond(request, response, health()),
   );
   server.maxConnections = MAX_CONNECTIONS;
+  const limitConnection = createConnectionLimit(MAX_CONNECTIONS_PER_SOURCE);
+  server.on('connection', (socket) => limitConnection(socket, sourceOf(socket.remoteAddress)));
   server.timeout = 2 * REQUEST_TIMEOUT;
   return server;
 }

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Clock } from '../../base/clock.ts';
 import { silentLog } from '../../base/log.ts';
 import type { Listener as Socket, SocketOwner } from '../../kernel/kernel.ts';
@@ -41,6 +41,7 @@ function setup(ports: AssignedPort[]) {
   };
   const host = {
     sockets: [] as Socket[],
+    error: undefined as Error | undefined,
     owners: new Map<number, SocketOwner>(),
     scans: 0,
     reported: [] as Listener[][],
@@ -48,11 +49,14 @@ function setup(ports: AssignedPort[]) {
     withheld: new Set<string>(),
     ports,
   };
+  const log = silentLog();
+  const warnings = vi.spyOn(log, 'warn');
   const watch = createPortWatch({
     clock,
-    log: silentLog(),
+    log,
     async sockets() {
       host.scans += 1;
+      if (host.error !== undefined) throw host.error;
       return host.sockets;
     },
     owners: async (inodes) => new Map([...host.owners].filter(([inode]) => inodes.has(inode))),
@@ -76,7 +80,7 @@ function setup(ports: AssignedPort[]) {
       await new Promise((resolve) => setImmediate(resolve));
     }
   };
-  return { host, watch, pass };
+  return { host, watch, pass, warnings };
 }
 
 const fallback = ({ protocol, published }: AssignedPort): PortCondition => ({
@@ -87,6 +91,17 @@ const fallback = ({ protocol, published }: AssignedPort): PortCondition => ({
 });
 
 describe('listeners of the host', () => {
+  it('that cannot be read are a warning, but not when the agent stops', async () => {
+    const { host, watch, warnings } = setup([]);
+    host.error = new Error('EPERM');
+    await watch.start();
+    expect(warnings).toHaveBeenCalledTimes(1);
+    const scan = watch.start();
+    watch.stop();
+    await scan;
+    expect(warnings).toHaveBeenCalledTimes(1);
+  });
+
   it('are reported with their owners when they change, and only then', async () => {
     const { host, watch, pass } = setup([]);
     host.sockets = [socket(7, 80), socket(8, 2377)];

@@ -1,10 +1,10 @@
-import ipaddr from 'ipaddr.js';
 import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import { printable } from '../../base/printable.ts';
 import type { Listener as Socket, SocketOwner } from '../../kernel/kernel.ts';
 import type { AssignedPort } from '../../model/assignment.ts';
+import { canonicalAddress } from '../../model/canonical-address.ts';
 import type { Listener, PortCondition } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
 import { portKey } from '../../model/spec.ts';
@@ -85,7 +85,7 @@ export function createPortWatch(options: PortWatchOptions): PortWatch {
         evaluatePorts();
       }
     } catch (thrown) {
-      log.warn(`cannot read the listening sockets of this host: ${messageOf(thrown)}`);
+      if (!stopped) log.warn(`cannot read the listening sockets of this host: ${messageOf(thrown)}`);
     }
     scanning = false;
     if (stopped) return;
@@ -186,13 +186,6 @@ export function createPortWatch(options: PortWatchOptions): PortWatch {
 /** A UDP socket on an ephemeral port is mostly a client's, and closed by the next scan. */
 function isEphemeralSocket({ protocol, port }: Socket, { from, to }: PortRange): boolean {
   return protocol === 'udp' && port >= from && port <= to;
-}
-
-/** In canonical form; an IPv4-mapped IPv6 address becomes the IPv4 address. */
-function canonicalAddress(address: string): string | undefined {
-  if (!ipaddr.isValid(address)) return undefined;
-  const parsed = ipaddr.process(address);
-  return parsed instanceof ipaddr.IPv6 ? parsed.toRFC5952String() : parsed.toString();
 }
 
 function compareListeners(a: Listener, b: Listener): number {

@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
-import ipaddr from 'ipaddr.js';
 import type { Listener as Socket, SocketOwner } from '../../kernel/kernel.ts';
+import { isLoopback } from '../../model/canonical-address.ts';
 import { VXLAN_PORT } from '../../model/linux-names.ts';
 
 const SSH_SERVERS = ['sshd', 'dropbear'];
@@ -22,8 +22,4 @@ export function isProtectedSocket(socket: Socket, owner: SocketOwner | undefined
   if (socket.protocol === 'udp') return false;
   if (owner.pid === INIT_PID) return owner.process === 'systemd' && socket.port === SSH_PORT;
   return owner.executable !== undefined && SSH_SERVERS.includes(basename(owner.executable));
-}
-
-function isLoopback(address: string): boolean {
-  return ipaddr.isValid(address) && ipaddr.process(address).range() === 'loopback';
 }

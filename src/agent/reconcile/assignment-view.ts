@@ -1,6 +1,6 @@
 import type { AssignedTask, Assignment, AssignmentDelta } from '../../model/assignment.ts';
-import type { KernelObject } from '../../model/kernel-state.ts';
 import { applyDelta, type KeyedAssignment, keyedAssignment } from '../../model/keyed-assignment.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import type { NodeCapabilities } from '../../plan/context.ts';
 import { plan, planDelta } from '../../plan/plan.ts';
 

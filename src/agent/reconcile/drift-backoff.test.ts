@@ -1,7 +1,8 @@
 import { beforeEach, expect, it } from 'vitest';
 import type { Clock } from '../../base/clock.ts';
 import type { Scope } from '../../kernel/kernel.ts';
-import type { Op, RealServer } from '../../model/kernel-state.ts';
+import type { Op } from '../../model/kernel-state.ts';
+import type { RealServer } from '../../model/kinds/real-server.ts';
 import { type Conditions, createConditions } from '../conditions.ts';
 import { createDriftBackoff, type DriftBackoff } from './drift-backoff.ts';
 

@@ -1,7 +1,10 @@
 import type { ApplyReport } from '../../kernel/kernel.ts';
 import { condition } from '../../model/condition.ts';
-import { type KernelObject, keyOf } from '../../model/kernel-state.ts';
+import { keyOf } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import type { Conditions } from '../conditions.ts';
+import type { Retries } from './retries.ts';
+import { scopeOfOps } from './scopes.ts';
 
 /** An object that is not as desired because the kernel rejected an operation. */
 export interface FailedOperation {
@@ -10,7 +13,7 @@ export interface FailedOperation {
   error: string;
 }
 
-/** Objects whose last operation failed, by key; raises the condition of the node for them. */
+/** Objects whose last operation failed, by key; raises the condition of the node for them and schedules retries. */
 export interface FailedOperations {
   all(): ReadonlyMap<string, FailedOperation>;
   has(key: string): boolean;
@@ -21,7 +24,10 @@ export interface FailedOperations {
   messages(): string[];
 }
 
-export function createFailedOperations(conditions: Conditions): FailedOperations {
+export function createFailedOperations(
+  conditions: Conditions,
+  retries: Pick<Retries, 'schedule' | 'reset'>,
+): FailedOperations {
   const failures = new Map<string, FailedOperation>();
 
   function updateCondition(): void {
@@ -39,6 +45,8 @@ export function createFailedOperations(conditions: Conditions): FailedOperations
       for (const key of keys) if (!failedKeys.has(key)) failures.delete(key);
       for (const { op, error } of failed) failures.set(keyOf(op.object), { object: op.object, error: error.message });
       updateCondition();
+      if (failed.length > 0) retries.schedule(scopeOfOps(failed.map(({ op }) => op)));
+      else if (failures.size === 0) retries.reset();
     },
     retain(isRelevant) {
       for (const key of [...failures.keys()]) if (!isRelevant(key)) failures.delete(key);

@@ -1,4 +1,4 @@
-import type { KernelObject } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import { netnsThing } from '../../model/kinds/things.ts';
 import { taskNetns, taskVeth } from '../../model/linux-names.ts';
 import type { Reconciler } from './reconciler.ts';

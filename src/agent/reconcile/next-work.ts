@@ -1,10 +1,8 @@
+import type { Phase } from './phase.ts';
+
 /** What waits to be done at the kernel; one piece is done at a time. */
 export interface PendingWork {
-  /**
-   * `paused`: the kernel may be read but not changed, because there is no assignment yet; `unknown`: a pass failed, so
-   * the kernel has to be observed completely before anything else is changed.
-   */
-  phase: 'paused' | 'active' | 'unknown' | 'stopped';
+  phase: Phase;
   /** The whole kernel state has to be observed and compared. */
   fullPass: boolean;
   /** Objects whose desired state changed, or a revision that has to be acknowledged. */

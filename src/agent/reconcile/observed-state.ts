@@ -1,7 +1,8 @@
 import { diff } from '../../diff/diff.ts';
 import { type Kernel, type Scope, scopeIncludes } from '../../kernel/kernel.ts';
 import { sameValue } from '../../model/equality.ts';
-import type { KernelObject, Op } from '../../model/kernel-state.ts';
+import type { Op } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import { filterByScope } from './scopes.ts';
 
 /** What the kernel holds of our objects, by key. Changes only by what was observed, or what `apply` reported as done. */

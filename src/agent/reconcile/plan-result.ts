@@ -1,7 +1,7 @@
 import { messageOf } from '../../base/errors.ts';
 import { diff } from '../../diff/diff.ts';
 import type { Kernel } from '../../kernel/kernel.ts';
-import type { KernelObject } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import { renderOp } from '../../model/render.ts';
 import type { PlanResult } from '../session/messages.ts';
 import { truncateSteps } from '../session/report-limits.ts';

@@ -1,33 +1,27 @@
 import type { Clock } from '../../base/clock.ts';
-import { MeshError, messageOf } from '../../base/errors.ts';
+import { messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
-import { diff } from '../../diff/diff.ts';
-import type { Actor, ApplyReport, Kernel, Scope } from '../../kernel/kernel.ts';
-import type { ChangeReason, ChangeRecord } from '../../model/change-record.ts';
+import type { Actor, Kernel, Scope } from '../../kernel/kernel.ts';
+import type { ChangeRecord } from '../../model/change-record.ts';
 import { condition } from '../../model/condition.ts';
-import { type KernelObject, keyOf, type Op } from '../../model/kernel-state.ts';
-import { renderOp } from '../../model/render.ts';
+import type { Op } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import type { Conditions } from '../conditions.ts';
+import { createApplyOperations } from './apply-operations.ts';
 import { createChangeAttribution } from './change-attribution.ts';
+import { createDesiredState } from './desired-state.ts';
 import { createDriftBackoff } from './drift-backoff.ts';
 import { createFailedOperations, type FailedOperation } from './failed-operations.ts';
-import { nextWork, type PendingWork } from './next-work.ts';
 import { createObservedState } from './observed-state.ts';
-import { type ChangeCause, changeRecord, logFullPass, logRepairs, repairCause } from './operation-log.ts';
+import { createPasses } from './passes.ts';
 import { createRetries } from './retries.ts';
-import {
-  addScope,
-  coversAll,
-  filterByScope,
-  scopeOfOps,
-  selectKeys,
-  widenScope,
-  withDependentKinds,
-} from './scopes.ts';
+import { withDependentKinds } from './scopes.ts';
 import { createSerialWorker } from './serial-worker.ts';
+import { createWorkQueue } from './work-queue.ts';
 
 /*
- * The only part of the agent that changes the kernel.
+ * The only part of the agent that changes the kernel: passes.ts does the work, work-queue.ts decides which is next. This
+ * file connects them.
  *
  * INVARIANTS
  * - One piece of kernel work at a time, in the order of next-work.ts.
@@ -71,43 +65,43 @@ export interface ReconcilerOptions {
 }
 
 export function createReconciler(options: ReconcilerOptions): Reconciler {
-  const { kernel, clock, log, conditions, onApplied } = options;
-  const want = new Map<string, KernelObject>();
-  const observed = createObservedState(kernel, want);
-  const failed = createFailedOperations(conditions);
-  const attribution = createChangeAttribution();
-  const driftBackoff = createDriftBackoff({ clock, conditions, recheck: queueScope });
-  let phase: PendingWork['phase'] = 'paused';
-  let fullPass = false;
-  /** A revision has to be acknowledged although it may have changed nothing. */
-  let unacknowledged = false;
-  const changedKeys = new Set<string>();
-  const pendingScopes: Scope[] = [];
-  const pendingReads: (() => Promise<void>)[] = [];
-  let revision = 0;
-  let fullPassReason: ChangeReason = 'start';
-  let repairs = 0;
-
+  const { kernel, clock, log, conditions } = options;
+  const desired = createDesiredState();
+  const observed = createObservedState(kernel, desired.objects);
   const worker = createSerialWorker(takeNext, onPassFailed);
+  const queue = createWorkQueue(log, worker.wake);
   const retries = createRetries(clock, (scopes) => {
-    if (phase === 'unknown') fullPass = true;
-    scopes.forEach(queueScope);
-    worker.wake();
+    if (queue.phase() === 'unknown') queue.requestFullPass();
+    scopes.forEach(queue.addScope);
+  });
+  const failed = createFailedOperations(conditions, retries);
+  const attribution = createChangeAttribution();
+  const driftBackoff = createDriftBackoff({ clock, conditions, recheck: queue.addScope });
+  const applyOperations = createApplyOperations({ ...options, observed, failed, revision: desired.revision });
+  const { onApplied } = options;
+  const passes = createPasses({
+    desired,
+    observed,
+    queue,
+    failed,
+    attribution,
+    driftBackoff,
+    applyOperations,
+    log,
+    onApplied,
   });
 
   function takeNext(): (() => Promise<void>) | undefined {
-    const changes = changedKeys.size > 0 || unacknowledged;
-    switch (nextWork({ phase, fullPass, changes, scopes: pendingScopes.length, reads: pendingReads.length })) {
+    const work = queue.take(desired.hasChanges());
+    switch (work?.kind) {
       case 'full':
-        return reconcileAll;
+        return passes.reconcileAll;
       case 'changes':
-        return reconcileChanged;
+        return passes.applyChanges;
+      case 'scope':
+        return () => passes.reconcileScope(work.scope);
       case 'read':
-        return pendingReads.shift();
-      case 'scope': {
-        const scope = pendingScopes.shift()!;
-        return () => reconcileScope(scope);
-      }
+        return work.run;
       case undefined:
         return undefined;
     }
@@ -116,182 +110,52 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   function onPassFailed(thrown: unknown): void {
     log.error({ err: thrown }, `kernel work failed: ${messageOf(thrown)}`);
     conditions.raise(condition('KernelUnavailable', { error: messageOf(thrown) }));
-    if (phase === 'active') phase = 'unknown';
+    queue.advance('passFailed');
     retries.schedule({});
   }
 
-  async function reconcileAll(): Promise<void> {
-    fullPass = false;
-    pendingScopes.length = 0;
-    await observed.observeAll();
-    if (phase === 'unknown') phase = 'active';
-    changedKeys.clear();
-    const goal = new Map(want);
-    const ops = diff(observed.have(), goal);
-    logFullPass(log, revision, ops);
-    const cause: ChangeCause = { why: fullPassReason, wrong: [], by: [] };
-    await applyOps(ops, [...observed.have().keys(), ...goal.keys()], goal, cause);
-    fullPassReason = 'repair';
-    acknowledge();
-  }
-
-  async function reconcileChanged(): Promise<void> {
-    const keys = new Set(changedKeys);
-    changedKeys.clear();
-    const goal = selectKeys(want, keys);
-    const cause: ChangeCause = { why: 'assignment', wrong: [], by: [] };
-    if (keys.size > 0) await applyOps(diff(selectKeys(observed.have(), keys), goal), [...keys], goal, cause);
-    acknowledge();
-  }
-
-  async function reconcileScope(first: Scope): Promise<void> {
-    let scope = first;
-    let ops = await observed.observeAndDiff(scope);
-    for (let wider = widenScope(scope, ops, want); wider !== undefined; wider = widenScope(scope, ops, want)) {
-      scope = wider;
-      ops = await observed.observeAndDiff(scope);
-    }
-    if (ops.some(({ object }) => changedKeys.has(keyOf(object)))) {
-      // The desired state changed during the observation: apply that first, then observe again.
-      addScope(pendingScopes, scope);
-      return;
-    }
-    const due = driftBackoff.allowed(ops, failed.has);
-    const repaired = due.filter(({ object }) => !failed.has(keyOf(object))); // the others are retries of our own
-    const cause = repairCause(repaired, attribution.attribute(scope, ops));
-    repairs += repaired.length;
-    logRepairs(log, repaired, cause);
-    if (ops.length === 0 && failed.all().size === 0) {
-      updateRetries([]);
-      return;
-    }
-    const goal = filterByScope(want, scope);
-    const postponed = new Set(ops.filter((op) => !due.includes(op)).map(({ object }) => keyOf(object)));
-    const keys = [...filterByScope(observed.have(), scope).keys(), ...goal.keys()].filter((key) => !postponed.has(key));
-    const before = failed.messages().join();
-    await applyOps(due, keys, goal, cause);
-    failed.retain((key) => want.has(key) || observed.have().has(key));
-    if (failed.messages().join() !== before) acknowledge();
-  }
-
-  /** Executes the operations; the objects of `keys` are then as in `goal`, except those that the kernel rejected. */
-  async function applyOps(
-    ops: Op[],
-    keys: readonly string[],
-    goal: ReadonlyMap<string, KernelObject>,
-    cause: ChangeCause,
-  ): Promise<void> {
-    for (const op of ops) log.debug({ steps: renderOp(op) }, 'kernel operation');
+  /** Resolves with the duration of a pass over the scope, in ms; 0 if the phase does not allow one. */
+  async function timedPass(scope: Scope): Promise<number> {
+    if (queue.phase() !== 'active') return 0;
     const startedAt = clock.monotonic();
-    const rejected: ApplyReport['failed'] = ops.length === 0 ? [] : (await kernel.apply(ops)).failed;
-    if (ops.length > 0) options.onChanged(changeRecord(clock, startedAt, revision, cause, ops, rejected), ops);
-    for (const { error } of rejected) log.error(error.message);
-    const rejectedKeys = new Set(rejected.map(({ op }) => keyOf(op.object)));
-    observed.settle(
-      keys.filter((key) => !rejectedKeys.has(key)),
-      goal,
-    );
-    failed.update(keys, rejected);
-    for (const { verb, object } of ops) {
-      if (verb === 'create' && object.kind === 'netns' && !rejectedKeys.has(keyOf(object)))
-        options.onNetnsCreated(object.netns);
-    }
-    updateRetries(rejected.map(({ op }) => op));
-  }
-
-  function updateRetries(rejected: readonly Op[]): void {
-    if (rejected.length > 0) retries.schedule(scopeOfOps(rejected));
-    else if (failed.all().size === 0) {
-      retries.reset();
-      failed.update([], []); // the kernel answers again
-    }
-  }
-
-  function acknowledge(): void {
-    // Changes that arrived meanwhile are applied by the next pass, which acknowledges.
-    if (changedKeys.size > 0 || fullPass || phase === 'unknown') return;
-    unacknowledged = false;
-    onApplied(revision, failed.messages());
-  }
-
-  function queueScope(scope: Scope): void {
-    if (coversAll(scope)) pendingScopes.length = 0;
-    addScope(pendingScopes, scope);
-    worker.wake();
-  }
-
-  function runExclusive<T>(work: () => Promise<T>): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      if (phase === 'stopped') {
-        reject(new MeshError('unavailable', 'the agent is stopping'));
-        return;
-      }
-      pendingReads.push(async () => {
-        try {
-          resolve(await work());
-        } catch (thrown) {
-          reject(thrown);
-        }
-      });
-      worker.wake();
-    });
+    await passes.reconcileScope(scope);
+    return clock.monotonic() - startedAt;
   }
 
   return {
     start() {
-      if (phase !== 'paused') return;
-      phase = 'active';
-      fullPass = true;
-      worker.wake();
+      if (queue.phase() !== 'paused') return;
+      queue.advance('start');
+      queue.requestFullPass();
     },
-    setDesired(desired, newest) {
-      want.clear();
-      for (const [key, object] of desired) want.set(key, object);
-      revision = newest;
-      fullPass = true;
-      if (fullPassReason !== 'start') fullPassReason = 'assignment';
-      worker.wake();
+    setDesired(want, revision) {
+      desired.replace(want, revision);
+      queue.requestFullPass();
     },
-    patchDesired(had, desired, newest) {
-      for (const object of had) {
-        const key = keyOf(object);
-        want.delete(key);
-        changedKeys.add(key);
-      }
-      for (const object of desired) {
-        const key = keyOf(object);
-        want.set(key, object);
-        changedKeys.add(key);
-      }
-      revision = newest;
-      unacknowledged = true;
+    patchDesired(had, want, revision) {
+      desired.patch(had, want, revision);
       worker.wake();
     },
     recheck(scope, by = []) {
       attribution.record(scope, by);
       const withDependents = withDependentKinds(scope);
-      if (!driftBackoff.defers(withDependents)) queueScope(withDependents);
+      if (!driftBackoff.defers(withDependents)) queue.addScope(withDependents);
     },
     async audit(scope) {
-      let took = 0;
-      await runExclusive(async () => {
-        if (phase !== 'active') return;
-        const begin = clock.monotonic();
-        await reconcileScope(scope);
-        took = clock.monotonic() - begin;
-      }).catch((thrown) => {
-        if (phase !== 'stopped') onPassFailed(thrown);
-      });
-      return took;
+      try {
+        return await queue.addRead(() => timedPass(scope));
+      } catch (thrown) {
+        if (queue.phase() !== 'stopped') onPassFailed(thrown);
+        return 0;
+      }
     },
-    runExclusive,
-    want: () => want,
+    runExclusive: queue.addRead,
+    want: () => desired.objects,
     have: observed.have,
     failures: failed.all,
-    repairs: () => repairs,
+    repairs: passes.repairs,
     async stop() {
-      phase = 'stopped';
-      pendingReads.length = 0;
+      queue.advance('stop');
       driftBackoff.stop();
       retries.stop();
       await worker.idle();

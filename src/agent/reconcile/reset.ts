@@ -3,9 +3,9 @@ import { MeshError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import { diff } from '../../diff/diff.ts';
 import type { Kernel } from '../../kernel/kernel.ts';
-import { renderOp } from '../../model/render.ts';
 import type { Runtime } from '../../runtime/runtime.ts';
 import type { History } from '../session/history.ts';
+import { type ChangeCause, changeRecord } from './operation-log.ts';
 
 /** Rounds of observing and deleting; a second one is for objects that are in use until the first is over. */
 const MAX_ROUNDS = 3;
@@ -41,21 +41,10 @@ export async function resetNode({
     if (steps.length === 0) return { tasks, objects };
     const startedAt = clock.monotonic();
     const { done, failed } = await kernel.apply(steps);
-    const took = Math.round(clock.monotonic() - startedAt);
     objects += done.length;
     failures = failed.map(({ error }) => error.message);
-    history.add({
-      at: clock.now() - took,
-      took,
-      why: 'reset',
-      revision: 0,
-      wrong: [],
-      by: [],
-      services: [],
-      steps: steps.slice(0, 50).flatMap(renderOp),
-      count: steps.length,
-      failures,
-    });
+    const cause: ChangeCause = { why: 'reset', wrong: [], by: [] };
+    history.add({ ...changeRecord(clock, startedAt, 0, cause, steps, failed), services: [] });
     for (const failure of failures) log.warn(failure);
   }
   const remaining = diff(await kernel.observe(), new Map());

@@ -1,7 +1,8 @@
 import { isParent } from '../../diff/dependencies.ts';
 import { type Scope, scopeIncludes } from '../../kernel/kernel.ts';
 import { kindsRelatedTo } from '../../kernel/kinds/registry.ts';
-import type { KernelObject, ObjectKind, Op } from '../../model/kernel-state.ts';
+import type { Op } from '../../model/kernel-state.ts';
+import type { KernelObject, ObjectKind } from '../../model/kinds/registry.ts';
 
 export function filterByScope(state: ReadonlyMap<string, KernelObject>, scope: Scope): Map<string, KernelObject> {
   const cut = new Map<string, KernelObject>();

@@ -1,6 +1,7 @@
 import type { Protocol } from '../../model/address.ts';
 import type { AssignedPort, AssignedTask } from '../../model/assignment.ts';
-import type { KernelObject, Op } from '../../model/kernel-state.ts';
+import type { Op } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import { markedPort, publishedSet, serviceSet, taskNetns, taskVeth } from '../../model/linux-names.ts';
 
 const PROTOCOLS: readonly Protocol[] = ['tcp', 'udp', 'sctp'];

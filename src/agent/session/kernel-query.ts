@@ -1,5 +1,6 @@
 import { networkInterfaces } from 'node:os';
-import type { KernelObject, KernelState } from '../../model/kernel-state.ts';
+import type { KernelState } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import { portMark } from '../../model/linux-names.ts';
 import { type KernelAnswer, type PortFilter, parsePortFilter } from '../../model/node-answers.ts';
 

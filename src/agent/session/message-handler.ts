@@ -1,6 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
 import type { Assignment } from '../../model/assignment.ts';
-import type { KernelObject } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import type { AgentReport, AssignmentMessage, PlanResult } from './messages.ts';
 import { type NodeQueries, runQuery } from './node-queries.ts';
 

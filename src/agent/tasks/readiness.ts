@@ -1,12 +1,7 @@
+import type { Listener } from '../../kernel/kernel.ts';
 import { familyOf, type IpAddress, type Protocol } from '../../model/address.ts';
+import { canonicalAddress, isWildcard } from '../../model/canonical-address.ts';
 import { formatHostPort } from '../../model/host-port.ts';
-
-/** A listening socket; Listener in kernel.ts has the same shape. */
-interface BoundSocket {
-  protocol: Protocol;
-  port: number;
-  address: IpAddress;
-}
 
 /**
  * Why clients of a task would still be refused; undefined when every target is bound on an address that they reach. A
@@ -15,27 +10,19 @@ interface BoundSocket {
 export function whyNotReady(
   targets: readonly { protocol: Protocol; port: number }[],
   addresses: readonly IpAddress[],
-  bound: readonly BoundSocket[],
+  bound: readonly Listener[],
 ): string | undefined {
   const problems: string[] = [];
   for (const { protocol, port } of targets) {
     const sockets = bound.filter((socket) => socket.protocol === protocol && socket.port === port);
-    if (sockets.some(({ address }) => isWildcard(address) || addresses.includes(unmapAddress(address)))) continue;
+    if (sockets.some(({ address }) => isWildcard(address) || addresses.includes(canonicalAddress(address) ?? address)))
+      continue;
     const target = `${port}/${protocol}`;
     const other = sockets[0]?.address;
     if (other === undefined) problems.push(`nothing listens on ${target}`);
     else problems.push(`${target} is only on ${formatHostPort(other, port)}; bind ${wildcardFor(addresses)}`);
   }
   return problems.length === 0 ? undefined : `the process runs but ${problems.join(', and ')}`;
-}
-
-function isWildcard(address: IpAddress): boolean {
-  return address === '0.0.0.0' || address === '::';
-}
-
-/** `::ffff:10.0.0.5` is 10.0.0.5 bound through a dual-stack socket. */
-function unmapAddress(address: IpAddress): IpAddress {
-  return address.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address;
 }
 
 function wildcardFor(addresses: readonly IpAddress[]): string {

@@ -208,6 +208,7 @@ export function createTaskLife(options: TaskLifeOptions, find: (taskId: string) 
       if (found.state === 'live') onStarted(entry, found);
       else onEnded(entry, found);
     } catch (thrown) {
+      if (closed) return; // the next agent starts it
       const exit = { error: messageOf(thrown), at: clock.now() };
       onEnded(entry, { state: 'ended', task, exit, stopRequested: false });
     }
@@ -252,7 +253,7 @@ export function createTaskLife(options: TaskLifeOptions, find: (taskId: string) 
       saveCheckpoint(entry, { startedAt: clock.now(), ...entry.checkpoint, ports });
       setStatus(entry, entry.status.state, currentDetails(entry));
     } catch (thrown) {
-      log.error(about(entry), `no host port could be allocated: ${messageOf(thrown)}`);
+      if (!closed) log.error(about(entry), `no host port could be allocated: ${messageOf(thrown)}`);
     }
   }
 

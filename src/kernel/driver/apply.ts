@@ -7,13 +7,14 @@ import type { FastPathDriver } from '../fast-path/fast-path-driver.ts';
 import type { Firewall } from '../firewall/firewall.ts';
 import type { IpvsFamily } from '../ipvs/ipvs.ts';
 import { writeSysctls } from '../observe/sysctl.ts';
+import type { Meter } from './channel.ts';
 import { decodeAll } from './decode-all.ts';
 import { type Failure, linkNotFound, toFailure } from './failure.ts';
 import type { Namespaces } from './namespaces.ts';
 import { isServerMove, preserveConnections } from './server-move.ts';
 import { groupSteps, type PendingStep, type StepGroup } from './step-groups.ts';
 import type { NetlinkStep, RequestContext } from './steps.ts';
-import { type Meter, NETLINK_GENERIC, NETLINK_ROUTE, type Transport } from './transport.ts';
+import { NETLINK_GENERIC, NETLINK_ROUTE, type Transport } from './transport.ts';
 
 export interface ApplyContext {
   transport: Transport;

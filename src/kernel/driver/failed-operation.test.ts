@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { MeshError } from '../../base/errors.ts';
-import type { KernelObject, Op } from '../../model/kernel-state.ts';
+import type { Op } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import { needsVerification, toMeshError } from './failed-operation.ts';
 
 const service: KernelObject = {

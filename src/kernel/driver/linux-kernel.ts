@@ -1,7 +1,8 @@
 import { mkdirSync } from 'node:fs';
 import type { Log } from '../../base/log.ts';
 import { transition } from '../../diff/change.ts';
-import { type KernelObject, keyOf, type Op } from '../../model/kernel-state.ts';
+import { keyOf, type Op } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import { startWatch } from '../events/watch.ts';
 import { openFastPathDriver } from '../fast-path/fast-path-driver.ts';
 import { openFirewall } from '../firewall/firewall.ts';

@@ -1,4 +1,5 @@
-import { type KernelObject, keyOf, type Op } from '../../model/kernel-state.ts';
+import { keyOf, type Op } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import { type Scope, scopeIncludes } from '../kernel.ts';
 import { linksOf, linuxKind } from '../kinds/registry.ts';
 

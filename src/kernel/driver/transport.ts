@@ -1,22 +1,8 @@
-import { type NetlinkSocket, openNetlink } from '../../../native/index.ts';
-import { MeshError, messageOf, type Result } from '../../base/errors.ts';
+import { MeshError, messageOf } from '../../base/errors.ts';
 import { HOST_NETNS } from '../../model/linux-names.ts';
-import {
-  decodeMessages,
-  encodeBatch,
-  encodedLength,
-  type NetlinkMessage,
-  type NetlinkRequest,
-  NLM_F_DUMP,
-  NLM_F_REQUEST,
-} from '../../netlink/message.ts';
-import {
-  createBatchExchange,
-  createDumpExchange,
-  type Exchange,
-  type Outcome,
-  type RequestFailure,
-} from './exchange.ts';
+import { encodedLength, type NetlinkMessage, type NetlinkRequest } from '../../netlink/message.ts';
+import { type Channel, type Meter, openChannel } from './channel.ts';
+import type { Outcome, RequestFailure } from './exchange.ts';
 import type { Namespaces } from './namespaces.ts';
 
 // include/uapi/linux/netlink.h
@@ -24,13 +10,6 @@ export const NETLINK_ROUTE = 0;
 export const NETLINK_SOCK_DIAG = 4;
 export const NETLINK_NETFILTER = 12;
 export const NETLINK_GENERIC = 16;
-
-/** Counts what is sent to the kernel, in one apply or since the start. */
-export interface Meter {
-  sends: number;
-  messages: number;
-  bytes: number;
-}
 
 /** Netlink conversations with any netns of ours, one socket per netns and protocol, kept open. */
 export interface Transport {
@@ -61,13 +40,8 @@ export interface Transport {
  */
 const MAX_SEND = 64 * 1024;
 export const MAX_MESSAGES = 500;
-/** Milliseconds. Only a kernel in trouble takes this long; RTNL can be held for seconds while many namespaces are torn down. */
-const ANSWER_TIMEOUT = 30_000;
-const MAX_DUMPS = 10;
 /** After so many conversations the event loop gets its turn. */
 const MAX_DIRECT_RECEIVES = 16;
-const CLOSED = 'the netlink socket was closed before the kernel answered';
-const NO_ANSWER = `the kernel did not answer within ${ANSWER_TIMEOUT / 1000} s; it may be tearing down namespaces`;
 
 /** Opens sockets as they are needed, one for each netns and protocol; what it sends is added to `total`. */
 export function openTransport(namespaces: Namespaces, total: Meter): Transport {
@@ -174,117 +148,4 @@ export function splitIntoChunks(requests: readonly NetlinkRequest[]): NetlinkReq
     messagesLeft -= 1;
   }
   return chunks;
-}
-
-/** Which namespace a channel is in, and which of all channels it is. */
-interface ChannelIdentity {
-  readonly identity: string;
-  readonly serial: number;
-}
-
-interface Channel extends ChannelIdentity {
-  readonly closed: boolean;
-  readonly portId: number;
-  transact(requests: readonly NetlinkRequest[], meter: Meter | undefined): Promise<Outcome[]>;
-  dump(request: NetlinkRequest): Promise<NetlinkMessage[]>;
-  close(): void;
-}
-
-/** One socket. Conversations take turns: the kernel runs one dump per socket at a time (EBUSY otherwise). */
-function openChannel(
-  label: ChannelIdentity,
-  path: string,
-  protocol: number,
-  total: Meter,
-  mayReceiveDirectly: () => boolean,
-): Channel {
-  let current: ((event: (exchange: Exchange<unknown>) => Result<unknown> | undefined) => void) | undefined;
-  let closed = false;
-  let sequence = 0;
-  let queue: Promise<unknown> = Promise.resolve();
-
-  const socket: NetlinkSocket = openNetlink({ netns: path, protocol }, (event) => {
-    if (event.type === 'overrun') current?.((exchange) => exchange.overrun());
-    else if (event.type === 'error') {
-      const error = new MeshError('kernel', `netlink receive failed: ${event.code}`, { retry: true });
-      current?.((exchange) => exchange.fail(error));
-    } else {
-      for (const datagram of event.messages) {
-        const decoded = decodeMessages(datagram);
-        if (!decoded.ok) current?.((exchange) => exchange.fail(decoded.error));
-        else for (const message of decoded.value) current?.((exchange) => exchange.accept(message));
-      }
-    }
-  });
-  socket.unref();
-
-  function close(error: MeshError): void {
-    closed = true;
-    socket.close();
-    current?.((exchange) => exchange.fail(error));
-  }
-
-  function send(requests: readonly NetlinkRequest[], ack: 'last' | 'none', meter: Meter | undefined): number {
-    const first = sequence + 1;
-    sequence = (sequence + requests.length) % 0x7fff_ffff;
-    const bytes = encodeBatch(requests, first, { ack });
-    // Only what changes the kernel is metered; observations are counted as such.
-    for (const count of meter ? [total, meter] : []) {
-      count.sends += 1;
-      count.messages += requests.length;
-      count.bytes += bytes.length;
-    }
-    socket.send(bytes);
-    return first;
-  }
-
-  /** Sends the request when earlier ones are done, and waits until the exchange settles, the socket is closed, or the timeout. */
-  function runExchange<T>(start: () => Exchange<T>): Promise<T> {
-    const result = queue.then(
-      () =>
-        new Promise<T>((resolve, reject) => {
-          if (closed) throw new MeshError('unavailable', CLOSED);
-          // The answers wait in the socket's queue until they are received.
-          const exchange = start();
-          let timer: NodeJS.Timeout | undefined;
-          let settled = false;
-          current = (event) => {
-            const result = event(exchange) as Result<T> | undefined;
-            if (!result) return;
-            clearTimeout(timer);
-            settled = true;
-            current = undefined;
-            if (result.ok) resolve(result.value);
-            else reject(result.error);
-          };
-          // The kernel has usually answered by now, so the event loop need not be waited for.
-          if (mayReceiveDirectly()) socket.receive();
-          // Late answers must not reach a later conversation, so the socket is closed.
-          if (!settled)
-            timer = setTimeout(() => close(new MeshError('kernel', NO_ANSWER, { retry: true })), ANSWER_TIMEOUT);
-        }),
-    );
-    queue = result.catch(() => undefined);
-    return result;
-  }
-
-  return {
-    ...label,
-    get closed() {
-      return closed;
-    },
-    portId: socket.portId,
-    transact: (requests, meter) =>
-      runExchange(() => createBatchExchange(send(requests, 'last', meter), requests.length)),
-    async dump(request) {
-      const asked = { ...request, flags: request.flags | NLM_F_REQUEST | NLM_F_DUMP };
-      for (let attempt = 1; attempt <= MAX_DUMPS; attempt++) {
-        const { messages, consistent } = await runExchange(() => createDumpExchange(send([asked], 'none', undefined)));
-        if (consistent) return messages;
-      }
-      const what = `what the kernel lists changed during each of ${MAX_DUMPS} dumps; trying again later`;
-      throw new MeshError('kernel', what, { retry: true });
-    },
-    close: () => close(new MeshError('unavailable', CLOSED)),
-  };
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type KernelObject, stateOf } from '../../model/kernel-state.ts';
+import { stateOf } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import { IFA_F_NODAD, newAddress } from '../../netlink/address.ts';
 import type { Link } from '../../netlink/link.ts';
 import type { NetlinkMessage, NetlinkRequest } from '../../netlink/message.ts';

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type KernelObject, keyOf, stateOf } from '../../model/kernel-state.ts';
+import { keyOf, stateOf } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import type { Link } from '../../netlink/link.ts';
 import { createObservedCache } from '../driver/observed-cache.ts';
 import type { KernelEvent } from '../kinds/kind.ts';

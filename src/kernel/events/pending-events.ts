@@ -1,4 +1,4 @@
-import type { KernelObject, ObjectKind } from '../../model/kernel-state.ts';
+import type { KernelObject, ObjectKind } from '../../model/kinds/registry.ts';
 import type { ObservedCache } from '../driver/observed-cache.ts';
 import type { Actor, Scope } from '../kernel.ts';
 import type { KernelEvent } from '../kinds/kind.ts';

@@ -1,20 +1,16 @@
 import type { BpfHandle } from '../../../native/index.ts';
 import { MeshError } from '../../base/errors.ts';
 import { INGRESS_NETWORK } from '../../model/identifiers.ts';
-import type {
-  FastPathFilter,
-  FastPathPeer,
-  FastPathPort,
-  FastPathProgram,
-  FastPathTask,
-  KernelObject,
-  Op,
-} from '../../model/kernel-state.ts';
+import type { Op } from '../../model/kernel-state.ts';
+import type { FastPathFilter, FastPathProgram } from '../../model/kinds/fast-path.ts';
+import type { FastPathPeer, FastPathPort, FastPathTask } from '../../model/kinds/fast-path-entries.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import { FAST_PATH_PREFERENCE, HOST_LINKS, HOST_NETNS, networkNetns } from '../../model/linux-names.ts';
 import { deleteBpfFilter, deleteClsact, type Filter, newBpfFilter, newClsact } from '../../netlink/traffic-control.ts';
+import type { Meter } from '../driver/channel.ts';
 import { type Failure, linkNotFound, toFailure } from '../driver/failure.ts';
 import { isTaskNetns, type Namespaces } from '../driver/namespaces.ts';
-import { type Meter, NETLINK_ROUTE, type Transport } from '../driver/transport.ts';
+import { NETLINK_ROUTE, type Transport } from '../driver/transport.ts';
 import type { LinkView } from '../observe/observe-links.ts';
 import { openFastPathMaps } from './fast-path-maps.ts';
 import { loadProgram, programConstants, referencedLinks } from './fast-path-objects.ts';

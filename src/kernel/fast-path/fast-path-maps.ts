@@ -10,7 +10,7 @@ import {
   updateBpfMap,
 } from '../../../native/index.ts';
 import type { IpAddress } from '../../model/address.ts';
-import type { FastPathProgram } from '../../model/kernel-state.ts';
+import type { FastPathProgram } from '../../model/kinds/fast-path.ts';
 import {
   addressBytes,
   addressOf,

@@ -10,7 +10,7 @@ import {
 } from '../../../native/index.ts';
 import { MeshError } from '../../base/errors.ts';
 import type { IpAddress } from '../../model/address.ts';
-import type { FastPathProgram } from '../../model/kernel-state.ts';
+import type { FastPathProgram } from '../../model/kinds/fast-path.ts';
 
 /*
  * The object files of native/bpf, one per type of program. A program's identity is the content of its map of constants: the

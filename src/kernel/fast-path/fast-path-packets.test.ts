@@ -8,7 +8,7 @@ import {
   testBpfProgram,
   updateBpfMap,
 } from '../../../native/index.ts';
-import type { FastPathProgram } from '../../model/kernel-state.ts';
+import type { FastPathProgram } from '../../model/kinds/fast-path.ts';
 import { portMark } from '../../model/linux-names.ts';
 import { openFastPathMaps } from './fast-path-maps.ts';
 import { addressBytes, loadProgram, type MapName, mapsOfProgram, programConstants } from './fast-path-objects.ts';

@@ -1,6 +1,6 @@
 import { messageOf } from '../../base/errors.ts';
 import { FIRST_VNI } from '../../model/identifiers.ts';
-import type { FastPathProgram } from '../../model/kernel-state.ts';
+import type { FastPathProgram } from '../../model/kinds/fast-path.ts';
 import { FAST_PATH_PREFERENCE } from '../../model/linux-names.ts';
 import { LITTLE_ENDIAN } from '../../netlink/attributes.ts';
 import { newLink } from '../../netlink/link.ts';

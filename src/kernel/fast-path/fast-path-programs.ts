@@ -1,4 +1,4 @@
-import type { FastPathProgram } from '../../model/kernel-state.ts';
+import type { FastPathProgram } from '../../model/kinds/fast-path.ts';
 import { FAST_PATH_PREFERENCE, FAST_PATH_PREFIX } from '../../model/linux-names.ts';
 import type { Filter } from '../../netlink/traffic-control.ts';
 import { programConstants, referencedLinks } from './fast-path-objects.ts';

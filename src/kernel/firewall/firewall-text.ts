@@ -1,8 +1,10 @@
 import type { Family } from '../../model/address.ts';
-import type { FirewallChain, FirewallJump, KernelObject } from '../../model/kernel-state.ts';
 import { keyOf } from '../../model/kernel-state.ts';
+import type { FirewallChain } from '../../model/kinds/chain.ts';
 import { ruleText } from '../../model/kinds/firewall-rule.ts';
+import type { FirewallJump } from '../../model/kinds/jump.ts';
 import { parseFirewallRule } from '../../model/kinds/parse-firewall-rule.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import { CHAIN_PREFIX, HOST_NETNS, USER_CHAIN } from '../../model/linux-names.ts';
 
 const TABLES = ['raw', 'mangle', 'nat', 'filter'] as const;

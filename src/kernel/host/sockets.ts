@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { inNetns } from '../../../native/index.ts';
+import { formatHostPort } from '../../model/host-port.ts';
 import { decodeSocket, dumpListeners } from '../../netlink/sock-diag.ts';
 import { decodeAll } from '../driver/decode-all.ts';
 import type { Namespaces } from '../driver/namespaces.ts';
@@ -71,7 +72,7 @@ export async function listConnections(
   for (const service of requested.size === 0 ? [] : await listServices(transport, genl, netns)) {
     if (!requested.has(service.fwmark)) continue;
     for (const { address, port, active } of await listDestinations(transport, genl, netns, ipvsKey(service))) {
-      const key = service.family === 'inet6' ? `[${address}]:${port}` : `${address}:${port}`;
+      const key = formatHostPort(address, port);
       counts.set(key, (counts.get(key) ?? 0) + active);
     }
   }

@@ -1,5 +1,5 @@
 import { MeshError } from '../../base/errors.ts';
-import type { VirtualService } from '../../model/kernel-state.ts';
+import type { VirtualService } from '../../model/kinds/virtual-service.ts';
 import { HOST_NETNS, markedPort } from '../../model/linux-names.ts';
 import { decodeGenlFamily, getGenlFamily } from '../../netlink/genetlink.ts';
 import { IPVS_GENL_NAME, type ServiceKey } from '../../netlink/ipvs.ts';

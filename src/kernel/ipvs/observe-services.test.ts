@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import type { KernelObject } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import { newService } from '../../netlink/ipvs.ts';
 import { newDestination } from '../../netlink/ipvs-destination.ts';
 import type { NetlinkMessage, NetlinkRequest } from '../../netlink/message.ts';

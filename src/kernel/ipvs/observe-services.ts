@@ -1,11 +1,7 @@
 import type { IpAddress } from '../../model/address.ts';
-import {
-  type KernelObject,
-  serverName,
-  serviceIdentity,
-  usesHashing,
-  type VirtualService,
-} from '../../model/kernel-state.ts';
+import { serverName } from '../../model/kinds/real-server.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
+import { serviceIdentity, usesHashing, type VirtualService } from '../../model/kinds/virtual-service.ts';
 import { HOST_NETNS, markedPort, portMark } from '../../model/linux-names.ts';
 import {
   decodeService,

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { KernelObject, Op } from '../../model/kernel-state.ts';
+import type { Op } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import type { Flow } from '../../netlink/conntrack.ts';
 import { balancerAddresses, flowChanges, isStale } from './stale-flows.ts';
 

@@ -3,7 +3,8 @@ import type { Log } from '../../base/log.ts';
 import type { Cidr, IpAddress } from '../../model/address.ts';
 import { familyOf } from '../../model/address.ts';
 import { isWithin } from '../../model/block.ts';
-import type { KernelObject, Op } from '../../model/kernel-state.ts';
+import type { Op } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import { atSet, fromSet, HOST_NETNS, LB_HOST_LINK, LB_NETNS, publishedSet } from '../../model/linux-names.ts';
 import { decodeAddress, dumpAddresses } from '../../netlink/address.ts';
 import {

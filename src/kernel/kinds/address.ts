@@ -1,4 +1,5 @@
-import { type AddressObject, keyOf } from '../../model/kernel-state.ts';
+import { keyOf } from '../../model/kernel-state.ts';
+import type { AddressObject } from '../../model/kinds/address.ts';
 import { TASK_GATEWAY } from '../../model/linux-names.ts';
 import {
   type AddressEntry,

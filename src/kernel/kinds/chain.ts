@@ -1,4 +1,4 @@
-import type { FirewallChain } from '../../model/kernel-state.ts';
+import type { FirewallChain } from '../../model/kinds/chain.ts';
 import { ruleText } from '../../model/kinds/firewall-rule.ts';
 import { CHAIN_PREFIX } from '../../model/linux-names.ts';
 import { ERRNO_CODES } from './failure-codes.ts';

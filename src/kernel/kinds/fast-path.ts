@@ -1,4 +1,4 @@
-import type { FastPathFilter } from '../../model/kernel-state.ts';
+import type { FastPathFilter } from '../../model/kinds/fast-path.ts';
 import { FAST_PATH_PREFERENCE, HOST_LINKS, HOST_NETNS } from '../../model/linux-names.ts';
 import { RTM_DELQDISC, RTM_DELTFILTER, RTM_NEWTFILTER, RTNLGRP } from '../../netlink/rtnetlink.ts';
 import { decodeFilter, decodeQdisc, isIngress } from '../../netlink/traffic-control.ts';

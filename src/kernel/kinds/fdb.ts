@@ -1,4 +1,5 @@
-import { type FdbEntry, keyOf } from '../../model/kernel-state.ts';
+import { keyOf } from '../../model/kernel-state.ts';
+import type { FdbEntry } from '../../model/kinds/fdb.ts';
 import { decodeFdb, deleteFdb, dumpFdb, type FdbRecord, isFdb, newFdb } from '../../netlink/neighbour.ts';
 import { RTM_DELNEIGH, RTM_NEWNEIGH, RTNLGRP } from '../../netlink/rtnetlink.ts';
 import { decodeAll } from '../driver/decode-all.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { KernelObject, ObjectKind } from '../../model/kernel-state.ts';
+import type { KernelObject, ObjectKind } from '../../model/kinds/registry.ts';
 import type { NetlinkMessage, NetlinkRequest } from '../../netlink/message.ts';
 import { newFdb } from '../../netlink/neighbour.ts';
 import { newRoute } from '../../netlink/route.ts';

@@ -1,6 +1,7 @@
 import { MeshError } from '../../base/errors.ts';
-import type { KernelObject, ObjectKind, Op } from '../../model/kernel-state.ts';
+import type { Op } from '../../model/kernel-state.ts';
 import type { AnyObject } from '../../model/kinds/kind.ts';
+import type { KernelObject, ObjectKind } from '../../model/kinds/registry.ts';
 import type { Link } from '../../netlink/link.ts';
 import type { NetlinkMessage } from '../../netlink/message.ts';
 import type { Step } from '../driver/steps.ts';

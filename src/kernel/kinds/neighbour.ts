@@ -1,4 +1,5 @@
-import { keyOf, type Neighbour } from '../../model/kernel-state.ts';
+import { keyOf } from '../../model/kernel-state.ts';
+import type { Neighbour } from '../../model/kinds/neighbour.ts';
 import {
   decodeNeighbour,
   deleteNeighbour,

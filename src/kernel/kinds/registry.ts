@@ -1,5 +1,6 @@
-import type { KernelObject, ObjectKind, Op } from '../../model/kernel-state.ts';
+import type { Op } from '../../model/kernel-state.ts';
 import type { AnyObject } from '../../model/kinds/kind.ts';
+import type { KernelObject, ObjectKind } from '../../model/kinds/registry.ts';
 import type { Step } from '../driver/steps.ts';
 import { addressKind } from './address.ts';
 import { chainKind } from './chain.ts';

@@ -1,5 +1,6 @@
 import { familyOf } from '../../model/address.ts';
-import { keyOf, type Route } from '../../model/kernel-state.ts';
+import { keyOf } from '../../model/kernel-state.ts';
+import type { Route } from '../../model/kinds/route.ts';
 import { ROUTE_PROTOCOL } from '../../model/linux-names.ts';
 import { decodeRoute, deleteRoute, dumpRoutes, newRoute, type RouteEntry } from '../../netlink/route.ts';
 import { RTM_DELROUTE, RTM_NEWROUTE, RTNLGRP } from '../../netlink/rtnetlink.ts';

@@ -1,4 +1,4 @@
-import type { KernelObject, ObjectKind } from '../../model/kernel-state.ts';
+import type { KernelObject, ObjectKind } from '../../model/kinds/registry.ts';
 import { HOST_NETNS } from '../../model/linux-names.ts';
 import type { NetlinkMessage, NetlinkRequest } from '../../netlink/message.ts';
 import { kernelErrorCode } from '../driver/exchange.ts';

@@ -1,4 +1,5 @@
-import { keyOf, type Rule } from '../../model/kernel-state.ts';
+import { keyOf } from '../../model/kernel-state.ts';
+import type { Rule } from '../../model/kinds/rule.ts';
 import { HOST_NETNS, RULE_PRIORITY } from '../../model/linux-names.ts';
 import { RTM_DELRULE, RTM_NEWRULE, RTNLGRP } from '../../netlink/rtnetlink.ts';
 import { decodeRule, deleteRule, dumpRules, newRule, type RuleEntry } from '../../netlink/rule.ts';

@@ -1,6 +1,7 @@
 import { type Cidr, familyOf, type IpAddress } from '../../model/address.ts';
 import { hostPrefix } from '../../model/block.ts';
-import type { IpSet, SetEntry } from '../../model/kernel-state.ts';
+import type { IpSet } from '../../model/kinds/ipset.ts';
+import type { SetEntry } from '../../model/kinds/set-entry.ts';
 import { addEntry, deleteEntry } from '../../netlink/ipset.ts';
 import type { SetEntry as NetlinkSetEntry } from '../../netlink/ipset-entry.ts';
 import { sharedSteps } from '../driver/steps.ts';

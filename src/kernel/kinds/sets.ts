@@ -1,6 +1,8 @@
 import type { Cidr, IpAddress } from '../../model/address.ts';
 import { hostNetwork } from '../../model/block.ts';
-import type { HashSet, IpSet, SetEntry, SetMember } from '../../model/kernel-state.ts';
+import type { HashSet, IpSet } from '../../model/kinds/ipset.ts';
+import type { SetEntry } from '../../model/kinds/set-entry.ts';
+import type { SetMember } from '../../model/kinds/set-member.ts';
 import { SET_PREFIX } from '../../model/linux-names.ts';
 import { collectSets, dumpSets, type SetListing } from '../../netlink/ipset.ts';
 import type { SetEntry as NetlinkSetEntry } from '../../netlink/ipset-entry.ts';

@@ -1,4 +1,5 @@
-import { type KernelObject, keyOf } from '../../model/kernel-state.ts';
+import { keyOf } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import {
   decodeNetconf,
   NETCONFA_IFINDEX_ALL,

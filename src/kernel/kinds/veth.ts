@@ -1,4 +1,4 @@
-import type { VethPair } from '../../model/kernel-state.ts';
+import type { VethPair } from '../../model/kinds/veth.ts';
 import { deleteLink, newLink, setLink } from '../../netlink/link.ts';
 import { type NetlinkStep, routeStep } from '../driver/steps.ts';
 import { ERRNO_CODES, tryModprobe } from './failure-codes.ts';

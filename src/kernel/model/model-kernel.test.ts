@@ -4,8 +4,9 @@ import { dependencies, providedNames } from '../../diff/dependencies.ts';
 import { diff } from '../../diff/diff.ts';
 import type { Family } from '../../model/address.ts';
 import type { AssignedPort, Assignment } from '../../model/assignment.ts';
-import { type KernelObject, type KernelState, keyOf, type Op, stateOf } from '../../model/kernel-state.ts';
+import { type KernelState, keyOf, type Op, stateOf } from '../../model/kernel-state.ts';
 import { parseFirewallRule } from '../../model/kinds/parse-firewall-rule.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import {
   HOST_LINK,
   HOST_NETNS,
@@ -24,8 +25,9 @@ import {
   threeNodes,
 } from '../../plan/assignments.test-data.ts';
 import { plan } from '../../plan/plan.ts';
-import { createModelKernel, type ModelKernel, playScript } from './model-kernel.ts';
+import { createModelKernel, type ModelKernel } from './model-kernel.ts';
 import { createModelState } from './model-rules.ts';
+import { playScript } from './play-script.ts';
 
 /** The same object after a change by another program: the same key, or one of our names in a wrong place. */
 function damaged(object: KernelObject, how: number): KernelObject {

@@ -1,5 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
-import type { KernelObject, Op } from '../../model/kernel-state.ts';
+import type { Op } from '../../model/kernel-state.ts';
+import type { KernelObject } from '../../model/kinds/registry.ts';
 import { renderStep } from '../../model/render.ts';
 import type { Step } from '../driver/steps.ts';
 import {
@@ -13,24 +14,9 @@ import {
   zeroCounters,
 } from '../kernel.ts';
 import type { ModelErrno } from '../kinds/kernel-rules.ts';
-import { stepsOf } from '../kinds/registry.ts';
+import { type LinuxKindRegistry, stepsOf } from '../kinds/registry.ts';
+import { createFaultSource, type ModelFaults } from './model-faults.ts';
 import { ALL_KINDS, createModelState, type ModelKinds } from './model-rules.ts';
-
-/** Random faults, the same for the same seed. Each is a probability per operation or event, 0 when left out. */
-interface ModelFaults {
-  seed: number;
-  /** The kernel answers EBUSY to an operation that would have succeeded. */
-  refuse?: number;
-  /** An event is lost without notice. */
-  loseEvent?: number;
-  /** The event queue overflows: the event is replaced by a scope that means everything. */
-  overflow?: number;
-  /** The caller crashes between two operations: the rest is not executed, and `apply` rejects with `crash`. */
-  crash?: number;
-}
-
-/** An operation of ours, or one that another program does on the same kernel. */
-export type ScriptStep = Op | { corrupt: Op };
 
 export interface ModelKernel extends Kernel {
   /** An operation of another program: no part of an apply; watchers are called where the kernel announces it. */
@@ -74,15 +60,13 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
   const listeners = new Map<string, Listener[]>();
   const owners = new Map<number, SocketOwner>();
   const connections = new Map<string, Map<number, Map<string, number>>>();
-  let faults = options.faults;
-  let random = seededRandom(faults?.seed ?? 0);
-  const occurs = (chance: number | undefined) => chance !== undefined && chance > 0 && random() < chance;
+  const faults = createFaultSource(options.faults);
 
   const ours = () => [...kernel.objects.values()].filter((object) => !foreignKeys.has(keyOf(object)));
 
   const executeStep = (op: Op): ModelErrno | undefined => {
     if (foreignKeys.has(keyOf(op.object))) throw foreignTouchedError(commandOf(op));
-    const refusal = occurs(faults?.refuse) ? 'EBUSY' : kernel.step(op);
+    const refusal = faults.occurs('refuse') ? 'EBUSY' : kernel.step(op);
     if (foreign.some((object) => !kernel.objects.has(keyOf(object)))) throw foreignTouchedError(commandOf(op));
     if (refusal === undefined && stepCallbacks.length > 0) {
       const state = new Map([...kernel.objects].filter(([key]) => !foreignKeys.has(key)));
@@ -92,23 +76,15 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
   };
 
   const emitEvent = (object: KernelObject, by: readonly Actor[]) => {
-    if (!kinds.linux[object.kind]?.events?.complete || occurs(faults?.loseEvent)) return;
-    const scope: Scope = occurs(faults?.overflow) ? {} : { netns: [object.netns], kinds: [object.kind] };
+    if (!kinds.linux[object.kind]?.events?.complete || faults.occurs('loseEvent')) return;
+    const scope: Scope = faults.occurs('overflow') ? {} : { netns: [object.netns], kinds: [object.kind] };
     for (const watcher of [...watchers]) queueMicrotask(() => watchers.has(watcher) && watcher(scope, by));
   };
 
   const apply = async (ops: readonly Op[]): Promise<ApplyReport> => {
-    const report: ApplyReport = { done: [], failed: [], sends: 0, messages: 0, firewallRuns: 0 };
-    let batch = '';
+    const report: ApplyReport = { done: [], failed: [], ...countSends(ops, kinds.linux) };
     for (const [index, op] of ops.entries()) {
-      if (index > 0 && occurs(faults?.crash)) throw crashError(index, ops.length);
-      for (const step of stepsOf(op, kinds.linux)) {
-        const next = batchOf(step);
-        if (step.backend === 'netlink') report.messages++;
-        if (next !== batch && step.backend === 'netlink') report.sends++;
-        if (next !== batch && step.backend === 'firewall') report.firewallRuns++;
-        batch = next;
-      }
+      if (index > 0 && faults.occurs('crash')) throw crashError(index, ops.length);
       const refusal = executeStep(op);
       if (refusal === undefined) report.done.push(op);
       else report.failed.push({ op, error: toMeshError(commandOf(op), refusal) });
@@ -164,36 +140,25 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
       const servers = marks.get(fwmark) ?? new Map<string, number>();
       connections.set(netns, marks.set(fwmark, servers.set(server, open)));
     },
-    setFaults(next) {
-      faults = next;
-      random = seededRandom(next?.seed ?? 0);
-    },
+    setFaults: faults.set,
   };
 }
 
-/**
- * Executes a script on any driver, one operation at a time, and returns the outcome of each. `changeExternally` does
- * the action of another program: on the model kernel a method, on a real one the commands of `renderOp` in a shell.
- */
-export async function playScript(
-  kernel: Pick<Kernel, 'apply'>,
-  changeExternally: (op: Op) => Promise<void> | void,
-  script: readonly ScriptStep[],
-): Promise<('done' | 'failed' | 'corrupted')[]> {
-  const outcomes: ('done' | 'failed' | 'corrupted')[] = [];
-  for (const step of script) {
-    if ('corrupt' in step) {
-      await changeExternally(step.corrupt);
-      outcomes.push('corrupted');
-    } else {
-      const { failed } = await kernel.apply([step]);
-      outcomes.push(failed.length === 0 ? 'done' : 'failed');
-    }
+/** What the Linux driver would count for these operations: neighbouring steps of one batch are executed together. */
+function countSends(ops: readonly Op[], kinds: LinuxKindRegistry) {
+  const counts = { sends: 0, messages: 0, firewallRuns: 0 };
+  let batch = '';
+  for (const step of ops.flatMap((op) => stepsOf(op, kinds))) {
+    const next = batchOf(step);
+    if (step.backend === 'netlink') counts.messages++;
+    if (next !== batch && step.backend === 'netlink') counts.sends++;
+    if (next !== batch && step.backend === 'firewall') counts.firewallRuns++;
+    batch = next;
   }
-  return outcomes;
+  return counts;
 }
 
-/** Neighbouring steps of one batch are executed together: one send, or one run of iptables-restore. */
+/** One batch is one send, or one run of iptables-restore. */
 function batchOf(step: Step): string {
   if (step.backend === 'netlink') return `netlink ${step.protocol} ${step.netns}`;
   return step.backend === 'firewall' ? `firewall ${step.netns} ${step.op.object.family}` : step.backend;
@@ -209,15 +174,4 @@ function crashError(taken: number, all: number): MeshError {
 
 function foreignTouchedError(command: string): MeshError {
   return new MeshError('internal', `a foreign object would change: ${command}`);
-}
-
-/** mulberry32: small, and the same everywhere. */
-function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let value = Math.imul(state ^ (state >>> 15), state | 1);
-    value ^= value + Math.imul(value ^ (value >>> 7), value | 61);
-    return ((value ^ (value >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

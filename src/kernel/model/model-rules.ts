@@ -1,13 +1,8 @@
-import {
-  type KernelObject,
-  type Op,
-  type RealServer,
-  serverName,
-  usesHashing,
-  type VirtualService,
-} from '../../model/kernel-state.ts';
+import type { Op } from '../../model/kernel-state.ts';
 import type { KindRegistry } from '../../model/kinds/kind.ts';
-import { KINDS } from '../../model/kinds/registry.ts';
+import { type RealServer, serverName } from '../../model/kinds/real-server.ts';
+import { type KernelObject, KINDS } from '../../model/kinds/registry.ts';
+import { usesHashing, type VirtualService } from '../../model/kinds/virtual-service.ts';
 import { type KernelRules, type KernelView, type ModelErrno, serviceName } from '../kinds/kernel-rules.ts';
 import { LINUX_KINDS, type LinuxKindRegistry } from '../kinds/registry.ts';
 

@@ -1,6 +1,8 @@
 import { closeSync } from 'node:fs';
 import { openNetns } from '../../../native/index.ts';
-import type { Netns, VethPair, Vxlan } from '../../model/kernel-state.ts';
+import type { Netns } from '../../model/kinds/netns.ts';
+import type { VethPair } from '../../model/kinds/veth.ts';
+import type { Vxlan } from '../../model/kinds/vxlan.ts';
 import { HOST_LINKS, HOST_NETNS } from '../../model/linux-names.ts';
 import { decodeLink, dumpLinks, getLink, type Link } from '../../netlink/link.ts';
 import { decodeNetnsId, getNetnsId } from '../../netlink/netns-id.ts';

@@ -1,4 +1,5 @@
-import { type KernelObject, type ObjectKind, stateOf } from '../../model/kernel-state.ts';
+import { stateOf } from '../../model/kernel-state.ts';
+import type { KernelObject, ObjectKind } from '../../model/kinds/registry.ts';
 import { HOST_NETNS } from '../../model/linux-names.ts';
 import { coversKind, type Scope } from '../kernel.ts';
 import { allKinds, LINUX_KINDS, linksOf } from '../kinds/registry.ts';

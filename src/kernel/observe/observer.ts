@@ -1,4 +1,4 @@
-import type { KernelObject, ObjectKind } from '../../model/kernel-state.ts';
+import type { KernelObject, ObjectKind } from '../../model/kinds/registry.ts';
 import type { Namespaces } from '../driver/namespaces.ts';
 import { isTaskNetns } from '../driver/namespaces.ts';
 import type { Transport } from '../driver/transport.ts';

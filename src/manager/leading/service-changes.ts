@@ -28,10 +28,10 @@ export function serviceChanges(
   const { store, view, observations, offers, writer, change, clock, log } = options;
   const listeners = () => hostListeners(view.nodes(), observations.listeners);
   return {
-    applyServices: (specs, dryRun) =>
+    applyServices: (specs, checkOnly) =>
       change(async () => {
         const { admitted, writes } = admitSpecs(specs(), view, clock.now(), listeners());
-        if (dryRun || writes.length === 0) return admitted;
+        if (checkOnly || writes.length === 0) return admitted;
         await store.transact(writes);
         for (const { name, action, changes } of admitted)
           if (action !== 'unchanged') log.info({ service: name, changes }, `service ${name} ${action}`);

@@ -23,6 +23,8 @@ interface ServiceEntry {
 export interface ClusterIndex extends ClusterView {
   /** Applies one commit; to be called in their order. */
   apply(changes: readonly Change[]): void;
+  /** Services that were not removed. */
+  activeServices(): Iterable<Service>;
   taskCounts(serviceId: string): { running: number; draining: number; waiting: number };
   tasks(): Iterable<Task>;
 }
@@ -132,6 +134,7 @@ export function createClusterIndex(store: Store): ClusterIndex {
       yield* services.values();
       yield* removed.values();
     },
+    activeServices: () => services.values(),
     service: (id) => services.get(id),
     serviceByName: (name) => servicesByName.get(name),
     *servicesWithPort(key) {

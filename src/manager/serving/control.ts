@@ -11,11 +11,12 @@ import type { ClusterIndex } from './cluster-index.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { examineNodes } from './doctor.ts';
 import { findNode, findService } from './find.ts';
+import type { AskNodes } from './node-answers.ts';
 import type { PortTable } from './port-table.ts';
 import type { Presenter } from './presenter.ts';
 import { byName, type ManagerInfo, readHandlers } from './reads.ts';
 import { fullAssignment } from './session-feed.ts';
-import { type AskNodes, traceConnection } from './trace.ts';
+import { traceConnection } from './trace.ts';
 import type { WatchFeeds } from './watch-feed.ts';
 
 export interface ControlOptions {

@@ -2,8 +2,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { Node } from '../../model/cluster.ts';
 import type { DoctorReply } from '../../rpc/messages.ts';
 import { type CheckupReply, evaluateCluster } from './doctor-checks.ts';
-import { parseDoctorAnswer } from './node-answers.ts';
-import type { AskNodes } from './trace.ts';
+import { type AskNodes, parseDoctorAnswer } from './node-answers.ts';
 
 /**
  * Has every ready node of `selected` examine itself and evaluates the reports together. `version`: the one that all nodes

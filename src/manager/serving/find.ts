@@ -8,17 +8,13 @@ const MAX_LISTED = 10;
 /** A service by name, id or unique id prefix. Errors: `not-found` with the existing names, `conflict` when several match. */
 export function findService(index: ClusterIndex, query: string): Service {
   const exact = index.serviceByName(query) ?? index.service(query);
-  return exact ?? findByPrefix('service', query, activeServices(index));
+  return exact ?? findByPrefix('service', query, index.activeServices());
 }
 
 /** As findService. */
 export function findNode(index: ClusterIndex, query: string): Node {
   const exact = index.nodeByName(query) ?? index.node(query);
   return exact ?? findByPrefix('node', query, index.nodes());
-}
-
-function* activeServices(index: ClusterIndex): Iterable<Service> {
-  for (const service of index.services()) if (index.service(service.id) === service) yield service;
 }
 
 function findByPrefix<T extends { id: string; name: string }>(kind: string, query: string, all: Iterable<T>): T {

@@ -1,4 +1,5 @@
 import { MeshError } from '../../base/errors.ts';
+import type { Node } from '../../model/cluster.ts';
 import type { DoctorReport } from '../../model/doctor.ts';
 import {
   parseDoctorReport,
@@ -13,6 +14,9 @@ import type { NodeState } from '../../trace/packet.ts';
  * Answers of agents, which may be of another version: an answer that cannot be read is an error of its node alone. The
  * size of an answer is bounded where it is received (pending-requests.ts).
  */
+
+/** Asks agents; `error` of an answer: why there is none. */
+export type AskNodes = (nodes: readonly Node[], kind: string, argument: string) => Promise<NodeAnswer[]>;
 
 /** What a node answered, or why there is nothing to read. */
 export type Parsed<T> = { value: T } | { error: string };

@@ -26,67 +26,84 @@ export interface PendingRequests {
 }
 
 export function createPendingRequests(clock: Clock): PendingRequests {
-  const dryRuns = new Map<number, { nodeId: string; done(diff: NodeDiff): void }>();
-  const requests = new Map<number, { nodeId: string; onPiece(answer: Answer): void }>();
-  let lastDryRunId = 0;
-  let lastRequestId = 0;
+  const dryRuns = createRequestTable<NodeDiff>(clock, DRY_RUN_TIMEOUT);
+  const requests = createRequestTable<Answer>(clock, RESPONSE_TIMEOUT);
   return {
-    dryRun({ id, name, send }, assignment) {
-      const identity = { nodeId: id, nodeName: name };
-      const failed = (error: string): NodeDiff => ({ ...identity, steps: [], error, revision: 0 });
-      if (send === undefined) return Promise.resolve(failed(`${name} is not connected`));
-      lastDryRunId += 1;
-      const probeId = lastDryRunId;
-      return new Promise((resolve) => {
-        const done = (diff: NodeDiff) => {
-          dryRuns.delete(probeId);
-          cancel();
-          resolve({ ...diff, ...identity });
-        };
-        const cancel = clock.after(DRY_RUN_TIMEOUT, () =>
-          done(failed(`${name} did not answer within ${DRY_RUN_TIMEOUT / 1_000} s`)),
-        );
-        dryRuns.set(probeId, { nodeId: id, done });
-        send({ case: 'probe', value: { probeId, assignment } });
+    dryRun(node, assignment) {
+      const identity = { nodeId: node.id, nodeName: node.name };
+      return dryRuns.send<NodeDiff>(node, {
+        message: (probeId) => ({ case: 'probe', value: { probeId, assignment } }),
+        failed: (error) => ({ ...identity, steps: [], error, revision: 0 }),
+        onReply: (diff) => ({ ...diff, ...identity }),
       });
     },
-    request({ id, name, send }, kind, argument) {
-      const response = (body: Uint8Array, error: string): NodeAnswer => ({ nodeId: id, nodeName: name, body, error });
-      const empty = new Uint8Array();
-      if (send === undefined) return Promise.resolve(response(empty, `${name} is not connected`));
-      lastRequestId += 1;
-      const questionId = lastRequestId;
+    request(node, kind, argument) {
+      const chunks: Uint8Array[] = [];
+      let size = 0;
+      const answer = (body: Uint8Array, error: string): NodeAnswer => ({
+        nodeId: node.id,
+        nodeName: node.name,
+        body,
+        error,
+      });
+      const failed = (error: string) => answer(new Uint8Array(), error);
+      return requests.send<NodeAnswer>(node, {
+        message: (questionId) => ({ case: 'question', value: { questionId, kind, argument } }),
+        failed,
+        onReply({ body, last, error }) {
+          size += body.length;
+          chunks.push(body);
+          if (size > MAX_RESPONSE_BYTES)
+            return failed(`the answer of ${node.name} is longer than ${MAX_RESPONSE_BYTES} bytes`);
+          return last ? answer(Buffer.concat(chunks), error) : undefined;
+        },
+      });
+    },
+    onDryRunResult: dryRuns.onReply,
+    onResponse: (nodeId, answer) => requests.onReply(nodeId, answer.questionId, answer),
+  };
+}
+
+/** How one request is sent, and how it ends. */
+interface RequestSteps<Reply, Result> {
+  message(requestId: number): NonNullable<ManagerMessage['message']>;
+  failed(error: string): Result;
+  /** Undefined while more replies follow. */
+  onReply(reply: Reply): Result | undefined;
+}
+
+/** Requests of one kind by number: each ends with replies of its own node, or after the timeout (ms). */
+function createRequestTable<Reply>(clock: Clock, timeout: number) {
+  const open = new Map<number, { nodeId: string; onReply(reply: Reply): void }>();
+  let lastId = 0;
+  return {
+    send<Result>(node: RequestTarget, steps: RequestSteps<Reply, Result>): Promise<Result> {
+      const { id: nodeId, name, send } = node;
+      if (send === undefined) return Promise.resolve(steps.failed(`${name} is not connected`));
+      lastId += 1;
+      const requestId = lastId;
       return new Promise((resolve) => {
-        const chunks: Uint8Array[] = [];
-        let size = 0;
-        const done = (body: Uint8Array, error: string) => {
-          requests.delete(questionId);
+        const settle = (result: Result) => {
+          open.delete(requestId);
           cancel();
-          resolve(response(body, error));
+          resolve(result);
         };
-        const cancel = clock.after(RESPONSE_TIMEOUT, () =>
-          done(empty, `${name} did not answer within ${RESPONSE_TIMEOUT / 1_000} s`),
+        const cancel = clock.after(timeout, () =>
+          settle(steps.failed(`${name} did not answer within ${timeout / 1_000} s`)),
         );
-        requests.set(questionId, {
-          nodeId: id,
-          onPiece({ body, last, error }) {
-            size += body.length;
-            chunks.push(body);
-            if (size > MAX_RESPONSE_BYTES)
-              done(empty, `the answer of ${name} is longer than ${MAX_RESPONSE_BYTES} bytes`);
-            else if (last) done(Buffer.concat(chunks), error);
+        open.set(requestId, {
+          nodeId,
+          onReply(reply) {
+            const result = steps.onReply(reply);
+            if (result !== undefined) settle(result);
           },
         });
-        send({ case: 'question', value: { questionId, kind, argument } });
+        send(steps.message(requestId));
       });
     },
-    onDryRunResult(nodeId, probeId, plan) {
-      const pending = dryRuns.get(probeId);
-      if (pending?.nodeId === nodeId) pending.done(plan);
-    },
-    onResponse(nodeId, answer) {
-      const request = requests.get(answer.questionId);
-      if (request?.nodeId === nodeId) request.onPiece(answer);
+    onReply(nodeId: string, requestId: number, reply: Reply): void {
+      const request = open.get(requestId);
+      if (request?.nodeId === nodeId) request.onReply(reply);
     },
   };
 }

@@ -68,9 +68,8 @@ export function readHandlers(index: ClusterIndex, presenter: Presenter, info: Ma
   };
 }
 
-/** Services that were not removed. */
 function sortedServices(index: ClusterIndex): Service[] {
-  return [...index.services()].filter((service) => index.service(service.id) === service).sort(byName);
+  return [...index.activeServices()].sort(byName);
 }
 
 export function byName(a: { name: string }, b: { name: string }): number {

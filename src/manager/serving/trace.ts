@@ -1,15 +1,11 @@
-import type { Node } from '../../model/cluster.ts';
-import type { NodeAnswer, TraceReply, TraceRequest } from '../../rpc/messages.ts';
+import type { TraceReply, TraceRequest } from '../../rpc/messages.ts';
 import type { NodeState } from '../../trace/packet.ts';
 import type { Path } from '../../trace/real-server.ts';
 import { trace } from '../../trace/trace.ts';
 import type { ClusterIndex } from './cluster-index.ts';
-import { parseKernelAnswer } from './node-answers.ts';
+import { type AskNodes, parseKernelAnswer } from './node-answers.ts';
 import type { Presenter } from './presenter.ts';
 import { involvedNodes, resolveEnds } from './trace-request.ts';
-
-/** Asks agents; `error`: why there is no answer. */
-export type AskNodes = (nodes: readonly Node[], kind: string, argument: string) => Promise<NodeAnswer[]>;
 
 /** Gathers the kernel objects of the nodes involved and follows the packet through them. Errors as resolveEnds. */
 export async function traceConnection(

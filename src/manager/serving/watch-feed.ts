@@ -45,10 +45,7 @@ export function createWatchFeeds(index: ClusterIndex, presenter: Presenter): Wat
       revision: index.revision,
     });
     if (request.nodes) for (const node of index.nodes()) yield event('nodes', node);
-    if (request.services) {
-      for (const service of index.services())
-        if (index.service(service.id) === service) yield event('services', service);
-    }
+    if (request.services) for (const service of index.activeServices()) yield event('services', service);
     if (request.tasks) for (const task of index.tasks()) yield event('tasks', task);
     yield { action: 'ready', object: undefined, revision: index.revision };
   }
@@ -74,13 +71,8 @@ export function createWatchFeeds(index: ClusterIndex, presenter: Presenter): Wat
       for (const { kind, event } of events) if (watcher.request[kind]) watcher.queue.push(event);
       if (watcher.queue.length > MAX_QUEUED_EVENTS) {
         watcher.queue = [];
-        watcher.error = new MeshError(
-          'exhausted',
-          `this watch is more than ${MAX_QUEUED_EVENTS} events behind: start a new one`,
-          {
-            retry: true,
-          },
-        );
+        const message = `this watch is more than ${MAX_QUEUED_EVENTS} events behind: start a new one`;
+        watcher.error = new MeshError('exhausted', message, { retry: true });
       }
       watcher.wake();
     }

@@ -1,4 +1,5 @@
 import type { IpAddress } from '../address.ts';
+import { formatHostPort } from '../host-port.ts';
 import { ipAddress, number } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { insideNetns } from './things.ts';
@@ -27,8 +28,7 @@ export const realServer = defineKind<RealServer>({
   commands(object, verb) {
     const ipvsadm = `${execPrefix(object.netns)}ipvsadm`;
     const service = serviceArguments(object);
-    const server =
-      object.family === 'inet6' ? `[${object.address}]:${object.port}` : `${object.address}:${object.port}`;
+    const server = formatHostPort(object.address, object.port);
     if (verb === 'delete') return [`${ipvsadm} -d ${service} -r ${server}`];
     return [`${ipvsadm} ${verb === 'create' ? '-a' : '-e'} ${service} -r ${server} -m -w ${object.weight}`];
   },

@@ -1,6 +1,7 @@
 import type { Family, IpAddress } from '../address.ts';
 import { hostPrefix } from '../block.ts';
 import { sameValue } from '../equality.ts';
+import { formatHostPort } from '../host-port.ts';
 import { markedPort } from '../linux-names.ts';
 import { SCHEDULER_FLAGS, type SchedulerFlag } from '../spec.ts';
 import { family, ipAddress, listOf, number, oneOf, optional, shape, text } from './fields.ts';
@@ -82,10 +83,10 @@ export function usesHashing(scheduler: string): boolean {
 
 /** `-f 73616 -6`, or `-t 10.252.1.2:8080` of a service found by its address. */
 export function serviceArguments({ family, fwmark, at }: ServiceIdentity): string {
-  const named = at === undefined ? undefined : markedPort(fwmark);
-  if (named === undefined) return `-f ${fwmark}${family === 'inet6' ? ' -6' : ''}`;
+  const named = markedPort(fwmark);
+  if (at === undefined || named === undefined) return `-f ${fwmark}${family === 'inet6' ? ' -6' : ''}`;
   const option = { tcp: '-t', udp: '-u', sctp: '--sctp-service' }[named.protocol];
-  return `${option} ${family === 'inet6' ? `[${at}]` : at}:${named.published}`;
+  return `${option} ${formatHostPort(at, named.published)}`;
 }
 
 /** ` -b mh-port -p 300 -M 255.255.255.0`; the mask of one address is the default of ipvsadm. */
