@@ -11,7 +11,7 @@ import {
 import type { FastPathProgram } from '../../model/kinds/fast-path.ts';
 import { portMark } from '../../model/linux-names.ts';
 import { openFastPathMaps } from './fast-path-maps.ts';
-import { addressBytes, loadProgram, type MapName, mapsOfProgram, programConstants } from './fast-path-objects.ts';
+import { addressBytes, loadProgram, type MapName, programConstants } from './fast-path-objects.ts';
 import { probeFastPath } from './fast-path-probe.ts';
 import { FIRST_FRAGMENT, FLAGS, frame, ip, LATER_FRAGMENT, PASS, type Packet, REDIRECT } from './test-packets.ts';
 
@@ -65,7 +65,6 @@ it.each<FastPathProgram>([
   expect(maps.constantsOf(id)).toEqual(programConstants(program, Number));
   expect(maps.constantsOf(id)).not.toEqual(programConstants({ type: 'host-out', address: CLIENT }, Number));
   expect(maps.usesNodeMaps(id)).toBe(true);
-  expect(mapsOfProgram(program.type)).toEqual(expect.any(Array));
 });
 
 it('maps of an attached program are adopted, and not those of another', () => {
