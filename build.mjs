@@ -1,5 +1,14 @@
 // Builds dist/: generated message types, the bundles of meshd and meshctl, and the native binaries.
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { dirname } from 'node:path';
 import { build, transform } from 'esbuild';
@@ -104,8 +113,10 @@ async function buildMeshctl() {
 }
 
 for (const name of ['meshd.mjs', 'meshctl.cjs']) chmodSync(`${root}/dist/${name}`, 0o755);
-for (const file of ['mesh.node', 'mesh-task']) {
-  const built = `${root}/native/build/Release/${file}`;
+const release = `${root}/native/build/Release`;
+const objects = existsSync(release) ? readdirSync(release).filter((file) => file.endsWith('.bpf.o')) : [];
+for (const file of ['mesh.node', 'mesh-task', ...objects]) {
+  const built = `${release}/${file}`;
   if (!existsSync(built)) continue;
   // Renamed into place: processes that run the old file keep using it.
   copyFileSync(built, `${root}/dist/.${file}`);

@@ -6,6 +6,7 @@ import { vtepMac } from '../model/identifiers.ts';
 import type { PortSpec } from '../model/spec.ts';
 import { isTerminal } from '../model/task-state.ts';
 import { nodeBlock } from './allocate.ts';
+import { redirectsOf } from './entrances.ts';
 import { groupByPort, portForNode, portOffers } from './offers.ts';
 
 /** The cluster with the lookups that an assignment needs, so that part of one does not require a full scan. */
@@ -71,6 +72,7 @@ export function nodeTask(
   const pick = [...declared, ...(service?.leaving ?? []).map(({ port }) => port)].filter(
     ({ mode, published }) => mode === 'host' && published === undefined,
   );
+  const redirects = service === undefined ? [] : redirectsOf(service);
   return {
     id: task.id,
     serviceId: task.serviceId,
@@ -89,6 +91,7 @@ export function nodeTask(
     },
     targets: targetPorts(declared),
     ...(pick.length === 0 ? {} : { pick: targetPorts(pick).map(({ protocol, port }) => ({ protocol, port })) }),
+    ...(redirects.length === 0 ? {} : { redirects }),
     ...(template.health === undefined ? {} : { health: template.health }),
     stopGracePeriod: task.stopGracePeriod,
   };

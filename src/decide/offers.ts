@@ -5,6 +5,7 @@ import { INGRESS_NETWORK } from '../model/identifiers.ts';
 import { type Constraint, type PortSpec, portKey, type WeightSpec } from '../model/spec.ts';
 import { acceptsLocalConnections, byJoinOrder, isDraining } from './endpoint-state.ts';
 import { isReachable } from './impairment.ts';
+import { type Entrances, entrancePort, entrancesOf } from './entrances.ts';
 import { matchesConstraints } from './schedule.ts';
 
 /**
@@ -36,6 +37,12 @@ interface OfferedTask {
   weight: number;
 }
 
+/** Where the tasks of a service are reached: the network of their addresses, and their ports. */
+interface EndpointPlace {
+  networkId: string;
+  entrances: Entrances;
+}
+
 /** All offers of a service: the ports it declares with their endpoints, and the ports it is draining. */
 export function portOffers(service: Service, view: PortOfferView): PortOffer[] {
   const network = view.networks.find(({ name }) => name === INGRESS_NETWORK);
@@ -50,13 +57,14 @@ export function portOffers(service: Service, view: PortOfferView): PortOffer[] {
     })
     .sort((a, b) => byJoinOrder(a.task, b.task));
   const drainingMembers = members.map((member) => ({ ...member, weight: 0 }));
+  const place = { networkId: network.id, entrances: entrancesOf(service) };
   const declared = service.spec.ports.flatMap((port) =>
     service.removed
-      ? offersForPort(service, port, drainingMembers, network.id, true)
-      : offersForPort(service, port, members, network.id, false),
+      ? offersForPort(service, port, drainingMembers, place, true)
+      : offersForPort(service, port, members, place, false),
   );
   const drainingOffers = (service.leaving ?? []).flatMap(({ port }) =>
-    offersForPort(service, port, drainingMembers, network.id, true),
+    offersForPort(service, port, drainingMembers, place, true),
   );
   return [...declared, ...drainingOffers];
 }
@@ -65,7 +73,7 @@ function offersForPort(
   service: Service,
   port: PortSpec,
   members: readonly OfferedTask[],
-  networkId: string,
+  place: EndpointPlace,
   draining: boolean,
 ): PortOffer[] {
   const offer = (published: number, endpointMembers: readonly OfferedTask[]): PortOffer => ({
@@ -77,7 +85,7 @@ function offersForPort(
       serviceName: service.name,
       scheduler: port.scheduler ?? 'rr',
       ...balancingOptions(port),
-      endpoints: endpointMembers.flatMap((member) => endpointsOf(member, port, networkId)),
+      endpoints: endpointMembers.flatMap((member) => endpointsOf(member, port, place)),
     },
     ...(port.nodes === undefined ? {} : { nodes: port.nodes }),
     draining,
@@ -121,12 +129,17 @@ function weightOf(weight: WeightSpec | undefined, node: Node): number {
   return Math.min(65_535, Math.max(1, number));
 }
 
-function endpointsOf({ task, weight }: OfferedTask, port: PortSpec, networkId: string): Endpoint[] {
+function endpointsOf(
+  { task, weight }: OfferedTask,
+  port: PortSpec,
+  { networkId, entrances }: EndpointPlace,
+): Endpoint[] {
+  const target = entrancePort(entrances, port);
   // With weight 0 a UDP client that keeps sending would stay on a task about to end; without the real server it moves on.
   if (weight === 0 && port.protocol === 'udp') return [];
   return task.addresses
     .filter((own) => own.networkId === networkId && acceptsOn(task, port, familyOf(own.address)))
-    .map(({ address }) => ({ taskId: task.id, nodeId: task.nodeId!, address, port: port.target, weight }));
+    .map(({ address }) => ({ taskId: task.id, nodeId: task.nodeId!, address, port: target, weight }));
 }
 
 /** A task that accepts one family only is no endpoint in the other: clients would be refused. */

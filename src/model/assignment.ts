@@ -94,9 +94,18 @@ export interface AssignedTask {
   targets: TargetPort[];
   /** Host mode ports without a number: the node picks one for each and reports it in the task's status. */
   pick?: { protocol: Protocol; port: number }[];
+  /** Ports of the task at which connections arrive that its program accepts at another one. */
+  redirects?: Redirect[];
   health?: HealthCheck;
   /** Milliseconds from SIGTERM to SIGKILL. */
   stopGracePeriod: number;
+}
+
+/** A port of a task's netns, and the port to which it is redirected. */
+export interface Redirect {
+  protocol: Protocol;
+  from: number;
+  to: number;
 }
 
 /** What changed between two revisions; lists hold whole new values, `removed` their keys. */

@@ -30,8 +30,8 @@ import { veth } from './veth.ts';
 const LOCAL_TABLE = 255;
 
 /**
- * The ports above it are ephemeral ports (net.ipv4.ip_local_port_range): a reply to one of them must not be treated as
- * a request of a client.
+ * Above it are the source ports of connections that the host masquerades (the default net.ipv4.ip_local_port_range, which
+ * containers have). host-in finds sockets of the host itself, but not these.
  */
 const EPHEMERAL_PORTS_START = 32_768;
 

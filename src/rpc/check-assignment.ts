@@ -81,6 +81,7 @@ const assignedTask = z.object({
   ),
   targets: list(target.extend({ ready: z.literal(false).exactOptional() }), LIMIT.ports),
   pick: list(target, LIMIT.ports).exactOptional(),
+  redirects: list(z.object({ protocol, from: port, to: port }), LIMIT.ports).exactOptional(),
   health: healthCheck.exactOptional(),
   stopGracePeriod: duration,
 });

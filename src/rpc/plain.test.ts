@@ -115,7 +115,7 @@ const assignedPort = fc.record({
   scheduler: fc.constant('rr'),
   endpoints: many(fc.record({ taskId: id, nodeId: id, address, port, weight: fc.integer({ min: 0, max: 1 }) })),
 });
-const task = fc.record({
+const taskFields = {
   id,
   serviceId: id,
   serviceName: name,
@@ -140,8 +140,11 @@ const task = fc.record({
       { requiredKeys: ['protocol', 'port'], noNullPrototype: true },
     ),
   ),
+  redirects: many(fc.record({ protocol, from: port, to: port })),
   stopGracePeriod: duration,
-});
+};
+const { redirects, ...requiredFields } = taskFields;
+const task = fc.oneof(fc.record(requiredFields), fc.record({ ...requiredFields, redirects }));
 const assignment = fc.record({
   revision,
   self: fc.record({ nodeId: id, name, number: port, underlay: address }),

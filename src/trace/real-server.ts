@@ -92,8 +92,17 @@ function traceIntoTask(partial: PartialPath, taskId: string, packet: Packet): bo
     recordStop(partial, 'lost', netns, `${packet.destination} on ${TASK_LINK}`, `is missing: ${REPAIR_HINT}`);
     return false;
   }
-  recordPass(partial, netns, commandText(address), `the task sees ${packet.source} at its port ${packet.port}`);
-  return traceSocket(partial, taskId, packet);
+  // Only a task with two published ports of one target has a chain.
+  const arrived = traceChain(
+    partial,
+    { table: 'nat', from: 'PREROUTING' },
+    { ...packet, netns, inputLink: TASK_LINK },
+    () => true,
+    'optional',
+  );
+  if (arrived === undefined) return false;
+  recordPass(partial, netns, commandText(address), `the task sees ${packet.source} at its port ${arrived.port}`);
+  return traceSocket(partial, taskId, arrived);
 }
 
 /** Whether a socket of the task accepts the packet; a node that does not report sockets is taken to have one. */

@@ -121,7 +121,13 @@ function readTarget(reader: Words): FirewallTarget | undefined {
     case 'REJECT --reject-with':
       return { target: 'reject', with: value };
     case 'DNAT --to-destination':
-      return { target: 'dnat', to: value };
+      return value.startsWith(':')
+        ? { target: 'dnat port', port: Number(value.slice(1)) }
+        : { target: 'dnat', to: value };
+    case 'SNAT --to-source': {
+      const [, from, to] = /^:(\d+)-(\d+)$/.exec(value) ?? [];
+      return from === undefined ? undefined : { target: 'snat ports', from: Number(from), to: Number(to) };
+    }
     case 'MARK --set-xmark':
       return { target: 'set mark', mark: Number(value.split('/')[0]) };
     case 'SET --map-set':
