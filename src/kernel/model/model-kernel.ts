@@ -37,8 +37,8 @@ export interface ModelKernel extends Kernel {
   /** Open connections of a real server, key as in `connections`. */
   setConnections(netns: string, fwmark: number, server: string, open: number): void;
   setFaults(faults: ModelFaults | undefined): void;
-  /** Changes the network of the host, and announces it. */
-  changeHost(change: Partial<ModelHost>): void;
+  /** Changes the network of the host, and announces that as the kernel does; `unknown` means that anything may have changed. */
+  changeHost(change: Partial<ModelHost>, announced?: HostNetworkChange): void;
 }
 
 /** The network of the host itself. */
@@ -176,9 +176,9 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
       connections.set(netns, marks.set(fwmark, servers.set(server, open)));
     },
     setFaults: faults.set,
-    changeHost(change) {
+    changeHost(change, announced = { of: 'unknown' }) {
       host = { ...host, ...change };
-      for (const watcher of [...hostWatchers]) watcher({ of: 'unknown' });
+      for (const watcher of [...hostWatchers]) watcher(announced);
     },
   };
 }
