@@ -48,6 +48,13 @@ test('addresses on lo and on links without carrier are listed, with the MTU of t
     expect(addresses).toContainEqual({ link, address, prefix, mtu });
 });
 
+test('an IPv6 address that another host turns out to have is not one of this host', async () => {
+  const holders = async () =>
+    (await network.addresses()).flatMap(({ link, address }) => (address === '2001:db8:5::7' ? [link] : []));
+  ip('addr add 2001:db8:5::7/64 dev peer0 nodad', 'addr add 2001:db8:5::7/64 dev eth0');
+  await vi.waitFor(async () => expect(await holders()).toEqual(['peer0']), { timeout: 10_000 });
+});
+
 test('routes of other programs are listed from every table, those of meshd and the kernel’s local ones are not', async () => {
   ip(
     'route add 10.252.0.0/16 via 192.0.2.1',

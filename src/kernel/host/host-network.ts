@@ -1,7 +1,7 @@
 import { openNetlink } from '../../../native/index.ts';
 import type { IpAddress } from '../../model/address.ts';
 import { HOST_LINKS, HOST_NETNS, ROUTE_PROTOCOL } from '../../model/linux-names.ts';
-import { decodeAddress, dumpAddresses } from '../../netlink/address.ts';
+import { decodeAddress, dumpAddresses, IFA_F_DADFAILED } from '../../netlink/address.ts';
 import { decodeLink, dumpLinks, getLink, type Link } from '../../netlink/link.ts';
 import { decodeMessages, type NetlinkMessage } from '../../netlink/message.ts';
 import { decodeRoute, dumpRoutes, getRoute, type RouteEntry } from '../../netlink/route.ts';
@@ -52,9 +52,11 @@ export function createHostNetwork(transport: Transport, namespaces: Namespaces):
     async addresses() {
       const links = await listLinks();
       const entries = decodeAll(await dump(dumpAddresses()), decodeAddress);
-      return entries.flatMap(({ index, address, prefix }): HostAddress[] => {
+      return entries.flatMap(({ index, address, prefix, flags }): HostAddress[] => {
         const link = links.get(index);
-        return link === undefined ? [] : [{ link: link.name, mtu: link.mtu ?? 0, address, prefix }];
+        return link === undefined || (flags & IFA_F_DADFAILED) !== 0
+          ? []
+          : [{ link: link.name, mtu: link.mtu ?? 0, address, prefix }];
       });
     },
     async routes() {
