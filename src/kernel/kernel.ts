@@ -77,6 +77,8 @@ export interface HostAddress {
   link: string;
   /** Of the link, bytes. */
   mtu: number;
+  /** Whether the link exchanges Ethernet frames with other hosts; `lo`, `dummy` and tunnels do not. */
+  ethernet: boolean;
   address: IpAddress;
   prefix: number;
 }

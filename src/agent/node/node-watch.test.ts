@@ -31,7 +31,7 @@ const overlayMtus = () =>
       .filter((object): object is Vxlan => object.kind === 'vxlan')
       .map(({ mtu }) => mtu),
   );
-const UNDERLAY = { link: 'eth0', mtu: 1_500, address: '192.0.2.1', prefix: 24 };
+const UNDERLAY = { link: 'eth0', mtu: 1_500, ethernet: true, address: '192.0.2.1', prefix: 24 };
 
 describe('the advertised address', () => {
   it('is lost and comes back while the agent runs: a condition, reported at once', async () => {

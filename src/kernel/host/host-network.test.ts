@@ -39,13 +39,25 @@ afterEach(() => {
 test('addresses on lo and on links without carrier are listed, with the MTU of the link', async () => {
   ip('link add eth1 type veth peer name peer1', 'link set eth1 up', 'addr add 203.0.113.7/24 dev eth1');
   const addresses = await network.addresses();
-  for (const [link, address, prefix, mtu] of [
-    ['lo', '198.51.100.7', 32, 65_536],
-    ['lo', '2001:db8::7', 128, 65_536],
-    ['eth0', '192.0.2.7', 24, 1_400],
-    ['eth1', '203.0.113.7', 24, 1_500],
+  for (const [link, address, prefix, mtu, ethernet] of [
+    ['lo', '198.51.100.7', 32, 65_536, false],
+    ['lo', '2001:db8::7', 128, 65_536, false],
+    ['eth0', '192.0.2.7', 24, 1_400, true],
+    ['eth1', '203.0.113.7', 24, 1_500, true],
   ] as const)
-    expect(addresses).toContainEqual({ link, address, prefix, mtu });
+    expect(addresses).toContainEqual({ link, address, prefix, mtu, ethernet });
+});
+
+test.each([
+  ['bridge', 'link add b0 type bridge', true],
+  ['vlan', 'link add link eth0 name b0 type vlan id 5', true],
+  ['dummy', 'link add b0 type dummy', false],
+  ['tun', 'tuntap add b0 mode tun', false],
+])('a link of kind %s exchanges Ethernet frames with other hosts: %s, %s', async (_, command, ethernet) => {
+  ip(command, 'link set b0 up', 'addr add 203.0.113.7/32 dev b0');
+  expect(await network.addresses()).toContainEqual(
+    expect.objectContaining({ link: 'b0', address: '203.0.113.7', ethernet }),
+  );
 });
 
 test('an IPv6 address that another host turns out to have is not one of this host', async () => {

@@ -20,6 +20,10 @@ import {
 
 /** RT_TABLE_LOCAL, include/uapi/linux/rtnetlink.h */
 const LOCAL_TABLE = 255;
+/** include/uapi/linux/if.h */
+const IFF_NOARP = 0x80;
+const MAC = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/;
+const NO_MAC = '00:00:00:00:00:00';
 const GROUPS = [
   RTNLGRP.link,
   RTNLGRP.ipv4Address,
@@ -54,9 +58,8 @@ export function createHostNetwork(transport: Transport, namespaces: Namespaces):
       const entries = decodeAll(await dump(dumpAddresses()), decodeAddress);
       return entries.flatMap(({ index, address, prefix, flags }): HostAddress[] => {
         const link = links.get(index);
-        return link === undefined || (flags & IFA_F_DADFAILED) !== 0
-          ? []
-          : [{ link: link.name, mtu: link.mtu ?? 0, address, prefix }];
+        if (link === undefined || (flags & IFA_F_DADFAILED) !== 0) return [];
+        return [{ link: link.name, mtu: link.mtu ?? 0, ethernet: isEthernet(link), address, prefix }];
       });
     },
     async routes() {
@@ -86,6 +89,11 @@ export function createHostNetwork(transport: Transport, namespaces: Namespaces):
       return () => socket.close();
     },
   };
+}
+
+/** A dummy link has a MAC address, but receives nothing, so it does not resolve addresses (drivers/net/dummy.c). */
+function isEthernet({ flags, mac }: Link): boolean {
+  return mac !== undefined && MAC.test(mac) && mac !== NO_MAC && (flags & IFF_NOARP) === 0;
 }
 
 function reportChange(message: NetlinkMessage, onChange: (change: HostNetworkChange) => void): void {
