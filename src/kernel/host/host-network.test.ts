@@ -49,12 +49,15 @@ test('addresses on lo and on links without carrier are listed, with the MTU of t
 });
 
 test.each([
-  ['bridge', 'link add b0 type bridge', true],
-  ['vlan', 'link add link eth0 name b0 type vlan id 5', true],
-  ['dummy', 'link add b0 type dummy', false],
-  ['tun', 'tuntap add b0 mode tun', false],
-])('a link of kind %s exchanges Ethernet frames with other hosts: %s, %s', async (_, command, ethernet) => {
-  ip(command, 'link set b0 up', 'addr add 203.0.113.7/32 dev b0');
+  ['a bridge', ['link add b0 type bridge'], true],
+  [
+    'one that does not resolve addresses, as dummy',
+    ['link add b0 type veth peer name b1', 'link set b0 arp off'],
+    false,
+  ],
+  ['a tun', ['tuntap add b0 mode tun'], false],
+])('a link exchanges Ethernet frames with other hosts or not: %s', async (_, commands, ethernet) => {
+  ip(...commands, 'link set b0 up', 'addr add 203.0.113.7/32 dev b0');
   expect(await network.addresses()).toContainEqual(
     expect.objectContaining({ link: 'b0', address: '203.0.113.7', ethernet }),
   );
