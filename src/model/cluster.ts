@@ -160,6 +160,7 @@ export type TaskReason =
   | 'Starting'
   | 'WaitingForPorts' // its process runs and has not bound its ports yet
   | 'PortsNotBound' // the same, for longer than a start should take
+  | 'PortUnreachable' // it runs, and accepts no clients on some target ports, as with sockets of 127.0.0.1
   | 'FamilyMissing' // it runs, and accepts only one family on some target ports
   | 'Unhealthy'
   | 'Exited'
