@@ -18,6 +18,12 @@ export const CONDITIONS = {
     text: 'no interface of this node has {address}, to which the other nodes send VXLAN: it gets no new tasks, and its tasks are reached through this node only',
     remedy: 'ip addr add {address} dev …, or start meshd with --advertise and an address it has',
   },
+  UnderlayDisconnected: {
+    check: 'underlay',
+    effect: 'unreachable',
+    text: 'this node cannot send to the other nodes from {address}: {problem}. It gets no new tasks, and its tasks are reached through this node only',
+    remedy: 'ip link; ip route get ADDRESS from {address}, with the address of another node',
+  },
   OverlayOverlap: {
     check: 'overlap',
     text: 'networks of this node overlap the overlay network {overlay}: {networks}. Clients with addresses of the overlay get no answer',
