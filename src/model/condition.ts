@@ -15,8 +15,8 @@ export const CONDITIONS = {
   UnderlayAddressMissing: {
     check: 'underlay',
     effect: 'unreachable',
-    text: 'no interface of this node has {address}, to which the other nodes send VXLAN: it gets no new tasks, and its tasks are reached through this node only',
-    remedy: 'ip addr add {address} dev …, or start meshd with --advertise and an address it has',
+    text: 'no interface of this node has {address}, or it is down. The other nodes send VXLAN to it: this node gets no new tasks, and its tasks are reached through this node only',
+    remedy: 'ip link set … up and ip addr add {address} dev …, or start meshd with --advertise and an address it has',
   },
   UnderlayDisconnected: {
     check: 'underlay',
