@@ -56,6 +56,7 @@ it('this kernel supports it, and the probe reports that', async () => {
 
 it.each<FastPathProgram>([
   { type: 'host-in', address: OWN, lb: '3', router: '4', vni: 4096, number: 1 },
+  { type: 'host-sent', address: OWN, lb: '3' },
   { type: 'host-out', address: OWN },
   { type: 'router-in' },
   { type: 'task-out', vxlan: '2', lb: '3', number: 1 },
