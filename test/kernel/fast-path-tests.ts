@@ -40,6 +40,13 @@ const FAST_PATH_OBJECTS: KernelObject[] = [
     vni: 4096,
     number: 1,
   }),
+  {
+    kind: 'fast-path',
+    netns: 'host',
+    link: UNDERLAY_LINK,
+    egress: true,
+    program: { type: 'host-sent', address: ADDRESS, lb: 'mesh0' },
+  },
   fastPathObject('host', 'mesh0', { type: 'host-out', address: ADDRESS }),
   fastPathObject(NETWORK, 'vxlan0', { type: 'router-in' }),
   fastPathObject(NETWORK, 'lb0', { type: 'router-in' }),
