@@ -101,8 +101,9 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
     const [qdisc] = await transport.transact(netns, NETLINK_ROUTE, [newClsact(index)], meter);
     if (qdisc?.ok) qdiscs.add(qdiscKey(netns, index));
     else if (qdisc?.code !== 'EEXIST') return qdisc;
-    // Our filter was missing, so its qdisc may be a new one of another program: it is better to leave one behind.
-    else if (verb === 'create') qdiscs.delete(qdiscKey(netns, index));
+    // Our filters were missing, so the qdisc may be a new one of another program: it is better to leave one behind.
+    else if (verb === 'create' && (await listLinkFilters(transport, netns, index, parentOf(!egress))).length === 0)
+      qdiscs.delete(qdiscKey(netns, index));
     if (egress && !(await hasClsact(transport, netns, index)))
       return {
         ok: false,
