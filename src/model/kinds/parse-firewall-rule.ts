@@ -1,3 +1,4 @@
+import type { Protocol } from '../address.ts';
 import {
   type ConnectionState,
   type FirewallMatch,
@@ -81,7 +82,8 @@ function moduleMatch(module: string, reader: Words): FirewallMatch | undefined {
   switch (`${module} ${option}`) {
     case 'tcp --dport':
     case 'udp --dport':
-      return { match: 'port', protocol: module as 'tcp' | 'udp', port: Number(value) };
+    case 'sctp --dport':
+      return { match: 'port', protocol: module as Protocol, port: Number(value) };
     case 'addrtype --dst-type':
       return value === 'LOCAL' ? { match: 'local destination' } : undefined;
     case 'conntrack --ctstate': {
