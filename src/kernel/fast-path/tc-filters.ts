@@ -1,4 +1,4 @@
-import { FAST_PATH_PREFERENCE } from '../../model/linux-names.ts';
+import { FAST_PATH_PREFERENCE, HOST_NETNS } from '../../model/linux-names.ts';
 import { decodeLink, getLink } from '../../netlink/link.ts';
 import {
   decodeFilter,
@@ -23,8 +23,10 @@ import { isFastPathFilter } from './fast-path-programs.ts';
 /** Filters at our preference on all links of a netns. */
 export async function listFilters(transport: Transport, netns: string): Promise<Filter[]> {
   const filters: Filter[] = [];
+  // Routers have one link per task, and no filter of ours for outgoing packets.
+  const parents = netns === HOST_NETNS ? [INGRESS, EGRESS] : [INGRESS];
   for (const index of await linksWithIngress(transport, netns)) {
-    for (const parent of [INGRESS, EGRESS]) filters.push(...(await listLinkFilters(transport, netns, index, parent)));
+    for (const parent of parents) filters.push(...(await listLinkFilters(transport, netns, index, parent)));
   }
   return filters;
 }
