@@ -14,7 +14,7 @@
 /* Flags of the VXLAN header: the VNI is present, and a group policy too. */
 #define WITH_VNI 0x0800
 #define WITH_POLICY 0x8800
-/* Where the datagram of UDP ends its headers, and as many bytes as decapsulation reads: up to the inner ports. */
+/* Offsets of the VXLAN header and the inner IP header; and as many bytes as decapsulation reads, up to the inner ports. */
 #define VXLAN_START (IP_START + sizeof(struct iphdr) + sizeof(struct udphdr))
 #define INNER_START (VXLAN_START + sizeof(struct vxlan_header) + sizeof(struct ethhdr))
 #define VXLAN_LENGTH (INNER_START + sizeof(struct iphdr) + sizeof(struct transport))
