@@ -84,6 +84,11 @@ export interface Kernel {
    * they can be recognized. `by` lists the processes that did it, as far as the kernel reports it. Returns a function that stops it.
    */
   watch(onChange: (scope: Scope, by: readonly Actor[]) => void): () => void;
+  /**
+   * Ends UDP and SCTP flows to desired published ports that began while the host did not translate them. `apply` and the
+   * events of `watch` do it by themselves; this is for what happened before the driver was opened.
+   */
+  endUntranslatedFlows(): Promise<void>;
   /** Sockets bound to a port in a netns. */
   listeners(netns: string): Promise<Listener[]>;
   /** Owners of these sockets by inode, without those whose process is hidden. Reads all of /proc. */

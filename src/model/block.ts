@@ -73,3 +73,11 @@ export function isWithin(address: IpAddress, network: Cidr | IpAddress): boolean
   if (!network.includes('/')) return parsed.toString() === ipaddr.parse(network).toString();
   return parsed.match(ipaddr.parseCIDR(network));
 }
+
+/** Link-local addresses of IPv6: valid on one link only. Those of IPv4 are routed by the kernel like any other. */
+export const LINK_LOCAL: Cidr = 'fe80::/10';
+
+/** `address` in canonical form. */
+export function isLinkLocal(address: IpAddress): boolean {
+  return /^fe[89ab]/.test(address);
+}

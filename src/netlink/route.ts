@@ -29,7 +29,7 @@ const RTMSG = 12;
 const RTNEXTHOP = 8;
 
 const RT_TABLE_MAIN = 254;
-const RT_TABLE_LOCAL = 255;
+export const RT_TABLE_LOCAL = 255;
 const RTPROT_BOOT = 3;
 
 const TYPES = [
@@ -194,6 +194,17 @@ export function decodeRoute(message: NetlinkMessage): Result<RouteEntry> {
       cloned: (flags & RTM_F_CLONED) !== 0,
     };
   });
+}
+
+/** Whether an event says that an address, or a whole network, has become local; IPv6 announces it after duplicate address detection. */
+export function announcesLocalAddress({ type, payload }: NetlinkMessage): boolean {
+  // struct rtmsg: rtm_table and rtm_type. Read without decoding the rest: hosts with BGP have thousands of route events.
+  return (
+    type === RTM_NEWROUTE &&
+    payload.length >= RTMSG &&
+    payload[4] === RT_TABLE_LOCAL &&
+    payload[7] === TYPES.indexOf('local')
+  );
 }
 
 const SCOPE_NAMES = new Map(Object.entries(SCOPES).map(([name, number]) => [number as number, name as RouteScope]));

@@ -219,6 +219,7 @@ cap conntrack -I -p udp -s 192.0.2.52 -d 192.0.2.1 --sport 1002 --dport 53 --zon
 cap conntrack -I -p udp -s fd30::50 -d fd30::1 --sport 1000 --dport 53 --timeout 600
 cap conntrack -L -f ipv4 -p udp
 cap conntrack -L -f ipv6 -p udp
+cap conntrack -L -f ipv4 -p udp -u SEEN_REPLY
 cap conntrack -D -f ipv4 -p udp -s 192.0.2.50 --orig-port-dst 53
 save conntrack
 

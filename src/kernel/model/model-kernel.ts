@@ -107,6 +107,7 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
       watchers.add(onChange);
       return () => watchers.delete(onChange);
     },
+    async endUntranslatedFlows() {},
     async listeners(netns) {
       return [...(listeners.get(netns) ?? [])];
     },
