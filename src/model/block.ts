@@ -77,7 +77,7 @@ export function isWithin(address: IpAddress, network: Cidr | IpAddress): boolean
 /** Link-local addresses of IPv6: valid on one link only. Those of IPv4 are routed by the kernel like any other. */
 export const LINK_LOCAL: Cidr = 'fe80::/10';
 
-/** `address` in canonical form. */
-export function isLinkLocal(address: IpAddress): boolean {
+/** Of an address or network in canonical form. */
+export function isLinkLocal(address: IpAddress | Cidr): boolean {
   return /^fe[89ab]/.test(address);
 }

@@ -1,6 +1,6 @@
 import type { Cidr, Family, IpAddress, Protocol } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
-import { addressAt, hostNetwork } from '../model/block.ts';
+import { addressAt, hostNetwork, LINK_LOCAL } from '../model/block.ts';
 import { BLOCK_SLOT } from '../model/identifiers.ts';
 import type { FirewallChain, FirewallTable } from '../model/kinds/chain.ts';
 import {
@@ -176,11 +176,14 @@ function hostChains(context: PlanContext, family: Family, lb: IpAddress): Kernel
     ];
   }
   const toLoopback = destination('::1/128');
+  // The kernel forwards no packet with a link-local source (ip6_forward), so neither a request from such an address nor
+  // the answer of one that was called could pass: the host keeps both.
+  const keepLinkLocal = [rule(RETURN, source(LINK_LOCAL)), rule(RETURN, destination(LINK_LOCAL))];
   return [
-    ...hookedChain(HOST_NETNS, family, 'nat', 'PREROUTING', dnat()),
+    ...hookedChain(HOST_NETNS, family, 'nat', 'PREROUTING', [...keepLinkLocal, ...dnat()]),
     // IPv6 has no route_localnet: a connection to ::1 could never leave. It is rejected at once, so that clients
     // of `localhost` continue with 127.0.0.1.
-    ...hookedChain(HOST_NETNS, family, 'nat', 'OUTPUT', dnat(not(toLoopback))),
+    ...hookedChain(HOST_NETNS, family, 'nat', 'OUTPUT', [...keepLinkLocal, ...dnat(not(toLoopback))]),
     ...hookedChain(
       HOST_NETNS,
       family,
