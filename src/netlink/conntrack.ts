@@ -63,7 +63,7 @@ export interface Flow {
 }
 
 /** Which entries a dump should contain; fields not given match any. */
-export interface FlowFilter {
+interface FlowFilter {
   /** The port they were sent to. */
   port?: number | undefined;
   /** Whether their destination was translated. */

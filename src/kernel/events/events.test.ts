@@ -57,6 +57,8 @@ describe('events', () => {
     expect(announcesLocalAddress(event(local))).toBe(true);
     expect(announcesLocalAddress(event(newRoute({ destination: 'fd00::/64', type: 'local', index: 1 })))).toBe(true);
     expect(announcesLocalAddress(event(local, RTM_DELROUTE))).toBe(false);
+    const linkLocal = newRoute({ destination: 'fe80::1/128', type: 'local', index: 7 });
+    expect(announcesLocalAddress(event(linkLocal))).toBe(false);
     expect(announcesLocalAddress(event(local, RTM_GETROUTE))).toBe(false);
     expect(announcesLocalAddress(event(newRoute({ destination: '192.0.2.9/32', index: 7 })))).toBe(false);
     expect(announcesLocalAddress(event({ ...local, payload: local.payload.subarray(0, 7) }))).toBe(false);

@@ -1,7 +1,6 @@
 import { messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
-import type { Family, IpAddress } from '../../model/address.ts';
-import { hostPrefix, isWithin } from '../../model/block.ts';
+import type { IpAddress } from '../../model/address.ts';
 import { HOST_NETNS } from '../../model/linux-names.ts';
 import {
   decodeFlow,
@@ -11,9 +10,9 @@ import {
   type FlowProtocol,
   flowProtocolNumber,
 } from '../../netlink/conntrack.ts';
-import { decodeRoute, dumpRoutes, RT_TABLE_LOCAL } from '../../netlink/route.ts';
 import { decodeAll } from '../driver/decode-all.ts';
-import { NETLINK_NETFILTER, NETLINK_ROUTE, type Transport } from '../driver/transport.ts';
+import { NETLINK_NETFILTER, type Transport } from '../driver/transport.ts';
+import { readLocalAddresses } from '../host/local-addresses.ts';
 import { FLOW_PROTOCOLS, type FlowChange, isStale } from './stale-flows.ts';
 
 /** For more ports of a protocol than this all flows are listed once. */
@@ -49,7 +48,7 @@ export async function endStaleFlows(
 }
 
 async function findStaleFlows(transport: Transport, changes: readonly FlowChange[], balancer: ReadonlySet<IpAddress>) {
-  const isLocal = await readLocalAddresses(transport);
+  const { includes: isLocal } = await readLocalAddresses(transport);
   const flows: Flow[] = [];
   for (const protocol of FLOW_PROTOCOLS) {
     const byPort = groupByPort(changes, protocol);
@@ -81,26 +80,4 @@ function groupByPort(changes: readonly FlowChange[], protocol: FlowProtocol): Ma
     else byPort.set(change.port, [change]);
   }
   return byPort;
-}
-
-/** As `-m addrtype --dst-type LOCAL` has it: by the table `local`, which has whole networks, too (127.0.0.0/8, AnyIP). */
-async function readLocalAddresses(transport: Transport): Promise<(address: IpAddress) => boolean> {
-  const addresses = new Set<IpAddress>();
-  const networks: string[] = [];
-  for (const family of ['inet', 'inet6'] as const) {
-    for (const destination of await readLocalRoutes(transport, family)) {
-      const [address = '', prefix] = destination.split('/');
-      if (Number(prefix) === hostPrefix(family)) addresses.add(address);
-      else networks.push(destination);
-    }
-  }
-  return (address) => addresses.has(address) || networks.some((network) => isWithin(address, network));
-}
-
-async function readLocalRoutes(transport: Transport, family: Family): Promise<string[]> {
-  const request = dumpRoutes({ family, table: RT_TABLE_LOCAL });
-  return decodeAll(await transport.dump(HOST_NETNS, NETLINK_ROUTE, request), decodeRoute)
-    // Kernels without the family list the other one.
-    .filter((route) => route.family === family && route.table === RT_TABLE_LOCAL && route.type === 'local')
-    .map(({ destination }) => destination);
 }
