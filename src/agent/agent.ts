@@ -13,6 +13,7 @@ import { createPortWatch } from './ports/port-watch.ts';
 import { createAssignmentFollower } from './reconcile/assignment-follower.ts';
 import { startAudit } from './reconcile/audit.ts';
 import { createCurrentAssignment } from './reconcile/current-assignment.ts';
+import { createHostRoutingWatch } from './reconcile/host-routing-watch.ts';
 import { whyPathsMissing } from './reconcile/missing-paths.ts';
 import { createPlanComparison } from './reconcile/plan-result.ts';
 import { createReconciler } from './reconcile/reconciler.ts';
@@ -102,7 +103,18 @@ export function createAgent(options: AgentOptions): Agent {
     onWithheld: (released, withheld) => current.replan({ ports: released, removedPorts: withheld }),
   });
 
-  const current = createCurrentAssignment({ capabilities, reconciler, tasks, ports: portWatch });
+  const hostRouting = createHostRoutingWatch({
+    kernel,
+    log,
+    capabilities,
+    onChange: (before) => current.replanHostRouting(before),
+  });
+  const current = createCurrentAssignment({
+    capabilities: hostRouting.capabilities,
+    reconciler,
+    tasks,
+    ports: portWatch,
+  });
   const { onAssignment } = options;
   const shared = { current, reconciler, tasks, drains, portWatch, disk, conditions, clock, log };
   const follower = createAssignmentFollower({ ...shared, onAssignment });
@@ -152,7 +164,7 @@ export function createAgent(options: AgentOptions): Agent {
     doctor: createDoctor({
       kernel,
       clock,
-      capabilities,
+      capabilities: hostRouting.capabilities,
       underlay: options.underlay,
       version: options.version,
       stateDir: options.stateDir,
@@ -168,12 +180,14 @@ export function createAgent(options: AgentOptions): Agent {
       (await import('./session/kernel-query.ts')).answerKernelQuery(argument, applied.revision, () =>
         reconciler.runExclusive(() => kernel.observe()),
       ),
+    routes: async (argument) =>
+      (await import('./session/routes-query.ts')).answerRoutesQuery(argument, reconciler.have(), kernel.lookUpRoute),
   };
 
   const handleMessage = createMessageHandler({
     onSnapshot: (assignment) => follower.onSnapshot(assignment),
     onDelta: (delta) => follower.onDelta(delta),
-    planFor: (assignment) => plan(current.withLocalState(assignment), capabilities),
+    planFor: (assignment) => plan(current.withLocalState(assignment), hostRouting.capabilities()),
     comparePlan,
     queries,
     send: (report) => session.send(report),
@@ -213,10 +227,16 @@ export function createAgent(options: AgentOptions): Agent {
       await tasks.adopt(found);
       // Before anything is published: a port that sshd listens on is never published.
       await portWatch.start();
+      await hostRouting.refresh();
       const saved = disk.assignment();
       follower.load(saved);
       log.info({ tasks: found.length, revision: saved?.revision ?? 0 }, 'adopted existing kernel state and tasks');
-      const stopEvents = kernel.watch((scope, by) => reconciler.recheck(scope, by));
+      const stopEvents = kernel.watch((scope, by) => {
+        reconciler.recheck(scope, by);
+        hostRouting.onKernelChange(scope);
+      });
+      // What changed before the events began.
+      await hostRouting.refresh();
       const audit = startAudit(clock, (scope) => reconciler.audit(scope));
       stopWatching = () => {
         stopEvents();

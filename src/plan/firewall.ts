@@ -2,18 +2,11 @@ import type { Cidr, Family, IpAddress, Protocol } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
 import { addressAt, hostNetwork, LINK_LOCAL } from '../model/block.ts';
 import { BLOCK_SLOT } from '../model/identifiers.ts';
-import type { FirewallChain, FirewallTable } from '../model/kinds/chain.ts';
-import {
-  type FirewallMatch,
-  type FirewallRule,
-  type FirewallTarget,
-  matchesText,
-} from '../model/kinds/firewall-rule.ts';
-import type { FirewallJump } from '../model/kinds/jump.ts';
+import type { FirewallChain } from '../model/kinds/chain.ts';
+import type { FirewallMatch, FirewallRule, FirewallTarget } from '../model/kinds/firewall-rule.ts';
 import type { KernelObject } from '../model/kinds/registry.ts';
 import {
   atSet,
-  CHAIN_PREFIX,
   fromSet,
   HOST_LINK,
   HOST_NETNS,
@@ -52,37 +45,13 @@ import {
   toLocalAddress,
   udpTo,
 } from './firewall-words.ts';
+import { hookedChain } from './hooked-chain.ts';
 
 /**
  * The static firewall of a node. No rule here depends on a service, a task or a peer, so none is rewritten at run time.
  */
 
 export const PROTOCOLS: readonly Protocol[] = ['tcp', 'udp', 'sctp'];
-
-type Builtin = 'PREROUTING' | 'INPUT' | 'FORWARD' | 'OUTPUT' | 'POSTROUTING';
-
-/** One chain of ours and the jump into it, before all other rules; only for packets that match, when specified. */
-function hookedChain(
-  netns: string,
-  family: Family,
-  table: FirewallTable,
-  from: Builtin,
-  rules: FirewallRule[],
-  ...matches: FirewallMatch[]
-): KernelObject[] {
-  const chain: FirewallChain = { kind: 'chain', netns, family, table, chain: CHAIN_PREFIX + from, rules };
-  const jump: FirewallJump = {
-    kind: 'jump',
-    netns,
-    family,
-    table,
-    from,
-    chain: chain.chain,
-    match: matchesText(matches),
-    position: 'first',
-  };
-  return [chain, jump];
-}
 
 /** Every chain of ours in the three kinds of netns, and the jumps into them. */
 export function planFirewall(context: PlanContext): KernelObject[] {

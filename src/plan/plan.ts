@@ -9,6 +9,7 @@ import { keepsTimeouts, planIdleTimeouts } from './idle-timeouts.ts';
 import { planPeer, planSharedRules } from './peer.ts';
 import { planPort } from './port.ts';
 import { planSkeleton } from './skeleton.ts';
+import { planSourceRouting } from './source-routing.ts';
 import { planTask } from './task.ts';
 
 /**
@@ -21,8 +22,18 @@ export function plan(assignment: Assignment, capabilities: NodeCapabilities): Ma
   return stateOf(planAll(context, assignment));
 }
 
+/** The part that follows from the host's own routing, which changes independent of the assignment. */
+export function planHostRouting(
+  assignment: Pick<Assignment, 'self' | 'networks'>,
+  capabilities: NodeCapabilities,
+): KernelObject[] {
+  const context = planContext(assignment, capabilities);
+  return context === undefined ? [] : planSourceRouting(context);
+}
+
 function* planAll(context: PlanContext, assignment: Assignment): Generator<KernelObject> {
   yield* planSkeleton(context);
+  yield* planSourceRouting(context);
   yield* planIdleTimeouts(context, assignment.ports);
   yield* contributions(context, assignment);
 }

@@ -12,8 +12,10 @@ import { type DoctorReport, type EchoResult, type Finding, finding } from '../..
 import { BLOCK_SLOT, INGRESS_NETWORK } from '../../model/identifiers.ts';
 import type { KernelObject } from '../../model/kinds/registry.ts';
 import { LB_NETNS } from '../../model/linux-names.ts';
+import { ruleWords } from '../../model/policy-rule.ts';
 import { SCHEDULERS } from '../../model/spec.ts';
 import type { NodeCapabilities } from '../../plan/context.ts';
+import { unfollowedRules } from '../../plan/source-routing.ts';
 import { readDiskSpace, readFirewallFacts, readSysctlFacts, readUnderlayFacts } from './collect.ts';
 import { checkFirewall } from './firewall.ts';
 import { checkUnderlay } from './link.ts';
@@ -23,7 +25,7 @@ import { checkSysctls, ROUTER } from './sysctls.ts';
 export interface DoctorOptions {
   kernel: Kernel;
   clock: Clock;
-  capabilities: NodeCapabilities;
+  capabilities(): NodeCapabilities;
   underlay: string;
   version: string;
   stateDir: string | undefined;
@@ -60,7 +62,8 @@ async function runChecks(options: DoctorOptions): Promise<DoctorReport> {
   const unreachable = results.filter((one) => one.small === undefined || one.full === undefined);
   const link = await readUnderlayFacts(kernel, underlay);
   const findings = await Promise.all([
-    runCheck('module', () => checkModules(capabilities)),
+    runCheck('module', () => checkModules(capabilities())),
+    runCheck('routing', async () => checkRouting(capabilities())),
     runCheck('sysctl', async () => checkSysctls(readSysctlFacts(kernel, hasInet6(options)))),
     runCheck('underlay', async () => checkUnderlay({ ...link, ...(overlayMtu === undefined ? {} : { overlayMtu }) })),
     runCheck('firewall', async () => {
@@ -92,7 +95,7 @@ async function runChecks(options: DoctorOptions): Promise<DoctorReport> {
 function hasInet6({ capabilities, assignment }: DoctorOptions): boolean {
   const network = assignment()?.networks.find(({ name }) => name === INGRESS_NETWORK);
   const planned = network?.subnets.some(({ family }) => family === 'inet6') ?? false;
-  return planned && capabilities.families.includes('inet6');
+  return planned && capabilities().families.includes('inet6');
 }
 
 async function runCheck(subject: string, judge: () => Promise<Finding[]>): Promise<Finding[]> {
@@ -130,6 +133,13 @@ async function pingPeers({ kernel, assignment }: DoctorOptions, mtu: number | un
 }
 
 /** Everything meshd requires of a kernel, tried in a netns of its own. */
+function checkRouting({ hostRouting }: NodeCapabilities): Finding[] {
+  if (hostRouting === undefined) return [];
+  const rules = unfollowedRules(hostRouting);
+  if (rules.length === 0) return [finding('ok', 'RoutingRulesFollowed', {})];
+  return rules.map((rule) => finding('warning', 'RoutingRuleNotFollowed', { rule: ruleWords(rule) }));
+}
+
 async function checkModules({ schedulers }: NodeCapabilities): Promise<Finding[]> {
   const missing = await runPreflight();
   const lacking = SCHEDULERS.filter((name) => !schedulers.includes(name));

@@ -4,6 +4,7 @@ import type { Op } from '../../model/kernel-state.ts';
 import { applyDelta, type KeyedAssignment, keyedAssignment, toAssignment } from '../../model/keyed-assignment.ts';
 import { portKey } from '../../model/spec.ts';
 import type { NodeCapabilities } from '../../plan/context.ts';
+import { planHostRouting } from '../../plan/plan.ts';
 import type { PortWatch } from '../ports/port-watch.ts';
 import type { TaskSupervisor } from '../tasks/task-supervisor.ts';
 import { type AssignmentView, createView, updateView } from './assignment-view.ts';
@@ -11,7 +12,7 @@ import type { Reconciler } from './reconciler.ts';
 import { createServiceOwners } from './service-owners.ts';
 
 export interface CurrentAssignmentOptions {
-  capabilities: NodeCapabilities;
+  capabilities(): NodeCapabilities;
   reconciler: Pick<Reconciler, 'setDesired' | 'patchDesired'>;
   tasks: Pick<TaskSupervisor, 'assign' | 'exposed' | 'exposedTask'>;
   ports: Pick<PortWatch, 'filterPublishable' | 'isPublishable'>;
@@ -34,6 +35,8 @@ export interface CurrentAssignment {
   applyDelta(delta: AssignmentDelta): void;
   /** Plans parts of it again: tasks that lost their paths, ports that this node may or may not publish any more. */
   replan(change: Partial<AssignmentDelta>): void;
+  /** Plans again what follows from the host's own routing, which was as in `before`. */
+  replanHostRouting(before: NodeCapabilities): void;
   /** Names of the services that some operations are for. */
   servicesOf(ops: readonly Op[]): string[];
 }
@@ -46,7 +49,7 @@ export function createCurrentAssignment(options: CurrentAssignmentOptions): Curr
 
   function replan(change: Partial<AssignmentDelta>): void {
     if (view === undefined) return;
-    const { had, want } = updateView(view, change, (id) => tasks.exposedTask(id), capabilities);
+    const { had, want } = updateView(view, change, (id) => tasks.exposedTask(id), capabilities());
     reconciler.patchDesired(had, want, view.revision);
   }
 
@@ -66,7 +69,7 @@ export function createCurrentAssignment(options: CurrentAssignmentOptions): Curr
       assigned = keyedAssignment(assignment);
       owners.update(assignment.ports, assignment.tasks);
       const ports = options.ports.filterPublishable(assignment.ports);
-      const whole = createView({ ...assignment, ports }, tasks.exposed(), capabilities);
+      const whole = createView({ ...assignment, ports }, tasks.exposed(), capabilities());
       view = whole.assignment;
       reconciler.setDesired(whole.want, assignment.revision);
     },
@@ -81,6 +84,11 @@ export function createCurrentAssignment(options: CurrentAssignmentOptions): Curr
       replan({ ...delta, ports, removedPorts: [...delta.removedPorts, ...withheld] });
     },
     replan,
+    replanHostRouting(before) {
+      if (view === undefined) return;
+      const had = planHostRouting(view, before);
+      reconciler.patchDesired(had, planHostRouting(view, capabilities()), view.revision);
+    },
     servicesOf: (ops) => owners.servicesOf(ops),
   };
 }

@@ -6,6 +6,8 @@ import type { KernelObject } from '../../model/kinds/registry.ts';
 import { startWatch } from '../events/watch.ts';
 import { openFastPathDriver } from '../fast-path/fast-path-driver.ts';
 import { openFirewall } from '../firewall/firewall.ts';
+import { readHostRouting } from '../host/host-routing.ts';
+import { lookUpRoute } from '../host/route-lookup.ts';
 import { createSocketOwnerLookup } from '../host/socket-owners.ts';
 import { listConnections, listListeners } from '../host/sockets.ts';
 import { endStaleFlows } from '../ipvs/end-flows.ts';
@@ -51,6 +53,7 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
   let applyCount = 0;
   let runningApplies = 0;
   let queue: Promise<unknown> = Promise.resolve();
+  let flowCheckQueued = false;
 
   async function observeScope(scope: Scope): Promise<Map<string, KernelObject>> {
     counters.observes += 1;
@@ -101,6 +104,7 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
 
   function endUntranslatedFlows(): Promise<void> {
     return enqueue(async () => {
+      flowCheckQueued = false;
       const ports = publishedPorts(desired().values());
       if (ports.length > 0) await endStaleFlows(transport, ports, new Set(), log);
     });
@@ -153,7 +157,12 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
             return taken;
           },
           isOwnProcess: firewall.isOwnProcess,
-          onLocalAddress: () => void endUntranslatedFlows(),
+          onLocalAddress() {
+            // Of several in a row, one is enough that begins after the last.
+            if (flowCheckQueued) return;
+            flowCheckQueued = true;
+            void endUntranslatedFlows();
+          },
         },
         onChange,
       );
@@ -164,6 +173,8 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
       };
     },
     endUntranslatedFlows,
+    hostRouting: () => readHostRouting(transport),
+    lookUpRoute: (question) => lookUpRoute(transport, question),
     listeners: (netns) => listListeners(transport, namespaces, netns),
     socketOwners: createSocketOwnerLookup(),
     connections: (netns, fwmarks) => listConnections(transport, ipvs, netns, fwmarks),

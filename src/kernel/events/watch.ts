@@ -99,7 +99,11 @@ export function startWatch(context: WatchContext, onChange: (scope: Scope, by: r
     const links = observedLinks(cache);
     for (const [netns, handler] of handlers) {
       const events = handler.takeEvents();
-      if (events.localAddressAdded || (events.eventsLost && netns === HOST_NETNS)) context.onLocalAddress();
+      if (events.localAddressAdded || (events.eventsLost && netns === HOST_NETNS)) {
+        context.onLocalAddress();
+        // Rules that select by it as source begin to matter.
+        onChange({ netns: [HOST_NETNS], kinds: ['host-rule'] }, []);
+      }
       const { scopes, by } = detectChanges(netns, events, cache, links, own);
       for (const scope of scopes) onChange(scope, by);
     }

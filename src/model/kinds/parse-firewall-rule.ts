@@ -1,3 +1,4 @@
+import { hostNetwork } from '../block.ts';
 import {
   type ConnectionState,
   type FirewallMatch,
@@ -88,6 +89,8 @@ function moduleMatch(module: string, reader: Words): FirewallMatch | undefined {
       const states = value.split(',');
       return states.every(isConnectionState) ? { match: 'connection', states } : undefined;
     }
+    case 'conntrack --ctorigdst':
+      return { match: 'called address', network: value.includes('/') ? value : hostNetwork(value) };
     case 'set --match-set': {
       const sides = next(reader).split(',');
       return sides.every(isSide) ? { match: 'set', set: value, sides } : undefined;
@@ -122,8 +125,10 @@ function readTarget(reader: Words): FirewallTarget | undefined {
       return { target: 'reject', with: value };
     case 'DNAT --to-destination':
       return { target: 'dnat', to: value };
-    case 'MARK --set-xmark':
-      return { target: 'set mark', mark: Number(value.split('/')[0]) };
+    case 'MARK --set-xmark': {
+      const [mark, mask] = value.split('/').map(Number);
+      return { target: 'set mark', mark: mark!, ...(mask === 0xffff_ffff ? {} : { mask: mask! }) };
+    }
     case 'SET --map-set':
       return { target: 'mark from set', set: value };
     case 'CONNMARK --save-mark':

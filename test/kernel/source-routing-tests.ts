@@ -1,0 +1,175 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { test } from 'node:test';
+import { stateOf } from '../../src/model/kernel-state.ts';
+import type { KernelObject } from '../../src/model/kinds/registry.ts';
+import type { HostRouting } from '../../src/model/policy-rule.ts';
+import { CAPABILITIES } from '../../src/plan/assignments.test-data.ts';
+import { planHostRouting } from '../../src/plan/plan.ts';
+import { applyState, assertListed, assignment, node } from './node.ts';
+import { runShell, sleep } from './sandbox.ts';
+
+/*
+ * A host with a second uplink and rules that choose it by source address. `far` is the client and every router. The lb has
+ * a UDP echo in the place of IPVS, so that this runs on kernels without IPVS, too.
+ */
+
+const PORT = 7777;
+const CALLED = { inet: '198.51.100.1', inet6: '2001:db8:9::1' } as const;
+const CLIENT = { inet: '203.0.113.9', inet6: '2001:db8:99::9' } as const;
+const LB = { inet: '10.252.1.2', inet6: 'fd6d:65:73:1::2' } as const;
+type Family = keyof typeof CALLED;
+
+const SETUP = `
+  ip netns add far
+  ip link add up2 type veth peer name far2 netns far
+  ip link set up2 up; ip -n far link set far2 up; ip -n far link set lo up
+  ip addr add ${CALLED.inet}/24 dev up2; ip -n far addr add 198.51.100.254/24 dev far2
+  ip -6 addr add ${CALLED.inet6}/64 dev up2 nodad; ip -n far -6 addr add 2001:db8:9::fe/64 dev far2 nodad
+  ip -n far addr add ${CLIENT.inet}/32 dev lo; ip -n far -6 addr add ${CLIENT.inet6}/128 dev lo nodad
+  ip route add default dev underlay0; ip -6 route add default dev underlay0
+  ip route add default via 198.51.100.254 table 100; ip -6 route add default via 2001:db8:9::fe table 100
+  ip route add default dev underlay0 table 101; ip -6 route add default dev underlay0 table 101`;
+
+/** Makes the desired state follow the host's rules, as the agent does. */
+async function followHost(): Promise<HostRouting> {
+  const hostRouting = await node.kernel.hostRouting();
+  const own = planHostRouting(assignment, { ...CAPABILITIES, hostRouting });
+  node.want = stateOf([...[...node.want.values()].filter((object) => !isOfHostRouting(object)), ...own]);
+  await applyState(node.want);
+  return hostRouting;
+}
+
+function isOfHostRouting(object: KernelObject): boolean {
+  const isFirewall = object.kind === 'chain' || object.kind === 'jump';
+  if (object.netns === 'host' && isFirewall && object.table === 'mangle') return true;
+  return object.kind === 'host-rule' || (object.kind === 'sysctl' && object.name.endsWith('.src_valid_mark'));
+}
+
+function startEcho(): ChildProcess {
+  const script = ['udp4', 'udp6']
+    .map(
+      (type, index) => `
+      const s${index} = require('node:dgram').createSocket('${type}');
+      s${index}.on('message', (text, from) => s${index}.send(text, from.port, from.address));
+      s${index}.bind(${PORT}, '${Object.values(LB)[index]}');`,
+    )
+    .join('');
+  return spawn('ip', ['netns', 'exec', 'mesh-lb', process.execPath, '-e', script], { stdio: 'inherit' });
+}
+
+/** Whether a client behind the second uplink is answered by the published port. */
+function isAnswered(family: Family): boolean {
+  const script = `
+    const socket = require('node:dgram').createSocket('${family === 'inet' ? 'udp4' : 'udp6'}');
+    socket.on('message', () => { console.log('answered'); process.exit(); });
+    socket.bind(0, '${CLIENT[family]}', () => socket.connect(${PORT}, '${CALLED[family]}', () => {
+      socket.on('error', () => {});
+      socket.send('x');
+      setInterval(() => socket.send('x'), 100);
+      setTimeout(() => process.exit(), 1500);
+    }));`;
+  return runShell(`ip netns exec far ${process.execPath} -e "${script.replaceAll('"', '\\"')}"`).includes('answered');
+}
+
+export function testSourceRouting(): void {
+  test('answers leave by the routes of the address that was called', async () => {
+    runShell(SETUP);
+    runShell(`ipset add mesh-pub-udp ${PORT}`);
+    const echo = startEcho();
+    try {
+      await sleep(1_000);
+      for (const family of ['inet', 'inet6'] as const) {
+        const ip = family === 'inet' ? 'ip' : 'ip -6';
+        runShell(`${ip} rule add from ${CALLED[family]} lookup 100 priority 1000`);
+        assert.equal(isAnswered(family), false, `${family}: without meshd's rules`);
+        await followHost();
+        runShell(`ipset -exist add mesh-pub-udp ${PORT}`);
+        assert.equal(isAnswered(family), true, `${family}: with them`);
+      }
+      runShell('for link in all up2; do sysctl -qw net.ipv4.conf.$link.rp_filter=1; done');
+      assert.equal(isAnswered('inet'), false, 'a strict reverse path check, not followed yet');
+      const { strictReversePath } = await followHost();
+      assert.equal(strictReversePath, true);
+      assertListed();
+      runShell(`ipset -exist add mesh-pub-udp ${PORT}`);
+      assert.equal(isAnswered('inet'), true, 'a strict reverse path check');
+
+      // A rule by link, of which a program of the host would see nothing.
+      runShell('ip rule add iif up2 lookup 101 priority 900');
+      assert.equal(isAnswered('inet'), true, 'a rule by link');
+    } finally {
+      echo.kill();
+      runShell('ip rule del priority 900 || true; for link in all up2; do sysctl -qw net.ipv4.conf.$link.rp_filter=0; done');
+    }
+  });
+
+  test('the kernel routes answers as packets of the host, whatever the rules are', async () => {
+    let seed = 7;
+    const random = (limit: number) => {
+      seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31;
+      return Math.floor((seed / 2 ** 31) * limit);
+    };
+    const pick = <T>(list: readonly T[]) => list[random(list.length)]!;
+    const networks = {
+      inet: ['198.51.100.0/24', CALLED.inet, '192.0.2.1', '10.0.0.0/8', '192.0.2.0/24'],
+      inet6: ['2001:db8:9::/48', CALLED.inet6, 'fd6d::/16', '2001:db8::/32'],
+    };
+    for (let round = 0; round < 8; round += 1) {
+      for (const family of ['inet', 'inet6'] as const) {
+        const ip = family === 'inet' ? 'ip' : 'ip -6';
+        runShell(`for p in $(seq 1000 3 1012); do while ${ip} rule del priority $p 2>/dev/null; do :; done; done`);
+        for (let index = 0; index < 4; index += 1) {
+          const source = `${pick(['', '', 'not '])}from ${pick(networks[family])}`;
+          const action = pick(['lookup 100', 'lookup 101', 'unreachable', 'lookup 102']);
+          runShell(`${ip} rule add ${source} ${action} priority ${1_000 + 3 * index}`);
+        }
+        await followHost();
+        for (const source of [CALLED[family], family === 'inet' ? '192.0.2.1' : CALLED.inet6]) {
+          const rules = runShell(`${ip} rule show`);
+          const packet = {
+            destination: CLIENT[family],
+            protocol: 'udp',
+            sourcePort: PORT,
+            destinationPort: 40_000,
+          } as const;
+          const own = await node.kernel.lookUpRoute({ ...packet, source, mark: 0 });
+          const mark = markFor(source);
+          const answer = await node.kernel.lookUpRoute({ ...packet, source: LB[family], inputLink: 'mesh0', mark });
+          assert.deepEqual(comparable(answer), comparable(own), `${source} of round ${round}:\n${rules}`);
+          const request = { ...packet, source: CLIENT[family], destination: LB[family], mark: 0 };
+          const inbound = await node.kernel.lookUpRoute({ ...request, inputLink: 'up2' });
+          assert.equal('link' in inbound && inbound.link, 'mesh0', rules);
+        }
+      }
+    }
+    runShell(`for ip in "ip -4" "ip -6"; do for p in $(seq 1000 3 1012); do while $ip rule del priority $p 2>/dev/null; do :; done; done; done
+      ip netns del far; ip route del default dev underlay0; ip -6 route del default dev underlay0
+      for ip in "ip -4" "ip -6"; do $ip route flush table 100; $ip route flush table 101; done`);
+    await followHost();
+    assert.doesNotMatch(runShell('ip rule; ip -6 rule; iptables-save -t mangle'), /proto 109|MESH-PREROUTING/);
+  });
+}
+
+/** The mark that the chain of the host gives answers of connections to that address, read from the real tool. */
+function markFor(address: string): number {
+  const command = address.includes(':') ? 'ip6tables' : 'iptables';
+  let mark = 0;
+  for (const line of runShell(`${command}-save -t mangle`).split('\n')) {
+    const [, network = '', value] = /^-A MESH-PREROUTING .*--ctorigdst (\S+) -j MARK --set-xmark (\w+)\//.exec(line) ?? [];
+    if (value !== undefined && isInside(address, network)) mark = Number(value);
+  }
+  return mark;
+}
+
+function isInside(address: string, network: string): boolean {
+  const [base = '', prefix] = network.split('/');
+  if (prefix === undefined) return base === address;
+  // Only the prefixes above.
+  return address.startsWith(base.replace(/(\.0)+$/, '.').replace(/::$/, ':'));
+}
+
+function comparable(route: Awaited<ReturnType<typeof node.kernel.lookUpRoute>>): string {
+  if ('error' in route) return 'none';
+  return `${route.link} ${route.via ?? ''} ${route.table}`;
+}
