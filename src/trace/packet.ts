@@ -1,5 +1,6 @@
 import type { IpAddress, Protocol } from '../model/address.ts';
 import type { KernelState } from '../model/kernel-state.ts';
+import type { ConnectionRoutes } from '../model/route-lookup.ts';
 
 /** One node as its agent dumped it. */
 export interface NodeState {
@@ -29,6 +30,8 @@ export interface Packet {
   translated: boolean;
   /** On its way back to the client. */
   answer: boolean;
+  /** The destination of the first packet of its connection in this netns, before NAT, where that matters. */
+  called?: IpAddress;
 }
 
 /** One kernel object on the path of the packet. */
@@ -50,6 +53,8 @@ export interface TraceRequest {
   destination: IpAddress;
   protocol: Protocol;
   port: number;
+  /** How the host of the node routes the connection; unknown of nodes that do not answer that question. */
+  routes?: ConnectionRoutes;
 }
 
 export type Outcome = 'answered' | 'refused' | 'lost';

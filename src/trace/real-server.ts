@@ -1,8 +1,10 @@
 import { familyOf } from '../model/address.ts';
 import { addressKey } from '../model/kinds/address.ts';
 import type { RealServer } from '../model/kinds/real-server.ts';
-import { LB_NET_LINK, LB_NETNS, NET_LB_LINK, TASK_LINK, taskNetns, VXLAN_LINK } from '../model/linux-names.ts';
-import { firstPacket, isLoopback } from './host.ts';
+import { LB_HOST_LINK, LB_NET_LINK, LB_NETNS, NET_LB_LINK, TASK_LINK, taskNetns, VXLAN_LINK } from '../model/linux-names.ts';
+import { isLoopback } from './addresses.ts';
+import { firstPacket } from './host.ts';
+import { traceAnswerInHost } from './host-routes.ts';
 import type { Hop, NodeState, Outcome, Packet, TraceRequest } from './packet.ts';
 import { commandText, type PartialPath, REPAIR_HINT, recordPass, recordStop } from './partial-path.ts';
 import { ROUTER_NETNS, traceRouter } from './router.ts';
@@ -123,5 +125,13 @@ function traceReply(
     recordStop(partial, 'lost', ROUTER_NETNS, 'the answer', reason);
     return false;
   }
-  return traceRoute(partial, { ...sent, netns: LB_NETNS, inputLink: from, mark: 0 }) !== undefined;
+  const out = traceRoute(partial, { ...sent, netns: LB_NETNS, inputLink: from, mark: 0 });
+  if (out === undefined) return false;
+  if (out.outputLink !== LB_HOST_LINK) {
+    const reason = `stays in the overlay, because ${out.destination} is an address of it: clients cannot use addresses of the ingress subnet. Choose another with \`--ingress-subnet\``;
+    recordStop(partial, 'lost', LB_NETNS, 'the answer', reason);
+    return false;
+  }
+  // IPVS reverses its translation; the host then knows the connection by the address that was called.
+  return traceAnswerInHost(partial, traceRequest, { ...out, called: traceRequest.destination });
 }

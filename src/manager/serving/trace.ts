@@ -1,11 +1,12 @@
+import type { ConnectionRoutes } from '../../model/route-lookup.ts';
 import type { TraceReply, TraceRequest } from '../../rpc/messages.ts';
 import type { NodeState } from '../../trace/packet.ts';
 import type { Path } from '../../trace/real-server.ts';
 import { trace } from '../../trace/trace.ts';
 import type { ClusterIndex } from './cluster-index.ts';
-import { type AskNodes, parseKernelAnswer } from './node-answers.ts';
+import { type AskNodes, parseKernelAnswer, parseRoutesAnswer } from './node-answers.ts';
 import type { Presenter } from './presenter.ts';
-import { involvedNodes, resolveEnds } from './trace-request.ts';
+import { involvedNodes, resolveEnds, type TraceEnds } from './trace-request.ts';
 
 /** Gathers the kernel objects of the nodes involved and follows the packet through them. Errors as resolveEnds. */
 export async function traceConnection(
@@ -29,7 +30,8 @@ export async function traceConnection(
     }
   }
   const ends = resolveEnds(request, states, index);
-  const { hops, paths, outcome, reason } = trace({ ...ends, protocol, port }, states);
+  const routes = await askRoutes(ends, request, index, ask);
+  const { hops, paths, outcome, reason } = trace({ ...ends, protocol, port, ...routes }, states);
   return {
     client: ends.client,
     destination: ends.destination,
@@ -39,6 +41,20 @@ export async function traceConnection(
     hops,
     paths: paths.map((path) => presentPath(path, index, presenter)),
   };
+}
+
+/** The ways of the connection through the host it enters; nothing if the node does not answer that. */
+async function askRoutes(
+  { client, destination: called, node }: TraceEnds,
+  { protocol, port: published }: TraceRequest,
+  index: ClusterIndex,
+  ask: AskNodes,
+): Promise<{ routes?: ConnectionRoutes }> {
+  const entry = index.node(node.nodeId);
+  if (entry === undefined) return {};
+  const [answer] = await ask([entry], 'routes', JSON.stringify({ client, called, protocol, published }));
+  const parsed = answer && parseRoutesAnswer(answer);
+  return parsed !== undefined && 'value' in parsed ? { routes: parsed.value } : {};
 }
 
 function presentPath(
