@@ -5,7 +5,7 @@
  *   UDP_PORT     UDP port of IPv4, off by default
  *   HEALTHY_IN   a directory: /health answers 503 while it has no file SERVICE.SLOT, and HEALTH_PORT is open only while
  *                it has
- * SIGTERM: open requests are finished, idle connections closed, no new ones accepted.
+ * SIGTERM: open requests are finished, new connections have 2 s for theirs, idle ones are closed, no more are accepted.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -20,18 +20,19 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CONNECTIONS = 2048, REQUEST_SIZE = 16384, FIRST = 4, NEVER = -1 };
+enum { CONNECTIONS = 2048, REQUEST_SIZE = 16384, FIRST = 4, NEVER = -1, FIRST_REQUEST = 2000 };
 enum { SIGNAL, HTTP, UDP, HEALTH }; /* places in `polled` before the connections */
 
 struct connection {
   char *request; /* what has arrived of it */
   size_t length;
   long long answer_at; /* in ms, NEVER while the request is not whole */
+  int served;          /* it had a request before */
 };
 
 static struct pollfd polled[FIRST + CONNECTIONS];
 static struct connection connections[FIRST + CONNECTIONS];
-static int used = FIRST;
+static int used = FIRST, ending;
 static char self[512], health_file[512];
 
 static long long now(void) {
@@ -100,12 +101,13 @@ static int answer(int at) {
   char body[1024], reply[2048];
   if (getpeername(polled[at].fd, (struct sockaddr *)&peer, &size) != 0) return 0;
   int status = strncmp(c->request, "GET /health ", 12) == 0 && !healthy() ? 503 : 200;
-  int closes = strcasestr(c->request, "\r\nconnection: close") != NULL;
+  int closes = ending || strcasestr(c->request, "\r\nconnection: close") != NULL;
   int length = sentence(body, sizeof body, &peer);
   int bytes = snprintf(reply, sizeof reply, "HTTP/1.1 %d -\r\nContent-Length: %d\r\nConnection: %s\r\n\r\n%s", status, length,
                        closes ? "close" : "keep-alive", body);
   c->length = 0;
   c->answer_at = NEVER;
+  c->served = 1;
   return write(polled[at].fd, reply, (size_t)bytes) == bytes && !closes;
 }
 
@@ -145,7 +147,7 @@ static void follow_health(int port) {
 
 /* Milliseconds until something is due without an event, or NEVER. */
 static int next_due(int health_port) {
-  long long due = health_port ? now() + 100 : NEVER;
+  long long due = health_port || ending ? now() + 100 : NEVER;
   for (int i = FIRST; i < used; i++)
     if (connections[i].answer_at != NEVER && (due == NEVER || connections[i].answer_at < due)) due = connections[i].answer_at;
   return due == NEVER ? NEVER : due <= now() ? 0 : (int)(due - now());
@@ -153,7 +155,8 @@ static int next_due(int health_port) {
 
 int main(void) {
   const char *udp_port = getenv("UDP_PORT");
-  int health_port = atoi(variable("HEALTH_PORT", "0")), ending = 0;
+  int health_port = atoi(variable("HEALTH_PORT", "0"));
+  long long ended_at = 0;
   sigset_t term;
   sigemptyset(&term);
   sigaddset(&term, SIGTERM);
@@ -172,7 +175,9 @@ int main(void) {
     if (poll(polled, (nfds_t)used, next_due(health_port)) < 0) return 1;
     if (polled[SIGNAL].revents && !ending) {
       ending = 1;
+      ended_at = now();
       polled[SIGNAL].fd = -1;
+      accept_all(polled[HTTP].fd); /* what waits there would be reset */
       close(polled[HTTP].fd);
       polled[HTTP].fd = -1;
     }
@@ -183,7 +188,8 @@ int main(void) {
       int open = 1;
       if (polled[i].revents) open = receive(i);
       if (open && c->answer_at != NEVER && c->answer_at <= now()) open = answer(i);
-      if (!open || (ending && c->answer_at == NEVER && c->length == 0)) drop(i);
+      int idle = c->answer_at == NEVER && c->length == 0 && (c->served || now() - ended_at > FIRST_REQUEST);
+      if (!open || (ending && idle)) drop(i);
     }
     if (polled[HTTP].fd >= 0 && polled[HTTP].revents) accept_all(polled[HTTP].fd);
     if (ending && used == FIRST) return 0;

@@ -93,7 +93,10 @@ export const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(r
 /** Limits are for a quiet machine; on a busy one, an emulated kernel takes several times as long. */
 const BUSY_FACTOR = 4;
 
-/** Polls until the probe returns a value; throws with the last result after `expected` ms times BUSY_FACTOR. */
+/**
+ * Polls until the probe returns a value; throws with the last result after `expected` ms times BUSY_FACTOR. Most of the
+ * time is left to what it waits for: an emulated processor is busy for tens of milliseconds with one question.
+ */
 export async function waitFor<T>(
   description: string,
   expected: number,
@@ -103,6 +106,7 @@ export async function waitFor<T>(
   const deadline = performance.now() + timeout;
   let last: unknown;
   for (;;) {
+    const asked = performance.now();
     try {
       const lastValue = await probe();
       if (lastValue !== undefined && lastValue !== false) return lastValue;
@@ -112,7 +116,7 @@ export async function waitFor<T>(
     }
     if (performance.now() > deadline)
       throw new Error(`timed out after ${timeout} ms waiting for ${description} (last result: ${String(last)})`);
-    await sleep(50);
+    await sleep(Math.max(50, 4 * (performance.now() - asked)));
   }
 }
 

@@ -16,7 +16,7 @@ import {
   stdoutOf,
   waitFor,
 } from './harness.ts';
-import { clientProbe, WHOAMI } from './shared.ts';
+import { clientProbe, LIGHT_LOAD, WHOAMI } from './shared.ts';
 
 /** The hosts of the mesh share /tmp. */
 const HEALTH_DIRECTORY = '/tmp/mesh-health';
@@ -188,7 +188,7 @@ test('host mode without a number: the node chooses one, service ps shows it, and
 
 test('kill -9 and restart of agents: healthy tasks and chosen ports are kept, probing continues', async () => {
   const before = (await tasksOf('picked')).filter((task) => task['desired'] === 'running');
-  await outsideClient.startLoad('restart', [url('node1', 8605)], { pause: 50 });
+  await outsideClient.startLoad('restart', [url('node1', 8605)], LIGHT_LOAD);
   for (const node of ['node2', 'node3']) {
     await stdoutOf(run('node-stop', [node, 'KILL']));
     await stdoutOf(run('node-start', [node]));

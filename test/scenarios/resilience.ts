@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { addressOf, listRows, meshctlOn, nodeNames, parseWhoami, run, runOn, stdoutOf, waitFor } from './harness.ts';
-import { applyWeb, clientProbe, readCounters, runningTasks } from './shared.ts';
+import { applyWeb, clientProbe, LIGHT_LOAD, readCounters, runningTasks } from './shared.ts';
 
 const urls = () => nodeNames().map((node) => `http://${addressOf(node)}:8080/`);
 
@@ -41,8 +41,7 @@ test('kill -9 and restart of every agent under load: no connection breaks, no ke
   const outside = await clientProbe();
   for (const node of nodeNames()) await outside.hold(`held-${node}`, addressOf(node), 8080);
   const tasks = (await runningTasks('web')).map((task) => task['id']).sort();
-  // A moderate load: under emulation a heavy one would keep the agents from restarting.
-  await outside.startLoad('during', urls(), { parallel: 3, pause: 300 });
+  await outside.startLoad('during', urls(), LIGHT_LOAD);
   for (const node of nodeNames()) {
     await killAgent(node);
     await waitFor(`${node} to reconnect`, 60_000, async () => (await revisionOf(node)) > 0);

@@ -164,7 +164,7 @@ describe('rolling updates and port changes', () => {
     assert.match(await outsideClient.request('ends'), /sees/);
     await outsideClient.release('ends');
     assert.match(await outsideClient.request('stays'), /sees/);
-    await refused('node2', 8310);
+    await waitFor('8310 to be refused', 10_000, () => refused('node2', 8310).then(() => true));
     // whoami closes idle connections on SIGTERM.
     await waitFor('the end of the grace period', 60_000, async () =>
       outsideClient.request('stays').then(

@@ -34,6 +34,12 @@ export function urlOf(address: string, port: number): string {
   return `http://${address.includes(':') ? `[${address}]` : address}:${port}/`;
 }
 
+/**
+ * While agents restart: under emulation a heavier load keeps an agent from starting for longer than the 30 s after which
+ * its node is down and its tasks are replaced.
+ */
+export const LIGHT_LOAD = { parallel: 2, pause: 1_500 };
+
 /** Answers with its name and the client's address (test/host/whoami.c). */
 export const WHOAMI = resolve('.cache/bin/whoami');
 

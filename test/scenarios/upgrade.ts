@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { nodeInfo } from '../torture/queries.ts';
 import { addressOf, nodeNames, parseWhoami, run, runOn, sleep, stdoutOf, waitFor } from './harness.ts';
-import { applyWeb, clientProbe } from './shared.ts';
+import { applyWeb, clientProbe, LIGHT_LOAD } from './shared.ts';
 
 const OTHER = '99.9.9';
 
@@ -69,7 +69,7 @@ test('upgrade and rollback of every meshd under load: no connection breaks, no k
   const client = await clientProbe();
   for (const node of nodeNames()) await client.hold(`up-${node}`, addressOf(node), 8080);
   const urls = nodeNames().map((node) => `http://${addressOf(node)}:8080/`);
-  await client.startLoad('upgrade', urls, { parallel: 2, pause: 300 });
+  await client.startLoad('upgrade', urls, LIGHT_LOAD);
   for (const [version, command] of [
     [OTHER, program],
     [undefined, undefined],
