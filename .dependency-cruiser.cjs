@@ -2,7 +2,7 @@
 const layers = [
   ['base'],
   ['model'],
-  ['manifest', 'decide', 'plan', 'netlink', 'bpf', 'trace', 'identity'],
+  ['manifest', 'decide', 'plan', 'netlink', 'trace', 'identity'],
   ['diff'],
   ['store', 'rpc', 'kernel', 'runtime', 'dns'],
   ['manager', 'agent', 'cli'],

@@ -9,6 +9,7 @@
       "sources": [
         "addon/addon.cc",
         "addon/bpf.cc",
+        "addon/bpf-object.cc",
         "addon/credentials.cc",
         "addon/errors.cc",
         "addon/netlink-socket.cc",
@@ -16,7 +17,13 @@
         "addon/poll-handle.cc",
         "addon/process-watch.cc",
         "addon/sockets.cc",
-        "addon/spawn.cc"
+        "addon/spawn.cc",
+        "addon/static-libbpf.c"
+      ],
+      # Statically, so that a package needs no library; static-libbpf.c is the reason for --wrap.
+      "libraries": [
+        "-Wl,-Bstatic <!(pkg-config --static --libs libbpf) -Wl,-Bdynamic",
+        "-Wl,--wrap=stderr,--exclude-libs,ALL,--gc-sections"
       ],
       # Without the last one an exception thrown while a worker is being terminated aborts the process.
       "defines": [
@@ -42,6 +49,7 @@
         "task/mesh-task.c",
         "task/common.c",
         "task/environment.c",
+        "task/log.c",
         "task/namespaces.c",
         "task/privileges.c",
         "task/probe.c",

@@ -116,7 +116,8 @@ export interface BpfHandle {
   close(): void;
 }
 
-export interface BpfMapOptions {
+/** A map as an object file defines it. */
+export interface BpfMapShape {
   /** At most 15 letters, digits, dots and underscores. */
   readonly name: string;
   /** enum bpf_map_type (linux/bpf.h). */
@@ -126,7 +127,7 @@ export interface BpfMapOptions {
   readonly maxEntries: number;
 }
 
-export interface BpfMapInfo extends BpfMapOptions {
+export interface BpfMapInfo extends BpfMapShape {
   readonly id: number;
 }
 
@@ -136,6 +137,25 @@ export interface BpfProgramInfo {
   /** 16 hex digits. */
   readonly tag: string;
   readonly mapIds: readonly number[];
+}
+
+/** Values of `const volatile` variables by name: numbers of 32 bits in the machine's byte order, or bytes. */
+export type BpfConstants = Readonly<Record<string, number | Uint8Array>>;
+
+export interface BpfLoadOptions {
+  /** Prefix of the map of constants, as `bpftool map` shows it. */
+  readonly name: string;
+  /** Loads the program with these values; without, only the maps are created. */
+  readonly constants?: BpfConstants;
+  /** Maps to be used instead of new ones, by name. */
+  readonly maps: Readonly<Record<string, BpfHandle>>;
+}
+
+export interface LoadedBpfObject {
+  /** Absent if only the maps were requested. */
+  readonly program?: BpfHandle;
+  /** All maps of the object by name: those of the options, and new ones. */
+  readonly maps: Readonly<Record<string, BpfHandle>>;
 }
 
 /** Entries of a map, concatenated. */
@@ -196,8 +216,9 @@ interface Addon {
   getSocketOption(fd: number, level: number, name: number, value: Uint8Array): void;
   peerCredentials(fd: number): PeerCredentials;
   sendUnixDatagram(path: string, payload: string): void;
-  createBpfMap(options: BpfMapOptions): BpfHandle;
-  loadBpfProgram(name: string, code: Uint8Array): BpfHandle;
+  bpfObjectMaps(elf: Uint8Array): BpfMapShape[];
+  bpfObjectConstants(elf: Uint8Array, constants: BpfConstants): Buffer;
+  loadBpfObject(elf: Uint8Array, options: BpfLoadOptions): LoadedBpfObject;
   bpfProgramById(id: number): BpfHandle | undefined;
   bpfMapById(id: number): BpfHandle | undefined;
   bpfProgramInfo(program: BpfHandle): BpfProgramInfo;
@@ -425,17 +446,27 @@ export function sdNotify(state: string): boolean {
   return true;
 }
 
-/** EPERM without CAP_BPF or CAP_SYS_ADMIN, and before Linux 5.11 also when RLIMIT_MEMLOCK is too low. */
-export function createBpfMap(options: BpfMapOptions): BpfHandle {
-  return addon().createBpfMap(options);
+/** An object file compiled from native/bpf, such as `router-in`. */
+export function readBpfObject(name: string): Buffer {
+  return readFileSync(findBuildOutput(`${name}.bpf.o`, undefined));
+}
+
+/** The maps that an object file defines. */
+export function bpfObjectMaps(elf: Uint8Array): BpfMapShape[] {
+  return addon().bpfObjectMaps(elf);
+}
+
+/** Content of the map of constants that `loadBpfObject` creates from these values. TypeError for an unknown name. */
+export function bpfObjectConstants(elf: Uint8Array, constants: BpfConstants): Buffer {
+  return addon().bpfObjectConstants(elf, constants);
 }
 
 /**
- * Loads a tc program (BPF_PROG_TYPE_SCHED_CLS, licence GPL). If the kernel rejects it, the error's `log` contains the
- * end of the verifier log.
+ * Loads an object file with one program through libbpf. EPERM without CAP_BPF or CAP_SYS_ADMIN. If the kernel rejects the
+ * program, the error's `log` contains the end of the verifier log.
  */
-export function loadBpfProgram(name: string, code: Uint8Array): BpfHandle {
-  return addon().loadBpfProgram(name, code);
+export function loadBpfObject(elf: Uint8Array, options: BpfLoadOptions): LoadedBpfObject {
+  return addon().loadBpfObject(elf, options);
 }
 
 /** Undefined if no program has this id. */

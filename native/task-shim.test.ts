@@ -1,5 +1,15 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { netnsIdentity, processStartTime, taskShimPath } from './index.ts';
@@ -18,6 +28,7 @@ interface Exit {
   readonly code: number | null;
   readonly signal: string | null;
   readonly error: string | null;
+  readonly left: string | null;
   readonly at: number;
 }
 
@@ -48,12 +59,18 @@ const asInput = (env: NodeJS.ProcessEnv) =>
 /** Docker's default without MKNOD; used by every task here unless its flags differ. */
 const CAPABILITIES = 'a00425fb';
 
+/** The log, with bounds that no test reaches by accident. */
+const logFlags = (log: string, size = 1_000_000, files = 3) => [
+  ...['--log', log, '--log-size', `${size}`],
+  ...['--log-files', `${files}`],
+];
+
 /** Starts `command` under the shim. */
 function start(command: string[], { flags: more = [], env = process.env, shimEnv = {} }: Options = {}): Task {
   const netns = freshNetns();
   const directory = freshDirectory();
   const log = join(directory, 'log');
-  const flags = ['--netns', netns.path, '--dir', directory, '--log', log, '--capabilities', CAPABILITIES, ...more];
+  const flags = ['--netns', netns.path, '--dir', directory, ...logFlags(log), '--capabilities', CAPABILITIES, ...more];
   const shim = spawn(taskShimPath(), [...flags, '--', ...command], {
     detached: true,
     stdio: ['pipe', 'ignore', 'ignore'],
@@ -99,6 +116,20 @@ describe('reports', () => {
     expect(JSON.parse(readFileSync(join(directory, 'exit'), 'utf8'))).toMatchObject({ code: null });
   });
 
+  it.each([
+    ['a daemon with a session of its own', 'setsid sleep 1000 & running sleep; exit 0', 'sleep'],
+    ['a child in the background', 'sleep 1000 & running sleep; exit 0', 'sleep'],
+    ['a daemon whose parent has ended, too', '(setsid sleep 1000 &); running sleep; exit 0', 'sleep'],
+    ['a program with an odd name', 'cp /bin/sleep "$BIN/a) b"; "$BIN/a) b" 1000 & running "a) b"; exit 0', 'a) b'],
+    ['nothing', 'sleep 0.01 & wait; exit 0', null],
+    ['something after a failure', 'sleep 1000 & running sleep; exit 1', null],
+  ])('which process outlived the command: %s', async (_, script, left) => {
+    // A fork has the name of the shell until it has become the program.
+    const running = 'running() { until grep -qsxF "$1" /proc/[0-9]*/comm; do :; done; }';
+    const task = shell(`${running}; ${script}`, { env: { ...process.env, BIN: freshDirectory() } });
+    expect(await task.exit()).toMatchObject({ left });
+  });
+
   it('the signal that ended the task', async () => {
     expect(await shell('kill -SEGV $$').exit()).toMatchObject({ code: null, signal: 'SIGSEGV', error: null });
   });
@@ -122,7 +153,9 @@ describe('reports', () => {
   });
 
   it('wrong usage with status 2', async () => {
-    for (const flags of [[], ['--dir', '/tmp', '--', 'true'], ['--netns', 'x', '--dir', '/tmp'], ['--wrong']]) {
+    const complete = ['--netns', 'x', '--dir', '/tmp'];
+    const withoutBound = [...complete, '--log', '/tmp/log', '--', 'true'];
+    for (const flags of [[], ['--dir', '/tmp', '--', 'true'], complete, ['--wrong'], withoutBound]) {
       const shim = spawn(taskShimPath(), flags, { stdio: 'ignore' });
       expect(await new Promise((resolve) => shim.on('close', resolve))).toBe(2);
     }
@@ -145,7 +178,7 @@ describe('environment of the task', () => {
       'cut -d" " -f5,6 /proc/$$/stat; echo pid=$$';
     const shim = spawn(
       taskShimPath(),
-      ['--netns', netns.path, '--dir', directory, '--log', log, '--cwd', '/usr', '--', 'sh', '-c', script],
+      ['--netns', netns.path, '--dir', directory, ...logFlags(log), '--cwd', '/usr', '--', 'sh', '-c', script],
       {
         detached: true,
         stdio: ['pipe', 'pipe', 'pipe', descriptor, 'pipe'],
@@ -208,15 +241,117 @@ describe('environment of the task', () => {
     run('ip', 'netns', 'del', other.name);
     expect(inTask()).toBe(false);
   });
+});
 
-  it('appends to the log', async () => {
+describe('the log', () => {
+  /** Sizes of the files of a log, in bytes: the current one first. */
+  const sizes = (log: string) =>
+    ['', '.1', '.2', '.3'].flatMap((end) => statSync(log + end, { throwIfNoEntry: false })?.size ?? []);
+
+  it('is appended to', async () => {
     const directory = freshDirectory();
     mkdirSync(join(directory, 'logs'));
     const log = join(directory, 'logs/task.log');
     writeFileSync(log, 'earlier\n');
-    await shell('echo later', { flags: ['--log', log] }).exit();
+    await shell('echo later', { flags: logFlags(log) }).exit();
     expect(readFileSync(log, 'utf8')).toBe('earlier\nlater\n');
     expect(statSync(log).mode & 0o007).toBe(4); // unchanged
+  });
+
+  it('never exceeds its bound, however fast the task writes', async () => {
+    const log = join(freshDirectory(), 'log');
+    const task = start(['yes', 'a'.repeat(99)], { flags: logFlags(log, 100_000, 3) });
+    await task.started();
+    const largest = [0, 0, 0];
+    await waitFor(() => {
+      for (const [index, size] of sizes(log).entries()) largest[index] = Math.max(largest[index]!, size);
+      return largest.every((size) => size > 90_000);
+    }, 'three full files');
+    const { ino } = statSync(`${log}.2`);
+    await waitFor(() => statSync(`${log}.2`).ino !== ino, 'further rotations');
+    task.shim.kill('SIGTERM');
+    await task.exit();
+    for (const size of [...sizes(log), ...largest]) expect(size).toBeLessThanOrEqual(100_000);
+    expect(sizes(log)).toHaveLength(3);
+  });
+
+  const filesOf = (log: string) => [`${log}.2`, `${log}.1`, log].map((file) => readFileSync(file, 'utf8'));
+
+  it('keeps the newest output without a gap', async () => {
+    const log = join(freshDirectory(), 'log');
+    await shell('seq 1 100000', { flags: logFlags(log, 50_000, 3) }).exit();
+    const kept = filesOf(log).join('');
+    const whole = Array.from({ length: 100_000 }, (_, index) => `${index + 1}\n`).join('');
+    expect(whole.endsWith(kept)).toBe(true);
+    expect(kept.length).toBeGreaterThan(100_000);
+  });
+
+  it('begins a file with a line that does not fit into the last one', async () => {
+    const log = join(freshDirectory(), 'log');
+    await shell('for n in {1..3000}; do echo "line $n."; done', { flags: logFlags(log, 10_000, 3) }).exit();
+    for (const text of filesOf(log)) expect(text).toMatch(/^(line \d+\.\n)+$/);
+  });
+
+  it('with one file starts again when it is full', async () => {
+    const log = join(freshDirectory(), 'log');
+    await shell('seq 1 10000', { flags: logFlags(log, 20_000, 1) }).exit();
+    const lines = readFileSync(log, 'utf8').trim().split('\n');
+    expect(lines.at(-1)).toBe('10000');
+    expect(sizes(log)).toHaveLength(1);
+    expect(sizes(log)[0]).toBeLessThanOrEqual(20_000);
+  });
+
+  it('cuts a line that is longer than a file', async () => {
+    const log = join(freshDirectory(), 'log');
+    await shell('head -c 25000 /dev/zero | tr "\\0" x; echo; echo end', { flags: logFlags(log, 10_000, 3) }).exit();
+    expect(filesOf(log)).toEqual(['x'.repeat(10_000), 'x'.repeat(10_000), `${'x'.repeat(5_000)}\nend\n`]);
+  });
+
+  it('has what is left in the pipe when the end is reported, also of processes left behind', async () => {
+    const script = 'setsid bash -c "while :; do echo more; done" & sleep 0.3; echo last; exit 3';
+    const task = shell(script, { flags: ['--log-files', '1'] });
+    expect(await task.exit()).toMatchObject({ code: 3 });
+    const atExit = task.output();
+    await waitFor(() => task.shim.exitCode !== null, 'the shim to end');
+    expect(task.output()).toBe(atExit);
+    expect(task.output().endsWith('\n')).toBe(true);
+  });
+
+  it('of a task of any user can be opened by name', async () => {
+    const task = shell('echo out > /dev/stdout; echo err > /dev/stderr', { flags: ['--user', 'nobody'] });
+    expect(await task.exit()).toMatchObject({ code: 0 });
+    expect(task.output()).toBe('out\nerr\n');
+  });
+
+  it('on a full disk loses output and says how much; the task goes on', async () => {
+    const disk = freshDirectory();
+    run('mount', '-t', 'tmpfs', '-o', 'size=256k', 'none', disk);
+    onCleanup(() => run('umount', '-l', disk));
+    const log = join(disk, 'log');
+    writeFileSync(join(disk, 'ballast'), Buffer.alloc(200 * 1024));
+    const go = join(freshDirectory(), 'go');
+    const script = 'seq 1 50000; echo done > "$GO"; until [ ! -e "$GO" ]; do sleep 0.02; done; echo after; sleep 1000';
+    const task = shell(script, { flags: logFlags(log), env: { ...process.env, GO: go } });
+    await waitFor(() => existsSync(go), 'the task to have written everything');
+    rmSync(join(disk, 'ballast'));
+    rmSync(go);
+    await waitFor(() => readFileSync(log, 'utf8').endsWith('after\n'), 'the next line');
+    expect(readFileSync(log, 'utf8')).toMatch(
+      /mesh-task: \d+ bytes of output are missing here: No space left on device\n(?:.*\n)*after\n$/,
+    );
+    task.shim.kill('SIGTERM');
+  });
+
+  it('is written on while a file is removed or truncated by another program', async () => {
+    const log = join(freshDirectory(), 'log');
+    const task = start(['yes', 'a'.repeat(99)], { flags: logFlags(log, 100_000, 3) });
+    await waitFor(() => sizes(log).length === 3, 'three files');
+    rmSync(`${log}.1`, { force: true });
+    truncateSync(log, 0);
+    await waitFor(() => sizes(log).length === 3 && existsSync(`${log}.2`), 'three files again');
+    for (const size of sizes(log)) expect(size).toBeLessThanOrEqual(100_000);
+    task.shim.kill('SIGTERM');
+    await task.exit();
   });
 });
 
@@ -240,14 +375,16 @@ describe('stopping', () => {
   });
 
   it('kills all processes that the task left behind', async () => {
+    const go = join(freshDirectory(), 'go');
     const task = shell(
       'sleep 1001 & echo same_group=$!; setsid bash -c "echo own_session=\\$\\$; sleep 1002 & echo grandchild=\\$!; wait" & ' +
-        'until [ -e "$(dirname "$(readlink /proc/$$/fd/1)")/go" ]; do sleep 0.02; done; exit 0',
+        'until [ -e "$GO" ]; do sleep 0.02; done; exit 0',
+      { env: { ...process.env, GO: go } },
     );
     await waitFor(() => task.output().includes('grandchild='), 'its children');
     const left = processesBeside((await task.started()).pid);
     expect(left.length).toBeGreaterThanOrEqual(5); // process 1, the task, what the output names
-    writeFileSync(join(task.directory, 'go'), '');
+    writeFileSync(go, '');
     expect(await task.exit()).toMatchObject({ code: 0, error: null });
     for (const pid of left) expect(existsSync(`/proc/${pid}`)).toBe(false);
   });
@@ -273,10 +410,12 @@ describe('stopping', () => {
     },
   );
 
-  it('does not depend on the agent: the task keeps running and its end is still reported', async () => {
+  it('does not depend on the agent: the task keeps running, its output is written and its end is reported', async () => {
     const netns = freshNetns();
     const directory = freshDirectory();
-    const args = ['--netns', netns.path, '--dir', directory, '--', 'sleep', '1000'];
+    const log = join(directory, 'log');
+    const script = 'trap "echo stopping; exit 4" TERM; while :; do echo tick; sleep 0.02; done';
+    const args = ['--netns', netns.path, '--dir', directory, ...logFlags(log), '--', 'bash', '-c', script];
     const agent = spawn(
       process.execPath,
       [
@@ -294,9 +433,12 @@ describe('stopping', () => {
     await hasExited(agent.pid!);
     expect(processStartTime(started.pid)).toBe(started.startTime);
     expect(processStartTime(started.shimPid)).toBe(started.shimStartTime);
+    const { size } = statSync(log);
+    await waitFor(() => statSync(log).size > size, 'more output');
     process.kill(started.shimPid, 'SIGTERM');
     const exit = await waitFor(() => existsSync(join(directory, 'exit')), 'the exit report');
     expect(exit).toBe(true);
-    expect(JSON.parse(readFileSync(join(directory, 'exit'), 'utf8'))).toMatchObject({ code: null, signal: 'SIGTERM' });
+    expect(JSON.parse(readFileSync(join(directory, 'exit'), 'utf8'))).toMatchObject({ code: 4, signal: null });
+    expect(readFileSync(log, 'utf8')).toMatch(/tick\nstopping\n$/);
   });
 });

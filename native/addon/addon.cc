@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include "bpf-object.h"
 #include "bpf.h"
 #include "credentials.h"
 #include "netlink-socket.h"
@@ -43,6 +44,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   RegisterNetns(env, exports);
   RegisterSockets(env, exports);
   RegisterBpf(env, exports);
+  RegisterBpfObject(env, exports);
   RegisterSpawn(env, exports);
   RegisterCredentials(env, exports);
   return exports;

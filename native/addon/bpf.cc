@@ -16,17 +16,13 @@
 namespace mesh {
 namespace {
 
-/// The end of the verifier log has the reason; the rest repeats the program.
-constexpr size_t kLogTail = 2048;
-constexpr size_t kLogBytes = 1u << 20;
 constexpr uint32_t kMapsOfProgram = 64;
 
 /// Every descriptor returned by bpf(2) is close-on-exec (O_CLOEXEC in kernel/bpf/syscall.c).
 int Bpf(int command, union bpf_attr* attr) {
   int result;
-  // EAGAIN: the verifier was interrupted by a signal (bpf_check, 5.12).
   do result = static_cast<int>(syscall(SYS_bpf, command, attr, sizeof *attr));
-  while (result < 0 && (errno == EINTR || errno == EAGAIN));
+  while (result < 0 && errno == EINTR);
   return result;
 }
 
@@ -38,31 +34,6 @@ union bpf_attr Attributes() {
 
 uint64_t Pointer(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer); }
 
-int DescriptorOf(Napi::Value value) {
-  Napi::Env env = value.Env();
-  Napi::Function constructor = env.GetInstanceData<AddonData>()->bpfHandle.Value();
-  if (!value.IsObject() || !value.As<Napi::Object>().InstanceOf(constructor))
-    throw Napi::TypeError::New(env, "expected a BPF map or program");
-  return BpfHandle::Unwrap(value.As<Napi::Object>())->Descriptor();
-}
-
-Napi::Uint8Array Bytes(Napi::Value value) {
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
-    throw Napi::TypeError::New(value.Env(), "expected bytes");
-  return value.As<Napi::Uint8Array>();
-}
-
-uint32_t Number(const Napi::Object& options, const char* name) {
-  Napi::Value value = options.Get(name);
-  if (!value.IsNumber()) throw Napi::TypeError::New(options.Env(), std::string(name) + " must be a number");
-  return value.As<Napi::Number>().Uint32Value();
-}
-
-void SetName(char (&field)[BPF_OBJ_NAME_LEN], const std::string& name, Napi::Env env) {
-  if (name.size() >= sizeof field) throw SystemError(env, EINVAL, "bpf", name);
-  memcpy(field, name.data(), name.size());
-}
-
 struct bpf_map_info MapInfoOf(Napi::Env env, int fd) {
   struct bpf_map_info info {};
   union bpf_attr attr = Attributes();
@@ -71,55 +42,6 @@ struct bpf_map_info MapInfoOf(Napi::Env env, int fd) {
   attr.info.info = Pointer(&info);
   if (Bpf(BPF_OBJ_GET_INFO_BY_FD, &attr) != 0) throw SystemError(env, errno, "bpf", "map info");
   return info;
-}
-
-Napi::Value CreateMap(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
-  if (!info[0].IsObject()) throw Napi::TypeError::New(env, "expected options");
-  Napi::Object options = info[0].As<Napi::Object>();
-  std::string name = options.Get("name").ToString();
-  union bpf_attr attr = Attributes();
-  attr.map_type = Number(options, "type");
-  attr.key_size = Number(options, "keySize");
-  attr.value_size = Number(options, "valueSize");
-  attr.max_entries = Number(options, "maxEntries");
-  SetName(attr.map_name, name, env);
-  UniqueFd fd(Bpf(BPF_MAP_CREATE, &attr));
-  if (fd.get() < 0) throw SystemError(env, errno, "bpf", "create map " + name);
-  return BpfHandle::Wrap(env, std::move(fd));
-}
-
-/// Verifier log of a rejected program, requested in a second attempt:
-/// a log costs memory and time that valid programs need not spend.
-std::string VerifierLog(union bpf_attr attr) {
-  std::vector<char> log(kLogBytes);
-  attr.log_level = 1;
-  attr.log_size = static_cast<uint32_t>(log.size());
-  attr.log_buf = Pointer(log.data());
-  UniqueFd unexpected(Bpf(BPF_PROG_LOAD, &attr));
-  std::string text(log.data(), strnlen(log.data(), log.size()));
-  return text.size() > kLogTail ? text.substr(text.size() - kLogTail) : text;
-}
-
-Napi::Value LoadProgram(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
-  std::string name = info[0].ToString();
-  Napi::Uint8Array code = Bytes(info[1]);
-  if (code.ByteLength() == 0 || code.ByteLength() % sizeof(struct bpf_insn) != 0)
-    throw SystemError(env, EINVAL, "bpf", "load program " + name);
-  union bpf_attr attr = Attributes();
-  attr.prog_type = BPF_PROG_TYPE_SCHED_CLS;
-  attr.insn_cnt = static_cast<uint32_t>(code.ByteLength() / sizeof(struct bpf_insn));
-  attr.insns = Pointer(code.Data());
-  attr.license = Pointer("GPL");
-  SetName(attr.prog_name, name, env);
-  UniqueFd fd(Bpf(BPF_PROG_LOAD, &attr));
-  if (fd.get() >= 0) return BpfHandle::Wrap(env, std::move(fd));
-  int error = errno;
-  std::string log = VerifierLog(attr);
-  Napi::Error failure = SystemError(env, error, "bpf", "load program " + name);
-  failure.Set("log", Napi::String::New(env, log));
-  throw failure;
 }
 
 /// ENOENT is a result, not a failure: there is no such entry or id.
@@ -283,6 +205,20 @@ Napi::Value TestProgram(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
+int DescriptorOf(Napi::Value value) {
+  Napi::Env env = value.Env();
+  Napi::Function constructor = env.GetInstanceData<AddonData>()->bpfHandle.Value();
+  if (!value.IsObject() || !value.As<Napi::Object>().InstanceOf(constructor))
+    throw Napi::TypeError::New(env, "expected a BPF map or program");
+  return BpfHandle::Unwrap(value.As<Napi::Object>())->Descriptor();
+}
+
+Napi::Uint8Array Bytes(Napi::Value value) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+    throw Napi::TypeError::New(value.Env(), "expected bytes");
+  return value.As<Napi::Uint8Array>();
+}
+
 void BpfHandle::Register(Napi::Env env, Napi::Object) {
   Napi::Function constructor = DefineClass(
       env, "BpfHandle", {InstanceMethod("close", &BpfHandle::Close), InstanceAccessor<&BpfHandle::Fd>("fd")});
@@ -311,8 +247,6 @@ Napi::Value BpfHandle::Close(const Napi::CallbackInfo& info) {
 
 void RegisterBpf(Napi::Env env, Napi::Object exports) {
   BpfHandle::Register(env, exports);
-  exports.Set("createBpfMap", Napi::Function::New(env, CreateMap, "createBpfMap"));
-  exports.Set("loadBpfProgram", Napi::Function::New(env, LoadProgram, "loadBpfProgram"));
   exports.Set("bpfProgramById", Napi::Function::New(env, OpenById<BPF_PROG_GET_FD_BY_ID>, "bpfProgramById"));
   exports.Set("bpfMapById", Napi::Function::New(env, OpenById<BPF_MAP_GET_FD_BY_ID>, "bpfMapById"));
   exports.Set("bpfProgramInfo", Napi::Function::New(env, ProgramInfo, "bpfProgramInfo"));

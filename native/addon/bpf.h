@@ -22,7 +22,13 @@ class BpfHandle : public Napi::ObjectWrap<BpfHandle> {
   UniqueFd fd_;
 };
 
-/// createBpfMap, loadBpfProgram and the rest of bpf(2).
+/// The descriptor of a value that must be a BpfHandle.
+int DescriptorOf(Napi::Value value);
+
+/// A value that must be bytes.
+Napi::Uint8Array Bytes(Napi::Value value);
+
+/// Maps and programs by id, and the entries of maps: bpf(2).
 void RegisterBpf(Napi::Env env, Napi::Object exports);
 
 }  // namespace mesh

@@ -49,6 +49,14 @@ long long stat_field(int proc, pid_t pid, int field) {
   return at == NULL ? -1 : strtoll(at + 1, NULL, 10);
 }
 
+pid_t next_child(DIR *proc, pid_t parent) {
+  for (struct dirent *entry; (entry = readdir(proc)) != NULL;) {
+    unsigned pid;
+    if (parse_id(entry->d_name, &pid) && stat_field(dirfd(proc), (pid_t)pid, 4) == parent) return (pid_t)pid;
+  }
+  return 0;
+}
+
 void close_from(int first) {
   if (syscall(SYS_close_range, (unsigned)first, ~0U, 0U) == 0) return;
   for (int fd = first, last = (int)sysconf(_SC_OPEN_MAX); fd < last; fd++) close(fd); /* Linux < 5.9 */
@@ -85,10 +93,19 @@ _Noreturn void run_command(const struct command *command, pid_t parent) {
   fail(errno, "exec", command->arguments[0]);
 }
 
+int has_ended(pid_t command, siginfo_t *end) {
+  *end = (siginfo_t){0};
+  while (waitid(P_ALL, 0, end, WEXITED | WNOHANG | WNOWAIT) == 0 && end->si_pid != 0) {
+    if (end->si_pid == command) return 1;
+    waitpid(end->si_pid, NULL, WNOHANG);
+    end->si_pid = 0;
+  }
+  return 0;
+}
+
 void leftover_pause(void) { nanosleep(&(struct timespec){.tv_nsec = LEFTOVER_PAUSE_NS}, NULL); }
 
 void kill_leftovers(pid_t child) {
-  int proc_fd = open_proc();
   kill(-child, SIGKILL);
   waitpid(child, NULL, 0);
   for (int round = 0; round < LEFTOVER_ROUNDS; round++) {
@@ -96,14 +113,10 @@ void kill_leftovers(pid_t child) {
     while ((reaped = waitpid(-1, NULL, WNOHANG)) > 0) continue;
     if (reaped < 0 && errno == ECHILD) break;
     DIR *proc = opendir("/proc");
-    for (struct dirent *entry; proc != NULL && (entry = readdir(proc)) != NULL;) {
-      unsigned pid;
-      if (parse_id(entry->d_name, &pid) && stat_field(proc_fd, (pid_t)pid, 4) == getpid()) kill((pid_t)pid, SIGKILL);
-    }
+    for (pid_t pid; proc != NULL && (pid = next_child(proc, getpid())) > 0;) kill(pid, SIGKILL);
     if (proc != NULL) closedir(proc);
     leftover_pause();
   }
-  close(proc_fd);
 }
 
 void signal_name(int number, char *name, size_t size) {

@@ -2,6 +2,7 @@
 #ifndef MESH_TASK_COMMON_H
 #define MESH_TASK_COMMON_H
 
+#include <dirent.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -14,6 +15,9 @@ _Noreturn void fail(int error, const char *step, const char *detail);
 
 /* Reads one numeric field of PID/stat (4 = parent, 22 = start time) below an open /proc; -1 if the process does not exist. */
 long long stat_field(int proc, pid_t pid, int field);
+
+/* The next process of this parent in an open /proc; 0 at its end. */
+pid_t next_child(DIR *proc, pid_t parent);
 
 /* A descriptor of the currently mounted /proc. */
 int open_proc(void);
@@ -37,6 +41,9 @@ void resolve_user(const char *name);
 /* Changes to the user found by resolve_user. */
 void take_groups(void);
 void take_user(void);
+
+/* Makes the user found by resolve_user the owner of an open file. */
+void give_to_user(int fd);
 
 /* Sets of capabilities: bit N is capability N (linux/capability.h). */
 struct privileges {
@@ -74,6 +81,9 @@ const char *command_option(struct command *command, int option, const char *valu
 
 /* In the forked child: new session, user, privileges, directory; then exec. If parent is not 0, the child dies with it. */
 _Noreturn void run_command(const struct command *command, pid_t parent);
+
+/* Reaps orphans; true if the command itself is a zombie, which is not reaped: its number must not be reused yet. */
+int has_ended(pid_t command, siginfo_t *end);
 
 /* Kills the group of a child and all its descendants: they are all reparented to us, their subreaper, sooner or later. */
 void kill_leftovers(pid_t child);

@@ -13,13 +13,17 @@
  * 1 inside, which reaps orphans; the task. When process 1 ends, the kernel
  * kills all remaining processes of the namespace (zap_pid_ns_processes).
  *
+ * Output of the task goes through a pipe to the log, which has a bound on its size (log.c).
+ *
  * STATE_DIR/started  {"pid","startTime","shimPid","shimStartTime"}  once exec has succeeded
- * STATE_DIR/exit     {"code","signal","error","at"}                 at the end; error begins with the failed step
+ * STATE_DIR/exit     {"code","signal","error","left","at"}          at the end; error begins with the failed step, left is
+ *                    the name of a process that outlived the command, which ended with status 0
  * Start times are field 22 of /proc/PID/stat (clock ticks since boot), `at` is ms since 1970.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,14 +31,17 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common.h"
+#include "log.h"
 
 static struct {
   const char *netns, *dir, *resolv_conf, *hostname, *log;
+  struct log_limits log_limits;
   int stop_signal;
   struct command command;
 } opt = {.stop_signal = SIGTERM};
@@ -71,19 +78,21 @@ static void json_string(char *out, size_t size, const char *text) {
   out[n] = '\0';
 }
 
-static void write_exit(const char *code, const char *signal_name, const char *error) {
-  char text[2048], quoted_error[1200] = "null", quoted_signal[40] = "null";
+/* All of them but the code may be NULL. */
+static void write_exit(const char *code, const char *signal_name, const char *error, const char *left) {
+  char text[2048], quoted_error[1200] = "null", quoted_signal[40] = "null", quoted_left[160] = "null";
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   if (error != NULL) json_string(quoted_error, sizeof quoted_error, error);
   if (signal_name != NULL) json_string(quoted_signal, sizeof quoted_signal, signal_name);
-  snprintf(text, sizeof text, "{\"code\":%s,\"signal\":%s,\"error\":%s,\"at\":%lld}\n", code, quoted_signal,
-           quoted_error, (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+  if (left != NULL) json_string(quoted_left, sizeof quoted_left, left);
+  snprintf(text, sizeof text, "{\"code\":%s,\"signal\":%s,\"error\":%s,\"left\":%s,\"at\":%lld}\n", code, quoted_signal,
+           quoted_error, quoted_left, (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
   write_state("exit", text);
 }
 
 static void report_in_shim(const char *text) {
-  if (state_dir >= 0) write_exit("null", NULL, text);
+  if (state_dir >= 0) write_exit("null", NULL, text, NULL);
 }
 
 static void report_in_child(const char *text) { _exit(write(report_pipe, text, strlen(text)) < 0 ? 126 : 127); }
@@ -93,7 +102,8 @@ static void report_in_child(const char *text) { _exit(write(report_pipe, text, s
 static _Noreturn void usage(const char *reason) {
   dprintf(STDERR_FILENO,
           "mesh-task: %s\nusage: mesh-task --netns PATH --dir STATE_DIR [--resolv-conf FILE] [--hostname NAME]\n"
-          "                 [--user UID:GID|NAME[:GROUP]] [--cwd DIR] [--log FILE] [--stop-signal N]\n"
+          "                 [--user UID:GID|NAME[:GROUP]] [--cwd DIR] [--stop-signal N]\n"
+          "                 [--log FILE --log-size BYTES --log-files N]\n"
           "                 [--capabilities HEX] [--ambient HEX] [--new-privileges]\n"
           "                 -- command [args...] < environment\n",
           reason);
@@ -103,8 +113,8 @@ static _Noreturn void usage(const char *reason) {
 static void parse_arguments(int argc, char **argv) {
   static const struct option options[] = {
       {"netns", 1, NULL, 'n'},    {"dir", 1, NULL, 'd'}, {"resolv-conf", 1, NULL, 'r'},
-      {"hostname", 1, NULL, 'h'}, {"log", 1, NULL, 'l'}, {"stop-signal", 1, NULL, 's'},
-      COMMAND_OPTIONS,            {NULL, 0, NULL, 0}};
+      {"hostname", 1, NULL, 'h'}, {"log", 1, NULL, 'l'}, {"log-size", 1, NULL, 'z'},
+      {"log-files", 1, NULL, 'f'}, {"stop-signal", 1, NULL, 's'}, COMMAND_OPTIONS, {NULL, 0, NULL, 0}};
   opterr = 0;
   for (int c; (c = getopt_long(argc, argv, "+", options, NULL)) != -1;) {
     const char *wrong = NULL;
@@ -114,12 +124,16 @@ static void parse_arguments(int argc, char **argv) {
       case 'r': opt.resolv_conf = optarg; break;
       case 'h': opt.hostname = optarg; break;
       case 'l': opt.log = optarg; break;
+      case 'z': opt.log_limits.max_size = atoll(optarg); break;
+      case 'f': opt.log_limits.max_files = (unsigned)atoi(optarg); break;
       case 's': opt.stop_signal = atoi(optarg); break;
       default: wrong = command_option(&opt.command, c, optarg);
     }
     if (wrong != NULL) usage(wrong);
   }
   if (opt.netns == NULL || opt.dir == NULL) usage("--netns and --dir are required");
+  if (opt.log != NULL && (opt.log_limits.max_size < 1 || opt.log_limits.max_files < 1 || opt.log_limits.max_files > 1000))
+    usage("--log requires --log-size BYTES and --log-files 1-1000");
   if (opt.stop_signal < 1 || opt.stop_signal > SIGRTMAX) usage("--stop-signal must be a signal number");
   if (optind >= argc) usage("no command given");
   opt.command.arguments = argv + optind;
@@ -128,9 +142,7 @@ static void parse_arguments(int argc, char **argv) {
 static void redirect_output(void) {
   int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (null < 0 || dup2(null, STDIN_FILENO) < 0) fail(errno, "stdin", "/dev/null");
-  if (opt.log == NULL) return;
-  int log = open(opt.log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-  if (log < 0 || dup2(log, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0) fail(errno, "log", opt.log);
+  if (opt.log != NULL) open_log(opt.log, &opt.log_limits);
 }
 
 static void enter_namespaces(void) {
@@ -183,19 +195,28 @@ static void mount_proc(void) {
   if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0) fail(errno, "mount", "/proc");
 }
 
+/* In the task. Its user owns the pipe, so that the task can open /dev/stdout and /dev/stderr by name. */
+static void redirect_to_pipe(int output) {
+  if (opt.command.user != NULL) give_to_user(output);
+  if (dup2(output, STDOUT_FILENO) < 0 || dup2(output, STDERR_FILENO) < 0) fail(errno, "pipe", "log");
+}
+
 static pid_t start_task(void) {
   int pipe_fds[2];
   char error[512], text[256];
   if (pipe2(pipe_fds, O_CLOEXEC) != 0) fail(errno, "pipe", "exec report");
+  int output = opt.log == NULL ? -1 : open_log_pipe();
   pid_t shim = getpid(), pid = fork();
   if (pid < 0) fail(errno, "fork", opt.command.arguments[0]);
   if (pid == 0) {
     report_pipe = pipe_fds[1];
     report_failure = report_in_child;
+    if (output >= 0) redirect_to_pipe(output);
     mount_proc();
     run_command(&opt.command, 0);
   }
   close(pipe_fds[1]);
+  if (output >= 0) close(output);
   ssize_t length;
   do length = read(pipe_fds[0], error, sizeof error - 1);
   while (length < 0 && errno == EINTR);
@@ -203,7 +224,7 @@ static pid_t start_task(void) {
   if (length > 0) {
     error[length] = '\0';
     waitpid(pid, NULL, 0);
-    write_exit("null", NULL, error);
+    write_exit("null", NULL, error, NULL);
     dprintf(STDERR_FILENO, "mesh-task: %s\n", error);
     exit(1);
   }
@@ -213,19 +234,44 @@ static pid_t start_task(void) {
   return pid;
 }
 
-/* Forwards signals until the task is a zombie. It is not reaped yet, so that no signal can reach a reused number. */
-static siginfo_t wait_for_task(pid_t task, const sigset_t *signals) {
-  for (;;) {
-    siginfo_t child = {0};
-    while (waitid(P_ALL, 0, &child, WEXITED | WNOHANG | WNOWAIT) == 0 && child.si_pid != 0) {
-      if (child.si_pid == task) return child;
-      waitpid(child.si_pid, NULL, WNOHANG);
-      child.si_pid = 0;
-    }
-    int signal_number = sigwaitinfo(signals, NULL);
-    if (signal_number > 0 && signal_number != SIGCHLD)
-      kill(task, signal_number == SIGTERM ? opt.stop_signal : signal_number);
+/*
+ * Writes its output to the log and forwards signals until the task is a zombie. It is not reaped yet, so that no signal can
+ * reach a reused number.
+ */
+static siginfo_t wait_for_task(pid_t task, int signal_fd) {
+  for (siginfo_t end;;) {
+    struct pollfd fds[] = {{signal_fd, POLLIN, 0}, {log_pipe(), POLLIN, 0}};
+    if (poll(fds, 2, -1) < 0) continue;
+    if (fds[1].revents != 0) take_log_output();
+    struct signalfd_siginfo received;
+    if (fds[0].revents == 0 || read(signal_fd, &received, sizeof received) != sizeof received) continue;
+    int number = (int)received.ssi_signo;
+    if (number != SIGCHLD) kill(task, number == SIGTERM ? opt.stop_signal : number);
+    else if (has_ended(task, &end)) return end;
   }
+}
+
+/*
+ * The name of a process that outlives the task; false if there is none. When the task ended, its children became those of
+ * process 1 (kernel/exit.c, forget_original_parent), as those of a command that made itself a daemon did before.
+ */
+static int find_left_behind(pid_t init, char *name, size_t size) {
+  char path[40];
+  int proc_fd = openat(host_proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR *proc = proc_fd < 0 ? NULL : fdopendir(proc_fd);
+  if (proc == NULL) return 0;
+  ssize_t length = 0;
+  for (pid_t pid; length <= 0 && (pid = next_child(proc, init)) > 0;) {
+    snprintf(path, sizeof path, "%d/comm", pid);
+    int comm = openat(host_proc, path, O_RDONLY | O_CLOEXEC);
+    if (comm < 0) continue; /* ended meanwhile */
+    length = read(comm, name, size - 1);
+    close(comm);
+  }
+  closedir(proc);
+  if (length <= 0) return 0;
+  name[name[length - 1] == '\n' ? length - 1 : length] = '\0';
+  return 1;
 }
 
 /* Kills all remaining processes of the pid namespace. Process 1 waits for the task to be reaped, so reap it first. */
@@ -258,18 +304,24 @@ int main(int argc, char **argv) {
   if (getsid(0) != getpid() && setsid() < 0) fail(errno, "setsid", "start mesh-task as a child, not as a job of a shell");
   if (opt.command.user != NULL) resolve_user(opt.command.user);
   enter_namespaces();
+  int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+  if (signal_fd < 0) fail(errno, "signalfd", opt.command.arguments[0]);
 
   pid_t init = start_init(), task = start_task();
-  siginfo_t end = wait_for_task(task, &signals);
+  siginfo_t end = wait_for_task(task, signal_fd);
+  char left[32];
+  /* After any other end it is no surprise, and not why. */
+  int has_left = end.si_code == CLD_EXITED && end.si_status == 0 && find_left_behind(init, left, sizeof left);
   end_namespace(init, task);
+  drain_log_pipe(); /* before the end is reported: the log is complete then */
 
   char number[16], name[32];
   if (end.si_code == CLD_EXITED) {
     snprintf(number, sizeof number, "%d", end.si_status);
-    write_exit(number, NULL, NULL);
+    write_exit(number, NULL, NULL, has_left ? left : NULL);
     return end.si_status;
   }
   signal_name(end.si_status, name, sizeof name);
-  write_exit("null", name, NULL);
+  write_exit("null", name, NULL, NULL);
   return 128 + end.si_status;
 }

@@ -143,17 +143,6 @@ static int take_output(int fd) {
   }
 }
 
-/* Reaps orphans; true if the command itself is a zombie, which is kept until its group is killed. */
-static int has_ended(pid_t command, siginfo_t *end) {
-  *end = (siginfo_t){0};
-  while (waitid(P_ALL, 0, end, WEXITED | WNOHANG | WNOWAIT) == 0 && end->si_pid != 0) {
-    if (end->si_pid == command) return 1;
-    waitpid(end->si_pid, NULL, WNOHANG);
-    end->si_pid = 0;
-  }
-  return 0;
-}
-
 static pid_t start(int *output_fd, int *error_fd) {
   int out[2], error[2];
   if (pipe2(out, O_CLOEXEC) != 0 || pipe2(error, O_CLOEXEC) != 0) fail(errno, "pipe", opt.command.arguments[0]);

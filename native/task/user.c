@@ -98,3 +98,7 @@ void take_groups(void) {
 void take_user(void) {
   if (setresuid(user.uid, user.uid, user.uid) != 0) fail(errno, "user", "setuid");
 }
+
+void give_to_user(int fd) {
+  if (fchown(fd, user.uid, user.gid) != 0) fail(errno, "user", "fchown");
+}

@@ -26,9 +26,17 @@ export interface AgentDisk {
 /** For how long changes of the assignment are collected before they are written, ms. */
 const WRITE_DELAY = 500;
 
+/** Undefined on a node that never joined. Throws MeshError `corrupt` when the file exists and cannot be read. */
+export function readIdentity(stateDir: string): Identity | undefined {
+  return readJson<Identity>(join(agentDirectory(stateDir), IDENTITY_FILE));
+}
+
+const IDENTITY_FILE = 'identity.json';
+const agentDirectory = (stateDir: string) => join(stateDir, 'agent');
+
 /** Throws MeshError `corrupt` when a file exists and cannot be read. */
 export function openAgentDisk(stateDir: string, clock: Clock, log: Log): AgentDisk {
-  const directory = join(stateDir, 'agent');
+  const directory = agentDirectory(stateDir);
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   } catch (cause) {
@@ -36,7 +44,7 @@ export function openAgentDisk(stateDir: string, clock: Clock, log: Log): AgentDi
       cause,
     });
   }
-  let identity = readJson<Identity>(join(directory, 'identity.json'));
+  let identity = readIdentity(stateDir);
   let pending: (() => Assignment) | undefined;
   let writing: Promise<void> = Promise.resolve();
   let cancel: (() => void) | undefined;
@@ -63,7 +71,7 @@ export function openAgentDisk(stateDir: string, clock: Clock, log: Log): AgentDi
   return {
     identity: () => identity,
     async saveIdentity(next) {
-      await writeAtomically(join(directory, 'identity.json'), JSON.stringify(next));
+      await writeAtomically(join(directory, IDENTITY_FILE), JSON.stringify(next));
       identity = next;
     },
     assignment: () => readAssignment(join(directory, 'assignment.json'), log),

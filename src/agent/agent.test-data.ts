@@ -237,8 +237,12 @@ export async function startNode(
 }
 
 /** Makes the task listen on its target. */
-export function listen(kernel: ModelKernel, taskId: string, address = '0.0.0.0'): void {
-  kernel.setListeners(taskNetns(taskId), [{ protocol: 'tcp', port: 80, address }]);
+export function listen(kernel: ModelKernel, taskId: string, ...addresses: string[]): void {
+  const bound = addresses.length === 0 ? ['0.0.0.0'] : addresses;
+  kernel.setListeners(
+    taskNetns(taskId),
+    bound.map((address) => ({ protocol: 'tcp', port: 80, address })),
+  );
 }
 
 /** Node 1 of three with one task of its own; IPv4 only. */

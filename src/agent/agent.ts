@@ -6,6 +6,8 @@ import { fallbackConditions } from '../plan/scheduler.ts';
 import type { Agent, AgentOptions } from './agent-options.ts';
 import { createConditions } from './conditions.ts';
 import { createDoctor } from './doctor/doctor.ts';
+import { createNodeWatch } from './node/node-watch.ts';
+import { readPressure } from './node/pressure.ts';
 import { createHealthEndpoint } from './ports/health-endpoint.ts';
 import { nodeHealth } from './ports/health-request.ts';
 import { createPortAllocator } from './ports/port-allocator.ts';
@@ -37,11 +39,14 @@ import { createTaskSupervisor } from './tasks/task-supervisor.ts';
  */
 
 export function createAgent(options: AgentOptions): Agent {
-  const { kernel, runtime, disk, history, clock, log, capabilities } = options;
+  const { kernel, runtime, disk, history, clock, log } = options;
   /** The newest revision that the kernel holds, and what it rejected of it. */
   let applied = { revision: 0, failures: [] as string[] };
   let stopWatching = () => {};
+  let { underlayMtu } = options.capabilities;
+  const capabilities = () => ({ ...options.capabilities, underlayMtu, hostRouting: hostRouting.current() });
   const nodeId = () => disk.identity()?.nodeId ?? '';
+  const taskListeners = (taskId: string) => reconciler.runExclusive(() => kernel.listeners(taskNetns(taskId)));
   const hostListeners = () => reconciler.runExclusive(() => kernel.listeners(HOST_NETNS));
 
   const conditions = createConditions(() => sendConditions());
@@ -67,7 +72,7 @@ export function createAgent(options: AgentOptions): Agent {
     log,
     nodeName: () => options.name,
     netnsPath: (taskId) => kernel.netnsPath(taskNetns(taskId)),
-    listeners: (taskId) => reconciler.runExclusive(() => kernel.listeners(taskNetns(taskId))),
+    listeners: taskListeners,
     allocatePorts: createPortAllocator({
       listeners: hostListeners,
       assigned: () => current.ports(),
@@ -97,7 +102,7 @@ export function createAgent(options: AgentOptions): Agent {
     owners: (inodes) => kernel.socketOwners(inodes),
     pid: process.pid,
     ports: () => current.ports(),
-    checks: [(ports) => fallbackConditions(ports, capabilities.schedulers)],
+    checks: [(ports) => fallbackConditions(ports, capabilities().schedulers)],
     onListeners: () => sendListeners(),
     onConditions: () => sendPortConditions(),
     onWithheld: (released, withheld) => current.replan({ ports: released, removedPorts: withheld }),
@@ -106,17 +111,28 @@ export function createAgent(options: AgentOptions): Agent {
   const hostRouting = createHostRoutingWatch({
     kernel,
     log,
-    capabilities,
     onChange: (before) => current.replanHostRouting(before),
   });
-  const current = createCurrentAssignment({
-    capabilities: hostRouting.capabilities,
-    reconciler,
-    tasks,
-    ports: portWatch,
+  const current = createCurrentAssignment({ capabilities, reconciler, tasks, ports: portWatch });
+  const nodeWatch = createNodeWatch({
+    network: kernel.hostNetwork,
+    pressure: () => readPressure(options.stateDir),
+    underlay: options.underlay,
+    overlay: () => current.overlay(),
+    peers: () => current.peers(),
+    conditions,
+    onUnderlayMtu(mtu) {
+      if (mtu === underlayMtu) return;
+      log.info({ before: underlayMtu, mtu }, 'the MTU of the routes to the other nodes changed');
+      underlayMtu = mtu;
+      current.replanAll();
+    },
+    clock,
+    log,
   });
+
   const { onAssignment } = options;
-  const shared = { current, reconciler, tasks, drains, portWatch, disk, conditions, clock, log };
+  const shared = { current, reconciler, tasks, drains, portWatch, nodeWatch, disk, conditions, clock, log };
   const follower = createAssignmentFollower({ ...shared, onAssignment });
   const comparePlan = createPlanComparison({
     kernel,
@@ -164,7 +180,7 @@ export function createAgent(options: AgentOptions): Agent {
     doctor: createDoctor({
       kernel,
       clock,
-      capabilities: hostRouting.capabilities,
+      capabilities,
       underlay: options.underlay,
       version: options.version,
       stateDir: options.stateDir,
@@ -177,9 +193,13 @@ export function createAgent(options: AgentOptions): Agent {
     history: (argument) => history.query(argument),
     // Loaded with the first question: the schemas cost memory that an idle daemon does not need.
     kernel: async (argument) =>
-      (await import('./session/kernel-query.ts')).answerKernelQuery(argument, applied.revision, () =>
-        reconciler.runExclusive(() => kernel.observe()),
-      ),
+      (await import('./session/kernel-query.ts')).answerKernelQuery(argument, {
+        revision: applied.revision,
+        addresses: () => kernel.hostNetwork.addresses(),
+        observe: () => reconciler.runExclusive(() => kernel.observe()),
+        tasks: () => tasks.exposed(),
+        listeners: taskListeners,
+      }),
     routes: async (argument) =>
       (await import('./session/routes-query.ts')).answerRoutesQuery(argument, reconciler.have(), kernel.lookUpRoute),
   };
@@ -187,7 +207,7 @@ export function createAgent(options: AgentOptions): Agent {
   const handleMessage = createMessageHandler({
     onSnapshot: (assignment) => follower.onSnapshot(assignment),
     onDelta: (delta) => follower.onDelta(delta),
-    planFor: (assignment) => plan(current.withLocalState(assignment), hostRouting.capabilities()),
+    planFor: (assignment) => plan(current.withLocalState(assignment), capabilities()),
     comparePlan,
     queries,
     send: (report) => session.send(report),
@@ -242,6 +262,8 @@ export function createAgent(options: AgentOptions): Agent {
         stopEvents();
         audit.stop();
       };
+      // Before the session, which begins with a report of all conditions.
+      await nodeWatch.start();
       healthEndpoint?.start();
       session.start();
     },
@@ -252,6 +274,7 @@ export function createAgent(options: AgentOptions): Agent {
       changedTasks.stop();
       drains.stop();
       portWatch.stop();
+      nodeWatch.stop();
       tasks.close();
       runtime.close();
       await reconciler.stop();

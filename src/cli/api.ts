@@ -46,8 +46,11 @@ function checkSocket(path: string): void {
         `no permission to use ${path}; run meshctl as root, or as a member of the group meshd`,
       );
     }
-    const where = 'See `systemctl status meshd`, or specify its address with --host';
-    throw new MeshError('unavailable', `cannot reach meshd at ${path}: no such socket. Is meshd running? ${where}`);
+    throw new MeshError(
+      'unavailable',
+      `cannot reach meshd at ${path}: no such socket. A running meshd creates a removed socket again within seconds; ` +
+        'otherwise see `systemctl status meshd`, or specify its address with --host',
+    );
   }
 }
 

@@ -6,6 +6,7 @@ import {
   applyWatchEvent,
   emptyWatchedState,
   progressLines,
+  publishingText,
   type ServiceProgress,
   serviceProgress,
   type WatchedState,
@@ -21,7 +22,7 @@ const MAX_LINES = 20;
 const MAX_RECONNECTS = 30;
 
 /**
- * Shows the progress of services until all tasks run and are stable. The exit status is 1 after `timeout` (milliseconds)
+ * Shows the progress of services until all tasks run and are stable, and every ready node has published their ports. The exit status is 1 after `timeout` (milliseconds)
  * or when a task can never run, and 0 after Ctrl-C, because the manager continues. `converged` is in the order of
  * `services`.
  */
@@ -121,11 +122,12 @@ async function watchServices(
 function timeoutMessage(all: readonly ServiceProgress[], timeout: number): string {
   const parts = all
     .filter(({ done }) => !done)
-    .map(({ name, running, desired, stopping, lines: taskLines }) => {
+    .map(({ name, running, desired, stopping, publishing, lines: taskLines }) => {
       const reasons = [...taskLines.map((line) => line.trouble), ...taskLines.map((line) => line.reason)];
       const trouble = reasons.find((reason) => reason !== '');
       const stoppingText = stopping === 0 ? '' : `, ${stopping} still stopping`;
-      return `${name}: ${running} of ${desired} tasks running${stoppingText}${trouble === undefined ? '' : ` (${trouble})`}`;
+      const publishingNote = publishing.count === 0 ? '' : `, ports not yet published on ${publishingText(publishing)}`;
+      return `${name}: ${running} of ${desired} tasks running${stoppingText}${publishingNote}${trouble === undefined ? '' : ` (${trouble})`}`;
     });
   const summary = parts.length === 0 ? 'all tasks are running, but not yet stable' : parts.join('; ');
   return `timeout after ${formatDuration(timeout)}: ${summary}; the manager continues`;

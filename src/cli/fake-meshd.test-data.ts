@@ -301,6 +301,8 @@ export function makeService(given: Partial<Service> = {}): Service {
     running: spec.replicas,
     desired: spec.replicas,
     degraded: [],
+    pending: 0,
+    pendingNodes: [],
     ...given,
     spec,
   };

@@ -3,6 +3,9 @@ import type { Node, Service, Task, WatchEvent } from '../rpc/messages.ts';
 import { truncate } from './text/table.ts';
 import { hasEnded, isStartingUp, stateText, taskName, taskProblem } from './text/task.ts';
 
+/** Nodes that a progress line names. */
+const MAX_NAMED = 3;
+
 /** The objects the watch has reported so far. */
 export interface WatchedState {
   services: Map<string, Service>;
@@ -38,6 +41,8 @@ export interface ServiceProgress {
   running: number;
   /** Tasks that are being stopped on nodes that are ready. */
   stopping: number;
+  /** Ready nodes that do not have its ports as declared yet: how many, and some of their names. */
+  publishing: { count: number; names: string[] };
   /** One line per desired task: `1/3: running on node2`. `trouble` is a reason that a starting task does not normally have. */
   lines: { text: string; running: boolean; reason: string; trouble: string }[];
   done: boolean;
@@ -48,7 +53,8 @@ export interface ServiceProgress {
 export function serviceProgress(watched: WatchedState, serviceId: string): ServiceProgress {
   const service = watched.services.get(serviceId);
   if (service === undefined) {
-    const missing = { name: serviceId, desired: 0, running: 0, stopping: 0, lines: [], done: false };
+    const publishing = { count: 0, names: [] };
+    const missing = { name: serviceId, desired: 0, running: 0, stopping: 0, publishing, lines: [], done: false };
     return watched.isSynced ? { ...missing, failure: `service ${serviceId} was removed` } : missing;
   }
   const tasks = [...watched.tasks.values()].filter((task) => task.serviceId === serviceId);
@@ -87,6 +93,8 @@ export function serviceProgress(watched: WatchedState, serviceId: string): Servi
   ).length;
   const failed =
     condition === 'none' ? slots.find((task) => isCurrent(task) && task.status?.state === 'failed') : undefined;
+  const publishing = publishingNodes(service, [...watched.nodes.values()]);
+  const isSettled = liveTasks.length + finished === desired && stopping === 0 && publishing.count === 0;
   const lines = Array.from({ length: desired }, (_, index) => {
     const task = slots[index];
     const isRunning = task !== undefined && isCurrent(task) && isServing(task);
@@ -103,14 +111,31 @@ export function serviceProgress(watched: WatchedState, serviceId: string): Servi
     desired,
     running,
     stopping,
+    publishing,
     lines,
-    done: watched.isSynced && running === desired && liveTasks.length + finished === desired && stopping === 0,
+    done: watched.isSynced && running === desired && isSettled,
     ...(failed === undefined
       ? {}
       : {
           failure: `${taskName(failed)} failed and is not restarted (restart_policy none): ${taskProblem(failed)}`,
         }),
   };
+}
+
+/** The nodes that the manager waits for, and those that have not applied anything since they connected. */
+function publishingNodes(service: Service, nodes: readonly Node[]): ServiceProgress['publishing'] {
+  if ((service.spec?.ports ?? []).length === 0) return { count: 0, names: [] };
+  const connecting = nodes
+    .filter(({ state, acknowledgedRevision }) => state === 'ready' && acknowledgedRevision === 0)
+    .map(({ name }) => name)
+    .filter((name) => !service.pendingNodes.includes(name));
+  return { count: service.pending + connecting.length, names: [...service.pendingNodes, ...connecting].sort() };
+}
+
+/** `node1, node2 and 3 more` */
+export function publishingText({ count, names }: ServiceProgress['publishing']): string {
+  const shown = names.slice(0, MAX_NAMED);
+  return shown.join(', ') + (count > shown.length ? ` and ${count - shown.length} more` : '');
 }
 
 /** Why the previous task of a slot that waits for a restart ended; otherwise empty. */
@@ -145,6 +170,9 @@ export function progressLines(services: readonly ServiceProgress[], columns: num
   const desired = services.reduce((sum, { desired }) => sum + desired, 0);
   const running = services.reduce((sum, each) => sum + Math.min(each.running, each.desired), 0);
   const stopping = services.reduce((sum, { stopping }) => sum + stopping, 0);
+  const publishing = services
+    .map((each) => each.publishing)
+    .reduce<ServiceProgress['publishing']>(unionOf, { count: 0, names: [] });
   const tasks = services.flatMap(({ name, lines }) =>
     lines.map((line) => ({ ...line, text: services.length === 1 ? line.text : `${name} ${line.text}` })),
   );
@@ -152,8 +180,20 @@ export function progressLines(services: readonly ServiceProgress[], columns: num
     0,
     Math.max(0, maxLines),
   );
+  const stoppingText = stopping === 0 ? '' : `, ${stopping} stopping`;
+  // While tasks are missing, they are what the user waits for.
+  const publishingLine =
+    publishing.count === 0 || running < desired
+      ? ''
+      : `, waiting for ${publishingText(publishing)} to publish the ports`;
   return [
-    `overall progress: ${running} out of ${desired} tasks${stopping === 0 ? '' : `, ${stopping} stopping`}`,
+    `overall progress: ${running} out of ${desired} tasks${stoppingText}${publishingLine}`,
     ...shown.map(({ text }) => text),
   ].map((line) => truncate(printable(line), Math.max(20, columns - 1)));
+}
+
+/** The nodes of several services; those without a name may be the same. */
+function unionOf(a: ServiceProgress['publishing'], b: ServiceProgress['publishing']): ServiceProgress['publishing'] {
+  const names = [...new Set([...a.names, ...b.names])].sort();
+  return { names, count: Math.max(a.count, b.count, names.length) };
 }

@@ -194,7 +194,7 @@ describe('when meshd is not reachable', () => {
     expect([status, stderr]).toEqual([
       1,
       expect.stringMatching(
-        /^meshctl: cannot reach meshd at \/nowhere\/meshd\.sock: no such socket\. Is meshd running\? See `systemctl status meshd`/,
+        /^meshctl: cannot reach meshd at \/nowhere\/meshd\.sock: no such socket\. A running meshd creates a removed socket again within seconds; otherwise see `systemctl status meshd`/,
       ),
     ]);
   });

@@ -70,6 +70,46 @@ describe('assignment', () => {
     expect(endpointsOf([task(1, 'n2')], undefined, [node(1), node(2, { state: 'down' })])).toEqual([[]]);
   });
 
+  test('a task is an endpoint only in the families that it accepts on the target', () => {
+    const both = [
+      { networkId: 'ingress', address: '10.252.1.5' },
+      { networkId: 'ingress', address: 'fd6d::5' },
+    ];
+    const missing = [{ protocol: 'tcp' as const, target: 80, family: 'inet6' as const }];
+    const status = { state: 'running' as const, message: '', error: '', since: 0, missing };
+    const ports = [80, 81].map((target) => ({
+      protocol: 'tcp' as const,
+      target,
+      published: target,
+      mode: 'ingress' as const,
+    }));
+    const addresses = endpointsOf([task(1, 'n1', { addresses: both, status })], service({ ports })).map((endpoints) =>
+      endpoints.map(({ address }) => address),
+    );
+    expect(addresses).toEqual([['10.252.1.5'], ['10.252.1.5', 'fd6d::5']]);
+  });
+
+  test('a target is bound on demand if every port that leads to it says so', () => {
+    const port = (published: number, target: number, ready?: false) => ({
+      ...{ protocol: 'tcp' as const, target, published, mode: 'ingress' as const },
+      ...(ready === undefined ? {} : { ready }),
+    });
+    const ports = [
+      port(1, 80, false),
+      port(2, 80, false),
+      port(3, 81, false),
+      port(4, 81),
+      port(5, 82),
+      port(6, 82, false),
+    ];
+    const [own] = assignment(node(1), view(undefined, [task(1, 'n1')], [service({ ports })])).tasks;
+    expect(own?.targets).toEqual([
+      { protocol: 'tcp', port: 80, ready: false },
+      { protocol: 'tcp', port: 81 },
+      { protocol: 'tcp', port: 82 },
+    ]);
+  });
+
   test('a draining task keeps its TCP connections and is no endpoint for UDP', () => {
     const both = service({
       ports: [

@@ -1,5 +1,4 @@
-import type { Protocol } from '../model/address.ts';
-import type { AssignedTask, Assignment, Peer } from '../model/assignment.ts';
+import type { AssignedTask, Assignment, Peer, TargetPort } from '../model/assignment.ts';
 import { requestedPrivileges } from '../model/capabilities.ts';
 import type { Network, Node, Service, Task } from '../model/cluster.ts';
 import type { TemplateSource } from '../model/generation.ts';
@@ -7,6 +6,7 @@ import { vtepMac } from '../model/identifiers.ts';
 import type { PortSpec } from '../model/spec.ts';
 import { isTerminal } from '../model/task-state.ts';
 import { nodeBlock } from './allocate.ts';
+import { redirectsOf } from './entrances.ts';
 import { groupByPort, portForNode, portOffers } from './offers.ts';
 
 /** The cluster with the lookups that an assignment needs, so that part of one does not require a full scan. */
@@ -72,6 +72,7 @@ export function nodeTask(
   const pick = [...declared, ...(service?.leaving ?? []).map(({ port }) => port)].filter(
     ({ mode, published }) => mode === 'host' && published === undefined,
   );
+  const redirects = service === undefined ? [] : redirectsOf(service);
   return {
     id: task.id,
     serviceId: task.serviceId,
@@ -86,16 +87,23 @@ export function nodeTask(
       ...(template.user === undefined ? {} : { user: template.user }),
       ...requestedPrivileges(template),
       environment: template.environment,
+      ...(template.log === undefined ? {} : { log: template.log }),
     },
-    targets: targets(declared),
-    ...(pick.length === 0 ? {} : { pick: targets(pick) }),
+    targets: targetPorts(declared),
+    ...(pick.length === 0 ? {} : { pick: targetPorts(pick).map(({ protocol, port }) => ({ protocol, port })) }),
+    ...(redirects.length === 0 ? {} : { redirects }),
     ...(template.health === undefined ? {} : { health: template.health }),
     stopGracePeriod: task.stopGracePeriod,
   };
 }
 
-/** Each target once, however many published ports map to it. */
-function targets(ports: readonly PortSpec[]): { protocol: Protocol; port: number }[] {
-  const seen = new Map(ports.map((port) => [`${port.target}/${port.protocol}`, port]));
-  return [...seen.values()].map(({ protocol, target }) => ({ protocol, port: target }));
+/** Each target once, however many published ports map to it; it is bound on demand if all of them say so. */
+function targetPorts(ports: readonly PortSpec[]): TargetPort[] {
+  const targets = new Map<string, TargetPort>();
+  for (const { protocol, target: port, ready } of ports) {
+    const key = `${port}/${protocol}`;
+    const isOnDemand = ready === false && (targets.get(key) ?? { ready }).ready === false;
+    targets.set(key, { protocol, port, ...(isOnDemand ? { ready: false } : {}) });
+  }
+  return [...targets.values()];
 }

@@ -2,7 +2,7 @@ import type { DrainingPort, Service, Task } from '../model/cluster.ts';
 import { LIMIT } from '../model/limits.ts';
 import type { PortSpec, ServiceSpec } from '../model/spec.ts';
 import { allAcknowledged, type DecisionContext } from './context.ts';
-import { acceptsConnections, isDraining } from './endpoint-state.ts';
+import { acceptsLocalConnections, isDraining } from './endpoint-state.ts';
 
 /**
  * The ports that a new spec no longer has, draining: from `revision` on they accept no new connections; they are removed
@@ -35,7 +35,7 @@ export function remainingDrainingPorts(
   const nodes = new Map(context.nodes.map((node) => [node.id, node]));
   const endpoints = tasks.filter((task) => {
     const node = nodes.get(task.nodeId ?? '');
-    return acceptsConnections(task, node) || isDraining(task, node);
+    return acceptsLocalConnections(task, node) || isDraining(task, node);
   });
   return leaving.filter(({ revision, deadline }) => {
     if (context.now >= deadline) return false;

@@ -1,13 +1,19 @@
 import type { Node, Task } from '../model/cluster.ts';
+import { isReachable } from './impairment.ts';
 
 /** Whether a task is running and, if it has a health check, healthy. */
 export function isUp(task: Task): boolean {
   return task.status.state === 'running' && (task.hasHealthCheck === undefined || task.status.health === 'healthy');
 }
 
-/** Whether a task accepts new connections. */
-export function acceptsConnections(task: Task, node: Node | undefined): boolean {
+/** Whether a task accepts new connections through its own node. */
+export function acceptsLocalConnections(task: Task, node: Node | undefined): boolean {
   return task.desired === 'running' && isUp(task) && node?.state === 'ready';
+}
+
+/** Whether a task accepts new connections through every node. */
+export function acceptsConnections(task: Task, node: Node | undefined): boolean {
+  return acceptsLocalConnections(task, node) && node !== undefined && isReachable(node);
 }
 
 /**

@@ -113,6 +113,28 @@ describe('the nodes of a port', () => {
   });
 });
 
+describe('a node that others do not reach', () => {
+  const cutOff = node(2, { impairments: ['UnderlayAddressMissing'] });
+  const tasks = [task(1, 'n1'), task(2, 'n2'), task(3, 'n3')];
+  const all = [one, cutOff, node(3)];
+
+  test('has its own tasks as endpoints only, and is not an endpoint of the others', () => {
+    expect(portsSeenBy(one, all, tasks, service({}))?.behind).toEqual(['t1:1', 't3:1']);
+    expect(portsSeenBy(cutOff, all, tasks, service({}))?.behind).toEqual(['t2:1']);
+  });
+
+  test('the same for connections that drain', () => {
+    const removed = { ...service({}), removed: true as const };
+    expect(portsSeenBy(one, all, [task(2, 'n2')], removed)).toBeUndefined();
+    expect(portsSeenBy(cutOff, all, [task(2, 'n2')], removed)?.behind).toEqual(['t2:0']);
+  });
+
+  test('other impairments do not change endpoints', () => {
+    const full = node(2, { impairments: ['DiskNearlyFull', 'SomethingNewer'] });
+    expect(portsSeenBy(one, [one, full], tasks.slice(0, 2), service({}))?.behind).toEqual(['t1:1', 't2:1']);
+  });
+});
+
 describe('a port that is no longer declared', () => {
   const leaving = [{ port: PORT, revision: 5, deadline: 9 }];
 

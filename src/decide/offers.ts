@@ -1,8 +1,11 @@
+import { type Family, familyOf } from '../model/address.ts';
 import type { AssignedPort, Endpoint } from '../model/assignment.ts';
 import type { Network, Node, Service, Task } from '../model/cluster.ts';
 import { INGRESS_NETWORK } from '../model/identifiers.ts';
 import { type Constraint, type PortSpec, portKey, type WeightSpec } from '../model/spec.ts';
-import { acceptsConnections, byJoinOrder, isDraining } from './endpoint-state.ts';
+import { acceptsLocalConnections, byJoinOrder, isDraining } from './endpoint-state.ts';
+import { isReachable } from './impairment.ts';
+import { type Entrances, entrancePort, entrancesOf } from './entrances.ts';
 import { matchesConstraints } from './schedule.ts';
 
 /**
@@ -17,6 +20,8 @@ export interface PortOffer {
   nodes?: Constraint[];
   /** No longer declared: kept for open connections only. */
   draining: boolean;
+  /** Nodes with endpoints that only the node itself reaches. */
+  unreachable?: string[];
 }
 
 export interface PortOfferView {
@@ -32,6 +37,12 @@ interface OfferedTask {
   weight: number;
 }
 
+/** Where the tasks of a service are reached: the network of their addresses, and their ports. */
+interface EndpointPlace {
+  networkId: string;
+  entrances: Entrances;
+}
+
 /** All offers of a service: the ports it declares with their endpoints, and the ports it is draining. */
 export function portOffers(service: Service, view: PortOfferView): PortOffer[] {
   const network = view.networks.find(({ name }) => name === INGRESS_NETWORK);
@@ -41,18 +52,19 @@ export function portOffers(service: Service, view: PortOfferView): PortOffer[] {
     .flatMap((task): OfferedTask[] => {
       const node = view.node(task.nodeId ?? '');
       if (node === undefined) return [];
-      if (acceptsConnections(task, node)) return [{ task, node, weight: weightOf(service.spec.weight, node) }];
+      if (acceptsLocalConnections(task, node)) return [{ task, node, weight: weightOf(service.spec.weight, node) }];
       return isDraining(task, node) ? [{ task, node, weight: 0 }] : [];
     })
     .sort((a, b) => byJoinOrder(a.task, b.task));
   const drainingMembers = members.map((member) => ({ ...member, weight: 0 }));
+  const place = { networkId: network.id, entrances: entrancesOf(service) };
   const declared = service.spec.ports.flatMap((port) =>
     service.removed
-      ? offersForPort(service, port, drainingMembers, network.id, true)
-      : offersForPort(service, port, members, network.id, false),
+      ? offersForPort(service, port, drainingMembers, place, true)
+      : offersForPort(service, port, members, place, false),
   );
   const drainingOffers = (service.leaving ?? []).flatMap(({ port }) =>
-    offersForPort(service, port, drainingMembers, network.id, true),
+    offersForPort(service, port, drainingMembers, place, true),
   );
   return [...declared, ...drainingOffers];
 }
@@ -61,7 +73,7 @@ function offersForPort(
   service: Service,
   port: PortSpec,
   members: readonly OfferedTask[],
-  networkId: string,
+  place: EndpointPlace,
   draining: boolean,
 ): PortOffer[] {
   const offer = (published: number, endpointMembers: readonly OfferedTask[]): PortOffer => ({
@@ -73,10 +85,11 @@ function offersForPort(
       serviceName: service.name,
       scheduler: port.scheduler ?? 'rr',
       ...balancingOptions(port),
-      endpoints: endpointMembers.flatMap((member) => endpointsOf(member, port, networkId)),
+      endpoints: endpointMembers.flatMap((member) => endpointsOf(member, port, place)),
     },
     ...(port.nodes === undefined ? {} : { nodes: port.nodes }),
     draining,
+    ...unreachableNodes(endpointMembers),
   });
   const { published } = port;
   if (port.mode === 'ingress') return published === undefined ? [] : [offer(published, members)];
@@ -85,6 +98,11 @@ function offersForPort(
       published === undefined ? nodeChosenPort(member.task, port) : fixedHostPort(member.task, port, published);
     return number === undefined ? [] : [{ ...offer(number, [member]), nodeId: member.node.id }];
   });
+}
+
+function unreachableNodes(members: readonly OfferedTask[]): Pick<PortOffer, 'unreachable'> {
+  const ids = new Set(members.flatMap(({ node }) => (isReachable(node) ? [] : [node.id])));
+  return ids.size === 0 ? {} : { unreachable: [...ids].sort() };
 }
 
 /** The number that the node of the task picked for a host mode port. */
@@ -111,12 +129,22 @@ function weightOf(weight: WeightSpec | undefined, node: Node): number {
   return Math.min(65_535, Math.max(1, number));
 }
 
-function endpointsOf({ task, weight }: OfferedTask, port: PortSpec, networkId: string): Endpoint[] {
+function endpointsOf(
+  { task, weight }: OfferedTask,
+  port: PortSpec,
+  { networkId, entrances }: EndpointPlace,
+): Endpoint[] {
+  const target = entrancePort(entrances, port);
   // With weight 0 a UDP client that keeps sending would stay on a task about to end; without the real server it moves on.
   if (weight === 0 && port.protocol === 'udp') return [];
   return task.addresses
-    .filter((own) => own.networkId === networkId)
-    .map(({ address }) => ({ taskId: task.id, nodeId: task.nodeId!, address, port: port.target, weight }));
+    .filter((own) => own.networkId === networkId && acceptsOn(task, port, familyOf(own.address)))
+    .map(({ address }) => ({ taskId: task.id, nodeId: task.nodeId!, address, port: target, weight }));
+}
+
+/** A task that accepts one family only is no endpoint in the other: clients would be refused. */
+function acceptsOn({ status }: Task, { protocol, target }: PortSpec, family: Family): boolean {
+  return !status.missing?.some((one) => one.family === family && one.target === target && one.protocol === protocol);
 }
 
 /**
@@ -129,6 +157,7 @@ export function portForNode(node: Node, offers: readonly PortOffer[]): AssignedP
     .filter(
       ({ nodeId, nodes }) => (nodeId === undefined || nodeId === node.id) && matchesConstraints(node, nodes ?? []),
     )
+    .map((offer) => withReachableEndpoints(offer, node))
     .filter(({ draining: leaving, port }) => !leaving || port.endpoints.length > 0)
     .sort(byPrecedence);
   const [first] = candidates;
@@ -141,6 +170,15 @@ export function portForNode(node: Node, offers: readonly PortOffer[]): AssignedP
     return isNew;
   });
   return added.length === 0 ? first.port : { ...first.port, endpoints: [...added, ...first.port.endpoints] };
+}
+
+/** Packets between a node and the tasks of another are lost when one of the two is unreachable. */
+function withReachableEndpoints(offer: PortOffer, node: Node): PortOffer {
+  const { port, unreachable = [] } = offer;
+  const reachesOthers = isReachable(node);
+  if (reachesOthers && unreachable.length === 0) return offer;
+  const isReached = (nodeId: string) => nodeId === node.id || (reachesOthers && !unreachable.includes(nodeId));
+  return { ...offer, port: { ...port, endpoints: port.endpoints.filter(({ nodeId }) => isReached(nodeId)) } };
 }
 
 function endpointKey({ address, port }: Endpoint): string {

@@ -34,6 +34,31 @@ describe('a replicated service', () => {
     expect(cluster.running()).toHaveLength(1);
   });
 
+  test.each([['UnderlayAddressMissing'], ['DiskNearlyFull'], ['KernelUnavailable']])(
+    'gets no new task on a node with %s; tasks that run there stay',
+    (code) => {
+      const cluster = new Cluster([node(1), node(2)]);
+      cluster.apply(service({ replicas: 2 }));
+      cluster.settle();
+      const before = cluster.running().map(({ id }) => id);
+      cluster.nodes = [node(1), node(2, { impairments: [code] })];
+      cluster.apply(service({ replicas: 5 }));
+      cluster.settle();
+      expect(cluster.running().map(({ nodeId }) => nodeId)).toEqual(['n1', 'n2', 'n1', 'n1', 'n1']);
+      expect(
+        cluster
+          .running()
+          .slice(0, 2)
+          .map(({ id }) => id),
+      ).toEqual(before);
+      cluster.nodes = [node(2, { impairments: [code] })];
+      cluster.settle();
+      expect(cluster.tasks.find(({ status }) => status.state === 'pending')?.status.message).toBe(
+        `no suitable node: of 1, 1 with ${code}`,
+      );
+    },
+  );
+
   test('scaled down, the highest slots drain first and stop only after every node has acknowledged and connections ended', () => {
     const cluster = new Cluster([node(1), node(2)]);
     cluster.apply(service({ replicas: 3 }));

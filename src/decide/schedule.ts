@@ -3,19 +3,29 @@ import type { Constraint } from '../model/spec.ts';
 import { isTerminal } from '../model/task-state.ts';
 import type { DecisionContext } from './context.ts';
 import { fixedHostPorts, takenHostPorts } from './host-ports.ts';
+import { isImpaired } from './impairment.ts';
 
 /** The node for a task, or why there is none, as shown by `service ps`. */
 export type Placement = { node: Node } | { reason: string };
 
 interface NodeFilter {
   accepts(node: Node, service: Service): boolean;
-  explain(count: number): string;
+  /** `rejected`: nodes that it does not accept. */
+  explain(count: number, rejected: readonly Node[]): string;
 }
 
 const FILTERS: NodeFilter[] = [
   { accepts: (node) => node.state === 'ready', explain: (count) => `${count} down` },
   { accepts: (node) => node.availability === 'active', explain: (count) => `${count} paused or drained` },
+  {
+    accepts: (node) => !isImpaired(node),
+    explain: (count, rejected) => `${count} with ${impairmentsOf(rejected).join(' or ')}`,
+  },
 ];
+
+function impairmentsOf(nodes: readonly Node[]): string[] {
+  return [...new Set(nodes.flatMap(({ impairments = [] }) => impairments))].sort();
+}
 
 /**
  * Spread: the suitable node with the fewest live tasks of this service, then the fewest tasks overall, then the lowest
@@ -99,9 +109,9 @@ function explain(service: Service, nodes: readonly Node[], context: DecisionCont
   let left = [...nodes];
   for (const filter of [...FILTERS, ...constraints, hostPortFilter(service, context)]) {
     if (filter === undefined) continue;
-    const kept = left.filter((node) => filter.accepts(node, service));
-    if (kept.length < left.length) reasons.push(filter.explain(left.length - kept.length));
-    left = kept;
+    const rejected = left.filter((node) => !filter.accepts(node, service));
+    if (rejected.length > 0) reasons.push(filter.explain(rejected.length, rejected));
+    left = left.filter((node) => !rejected.includes(node));
   }
   return `no suitable node: of ${nodes.length}, ${reasons.join(', ')}`;
 }

@@ -41,6 +41,14 @@ test('an existing port keeps its options; another target keeps its access restri
   ]);
 });
 
+test('a port that is bound on demand stays so in another mode, but not with another target', () => {
+  const passive = port(8080, 80, { ready: false });
+  expect(ports([passive], { publishAdd: [port(8080, 80, { mode: 'host' })] })).toEqual([
+    port(8080, 80, { mode: 'host', ready: false }),
+  ]);
+  expect(ports([passive], { publishAdd: [port(8080, 81)] })).toEqual([port(8080, 81)]);
+});
+
 test('without a number it is the port of the same target whose number was allocated, else a new one', () => {
   const chosen = port(30_007, 80, { allowFrom: ['10.0.0.0/8'] });
   const picked = port(undefined, 80, { mode: 'host' });

@@ -60,7 +60,7 @@ function notPublishedMessage(spec: ServiceSpec, removed: ServiceUpdate['publishR
 
 /** Options of a port besides its numbers; balancing options do not apply in mode host. */
 function inheritOptions(old: PortSpec, added: PortSpec): PortSpec {
-  const { protocol: _, target: __, published, mode, ...declared } = old;
+  const { protocol: _, target, published, mode, ready, ...declared } = old;
   const { addresses, allowFrom, idleTimeout } = declared;
   const kept =
     mode === added.mode
@@ -71,7 +71,8 @@ function inheritOptions(old: PortSpec, added: PortSpec): PortSpec {
           ...(idleTimeout === undefined ? {} : { idleTimeout }),
         };
   const number = added.published ?? published;
-  return { ...kept, ...added, ...(number === undefined ? {} : { published: number }) };
+  const onDemand = ready === undefined || target !== added.target ? {} : { ready };
+  return { ...onDemand, ...kept, ...added, ...(number === undefined ? {} : { published: number }) };
 }
 
 function replaces(added: PortSpec, port: PortSpec): boolean {

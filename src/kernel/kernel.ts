@@ -1,5 +1,5 @@
 import type { MeshError } from '../base/errors.ts';
-import type { IpAddress, Protocol } from '../model/address.ts';
+import type { Cidr, IpAddress, Protocol } from '../model/address.ts';
 import type { Op } from '../model/kernel-state.ts';
 import type { KernelObject, ObjectKind } from '../model/kinds/registry.ts';
 import type { HostRouting } from '../model/policy-rule.ts';
@@ -57,6 +57,8 @@ export interface Listener {
   protocol: Protocol;
   port: number;
   address: IpAddress;
+  /** IPV6_V6ONLY of a socket of IPv6: it accepts no IPv4. */
+  v6only?: true;
   /** Identifies the socket, as in /proc/PID/fd; 0 or undefined when no process owns it. */
   inode?: number;
 }
@@ -70,6 +72,45 @@ export interface SocketOwner {
   uid?: number | undefined;
   /** Path of its program (/proc/PID/exe), if only root can change or replace that file. */
   executable?: string | undefined;
+}
+
+/** An address of the host netns. */
+export interface HostAddress {
+  link: string;
+  /** Of the link, bytes. */
+  mtu: number;
+  address: IpAddress;
+  prefix: number;
+}
+
+/** A route of another program in the host netns, of any table but `local`. */
+export interface HostRoute {
+  link: string;
+  destination: Cidr;
+  /** Undefined for a network that the link itself leads to. */
+  via: IpAddress | undefined;
+}
+
+/** How packets leave the host for one destination. */
+export interface HostPath {
+  link: string;
+  /** Of the route, else of its link; bytes. */
+  mtu: number;
+}
+
+/** `addresses`: an address, a link or a rule changed; `unknown`: events were lost. */
+export type HostNetworkChange = { of: 'addresses' } | { of: 'route'; destination: Cidr } | { of: 'unknown' };
+
+/** Addresses and routes of the host netns that are not meshd's. */
+export interface HostNetwork {
+  /** Also of links without carrier. */
+  addresses(): Promise<HostAddress[]>;
+  /** Lists all routes: slow on a host with a full routing table. */
+  routes(): Promise<HostRoute[]>;
+  /** By destination; those without a route are missing. */
+  paths(source: IpAddress, destinations: readonly IpAddress[]): Promise<Map<IpAddress, HostPath>>;
+  /** Returns a function that stops it. */
+  watch(onChange: (change: HostNetworkChange) => void): () => void;
 }
 
 /**
@@ -103,6 +144,8 @@ export interface Kernel {
   connections(netns: string, fwmarks: readonly number[]): Promise<Map<string, number>>;
   /** A path of this netns for setns(2). */
   netnsPath(netns: string): string;
+  /** The network of the host itself, which meshd only reads. */
+  readonly hostNetwork: HostNetwork;
   counters(): KernelCounters;
   close(): void;
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { createAgent } from '../agent/agent.ts';
 import { openAgentDisk } from '../agent/agent-disk.ts';
 import type { Agent, AgentOptions } from '../agent/agent-options.ts';
+import { ETHERNET_MTU, measureUnderlayMtu } from '../agent/node/underlay-mtu.ts';
 import { detectCapabilities, type FastPathMode } from '../agent/node-capabilities.ts';
 import { openHistory } from '../agent/session/history.ts';
 import type { Clock } from '../base/clock.ts';
@@ -45,6 +46,8 @@ export async function openAgentRole(options: {
   const kernel = await openLinuxKernel({ log, desired: () => desiredObjects() });
   const schedulers = await detectSchedulers(log);
   const fastPath = await detectFastPath(options.fastPath, log);
+  const peers = disk.assignment()?.peers.map((peer) => peer.underlay) ?? [];
+  const underlayMtu = (await measureUnderlayMtu(kernel.hostNetwork, underlay, peers)) ?? ETHERNET_MTU;
   const runtime = openRuntime(stateDir, clock, log);
   return {
     create(about) {
@@ -58,7 +61,7 @@ export async function openAgentRole(options: {
         log,
         underlay,
         random: Math.random,
-        capabilities: detectCapabilities(underlay, schedulers, fastPath, log),
+        capabilities: detectCapabilities({ underlay, underlayMtu, schedulers, fastPath }, log),
         stateDir,
         connect: connectDispatch,
         onAssignment: tuneHeap,

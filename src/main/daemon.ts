@@ -6,6 +6,7 @@ import { systemClock } from '../base/clock.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { localCaller } from '../identity/caller.ts';
+import { readHostAddresses } from '../kernel/host/host-network.ts';
 import { peerOf } from '../kernel/host/peer-credentials.ts';
 import { processStartTime } from '../kernel/host/process.ts';
 import { sdNotify } from '../kernel/host/systemd.ts';
@@ -34,7 +35,7 @@ export interface Daemon {
  * Starts all parts of meshd in order: nothing on the machine is changed before the preflight checks, and the sockets are
  * opened only when their handlers are ready. Throws MeshError with what to do.
  */
-export async function startDaemon(options: DaemonOptions, log: Log): Promise<Daemon> {
+export async function startDaemon(options: DaemonOptions & { name: string }, log: Log): Promise<Daemon> {
   const { roles, name, stateDir, socket, agentSocket } = options;
   const startedAt = Date.now();
   const shutdownSteps: (() => Promise<unknown> | unknown)[] = [];
@@ -46,7 +47,7 @@ export async function startDaemon(options: DaemonOptions, log: Log): Promise<Dae
     await Promise.race([all, new Promise((resolve) => setTimeout(resolve, STOP_TIMEOUT).unref())]);
   };
 
-  const underlay = await resolveAdvertiseAddress(options.advertise, options.join, options.listen);
+  const underlay = await resolveAdvertiseAddress(options, readHostAddresses);
   const lock = lockStateDir(stateDir, processStartTime);
   shutdownSteps.push(() => lock.release());
   try {
@@ -109,7 +110,11 @@ async function startServers(
   const servers: RunningServer[] = [];
   const group = groupId(GROUP);
   const policy = { uid: process.geteuid!(), group };
-  const callers = { callerOf: (socket: Socket) => localCaller(peerOf(socket), policy), log };
+  const callers = {
+    callerOf: (socket: Socket) => localCaller(peerOf(socket), policy),
+    log,
+    prepareDirectory: prepareSocketDir,
+  };
   try {
     const services = manager === undefined ? [local] : [local, manager.control];
     servers.push(await servePeople({ path: options.socket, mode: 0o660, group }, services, callers));

@@ -1,4 +1,3 @@
-import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { FAST_PATH_MODES, type FastPathMode } from '../agent/node-capabilities.ts';
@@ -14,7 +13,8 @@ export const VERSION = typeof MESHD_VERSION === 'undefined' ? '0.0.0-source' : M
 
 export interface DaemonOptions {
   roles: ('manager' | 'agent')[];
-  name: string;
+  /** Undefined: see node-name.ts. */
+  name: string | undefined;
   advertise: string | undefined;
   /** Undefined: every address of the families this host is reached by. */
   listen: string | undefined;
@@ -60,7 +60,11 @@ export function parseMeshd(argv: readonly string[]): Invocation {
     .version(VERSION, '-v, --version', 'print the version of meshd')
     .configureOutput({ outputError: (text, write) => write(`meshd: ${text.replace(/^error: /, '')}`) })
     .option('--role <roles>', 'manager, agent, or both (default: manager,agent)', parseRoles)
-    .option('--name <name>', 'name of this node', parseName, hostname().split('.')[0])
+    .option(
+      '--name <name>',
+      'name of this node (default: the one with which it joined, at first the host name)',
+      parseName,
+    )
     .option('--advertise <address>', 'address of this host to which other nodes send VXLAN')
     .option(
       '--listen <address:port>',
@@ -110,7 +114,7 @@ export function parseMeshd(argv: readonly string[]): Invocation {
           '--join connects an agent to another manager: use it with --role agent (this version supports one manager)',
         );
       }
-      const { advertise, ingressSubnet, listen, ipv6, families: requestedFamilies, shortcut, ...others } = rest;
+      const { name, advertise, ingressSubnet, listen, ipv6, families: requestedFamilies, shortcut, ...others } = rest;
       if (shortcut !== undefined) {
         if (rest.fastPath !== undefined)
           program.error('--shortcut is the old name of --fast-path: specify one of the two');
@@ -126,6 +130,7 @@ export function parseMeshd(argv: readonly string[]): Invocation {
       const healthListen = rest.healthListen === 'off' ? undefined : rest.healthListen;
       const options = {
         ...others,
+        name,
         advertise,
         ingressSubnet,
         listen,

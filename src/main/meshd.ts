@@ -4,6 +4,7 @@ import { createLog } from '../base/log.ts';
 import { keepCompiledCode } from './compile-cache.ts';
 import { tuneHeap } from './heap-size.ts';
 import { type DaemonOptions, parseMeshd, type ResetOptions } from './meshd-options.ts';
+import { nodeName } from './node-name.ts';
 
 /*
  * Start reading here. The daemon has two parts that communicate only over gRPC: a manager (src/manager: desired state)
@@ -18,7 +19,9 @@ else process.exitCode = invocation.status;
 async function run(options: DaemonOptions): Promise<void> {
   tuneHeap(0);
   keepCompiledCode();
-  const log = createLog(options.logLevel, { node: options.name });
+  const { name, notice } = nodeName(options);
+  const log = createLog(options.logLevel, { node: name });
+  if (notice !== undefined) log.warn(notice);
   // The state of this process is unknown now; the next one adopts the existing kernel state.
   const crash = (thrown: unknown) => {
     log.fatal({ err: thrown }, 'meshd ends after an error it did not expect; please report it');
@@ -39,7 +42,7 @@ async function run(options: DaemonOptions): Promise<void> {
   process.on('SIGHUP', () => {});
   try {
     const { startDaemon } = await import('./daemon.ts');
-    daemon = await startDaemon(options, log);
+    daemon = await startDaemon({ ...options, name }, log);
     flushCompileCache(); // Node would write it at the end, which a killed daemon does not have
   } catch (thrown) {
     exitWithError(thrown);

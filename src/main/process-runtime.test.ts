@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -170,6 +171,16 @@ describe('start', () => {
     await waitUntil(() => logOf('a1') !== '');
     expect(logOf('a1')).toBe('started\n');
     expect(shims()).toHaveLength(1);
+  });
+
+  it('bounds the log by what the service declares', async () => {
+    const { runtime, end } = open();
+    await runtime.start(launch(task('a1', 'seq 1 5000', { log: { maxSize: 10_000, maxFiles: 2 } })));
+    await end('a1');
+    const files = readdirSync(join(directory, 'a1')).filter((name) => name.startsWith('log'));
+    expect(files.sort()).toEqual(['log', 'log.1']);
+    for (const file of files) expect(statSync(join(directory, 'a1', file)).size).toBeLessThanOrEqual(10_000);
+    expect(logOf('a1').endsWith('5000\n')).toBe(true);
   });
 
   it('starts after a crash between task.json and the start', async () => {

@@ -15,6 +15,7 @@ import { createDispatcher } from './serving/dispatcher.ts';
 import { createNodeReports } from './serving/node-reports.ts';
 import { createPortTable } from './serving/port-table.ts';
 import { createPresenter } from './serving/presenter.ts';
+import { createPublications } from './serving/publications.ts';
 import { createWatchFeeds } from './serving/watch-feed.ts';
 
 /*
@@ -47,8 +48,15 @@ export async function createManager(options: ManagerOptions): Promise<Manager> {
   const table = createPortTable(index);
   for (const service of index.services()) table.refresh(service.id, service);
   const reports = createNodeReports(index, table.countsConnections);
-  const presenter = createPresenter(index, reports);
+  const publications = createPublications(clock, (ids) =>
+    feeds.onServices([...ids].flatMap((id) => index.service(id) ?? [])),
+  );
+  const presenter = createPresenter(index, reports, publications);
   const feeds = createWatchFeeds(index, presenter);
+  const reportNode = (nodeId: string) => {
+    const node = index.node(nodeId);
+    if (node !== undefined) feeds.onNodes([node]);
+  };
   const leader = createLeader({ store, view: index, observations: reports, offers: table.offers, clock, log });
   const dispatcher = createDispatcher({
     index,
@@ -58,6 +66,16 @@ export async function createManager(options: ManagerOptions): Promise<Manager> {
     clock,
     log,
     clusterId,
+    onSession(nodeId) {
+      reports.onSession(nodeId);
+      reportNode(nodeId);
+    },
+    onAck(nodeId, revision, failures) {
+      const isFirst = reports.acknowledged(nodeId) === 0;
+      reports.onAck(nodeId, revision, failures);
+      publications.onAck(nodeId, revision);
+      if (isFirst) reportNode(nodeId);
+    },
     onPortConditions(nodeId, conditions) {
       const before = reports.portConditions(nodeId);
       reports.onPortConditions(nodeId, conditions);
@@ -68,7 +86,11 @@ export async function createManager(options: ManagerOptions): Promise<Manager> {
   const info = { version, clusterId, startedAt: clock.now() };
   const stopWatch = store.watch((changes) => {
     index.apply(changes);
-    dispatcher.onAssignmentChanges(assignmentChanges(changes, index, table));
+    const effects = assignmentChanges(changes, index, table);
+    publications.onCommit(changes, index.revision, effects.published, () =>
+      [...index.nodes()].filter(({ state }) => state === 'ready').map(({ id }) => id),
+    );
+    dispatcher.onAssignmentChanges(effects);
     feeds.onCommit(changes);
     leader.onCommit(changes);
   });
@@ -86,6 +108,7 @@ export async function createManager(options: ManagerOptions): Promise<Manager> {
       const stopping = leader.stop();
       dispatcher.stop();
       feeds.stop();
+      publications.stop();
       await stopping;
       stopWatch();
     },

@@ -125,6 +125,57 @@ describe('nodes', () => {
     expect((await nodes()).map(({ name }) => name)).toEqual(['node1']);
   });
 
+  const addressLost = { code: 'UnderlayAddressMissing', params: { address: '192.0.2.2' } };
+
+  test('one without its advertised address: no new tasks, and its endpoints are its own only, until it has it again', async () => {
+    const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
+    await cluster.apply(spec('web', { replicas: 2, ports: [tcp(80)] }));
+    await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 2);
+    two.conditions(addressLost);
+    await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 1);
+    await cluster.waitUntil(() => endpoints(two.assignment, 80).length === 1);
+    expect(endpoints(one.assignment, 80)[0]?.nodeId).toBe(one.nodeId);
+    expect(endpoints(two.assignment, 80)[0]?.nodeId).toBe(two.nodeId);
+    await cluster.apply(spec('web', { replicas: 4, ports: [tcp(80)] }));
+    await cluster.waitUntil(async () => (await running('web')).length === 4);
+    expect(one.assignment!.tasks).toHaveLength(3);
+    expect(two.assignment!.tasks).toHaveLength(1);
+    expect((await nodes())[1]).toMatchObject({
+      state: 'ready',
+      conditions: [expect.stringMatching(/^UnderlayAddressMissing: .*192\.0\.2\.2/)],
+    });
+    two.conditions();
+    for (const agent of [one, two]) await cluster.waitUntil(() => endpoints(agent.assignment, 80).length === 4);
+    // It joined last, on every node.
+    expect(endpoints(one.assignment, 80).at(-1)?.nodeId).toBe(two.nodeId);
+    expect(endpoints(two.assignment, 80)).toEqual(endpoints(one.assignment, 80));
+  });
+
+  test('what keeps a node from serving is stored: a restarted manager knows it before the node reports again', async () => {
+    const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
+    await cluster.apply(spec('web', { mode: 'global', ports: [tcp(80)] }));
+    await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 2);
+    two.conditions(addressLost);
+    await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 1);
+    await cluster.restart();
+    const again = await cluster.agent('node1', { nodeId: one.nodeId, underlay: '192.0.2.1' });
+    expect(endpoints(again.assignment, 80).map(({ nodeId }) => nodeId)).toEqual([one.nodeId]);
+  });
+
+  test('a store that fails at that moment is asked again', async () => {
+    const [one, two] = [await cluster.agent('node1'), await cluster.agent('node2')];
+    await cluster.apply(spec('web', { mode: 'global', ports: [tcp(80)] }));
+    await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 2);
+    let failures = 0;
+    cluster.store.onTransact = () => {
+      failures += 1;
+      if (failures <= 2) throw new Error('disk full');
+    };
+    two.conditions(addressLost);
+    await cluster.waitUntil(() => endpoints(one.assignment, 80).length === 1);
+    expect(failures).toBeGreaterThan(2);
+  });
+
   test('conditions of a node are shown', async () => {
     const one = await cluster.agent('node1');
     one.conditions({ code: 'SchedulerLost', params: { scheduler: 'ip_vs_mh' } });

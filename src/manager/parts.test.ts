@@ -17,6 +17,7 @@ import { createClusterIndex } from './serving/cluster-index.ts';
 import { findService } from './serving/find.ts';
 import { createNodeReports } from './serving/node-reports.ts';
 import { createPresenter } from './serving/presenter.ts';
+import { createPublications } from './serving/publications.ts';
 import { createWatchFeeds } from './serving/watch-feed.ts';
 
 const service = (id: string, name: string): Service => ({
@@ -108,6 +109,7 @@ test('a watcher that does not read is disconnected, the others are not', async (
     createPresenter(
       index,
       createNodeReports(index, () => false),
+      createPublications(fakeClock(), () => {}),
     ),
   );
   store.watch((changes) => {

@@ -48,11 +48,62 @@ describe('programs on the ports of a node', () => {
   });
 });
 
+describe('a task that accepts one family only', () => {
+  const missing = [{ protocol: 'tcp' as const, target: 80, family: 'inet6' as const }];
+  const message = 'web.1 accepts no IPv6 clients on its port 80';
+
+  it('is no endpoint in the other, and its port is degraded until it accepts both', async () => {
+    await cluster.stop();
+    cluster = await testCluster({ families: ['inet', 'inet6'] });
+    const node = await cluster.agent('node1');
+    await cluster.apply(spec('web', { ports: [tcp(8080), tcp(8081, 81)] }));
+    const addresses = () => node.assignment?.ports.map(({ endpoints }) => endpoints.length);
+    await cluster.waitUntil(() => addresses()?.join() === '2,2');
+    const [task] = await cluster.tasks();
+    node.report(task!.id, 'running', { missing });
+    await cluster.waitUntil(() => addresses()?.join() === '1,2');
+    expect((await cluster.control.listPorts({})).ports.map(({ degraded }) => degraded)).toEqual([
+      [{ nodeId: node.nodeId, nodeName: 'node1', kind: 'family', message }],
+      [],
+    ]);
+    expect((await cluster.control.listServices({})).services[0]?.degraded).toMatchObject([
+      { kind: 'family', message: `8080/tcp: ${message}` },
+    ]);
+    node.report(task!.id, 'running');
+    await cluster.waitUntil(() => addresses()?.join() === '2,2');
+    expect((await cluster.control.listPorts({})).ports.flatMap(({ degraded }) => degraded)).toEqual([]);
+  });
+
+  it('is reported to watchers of its service', async () => {
+    const node = await cluster.agent('node1');
+    await cluster.apply(spec('web', { ports: [tcp(8080)] }));
+    await cluster.waitUntil(async () => (await cluster.tasks())[0]?.status?.state === 'running');
+    const received: string[] = [];
+    const stop = new AbortController();
+    const watching = (async () => {
+      const events = cluster.control.watch({ services: true, tasks: false, nodes: false }, { signal: stop.signal });
+      for await (const { object } of events)
+        if (object?.case === 'service') received.push(object.value.degraded.map(({ message }) => message).join());
+    })().catch(() => undefined);
+    await cluster.waitUntil(() => received.length > 0);
+    const [task] = await cluster.tasks();
+    node.report(task!.id, 'running', { missing });
+    await cluster.waitUntil(() => received.at(-1) === `8080/tcp: ${message}`);
+    stop.abort();
+    await watching;
+  });
+});
+
 describe('a port that differs from its declaration', () => {
   it('is shown with the service, and watchers are notified of each change once', async () => {
     const node = await cluster.agent('node1');
     await cluster.apply(spec('web', { ports: [tcp(8080)] }), spec('other', { ports: [tcp(8081)] }));
     await cluster.waitUntil(async () => (await cluster.tasks()).every(({ status }) => status?.state === 'running'));
+    // Acknowledgements of the ports are events of the services, too.
+    await cluster.waitUntil(async () =>
+      (await cluster.control.listServices({})).services.every(({ pending }) => pending === 0),
+    );
+    await cluster.advanceTime(500);
     const received: WatchEvent[] = [];
     const stop = new AbortController();
     const watching = (async () => {

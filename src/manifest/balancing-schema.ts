@@ -8,7 +8,7 @@ import {
   type SchedulerFlag,
   TRAFFIC_POLICIES,
 } from '../model/spec.ts';
-import { constraints, describeValue, duration, fail, oneOf } from './fields.ts';
+import { constraints, describeValue, duration, fail, flag, oneOf } from './fields.ts';
 import { LIMITS } from './limits.ts';
 import { parseNetwork, sortedNetworks } from './networks.ts';
 
@@ -94,13 +94,14 @@ const portMesh = z.strictObject({
   persistence: persistence.optional(),
   idle_timeout: seconds.optional(),
   policy: oneOf(...TRAFFIC_POLICIES).optional(),
+  ready: flag.optional(),
 });
 
 type Balancing = Omit<PortSpec, 'protocol' | 'target' | 'published' | 'mode'>;
 
 /** The same as fields of the model; defaults are omitted, so that declaring one changes nothing. */
 export const balancing = portMesh.transform((given, ctx): Balancing => {
-  const { scheduler = 'rr', scheduler_flags: chosen, fallback, policy } = given;
+  const { scheduler = 'rr', scheduler_flags: chosen, fallback, policy, ready } = given;
   for (const flag of chosen ?? []) {
     if (flag.startsWith(`${scheduler}-`)) continue;
     const remedy = `use \`scheduler: ${flag.slice(0, flag.indexOf('-'))}\`, or remove the flag`;
@@ -118,6 +119,7 @@ export const balancing = portMesh.transform((given, ctx): Balancing => {
     ...(given.persistence === undefined ? {} : { persistence: given.persistence }),
     ...(given.idle_timeout === undefined ? {} : { idleTimeout: given.idle_timeout }),
     ...(policy === undefined || policy === 'cluster' ? {} : { policy }),
+    ...(ready === false ? { ready } : {}),
     ...(nodes === undefined ? {} : { nodes }),
     ...(addresses === undefined ? {} : { addresses }),
     ...(given.allow_from === undefined ? {} : { allowFrom: given.allow_from }),

@@ -67,7 +67,7 @@ describe('x-mesh of a port', () => {
   });
 
   const refused: [string, RegExp][] = [
-    ['zz: 1', /x-mesh\.zz: unknown key `zz`; use one of ingress, allow_from, .*policy, or remove it/],
+    ['zz: 1', /x-mesh\.zz: unknown key `zz`; use one of ingress, allow_from, .*policy, ready, or remove it/],
     ['schedular: rr', /x-mesh\.schedular: unknown key `schedular`; did you mean `scheduler`\?/],
     ['ingress: {node: []}', /x-mesh\.ingress\.node: unknown key `node`; did you mean `nodes`\?/],
     [

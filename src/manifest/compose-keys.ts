@@ -13,7 +13,7 @@ export const UNSUPPORTED = {
     ...PLAIN(`annotations attach blkio_config cgroup cgroup_parent configs container_name cpu_count
       cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset credential_spec depends_on
       develop device_cgroup_rules devices dns dns_opt dns_search domainname external_links extra_hosts gpus group_add
-      hostname init ipc isolation label_file links logging mac_address mem_limit mem_reservation
+      hostname init ipc isolation label_file links mac_address mem_limit mem_reservation
       mem_swappiness memswap_limit models network_mode networks oom_kill_disable oom_score_adj pid pids_limit platform
       post_start pre_stop profiles provider pull_policy pull_refresh_after read_only runtime secrets
       security_opt shm_size stdin_open stop_signal storage_opt sysctls tmpfs tty ulimits use_api_socket userns_mode uts
@@ -67,10 +67,13 @@ const EXAMPLES: Record<string, string> = {
   healthcheck: 'healthcheck: {test: curl -f http://127.0.0.1/, interval: 10s}',
   http: 'http: {port: 80, path: /health}',
   weight: 'weight: node.labels.cpus',
+  ready: 'ready: [21, 53/udp]',
   user: 'user: "1000:1000"',
   cap_add: 'cap_add: [NET_ADMIN]',
   cap_drop: 'cap_drop: [ALL]',
   privileged: 'privileged: true',
+  logging: 'logging: {options: {max-size: 10m, max-file: 3}}',
+  options: 'options: {max-size: 10m, max-file: 3}',
   working_dir: 'working_dir: /srv',
   name: 'name: demo',
 };

@@ -137,6 +137,14 @@ export function count(maximum: number, why: string) {
   });
 }
 
+/** `true` or `false`, also as text: the value of a variable. */
+export const flag = z.unknown().transform((value, ctx): boolean => {
+  if (value === true || value === 'true') return true;
+  if (value !== false && value !== 'false')
+    fail(ctx, `must be true or false, but is ${describeValue(value)}`, 'write true or false');
+  return false;
+});
+
 /** Milliseconds. */
 export const duration = z.unknown().transform((value, ctx): number => {
   const milliseconds = typeof value === 'string' ? parseDuration(value) : value === 0 ? 0 : undefined;

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import type { HealthCheck, HealthProbe } from '../model/spec.ts';
-import { checkProcessText, count, describeValue, duration, fail } from './fields.ts';
+import { checkProcessText, count, describeValue, duration, fail, flag } from './fields.ts';
 import { LIMITS } from './limits.ts';
 import { shorten } from './manifest-error.ts';
 
@@ -68,13 +68,6 @@ function toTimings(fields: { [name in keyof typeof timingFields]?: number | unde
     startInterval: fields.start_interval || 5_000,
   };
 }
-
-const flag = z.unknown().transform((value, ctx): boolean => {
-  if (value !== true && value !== false && value !== 'true' && value !== 'false') {
-    fail(ctx, `must be true or false, but is ${describeValue(value)}`, 'write true or false');
-  }
-  return value === true || value === 'true';
-});
 
 export const composeHealth = z.strictObject({ test: test.optional(), disable: flag.optional(), ...timingFields });
 

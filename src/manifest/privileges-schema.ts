@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { CAPABILITY_NAMES, type CapabilityOrAll, type RequestedPrivileges } from '../model/capabilities.ts';
 import { closestMatch } from './closest-match.ts';
-import { describeValue, fail } from './fields.ts';
+import { describeValue, fail, flag } from './fields.ts';
 import { shorten } from './manifest-error.ts';
 
 type Context = z.core.$RefinementCtx;
@@ -19,13 +19,6 @@ const capability = z.unknown().transform((value, ctx): CapabilityOrAll => {
 });
 
 const capabilities = z.array(capability);
-
-const flag = z.unknown().transform((value, ctx): boolean => {
-  if (value === true || value === 'true') return true;
-  if (value !== false && value !== 'false')
-    fail(ctx, `must be true or false, but is ${describeValue(value)}`, 'write true or false');
-  return false;
-});
 
 /** Keys of a service. */
 export const privilegeKeys = {

@@ -45,7 +45,7 @@ describe('errors have a position, a message and a remedy', () => {
     ],
     [
       'services: {a: {command: x, x-mesh: {runtime: process, zzzzzz: 1}}}',
-      'services.a.x-mesh.zzzzzz: unknown key `zzzzzz`; use one of runtime, healthcheck, weight, or remove it',
+      'services.a.x-mesh.zzzzzz: unknown key `zzzzzz`; use one of runtime, healthcheck, weight, ready, or remove it',
     ],
     [
       'services: {a: {command: x}}',

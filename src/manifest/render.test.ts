@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { CAPABILITIES } from '../model/capabilities.ts';
 import { sameValue } from '../model/equality.ts';
 import {
+  DEFAULT_LOG,
   DEFAULT_UPDATE,
   type HealthCheck,
   type PortSpec,
@@ -86,6 +87,7 @@ const balancing = fc
       }),
       idleTimeout: seconds,
       policy: fc.constantFrom('prefer-local' as const, 'local' as const),
+      ready: fc.constant(false as const),
     },
     optional,
   )
@@ -97,7 +99,10 @@ const balancing = fc
       ...(fallback === undefined || fallback === rest.scheduler ? {} : { fallback }),
     };
   });
-const restrictions = fc.record({ addresses: networks, allowFrom: networks, idleTimeout: seconds }, optional);
+const restrictions = fc.record(
+  { addresses: networks, allowFrom: networks, idleTimeout: seconds, ready: fc.constant(false as const) },
+  optional,
+);
 const port: fc.Arbitrary<PortSpec> = fc
   .record(
     { protocol: fc.constantFrom('tcp', 'udp', 'sctp'), target: numbers, published: numbers },
@@ -127,6 +132,12 @@ const weight: fc.Arbitrary<WeightSpec> = fc.oneof(
   fc.record({ default: fc.integer({ min: 2, max: 65_535 }) }),
   fc.record({ label: fc.constantFrom('cpus', 'node.labels', 'A/b.c-d'), default: numbers }),
 );
+const log = fc
+  .record({
+    maxSize: fc.integer({ ...LIMITS.logSize }),
+    maxFiles: fc.integer({ min: 1, max: LIMITS.logFiles }),
+  })
+  .filter((limits) => !sameValue(limits, DEFAULT_LOG));
 const update: fc.Arbitrary<UpdateConfig> = fc
   .record({
     parallelism: fc.nat(10_000),
@@ -168,6 +179,7 @@ const spec: fc.Arbitrary<ServiceSpec> = fc
       update,
       health,
       weight,
+      log,
     },
     {
       requiredKeys: [

@@ -1,6 +1,7 @@
 import { Document, isScalar, Scalar, visit } from 'yaml';
 import type { Constraint, HealthCheck, PortSpec, ServiceSpec, WeightSpec } from '../model/spec.ts';
 import { formatDuration } from './duration.ts';
+import { formatSize } from './size.ts';
 
 /**
  * The canonical form of services: every default written out, ranges expanded, dollar signs doubled so that it can be
@@ -47,6 +48,9 @@ function service(spec: ServiceSpec): Record<string, unknown> {
         : { update_config: { ...spec.update, delay: formatDuration(spec.update.delay) } }),
     },
     ...(health === undefined || 'tcp' in health || 'http' in health ? {} : { healthcheck: health }),
+    ...(spec.log === undefined
+      ? {}
+      : { logging: { options: { 'max-size': formatSize(spec.log.maxSize), 'max-file': spec.log.maxFiles } } }),
     'x-mesh': {
       runtime: spec.runtime,
       ...(health !== undefined && ('tcp' in health || 'http' in health) ? { healthcheck: health } : {}),
@@ -101,6 +105,7 @@ function port(spec: PortSpec): Record<string, unknown> {
 function balancing(spec: PortSpec): Record<string, unknown> {
   const { persistence } = spec;
   return {
+    ...(spec.ready === undefined ? {} : { ready: spec.ready }),
     ...omitIfEmpty('ingress', {
       ...omitIfEmpty('nodes', (spec.nodes ?? []).map(constraint)),
       ...omitIfEmpty('addresses', spec.addresses ?? []),

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { sameValue } from '../model/equality.ts';
 import { isLabelKey } from '../model/label.ts';
-import { DEFAULT_UPDATE, type PortSpec, type ServiceSpec, type UpdateConfig, type WeightSpec } from '../model/spec.ts';
+import { DEFAULT_UPDATE, type ServiceSpec, type UpdateConfig, type WeightSpec } from '../model/spec.ts';
 import { BALANCING_KEYS } from './balancing-schema.ts';
 import { UNSUPPORTED } from './compose-keys.ts';
 import {
@@ -21,9 +21,11 @@ import {
 } from './fields.ts';
 import { composeHealth, HTTP_KEYS, healthcheck, meshHealth, probe } from './health-schema.ts';
 import { LIMITS } from './limits.ts';
+import { logging, loggingKeys, logOptions } from './logging-schema.ts';
 import { shorten } from './manifest-error.ts';
 import { longPort, ports } from './port-schema.ts';
 import { privilegeKeys, privilegesOf } from './privileges-schema.ts';
+import { ready, withReady } from './ready-schema.ts';
 
 const extensible = <T extends z.ZodType>(schema: T) => z.preprocess((value) => withoutExtensions(value), schema);
 
@@ -88,6 +90,7 @@ const mesh = z.strictObject({
   runtime: oneOf('process'),
   healthcheck: probe.optional(),
   weight: weight.optional(),
+  ready: ready.optional(),
 });
 
 const service = z.strictObject({
@@ -100,6 +103,7 @@ const service = z.strictObject({
   labels: labels.optional(),
   ports: ports.optional(),
   healthcheck: extensible(healthcheck).optional(),
+  logging: extensible(logging).optional(),
   stop_grace_period: duration.optional(),
   deploy: extensible(deploy).nullish(),
   'x-mesh': mesh.optional(),
@@ -184,9 +188,14 @@ export const serviceSchema = z.preprocess(
           window: restart?.window ?? 0,
         },
         stopGracePeriod: given.stop_grace_period ?? 10_000,
-        ports: declared.map(({ port }): PortSpec => port),
+        ports: withReady(
+          declared.map(({ port }) => port),
+          given['x-mesh']?.ready,
+          ctx,
+        ),
         ...(update === undefined ? {} : { update }),
         ...(health === undefined ? {} : { health }),
+        ...(given.logging === undefined ? {} : { log: given.logging }),
         ...(weight === undefined ? {} : { weight }),
       },
       portEntries: declared.map(({ entry }) => entry),
@@ -230,6 +239,10 @@ export function keysAt(path: readonly PropertyKey[]): { known: string[]; unsuppo
       return { known: Object.keys(updateConfig.shape), unsupported: UNSUPPORTED.update };
     case 'healthcheck':
       return { known: Object.keys(composeHealth.shape), unsupported: none };
+    case 'logging':
+      return { known: Object.keys(loggingKeys.shape), unsupported: none };
+    case 'logging.options':
+      return { known: Object.keys(logOptions.shape), unsupported: none };
     case 'ports.*':
       return { known: Object.keys(longPort.shape), unsupported: none };
     case 'x-mesh':

@@ -1,6 +1,8 @@
 /** Address families as the kernel names them. */
 export type Family = 'inet' | 'inet6';
 
+export const FAMILY_NAMES: Readonly<Record<Family, string>> = { inet: 'IPv4', inet6: 'IPv6' };
+
 export type Protocol = 'tcp' | 'udp' | 'sctp';
 
 /** An address in canonical text form: dotted quad, or RFC 5952 for IPv6. */

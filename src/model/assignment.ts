@@ -1,6 +1,6 @@
 import type { Cidr, Family, IpAddress, MacAddress, Protocol } from './address.ts';
 import type { RequestedPrivileges } from './capabilities.ts';
-import type { HealthCheck, Persistence, SchedulerFlag, TrafficPolicy } from './spec.ts';
+import type { HealthCheck, LogLimits, Persistence, SchedulerFlag, TrafficPolicy } from './spec.ts';
 
 /** The complete desired state of one node, sent as a snapshot and then updated by deltas. */
 export interface Assignment {
@@ -71,6 +71,15 @@ export interface AssignedProcess extends RequestedPrivileges {
   workingDir: string;
   user?: string;
   environment: Record<string, string>;
+  /** Undefined means DEFAULT_LOG. */
+  log?: LogLimits;
+}
+
+export interface TargetPort {
+  protocol: Protocol;
+  port: number;
+  /** The task counts as running without it, because it is bound on demand. */
+  ready?: false;
 }
 
 export interface AssignedTask {
@@ -81,13 +90,22 @@ export interface AssignedTask {
   desired: 'running' | 'shutdown';
   addresses: { networkId: string; address: IpAddress }[];
   process: AssignedProcess;
-  /** Target ports that must be bound before the task counts as running. */
-  targets: { protocol: Protocol; port: number }[];
+  /** Each target port once. */
+  targets: TargetPort[];
   /** Host mode ports without a number: the node picks one for each and reports it in the task's status. */
   pick?: { protocol: Protocol; port: number }[];
+  /** Ports of the task at which connections arrive that its program accepts at another one. */
+  redirects?: Redirect[];
   health?: HealthCheck;
   /** Milliseconds from SIGTERM to SIGKILL. */
   stopGracePeriod: number;
+}
+
+/** A port of a task's netns, and the port to which it is redirected. */
+export interface Redirect {
+  protocol: Protocol;
+  from: number;
+  to: number;
 }
 
 /** What changed between two revisions; lists hold whole new values, `removed` their keys. */

@@ -47,6 +47,8 @@ export interface Node extends Stored {
   state: 'ready' | 'down';
   /** Milliseconds since the epoch of the last state change. */
   stateSince: number;
+  /** Codes of reported conditions that have a ConditionEffect, sorted; absent while there are none. */
+  impairments?: string[];
   /** As the agent reported. */
   agentVersion: string;
   kernelRelease: string;
@@ -137,10 +139,19 @@ export interface TaskStatus {
   health?: 'starting' | 'healthy' | 'unhealthy';
   /** Host mode ports whose number the node picked. */
   ports?: { protocol: Protocol; target: number; published: number }[];
+  /** While it runs: families in which it does not get the connections of a target port. */
+  missing?: MissingFamily[];
   /** Milliseconds since the epoch. */
   since: number;
   /** Why it is in its state, for programs: a TaskReason, or one of a newer agent. */
   reason?: string;
+}
+
+/** A family that no socket of a task accepts on a target port, although one accepts the other family. */
+export interface MissingFamily {
+  protocol: Protocol;
+  target: number;
+  family: Family;
 }
 
 /** Why a task is in its state. The texts are in `message` and `error`. */
@@ -149,8 +160,10 @@ export type TaskReason =
   | 'Starting'
   | 'WaitingForPorts' // its process runs and has not bound its ports yet
   | 'PortsNotBound' // the same, for longer than a start should take
+  | 'FamilyMissing' // it runs, and accepts only one family on some target ports
   | 'Unhealthy'
   | 'Exited'
+  | 'Daemonized' // the same, with code 0 and processes left behind: it went into the background
   | 'Killed'
   | 'StartFailed'
   | 'Stopped'
@@ -173,12 +186,12 @@ export interface Listener {
 /**
  * Why a published port differs on one node from its declaration. `taken`: a program of the node listens there and is
  * shadowed. `withheld`: the node keeps the port for itself, because sshd listens there. `fallback`: the
- * kernel lacks the declared scheduler.
+ * kernel lacks the declared scheduler. `family`: tasks of the node accept only one family.
  */
 export interface PortCondition {
   protocol: Protocol;
   published: number;
-  kind: 'taken' | 'withheld' | 'fallback';
+  kind: 'taken' | 'withheld' | 'fallback' | 'family';
   /** For people, without the node's name and the port. */
   message: string;
 }

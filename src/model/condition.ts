@@ -1,7 +1,38 @@
 import { boundedParams, type CodedText, fillTemplate, type ParamNames, renderUnknown } from './coded-text.ts';
 
-/** What is wrong on a node now, by code. The text says what happened and what it means; the remedy what to do. */
+/**
+ * What the manager does about a condition of a node. `noNewTasks`: it places no task there; `unreachable`: the same, and
+ * no node gets endpoints on the other side of the node's VXLAN.
+ */
+export type ConditionEffect = 'noNewTasks' | 'unreachable';
+
+/**
+ * What is wrong on a node now, by code. The text says what happened and what it means; the remedy what to do. `check`: the
+ * kind of thing, for those that the doctor examines, too.
+ */
 export const CONDITIONS = {
+  UnderlayAddressMissing: {
+    check: 'underlay',
+    effect: 'unreachable',
+    text: 'no interface of this node has {address}, to which the other nodes send VXLAN: it gets no new tasks, and its tasks are reached through this node only',
+    remedy: 'ip addr add {address} dev …, or start meshd with --advertise and an address it has',
+  },
+  OverlayOverlap: {
+    check: 'overlap',
+    text: 'networks of this node overlap the overlay network {overlay}: {networks}. Clients with addresses of the overlay get no answer',
+    remedy: 'use other addresses there, or a new cluster with another --ingress-subnet',
+  },
+  ConntrackFull: {
+    check: 'conntrack',
+    text: 'the connection table holds {count} of {max} entries ({percent} %): new connections time out',
+    remedy: '{command}',
+  },
+  DiskNearlyFull: {
+    check: 'disk',
+    effect: 'noNewTasks',
+    text: '{directory} has {free} MiB free of {size}: this node gets no new tasks',
+    remedy: 'df -h {directory}; du -xh {directory} | sort -h | tail',
+  },
   ManagerUnreachable: {
     text: 'no manager reachable ({reason}); this node keeps using its last assignment',
     remedy: 'systemctl status meshd on the manager; check the address given with --join and the network between them',
@@ -11,6 +42,7 @@ export const CONDITIONS = {
     remedy: 'specify the right --join, or move the node with `meshd reset --purge`',
   },
   KernelUnavailable: {
+    effect: 'noNewTasks',
     text: 'the kernel state cannot be read or changed: {error}',
     remedy: 'journalctl -u meshd -e on this node',
   },
@@ -38,7 +70,8 @@ export const CONDITIONS = {
 
 export type ConditionCode = keyof typeof CONDITIONS;
 
-type ConditionParams<C extends ConditionCode> = Record<ParamNames<(typeof CONDITIONS)[C]['text']>, string | number>;
+type Templates<C extends ConditionCode> = (typeof CONDITIONS)[C]['text' | 'remedy'];
+type ConditionParams<C extends ConditionCode> = Record<ParamNames<Templates<C>>, string | number>;
 
 /** A condition as an agent reports it; `code` may be one of a newer version. */
 export type Condition = CodedText;
@@ -51,7 +84,14 @@ export function condition<C extends ConditionCode>(code: C, params: ConditionPar
 export function renderCondition(reported: Condition): string {
   if (!isConditionCode(reported.code)) return renderUnknown(reported);
   const { text, remedy } = CONDITIONS[reported.code];
-  return `${reported.code}: ${fillTemplate(text, reported.params)}. ${remedy}`;
+  return `${reported.code}: ${fillTemplate(text, reported.params)}. ${fillTemplate(remedy, reported.params)}`;
+}
+
+/** Undefined for a condition that the manager only shows, and for a code that it does not know. */
+export function conditionEffect(code: string): ConditionEffect | undefined {
+  if (!isConditionCode(code)) return undefined;
+  const texts = CONDITIONS[code];
+  return 'effect' in texts ? texts.effect : undefined;
 }
 
 /** Whether it means that the kernel does not hold the assignment. */

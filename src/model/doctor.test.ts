@@ -20,7 +20,7 @@ describe('a finding', () => {
       what: 'net.ipv4.ip_forward is 0 in host: packets are not forwarded',
       remedy: command,
     });
-    expectTypeOf<FindingParams<'MtuUnused'>>().toEqualTypeOf<Record<'link' | 'mtu' | 'needed', string | number>>();
+    expectTypeOf<FindingParams<'MtuUnused'>>().toEqualTypeOf<Record<'mtu' | 'needed', string | number>>();
   });
 
   test('of a newer version is shown with what it holds; of an older one, without a value', () => {

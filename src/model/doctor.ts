@@ -1,6 +1,6 @@
 import type { IpAddress } from './address.ts';
 import { boundedParams, type CodedText, fillTemplate, type ParamNames, renderUnknown } from './coded-text.ts';
-import { CONDITIONS, isConditionCode } from './condition.ts';
+import { CONDITIONS, type ConditionCode, isConditionCode } from './condition.ts';
 import { FINDING_TEXTS } from './finding-texts.ts';
 
 export type FindingLevel = 'ok' | 'warning' | 'error';
@@ -10,9 +10,11 @@ export interface Finding extends CodedText {
   level: FindingLevel;
 }
 
-export type FindingCode = keyof typeof FINDING_TEXTS;
+export type FindingCode = keyof typeof FINDING_TEXTS | ConditionCode;
 
-type Texts<C extends FindingCode> = (typeof FINDING_TEXTS)[C];
+type Texts<C extends FindingCode> = C extends ConditionCode
+  ? (typeof CONDITIONS)[C]
+  : (typeof FINDING_TEXTS)[Exclude<C, ConditionCode>];
 type Templates<C extends FindingCode> = Texts<C>['text'] | (Texts<C> extends { remedy: infer R } ? R & string : never);
 export type FindingParams<C extends FindingCode> = Record<ParamNames<Templates<C>>, string | number>;
 
@@ -38,7 +40,7 @@ export function renderFinding(reported: Finding): RenderedFinding {
 }
 
 function textsOf(code: string): { check: string; text: string; remedy?: string } | undefined {
-  if (Object.hasOwn(FINDING_TEXTS, code)) return FINDING_TEXTS[code as FindingCode];
+  if (Object.hasOwn(FINDING_TEXTS, code)) return FINDING_TEXTS[code as keyof typeof FINDING_TEXTS];
   return isConditionCode(code) ? { check: 'condition', ...CONDITIONS[code] } : undefined;
 }
 

@@ -1,5 +1,5 @@
 /**
- * What the doctor may find, by code: `check` is the kind of thing examined, `text` what was found, `remedy` a command to
+ * What the doctor may find, by code, besides conditions (condition.ts): `check` is the kind of thing examined, `text` what was found, `remedy` a command to
  * type or what to do; a finding with nothing to do has none. `{name}` is a value of the finding.
  */
 export const FINDING_TEXTS = {
@@ -56,12 +56,7 @@ export const FINDING_TEXTS = {
   ConntrackUsage: { check: 'conntrack', text: 'the connection table holds {count} of {max} entries ({percent} %)' },
   ConntrackNearlyFull: {
     check: 'conntrack',
-    text: 'the connection table holds {count} of {max} entries ({percent} %): when it is full, new connections are refused',
-    remedy: '{command}',
-  },
-  ConntrackFull: {
-    check: 'conntrack',
-    text: 'the connection table holds {count} of {max} entries ({percent} %): new connections are being refused',
+    text: 'the connection table holds {count} of {max} entries ({percent} %): when it is full, new connections time out',
     remedy: '{command}',
   },
 
@@ -75,11 +70,6 @@ export const FINDING_TEXTS = {
 
   // underlay and MTU
   UnderlayAddressPresent: { check: 'underlay', text: '{link} has {address}' },
-  UnderlayAddressMissing: {
-    check: 'underlay',
-    text: 'no interface of this node has {address}, to which the other nodes send VXLAN',
-    remedy: 'ip addr add {address} dev …, or start meshd with --advertise and an address it has',
-  },
   OffloadUnaffected: { check: 'offload', text: '{link} (driver {driver}) has no known checksum fault in tunnels' },
   OffloadDisabled: { check: 'offload', text: '{link} ({driver}): the kernel computes checksums in tunnels' },
   OffloadCorruptsChecksums: {
@@ -92,22 +82,25 @@ export const FINDING_TEXTS = {
     text: 'there is no VXLAN device yet',
     remedy: 'meshctl diff self; meshctl node inspect self',
   },
-  MtuMatches: { check: 'mtu', text: '{link} has an MTU of {mtu} bytes, the overlay needs {needed}' },
+  MtuMatches: {
+    check: 'mtu',
+    text: 'the routes to the other nodes have an MTU of {mtu} bytes, the overlay needs {needed}',
+  },
   MtuTooSmall: {
     check: 'mtu',
-    text: '{link} has an MTU of {mtu} bytes, the overlay needs {needed} ({inner} + {overhead}): long packets are fragmented or lost',
-    remedy: 'ip link set dev {link} mtu {needed}, or systemctl restart meshd on this node to have the overlay follow',
+    text: 'the routes to the other nodes have an MTU of {mtu} bytes, the overlay needs {needed} ({inner} + {overhead}): long packets are fragmented or lost',
+    remedy: 'if meshd does not follow the MTU within seconds, see meshctl diff self on this node',
   },
   MtuUnused: {
     check: 'mtu',
-    text: '{link} has an MTU of {mtu} bytes, the overlay uses {needed} of them',
-    remedy: 'systemctl restart meshd on this node to have the overlay follow',
+    text: 'the routes to the other nodes have an MTU of {mtu} bytes, the overlay uses {needed} of them',
+    remedy: 'if meshd does not follow the MTU within seconds, see meshctl diff self on this node',
   },
   OverlayMtuSmallest: { check: 'mtu', text: "no node's overlay has a smaller MTU than this one's {mtu} bytes" },
   OverlayMtuDiffers: {
     check: 'mtu',
     text: 'the overlay has an MTU of {mtu} bytes here and only {smallest} on another node: long UDP packets to it are lost',
-    remedy: 'ip link show on both, give their interfaces one MTU, then systemctl restart meshd',
+    remedy: 'ip link show on both, and give their interfaces one MTU; the overlay follows',
   },
 
   // packet filters
@@ -134,7 +127,7 @@ export const FINDING_TEXTS = {
 
   // the node itself
   DiskSpace: { check: 'disk', text: '{directory} has {free} MiB free of {size}' },
-  DiskNearlyFull: {
+  DiskSpaceLow: {
     check: 'disk',
     text: '{directory} has {free} MiB free of {size}',
     remedy: 'df -h {directory}; du -xh {directory} | sort -h | tail',
@@ -189,11 +182,23 @@ export const FINDING_TEXTS = {
     remedy:
       'tcpdump -ni any udp port 4789 on both shows how far the packets get; then open udp/4789 between {from} and {address}',
   },
+  AllPathsBroken: {
+    check: 'path',
+    text: 'no answer from any other node ({nodes}) through VXLAN: udp/4789 is dropped at this node or on its network',
+    remedy:
+      'tcpdump -ni any udp port 4789 on this node and another shows how far the packets get; then open udp/4789 between {from} and the other nodes',
+  },
+  AllPathsLoseFullSize: {
+    check: 'path',
+    text: 'packets of full size between this node and every other one ({nodes}) are lost: {inner} bytes in VXLAN are {outer} on the underlay, small ones arrive',
+    remedy:
+      'ping -M do -s {payload} from {from} to the other nodes; give every link on the way an MTU of {outer}, or ip link set dev … mtu … on this node',
+  },
   PathLosesFullSize: {
     check: 'path',
     text: 'packets of full size to {node} are lost or their answers are: {inner} bytes in VXLAN are {outer} on the underlay, small ones arrive',
     remedy:
-      'ping -M do -s {payload} {address} from {from}; give every link on the way an MTU of {outer}, or ip link set dev … mtu … on the nodes and systemctl restart meshd',
+      'ping -M do -s {payload} {address} from {from}; give every link on the way an MTU of {outer}, or ip link set dev … mtu … on the nodes; the overlay follows',
   },
   PathLossy: {
     check: 'path',

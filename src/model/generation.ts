@@ -11,6 +11,7 @@ export const TEMPLATE_FIELDS = [
   'capDrop',
   'privileged',
   'environment',
+  'log',
   'health',
 ] as const;
 

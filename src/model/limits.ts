@@ -16,6 +16,9 @@ export const LIMIT = {
   replicas: 10_000,
   /** Services in one request, and in the cluster. */
   services: 65_535,
+  /** Bytes of one file of a task's log, and the number of its files. */
+  logSize: { min: 4_000, max: 4_000_000_000 },
+  logFiles: 100,
   /** Milliseconds: a week; Node's timers end at 2^31 ms. */
   duration: 604_800_000,
 } as const;

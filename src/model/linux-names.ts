@@ -115,6 +115,15 @@ export const FAST_PATH_PREFIX = 'mesh-';
 /** `pref` of our tc filters: after filters with small numbers chosen by hand, before those numbered by tc (from 49152). */
 export const FAST_PATH_PREFERENCE = 4096;
 
+/**
+ * Mark of a packet to a task that belongs to a flow of the fast path (KNOWN_FLOW in native/bpf/flow.h): no node has such a
+ * number. In the other direction, the mark is the number of the node through which the flow arrived.
+ */
+export const KNOWN_FLOW_MARK = 0x10000;
+
+/** Source ports of clients whose connections the host translates while its fast path does not (native/bpf/host-in.bpf.c). */
+export const TRANSLATED_PORTS = { from: 64_512, to: 65_535 } as const;
+
 export const CHAIN_PREFIX = 'MESH-';
 /** Host, filter: the administrator's, for packets to published ports. Created when absent, then never changed. */
 export const USER_CHAIN = 'MESH-USER';

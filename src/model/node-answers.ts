@@ -1,6 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import * as z from 'zod';
 import { MeshError } from '../base/errors.ts';
+import type { TaskSocket } from './bound-socket.ts';
 import type { ChangeRecord, HistoryQuery, HistoryResult } from './change-record.ts';
 import type { DoctorReport } from './doctor.ts';
 import type { ConnectionRoutes, RouteResult } from './route-lookup.ts';
@@ -57,12 +58,21 @@ export interface KernelAnswer {
   /** Every address of the host netns. */
   addresses: string[];
   objects: unknown[];
+  /** Sockets of the node's tasks that serve the port of the question; missing in answers of older agents. */
+  sockets?: TaskSocket[];
 }
+
+const protocol = z.enum(['tcp', 'udp', 'sctp']);
+const port = z.number().int().min(1).max(65_535);
 
 const kernelAnswer = z.object({
   revision: count,
   addresses: texts,
   objects: z.array(z.unknown()).max(10_000_000),
+  sockets: z
+    .array(z.object({ taskId: text, protocol, port, address: text, v6only: z.literal(true).exactOptional() }))
+    .max(100_000)
+    .exactOptional(),
 }) satisfies z.ZodType<KernelAnswer>;
 
 const route = z.union([
@@ -89,8 +99,13 @@ const historyQuery = z.strictObject({
 }) satisfies z.ZodType<{ [Field in keyof HistoryQuery]: HistoryQuery[Field] | undefined }>;
 
 const portFilter = z.strictObject({
-  protocol: z.enum(['tcp', 'udp', 'sctp']),
-  published: z.number().int().min(1).max(65_535),
+  protocol,
+  published: port,
+  /** Services that offer the port, each with its target: the sockets of their tasks are requested, too. */
+  targets: z
+    .array(z.object({ serviceId: text, port }))
+    .max(1_024)
+    .exactOptional(),
 });
 
 /** Narrows the question `kernel` to what matters for one published port. */

@@ -24,6 +24,8 @@ export interface ServiceSpec extends RequestedPrivileges {
   update?: UpdateConfig;
   /** A task with one accepts connections only while it is healthy; undefined means as soon as it runs. */
   health?: HealthCheck;
+  /** Bounds of the log of each task; undefined means DEFAULT_LOG. */
+  log?: LogLimits;
   /** Share of connections each task gets from schedulers with weights; undefined means 1 for all. */
   weight?: WeightSpec;
   /** Grows with every `service update --force`; a manifest never sets it. */
@@ -40,6 +42,14 @@ export interface UpdateConfig {
 
 /** One at a time, new before old; a service with a fixed host port must stop first, for two tasks cannot share it. */
 export const DEFAULT_UPDATE: UpdateConfig = { parallelism: 1, delay: 0, order: 'start-first' };
+
+/** A task has at most `maxFiles` log files of at most `maxSize` bytes each; the oldest is removed for a new one. */
+export interface LogLimits {
+  maxSize: number;
+  maxFiles: number;
+}
+
+export const DEFAULT_LOG: LogLimits = { maxSize: 10_000_000, maxFiles: 3 };
 
 /** Docker's healthcheck; times in milliseconds. */
 export interface HealthCheck {
@@ -78,6 +88,8 @@ export interface PortSpec {
   /** Port on every node; undefined asks the manager for one. */
   published?: number;
   mode: 'ingress' | 'host';
+  /** The target is bound on demand: a task is ready without it. */
+  ready?: false;
   /** Undefined means rr. */
   scheduler?: Scheduler;
   schedulerFlags?: SchedulerFlag[];

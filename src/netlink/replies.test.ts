@@ -413,10 +413,10 @@ describe('IPVS replies', () => {
 
 describe('sockets', () => {
   it.each([
-    ['ss -tn4 state listening', { family: 'inet', state: 'listen', address: '0.0.0.0', port: 80 }],
-    ['ss -tn6 state listening', { family: 'inet6', state: 'listen', address: '::1', port: 8080 }],
-    ['ss -lun4', { family: 'inet', state: 'close', address: '127.0.0.1', port: 53 }],
-    ['ss -lun6', { family: 'inet6', state: 'close', address: '::', port: 5353 }],
+    ['ss -tn4 state listening', { family: 'inet', state: 'listen', address: '0.0.0.0', port: 80, v6only: false }],
+    ['ss -tn6 state listening', { family: 'inet6', state: 'listen', address: '::1', port: 8080, v6only: true }],
+    ['ss -lun4', { family: 'inet', state: 'close', address: '127.0.0.1', port: 53, v6only: false }],
+    ['ss -lun6', { family: 'inet6', state: 'close', address: '::', port: 5353, v6only: true }],
   ])('%s', (command, expected) => {
     const sockets = decodedReplies('sock-diag', command, 20, decodeSocket);
     expect(sockets).toHaveLength(1);

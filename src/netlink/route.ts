@@ -15,16 +15,22 @@ import { decodeWithHeader, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE } from './rt
 
 // include/uapi/linux/rtnetlink.h
 const RTA_DST = 1;
+const RTA_SRC = 2;
 const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
 const RTA_PRIORITY = 6;
 const RTA_PREFSRC = 7;
+const RTA_METRICS = 8;
 const RTA_MULTIPATH = 9;
 const RTA_TABLE = 15;
 const RTA_VIA = 18;
 const RTNH_F_ONLINK = 4;
 /** A clone of the routing cache, not an entry of a table. */
 const RTM_F_CLONED = 0x200;
+/** Answer with the entry of the table (Linux 4.13, 4.15 for IPv6), without path MTUs learned from ICMP. */
+const RTM_F_FIB_MATCH = 0x2000;
+/** Of RTA_METRICS. */
+const RTAX_MTU = 2;
 /** sizeof(struct rtmsg), sizeof(struct rtnexthop) */
 const RTMSG = 12;
 const RTNEXTHOP = 8;
@@ -85,6 +91,8 @@ export interface RouteEntry {
   onlink: boolean;
   source: IpAddress | undefined;
   priority: number | undefined;
+  /** Configured MTU of the route, bytes; undefined for that of its link. */
+  mtu: number | undefined;
   /** Number of next hops; more than 1 is a multipath route, which meshd never creates. */
   nextHops: number;
   /** Entry of the route cache. */
@@ -166,6 +174,27 @@ export function dumpRoutes(
   return { type: RTM_GETROUTE, flags: NLM_F_REQUEST | NLM_F_DUMP, payload: writer.finish() };
 }
 
+/**
+ * `ip route get fibmatch DESTINATION from SOURCE`: answers one RTM_NEWROUTE, the entry that packets between these
+ * addresses take by all rules and tables; ENETUNREACH without one, EINVAL when the host does not have an IPv4 source.
+ */
+export function getRoute({ source, destination }: { source: IpAddress; destination: IpAddress }): NetlinkRequest {
+  const to = parseAddress(destination);
+  const from = parseAddress(source);
+  const bits = to.length * 8;
+  const writer = new AttributeWriter(64)
+    .u8(familyNumber(to.length === 4 ? 'inet' : 'inet6'))
+    .u8(bits)
+    .u8(bits)
+    .zeros(5)
+    .u32(RTM_F_FIB_MATCH);
+  return {
+    type: RTM_GETROUTE,
+    flags: NLM_F_REQUEST,
+    payload: writer.put(RTA_DST, to).put(RTA_SRC, from).finish(),
+  };
+}
+
 /** Reads RTM_NEWROUTE and RTM_DELROUTE of IPv4 and IPv6; other families (MPLS, multicast) are errors. */
 export function decodeRoute(message: NetlinkMessage): Result<RouteEntry> {
   return decodeWithHeader('route', [RTM_NEWROUTE, RTM_DELROUTE], RTMSG, message, (view, payload) => {
@@ -191,6 +220,7 @@ export function decodeRoute(message: NetlinkMessage): Result<RouteEntry> {
       onlink: (first.flags & RTNH_F_ONLINK) !== 0,
       source: source === undefined ? undefined : formatAddress(source),
       priority: attributes.u32(RTA_PRIORITY),
+      mtu: attributes.nested(RTA_METRICS)?.u32(RTAX_MTU),
       nextHops: Math.max(1, hops.length),
       cloned: (flags & RTM_F_CLONED) !== 0,
     };

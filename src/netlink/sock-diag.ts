@@ -1,7 +1,7 @@
 import type { Result } from '../base/errors.ts';
-import type { Family, IpAddress } from '../model/address.ts';
-import { AttributeWriter, LITTLE_ENDIAN } from './attributes.ts';
-import { familyName, familyNumber, formatField, IPPROTO_TCP, IPPROTO_UDP } from './ip.ts';
+import type { Family, IpAddress, Protocol } from '../model/address.ts';
+import { Attributes, AttributeWriter, LITTLE_ENDIAN } from './attributes.ts';
+import { familyName, familyNumber, formatField, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP } from './ip.ts';
 import { type NetlinkMessage, type NetlinkRequest, NLM_F_DUMP, NLM_F_REQUEST } from './message.ts';
 import { decodeWithHeader } from './rtnetlink.ts';
 
@@ -10,6 +10,8 @@ const SOCK_DIAG_BY_FAMILY = 20;
 /** struct inet_diag_sockid and struct inet_diag_msg, include/uapi/linux/inet_diag.h */
 const SOCKID = 48;
 const INET_DIAG_MSG = 72;
+/** Always there for a socket of IPv6 in LISTEN or CLOSE (inet_diag_msg_attrs_fill). */
+const INET_DIAG_SKV6ONLY = 11;
 
 /** enum of include/net/tcp_states.h; UDP uses the first and `close`. */
 const STATES = [
@@ -33,9 +35,15 @@ const stateBit = (state: SocketState) => 1 << STATES.indexOf(state);
 
 /**
  * States of listening sockets: of TCP only `listen`, because any other state makes the kernel walk every connection
- * (inet_diag_dump_icsk); of UDP only `close` (ss also requests `listen`, which UDP never has).
+ * (inet_diag_dump_icsk); of UDP only `close` (ss also requests `listen`, which UDP never has); of SCTP only `listen`, without
+ * which its endpoints are not dumped (sctp_diag_dump).
  */
-const LISTENER_STATES = { tcp: stateBit('listen'), udp: stateBit('listen') | stateBit('close') } as const;
+const LISTENER_STATES = {
+  tcp: stateBit('listen'),
+  udp: stateBit('listen') | stateBit('close'),
+  sctp: stateBit('listen'),
+} as const;
+const PROTOCOLS = { tcp: IPPROTO_TCP, udp: IPPROTO_UDP, sctp: IPPROTO_SCTP } as const;
 
 /** A socket of the netns the netlink socket is in. */
 export interface SocketEntry {
@@ -46,14 +54,16 @@ export interface SocketEntry {
   uid: number;
   /** As in /proc/PID/fd; 0 when no process holds it. */
   inode: number;
+  /** IPV6_V6ONLY; false for a socket of IPv4. */
+  v6only: boolean;
 }
 
 /**
- * `ss -tn state listening` and `ss -lun`: listening sockets (TCP in LISTEN, UDP bound and not connected). One dump covers one
- * protocol and one family; an IPv6 socket on `::` usually accepts IPv4 too.
+ * `ss -tn state listening`, `ss -lun`, `ss -Sn state listening`: listening sockets (TCP in LISTEN, UDP bound and not
+ * connected, SCTP all endpoints). One dump covers one protocol and one family; an IPv6 socket on `::` usually accepts IPv4 too.
  */
-export function dumpListeners(protocol: 'tcp' | 'udp', family: Family): NetlinkRequest {
-  const writer = new AttributeWriter(64).u8(familyNumber(family)).u8(protocol === 'tcp' ? IPPROTO_TCP : IPPROTO_UDP);
+export function dumpListeners(protocol: Protocol, family: Family): NetlinkRequest {
+  const writer = new AttributeWriter(64).u8(familyNumber(family)).u8(PROTOCOLS[protocol]);
   const payload = writer.zeros(2).u32(LISTENER_STATES[protocol]).zeros(SOCKID).finish();
   return { type: SOCK_DIAG_BY_FAMILY, flags: NLM_F_REQUEST | NLM_F_DUMP, payload };
 }
@@ -69,6 +79,7 @@ export function decodeSocket(message: NetlinkMessage): Result<SocketEntry> {
       port: view.getUint16(4),
       uid: view.getUint32(64, LITTLE_ENDIAN),
       inode: view.getUint32(68, LITTLE_ENDIAN),
+      v6only: new Attributes(payload, INET_DIAG_MSG).u8(INET_DIAG_SKV6ONLY) === 1,
     };
   });
 }

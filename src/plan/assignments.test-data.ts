@@ -108,6 +108,17 @@ export const anyAccess: fc.Arbitrary<Pick<AssignedPort, 'allowFrom' | 'addresses
 
 const PERSISTENT = { persistence: { timeout: 300_000, prefix: { inet: 24, inet6: 64 } } };
 
+const anyRedirects = fc.constantFrom<Partial<AssignedTask>>(
+  {},
+  { redirects: [{ protocol: 'udp', from: 5354, to: 53 }] },
+  {
+    redirects: [
+      { protocol: 'udp', from: 5354, to: 53 },
+      { protocol: 'tcp', from: 8081, to: 80 },
+    ],
+  },
+);
+
 /** Small assignments that share nodes, ports and tasks, so that two of them overlap. */
 export function anyAssignment(families: readonly Family[], self = 1): fc.Arbitrary<Assignment> {
   const weight = fc.constantFrom(0, 1, 1, 5);
@@ -138,8 +149,8 @@ export function anyAssignment(families: readonly Family[], self = 1): fc.Arbitra
       ),
       ports: fc.uniqueArray(anyPort, { maxLength: 6, selector: (item) => `${item.published}/${item.protocol}` }),
       tasks: fc
-        .uniqueArray(fc.integer({ min: 1, max: 4 }))
-        .map((slots) => slots.map((slot) => task(`t${slot}`, self, slot, families))),
+        .uniqueArray(fc.tuple(fc.integer({ min: 1, max: 4 }), anyRedirects), { selector: ([slot]) => slot })
+        .map((list) => list.map(([slot, more]) => ({ ...task(`t${slot}`, self, slot, families), ...more }))),
       revision: fc.integer({ min: 1, max: 1000 }),
     })
     .map((parts) => ({ ...emptyAssignment(self, families), ...parts }));

@@ -30,8 +30,8 @@ import { veth } from './veth.ts';
 const LOCAL_TABLE = 255;
 
 /**
- * The ports above it are ephemeral ports (net.ipv4.ip_local_port_range): a reply to one of them must not be treated as
- * a request of a client.
+ * Above it are the source ports of connections that the host masquerades (the default net.ipv4.ip_local_port_range, which
+ * containers have). host-in finds sockets of the host itself, but not these.
  */
 const EPHEMERAL_PORTS_START = 32_768;
 
@@ -120,12 +120,13 @@ export function planFastPathTask(context: PlanContext, task: AssignedTask): Kern
 }
 
 /**
- * An unrestricted port that IPVS finds by its mark, with at least one endpoint: refusals are left to the standard path.
+ * An unrestricted port that IPVS finds by its mark, with an endpoint of IPv4: refusals are left to the standard path.
  */
 export function planFastPathPort(context: PlanContext, port: AssignedPort): KernelObject[] {
   const { protocol, published, allowFrom, addresses, persistence, endpoints } = port;
   const isUnrestricted = allowFrom === undefined && addresses === undefined && persistence === undefined;
-  const isReachable = protocol !== 'sctp' && published < EPHEMERAL_PORTS_START && endpoints.length > 0;
+  const hasEndpoint = endpoints.some(({ address }) => familyOf(address) === 'inet');
+  const isReachable = protocol !== 'sctp' && published < EPHEMERAL_PORTS_START && hasEndpoint;
   if (!usesHostFastPath(context) || !isUnrestricted || !isReachable) return [];
   return [{ kind: 'fast-path-port', netns: HOST_NETNS, mark: portMark(protocol, published) }];
 }

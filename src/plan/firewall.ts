@@ -1,5 +1,6 @@
 import type { Cidr, Family, IpAddress, Protocol } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
+import type { AssignedTask } from '../model/assignment.ts';
 import { addressAt, hostNetwork, LINK_LOCAL } from '../model/block.ts';
 import { BLOCK_SLOT } from '../model/identifiers.ts';
 import type { FirewallChain } from '../model/kinds/chain.ts';
@@ -10,12 +11,15 @@ import {
   fromSet,
   HOST_LINK,
   HOST_NETNS,
+  KNOWN_FLOW_MARK,
   LB_HOST_LINK,
   LB_NETNS,
   NET_LB_LINK,
   peerSet,
   publishedSet,
   serviceSet,
+  TASK_LINK,
+  TRANSLATED_PORTS,
   USER_CHAIN,
   VXLAN_LINK,
   VXLAN_PORT,
@@ -137,7 +141,7 @@ function hostChains(context: PlanContext, family: Family, lb: IpAddress): Kernel
       // underlay address if the lb replies from it.
       ...hookedChain(HOST_NETNS, family, 'nat', 'POSTROUTING', [
         rule(MASQUERADE, source('127.0.0.0/8'), output(HOST_LINK)),
-        ...(usesHostFastPath(context) ? [rule(MASQUERADE, source(hostNetwork(self.underlay)), output(HOST_LINK))] : []),
+        ...(usesHostFastPath(context) ? besideFastPath(self.underlay) : []),
       ]),
       ...hookedChain(HOST_NETNS, family, 'filter', 'INPUT', inputRules()),
       user,
@@ -177,6 +181,24 @@ function hostChains(context: PlanContext, family: Family, lb: IpAddress): Kernel
   ];
 }
 
+/**
+ * In the lb, connections of one client port would be equal if one is translated here and the other is not: through the
+ * underlay address by the fast path, and through a further address. So translated ones get ports that host-in does not redirect.
+ */
+function besideFastPath(underlay: IpAddress): FirewallRule[] {
+  return [
+    rule(MASQUERADE, source(hostNetwork(underlay)), output(HOST_LINK)),
+    ...(['tcp', 'udp'] as const).map((protocol) =>
+      rule(
+        { target: 'snat ports', ...TRANSLATED_PORTS },
+        output(HOST_LINK),
+        ofProtocol(protocol),
+        inSet(publishedSet(protocol), 'dst'),
+      ),
+    ),
+  ];
+}
+
 /** Published port → fwmark. A packet without a mark is for the lb itself, which has no listeners: rejected at once. */
 function lbChains({ self }: PlanContext, family: Family): KernelObject[] {
   const toMark = PROTOCOLS.map((protocol) =>
@@ -198,20 +220,33 @@ const CLAMP_MSS = rule({ target: 'clamp mss' }, ofProtocol('tcp'), { match: 'syn
  * The router remembers through which node a flow arrived at a local task, and sends the replies back through that node.
  * Only flows of local tasks are tracked.
  */
-function routerChains({ router: netns }: PlanContext, family: Family, cidr: Cidr, block: Cidr): KernelObject[] {
+function routerChains(
+  { router: netns, fastPath }: PlanContext,
+  family: Family,
+  cidr: Cidr,
+  block: Cidr,
+): KernelObject[] {
   // The only addresses of the overlay behind the lb: loopback clients of this node, and the lb itself.
   const behindLb = [BLOCK_SLOT.host, BLOCK_SLOT.lbNet].map((slot) => hostNetwork(addressAt(block, slot)));
   const admin = family === 'inet' ? 'icmp-admin-prohibited' : 'icmp6-adm-prohibited';
   const fromTask = input('t-+');
   const toLb = output(NET_LB_LINK);
   const isFlowOfOtherNode = not(connectionMarked(0));
+  const hasFastPath = fastPath !== undefined && family === 'inet';
+  // Fragments of flows that conntrack does not know: their mark is what the fast path knows (native/bpf/flow.h).
+  const ofFastPath = hasFastPath
+    ? [rule(NO_TRACKING, marked(KNOWN_FLOW_MARK)), rule(NO_TRACKING, fromTask, not(marked(0)))]
+    : [];
   return [
     // The same client address and port may arrive through several nodes at once; the conntrack zone separates them.
-    ...hookedChain(netns, family, 'raw', 'PREROUTING', [rule({ target: 'zone from mark' }, FROM_OTHER_NODE)]),
+    ...hookedChain(netns, family, 'raw', 'PREROUTING', [
+      ...ofFastPath,
+      rule({ target: 'zone from mark' }, FROM_OTHER_NODE),
+    ]),
     ...hookedChain(netns, family, 'mangle', 'PREROUTING', [
       rule(SAVE_MARK, FROM_OTHER_NODE),
       // If the mark stayed, the request would be routed back to the node it came from.
-      rule(setMark(0), FROM_OTHER_NODE),
+      rule(setMark(0), ...(hasFastPath ? [not(fromTask)] : []), FROM_OTHER_NODE),
       rule(RESTORE_MARK, fromTask, isFlowOfOtherNode),
     ]),
     // Replies of the router itself on behalf of a task (reset, unreachable) take the same route as the task's replies.
@@ -229,6 +264,23 @@ function routerChains({ router: netns }: PlanContext, family: Family, cidr: Cidr
     // Only enables NAT: conntrack then picks a free source port if flows of two zones have the same reply tuple.
     ...hookedChain(netns, family, 'nat', 'POSTROUTING', [rule(RETURN)]),
   ];
+}
+
+/** In a task's netns. Conntrack keeps apart connections that the redirect would make equal: later ones get another source port. */
+export function planRedirects(netns: string, family: Family, { redirects = [] }: AssignedTask): KernelObject[] {
+  if (redirects.length === 0) return [];
+  const rules = redirects.flatMap(({ protocol, from, to }) =>
+    protocol === 'sctp'
+      ? []
+      : [
+          rule({ target: 'dnat port', port: to }, input(TASK_LINK), ofProtocol(protocol), {
+            match: 'port',
+            protocol,
+            port: from,
+          }),
+        ],
+  );
+  return hookedChain(netns, family, 'nat', 'PREROUTING', rules);
 }
 
 /** Matches packets of another node, whose number is the mark: received on vxlan0, or by the fast path. */

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { diff } from '../diff/diff.ts';
+import type { Family } from '../model/address.ts';
 import type { AssignedPort, Endpoint } from '../model/assignment.ts';
 import { applyAssignmentDelta, assignmentDelta } from '../model/assignment-delta.ts';
 import { addressAt } from '../model/block.ts';
@@ -51,6 +52,7 @@ describe('plan', () => {
     ['affinity', { persistence: { timeout: 60_000, prefix: { inet: 32, inet6: 128 } } }],
     ['a number that programs call out from', { published: 32_768 }],
     ['no endpoints', { endpoints: [] }],
+    ['endpoints of IPv6 alone', { endpoints: [endpoint(2, 1, 'inet6', 80)] }],
     ['another protocol', { protocol: 'sctp' as const }],
   ])('leaves a port with %s to the plain path', (_, change) => {
     const facts = { ...CAPABILITIES, fastPath: { link: 'eth0' } };
@@ -141,14 +143,15 @@ describe('plan', () => {
   });
 
   it('finds SCTP ports by address; the lb itself refuses one without tasks', () => {
-    const planned = (endpoints: Endpoint[]) => {
-      const want = plan({ ...emptyAssignment(1, ['inet']), ports: [port('sctp', 53, endpoints)] }, CAPABILITIES);
+    const planned = (endpoints: Endpoint[], families: Family[] = ['inet']) => {
+      const want = plan({ ...emptyAssignment(1, families), ports: [port('sctp', 53, endpoints)] }, CAPABILITIES);
       expect(kinds(want.values(), 'set-member')).toEqual([]); // bitmap:port supports TCP and UDP only
       expect(kinds(want.values(), 'set-entry').map((entry) => 'set' in entry && entry.set)).toContain('mesh-from-4');
       return kinds(want.values(), 'virtual-service').map((service) => 'at' in service && service.at);
     };
     expect(planned([])).toEqual([]);
     expect(planned([endpoint(2, 1, 'inet', 53)])).toEqual(['10.252.1.2']);
+    expect(planned([endpoint(2, 1, 'inet', 53)], ['inet', 'inet6'])).toEqual(['10.252.1.2']);
   });
 
   it('drains TCP by weight 0 and removes UDP at once, in host mode too', () => {

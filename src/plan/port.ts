@@ -16,14 +16,16 @@ import { flagsOf, schedulerOf } from './scheduler.ts';
  * A published port: one fwmark service per family with its tasks as real servers, and the port's entry in both sets.
  * Without tasks it stays published: IPVS answers port unreachable, and the client's connection is refused at once
  * instead of hanging or reaching another program that listens on the host. SCTP clients ignore port unreachable
- * (sctp_v4_err): without tasks their port has no service, and the lb itself refuses with ABORT or protocol unreachable.
+ * (sctp_v4_err): without tasks of a family their port has no service, and the lb itself refuses with ABORT or protocol
+ * unreachable.
  * A host mode port is planned the same way: the manager assigns it only to the node of its task, with that one endpoint.
  */
 export function planPort(context: PlanContext, port: AssignedPort): KernelObject[] {
   const fwmark = portMark(port.protocol, port.published);
   const objects: KernelObject[] = [];
-  if (port.protocol !== 'sctp' || port.endpoints.length > 0) {
-    for (const { family } of context.subnets) objects.push(...planService(context, port, family, fwmark));
+  for (const { family } of context.subnets) {
+    const isServed = port.protocol !== 'sctp' || port.endpoints.some(({ address }) => familyOf(address) === family);
+    if (isServed) objects.push(...planService(context, port, family, fwmark));
   }
   if (port.protocol !== 'sctp') {
     const set = serviceSet(port.protocol);

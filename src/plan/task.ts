@@ -5,6 +5,7 @@ import type { KernelObject } from '../model/kinds/registry.ts';
 import { TASK_GATEWAY, TASK_LINK, taskNetns, taskVeth } from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 import { planFastPathTask } from './fast-path.ts';
+import { planRedirects } from './firewall.ts';
 import { route } from './route.ts';
 import { planTaskSysctls } from './sysctls.ts';
 import { veth } from './veth.ts';
@@ -32,6 +33,9 @@ export function planTask(context: PlanContext, task: AssignedTask): KernelObject
     );
     if (family === 'inet') objects.push(route(netns, hostNetwork(gateway), TASK_LINK));
   }
+  const families = new Set(task.addresses.map(({ address }) => familyOf(address)));
+  for (const { family } of context.subnets)
+    if (families.has(family)) objects.push(...planRedirects(netns, family, task));
   objects.push(...planFastPathTask(context, task));
   return objects;
 }

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import type { Assignment, AssignmentDelta } from '../model/assignment.ts';
 import { LIMIT } from '../model/limits.ts';
-import { balancing, healthCheck, portMode, privileges, protocol } from './check-spec.ts';
+import { balancing, healthCheck, logLimits, portMode, privileges, protocol } from './check-spec.ts';
 import {
   address,
   cidr,
@@ -69,11 +69,19 @@ const assignedTask = z.object({
   desired: word(['running', 'shutdown']),
   addresses: list(z.object({ networkId: id, address }), 1_024),
   process: z.object(
-    { command, workingDir: directory, user: user.exactOptional(), ...privileges, environment },
+    {
+      command,
+      workingDir: directory,
+      user: user.exactOptional(),
+      ...privileges,
+      environment,
+      log: logLimits.exactOptional(),
+    },
     missing,
   ),
-  targets: list(target, LIMIT.ports),
+  targets: list(target.extend({ ready: z.literal(false).exactOptional() }), LIMIT.ports),
   pick: list(target, LIMIT.ports).exactOptional(),
+  redirects: list(z.object({ protocol, from: port, to: port }), LIMIT.ports).exactOptional(),
   health: healthCheck.exactOptional(),
   stopGracePeriod: duration,
 });

@@ -88,6 +88,10 @@ const taskStatus: z.ZodType<TaskStatus> = z.object(
     exitCode: integer(-255, 65_535).exactOptional(),
     health: word(['starting', 'healthy', 'unhealthy']).exactOptional(),
     ports: list(z.object({ protocol, target: port, published: port }), LIMIT.ports).exactOptional(),
+    missing: list(
+      z.object({ protocol, target: port, family: word(['inet', 'inet6']) }),
+      2 * LIMIT.ports,
+    ).exactOptional(),
     since: time,
     reason: text(LIMIT.name).exactOptional(),
   },
@@ -173,7 +177,7 @@ export const agentMessage: z.ZodType<AgentMessage> = z.object({
             z.object({
               protocol,
               published: port,
-              kind: word(['taken', 'withheld', 'fallback']),
+              kind: word(['taken', 'withheld', 'fallback', 'family']),
               message: text(LIMIT.value),
             }),
             FEW,

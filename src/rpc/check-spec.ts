@@ -3,6 +3,7 @@ import { CAPABILITY_NAMES } from '../model/capabilities.ts';
 import { LIMIT } from '../model/limits.ts';
 import {
   type HealthCheck,
+  type LogLimits,
   type PortSpec,
   SCHEDULER_FLAGS,
   SCHEDULERS,
@@ -57,6 +58,7 @@ export const portSpec: z.ZodType<PortSpec> = z.object({
   target: port,
   published: port.exactOptional(),
   mode: portMode,
+  ready: z.literal(false).exactOptional(),
   scheduler: word(SCHEDULERS).exactOptional(),
   fallback: word(SCHEDULERS).exactOptional(),
   ...balancing,
@@ -90,6 +92,11 @@ export const healthCheck: z.ZodType<HealthCheck> = z.object({
   retries: integer(1, 1_000_000),
   startPeriod: duration,
   startInterval: integer(1, LIMIT.duration),
+});
+
+export const logLimits: z.ZodType<LogLimits> = z.object({
+  maxSize: integer(LIMIT.logSize.min, LIMIT.logSize.max),
+  maxFiles: integer(1, LIMIT.logFiles),
 });
 
 /** What a task may do beyond the default. */
@@ -130,6 +137,7 @@ export const serviceSpec: z.ZodType<ServiceSpec> = z.object({
     })
     .exactOptional(),
   health: healthCheck.exactOptional(),
+  log: logLimits.exactOptional(),
   weight: z.object({ label: text(LIMIT.value).exactOptional(), default: integer(1, 65_535) }).exactOptional(),
   forced: integer(0, 0xffffffff).exactOptional(),
 });

@@ -218,4 +218,6 @@ const bigService = {
   running: 0,
   desired: 0,
   degraded: [],
+  pending: 0,
+  pendingNodes: [],
 };

@@ -5,7 +5,8 @@ import { MeshError } from '../base/errors.ts';
 import type { Assignment, AssignmentDelta } from '../model/assignment.ts';
 import { CAPABILITY_NAMES, type RequestedPrivileges } from '../model/capabilities.ts';
 import type { TaskStatus } from '../model/cluster.ts';
-import type { ServiceSpec } from '../model/spec.ts';
+import { LIMIT } from '../model/limits.ts';
+import type { LogLimits, ServiceSpec } from '../model/spec.ts';
 import { check } from './check.ts';
 import { assignment as assignmentCheck, assignmentDelta } from './check-assignment.ts';
 import { agentMessage, controlChecks, managerMessage } from './check-messages.ts';
@@ -40,6 +41,10 @@ const many = <T>(each: fc.Arbitrary<T>) => fc.array(each, { maxLength: 4 });
 const optional = <T extends object>(shape: { [K in keyof T]: fc.Arbitrary<T[K]> }) =>
   fc.record(shape, { requiredKeys: [], noNullPrototype: true }) as fc.Arbitrary<Partial<T>>;
 
+const logLimits = fc.record(
+  { maxSize: fc.integer({ ...LIMIT.logSize }), maxFiles: fc.integer({ min: 1, max: LIMIT.logFiles }) },
+  { noNullPrototype: true },
+);
 const capabilities = fc.subarray([...CAPABILITY_NAMES], { minLength: 1 });
 
 const spec: fc.Arbitrary<ServiceSpec> = fc
@@ -64,8 +69,9 @@ const spec: fc.Arbitrary<ServiceSpec> = fc
       },
       { noNullPrototype: true },
     ),
-    optional<{ user: string } & RequestedPrivileges>({
+    optional<{ user: string; log: LogLimits } & RequestedPrivileges>({
       user: name,
+      log: logLimits,
       capAdd: capabilities,
       capDrop: capabilities,
       privileged: fc.constant(true),
@@ -83,7 +89,7 @@ const spec: fc.Arbitrary<ServiceSpec> = fc
       fc
         .tuple(
           fc.record({ protocol, target: port, mode }, { noNullPrototype: true }),
-          optional<{ published: number }>({ published: port }),
+          optional<{ published: number; ready: false }>({ published: port, ready: fc.constant(false) }),
         )
         .map(([base, extra]) => ({ ...base, ...extra })),
     ),
@@ -109,7 +115,7 @@ const assignedPort = fc.record({
   scheduler: fc.constant('rr'),
   endpoints: many(fc.record({ taskId: id, nodeId: id, address, port, weight: fc.integer({ min: 0, max: 1 }) })),
 });
-const task = fc.record({
+const taskFields = {
   id,
   serviceId: id,
   serviceName: name,
@@ -119,17 +125,26 @@ const task = fc.record({
   process: fc
     .tuple(
       fc.record({ command: many(text), workingDir: fc.constant('/'), environment }),
-      optional<{ user: string } & RequestedPrivileges>({
+      optional<{ user: string; log: LogLimits } & RequestedPrivileges>({
         user: name,
+        log: logLimits,
         capAdd: capabilities,
         capDrop: capabilities,
         privileged: fc.constant(true),
       }),
     )
     .map(([base, extra]) => ({ ...base, ...extra })),
-  targets: many(fc.record({ protocol, port })),
+  targets: many(
+    fc.record(
+      { protocol, port, ready: fc.constant(false as const) },
+      { requiredKeys: ['protocol', 'port'], noNullPrototype: true },
+    ),
+  ),
+  redirects: many(fc.record({ protocol, from: port, to: port })),
   stopGracePeriod: duration,
-});
+};
+const { redirects, ...requiredFields } = taskFields;
+const task = fc.oneof(fc.record(requiredFields), fc.record({ ...requiredFields, redirects }));
 const assignment = fc.record({
   revision,
   self: fc.record({ nodeId: id, name, number: port, underlay: address }),
@@ -186,9 +201,10 @@ test('a status survives a round trip', () => {
     pid: 7,
     since: 5,
     ports: [{ protocol: 'udp', target: 53, published: 32_768 }],
+    missing: [{ protocol: 'tcp', target: 80, family: 'inet6' }],
   };
   expect(bytes(TaskStatusSchema, status)).toStrictEqual(status);
-  const { ports: _, ...without } = status;
+  const { ports: _, missing: __, ...without } = status;
   expect(bytes(TaskStatusSchema, without)).toStrictEqual(without);
 });
 

@@ -8,7 +8,7 @@ import { connectServer } from './connect-server.ts';
 import { dispatchServer, type SessionHandler, STOP_GRACE, stopGrpc, unixDispatchServer } from './grpc-server.ts';
 import { REQUEST_TIMEOUT, SEND_QUEUE } from './limits.ts';
 import type { Implementation } from './service.ts';
-import { claimSocket, type SocketFile } from './unix-socket.ts';
+import { type ClaimedSocket, keepSocket, type SocketFile } from './unix-socket.ts';
 
 export interface RunningServer {
   /** Where it really listens: a path, or host:port with the port the kernel chose. */
@@ -21,6 +21,10 @@ export interface ServeOptions {
   /** Who is at the other end of a connection. */
   callerOf(socket: Socket): Caller;
   log: Log;
+  /** Makes the directory of the socket again when it was removed. */
+  prepareDirectory?(path: string): void;
+  /** Milliseconds between two checks whether the socket has to be created again; for tests. */
+  checkInterval?: number;
   /** Milliseconds to a whole request; for tests. */
   requestTimeout?: number;
   /** Milliseconds after which a peer that reads nothing is closed; for tests. */
@@ -38,17 +42,17 @@ export async function servePeople(
 ): Promise<RunningServer> {
   const { requestTimeout = REQUEST_TIMEOUT, sendTimeout = SEND_QUEUE.timeout } = options;
   const server = connectServer(services, { ...options, requestTimeout, sendTimeout });
-  const socket = await claimSocket(file, (path) => listen(server, path, file.path));
+  const socket = await listenOnSocket(server, file, options);
   return {
     address: file.path,
     async stop() {
       const late = setTimeout(() => server.closeAllConnections(), STOP_GRACE);
+      await socket.release();
       await new Promise((resolve) => {
         server.close(resolve);
         server.closeIdleConnections();
       });
       clearTimeout(late);
-      await socket.release();
     },
   };
 }
@@ -57,17 +61,27 @@ export async function servePeople(
 export async function serveLocalAgent(
   file: SocketFile,
   handler: SessionHandler,
-  { callerOf, log }: ServeOptions,
+  options: ServeOptions,
 ): Promise<RunningServer> {
-  const { server, stop } = unixDispatchServer(handler, callerOf, log);
-  const socket = await claimSocket(file, (path) => listen(server, path, file.path));
+  const { server, stop } = unixDispatchServer(handler, options.callerOf, options.log);
+  const socket = await listenOnSocket(server, file, options);
   return {
     address: file.path,
     async stop() {
-      await stop();
       await socket.release();
+      await stop();
     },
   };
+}
+
+/** Listens on the socket until it is released, also after its file was removed. Open connections are kept. */
+function listenOnSocket(server: NetServer, file: SocketFile, options: ServeOptions): Promise<ClaimedSocket> {
+  const { log, prepareDirectory, checkInterval: interval } = options;
+  const bind = (path: string) => {
+    if (server.listening) server.close();
+    return listen(server, path, file.path);
+  };
+  return keepSocket(file, bind, { log, prepareDirectory, interval });
 }
 
 /**
@@ -87,8 +101,12 @@ export async function serveInsecureAgents(address: string, handler: SessionHandl
 
 function listen(server: NetServer, path: string, name: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', (error) => reject(listenError(error, name)));
-    server.listen({ path }, resolve);
+    const fail = (error: Error) => reject(listenError(error, name));
+    server.once('error', fail);
+    server.listen({ path }, () => {
+      server.off('error', fail);
+      resolve();
+    });
   });
 }
 

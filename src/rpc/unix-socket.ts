@@ -2,6 +2,7 @@ import { chmod, chown, lstat, mkdtemp, rename, rm, stat, unlink } from 'node:fs/
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
 import { MeshError, messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
 
 /** sun_path in include/uapi/linux/un.h is 108 bytes with its NUL; ours also has a temporary directory in front. */
 const PATH_LIMIT = 90;
@@ -9,6 +10,64 @@ const PATH_LIMIT = 90;
 export interface ClaimedSocket {
   /** Removes the socket file, if it is still the one that was claimed. */
   release(): Promise<void>;
+}
+
+/** Milliseconds between two checks whether a socket still has its file. */
+const CHECK_INTERVAL = 2_000;
+
+interface KeepOptions {
+  log: Log;
+  /** Makes the directory of the socket, with the permissions that it needs; by default it has to exist. */
+  prepareDirectory?: ((path: string) => void) | undefined;
+  /** Milliseconds between two checks; for tests. */
+  interval?: number | undefined;
+}
+
+/**
+ * Claims a socket, and claims it again when its file is removed, for example with all of /run/meshd: no client could
+ * connect any more. `bind` is then called again. A file of another process in its place is left alone.
+ */
+export async function keepSocket(
+  file: SocketFile,
+  bind: (path: string) => Promise<unknown>,
+  { log, prepareDirectory, interval = CHECK_INTERVAL }: KeepOptions,
+): Promise<ClaimedSocket> {
+  const { path } = file;
+  let claimed = await claimSocket(file, bind);
+  let failure = '';
+  let checking: Promise<void> = Promise.resolve();
+
+  async function check(): Promise<void> {
+    if (await exists(path)) return;
+    try {
+      prepareDirectory?.(path);
+      claimed = await claimSocket(file, bind);
+      failure = '';
+      log.warn({ path }, `the socket ${path} was removed and has been created again`);
+    } catch (thrown) {
+      if (messageOf(thrown) !== failure) log.warn(`cannot create the socket ${path} again: ${messageOf(thrown)}`);
+      failure = messageOf(thrown);
+    }
+  }
+
+  const timer = setInterval(() => {
+    checking = checking.then(check);
+  }, interval).unref();
+  return {
+    async release() {
+      clearInterval(timer);
+      await checking;
+      await claimed.release();
+    },
+  };
+}
+
+/** Only a missing file counts as missing: one that cannot be examined is left alone. */
+function exists(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
+    (thrown: NodeJS.ErrnoException) => thrown.code !== 'ENOENT',
+  );
 }
 
 export interface SocketFile {
@@ -23,7 +82,7 @@ export interface SocketFile {
  * Creates a unix socket. `bind` is called with a path in a fresh directory that no other user may enter; the finished
  * socket is then renamed into place. So it never exists with other permissions, and a stale one is replaced atomically.
  */
-export async function claimSocket(
+async function claimSocket(
   { path, mode, group }: SocketFile,
   bind: (path: string) => Promise<unknown>,
 ): Promise<ClaimedSocket> {

@@ -1,5 +1,7 @@
+import { join } from 'node:path';
 import type { AssignedProcess } from '../model/assignment.ts';
 import { CAPABILITIES, type Capability, resolvePrivileges } from '../model/capabilities.ts';
+import { DEFAULT_LOG } from '../model/spec.ts';
 
 /** Options of mesh-task that control how a command runs, for tasks and probes alike (native/task/common.h, COMMAND_OPTIONS). */
 export function commandFlags(process: AssignedProcess): string[] {
@@ -8,6 +10,11 @@ export function commandFlags(process: AssignedProcess): string[] {
   if (newPrivileges) flags.push('--new-privileges');
   if (process.user !== undefined) flags.push('--user', process.user);
   return flags;
+}
+
+/** Options of mesh-task for the log of a task in `dir`, which only the shim writes. */
+export function logFlags(dir: string, { log = DEFAULT_LOG }: AssignedProcess): string[] {
+  return ['--log', join(dir, 'log'), '--log-size', `${log.maxSize}`, '--log-files', `${log.maxFiles}`];
 }
 
 /** Bit N is capability N. */

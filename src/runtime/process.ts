@@ -5,13 +5,13 @@ import type { Clock } from '../base/clock.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { AssignedTask } from '../model/assignment.ts';
-import { commandFlags, environmentInput } from './command-flags.ts';
+import { commandFlags, environmentInput, logFlags } from './command-flags.ts';
 import { findShim } from './find-shim.ts';
 import { probeTask } from './probe.ts';
 import type { CommandProbeContext } from './probe-command.ts';
 import type { NetworkProbeContext } from './probe-network.ts';
 import type { EndedTask, LiveTask, Runtime, TaskExit, TaskLaunch } from './runtime.ts';
-import { makeTaskDir, type ProcessId, readTaskFiles, truncateLargeLog, writeTaskFile } from './task-dir.ts';
+import { makeTaskDir, type ProcessId, readTaskFiles, writeTaskFile } from './task-dir.ts';
 import { hostResolvConf, taskEnvironment } from './task-environment.ts';
 
 /*
@@ -66,8 +66,6 @@ const SIGTERM = 15;
 const SIGKILL = 9;
 /** Time a shim may take after its task was killed, ms. */
 const SHIM_EXIT_TIMEOUT = 15_000;
-/** Interval between checks of log sizes, ms. */
-const LOG_CHECK_INTERVAL = 30_000;
 /** The format of task ids in the API; cannot contain path separators. */
 const TASK_ID = /^[A-Za-z0-9_-]{1,64}$/;
 
@@ -77,7 +75,6 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   const watched = new Map<string, WatchedTask>();
   const starting = new Map<string, Promise<LiveTask | EndedTask>>();
   const listeners: ((handleTaskEnd: EndedTask) => void)[] = [];
-  let cancelLogs: (() => void) | undefined;
   let closed = false;
 
   const taskDirOf = (taskId: string) => {
@@ -151,7 +148,6 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     if (found !== undefined) return found.state === 'live' ? waitForExec(task, dir) : found;
     if (launch.note !== undefined) writeTaskFile(dir, 'note.json', launch.note, { sync: false });
     writeTaskFile(dir, 'task.json', { task, environment: launch.environment, bootId: currentBootId() });
-    await truncateLargeLog(dir);
     const shim = spawnShim(launch, dir);
     const startTime = system.processStartTime(shim);
     if (startTime !== undefined) writeTaskFile(dir, 'shim.json', { pid: shim, startTime });
@@ -163,7 +159,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
 
   function spawnShim(launch: TaskLaunch, dir: string): number {
     const { process } = launch.task;
-    const flags = ['--netns', launch.netnsPath, '--dir', dir, '--log', join(dir, 'log'), ...commandFlags(process)];
+    const flags = ['--netns', launch.netnsPath, '--dir', dir, ...logFlags(dir, process), ...commandFlags(process)];
     const resolvConf = hostResolvConf();
     if (resolvConf !== undefined) {
       const path = join(dir, 'resolv.conf');
@@ -209,14 +205,6 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       check();
     });
   }
-
-  function scheduleLogCheck(): void {
-    cancelLogs = clock.after(LOG_CHECK_INTERVAL, () => {
-      for (const { dir } of watched.values()) void truncateLargeLog(dir);
-      scheduleLogCheck();
-    });
-  }
-  scheduleLogCheck();
 
   return {
     async recover() {
@@ -292,7 +280,6 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     close() {
       if (closed) return;
       closed = true;
-      cancelLogs?.();
       for (const { shim, cancelKill, endController: over } of watched.values()) {
         cancelKill?.();
         over.abort();

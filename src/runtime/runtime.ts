@@ -35,6 +35,8 @@ export interface TaskExit {
   signal?: string;
   /** Why it could not be started or watched. */
   error?: string;
+  /** Name of a process that it left running when it ended with code 0, as a daemon does; that process was killed. */
+  left?: string;
   /** Wall clock, ms. */
   at: number;
 }

@@ -1,5 +1,5 @@
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
-import { copyFile, mkdir, stat, truncate } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { AssignedTask } from '../model/assignment.ts';
@@ -54,6 +54,7 @@ export function readTaskFiles(dir: string): TaskFiles {
       ...(typeof value['code'] === 'number' ? { code: value['code'] } : {}),
       ...(typeof value['signal'] === 'string' ? { signal: value['signal'] } : {}),
       ...(typeof value['error'] === 'string' ? { error: value['error'] } : {}),
+      ...(typeof value['left'] === 'string' ? { left: value['left'] } : {}),
       at: Number.isSafeInteger(value['at']) ? Number(value['at']) : Date.now(),
     })),
     stopRequestedAt: readJson(dir, 'stop.json', (value) => Number(value['at'])),
@@ -104,19 +105,4 @@ export async function makeTaskDir(dir: string): Promise<void> {
   await mkdir(dir, { recursive: true, mode: 0o700 }).catch((cause) => {
     throw new MeshError('exhausted', `cannot make ${dir}: ${messageOf(cause)}`, { retry: true, cause });
   });
-}
-
-/** Size at which a task's log is rotated to `log.1`, in bytes; both together take at most about twice as much. */
-const LOG_LIMIT = 10 * 1024 * 1024;
-
-/** Rotates a log that is too big. The writer has it open for appending, so it continues at the start. */
-export async function truncateLargeLog(dir: string): Promise<void> {
-  const log = join(dir, 'log');
-  try {
-    if ((await stat(log)).size <= LOG_LIMIT) return;
-    await copyFile(log, `${log}.1`);
-  } catch {
-    // No log yet, or no space for a copy; truncating frees it.
-  }
-  await truncate(log).catch(() => {});
 }

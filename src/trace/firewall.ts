@@ -83,6 +83,12 @@ function applyTarget(target: FirewallTarget, packet: Packet, { state }: PacketCo
       const effect = `destination becomes ${target.to}`;
       return { packet: { ...packet, destination: target.to, translated: true }, effect, verdict: 'accept' };
     }
+    case 'dnat port': {
+      const effect = `port becomes ${target.port}`;
+      return { packet: { ...packet, port: target.port, translated: true }, effect, verdict: 'accept' };
+    }
+    case 'snat ports':
+      return { packet, effect: `source port becomes one of ${target.from} to ${target.to}`, verdict: 'accept' };
     case 'masquerade':
       return { packet, effect: 'source becomes the address of this link', verdict: 'accept' };
     case 'mark from set': {

@@ -1,4 +1,5 @@
 import type { IpAddress, Protocol } from '../model/address.ts';
+import type { TaskSocket } from '../model/bound-socket.ts';
 import type { KernelState } from '../model/kernel-state.ts';
 import type { ConnectionRoutes } from '../model/route-lookup.ts';
 
@@ -11,6 +12,8 @@ export interface NodeState {
   state: KernelState;
   /** Every address of its host netns. */
   addresses: readonly IpAddress[];
+  /** Sockets of its tasks on the targets of the traced port; undefined when the node does not report them. */
+  sockets?: readonly TaskSocket[];
 }
 
 /** The first packet of a connection, at its current place. */

@@ -1,13 +1,24 @@
-import { familyOf } from '../model/address.ts';
+import { FAMILY_NAMES, familyOf } from '../model/address.ts';
+import { DEFAULT_DESTINATION } from '../model/block.ts';
+import { acceptsFamily } from '../model/bound-socket.ts';
 import { addressKey } from '../model/kinds/address.ts';
 import type { RealServer } from '../model/kinds/real-server.ts';
-import { LB_HOST_LINK, LB_NET_LINK, LB_NETNS, NET_LB_LINK, TASK_LINK, taskNetns, VXLAN_LINK } from '../model/linux-names.ts';
+import {
+  LB_HOST_LINK,
+  LB_NET_LINK,
+  LB_NETNS,
+  NET_LB_LINK,
+  TASK_LINK,
+  taskNetns,
+  VXLAN_LINK,
+} from '../model/linux-names.ts';
 import { isLoopback } from './addresses.ts';
 import { firstPacket } from './host.ts';
 import { traceAnswerInHost } from './host-routes.ts';
 import type { Hop, NodeState, Outcome, Packet, TraceRequest } from './packet.ts';
 import { commandText, type PartialPath, REPAIR_HINT, recordPass, recordStop } from './partial-path.ts';
 import { ROUTER_NETNS, traceRouter } from './router.ts';
+import { findRoute } from './routing.ts';
 import { traceChain, traceRoute } from './steps.ts';
 import { traceTunnel } from './tunnel.ts';
 
@@ -83,8 +94,31 @@ function traceIntoTask(partial: PartialPath, taskId: string, packet: Packet): bo
     recordStop(partial, 'lost', netns, `${packet.destination} on ${TASK_LINK}`, `is missing: ${REPAIR_HINT}`);
     return false;
   }
-  recordPass(partial, netns, commandText(address), `the task sees ${packet.source} at its port ${packet.port}`);
-  return true;
+  // Only a task with two published ports of one target has a chain.
+  const arrived = traceChain(
+    partial,
+    { table: 'nat', from: 'PREROUTING' },
+    { ...packet, netns, inputLink: TASK_LINK },
+    () => true,
+    'optional',
+  );
+  if (arrived === undefined) return false;
+  recordPass(partial, netns, commandText(address), `the task sees ${packet.source} at its port ${arrived.port}`);
+  return traceSocket(partial, taskId, arrived);
+}
+
+/** Whether a socket of the task accepts the packet; a node that does not report sockets is taken to have one. */
+function traceSocket(partial: PartialPath, taskId: string, { protocol, destination, port }: Packet): boolean {
+  const bound = partial.node.sockets?.filter(
+    (one) => one.taskId === taskId && one.protocol === protocol && one.port === port,
+  );
+  const family = familyOf(destination);
+  if (bound?.some((socket) => acceptsFamily(socket, family, [destination])) ?? true) return true;
+  const others = (bound ?? []).map(({ address, v6only }) => `${address}${v6only ? ' (IPV6_V6ONLY)' : ''}`);
+  const other = others.length === 0 ? '' : `, only ${[...new Set(others)].join(', ')}`;
+  const reason = `no socket of the task accepts ${FAMILY_NAMES[family]} on ${port}/${protocol}${other}. See \`meshctl service ps\``;
+  recordStop(partial, 'refused', taskNetns(taskId), `${port}/${protocol}`, reason);
+  return false;
 }
 
 /** The reply: through the router of the task's node to the lb of the ingress node, and its host. */
@@ -104,8 +138,16 @@ function traceReply(
   };
   // A connection from the ingress node itself to 127.0.0.1 has the node's overlay address as source.
   if (isLoopback(reply.destination)) return true;
+  if (isInBlock(reply.destination, traceRequest.node)) {
+    const reason = `stays in the overlay: ${reply.destination} is in the block of a node. Give the client another address, or use another --ingress-subnet in a new cluster`;
+    recordStop(partial, 'lost', ROUTER_NETNS, 'the answer', reason);
+    return false;
+  }
   const sent = traceRouter(partial, reply);
-  if (sent === undefined) return false;
+  if (sent === undefined) {
+    markLost(partial);
+    return false;
+  }
   let from: string | undefined = LB_NET_LINK;
   if (sent.outputLink === VXLAN_LINK) {
     from = traceTunnel(partial, sent, LB_NETNS, nodes);
@@ -128,10 +170,25 @@ function traceReply(
   const out = traceRoute(partial, { ...sent, netns: LB_NETNS, inputLink: from, mark: 0 });
   if (out === undefined) return false;
   if (out.outputLink !== LB_HOST_LINK) {
-    const reason = `stays in the overlay, because ${out.destination} is an address of it: clients cannot use addresses of the ingress subnet. Choose another with \`--ingress-subnet\``;
-    recordStop(partial, 'lost', LB_NETNS, 'the answer', reason);
+    recordStop(partial, 'lost', LB_NETNS, 'the answer', `does not leave by ${LB_HOST_LINK}: ${REPAIR_HINT}`);
     return false;
   }
   // IPVS reverses its translation; the host then knows the connection by the address that was called.
   return traceAnswerInHost(partial, traceRequest, { ...out, called: traceRequest.destination });
+}
+
+/** The error of a refused answer goes to the task: the client gets nothing. */
+function markLost(partial: PartialPath): void {
+  const last = partial.hops.at(-1);
+  if (partial.end?.outcome !== 'refused' || last === undefined) return;
+  last.verdict = 'lost';
+  partial.end = { ...partial.end, outcome: 'lost' };
+}
+
+/** Whether the lb routes an address into the overlay, whichever network the client is really in. */
+function isInBlock(address: string, { state }: NodeState): boolean {
+  const found = findRoute(state, { netns: LB_NETNS, destination: address, mark: 0 });
+  if (found === undefined) return false;
+  const { destination, dev } = found.route;
+  return dev !== LB_HOST_LINK && destination !== DEFAULT_DESTINATION[familyOf(address)];
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Assignment } from '../model/assignment.ts';
+import type { TaskSocket } from '../model/bound-socket.ts';
 import { keyOf, stateOf } from '../model/kernel-state.ts';
 import { parseFirewallRule } from '../model/kinds/parse-firewall-rule.ts';
 import type { KernelObject } from '../model/kinds/registry.ts';
@@ -115,6 +116,37 @@ describe('a healthy mesh', () => {
     const { outcome, hops } = runTrace(nodes);
     expect(outcome).toBe('answered');
     expect(hops.map(({ object }) => object).join('\n')).toMatch(/ipvsadm -A -t 10\.252\.\d\.2:8080 -s rr -p 60/);
+  });
+
+  test('a task answers only where a socket of it accepts the family of the client', () => {
+    const socket = (taskId: string, address: string, more: Partial<TaskSocket> = {}): TaskSocket => ({
+      ...{ taskId, protocol: 'tcp', port: 80, address },
+      ...more,
+    });
+    const [first, second, third] = TASKS.map(({ id }) => id) as [string, string, string];
+    const nodes = cluster();
+    nodes[1]!.sockets = [socket(first, '0.0.0.0')];
+    nodes[2]!.sockets = [socket(second, '::', { v6only: true }), socket(second, '0.0.0.0', { protocol: 'udp' })];
+    nodes[0]!.sockets = [socket(third, '::'), socket(second, '0.0.0.0')];
+    const outcomes = (client: string, destination: string) =>
+      Object.fromEntries(
+        runTrace(nodes, { client, destination }).paths.map(({ taskId, outcome }) => [taskId, outcome]),
+      );
+    expect(outcomes('198.51.100.7', '192.0.2.1')).toEqual({
+      [first]: 'answered',
+      [second]: 'refused',
+      [third]: 'answered',
+    });
+    expect(outcomes('2001:db8::77', '2001:db8::1')).toEqual({
+      [first]: 'refused',
+      [second]: 'answered',
+      [third]: 'answered',
+    });
+    nodes[1]!.sockets = [];
+    expect(runTrace(nodes)).toMatchObject({
+      outcome: 'refused',
+      reason: expect.stringContaining('no socket of the task accepts IPv4 on 80/tcp. See `meshctl service ps`'),
+    });
   });
 
   test('names the objects on the path, node by node', () => {
@@ -316,6 +348,29 @@ describe('the object that drops a packet is named', () => {
       for (const endpoint of ports[0]!.endpoints) endpoint.weight = 0;
     });
     expect(runTrace(drained).reason).toMatch(/3 with weight 0 keep what they have/);
+  });
+
+  test.each([
+    ['in the block of another node', '10.252.2.77'],
+    ['in the block of the node that it connects to', '10.252.1.77'],
+    ['in the IPv6 block of another node', 'fd6d:65:73:2::77'],
+  ])('a client with an address %s gets no answer', (_, client) => {
+    const destination = client.includes(':') ? '2001:db8::1' : '192.0.2.1';
+    for (const facts of [CAPABILITIES, { ...CAPABILITIES, fastPath: {} }]) {
+      const found = runTrace(
+        cluster(() => {}, facts),
+        { client, destination },
+      );
+      expect(found.outcome).toBe('lost');
+      expect(found.reason).toContain(`stays in the overlay: ${client} is in the block of a node`);
+    }
+  });
+
+  test('a client with an address of the overlay that no node has yet: the router rejects the answer of a local task', () => {
+    const found = runTrace(cluster(), { client: '10.252.200.77' });
+    expect(found.outcome).toBe('lost');
+    const [path] = found.paths.filter(({ outcome }) => outcome !== 'answered');
+    expect(path?.hops.at(-1)).toMatchObject({ netns: 'mesh-net-ingress', verdict: 'lost' });
   });
 
   test('a trace never fails, whichever object is missing', () => {

@@ -2,7 +2,8 @@
  * whoami: a task that answers with its name and the address of the client, as examples/whoami.mjs does: that takes
  * seconds to start in an emulated kernel, this does not.
  *   PORT         TCP port for HTTP with persistent connections, default 80; /?wait=MS answers later
- *   UDP_PORT     UDP port of IPv4, off by default
+ *   UDP_PORT     UDP port, off by default
+ *   FAMILY       4 or 6: listens for IPv4 or IPv6 alone; default both for TCP, IPv4 for UDP
  *   HEALTHY_IN   a directory: /health answers 503 while it has no file SERVICE.SLOT, and HEALTH_PORT is open only while
  *                it has
  * SIGTERM: open requests are finished, new connections have 2 s for theirs, idle ones are closed, no more are accepted.
@@ -48,23 +49,27 @@ static const char *variable(const char *name, const char *otherwise) {
 
 static int healthy(void) { return !*health_file || access(health_file, F_OK) == 0; }
 
-static int listen_on(int port) {
-  struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons((unsigned short)port)};
-  int s = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1, off = 0;
+/* A socket on every address of a family, 4 or 6; 0 is both. */
+static int bind_socket(int type, int family, int port) {
+  struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
+  struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = four.sin_port};
+  struct sockaddr *address = family == 4 ? (void *)&four : (void *)&six;
+  int s = socket(address->sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1, only = family == 6;
   setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  setsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-  if (bind(s, (struct sockaddr *)&address, sizeof address) == 0 && listen(s, 1024) == 0) return s;
+  if (family != 4) setsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
+  if (bind(s, address, family == 4 ? sizeof four : sizeof six) == 0) return s;
+  perror("whoami: bind");
+  exit(1);
+}
+
+static int listen_on(int port) {
+  int s = bind_socket(SOCK_STREAM, atoi(variable("FAMILY", "0")), port);
+  if (listen(s, 1024) == 0) return s;
   perror("whoami: listen");
   exit(1);
 }
 
-static int bind_udp(int port) {
-  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
-  int s = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (bind(s, (struct sockaddr *)&address, sizeof address) == 0) return s;
-  perror("whoami: bind");
-  exit(1);
-}
+static int bind_udp(int port) { return bind_socket(SOCK_DGRAM, atoi(variable("FAMILY", "4")), port); }
 
 /* The answer to a client; IPv4 clients of a dual-stack socket are shown as such. */
 static int sentence(char *text, size_t size, const struct sockaddr_storage *peer) {

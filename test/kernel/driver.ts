@@ -104,15 +104,19 @@ describe('the Linux driver', () => {
     bindSocket(tcp, '10.252.1.5', 8000);
     const udp = openSocket({ netns: path, family: 10, type: 2 });
     bindSocket(udp, '::', 5300);
+    runShell(`ip netns exec ${TASK} sysctl -qw net.ipv6.bindv6only=1`);
+    const only = openSocket({ netns: path, family: 10, type: 2 });
+    bindSocket(only, '::', 5301);
     const server = createServer().listen({ fd: tcp });
     await new Promise((resolve) => server.once('listening', resolve));
     const found = await node.kernel.listeners(TASK);
-    assert.deepEqual(found.map(({ protocol, address, port: number }) => `${protocol} ${address} ${number}`).sort(), [
-      'tcp 10.252.1.5 8000',
-      'udp :: 5300',
-    ]);
+    assert.deepEqual(
+      found.map(({ protocol, address, port: number, v6only }) => `${protocol} ${address} ${number} ${v6only}`).sort(),
+      ['tcp 10.252.1.5 8000 undefined', 'udp :: 5300 undefined', 'udp :: 5301 true'],
+    );
     server.close();
     closeSync(udp);
+    closeSync(only);
   });
 
   test("leaves the administrator's chain alone while it holds rules", async () => {

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { silentLog } from '../../src/base/log.ts';
-import { MAPS } from '../../src/bpf/maps.ts';
 import { diff } from '../../src/diff/diff.ts';
 import { openLinuxKernel } from '../../src/kernel/driver/linux-kernel.ts';
+import { MAP_NAMES } from '../../src/kernel/fast-path/fast-path-objects.ts';
 import { probeFastPath } from '../../src/kernel/fast-path/fast-path-probe.ts';
 import type { Scope } from '../../src/kernel/kernel.ts';
 import { keyOf, stateOf } from '../../src/model/kernel-state.ts';
@@ -138,7 +138,7 @@ export function testFastPath(): void {
       /mesh-host-in direct-action .*name mesh_host_in/,
     );
     const maps = runJson<{ name?: string }>('bpftool -j map show').filter(({ name }) => name?.startsWith('mesh_'));
-    assert.deepEqual(maps.map(({ name }) => name).sort(), Object.keys(MAPS).sort());
+    assert.deepEqual(maps.map(({ name }) => name).sort(), [...MAP_NAMES].sort());
 
     await context.test('fast path: another meshd adopts it without an operation', async () => {
       const other = await openLinuxKernel({ log: silentLog(), desired: () => node.want });

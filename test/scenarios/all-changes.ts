@@ -1,7 +1,8 @@
-// Tasks replaced under load, and random damage to kernel state: one group of scenarios.
+// Tasks replaced under load, nodes whose network changes, and random damage to kernel state: one group of scenarios.
 import { after } from 'node:test';
 import { closeProbes } from './shared.ts';
 import './rolling.ts';
+import './nodes.ts';
 import './torture.ts';
 
 after(closeProbes);

@@ -2,6 +2,7 @@
 import { after } from 'node:test';
 import { closeProbes } from './shared.ts';
 import './dual-stack.ts';
+import './families.ts';
 import './access.ts';
 import './firewalls.ts';
 

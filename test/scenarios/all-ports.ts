@@ -6,5 +6,6 @@ import './publish.ts';
 import './balancing.ts';
 import './flows.ts';
 import './health.ts';
+import './on-demand.ts';
 
 after(closeProbes);

@@ -8,7 +8,7 @@ import { readSysctls } from '../../kernel/observe/sysctl.ts';
 import { familyOf, type IpAddress } from '../../model/address.ts';
 import { HOST_NETNS } from '../../model/linux-names.ts';
 import { VXLAN_OVERHEAD } from '../../model/mtu.ts';
-import { findUnderlayLink } from '../underlay-link.ts';
+import { measureUnderlayMtu, underlayLink } from '../node/underlay-mtu.ts';
 import type { FirewallFacts } from './firewall.ts';
 import type { UnderlayFacts } from './link.ts';
 import type { NodeStateFacts } from './node-state.ts';
@@ -38,15 +38,19 @@ export function linksWithRouterAdvertisement(routes: string): string[] {
   return [...new Set(links)];
 }
 
-/** The interface that has the node's underlay address. */
+/** The interface that has the node's underlay address, and the MTU towards its peers. */
 export async function readUnderlayFacts(
   kernel: Kernel,
   address: IpAddress,
+  peers: readonly IpAddress[],
 ): Promise<Omit<UnderlayFacts, 'overlayMtu'>> {
   const overhead = VXLAN_OVERHEAD[familyOf(address)];
-  const link = findUnderlayLink(address);
-  if (link === undefined) return { address, overhead, features: undefined };
-  const { name, mtu = 0 } = link;
+  const [link, mtu] = await Promise.all([
+    underlayLink(kernel.hostNetwork, address),
+    measureUnderlayMtu(kernel.hostNetwork, address, peers),
+  ]);
+  if (link === undefined || mtu === undefined) return { address, overhead, features: undefined };
+  const { name } = link;
   const driver = driverOf(name);
   const filters = readSysctls(kernel.netnsPath(HOST_NETNS), [rpFilter('all'), rpFilter(name)]);
   const strict = familyOf(address) === 'inet' && Math.max(...[...filters.values()].map(Number)) === 1;

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { condition } from '../../model/condition.ts';
-import { type Finding, renderFinding } from '../../model/doctor.ts';
+import { type Finding, finding, renderFinding } from '../../model/doctor.ts';
 import { linksWithRouterAdvertisement } from './collect.ts';
 import { checkFirewall, type FirewallFacts } from './firewall.ts';
 import { checkUnderlay, type UnderlayFacts } from './link.ts';
-import { checkNodeState } from './node-state.ts';
+import { checkNodeState, withoutRepeatedConditions } from './node-state.ts';
 import { checkSysctls, type SysctlFacts, sysctlsToRead } from './sysctls.ts';
 
 const problems = (findings: readonly Finding[]) => findings.filter(({ level }) => level !== 'ok').map(renderFinding);
@@ -52,6 +52,14 @@ describe('sysctls', () => {
     expect(problems(checkSysctls(sysctls(change))).map((one) => [one.level, one.remedy])).toEqual([[level, remedy]]);
   });
 
+  it.each(['nf_conntrack_count=800', 'nf_conntrack_count=1000'])(
+    'with %s: the kernel drops packets that need an entry, so connections time out and are not refused',
+    (change) => {
+      const [found] = problems(checkSysctls(sysctls(`host net.netfilter.${change}`)));
+      expect(found?.what).toMatch(/new connections time out$/);
+    },
+  );
+
   it('use the greater of all and the link: loose on the link overrides strict for all', () => {
     const all = 'mesh-lb net.ipv4.conf.all.rp_filter=1';
     expect(problems(checkSysctls(sysctls(all))).map(({ remedy }) => remedy)).toEqual([
@@ -84,8 +92,8 @@ describe('the underlay link', () => {
 
   it('accepts the MTU that results from the overlay', () => {
     expect(remedies({})).toEqual([]);
-    expect(remedies({ link: { ...link, mtu: 1_400 } })[0]).toMatch(/^error: ip link set dev eth0 mtu 1500, or /);
-    expect(remedies({ link: { ...link, mtu: 9_000 } })[0]).toMatch(/^warning: systemctl restart meshd/);
+    expect(remedies({ link: { ...link, mtu: 1_400 } })[0]).toMatch(/^error: if meshd does not follow the MTU/);
+    expect(remedies({ link: { ...link, mtu: 9_000 } })[0]).toMatch(/^warning: if meshd does not follow the MTU/);
   });
 
   it('may corrupt checksums, unless offload is disabled', () => {
@@ -209,5 +217,17 @@ describe('the node itself', () => {
     ],
   ])('%j', (change, expected) => {
     expect(levels(change)).toEqual(expected);
+  });
+
+  it('a condition that another check found, too, is one finding', () => {
+    const address = { address: '192.0.2.1' };
+    const findings = withoutRepeatedConditions([
+      finding('error', 'UnderlayAddressMissing', address),
+      finding('ok', 'DiskSpace', { directory: '/', free: 1, size: 2 }),
+      { level: 'error', ...condition('UnderlayAddressMissing', address) },
+      { level: 'error', ...condition('ManagerUnreachable', { reason: 'ECONNREFUSED' }) },
+    ]);
+    expect(findings.map(({ code }) => code)).toEqual(['UnderlayAddressMissing', 'DiskSpace', 'ManagerUnreachable']);
+    expect(findings.map((each) => renderFinding(each).check)).toEqual(['underlay', 'disk', 'condition']);
   });
 });

@@ -12,14 +12,13 @@ import { type DoctorReport, type EchoResult, type Finding, finding } from '../..
 import { BLOCK_SLOT, INGRESS_NETWORK } from '../../model/identifiers.ts';
 import type { KernelObject } from '../../model/kinds/registry.ts';
 import { LB_NETNS } from '../../model/linux-names.ts';
-import { ruleWords } from '../../model/policy-rule.ts';
 import { SCHEDULERS } from '../../model/spec.ts';
 import type { NodeCapabilities } from '../../plan/context.ts';
-import { unfollowedRules } from '../../plan/source-routing.ts';
 import { readDiskSpace, readFirewallFacts, readSysctlFacts, readUnderlayFacts } from './collect.ts';
 import { checkFirewall } from './firewall.ts';
 import { checkUnderlay } from './link.ts';
-import { checkNodeState } from './node-state.ts';
+import { checkNodeState, withoutRepeatedConditions } from './node-state.ts';
+import { checkRouting } from './routing.ts';
 import { checkSysctls, ROUTER } from './sysctls.ts';
 
 export interface DoctorOptions {
@@ -60,10 +59,15 @@ async function runChecks(options: DoctorOptions): Promise<DoctorReport> {
   const echoes = await pingPeers(options, overlayMtu).catch((thrown) => messageOf(thrown));
   const results = typeof echoes === 'string' ? [] : echoes;
   const unreachable = results.filter((one) => one.small === undefined || one.full === undefined);
-  const link = await readUnderlayFacts(kernel, underlay);
+  const peers = options.assignment()?.peers ?? [];
+  const link = await readUnderlayFacts(
+    kernel,
+    underlay,
+    peers.map((peer) => peer.underlay),
+  );
   const findings = await Promise.all([
     runCheck('module', () => checkModules(capabilities())),
-    runCheck('routing', async () => checkRouting(capabilities())),
+    runCheck('routing', async () => checkRouting(capabilities().hostRouting)),
     runCheck('sysctl', async () => checkSysctls(readSysctlFacts(kernel, hasInet6(options)))),
     runCheck('underlay', async () => checkUnderlay({ ...link, ...(overlayMtu === undefined ? {} : { overlayMtu }) })),
     runCheck('firewall', async () => {
@@ -85,7 +89,7 @@ async function runChecks(options: DoctorOptions): Promise<DoctorReport> {
     now,
     took: clock.monotonic() - startedAt,
     version,
-    findings: findings.flat(),
+    findings: withoutRepeatedConditions(findings.flat()),
     echoes: results,
     ...(overlayMtu === undefined ? {} : { overlayMtu }),
   };
@@ -133,13 +137,6 @@ async function pingPeers({ kernel, assignment }: DoctorOptions, mtu: number | un
 }
 
 /** Everything meshd requires of a kernel, tried in a netns of its own. */
-function checkRouting({ hostRouting }: NodeCapabilities): Finding[] {
-  if (hostRouting === undefined) return [];
-  const rules = unfollowedRules(hostRouting);
-  if (rules.length === 0) return [finding('ok', 'RoutingRulesFollowed', {})];
-  return rules.map((rule) => finding('warning', 'RoutingRuleNotFollowed', { rule: ruleWords(rule) }));
-}
-
 async function checkModules({ schedulers }: NodeCapabilities): Promise<Finding[]> {
   const missing = await runPreflight();
   const lacking = SCHEDULERS.filter((name) => !schedulers.includes(name));

@@ -3,7 +3,7 @@ import { type Finding, finding } from '../../model/doctor.ts';
 /** The interface that carries VXLAN to the other nodes. */
 export interface UnderlayFacts {
   address: string;
-  /** Undefined when no interface has the address. */
+  /** Undefined when no interface has the address; `mtu`: the smallest of the routes to the other nodes. */
   link?: { name: string; mtu: number; driver?: string; strict: boolean };
   /** Of our VXLAN device, bytes; undefined when there is none. */
   overlayMtu?: number;
@@ -33,7 +33,7 @@ export function checkUnderlay(facts: UnderlayFacts): Finding[] {
 function checkMtu({ link, overlayMtu, overhead }: UnderlayFacts): Finding {
   if (link === undefined || overlayMtu === undefined) return finding('error', 'OverlayMissing', {});
   const needed = overlayMtu + overhead;
-  const params = { link: link.name, mtu: link.mtu, needed };
+  const params = { mtu: link.mtu, needed };
   if (needed > link.mtu) return finding('error', 'MtuTooSmall', { ...params, inner: overlayMtu, overhead });
   return needed < link.mtu ? finding('warning', 'MtuUnused', params) : finding('ok', 'MtuMatches', params);
 }

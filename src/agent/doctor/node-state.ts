@@ -1,5 +1,5 @@
 import type { PortCondition } from '../../model/cluster.ts';
-import type { Condition } from '../../model/condition.ts';
+import { type Condition, isConditionCode } from '../../model/condition.ts';
 import { type Finding, finding } from '../../model/doctor.ts';
 import { portKey } from '../../model/spec.ts';
 
@@ -24,6 +24,13 @@ export function checkNodeState(facts: NodeStateFacts): Finding[] {
   return [...checkDisk(facts), checkKernel(facts), ...checkConditions(facts), ...checkPorts(facts)];
 }
 
+/** Without conditions that repeat what another check found itself. */
+export function withoutRepeatedConditions(findings: readonly Finding[]): Finding[] {
+  const isRepeated = ({ code }: Finding, place: number) =>
+    isConditionCode(code) && findings.findIndex((other) => other.code === code) < place;
+  return findings.filter((found, place) => !isRepeated(found, place));
+}
+
 function checkConditions({ conditions }: NodeStateFacts): Finding[] {
   if (conditions.length === 0) return [finding('ok', 'NoConditions', {})];
   return conditions.map((raised) => ({ level: 'error', ...raised }));
@@ -34,13 +41,13 @@ function checkPorts({ portConditions }: NodeStateFacts): Finding[] {
   return portConditions.map((one) => finding('warning', 'PortConflict', { port: portKey(one), problem: one.message }));
 }
 
-function checkDisk({ stateDir, disk }: NodeStateFacts): Finding[] {
+export function checkDisk({ stateDir, disk }: Pick<NodeStateFacts, 'stateDir' | 'disk'>): Finding[] {
   if (disk === undefined) return [];
   const { free, size } = disk;
   const params = { directory: stateDir, free: Math.round(free / MEBIBYTE), size: Math.round(size / MEBIBYTE) };
   if (free < DISK_LIMITS.error) return [finding('error', 'DiskNearlyFull', params)];
   if (free < DISK_LIMITS.warning && free < size * DISK_LIMITS.share)
-    return [finding('warning', 'DiskNearlyFull', params)];
+    return [finding('warning', 'DiskSpaceLow', params)];
   return [finding('ok', 'DiskSpace', params)];
 }
 

@@ -39,6 +39,8 @@ const STRICT = 1;
 /** Per cent of the entries in use. */
 const CONNTRACK_LIMITS = { warning: 75, error: 95 };
 
+export const CONNTRACK_SYSCTLS = ['net.netfilter.nf_conntrack_count', 'net.netfilter.nf_conntrack_max'] as const;
+
 /** The sysctls that the checks need, by netns. */
 export function sysctlsToRead(advertised: readonly string[]): Map<string, string[]> {
   const names = new Map<string, string[]>();
@@ -48,7 +50,7 @@ export function sysctlsToRead(advertised: readonly string[]): Map<string, string
   }
   for (const [netns, link] of OUR_LINKS) add(netns, rpFilter(link));
   add(HOST_NETNS, `net.ipv4.conf.all.route_localnet`, `net.ipv4.conf.${HOST_LINK}.route_localnet`);
-  add(HOST_NETNS, 'net.netfilter.nf_conntrack_count', 'net.netfilter.nf_conntrack_max');
+  add(HOST_NETNS, ...CONNTRACK_SYSCTLS);
   for (const link of advertised) add(HOST_NETNS, acceptRa(link));
   return names;
 }
@@ -59,7 +61,7 @@ export function checkSysctls(facts: SysctlFacts): Finding[] {
     ...OUR_LINKS.flatMap(([netns, link]) => checkRpFilter(facts, netns, link)),
     checkRouteLocalnet(facts),
     ...facts.advertised.map((link) => checkAcceptRa(facts, link)),
-    ...checkConntrack(facts),
+    ...checkConntrack(facts.values),
   ];
 }
 
@@ -107,7 +109,7 @@ function checkAcceptRa({ values }: SysctlFacts, link: string): Finding {
   });
 }
 
-function checkConntrack({ values }: SysctlFacts): Finding[] {
+export function checkConntrack(values: SysctlFacts['values']): Finding[] {
   const host = values.get(HOST_NETNS);
   const count = Number(host?.get('net.netfilter.nf_conntrack_count') ?? Number.NaN);
   const max = Number(host?.get('net.netfilter.nf_conntrack_max') ?? Number.NaN);

@@ -5,6 +5,7 @@ import type { Assignment, AssignmentDelta } from '../../model/assignment.ts';
 import { condition } from '../../model/condition.ts';
 import type { AgentDisk } from '../agent-disk.ts';
 import type { Conditions } from '../conditions.ts';
+import type { NodeWatch } from '../node/node-watch.ts';
 import type { PortWatch } from '../ports/port-watch.ts';
 import type { DrainWatch } from '../tasks/drain-watch.ts';
 import type { TaskSupervisor } from '../tasks/task-supervisor.ts';
@@ -24,6 +25,7 @@ export interface AssignmentFollowerOptions {
   tasks: Pick<TaskSupervisor, 'assign' | 'assignAll'>;
   drains: DrainWatch;
   portWatch: Pick<PortWatch, 'portsChanged'>;
+  nodeWatch: Pick<NodeWatch, 'assignmentChanged'>;
   disk: AgentDisk;
   conditions: Conditions;
   clock: Clock;
@@ -46,7 +48,7 @@ export interface AssignmentFollower {
 }
 
 export function createAssignmentFollower(options: AssignmentFollowerOptions): AssignmentFollower {
-  const { current, tasks, drains, portWatch, disk, conditions, clock, log } = options;
+  const { current, tasks, drains, portWatch, nodeWatch, disk, conditions, clock, log } = options;
   let startedAt = 0;
   let state = INITIAL_SOURCE;
 
@@ -80,6 +82,7 @@ export function createAssignmentFollower(options: AssignmentFollowerOptions): As
     drains.clear();
     drains.update(assignment.ports, []);
     portWatch.portsChanged();
+    nodeWatch.assignmentChanged();
   }
 
   function save(): void {
@@ -107,6 +110,7 @@ export function createAssignmentFollower(options: AssignmentFollowerOptions): As
       current.applyDelta(delta);
       dispatch({ kind: 'delta', revision: delta.revision });
       if (delta.ports.length + delta.removedPorts.length > 0) portWatch.portsChanged();
+      if (delta.peers.length + delta.removedPeers.length > 0) nodeWatch.assignmentChanged();
       drains.update(delta.ports, delta.removedPorts);
       save();
     },

@@ -1,7 +1,9 @@
 import { MeshError } from '../../base/errors.ts';
+import type { Cidr, IpAddress } from '../../model/address.ts';
 import type { AssignedPort, Assignment, AssignmentDelta } from '../../model/assignment.ts';
 import type { Op } from '../../model/kernel-state.ts';
 import { applyDelta, type KeyedAssignment, keyedAssignment, toAssignment } from '../../model/keyed-assignment.ts';
+import type { HostRouting } from '../../model/policy-rule.ts';
 import { portKey } from '../../model/spec.ts';
 import type { NodeCapabilities } from '../../plan/context.ts';
 import { planHostRouting } from '../../plan/plan.ts';
@@ -24,9 +26,15 @@ export interface CurrentAssignmentOptions {
  */
 export interface CurrentAssignment {
   isKnown(): boolean;
+  /** Plans everything again: the capabilities changed. */
+  replanAll(): void;
   /** A copy of its lists. */
   assignment(): Assignment | undefined;
   ports(): AssignedPort[];
+  /** Underlay addresses of the other nodes. */
+  peers(): IpAddress[];
+  /** Subnets of the overlay networks. */
+  overlay(): Cidr[];
   /** An assignment without the ports that this node may not publish, and without the tasks that have ended here. */
   withLocalState(assignment: Assignment): Assignment;
   /** Replaces all of it. */
@@ -36,7 +44,7 @@ export interface CurrentAssignment {
   /** Plans parts of it again: tasks that lost their paths, ports that this node may or may not publish any more. */
   replan(change: Partial<AssignmentDelta>): void;
   /** Plans again what follows from the host's own routing, which was as in `before`. */
-  replanHostRouting(before: NodeCapabilities): void;
+  replanHostRouting(before: HostRouting | undefined): void;
   /** Names of the services that some operations are for. */
   servicesOf(ops: readonly Op[]): string[];
 }
@@ -53,10 +61,22 @@ export function createCurrentAssignment(options: CurrentAssignmentOptions): Curr
     reconciler.patchDesired(had, want, view.revision);
   }
 
+  function planAll(assignment: Assignment): void {
+    const ports = options.ports.filterPublishable(assignment.ports);
+    const whole = createView({ ...assignment, ports }, tasks.exposed(), capabilities());
+    view = whole.assignment;
+    reconciler.setDesired(whole.want, assignment.revision);
+  }
+
   return {
     isKnown: () => assigned !== undefined,
+    replanAll() {
+      if (assigned !== undefined) planAll(toAssignment(assigned));
+    },
     assignment: () => assigned && toAssignment(assigned),
     ports: () => [...(assigned?.ports.values() ?? [])],
+    peers: () => [...(assigned?.peers.values() ?? [])].map(({ underlay }) => underlay),
+    overlay: () => (assigned?.networks ?? []).flatMap(({ subnets }) => subnets.map(({ cidr }) => cidr)),
     withLocalState(assignment) {
       const ended = new Set([...(assigned?.tasks.keys() ?? [])].filter((id) => tasks.exposedTask(id) === undefined));
       return {
@@ -68,10 +88,7 @@ export function createCurrentAssignment(options: CurrentAssignmentOptions): Curr
     replace(assignment) {
       assigned = keyedAssignment(assignment);
       owners.update(assignment.ports, assignment.tasks);
-      const ports = options.ports.filterPublishable(assignment.ports);
-      const whole = createView({ ...assignment, ports }, tasks.exposed(), capabilities());
-      view = whole.assignment;
-      reconciler.setDesired(whole.want, assignment.revision);
+      planAll(assignment);
     },
     applyDelta(delta) {
       if (assigned === undefined) throw new MeshError('conflict', 'the manager sent a delta before a snapshot');
@@ -86,7 +103,7 @@ export function createCurrentAssignment(options: CurrentAssignmentOptions): Curr
     replan,
     replanHostRouting(before) {
       if (view === undefined) return;
-      const had = planHostRouting(view, before);
+      const had = planHostRouting(view, { ...capabilities(), hostRouting: before });
       reconciler.patchDesired(had, planHostRouting(view, capabilities()), view.revision);
     },
     servicesOf: (ops) => owners.servicesOf(ops),

@@ -1,7 +1,6 @@
 import { expect, it, vi } from 'vitest';
 import { silentLog } from '../../base/log.ts';
 import type { HostRouting } from '../../model/policy-rule.ts';
-import { CAPABILITIES } from '../../plan/assignments.test-data.ts';
 import { createHostRoutingWatch } from './host-routing-watch.ts';
 
 const NONE: HostRouting = { rules: [], localSources: [], strictReversePath: false };
@@ -9,21 +8,21 @@ const STRICT: HostRouting = { ...NONE, strictReversePath: true };
 
 function createWatch(hostRouting: () => Promise<HostRouting>) {
   const onChange = vi.fn();
-  const watch = createHostRoutingWatch({ kernel: { hostRouting }, log: silentLog(), capabilities: CAPABILITIES, onChange });
+  const watch = createHostRoutingWatch({ kernel: { hostRouting }, log: silentLog(), onChange });
   return { watch, onChange };
 }
 
-it('reports a change once, with the capabilities from before', async () => {
+it('reports a change once, with the routing from before', async () => {
   let routing = NONE;
   const { watch, onChange } = createWatch(async () => structuredClone(routing));
   await watch.refresh();
-  expect(onChange.mock.calls).toEqual([[CAPABILITIES]]);
+  expect(onChange.mock.calls).toEqual([[undefined]]);
   await watch.refresh();
   expect(onChange).toHaveBeenCalledTimes(1);
   routing = STRICT;
   await watch.refresh();
-  expect(onChange.mock.calls.slice(1)).toEqual([[{ ...CAPABILITIES, hostRouting: NONE }]]);
-  expect(watch.capabilities()).toEqual({ ...CAPABILITIES, hostRouting: STRICT });
+  expect(onChange.mock.calls.slice(1)).toEqual([[NONE]]);
+  expect(watch.current()).toEqual(STRICT);
 });
 
 it('reads again after a change during a read, and keeps what it has when a read fails', async () => {
@@ -36,9 +35,9 @@ it('reads again after a change during a read, and keeps what it has when a read 
   const { watch } = createWatch(hostRouting);
   await Promise.all([watch.refresh(), watch.refresh(), watch.refresh()]);
   expect(hostRouting).toHaveBeenCalledTimes(2);
-  expect(watch.capabilities().hostRouting).toEqual(NONE);
+  expect(watch.current()).toEqual(NONE);
   await watch.refresh();
-  expect(watch.capabilities().hostRouting).toEqual(STRICT);
+  expect(watch.current()).toEqual(STRICT);
 });
 
 it('reads after changes of rules in the host, and after others that may include them', async () => {

@@ -4,19 +4,19 @@ import type { Kernel, Scope } from '../../kernel/kernel.ts';
 import { coversKind } from '../../kernel/kernel.ts';
 import { sameValue } from '../../model/equality.ts';
 import { HOST_NETNS } from '../../model/linux-names.ts';
-import type { NodeCapabilities } from '../../plan/context.ts';
+import type { HostRouting } from '../../model/policy-rule.ts';
 
 export interface HostRoutingWatchOptions {
   kernel: Pick<Kernel, 'hostRouting'>;
   log: Log;
-  /** All but the host's routing, which is added. */
-  capabilities: NodeCapabilities;
-  onChange(before: NodeCapabilities): void;
+  /** `before`: undefined for the first routing that was read. */
+  onChange(before: HostRouting | undefined): void;
 }
 
-/** Keeps the capabilities of this node up to date with the host's own routing. */
+/** Reads the host's own routing, and again when the kernel announces changes. */
 export interface HostRoutingWatch {
-  capabilities(): NodeCapabilities;
+  /** As it was last read; undefined before that. */
+  current(): HostRouting | undefined;
   /** Reads the routing, once more if it is being read. Without it, what was read before stays in use. */
   refresh(): Promise<void>;
   /** Refreshes if a change in this scope may concern it. */
@@ -25,7 +25,7 @@ export interface HostRoutingWatch {
 
 export function createHostRoutingWatch(options: HostRoutingWatchOptions): HostRoutingWatch {
   const { kernel, log } = options;
-  let { capabilities } = options;
+  let current: HostRouting | undefined;
   let reading: Promise<void> | undefined;
   let isOutdated = false;
 
@@ -33,10 +33,10 @@ export function createHostRoutingWatch(options: HostRoutingWatchOptions): HostRo
     do {
       isOutdated = false;
       try {
-        const hostRouting = await kernel.hostRouting();
-        if (sameValue(hostRouting, capabilities.hostRouting)) continue;
-        const before = capabilities;
-        capabilities = { ...before, hostRouting };
+        const routing = await kernel.hostRouting();
+        if (sameValue(routing, current)) continue;
+        const before = current;
+        current = routing;
         options.onChange(before);
       } catch (thrown) {
         log.warn(`cannot read the routing rules of the host: ${messageOf(thrown)}; answers may take another route`);
@@ -53,7 +53,7 @@ export function createHostRoutingWatch(options: HostRoutingWatchOptions): HostRo
   }
 
   return {
-    capabilities: () => capabilities,
+    current: () => current,
     refresh,
     onKernelChange(scope) {
       if ((scope.netns?.includes(HOST_NETNS) ?? true) && coversKind(scope, 'host-rule')) void refresh();

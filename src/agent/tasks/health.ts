@@ -28,7 +28,7 @@ export interface HealthState {
 }
 
 export type HealthEvent =
-  /** Every port of the task is bound. */
+  /** Another port of the task is bound, so that a probe may succeed now. */
   | { kind: 'bound'; at: number }
   | { kind: 'begun'; at: number }
   /** `jitter`, 0 to 1: where in the next interval the task is probed, so that tasks do not stay in step. */

@@ -2,11 +2,11 @@ import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import type { Listener } from '../../kernel/kernel.ts';
-import { whyNotReady } from './readiness.ts';
-import type { StatusDetails, TaskEntry } from './task-entry.ts';
+import { judgeReadiness, type Readiness } from './readiness.ts';
+import type { TaskEntry } from './task-entry.ts';
 
-/** First and longest delay between two checks of a task's listeners, ms. */
-const POLL_INTERVAL = { first: 50, limit: 1_000, factor: 1.5 };
+/** Delay between two checks of a task's sockets, ms: the longest one before the task is ready, and after that. */
+const POLL_INTERVAL = { first: 50, factor: 1.5, limit: { starting: 1_000, running: 10_000 } };
 /** From then on a status names the ports that a task has not bound, ms. */
 const READINESS_GRACE = 10_000;
 
@@ -14,55 +14,47 @@ export interface ListenerPollOptions {
   clock: Clock;
   log: Log;
   listeners(taskId: string): Promise<Listener[]>;
-  /** Every target of the task is bound. */
-  onBound(entry: TaskEntry): void;
-  onWaiting(entry: TaskEntry, details: StatusDetails): void;
+  /** After each check of a live task; `overdue` once it has taken longer than a start usually does. */
+  onReadiness(entry: TaskEntry, readiness: Readiness, overdue: boolean): void;
 }
 
-/** Waits until live tasks have bound their ports. */
+/** Checks the sockets of live tasks until every target accepts every family. */
 export interface ListenerPoll {
-  /** Resolves after the first check; later ones follow until the task is ready or not live any more. */
+  /** Resolves after the first check; later ones follow. Takes the place of an earlier poll of the task. */
   start(entry: TaskEntry): Promise<void>;
   close(): void;
 }
 
-export function createListenerPoll({ clock, log, listeners, onBound, onWaiting }: ListenerPollOptions): ListenerPoll {
+export function createListenerPoll({ clock, log, listeners, onReadiness }: ListenerPollOptions): ListenerPoll {
+  /** The poll of each task that was started last. */
+  const current = new WeakMap<TaskEntry, object>();
   let closed = false;
 
-  /** Whether there is nothing to wait for any more. */
-  async function check(entry: TaskEntry, since: number): Promise<boolean> {
-    const { id, targets, addresses } = entry.task;
-    const own = addresses.map(({ address }) => address);
-    const problem = targets.length === 0 ? undefined : whyNotReady(targets, own, await listeners(id));
-    if (closed || entry.phase !== 'live') return true;
-    if (problem === undefined) {
-      onBound(entry);
-      return true;
-    }
-    const ports = targets.map(({ protocol, port }) => `${port}/${protocol}`).join(', ');
-    const withinGrace = clock.monotonic() - since < READINESS_GRACE;
-    onWaiting(
-      entry,
-      withinGrace
-        ? { reason: 'WaitingForPorts', message: `waiting for ${ports}` }
-        : { reason: 'PortsNotBound', message: problem },
-    );
-    return false;
-  }
-
-  async function poll(entry: TaskEntry, since: number, delay: number): Promise<void> {
+  async function poll(entry: TaskEntry, own: object, since: number, delay: number): Promise<void> {
+    const isOver = () => closed || entry.phase !== 'live' || current.get(entry) !== own;
     try {
-      if (await check(entry, since)) return;
+      const { task } = entry;
+      const sockets = task.targets.length === 0 ? [] : await listeners(task.id);
+      if (isOver()) return;
+      const readiness = judgeReadiness(task, sockets);
+      onReadiness(entry, readiness, clock.monotonic() - since >= READINESS_GRACE);
+      if (readiness.problem === undefined && readiness.missing.length === 0) return;
     } catch (thrown) {
       log.debug({ task: entry.task.id }, `cannot read the sockets of the task: ${messageOf(thrown)}`);
     }
-    if (closed || entry.phase !== 'live') return;
-    const next = Math.min(POLL_INTERVAL.limit, delay * POLL_INTERVAL.factor);
-    entry.cancelTimer = clock.after(delay, () => void poll(entry, since, next));
+    if (isOver()) return;
+    const limit = POLL_INTERVAL.limit[entry.status.state === 'running' ? 'running' : 'starting'];
+    const next = Math.min(limit, delay * POLL_INTERVAL.factor);
+    entry.cancelTimer = clock.after(delay, () => void poll(entry, own, since, next));
   }
 
   return {
-    start: (entry) => poll(entry, clock.monotonic(), POLL_INTERVAL.first),
+    start(entry) {
+      entry.cancelTimer?.();
+      const own = {};
+      current.set(entry, own);
+      return poll(entry, own, clock.monotonic(), POLL_INTERVAL.first);
+    },
     close() {
       closed = true;
     },

@@ -19,7 +19,7 @@ export interface ProberOptions {
 export interface Prober {
   /** `note` is the checkpoint of an earlier agent. Does nothing for a task without a healthcheck. */
   start(task: AssignedTask, note: TaskCheckpoint | undefined): void;
-  /** Every port of the task is bound. */
+  /** Another port of the task is bound, so that a probe may succeed now. */
   bound(taskId: string): void;
   /** No more probes; the result of one under way is ignored. */
   stop(taskId: string): void;

@@ -1,5 +1,5 @@
 import type { AssignedTask } from '../../model/assignment.ts';
-import type { TaskReason, TaskState, TaskStatus } from '../../model/cluster.ts';
+import type { MissingFamily, TaskReason, TaskState, TaskStatus } from '../../model/cluster.ts';
 import { isTerminal } from '../../model/task-state.ts';
 import type { TaskCheckpoint } from '../../runtime/runtime.ts';
 import { truncateText } from '../session/report-limits.ts';
@@ -16,6 +16,11 @@ export interface TaskEntry {
   assigned: boolean;
   phase: TaskPhase;
   status: TaskStatus;
+  /** Why its last probe failed; empty once it is healthy. */
+  output: string;
+  /** As its sockets were last judged: targets that accept clients, and families that some of them lack. */
+  accepting: number;
+  missing: MissingFamily[];
   /** Whether its paths have to be in the kernel. */
   exposed: boolean;
   stopRequested: boolean;
@@ -36,7 +41,8 @@ export type StatusDetails = Partial<Omit<TaskStatus, 'state' | 'reason'>> & { re
 
 export function createEntry(task: AssignedTask, assigned: boolean, now: number): TaskEntry {
   const status: TaskStatus = { state: 'assigned', message: '', error: '', since: now };
-  return { task, assigned, phase: 'waiting', status, exposed: true, stopRequested: false };
+  const judged = { output: '', accepting: 0, missing: [] };
+  return { task, assigned, phase: 'waiting', status, ...judged, exposed: true, stopRequested: false };
 }
 
 export function shouldRun({ assigned, task }: TaskEntry): boolean {
@@ -63,7 +69,7 @@ export function nextAction(entry: TaskEntry): 'discard' | 'stop' | 'remove' | un
 
 /** The status to report from now on; health and allocated ports are those of the checkpoint. */
 export function buildStatus(
-  { task, status, checkpoint }: TaskEntry,
+  { task, status, checkpoint, missing }: TaskEntry,
   state: TaskState,
   details: StatusDetails,
   now: number,
@@ -80,6 +86,7 @@ export function buildStatus(
     ...(details.exitCode === undefined ? {} : { exitCode: details.exitCode }),
     ...(task.health === undefined || isInactive ? {} : { health }),
     ...(ports.length === 0 || isInactive ? {} : { ports }),
+    ...(state === 'running' && missing.length > 0 ? { missing } : {}),
     since: state === status.state ? status.since : (details.since ?? now),
   };
 }

@@ -12,6 +12,10 @@ export function statusFromExit({ exit, stopRequested }: EndedTask, stopped: bool
     const forced = exit.signal === 'SIGKILL' ? `did not end within its grace period of ${gracePeriod / 1000} s: ` : '';
     return { state: 'shutdown', reason: 'Stopped', message: `${forced}${end}`, error: '', ...exitCode };
   }
+  if (exit.code === 0 && exit.left !== undefined) {
+    const message = `${end}, but left ${exit.left} behind, which was killed: run it in the foreground`;
+    return { state: 'complete', reason: 'Daemonized', message, error: '', ...exitCode };
+  }
   if (exit.code === 0) return { state: 'complete', reason: 'Exited', message: end, error: '', ...exitCode };
   const reason = exit.error !== undefined ? 'StartFailed' : exit.signal !== undefined ? 'Killed' : 'Exited';
   return { state: 'failed', reason, message: '', error: end, ...exitCode };

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { AssignedTask } from '../../model/assignment.ts';
 import { HOST_NETNS, taskNetns } from '../../model/linux-names.ts';
 import type { HealthCheck } from '../../model/spec.ts';
+import { threeNodes } from '../../plan/assignments.test-data.ts';
 import {
   assignment,
   eventually,
@@ -91,6 +92,33 @@ describe('a task with a healthcheck', () => {
     await status({ state: 'failed', error: 'unhealthy: connect ECONNREFUSED' });
   });
 
+  it('is running without its ports when a probe succeeds: the health check decides', async () => {
+    manager.assignment = withTask({ health: CHECK });
+    node = await startNode([manager.address]);
+    expect(await status({ state: 'running' })).toMatchObject({ health: 'healthy', message: '' });
+    await node.restart();
+    await eventually(() => manager.of('hello').length > 1);
+    expect(manager.of('hello').at(-1)!.tasks[0]!.status).toMatchObject({ state: 'running', health: 'healthy' });
+  });
+
+  it('is probed again as soon as another port is bound', async () => {
+    const targets = [80, 81].map((port) => ({ protocol: 'tcp' as const, port }));
+    manager.assignment = withTask({ targets, health: { ...CHECK, interval: 60_000, startInterval: 60_000 } });
+    node = await startNode([manager.address]);
+    node.tasks.health.set(TASK, { ok: false, output: 'not yet' });
+    await status({ state: 'starting' });
+    expect(node.tasks.probed).toEqual([]);
+    listen(node.kernel, TASK);
+    await eventually(() => node.tasks.probed.length === 1);
+    node.tasks.health.delete(TASK);
+    node.kernel.setListeners(
+      taskNetns(TASK),
+      targets.map(({ port }) => ({ protocol: 'tcp', port, address: '0.0.0.0' })),
+    );
+    await status({ state: 'running', health: 'healthy' });
+    expect(node.tasks.probed).toHaveLength(2);
+  });
+
   it('is not probed once it is being stopped', async () => {
     manager.assignment = withTask({ health: CHECK });
     node = await startNode([manager.address]);
@@ -134,6 +162,59 @@ describe('a task with a healthcheck', () => {
     await new Promise((resolve) => setTimeout(resolve, 200));
     expect(node.tasks.probed.length - probed).toBeLessThanOrEqual(1);
   });
+});
+
+describe('a task in a cluster of both families', () => {
+  const bothFamilies = () => {
+    const whole = threeNodes(['inet', 'inet6']);
+    return { ...whole, tasks: whole.tasks.filter(({ id }) => id === TASK) };
+  };
+  const missing = [{ protocol: 'tcp', target: 80, family: 'inet6' }];
+
+  it('that listens on one runs, and says which is missing until it is there', async () => {
+    manager.assignment = bothFamilies();
+    node = await startNode([manager.address]);
+    listen(node.kernel, TASK, '0.0.0.0');
+    expect(await status({ state: 'running' })).toMatchObject({
+      missing,
+      reason: 'FamilyMissing',
+      message: '80/tcp accepts no IPv6 clients; bind :: as well',
+    });
+    listen(node.kernel, TASK, '0.0.0.0', '::');
+    await eventually(() => statuses().at(-1)?.missing === undefined);
+    expect(statuses().at(-1)).toMatchObject({ state: 'running', message: '' });
+  });
+
+  it('reports a missing family in the first report after a restart of the agent', async () => {
+    manager.assignment = bothFamilies();
+    node = await startNode([manager.address]);
+    listen(node.kernel, TASK, '0.0.0.0');
+    await status({ state: 'running' });
+    await node.restart();
+    await eventually(() => manager.of('hello').length > 1);
+    expect(manager.of('hello').at(-1)!.tasks[0]!.status).toMatchObject({ state: 'running', missing });
+  });
+
+  it('is judged again when its ports change', async () => {
+    manager.assignment = bothFamilies();
+    node = await startNode([manager.address]);
+    node.kernel.setListeners(taskNetns(TASK), [
+      { protocol: 'tcp', port: 80, address: '::' },
+      { protocol: 'tcp', port: 81, address: '::', v6only: true },
+    ]);
+    expect((await status({ state: 'running' })).missing).toBeUndefined();
+    const [task] = manager.assignment.tasks;
+    manager.delta({ tasks: [{ ...task!, targets: [...task!.targets, { protocol: 'tcp', port: 81 }] }] });
+    expect((await status({ reason: 'FamilyMissing' })).missing).toEqual([
+      { protocol: 'tcp', target: 81, family: 'inet' },
+    ]);
+  });
+});
+
+it('a task whose ports are bound on demand runs without them', async () => {
+  manager.assignment = withTask({ targets: [{ protocol: 'tcp', port: 80, ready: false }] });
+  node = await startNode([manager.address]);
+  expect(await status({ state: 'running' })).toMatchObject({ message: '' });
 });
 
 describe('host mode ports without a number', () => {

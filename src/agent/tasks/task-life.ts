@@ -5,11 +5,13 @@ import type { Listener } from '../../kernel/kernel.ts';
 import type { AssignedTask } from '../../model/assignment.ts';
 import type { TaskState, TaskStatus } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
+import { formatPorts } from '../../model/port-ranges.ts';
 import type { EndedTask, LiveTask, Runtime, TaskCheckpoint } from '../../runtime/runtime.ts';
 import { type AllocatedPort, areAllocated } from '../ports/allocate-ports.ts';
 import type { HealthState } from './health.ts';
 import { createListenerPoll } from './listener-poll.ts';
 import { createProber } from './prober.ts';
+import { describeMissing, type Readiness } from './readiness.ts';
 import {
   buildStatus,
   currentDetails,
@@ -57,6 +59,15 @@ export interface TaskLife {
   close(): void;
 }
 
+function isHealthy({ task, checkpoint }: TaskEntry): boolean {
+  return task.health !== undefined && checkpoint?.health === 'healthy';
+}
+
+function runningDetails({ missing, output }: TaskEntry): StatusDetails {
+  if (output !== '' || missing.length === 0) return { message: output };
+  return { reason: 'FamilyMissing', message: describeMissing(missing) };
+}
+
 /** The netns of an ended task answers with a reset until the balancers know of its end; then it is removed, ms. */
 const EXPOSE_AFTER_END = 250;
 
@@ -78,11 +89,7 @@ export function createTaskLife(options: TaskLifeOptions, find: (taskId: string) 
     clock,
     log,
     listeners: options.listeners,
-    onBound(entry) {
-      setStatus(entry, 'running', { message: entry.checkpoint?.output ?? '' });
-      prober.bound(entry.task.id);
-    },
-    onWaiting: (entry, details) => setStatus(entry, 'starting', details),
+    onReadiness,
   });
 
   const about = ({ task }: TaskEntry) => ({ task: task.id, service: task.serviceName });
@@ -104,15 +111,33 @@ export function createTaskLife(options: TaskLifeOptions, find: (taskId: string) 
     }
   }
 
+  /** Without a health check, a task runs when its targets accept clients; with one, also when a probe has succeeded. */
+  function onReadiness(entry: TaskEntry, { problem, missing, accepting }: Readiness, overdue: boolean): void {
+    const isFirst = problem === undefined && entry.status.state !== 'running';
+    const shouldProbe = isFirst || accepting > entry.accepting;
+    entry.accepting = accepting;
+    entry.missing = missing;
+    if (problem === undefined || entry.status.state === 'running' || isHealthy(entry)) {
+      setStatus(entry, 'running', runningDetails(entry));
+    } else if (overdue) {
+      setStatus(entry, 'starting', { reason: 'PortsNotBound', message: problem });
+    } else {
+      const required = entry.task.targets.filter(({ ready }) => ready !== false);
+      setStatus(entry, 'starting', { reason: 'WaitingForPorts', message: `waiting for ${formatPorts(required)}` });
+    }
+    if (shouldProbe) prober.bound(entry.task.id);
+  }
+
   function onHealth(entry: TaskEntry, { health, output }: Pick<HealthState, 'health' | 'output'>): void {
     const text = output === '' ? '' : `: ${output}`;
+    entry.output = output;
     if (health !== entry.checkpoint?.health) {
       const { output: _, ...rest } = entry.checkpoint ?? { startedAt: clock.now() };
       saveCheckpoint(entry, { ...rest, health, ...(output === '' ? {} : { output }) });
       log.info(about(entry), `${health}${text}`);
     }
-    const { state } = entry.status;
-    setStatus(entry, state, state === 'running' ? { message: output } : currentDetails(entry));
+    const state = isHealthy(entry) ? 'running' : entry.status.state;
+    setStatus(entry, state, state === 'running' ? runningDetails(entry) : currentDetails(entry));
     // The manager drains a running task first; this one never had a connection.
     if (health === 'unhealthy' && state === 'starting') fail(entry, { reason: 'Unhealthy', error: `unhealthy${text}` });
   }
@@ -136,6 +161,7 @@ export function createTaskLife(options: TaskLifeOptions, find: (taskId: string) 
     entry.stopRequested ||= found.stopRequested;
     log.info({ ...about(entry), pid: found.pid }, 'task started');
     entry.checkpoint = found.note ?? entry.checkpoint;
+    entry.output = entry.checkpoint?.output ?? '';
     setStatus(entry, 'starting', { reason: 'Starting', pid: found.pid });
     if (!entry.stopRequested) prober.start(entry.task, entry.checkpoint);
     advance(entry);
@@ -225,6 +251,7 @@ export function createTaskLife(options: TaskLifeOptions, find: (taskId: string) 
     }
     entry.phase = 'live';
     entry.checkpoint = found.note;
+    entry.output = found.note?.output ?? '';
     setStatus(entry, 'starting', { reason: 'Starting', pid: found.pid });
     if (entry.stopRequested) runtime.stop(found.task.id, found.task.stopGracePeriod);
     else prober.start(entry.task, entry.checkpoint);
@@ -239,6 +266,7 @@ export function createTaskLife(options: TaskLifeOptions, find: (taskId: string) 
       if (entry.status.state === 'running') prober.bound(task.id);
       setStatus(entry, entry.status.state, currentDetails(entry));
     }
+    if (!sameValue(task.targets, before.targets)) void listenerPoll.start(entry);
     void reallocatePorts(entry);
   }
 

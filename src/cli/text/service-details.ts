@@ -1,5 +1,6 @@
 import { formatDuration } from '../../manifest/duration.ts';
 import { comparePorts } from '../../manifest/ports.ts';
+import { formatSize } from '../../manifest/size.ts';
 import {
   type Constraint,
   DEFAULT_UPDATE,
@@ -63,6 +64,7 @@ export function renderService(service: Service, spec: ServiceSpec, ports: readon
   addField(' CapDrop', spec.capDrop?.join(', '));
   addField(' Privileged', spec.privileged ? 'yes' : undefined);
   addField(' Stop grace period', formatDuration(spec.stopGracePeriod));
+  addField(' Log', spec.log && `${spec.log.maxFiles} files of ${formatSize(spec.log.maxSize)}`);
   addField(' Weight', spec.weight && weightText(spec.weight));
   addMap('Env', spec.environment);
   if (spec.health !== undefined) {
@@ -96,6 +98,7 @@ function portLines(port: PortSpec, publishedPort: PublishedPort | undefined): st
     `TargetPort = ${port.target}`,
     `PublishMode = ${port.mode}`,
   ];
+  if (port.ready === false) lines.push('Ready = false');
   if (port.mode === 'ingress') {
     lines.push(`Scheduler = ${scheduler}${flags}${scheduler === 'rr' ? '' : `, fallback ${fallback}`}`);
     lines.push(`Policy = ${port.policy ?? 'cluster'}`);

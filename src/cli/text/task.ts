@@ -25,12 +25,15 @@ export function sortTasks(tasks: readonly Task[]): Task[] {
 /** States before `running`, and `failed`: their message is the reason. */
 const TRANSITIONAL_STATES = new Set(['new', 'pending', 'assigned', 'starting', 'failed']);
 
+/** Reasons of other states that are a problem, too: the message explains it. */
+const PROBLEM_REASONS: ReadonlySet<string> = new Set<TaskReason>(['Daemonized', 'FamilyMissing']);
+
 /** Why a task failed, is not running yet or is not healthy; empty if there is no problem. */
 export function taskProblem(task: Task): string {
-  const { state = '', error = '', message = '', health } = task.status ?? {};
+  const { state = '', error = '', message = '', health, reason = '' } = task.status ?? {};
   if (error !== '') return error;
   const isUnready = state === 'running' && (health === 'starting' || health === 'unhealthy');
-  return isUnready || TRANSITIONAL_STATES.has(state) ? message : '';
+  return isUnready || TRANSITIONAL_STATES.has(state) || PROBLEM_REASONS.has(reason) ? message : '';
 }
 
 /** Reasons that every task has while it starts, which are no trouble yet. */
@@ -78,6 +81,7 @@ export function taskRow(task: Task) {
     generation: task.generation,
     addresses: task.addresses,
     ports: taskPorts(task),
+    missing: status?.missing ?? [],
     createdAt: task.createdAt,
   };
 }

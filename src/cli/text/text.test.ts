@@ -112,6 +112,29 @@ describe('progress', () => {
     });
   });
 
+  test('not done before every ready node has published the ports, and the line names the nodes', () => {
+    const waiting = makeService({ spec: makeSpec({ replicas: 2 }), pending: 12, pendingNodes: ['a', 'b', 'c', 'd'] });
+    const pending = serviceProgress(seenOf(waiting, task('a', 1), task('b', 2)), 's-web');
+    expect(pending).toMatchObject({ running: 2, done: false });
+    expect(progressLines([pending], 200, 0)).toEqual([
+      'overall progress: 2 out of 2 tasks, waiting for a, b, c and 9 more to publish the ports',
+    ]);
+    const starting = serviceProgress(seenOf(waiting, task('a', 1)), 's-web');
+    expect(progressLines([starting], 200, 0)).toEqual(['overall progress: 1 out of 2 tasks']);
+  });
+
+  test('a node that has just connected holds nothing yet; a service without ports does not wait for it', () => {
+    const seen = seenOf(two, task('a', 1), task('b', 2));
+    seen.nodes.set('n4', makeNode({ id: 'n4', name: 'node4', acknowledgedRevision: 0 }));
+    const pending = serviceProgress(seen, 's-web');
+    expect(pending).toMatchObject({ done: false, publishing: { count: 1, names: ['node4'] } });
+    seen.services.set('s-web', makeService({ spec: makeSpec({ replicas: 2, ports: [] }) }));
+    expect(serviceProgress(seen, 's-web').done).toBe(true);
+    seen.services.set('s-web', two);
+    seen.nodes.set('n4', makeNode({ id: 'n4', name: 'node4', acknowledgedRevision: 0, state: 'down' }));
+    expect(serviceProgress(seen, 's-web').done).toBe(true);
+  });
+
   test('not done before the initial state is complete', () => {
     const seen = seenOf(two, task('a', 1), task('b', 2));
     seen.isSynced = false;
@@ -176,6 +199,13 @@ describe('progress', () => {
     expect(lines('waiting for its network: ENOMEM', 'WaitingForNetwork')?.trouble).toBe(
       'waiting for its network: ENOMEM',
     );
+  });
+
+  test('a command that went into the background says so, although it is complete', () => {
+    const ended = (reason: string) =>
+      makeTask({ status: { state: 'complete', message: 'exit code 0, but left …', error: '', since: 1, reason } });
+    expect(taskProblem(ended('Daemonized'))).toBe('exit code 0, but left …');
+    expect(taskProblem(ended('Exited'))).toBe('');
   });
 
   test('tasks of an older generation do not count: they are about to be replaced', () => {

@@ -6,6 +6,7 @@ import type { KernelObject } from '../../model/kinds/registry.ts';
 import { startWatch } from '../events/watch.ts';
 import { openFastPathDriver } from '../fast-path/fast-path-driver.ts';
 import { openFirewall } from '../firewall/firewall.ts';
+import { createHostNetwork } from '../host/host-network.ts';
 import { readHostRouting } from '../host/host-routing.ts';
 import { lookUpRoute } from '../host/route-lookup.ts';
 import { createSocketOwnerLookup } from '../host/socket-owners.ts';
@@ -179,6 +180,7 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
     socketOwners: createSocketOwnerLookup(),
     connections: (netns, fwmarks) => listConnections(transport, ipvs, netns, fwmarks),
     netnsPath: (netns) => namespaces.path(netns),
+    hostNetwork: createHostNetwork(transport, namespaces),
     counters: () => ({ ...counters }),
     close() {
       for (const stop of stops) stop();

@@ -1,10 +1,8 @@
-import { type BpfHandle, loadBpfProgram } from '../../../native/index.ts';
+import type { BpfHandle } from '../../../native/index.ts';
 import { MeshError } from '../../base/errors.ts';
-import { type Program, relocateMaps } from '../../bpf/assembler.ts';
-import { programTags } from '../../bpf/tag.ts';
 import { INGRESS_NETWORK } from '../../model/identifiers.ts';
 import type { Op } from '../../model/kernel-state.ts';
-import type { FastPathFilter } from '../../model/kinds/fast-path.ts';
+import type { FastPathFilter, FastPathProgram } from '../../model/kinds/fast-path.ts';
 import type { FastPathPeer, FastPathPort, FastPathTask } from '../../model/kinds/fast-path-entries.ts';
 import type { KernelObject } from '../../model/kinds/registry.ts';
 import { FAST_PATH_PREFERENCE, HOST_LINKS, HOST_NETNS, networkNetns } from '../../model/linux-names.ts';
@@ -15,10 +13,11 @@ import { isTaskNetns, type Namespaces } from '../driver/namespaces.ts';
 import { NETLINK_ROUTE, type Transport } from '../driver/transport.ts';
 import type { LinkView } from '../observe/observe-links.ts';
 import { openFastPathMaps } from './fast-path-maps.ts';
-import { buildProgram, FILTER_HANDLE, filterName, matchesProgram, referencedLinks } from './fast-path-programs.ts';
+import { loadProgram, programConstants, referencedLinks } from './fast-path-objects.ts';
+import { FILTER_HANDLE, filterName, matchesProgram } from './fast-path-programs.ts';
 import { hasFilters, listFilters, listLinkFilters, resolveLinkIndexes, resolveLinkNames } from './tc-filters.ts';
 
-/** Attaches, observes and removes the tc programs of src/bpf and the entries of their maps. */
+/** Attaches, observes and removes the tc programs of native/bpf and the entries of their maps. */
 export interface FastPathDriver {
   /** Our filters on links of a netns. */
   observePrograms(netns: string, desired: readonly KernelObject[]): Promise<FastPathFilter[]>;
@@ -46,8 +45,8 @@ export const UNKNOWN_LINK = 'unknown';
 /** Opens no map before the first call. */
 export function openFastPathDriver(transport: Transport, namespaces: Namespaces): FastPathDriver {
   const maps = openFastPathMaps();
-  /** The newest program of each name: those of a node's tasks are all the same. */
-  const loaded = new Map<string, { tag: string; handle: BpfHandle }>();
+  /** The newest program of each type: those of a node's tasks are all the same. */
+  const loaded = new Map<FastPathProgram['type'], { constants: Buffer; handle: BpfHandle }>();
   /** Links, as `netns identity ifindex`, whose qdisc we created. */
   const qdiscs = new Set<string>();
   let adopted = false;
@@ -61,13 +60,13 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
     adopted = true;
   }
 
-  function load(program: Program): BpfHandle {
-    const [tag = ''] = programTags(program);
-    const cached = loaded.get(program.name);
-    if (cached?.tag === tag) return cached.handle;
-    const handle = loadProgram(program, (map) => maps.mapFd(map));
+  function load(program: FastPathProgram, index: (link: string) => number): BpfHandle {
+    const constants = programConstants(program, index);
+    const cached = loaded.get(program.type);
+    if (cached?.constants.equals(constants)) return cached.handle;
+    const handle = loadProgram(program, index, maps.mapsFor(program.type));
     cached?.handle.close();
-    loaded.set(program.name, { tag, handle });
+    loaded.set(program.type, { constants, handle });
     return handle;
   }
 
@@ -80,7 +79,7 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
     await adoptAttachedMaps();
     const numbers = await resolveLinkIndexes(transport, netns, [link, ...referencedLinks(program)]);
     const index = requireLinkIndex(netns, numbers, link);
-    const { fd } = load(buildProgram(program, (name) => requireLinkIndex(netns, numbers, name)));
+    const { fd } = load(program, (name) => requireLinkIndex(netns, numbers, name));
     const filter = { index, preference: FAST_PATH_PREFERENCE, handle: FILTER_HANDLE, fd, name: filterName(program) };
     const mode = verb === 'create' ? 'create' : 'ensure';
     const requests = [newClsact(index), newBpfFilter(filter, mode)];
@@ -165,10 +164,11 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
         const isDesired =
           program !== undefined &&
           here.length === 1 &&
-          here.every(
-            (filter) =>
-              matchesProgram(filter, program, (name) => numbers.get(name)) && maps.usesNodeMaps(filter.bpf?.id ?? 0),
-          );
+          here.every((filter) => {
+            const id = filter.bpf?.id ?? 0;
+            const constants = maps.constantsOf(id);
+            return matchesProgram(filter, constants, program, (name) => numbers.get(name)) && maps.usesNodeMaps(id);
+          });
         return { kind: 'fast-path', netns, link, ...(isDesired ? { program } : { foreign: ['another program'] }) };
       });
     },
@@ -204,22 +204,6 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
       maps.close();
     },
   };
-}
-
-/** Loads a program with its maps; the error of a rejected one has the last lines of the verifier's log. */
-export function loadProgram(program: Program, descriptor: Parameters<typeof relocateMaps>[1]): BpfHandle {
-  const code = relocateMaps(program, descriptor);
-  try {
-    return loadBpfProgram(program.name, code);
-  } catch (thrown) {
-    const { code: error, log } = thrown as NodeJS.ErrnoException & { log?: string };
-    if (log === undefined) throw thrown;
-    const words = log.trim().split('\n').slice(-6).join('\n');
-    const verifierText = words === '' ? '' : `; the verifier's log ends with:\n${words}`;
-    throw new MeshError('kernel', `the kernel rejects the program ${program.name}: ${error}${verifierText}`, {
-      cause: thrown,
-    });
-  }
 }
 
 function requireLinkIndex(netns: string, numbers: ReadonlyMap<string, number>, link: string): number {

@@ -5,13 +5,24 @@ import {
   bpfMapInfo,
   bpfProgramById,
   bpfProgramInfo,
-  createBpfMap,
   deleteFromBpfMap,
+  lookUpBpfMap,
   updateBpfMap,
 } from '../../../native/index.ts';
-import { MeshError } from '../../base/errors.ts';
-import { addressBytes, addressOf, MAPS, type MapName } from '../../bpf/maps.ts';
 import type { IpAddress } from '../../model/address.ts';
+import type { FastPathProgram } from '../../model/kinds/fast-path.ts';
+import {
+  addressBytes,
+  addressOf,
+  createMaps,
+  isConstantsMap,
+  isMapName,
+  type MapName,
+  mapShape,
+  mapsOfProgram,
+  type NodeMaps,
+  objectOfMap,
+} from './fast-path-objects.ts';
 
 /** The maps of this node's programs, kept open: they outlive a filter that another program deletes. */
 export interface FastPathMaps {
@@ -19,8 +30,10 @@ export interface FastPathMaps {
   adopt(programId: number): void;
   /** Whether all maps of a program are the node's. */
   usesNodeMaps(programId: number): boolean;
-  /** Creates the map if needed. */
-  mapFd(map: MapName): number;
+  /** Content of a program's map of constants, which never changes; undefined if it has none. */
+  constantsOf(programId: number): Buffer | undefined;
+  /** All maps that a program needs; creates those that are missing. */
+  mapsFor(type: FastPathProgram['type']): NodeMaps;
   /** Their fwmarks. */
   ports(): number[];
   setPort(mark: number): void;
@@ -44,36 +57,46 @@ const SET_MEMBER = Buffer.of(1);
 export function openFastPathMaps(): FastPathMaps {
   const openMaps = new Map<MapName, { handle: BpfHandle; id: number }>();
   /** A program's maps never change, and its number is not given to another until the kernel has used up all. */
-  const mapsOf = new Map<number, { name: string; id: number }[]>();
+  const mapsOf = new Map<number, { maps: { name: string; id: number }[]; constants: Buffer | undefined }>();
 
   function keepOpen(map: MapName, handle: BpfHandle): void {
     openMaps.set(map, { handle, id: bpfMapInfo(handle).id });
   }
 
-  function openOrCreate(map: MapName): BpfHandle {
-    const cached = openMaps.get(map);
-    if (cached !== undefined) return cached.handle;
-    const created = createMap(map);
-    keepOpen(map, created);
-    return created;
+  function mapsFor(type: FastPathProgram['type']): NodeMaps {
+    const needed = mapsOfProgram(type);
+    const missing = needed.find((name) => !openMaps.has(name));
+    if (missing !== undefined) {
+      const open = Object.fromEntries([...openMaps].map(([name, { handle }]) => [name, handle]));
+      const created = createMaps(type, open);
+      for (const name of needed) if (!openMaps.has(name)) keepOpen(name, created[name]!);
+    }
+    return Object.fromEntries(needed.map((name) => [name, openMaps.get(name)!.handle]));
   }
 
-  function readMaps(programId: number): { name: string; id: number }[] {
+  function openOrCreate(map: MapName): BpfHandle {
+    return openMaps.get(map)?.handle ?? mapsFor(objectOfMap(map))[map]!;
+  }
+
+  function readMaps(programId: number): { maps: { name: string; id: number }[]; constants: Buffer | undefined } {
     const known = mapsOf.get(programId);
     if (known !== undefined) return known;
     const program = bpfProgramById(programId);
-    if (program === undefined) return [];
+    if (program === undefined) return { maps: [], constants: undefined };
+    let constants: Buffer | undefined;
     const maps = bpfProgramInfo(program).mapIds.flatMap((id) => {
       const map = bpfMapById(id);
       if (map === undefined) return [];
       const { name, ...shape } = bpfMapInfo(map);
+      if (isConstantsMap(name)) constants = lookUpBpfMap(map, Buffer.alloc(shape.keySize));
       if (isCurrentLayout(name, shape) && !openMaps.has(name)) keepOpen(name, map);
       else map.close();
-      return [{ name, id }];
+      return isConstantsMap(name) ? [] : [{ name, id }];
     });
     program.close();
-    mapsOf.set(programId, maps);
-    return maps;
+    const read = { maps, constants };
+    mapsOf.set(programId, read);
+    return read;
   }
 
   /** Every entry as `read` makes it: its key begins at byte `at` of all keys, and so does its value where it is as long. */
@@ -81,7 +104,7 @@ export function openFastPathMaps(): FastPathMaps {
     const map = openMaps.get(name);
     if (map === undefined) return [];
     const { count, keys, values } = bpfMapEntries(map.handle);
-    return Array.from({ length: count }, (_, entry) => read(keys, entry * MAPS[name].keySize, values));
+    return Array.from({ length: count }, (_, entry) => read(keys, entry * mapShape(name).keySize, values));
   }
 
   /** Whether it existed. */
@@ -92,8 +115,10 @@ export function openFastPathMaps(): FastPathMaps {
 
   return {
     adopt: (programId) => void readMaps(programId),
-    usesNodeMaps: (programId) => readMaps(programId).every(({ name, id }) => openMaps.get(name as MapName)?.id === id),
-    mapFd: (map) => openOrCreate(map).fd,
+    usesNodeMaps: (programId) =>
+      readMaps(programId).maps.every(({ name, id }) => openMaps.get(name as MapName)?.id === id),
+    constantsOf: (programId) => readMaps(programId).constants,
+    mapsFor,
     ports: () => entries('mesh_ports', (keys, at) => keys.readUInt32LE(at)),
     setPort: (mark) => updateBpfMap(openOrCreate('mesh_ports'), encodeUint32(mark), SET_MEMBER),
     deletePort: (mark) => void remove('mesh_ports', encodeUint32(mark)),
@@ -114,17 +139,6 @@ export function openFastPathMaps(): FastPathMaps {
   };
 }
 
-function createMap(name: MapName): BpfHandle {
-  try {
-    return createBpfMap({ name, ...MAPS[name] });
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code !== 'EPERM') throw thrown;
-    // Locked memory is counted up to 5.10 (RLIMIT_MEMLOCK, kernel commit 97306be45fbe).
-    const what = `the kernel lets meshd make no BPF map ${name}: run it as root, and before Linux 5.11 with LimitMEMLOCK=infinity`;
-    throw new MeshError('kernel', what, { cause: thrown });
-  }
-}
-
 /** A key that is an address. */
 function decodeAddress(keys: Buffer, at: number): IpAddress {
   return addressOf(keys.subarray(at, at + 4));
@@ -132,8 +146,8 @@ function decodeAddress(keys: Buffer, at: number): IpAddress {
 
 /** A map of another meshd, with another shape, would be read wrongly. */
 function isCurrentLayout(name: string, shape: Omit<ReturnType<typeof bpfMapInfo>, 'name'>): name is MapName {
-  if (!Object.hasOwn(MAPS, name)) return false;
-  const { type, keySize, valueSize, maxEntries } = MAPS[name as MapName];
+  if (!isMapName(name)) return false;
+  const { type, keySize, valueSize, maxEntries } = mapShape(name);
   return (
     shape.type === type && shape.keySize === keySize && shape.valueSize === valueSize && shape.maxEntries === maxEntries
   );

@@ -1,20 +1,16 @@
 import { messageOf } from '../../base/errors.ts';
-import { hostIn } from '../../bpf/host-in.ts';
-import { hostOut } from '../../bpf/host-out.ts';
-import { routerIn } from '../../bpf/router-in.ts';
-import { programTags } from '../../bpf/tag.ts';
-import { taskOut } from '../../bpf/task-out.ts';
 import { FIRST_VNI } from '../../model/identifiers.ts';
-import { FAST_PATH_PREFERENCE, FAST_PATH_PREFIX } from '../../model/linux-names.ts';
+import type { FastPathProgram } from '../../model/kinds/fast-path.ts';
+import { FAST_PATH_PREFERENCE } from '../../model/linux-names.ts';
 import { LITTLE_ENDIAN } from '../../netlink/attributes.ts';
 import { newLink } from '../../netlink/link.ts';
 import type { NetlinkRequest } from '../../netlink/message.ts';
 import { newBpfFilter, newClsact } from '../../netlink/traffic-control.ts';
 import { openScratchNetns, SCRATCH_NETNS } from '../driver/scratch-netns.ts';
 import { NETLINK_ROUTE, openTransport, type Transport } from '../driver/transport.ts';
-import { loadProgram } from './fast-path-driver.ts';
 import { openFastPathMaps } from './fast-path-maps.ts';
-import { FILTER_HANDLE } from './fast-path-programs.ts';
+import { loadProgram } from './fast-path-objects.ts';
+import { FILTER_HANDLE, filterName, matchesProgram } from './fast-path-programs.ts';
 import { listLinkFilters, resolveLinkIndexes } from './tc-filters.ts';
 
 const PROBE_LINK = 'v0';
@@ -46,26 +42,25 @@ async function runProbe(): Promise<string | undefined> {
     const noQdisc = await tryRequest(transport, newClsact(index));
     if (noQdisc) return `tc does not support clsact: ${noQdisc}; try \`modprobe sch_ingress\``;
     const address = '192.0.2.1';
-    const programs = [
-      hostIn({ address, lb: index, router: index, vni: FIRST_VNI, number: 1 }),
-      hostOut({ address }),
-      routerIn(),
-      taskOut({ vxlan: index, lb: index, number: 1 }),
+    const programs: FastPathProgram[] = [
+      { type: 'host-in', address, lb: PROBE_LINK, router: PROBE_LINK, vni: FIRST_VNI, number: 1 },
+      { type: 'host-out', address },
+      { type: 'router-in' },
+      { type: 'task-out', vxlan: PROBE_LINK, lb: PROBE_LINK, number: 1 },
     ];
-    for (const [place, program] of programs.entries()) {
-      const handle = loadProgram(program, (map) => maps.mapFd(map));
-      const filter = { index, preference: FAST_PATH_PREFERENCE, handle: FILTER_HANDLE + place, fd: handle.fd };
-      const noFilter = await tryRequest(
-        transport,
-        newBpfFilter({ ...filter, name: `${FAST_PATH_PREFIX}${program.name}` }),
-      );
-      handle.close();
+    for (const program of programs) {
+      const loaded = loadProgram(program, () => index, maps.mapsFor(program.type));
+      const filter = { index, preference: FAST_PATH_PREFERENCE, handle: FILTER_HANDLE, fd: loaded.fd };
+      const noFilter = await tryRequest(transport, newBpfFilter({ ...filter, name: filterName(program) }, 'ensure'));
+      loaded.close();
       if (noFilter) return `tc does not support BPF programs: ${noFilter}; try \`modprobe cls_bpf\``;
+      const [found] = await listLinkFilters(transport, SCRATCH_NETNS, index);
+      const constants = maps.constantsOf(found?.bpf?.id ?? 0);
+      // After a restart meshd would not recognize its own programs, and would attach them again and again.
+      if (found === undefined || !matchesProgram(found, constants, program, () => index))
+        return `the kernel does not show the constants of the program ${program.type}`;
     }
-    const found = (await listLinkFilters(transport, SCRATCH_NETNS, index)).map(({ bpf }) => bpf?.tag ?? '');
-    // After a restart meshd would not recognize its own programs, and would attach them again and again.
-    const recognized = programs.every((program) => programTags(program).some((tag) => found.includes(tag)));
-    return recognized ? undefined : 'the tags of this kernel for programs are not those that meshd computes';
+    return undefined;
   } finally {
     maps.close();
     transport.close();

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { inNetns } from '../../../native/index.ts';
+import { familyOf } from '../../model/address.ts';
 import { formatHostPort } from '../../model/host-port.ts';
 import { decodeSocket, dumpListeners } from '../../netlink/sock-diag.ts';
 import { decodeAll } from '../driver/decode-all.ts';
@@ -22,14 +23,27 @@ export async function listListeners(transport: Transport, namespaces: Namespaces
         await transport.dump(netns, NETLINK_SOCK_DIAG, dumpListeners(protocol, family)),
         decodeSocket,
       );
-      for (const { port, address, inode } of sockets)
-        if (port !== 0) listeners.push({ protocol, port, address, inode });
+      for (const { port, address, inode, v6only } of sockets)
+        if (port !== 0) listeners.push({ protocol, port, address, inode, ...(v6only ? { v6only } : {}) });
     }
   }
-  return [...listeners, ...parseSctpEndpoints(readSctpEndpoints(namespaces.path(netns)))];
+  const sctp = parseSctpEndpoints(readSctpEndpoints(namespaces.path(netns)));
+  if (!sctp.some(({ address }) => familyOf(address) === 'inet6')) return [...listeners, ...sctp];
+  const v6only = await listSctpV6Only(transport, netns);
+  return [...listeners, ...sctp.map((one) => (v6only.has(one.inode ?? 0) ? { ...one, v6only: true as const } : one))];
 }
 
-/** inet_diag of SCTP lists associations only well; its endpoints are text (net/sctp/proc.c). */
+/** Inodes of SCTP sockets with IPV6_V6ONLY, which only inet_diag shows; none on a kernel without the module sctp_diag. */
+async function listSctpV6Only(transport: Transport, netns: string): Promise<Set<number>> {
+  try {
+    const replies = await transport.dump(netns, NETLINK_SOCK_DIAG, dumpListeners('sctp', 'inet6'));
+    return new Set(decodeAll(replies, decodeSocket).flatMap(({ inode, v6only }) => (v6only ? [inode] : [])));
+  } catch {
+    return new Set();
+  }
+}
+
+/** inet_diag of SCTP has one address of each endpoint; all of them are in a text (net/sctp/proc.c). */
 function readSctpEndpoints(netnsPath: string): string {
   return inNetns(netnsPath, () => {
     try {

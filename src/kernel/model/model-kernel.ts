@@ -8,6 +8,10 @@ import type { Step } from '../driver/steps.ts';
 import {
   type Actor,
   type ApplyReport,
+  type HostAddress,
+  type HostNetworkChange,
+  type HostPath,
+  type HostRoute,
   type Kernel,
   type Listener,
   type Scope,
@@ -37,7 +41,24 @@ export interface ModelKernel extends Kernel {
   /** Open connections of a real server, key as in `connections`. */
   setConnections(netns: string, fwmark: number, server: string, open: number): void;
   setFaults(faults: ModelFaults | undefined): void;
+  /** Changes the network of the host, and announces it. */
+  changeHost(change: Partial<ModelHost>): void;
 }
+
+/** The network of the host itself. */
+interface ModelHost {
+  addresses: HostAddress[];
+  routes: HostRoute[];
+  /** To every destination; undefined for none. */
+  path: HostPath | undefined;
+}
+
+/** The host of node 1 in the assignments of tests. */
+const MODEL_HOST: ModelHost = {
+  addresses: [{ link: 'eth0', mtu: 1_500, address: '192.0.2.1', prefix: 24 }],
+  routes: [{ link: 'eth0', destination: '192.0.2.0/24', via: undefined }],
+  path: { link: 'eth0', mtu: 1_500 },
+};
 
 export interface ModelKernelOptions {
   /** What exists of ours. */
@@ -65,6 +86,8 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
   const owners = new Map<number, SocketOwner>();
   const connections = new Map<string, Map<number, Map<string, number>>>();
   const faults = createFaultSource(options.faults);
+  const hostWatchers = new Set<(change: HostNetworkChange) => void>();
+  let host = MODEL_HOST;
   let hostRouting: HostRouting = { rules: [], localSources: [], strictReversePath: false };
 
   const ours = () => [...kernel.objects.values()].filter((object) => !foreignKeys.has(keyOf(object)));
@@ -133,6 +156,18 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
       return open;
     },
     netnsPath: (netns) => (netns === 'host' ? '/proc/self/ns/net' : `/run/netns/${netns}`),
+    hostNetwork: {
+      addresses: async () => host.addresses,
+      routes: async () => host.routes,
+      async paths(_, destinations) {
+        const { path } = host;
+        return new Map(path === undefined ? [] : destinations.map((destination) => [destination, path]));
+      },
+      watch(onChange) {
+        hostWatchers.add(onChange);
+        return () => hostWatchers.delete(onChange);
+      },
+    },
     counters: () => ({ ...counters }),
     close: () => watchers.clear(),
     changeExternally(op, by = []) {
@@ -155,6 +190,10 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
       connections.set(netns, marks.set(fwmark, servers.set(server, open)));
     },
     setFaults: faults.set,
+    changeHost(change) {
+      host = { ...host, ...change };
+      for (const watcher of [...hostWatchers]) watcher({ of: 'unknown' });
+    },
   };
 }
 

@@ -32,6 +32,8 @@ export interface NodeObservations {
   acknowledged(nodeId: string): number;
   /** As in decide/context.ts. */
   openConnections(taskId: string, revision: number): number | undefined;
+  /** Codes of the conditions that the node reported and that have an effect, sorted. */
+  impairments(nodeId: string): string[];
   /** Programs that listen on ports of the node, outside the mesh. */
   listeners(nodeId: string): readonly Listener[];
 }

@@ -2,6 +2,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
 import type { Change, Store } from '../../store/store.ts';
 import type { ClusterView, NodeObservations, OfferSource } from './cluster-view.ts';
+import { createImpairments } from './impairments.ts';
 import type { Leader } from './leader.ts';
 import { nodeChanges } from './node-changes.ts';
 import { createOrchestrator } from './orchestrator.ts';
@@ -32,6 +33,7 @@ export function createLeader(options: LeaderOptions): LeadingHalf {
   const writer = createWriter();
   const orchestrator = createOrchestrator({ store, view, observations, writer, clock, log });
   const taskReports = createTaskReports({ store, view, writer, clock, log });
+  const impairments = createImpairments({ store, view, observations, writer, clock, log });
   /** A change by a person is answered once its consequences are decided: a list of tasks requested next shows them. */
   async function change<T>(work: () => Promise<T>): Promise<T> {
     const result = await writer.run(work);
@@ -42,12 +44,14 @@ export function createLeader(options: LeaderOptions): LeadingHalf {
     ...serviceChanges({ ...options, writer, change }),
     ...nodeChanges({ ...options, taskReports, writer, change }),
     reportTasks: taskReports.add,
+    onConditions: impairments.update,
     onDrainProgress: orchestrator.onDrainProgress,
     onCommit: orchestrator.onCommit,
     start: orchestrator.markAllServices,
     async stop() {
       orchestrator.stop();
       taskReports.stop();
+      impairments.stop();
       await writer.idle();
     },
   };

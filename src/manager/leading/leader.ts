@@ -27,6 +27,8 @@ export interface Leader {
   markNodeDown(nodeId: string, isSilent: () => boolean, reason: string): Promise<void>;
   /** Stores what an agent reported of its own tasks; retries until it is stored. */
   reportTasks(nodeId: string, reports: readonly { taskId: string; status: TaskStatus }[]): void;
+  /** A node reported its conditions: stores which of them have an effect; retries until it is stored. */
+  onConditions(nodeId: string): void;
   /** A node reported something that draining tasks may wait for. */
   onDrainProgress(): void;
 }

@@ -146,7 +146,7 @@ export function createOrchestrator({
   /** A node that is added, removed or changed affects its own tasks, tasks without a node, and global services. */
   function onNodeChange(before: Node | undefined, after: Node | undefined): void {
     const relevantFields = (node: Node | undefined) =>
-      node && [node.name, node.role, node.labels, node.availability, node.state];
+      node && [node.name, node.role, node.labels, node.availability, node.state, node.impairments];
     if (sameValue(relevantFields(before), relevantFields(after))) return;
     for (const task of view.tasksOnNode((after ?? before)!.id)) markService(task.serviceId);
     for (const ids of [view.waiting(), view.globalServices(), view.draining()]) for (const id of ids) markService(id);

@@ -9,6 +9,8 @@ export interface MessageHandlers {
   leader: Leader;
   reports: NodeReports;
   pendingRequests: PendingRequests;
+  /** The kernel of a node holds a revision, but for operations that it rejected. */
+  onAck(nodeId: string, revision: number, failures: readonly string[]): void;
   /** A node reported where its published ports differ from their declaration. */
   onPortConditions(nodeId: string, conditions: readonly PortCondition[]): void;
 }
@@ -17,13 +19,13 @@ export interface MessageHandlers {
 export function handleAgentMessage(
   nodeId: string,
   { message, probeId }: AgentMessage,
-  { leader, reports, pendingRequests, onPortConditions }: MessageHandlers,
+  { leader, reports, pendingRequests, onAck, onPortConditions }: MessageHandlers,
 ): void {
   switch (message?.case) {
     case 'hello':
       throw new MeshError('invalid', 'a second hello in one session');
     case 'ack':
-      reports.onAck(nodeId, message.value.revision, message.value.failures);
+      onAck(nodeId, message.value.revision, message.value.failures);
       leader.onDrainProgress();
       return;
     case 'tasks':
@@ -37,6 +39,7 @@ export function handleAgentMessage(
     }
     case 'conditions':
       reports.onConditions(nodeId, message.value.conditions);
+      leader.onConditions(nodeId);
       return;
     case 'listeners':
       reports.onListeners(nodeId, message.value.listeners);

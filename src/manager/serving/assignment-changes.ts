@@ -1,4 +1,5 @@
 import { nodeTask } from '../../decide/assign.ts';
+import { isReachable } from '../../decide/impairment.ts';
 import type { Node, Service, Task } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
 import type { Change } from '../../store/store.ts';
@@ -12,6 +13,8 @@ export interface AssignmentChanges {
   peers: Set<string>;
   /** Keys of published ports, with the nodes affected. */
   ports: Map<string, AffectedNodes>;
+  /** Services whose published ports changed, with the nodes affected. */
+  published: Map<string, AffectedNodes>;
   /** Task ids by node. */
   tasks: Map<string, Set<string>>;
   /** Nodes that need a snapshot. */
@@ -30,6 +33,7 @@ export function assignmentChanges(
     revision: index.revision,
     peers: new Set(),
     ports: new Map(),
+    published: new Map(),
     tasks: new Map(),
     snapshotNodes: new Set(),
     ackRequired: false,
@@ -49,7 +53,10 @@ export function assignmentChanges(
     }
   }
   for (const id of services) {
-    for (const [key, nodes] of table.refresh(id, index.serviceOrRemoved(id))) addPort(result, key, nodes);
+    for (const [key, nodes] of table.refresh(id, index.serviceOrRemoved(id))) {
+      addNodes(result.ports, key, nodes);
+      addNodes(result.published, id, nodes);
+    }
   }
   return result;
 }
@@ -76,11 +83,11 @@ function addTask(result: AssignmentChanges, nodeId: string, taskId: string): voi
   else existing.add(taskId);
 }
 
-function addPort(result: AssignmentChanges, key: string, nodes: AffectedNodes): void {
-  const existing = result.ports.get(key);
+function addNodes(affected: Map<string, AffectedNodes>, key: string, nodes: AffectedNodes): void {
+  const existing = affected.get(key);
   const merged =
     existing === undefined ? nodes : existing === 'all' || nodes === 'all' ? 'all' : new Set([...existing, ...nodes]);
-  result.ports.set(key, merged);
+  affected.set(key, merged);
 }
 
 /** A task's assignment includes the ports to bind, which its service declares. */
@@ -114,7 +121,10 @@ function addNodeChange(
   // Constraints and weights refer to these.
   const constraintFields = (node: Node | undefined) => node && [node.name, node.role, node.labels];
   const changed = !sameValue(constraintFields(before), constraintFields(after));
-  if (changed) for (const key of table.restrictedPorts()) addPort(result, key, new Set([id]));
-  if (before?.state === after?.state && !changed) return;
+  if (changed) for (const key of table.restrictedPorts()) addNodes(result.ports, key, new Set([id]));
+  const isSameReach = (before === undefined || isReachable(before)) === (after === undefined || isReachable(after));
+  // A node that others do not reach does not reach them either: every port of its assignment may change.
+  if (!isSameReach && after !== undefined && result.snapshotNodes !== 'all') result.snapshotNodes.add(id);
+  if (before?.state === after?.state && isSameReach && !changed) return;
   for (const task of index.tasksOnNode(id)) services.add(task.serviceId);
 }

@@ -14,6 +14,8 @@ interface ServiceEntry {
   draining: number;
   /** Live tasks without a node. */
   waiting: number;
+  /** Running tasks that do not accept every family on every target port. */
+  limited: number;
 }
 
 /**
@@ -25,11 +27,11 @@ export interface ClusterIndex extends ClusterView {
   apply(changes: readonly Change[]): void;
   /** Services that were not removed. */
   activeServices(): Iterable<Service>;
-  taskCounts(serviceId: string): { running: number; draining: number; waiting: number };
+  taskCounts(serviceId: string): { running: number; draining: number; waiting: number; limited: number };
   tasks(): Iterable<Task>;
 }
 
-const NO_COUNTS = { running: 0, draining: 0, waiting: 0 };
+const NO_COUNTS = { running: 0, draining: 0, waiting: 0, limited: 0 };
 
 export function createClusterIndex(store: Store): ClusterIndex {
   const services = new Map<string, Service>();
@@ -82,6 +84,7 @@ export function createClusterIndex(store: Store): ClusterIndex {
       entry.running += sign * counts.running;
       entry.draining += sign * counts.draining;
       entry.waiting += sign * counts.waiting;
+      entry.limited += sign * counts.limited;
       running += sign * counts.running;
     }
     if (before?.nodeId !== undefined && before.nodeId !== after?.nodeId) removeEntry(tasksByNode, before.nodeId, id);
@@ -169,12 +172,18 @@ export function createClusterIndex(store: Store): ClusterIndex {
   return index;
 }
 
+/** Whether a running task does not accept every family on every target port. */
+export function isLimited({ status }: Task): boolean {
+  return status.state === 'running' && status.missing !== undefined;
+}
+
 function countTask(task: Task) {
   const live = !isTerminal(task.status.state);
   return {
     running: Number(task.status.state === 'running' && task.desired === 'running'),
     draining: Number(live && task.desired === 'drain'),
     waiting: Number(live && task.desired === 'running' && task.nodeId === undefined),
+    limited: Number(isLimited(task)),
   };
 }
 

@@ -70,15 +70,18 @@ export interface DispatcherOptions {
   clock: Clock;
   log: Log;
   clusterId: string;
+  /** A session of a node begins. */
+  onSession(nodeId: string): void;
+  onAck(nodeId: string, revision: number, failures: readonly string[]): void;
   onPortConditions(nodeId: string, conditions: readonly PortCondition[]): void;
 }
 
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
-  const { index, table, reports, leader, clock, log, clusterId, onPortConditions } = options;
+  const { index, table, reports, leader, clock, log, clusterId, onSession, onAck, onPortConditions } = options;
   const sessions = new Map<string, Session>();
   const streams = new Set<Stream>();
   const pendingRequests = createPendingRequests(clock);
-  const messageHandlers = { leader, reports, pendingRequests, onPortConditions };
+  const messageHandlers = { leader, reports, pendingRequests, onAck, onPortConditions };
   const liveness = createNodeLiveness(clock, (nodeId, timeout) => void markNodeDown(nodeId, timeout));
   let stopped = false;
 
@@ -99,6 +102,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     closeSession(node.id, new MeshError('conflict', `another session of node ${node.name} has replaced this one`));
     const session: Session = { nodeId: node.id, stream, feed: undefined };
     sessions.set(node.id, session);
+    onSession(node.id);
     liveness.extend(node.id, HEARTBEAT_TIMEOUT);
     await stream.send({
       message: { case: 'welcome', value: { nodeId: node.id, heartbeatSeconds: HEARTBEAT_SECONDS, clusterId } },

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { node } from '../../decide/cluster.test-data.ts';
-import { type DoctorReport, finding } from '../../model/doctor.ts';
+import { type DoctorReport, type Finding, finding } from '../../model/doctor.ts';
 import type { NodeCheckup } from '../../rpc/messages.ts';
 import { type CheckupReply, evaluateCluster } from './doctor-checks.ts';
 
@@ -67,6 +67,78 @@ describe('doctor', () => {
     const echoes = [{ nodeId: 'n3', underlay: '172.30.0.3' }];
     const rows = evaluateCluster(down, down, [checkup(1, { echoes }), checkup(2, { echoes })], '1');
     expect(bad(rows)).toEqual(['node3 error node: node3 is down']);
+  });
+
+  const lost = (number: number) => ({ nodeId: `n${number}`, underlay: `172.30.0.${number}` });
+  const small = (number: number) => ({ ...lost(number), small: 1 });
+  const fine = (number: number) => ({ ...small(number), full: 1 });
+  const beforeColon = (line: string) => line.slice(0, line.indexOf(':'));
+
+  it('reports a node that reaches no other once, and no path of the others to it', () => {
+    const rows = judged(
+      checkup(1, { echoes: [fine(2), lost(3)] }),
+      checkup(2, { echoes: [fine(1), lost(3)] }),
+      checkup(3, { echoes: [lost(1), lost(2)] }),
+    );
+    expect(bad(rows)).toEqual([
+      'node3 error path: no answer from any other node (node1, node2) through VXLAN: udp/4789 is dropped at this node or on its network',
+    ]);
+    expect(rows[0]?.paths).toContainEqual({ node: 'node3', address: '172.30.0.3' });
+  });
+
+  it('the same for packets of full size', () => {
+    const rows = judged(
+      checkup(1, { echoes: [fine(2), small(3)] }),
+      checkup(2, { echoes: [fine(1), small(3)] }),
+      checkup(3, { echoes: [small(1), small(2)] }),
+    );
+    expect(bad(rows)).toEqual([expect.stringMatching(/^node3 error path: packets of full size between this node/)]);
+  });
+
+  it('reports a broken pair once', () => {
+    const rows = judged(
+      checkup(1, { echoes: [lost(2), fine(3)] }),
+      checkup(2, { echoes: [lost(1), fine(3)] }),
+      checkup(3),
+    );
+    expect(bad(rows)).toEqual([expect.stringMatching(/^node1 error path: no answer from node2 /)]);
+  });
+
+  const rule = { table: 'filter', chain: 'INPUT', command: 'iptables -D …' };
+  it.each<[string, Finding, string[]]>([
+    [
+      'a missing address',
+      finding('error', 'UnderlayAddressMissing', { address: '172.30.0.3' }),
+      ['node3 error underlay'],
+    ],
+    [
+      'a rule about all nodes',
+      finding('error', 'FirewallRuleDropsVxlan', { ...rule, rule: '-p udp --dport 4789 -j DROP' }),
+      ['node3 error firewall'],
+    ],
+    [
+      'a rule about another node',
+      finding('error', 'FirewallRuleDropsVxlan', { ...rule, rule: '-s 172.30.0.1/32 -j DROP' }),
+      ['node2 error path', 'node3 error firewall'],
+    ],
+    ['a warning', finding('warning', 'DiskNearlyFull', { directory: '/', free: 1, size: 2 }), ['node3 error path']],
+  ])('lost packets beside a cause that the node found in itself: %s', (_, cause, expected) => {
+    const rows = judged(
+      checkup(1, { echoes: [fine(2), lost(3)] }),
+      checkup(2, { echoes: [fine(1), lost(3)] }),
+      checkup(3, { echoes: [lost(1), lost(2)], findings: [cause] }),
+    );
+    const errors = bad(rows).filter((line) => line.includes(' error '));
+    expect(errors.map(beforeColon)).toEqual(expected);
+  });
+
+  it('long packets to a node with a smaller overlay MTU are explained by it', () => {
+    const rows = judged(
+      checkup(1, { echoes: [fine(2), small(3)] }),
+      checkup(2, { echoes: [fine(1), small(3)] }),
+      checkup(3, { overlayMtu: 1_350 }),
+    );
+    expect(bad(rows).map(beforeColon)).toEqual(['node1 warning mtu', 'node2 warning mtu']);
   });
 
   it('reports why a node did not reply', () => {

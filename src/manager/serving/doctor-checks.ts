@@ -1,8 +1,7 @@
-import { familyOf } from '../../model/address.ts';
 import type { Node } from '../../model/cluster.ts';
 import { type DoctorReport, type EchoResult, type Finding, finding, renderFinding } from '../../model/doctor.ts';
-import { VXLAN_OVERHEAD } from '../../model/mtu.ts';
 import type { NodeCheckup } from '../../rpc/messages.ts';
+import { pathFindings } from './path-findings.ts';
 
 /** What one node answered; it was asked at `sent` and answered at `received` (wall clock of the manager, ms). */
 export type CheckupReply = { nodeId: string; sent: number; received: number } & (
@@ -12,8 +11,6 @@ export type CheckupReply = { nodeId: string; sent: number; received: number } & 
 
 /** Milliseconds by which a clock may differ from the manager's. */
 const CLOCK_SKEW_LIMITS = { warning: 1_000, error: 5_000 };
-/** Bytes of IP and ICMP headers, which ping's -s does not count. */
-const PING_HEADERS = { inet: 28, inet6: 48 };
 
 /** All findings by node: what the nodes reported of themselves, and what only a comparison of their reports shows. */
 export function evaluateCluster(
@@ -23,6 +20,11 @@ export function evaluateCluster(
   version: string,
 ): NodeCheckup[] {
   const mtus = checkups.flatMap((one) => ('checkup' in one && one.checkup.overlayMtu ? [one.checkup.overlayMtu] : []));
+  const answered = checkups.flatMap((reply) => {
+    const node = allNodes.find(({ id }) => id === reply.nodeId);
+    return 'checkup' in reply && node !== undefined ? [{ node, report: reply.checkup }] : [];
+  });
+  const paths = pathFindings(answered, allNodes);
   return selected.map(({ id, name, state, underlay }) => {
     const reply = checkups.find(({ nodeId }) => nodeId === id);
     if (reply === undefined || 'error' in reply) {
@@ -43,7 +45,7 @@ export function evaluateCluster(
         checkClock(checkup, sent, received),
         checkVersion(checkup, version),
         ...checkMtu(checkup, mtus),
-        ...echoes.flatMap((echo) => checkEcho(echo, underlay, checkup, allNodes)),
+        ...(paths.get(id) ?? []),
       ].map((each) => renderFinding(each)),
       paths: echoes.map((echo) => ({
         node: nameOf(echo, allNodes),
@@ -80,25 +82,6 @@ function checkMtu({ overlayMtu }: DoctorReport, mtus: readonly number[]): Findin
   if (overlayMtu === undefined || mtus.length < 2) return [];
   if (overlayMtu === smallest) return [finding('ok', 'OverlayMtuSmallest', { mtu: overlayMtu })];
   return [finding('warning', 'OverlayMtuDiffers', { mtu: overlayMtu, smallest })];
-}
-
-/** A node that is down is reported once, not by every node that does not reach it. */
-function checkEcho(echo: EchoResult, from: string, checkup: DoctorReport, all: readonly Node[]): Finding[] {
-  const target = all.find(({ id }) => id === echo.nodeId);
-  if (target !== undefined && target.state !== 'ready') return [];
-  const node = nameOf(echo, all);
-  const address = echo.underlay;
-  if (echo.small === undefined && echo.full === undefined) {
-    return [finding('error', 'PathBroken', { node, address, from })];
-  }
-  if (echo.full === undefined) {
-    const inner = checkup.overlayMtu ?? 0;
-    const outer = inner + VXLAN_OVERHEAD[familyOf(address)];
-    const payload = outer - PING_HEADERS[familyOf(address)];
-    return [finding('error', 'PathLosesFullSize', { node, address, from, inner, outer, payload })];
-  }
-  if (echo.small === undefined) return [finding('warning', 'PathLossy', { node, address })];
-  return [finding('ok', 'PathAnswers', { node })];
 }
 
 function nameOf({ nodeId }: EchoResult, all: readonly Node[]): string {

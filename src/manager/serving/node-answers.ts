@@ -26,10 +26,11 @@ export type Parsed<T> = { value: T } | { error: string };
 /** The kernel objects of a node. */
 export function parseKernelAnswer(answer: NodeAnswer): Parsed<NodeState> {
   return parse(answer, (body) => {
-    const { revision, addresses, objects } = parseKernelObjects(body);
+    const { revision, addresses, objects, sockets } = parseKernelObjects(body);
     const state = stateFromObjects(objects);
     if (!state.ok) throw unreadableAnswer(state.error.message);
-    return { nodeId: answer.nodeId, name: answer.nodeName, revision, addresses, state: state.value };
+    const { nodeId, nodeName: name } = answer;
+    return { nodeId, name, revision, addresses, state: state.value, ...(sockets === undefined ? {} : { sockets }) };
   });
 }
 

@@ -1,5 +1,5 @@
 import type { Listener, Node, PortCondition, Task } from '../../model/cluster.ts';
-import { type Condition, renderCondition } from '../../model/condition.ts';
+import { type Condition, conditionEffect, renderCondition } from '../../model/condition.ts';
 import type { NodeObservations } from '../leading/cluster-view.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 
@@ -9,6 +9,8 @@ export interface NodeReports extends NodeObservations {
   conditions(nodeId: string): string[];
   /** Published ports that differ on the node from their declaration. */
   portConditions(nodeId: string): readonly PortCondition[];
+  /** A session begins: the node may have been restarted, so what its kernel holds is unknown. */
+  onSession(nodeId: string): void;
   onAck(nodeId: string, revision: number, failures: readonly string[]): void;
   onConnections(nodeId: string, revision: number, active: ReadonlyMap<string, number>): void;
   onConditions(nodeId: string, conditions: readonly Condition[]): void;
@@ -64,8 +66,15 @@ export function createNodeReports(
       const others = report.failures.filter((error) => !reported.includes(error));
       return [...report.conditions.map(renderCondition), ...others.map((error) => `kernel: ${error}`)];
     },
+    impairments(nodeId) {
+      const codes = (reports.get(nodeId)?.conditions ?? []).map(({ code }) => code);
+      return [...new Set(codes)].filter((code) => conditionEffect(code) !== undefined).sort();
+    },
     listeners: (nodeId) => reports.get(nodeId)?.listeners ?? [],
     portConditions: (nodeId) => reports.get(nodeId)?.portConditions ?? [],
+    onSession(nodeId) {
+      getOrCreate(nodeId).acknowledged = 0;
+    },
     onAck(nodeId, revision, failures) {
       const report = getOrCreate(nodeId);
       report.acknowledged = revision;

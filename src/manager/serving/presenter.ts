@@ -1,30 +1,58 @@
 import { desiredSlots } from '../../decide/slots.ts';
+import { FAMILY_NAMES } from '../../model/address.ts';
 import type { Node, Service, Task } from '../../model/cluster.ts';
 import type { PortSpec } from '../../model/spec.ts';
 import type * as rpc from '../../rpc/messages.ts';
-import type { ClusterIndex } from './cluster-index.ts';
+import { type ClusterIndex, isLimited } from './cluster-index.ts';
 import type { NodeReports } from './node-reports.ts';
+import type { Publications } from './publications.ts';
 
 /** Objects as clients see them, with names and counts. */
 export interface Presenter {
   service(service: Service): rpc.Service;
   task(task: Task): rpc.Task;
   node(node: Node): rpc.Node;
-  /** Where a published port differs from its declaration, and why. */
-  degraded(port: PortSpec): rpc.NodePortCondition[];
+  /** Where a published port of a service differs from its declaration, and why. */
+  degraded(service: Service, port: PortSpec): rpc.NodePortCondition[];
   /** The numbers that nodes picked for a host mode port without one. */
   assignedHostPorts(service: Service, port: PortSpec): rpc.TaskPort[];
 }
 
-export function createPresenter(index: ClusterIndex, reports: NodeReports): Presenter {
+/** Names of pending nodes that a service shows. */
+const MAX_PENDING = 10;
+
+export function createPresenter(
+  index: ClusterIndex,
+  reports: NodeReports,
+  publications: Pick<Publications, 'pendingNodes'>,
+): Presenter {
   const nodeNameOf = (nodeId: string | undefined) => (nodeId === undefined ? '' : (index.node(nodeId)?.name ?? nodeId));
-  const degraded = ({ protocol, published }: PortSpec) =>
+  const degradedOnNodes = ({ protocol, published }: PortSpec): rpc.NodePortCondition[] =>
     [...index.nodes()].flatMap((node) =>
       reports
         .portConditions(node.id)
         .filter((one) => one.protocol === protocol && one.published === published)
         .map(({ kind, message }) => ({ nodeId: node.id, nodeName: node.name, kind, message })),
     );
+  const pendingOf = ({ id }: Service) => {
+    const nodes = publications.pendingNodes(id);
+    const names = [...nodes].slice(0, MAX_PENDING).map(nodeNameOf);
+    return { pending: nodes.size, pendingNodes: names.sort() };
+  };
+  const degradedTasks = (service: Service, { protocol, target }: PortSpec): rpc.NodePortCondition[] =>
+    (index.taskCounts(service.id).limited === 0 ? [] : index.tasksOfService(service.id))
+      .filter(isLimited)
+      .flatMap(({ slot, nodeId = '', status }) =>
+        (status.missing ?? [])
+          .filter((one) => one.protocol === protocol && one.target === target)
+          .map(({ family }) => ({
+            nodeId,
+            nodeName: nodeNameOf(nodeId),
+            kind: 'family' as const,
+            message: `${service.name}.${slot} accepts no ${FAMILY_NAMES[family]} clients on its port ${target}`,
+          })),
+      );
+  const degraded = (service: Service, port: PortSpec) => [...degradedOnNodes(port), ...degradedTasks(service, port)];
   return {
     degraded,
     assignedHostPorts: (service, { protocol, target, published, mode }) =>
@@ -42,8 +70,12 @@ export function createPresenter(index: ClusterIndex, reports: NodeReports): Pres
       running: index.taskCounts(service.id).running,
       desired: desiredTaskCount(service, index),
       degraded: service.spec.ports.flatMap((port) =>
-        degraded(port).map((one) => ({ ...one, message: `${port.published}/${port.protocol}: ${one.message}` })),
+        degraded(service, port).map((one) => ({
+          ...one,
+          message: `${port.published}/${port.protocol}: ${one.message}`,
+        })),
       ),
+      ...pendingOf(service),
     }),
     task: (task) => ({
       ...task,

@@ -29,7 +29,7 @@ export function readHandlers(index: ClusterIndex, presenter: Presenter, info: Ma
             serviceId: service.id,
             serviceName: service.name,
             port,
-            degraded: presenter.degraded(port),
+            degraded: presenter.degraded(service, port),
             tasks: presenter.assignedHostPorts(service, port),
           })),
         ),

@@ -93,6 +93,7 @@ const event = fc.oneof(
     state: fc.constantFrom('ready' as const, 'down' as const),
     underlay: fc.constantFrom('192.0.2.1', '192.0.2.9'),
     zone: fc.constantFrom('a', 'b'),
+    impairments: fc.constantFrom<string[]>([], ['UnderlayAddressMissing'], ['DiskNearlyFull']),
   }),
   fc.record({ kind: fc.constant('no-node' as const), number: fc.constantFrom(2, 3) }),
   fc.record({ kind: fc.constant('flush' as const) }),
@@ -213,6 +214,7 @@ test('after any history the deltas add up to the whole assignment, and no port h
                   state: what.state,
                   underlay: what.underlay,
                   labels: { zone: what.zone, cores: String(what.number) },
+                  ...(what.impairments.length === 0 ? {} : { impairments: what.impairments }),
                 }),
               ),
             );

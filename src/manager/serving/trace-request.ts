@@ -19,21 +19,38 @@ export interface TraceEnds {
  * Nodes whose kernels decide over the packet: the one it enters, and those of the tasks of the port. All ready nodes when
  * `node` is an address that no node uses as its underlay address: any of them may have it. Throws as findNode.
  */
-export function involvedNodes({ node: reference, protocol, port }: TraceRequest, index: ClusterIndex): Node[] {
+export function involvedNodes(request: TraceRequest, index: ClusterIndex): Node[] {
+  const { node: reference } = request;
   const nodes = [...index.nodes()];
   const entry = nodes.find(({ underlay }) => underlay === reference) ?? nodeUnlessAddress(reference, index);
   if (entry === undefined) return nodes.filter(({ state }) => state === 'ready');
-  const services = [...index.services()].filter(({ spec, leaving = [] }) =>
-    [...spec.ports, ...leaving.map((draining) => draining.port)].some(
-      (one) => one.published === port && one.protocol === protocol,
-    ),
-  );
-  const taskNodes = services
-    .flatMap(({ id }) => index.tasksOfService(id))
+  const taskNodes = [...new Set(tracedTargets(request, index).map(({ serviceId }) => serviceId))]
+    .flatMap((id) => index.tasksOfService(id))
     .filter(({ status }) => !isTerminal(status.state))
     .flatMap(({ nodeId }) => (nodeId === undefined ? [] : (index.node(nodeId) ?? [])))
     .filter(({ state }) => state === 'ready');
   return [...new Set([entry, ...taskNodes])];
+}
+
+/** The services that offer the traced port, also while it drains, with its target in their tasks. */
+export function tracedTargets(
+  { protocol, port }: Pick<TraceRequest, 'protocol' | 'port'>,
+  index: ClusterIndex,
+): { serviceId: string; port: number }[] {
+  return [...index.services()].flatMap(({ id: serviceId, spec, leaving = [] }) => {
+    const offered = [...spec.ports, ...leaving.map((draining) => draining.port)].filter(
+      (one) => one.protocol === protocol,
+    );
+    const isPicked = (target: number) =>
+      index
+        .tasksOfService(serviceId)
+        .some(({ status }) =>
+          status.ports?.some((one) => one.published === port && one.target === target && one.protocol === protocol),
+        );
+    return offered
+      .filter(({ published, target }) => (published === undefined ? isPicked(target) : published === port))
+      .map(({ target }) => ({ serviceId, port: target }));
+  });
 }
 
 /** `states`: kernels of the nodes that answered. Throws MeshError `not-found`, `unavailable`, or as findNode. */

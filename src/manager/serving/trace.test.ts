@@ -38,6 +38,21 @@ test('a packet is followed over the nodes involved to the task, and back', async
   expect(await trace('localhost', 'node1')).toMatchObject({ client: '127.0.0.1', destination: '127.0.0.1' });
 });
 
+test('a task without a socket for the family of the client refuses it', async () => {
+  const { answer } = agents[1]!;
+  const [task] = await cluster.tasks();
+  const withSockets = (sockets: object[]) => {
+    agents[1]!.answer = (kind) => ({ ...(answer!(kind) as object), sockets });
+  };
+  withSockets([{ taskId: task!.id, protocol: 'tcp', port: 80, address: '0.0.0.0' }]);
+  expect(await trace('198.51.100.7', 'node1')).toMatchObject({ outcome: 'answered' });
+  withSockets([{ taskId: task!.id, protocol: 'tcp', port: 80, address: '::', v6only: true }]);
+  expect(await trace('198.51.100.7', 'node1')).toMatchObject({
+    outcome: 'refused',
+    reason: expect.stringContaining('no socket of the task accepts IPv4 on 80/tcp, only :: (IPV6_V6ONLY)'),
+  });
+});
+
 test('a port that is not published is an error', async () => {
   expect(await trace('node2', '192.0.2.1', 9999, 'udp')).toMatchObject({ outcome: 'refused', paths: [] });
 });

@@ -6,7 +6,7 @@ import { trace } from '../../trace/trace.ts';
 import type { ClusterIndex } from './cluster-index.ts';
 import { type AskNodes, parseKernelAnswer, parseRoutesAnswer } from './node-answers.ts';
 import type { Presenter } from './presenter.ts';
-import { involvedNodes, resolveEnds, type TraceEnds } from './trace-request.ts';
+import { involvedNodes, resolveEnds, type TraceEnds, tracedTargets } from './trace-request.ts';
 
 /** Gathers the kernel objects of the nodes involved and follows the packet through them. Errors as resolveEnds. */
 export async function traceConnection(
@@ -16,7 +16,8 @@ export async function traceConnection(
   ask: AskNodes,
 ): Promise<TraceReply> {
   const { protocol, port } = request;
-  const argument = JSON.stringify({ protocol, published: port });
+  const targets = tracedTargets(request, index);
+  const argument = JSON.stringify({ protocol, published: port, ...(targets.length === 0 ? {} : { targets }) });
   const answers = await ask(involvedNodes(request, index), 'kernel', argument);
   const nodes: TraceReply['nodes'] = [];
   const states: NodeState[] = [];

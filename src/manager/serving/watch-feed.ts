@@ -1,5 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
 import type { Node, Service, Stored, Task } from '../../model/cluster.ts';
+import { sameValue } from '../../model/equality.ts';
 import type { WatchEvent, WatchRequest } from '../../rpc/messages.ts';
 import type { Change } from '../../store/store.ts';
 import type { ClusterIndex } from './cluster-index.ts';
@@ -13,6 +14,8 @@ export interface WatchFeeds {
   onCommit(changes: readonly Change[]): void;
   /** Something changed about these services that is not stored, such as where they are degraded. */
   onServices(services: readonly Service[]): void;
+  /** The same about nodes. */
+  onNodes(nodes: readonly Node[]): void;
   /** All objects of the kinds asked for, then `ready`, then every change, until the signal aborts. */
   watch(request: WatchRequest, signal: AbortSignal): AsyncGenerator<WatchEvent>;
   stop(): void;
@@ -50,14 +53,14 @@ export function createWatchFeeds(index: ClusterIndex, presenter: Presenter): Wat
     yield { action: 'ready', object: undefined, revision: index.revision };
   }
 
-  /** A service whose tasks changed is sent again, because its counts changed. */
+  /** A service whose tasks changed is sent again, because its counts, or where it is degraded, changed. */
   function withServiceCounts(changes: readonly Change[]): Change[] {
     const included = new Set(changes.map(({ id }) => id));
     const more: Change[] = [];
     for (const { collection, before, after, revision } of changes) {
       if (collection !== 'tasks') continue;
       const [old, now] = [before as Task | undefined, after as Task | undefined];
-      if (isRunning(old) === isRunning(now)) continue;
+      if (isRunning(old) === isRunning(now) && sameValue(old?.status.missing, now?.status.missing)) continue;
       const service = index.service((now ?? old)!.serviceId);
       if (service === undefined || included.has(service.id)) continue;
       included.add(service.id);
@@ -78,6 +81,14 @@ export function createWatchFeeds(index: ClusterIndex, presenter: Presenter): Wat
     }
   }
 
+  function publishUpdates(kind: 'services' | 'nodes', objects: readonly object[]): void {
+    if (watchers.size === 0) return;
+    const { revision } = index;
+    publish(
+      objects.map((object) => ({ kind, event: { action: 'updated', object: eventObjects[kind](object), revision } })),
+    );
+  }
+
   return {
     onCommit(changes) {
       if (watchers.size === 0) return;
@@ -92,15 +103,8 @@ export function createWatchFeeds(index: ClusterIndex, presenter: Presenter): Wat
       }
       publish(events);
     },
-    onServices(services) {
-      if (watchers.size === 0) return;
-      const updatedEvent = (service: Service): WatchEvent => ({
-        action: 'updated',
-        object: eventObjects.services(service),
-        revision: index.revision,
-      });
-      publish(services.map((service) => ({ kind: 'services', event: updatedEvent(service) })));
-    },
+    onServices: (services) => publishUpdates('services', services),
+    onNodes: (nodes) => publishUpdates('nodes', nodes),
     async *watch(request, signal) {
       if (watchers.size >= MAX_WATCHERS)
         throw new MeshError('exhausted', `more than ${MAX_WATCHERS} watches are open: close some`);

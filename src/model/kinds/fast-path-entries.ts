@@ -7,7 +7,7 @@ import { linkThing } from './things.ts';
 import { serviceKey } from './virtual-service.ts';
 import { execPrefix } from './words.ts';
 
-/* The entries of the maps that the programs of the fast path share (src/bpf/maps.ts). */
+/* The entries of the maps that the programs of the fast path share (native/bpf). */
 
 /** A task that packets reach by the fast path: an entry of mesh_tasks. */
 export interface FastPathTask extends ObjectBase {

@@ -5,7 +5,7 @@ import { defineKind, type ObjectBase } from './kind.ts';
 import { insideLink, insideNetns, linkThing } from './things.ts';
 import { inNetns } from './words.ts';
 
-/** One of src/bpf's programs, with the links it refers to by name; the driver knows their numbers. */
+/** One of the programs of native/bpf, with the links it refers to by name; the driver knows their numbers. */
 export type FastPathProgram =
   /**
    * Underlay → lb, for published ports of `address`, and out of VXLAN: `lb` and `router` are the host's ends of the veths

@@ -42,6 +42,8 @@ const plainTarget = fc.constantFrom<FirewallTarget>(
   { target: 'clamp mss' },
   { target: 'reject', with: 'tcp-reset' },
   { target: 'dnat', to: 'fd6d::2' },
+  { target: 'dnat port', port: 53 },
+  { target: 'snat ports', from: 64_512, to: 65_535 },
 );
 const anyTarget: fc.Arbitrary<FirewallTarget> = fc.oneof(
   plainTarget,

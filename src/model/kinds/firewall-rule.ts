@@ -1,5 +1,5 @@
 import type { Cidr, IpAddress, Protocol } from '../address.ts';
-import { either, type FieldCheck, ipAddress, listOf, network, optional, shape, text } from './fields.ts';
+import { either, type FieldCheck, ipAddress, listOf, network, number, optional, shape, text } from './fields.ts';
 import { hex } from './words.ts';
 
 /**
@@ -37,6 +37,10 @@ export type FirewallTarget =
   | { target: 'accept' | 'drop' | 'return' | 'masquerade' }
   | { target: 'reject'; with: string }
   | { target: 'dnat'; to: IpAddress }
+  /** The destination port, at the same address. */
+  | { target: 'dnat port'; port: number }
+  /** The source port, at the same address, becomes one of these. */
+  | { target: 'snat ports'; from: number; to: number }
   /** All bits of the packet's mark, or those of `mask`. */
   | { target: 'set mark'; mark: number; mask?: number }
   /** The mark that the set has for the destination port. */
@@ -82,6 +86,8 @@ const TARGET_WORDS: RenderTarget = {
   masquerade: () => 'MASQUERADE',
   reject: (target) => `REJECT --reject-with ${target.with}`,
   dnat: ({ to }) => `DNAT --to-destination ${to}`,
+  'dnat port': ({ port }) => `DNAT --to-destination :${port}`,
+  'snat ports': ({ from, to }) => `SNAT --to-source :${from}-${to}`,
   'set mark': ({ mark, mask = 0xffff_ffff }) => `MARK --set-xmark ${hex(mark)}/${hex(mask)}`,
   'mark from set': ({ set }) => `SET --map-set ${set} dst --map-mark`,
   'save mark': () => `CONNMARK --save-mark ${ALL_BITS}`,
@@ -139,7 +145,7 @@ const matchFields = shape({
 });
 const targetFields = shape({
   target: (value) => typeof value === 'string' && Object.hasOwn(TARGET_WORDS, value),
-  to: optional(ipAddress),
+  to: optional(either(ipAddress, number)),
 });
 
 /** The JSON form of a rule: data with every field that its text needs, or text. */

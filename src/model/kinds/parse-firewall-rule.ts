@@ -124,7 +124,13 @@ function readTarget(reader: Words): FirewallTarget | undefined {
     case 'REJECT --reject-with':
       return { target: 'reject', with: value };
     case 'DNAT --to-destination':
-      return { target: 'dnat', to: value };
+      return value.startsWith(':')
+        ? { target: 'dnat port', port: Number(value.slice(1)) }
+        : { target: 'dnat', to: value };
+    case 'SNAT --to-source': {
+      const [, from, to] = /^:(\d+)-(\d+)$/.exec(value) ?? [];
+      return from === undefined ? undefined : { target: 'snat ports', from: Number(from), to: Number(to) };
+    }
     case 'MARK --set-xmark': {
       const [mark, mask] = value.split('/').map(Number);
       return { target: 'set mark', mark: mark!, ...(mask === 0xffff_ffff ? {} : { mask: mask! }) };

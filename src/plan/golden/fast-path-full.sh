@@ -13,6 +13,16 @@ ip -n mesh-lb route add local 192.0.2.1/32 dev lo table 255 scope host proto 109
 iptables -t nat -F MESH-POSTROUTING
 iptables -t nat -A MESH-POSTROUTING -s 127.0.0.0/8 -o mesh0 -j MASQUERADE
 iptables -t nat -A MESH-POSTROUTING -s 192.0.2.1/32 -o mesh0 -j MASQUERADE
+iptables -t nat -A MESH-POSTROUTING -o mesh0 -p tcp -m set --match-set mesh-pub-tcp dst -j SNAT --to-source :64512-65535
+iptables -t nat -A MESH-POSTROUTING -o mesh0 -p udp -m set --match-set mesh-pub-udp dst -j SNAT --to-source :64512-65535
+ip netns exec mesh-net-ingress iptables -t mangle -F MESH-PREROUTING
+ip netns exec mesh-net-ingress iptables -t mangle -A MESH-PREROUTING -m mark ! --mark 0x0 -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff
+ip netns exec mesh-net-ingress iptables -t mangle -A MESH-PREROUTING ! -i t-+ -m mark ! --mark 0x0 -j MARK --set-xmark 0x0/0xffffffff
+ip netns exec mesh-net-ingress iptables -t mangle -A MESH-PREROUTING -i t-+ -m connmark ! --mark 0x0 -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff
+ip netns exec mesh-net-ingress iptables -t raw -F MESH-PREROUTING
+ip netns exec mesh-net-ingress iptables -t raw -A MESH-PREROUTING -m mark --mark 0x10000 -j CT --notrack
+ip netns exec mesh-net-ingress iptables -t raw -A MESH-PREROUTING -i t-+ -m mark ! --mark 0x0 -j CT --notrack
+ip netns exec mesh-net-ingress iptables -t raw -A MESH-PREROUTING -m mark ! --mark 0x0 -j CT --zone-orig mark
 ip netns exec mesh-net-ingress sysctl -qw net.netfilter.nf_conntrack_tcp_be_liberal=1
 tc qdisc add dev mesh0 clsact
 tc filter add dev mesh0 ingress pref 4096 handle 1 bpf direct-action object mesh-host-out # address 192.0.2.1

@@ -1,0 +1,236 @@
+/*
+ * On the host's underlay link: redirects packets to published ports of the node's address directly into the lb, with the
+ * mark that the host's DNAT and the lb's ipset would set; likewise ICMP errors about these ports, which IPVS forwards; and
+ * decapsulates VXLAN datagrams of other nodes.
+ */
+#include "object.h"
+#include "packet.h"
+
+#define VXLAN_PORT 4789
+/* VNI of all lbs (LB_VNI in src/model/linux-names.ts). */
+#define LB_VNI 4095
+/* Flags of the VXLAN header: the VNI is present, and a group policy too. */
+#define WITH_VNI 0x0800
+#define WITH_POLICY 0x8800
+/* Congestion experienced (RFC 3168). */
+#define ECN_CE 3
+/* Only TCP packets up to this length are decapsulated: longer ones profit from GRO in vxlan0. */
+#define MAX_SHORT_PACKET 256
+/* Mark of packets to the lb: no port has it, but it is not 0, so that the lb's chain does not look for a port. */
+#define NO_PORT_MARK 1
+#define MIN_TRANSLATED_PORT 64512
+/* How long a stack waits for the fragments of a datagram (IP_FRAG_TIME), in the shortest units of coarse_time. */
+#define FRAGMENT_LIFETIME 118
+
+/* The node's underlay address and number. */
+const volatile __be32 own_address;
+const volatile __u32 node_number;
+/* Ifindexes of the host's ends of the veths to the lb and to the router. */
+const volatile __u32 lb_link;
+const volatile __u32 router_link;
+/* The router's. */
+const volatile __u32 router_vni;
+
+/* The fwmarks of published ports: a set, the value is unused. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, __u8);
+	__uint(max_entries, 65536);
+} mesh_ports SEC(".maps");
+
+/* Underlay addresses of the other nodes: a set too. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __be32);
+	__type(value, __u8);
+	__uint(max_entries, 32768);
+} mesh_peers SEC(".maps");
+
+/* Fragments of one datagram to this node (RFC 791). */
+struct fragment_key {
+	__be32 client;
+	__be16 id;
+	__u8 protocol;
+	__u8 unused;
+};
+
+struct fragment {
+	/* 0: the standard path. */
+	__u32 mark;
+	/* When the first one arrived (coarse_time). */
+	__u32 time;
+};
+
+/* Only this program uses it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+	__uint(max_entries, 4096);
+} mesh_fragments SEC(".maps");
+
+/* As portMark in src/model/linux-names.ts; 0 for other protocols. */
+static __always_inline __u32 port_mark(__u8 protocol, __be16 port)
+{
+	if (protocol == IPPROTO_TCP)
+		return 1 << 16 | bpf_ntohs(port);
+	if (protocol == IPPROTO_UDP)
+		return 2 << 16 | bpf_ntohs(port);
+	return 0;
+}
+
+static __always_inline int to_lb(struct __sk_buff *skb, __u32 mark)
+{
+	skb->mark = mark;
+	return bpf_redirect_peer(lb_link, 0);
+}
+
+/*
+ * A datagram to VXLAN's port. If another node sent it to a VTEP of this node, it is decapsulated and redirected into the
+ * lb or the router, with the mark that the VXLAN device would set (vxlan_rcv in drivers/net/vxlan), bypassing that device
+ * and the host's netfilter, routing and UDP. Left to the device: segments that GRO has merged or can merge, families and
+ * protocols without a fast path, congestion marks. The outer checksum is not verified, as RFC 7348 permits; the task or
+ * client verifies the inner ones.
+ */
+static __always_inline int decapsulate(const struct packet *packet)
+{
+	struct __sk_buff *skb = packet->skb;
+	struct vxlan_header *vxlan = packet->data + MIN_LENGTH;
+	struct ethhdr *eth = (void *)(vxlan + 1);
+	struct iphdr *ip = (void *)(eth + 1);
+	__be32 sender = packet->ip->saddr;
+	__u32 mark = 0, link = router_link;
+
+	if (skb->gso_size || !is_plain_header(packet->ip, IP_MF) || !is_readable(packet, MAX_LENGTH) ||
+	    (packet->ip->tos & ECN_CE) == ECN_CE)
+		return STANDARD_PATH;
+	/* The last word of the VTEP's address is the node's number. */
+	if (((__be16 *)eth->h_dest)[2] != bpf_htons(node_number) || eth->h_proto != bpf_htons(ETH_P_IP) ||
+	    !is_plain_header(ip, IP_MF | IP_OFFSET))
+		return STANDARD_PATH;
+	if (ip->protocol != IPPROTO_UDP &&
+	    (ip->protocol != IPPROTO_TCP || bpf_ntohs(ip->tot_len) > MAX_SHORT_PACKET))
+		return STANDARD_PATH;
+
+	if (vxlan->flags == bpf_htons(WITH_POLICY))
+		mark = bpf_ntohs(vxlan->policy);
+	else if (vxlan->flags != bpf_htons(WITH_VNI))
+		return STANDARD_PATH;
+	if (vxlan->vni == bpf_htonl(LB_VNI << 8)) {
+		link = lb_link;
+		mark = NO_PORT_MARK;
+	} else if (vxlan->vni != bpf_htonl(router_vni << 8)) {
+		return STANDARD_PATH;
+	}
+
+	if (!bpf_map_lookup_elem(&mesh_peers, &sender))
+		return STANDARD_PATH;
+	if (bpf_skb_adjust_room(skb, -(__s32)(sizeof(struct iphdr) + VXLAN_LENGTH), BPF_ADJ_ROOM_MAC, 0))
+		return STANDARD_PATH;
+	skb->mark = mark;
+	return bpf_redirect_peer(link, 0);
+}
+
+/*
+ * Whether a packet from `client` to this node may belong to a program of the host itself, which may use a published port as
+ * its source: a TCP socket with both addresses and ports, or any UDP socket of the port, of which only conntrack knows to
+ * whom it has sent. The standard path decides then: what is no answer is translated there.
+ */
+static __always_inline bool has_socket(struct __sk_buff *skb, __u8 protocol, __be32 client, __be16 client_port, __be16 port)
+{
+	struct bpf_sock_tuple tuple = {
+		.ipv4 = { .saddr = client, .daddr = own_address, .sport = client_port, .dport = port },
+	};
+	struct bpf_sock *sock;
+	bool is_connected;
+
+	if (protocol == IPPROTO_UDP) {
+		sock = bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+		if (sock)
+			bpf_sk_release(sock);
+		return sock;
+	}
+	sock = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sock)
+		return false;
+	/* A listener gets no packets of a published port. */
+	is_connected = sock->state != BPF_TCP_LISTEN;
+	bpf_sk_release(sock);
+	return is_connected;
+}
+
+/*
+ * Whether a client's port may be one that the host has chosen for a connection through another of its addresses
+ * (TRANSLATED_PORTS in src/model/linux-names.ts): the lb could not tell the two apart, so conntrack translates both.
+ */
+static __always_inline bool is_translated_port(__be16 port)
+{
+	return bpf_ntohs(port) >= MIN_TRANSLATED_PORT;
+}
+
+/* The mark of a published port whose packet goes to the lb as it is; otherwise 0. */
+static __always_inline __u32 published_mark(struct __sk_buff *skb, __u8 protocol, __be32 client, __be16 client_port,
+					    __be16 port)
+{
+	__u32 mark = port_mark(protocol, port);
+
+	if (is_translated_port(client_port) || !bpf_map_lookup_elem(&mesh_ports, &mark) ||
+	    has_socket(skb, protocol, client, client_port, port))
+		return 0;
+	return mark;
+}
+
+/*
+ * Fragments of a datagram to this node: all take the path of the one that arrives first, as only one stack can reassemble
+ * them. A datagram whose first fragment is not the first to arrive takes the standard path.
+ */
+static __always_inline int redirect_fragment(struct packet *packet)
+{
+	struct fragment_key key = { .client = packet->ip->saddr, .id = packet->ip->id, .protocol = packet->ip->protocol };
+	struct fragment datagram = { .time = coarse_time() };
+	struct fragment *known = bpf_map_lookup_elem(&mesh_fragments, &key);
+	bool is_first = find_transport(packet);
+
+	if (known && datagram.time - known->time >= FRAGMENT_LIFETIME)
+		known = NULL;
+	if (is_first && !(known && known->mark == 0)) {
+		datagram.mark = published_mark(packet->skb, key.protocol, key.client, packet->transport->source,
+					       packet->transport->dest);
+	} else if (known) {
+		datagram.mark = known->mark;
+	}
+	if (!known || known->mark != datagram.mark)
+		bpf_map_update_elem(&mesh_fragments, &key, &datagram, BPF_ANY);
+	return datagram.mark ? to_lb(packet->skb, datagram.mark) : STANDARD_PATH;
+}
+
+SEC("tc")
+int mesh_host_in(struct __sk_buff *skb)
+{
+	struct packet packet;
+	struct icmp_error *error;
+	__u32 mark;
+
+	if (!parse_ipv4(skb, &packet) || packet.ip->daddr != own_address)
+		return STANDARD_PATH;
+	if (is_fragment(packet.ip))
+		return redirect_fragment(&packet);
+	if (!find_transport(&packet))
+		return STANDARD_PATH;
+	if (packet.ip->protocol == IPPROTO_UDP && packet.transport->dest == bpf_htons(VXLAN_PORT))
+		return decapsulate(&packet);
+
+	if (packet.ip->protocol == IPPROTO_ICMP) {
+		/* About a packet of this node to a client. */
+		error = parse_icmp_error(&packet);
+		if (!error || error->ip.saddr != own_address)
+			return STANDARD_PATH;
+		mark = published_mark(skb, error->ip.protocol, error->ip.daddr, error->transport.dest,
+				      error->transport.source);
+	} else {
+		mark = published_mark(skb, packet.ip->protocol, packet.ip->saddr, packet.transport->source,
+				      packet.transport->dest);
+	}
+	return mark ? to_lb(skb, mark) : STANDARD_PATH;
+}

@@ -1,0 +1,12 @@
+import type { Node } from '../model/cluster.ts';
+import { conditionEffect } from '../model/condition.ts';
+
+/** Whether other nodes exchange packets of the overlay with this one. */
+export function isReachable({ impairments = [] }: Pick<Node, 'impairments'>): boolean {
+  return !impairments.some((code) => conditionEffect(code) === 'unreachable');
+}
+
+/** Whether a condition keeps new tasks away from the node. */
+export function isImpaired({ impairments = [] }: Pick<Node, 'impairments'>): boolean {
+  return impairments.some((code) => conditionEffect(code) !== undefined);
+}
