@@ -73,7 +73,9 @@ describe('conntrack', () => {
   });
 
   it('requests entries by whether their destination was translated, as the tool requests a status', () => {
-    const theirs = goldenOf(goldens, 'conntrack -L -f ipv4 -p udp -u SEEN_REPLY').sent.find(({ type }) => type === 0x101)!;
+    const theirs = goldenOf(goldens, 'conntrack -L -f ipv4 -p udp -u SEEN_REPLY').sent.find(
+      ({ type }) => type === 0x101,
+    )!;
     const status = (payload: Uint8Array) => {
       const attributes = new Attributes(payload, 4);
       return { status: attributes.be32(3), mask: attributes.be32(26) };

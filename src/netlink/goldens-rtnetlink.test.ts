@@ -228,7 +228,14 @@ describe('rules', () => {
     ],
     [
       'ip -6 rule add from fd77::2 fwmark 0x2000000/0x3f000000 unreachable priority 8 protocol 109',
-      newRule({ ...marked, family: 'inet6', source: 'fd77::2/128', fwmark: 0x200_0000, priority: 8, action: 'unreachable' }),
+      newRule({
+        ...marked,
+        family: 'inet6',
+        source: 'fd77::2/128',
+        fwmark: 0x200_0000,
+        priority: 8,
+        action: 'unreachable',
+      }),
       sorted,
     ],
     ['ip rule show', dumpRules('inet')],

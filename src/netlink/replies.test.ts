@@ -137,7 +137,8 @@ describe('rtnetlink replies', () => {
 
   it('looked up routes', () => {
     const answer = (command: string) => decodedReplies('rtnetlink', command, 24, decodeRoute)[0];
-    const command = 'ip route get 192.0.2.77 from 10.252.1.2 iif peer0 mark 0x1000000 ipproto tcp sport 8080 dport 40000';
+    const command =
+      'ip route get 192.0.2.77 from 10.252.1.2 iif peer0 mark 0x1000000 ipproto tcp sport 8080 dport 40000';
     expect(answer(command)).toMatchObject({ type: 'unicast', table: 254, index: 3, via: undefined, cloned: true });
     expect(answer('ip -6 route get fd30::77 from fd30::1')).toMatchObject({ family: 'inet6', table: 254, index: 3 });
   });

@@ -28,7 +28,10 @@ const FRA_FURTHER_SELECTORS = [11, 12, 13, 17, 19, 20, 25, 26];
 const FRA_PORT_MASKS = [28, 29];
 /** Flag in the header: the rule matches what its selectors do not. */
 const FIB_RULE_INVERT = 2;
-const ACTIONS = { nop: 3, blackhole: 6, unreachable: 7, prohibit: 8 } as const satisfies Record<RuleAction & string, number>;
+const ACTIONS = { nop: 3, blackhole: 6, unreachable: 7, prohibit: 8 } as const satisfies Record<
+  RuleAction & string,
+  number
+>;
 const FR_ACT_TO_TBL = 1;
 const FR_ACT_GOTO = 2;
 /** FRA_SUPPRESS_PREFIXLEN of rules that suppress nothing; the kernel always sends it. */
@@ -196,4 +199,6 @@ function readAction(code: number, table: number, target: number): RuleAction | '
   return ACTION_NAMES.get(code) ?? 'other';
 }
 
-const ACTION_NAMES = new Map(Object.entries(ACTIONS).map(([name, code]) => [code as number, name as keyof typeof ACTIONS]));
+const ACTION_NAMES = new Map(
+  Object.entries(ACTIONS).map(([name, code]) => [code as number, name as keyof typeof ACTIONS]),
+);

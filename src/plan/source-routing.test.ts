@@ -93,14 +93,22 @@ describe('the rules of a host', () => {
     const found = words(planned(given, true));
     expect(found).toContain('iptables -t mangle -I PREROUTING -j MESH-PREROUTING');
     expect(found).toContain('sysctl -w net.ipv4.conf.all.src_valid_mark=1');
-    expect(found.join('\n')).toMatch(/-m conntrack --ctstate NEW,DNAT -m conntrack --ctorigdst 198\.51\.100\.1 -j MARK/);
+    expect(found.join('\n')).toMatch(
+      /-m conntrack --ctstate NEW,DNAT -m conntrack --ctorigdst 198\.51\.100\.1 -j MARK/,
+    );
   });
 
   it('that meshd cannot follow get no twin, but packets to the lb still pass by them', () => {
     for (const given of [
       rule({ priority: 5, source: '198.51.100.1/32', others: true, action: { lookup: 100 } }),
       rule({ priority: 5, fwmark: 1, fwmask: 0xff, action: { lookup: 100 } }),
-      rule({ priority: 5, source: '198.51.100.1/32', fwmark: 0x100_0000, fwmask: 0xff00_0000, action: { lookup: 100 } }),
+      rule({
+        priority: 5,
+        source: '198.51.100.1/32',
+        fwmark: 0x100_0000,
+        fwmask: 0xff00_0000,
+        action: { lookup: 100 },
+      }),
     ]) {
       expect(words(planned([given]))).toEqual(['ip rule add priority 1 to 10.252.1.2 lookup 254 protocol 109']);
     }
@@ -176,8 +184,7 @@ function actionsMet(rules: readonly PolicyRule[], packet: Probe): string[] {
 }
 
 function matches(one: PolicyRule, packet: Probe): boolean {
-  const within = (network: Cidr | undefined, address: IpAddress) =>
-    network === undefined || isWithin(address, network);
+  const within = (network: Cidr | undefined, address: IpAddress) => network === undefined || isWithin(address, network);
   const all =
     within(one.source, packet.source) &&
     within(one.destination, packet.destination) &&
@@ -202,7 +209,14 @@ function answerMark(objects: readonly KernelObject[], calledAddress: IpAddress):
   return mark;
 }
 
-const NETWORKS = ['198.51.100.0/24', '198.51.100.0/28', '198.51.100.1/32', '203.0.113.5/32', '10.0.0.0/8', '10.252.0.0/14'];
+const NETWORKS = [
+  '198.51.100.0/24',
+  '198.51.100.0/28',
+  '198.51.100.1/32',
+  '203.0.113.5/32',
+  '10.0.0.0/8',
+  '10.252.0.0/14',
+];
 const CALLED = ['198.51.100.1', '198.51.100.2', '198.51.100.77', '203.0.113.5', '10.1.2.3', '192.0.2.1'];
 
 const anyPolicyRule = fc
@@ -216,14 +230,16 @@ const anyPolicyRule = fc
       fc.constantFrom('unreachable' as const, 'nop' as const),
     ),
   })
-  .map(({ source, destination, inverted, fromHost, action }): Omit<PolicyRule, 'priority' | 'family' | keyof Marks> => ({
-    ...(source === undefined ? {} : { source }),
-    // The inverse of several conditions cannot be followed.
-    ...(destination === undefined || inverted ? {} : { destination }),
-    ...(inverted && source !== undefined ? { inverted: true as const } : {}),
-    ...(fromHost && !inverted ? { fromHost: true as const } : {}),
-    action,
-  }));
+  .map(
+    ({ source, destination, inverted, fromHost, action }): Omit<PolicyRule, 'priority' | 'family' | keyof Marks> => ({
+      ...(source === undefined ? {} : { source }),
+      // The inverse of several conditions cannot be followed.
+      ...(destination === undefined || inverted ? {} : { destination }),
+      ...(inverted && source !== undefined ? { inverted: true as const } : {}),
+      ...(fromHost && !inverted ? { fromHost: true as const } : {}),
+      action,
+    }),
+  );
 type Marks = Pick<RuleSelectors, 'fwmark' | 'fwmask'>;
 
 it('an answer meets the same actions as a packet from the called address', () => {

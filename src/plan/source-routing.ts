@@ -7,7 +7,7 @@ import type { KernelObject } from '../model/kinds/registry.ts';
 import { ANSWER_MARKS, DELIVERY_PRIORITY, HOST_LINK, HOST_NETNS } from '../model/linux-names.ts';
 import { type HostRouting, isKernelRule, type PolicyRule } from '../model/policy-rule.ts';
 import type { PlanContext } from './context.ts';
-import { called, connection, input, rule as firewallRule, setMarkBits } from './firewall-words.ts';
+import { called, connection, rule as firewallRule, input, setMarkBits } from './firewall-words.ts';
 import { hookedChain } from './hooked-chain.ts';
 import { sysctlsOf } from './sysctls.ts';
 
@@ -45,7 +45,10 @@ export function unfollowedRules({ rules, localSources }: HostRouting): PolicyRul
   return rules.filter((rule) => {
     if (!dependsOnSource(rule) || isKernelRule(rule)) return false;
     if (!isFollowed(rule)) return true;
-    const marks = assignMarks(rules.filter(({ family }) => family === rule.family), localSources);
+    const marks = assignMarks(
+      rules.filter(({ family }) => family === rule.family),
+      localSources,
+    );
     return rule.source !== undefined && localSources.includes(rule.source) && !marks.has(rule.source);
   });
 }
@@ -122,9 +125,9 @@ function answerRules(
 }
 
 /** Whether a rule's source condition holds for every address of a network; `undefined`: for those in none of its networks. */
-function selects({ source, inverted = false }: PolicyRule, network: Cidr | undefined): boolean {
+function selects({ source, inverted }: PolicyRule, network: Cidr | undefined): boolean {
   const isInside = source === undefined || (network !== undefined && contains(source, network));
-  return isInside !== inverted;
+  return isInside !== (inverted ?? false);
 }
 
 function contains(outer: Cidr, inner: Cidr): boolean {

@@ -39,9 +39,7 @@ export function evaluateChain(
   if (jump?.kind !== 'jump' || chain?.kind !== 'chain') return undefined;
   const entry = parseFirewallRule([...(jump.match === '' ? [] : [jump.match]), `-j ${jump.chain}`].join(' '));
   const isEntered = 'text' in entry || entry.matches.every((match) => holds(match, packet, context));
-  return isEntered
-    ? evaluateRules(chain.rules, packet, context)
-    : { verdict: 'continue', packet, matchedRules: [] };
+  return isEntered ? evaluateRules(chain.rules, packet, context) : { verdict: 'continue', packet, matchedRules: [] };
 }
 
 function evaluateRules(rules: readonly FirewallRule[], start: Packet, context: PacketContext): ChainResult {

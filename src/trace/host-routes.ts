@@ -24,7 +24,8 @@ export function checkRequestRoute(partial: PartialPath, { routes, client }: Trac
     return false;
   };
   if ('error' in request) {
-    if (!REVERSE_PATH.includes(request.error)) return lose(`the host has no way to the lb (${request.error}). See \`ip rule\``);
+    if (!REVERSE_PATH.includes(request.error))
+      return lose(`the host has no way to the lb (${request.error}). See \`ip rule\``);
     return lose(`the reverse path check of ${own.link} drops the request: set rp_filter of it, and of all, to 2`);
   }
   if (request.link === HOST_LINK) return true;

@@ -287,11 +287,14 @@ describe('the host of the entry node', () => {
     expect(runTrace(nodes)).toMatchObject({ outcome: 'lost' });
   });
 
-  test.each(['10.252.1.77', '10.252.2.77', '10.252.3.77'])('gets no answer for a client in the overlay, %s', (client) => {
-    const { outcome, paths } = runTrace(cluster(), { client });
-    expect(outcome).not.toBe('answered');
-    for (const path of paths) expect(path.outcome).not.toBe('answered');
-  });
+  test.each(['10.252.1.77', '10.252.2.77', '10.252.3.77'])(
+    'gets no answer for a client in the overlay, %s',
+    (client) => {
+      const { outcome, paths } = runTrace(cluster(), { client });
+      expect(outcome).not.toBe('answered');
+      for (const path of paths) expect(path.outcome).not.toBe('answered');
+    },
+  );
 
   test('keeps link-local connections, which are never forwarded', () => {
     const nodes = cluster();

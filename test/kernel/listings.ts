@@ -71,8 +71,17 @@ export function expectedListing(netns: string, objects: Iterable<KernelObject>):
 }
 
 /** Only the selectors that the tests use. */
-function hostRuleWords({ family, priority, source, destination, fwmark, fwmask, action }: ObjectOfKind<'host-rule'>): string {
-  const target = typeof action === 'string' ? action : 'lookup' in action ? `table ${action.lookup}` : `goto ${action.goto}`;
+function hostRuleWords({
+  family,
+  priority,
+  source,
+  destination,
+  fwmark,
+  fwmask,
+  action,
+}: ObjectOfKind<'host-rule'>): string {
+  const target =
+    typeof action === 'string' ? action : 'lookup' in action ? `table ${action.lookup}` : `goto ${action.goto}`;
   const host = (network: string | undefined) => network?.replace(/\/(32|128)$/, '') ?? 'all';
   return `${family} ${priority} from ${host(source)} to ${host(destination)} ${fwmark}/${fwmask} ${target}`;
 }
@@ -94,7 +103,8 @@ function listHostRules(ip: string, family: string): string[] {
   return runJson<Listing>(`${ip} -j rule show`)
     .filter(({ protocol }) => protocol === '109')
     .map(({ priority, src, dst = 'all', fwmark = '0', fwmask = '0', table, goto, action = '' }) => {
-      const target = table !== undefined ? `table ${tables[table] ?? table}` : goto !== undefined ? `goto ${goto}` : action;
+      const target =
+        table !== undefined ? `table ${tables[table] ?? table}` : goto !== undefined ? `goto ${goto}` : action;
       return `${family} ${priority} from ${src} to ${dst} ${Number(fwmark)}/${Number(fwmask)} ${target}`;
     });
 }
@@ -115,7 +125,9 @@ export function actualListing(netns: string, options: { ipvs: boolean }): Record
   return {
     addresses: listAddresses(ip, host),
     routes: [...listRoutes(`${ip} -4`), ...listRoutes(`${ip} -6`)].sort(),
-    rules: host ? [...listHostRules('ip -4', 'inet'), ...listHostRules('ip -6', 'inet6')].sort() : [...listRules(`${ip} -4`, 'inet'), ...listRules(`${ip} -6`, 'inet6')].sort(),
+    rules: host
+      ? [...listHostRules('ip -4', 'inet'), ...listHostRules('ip -6', 'inet6')].sort()
+      : [...listRules(`${ip} -4`, 'inet'), ...listRules(`${ip} -6`, 'inet6')].sort(),
     neighbours: runJson<{ dst: string; dev: string; lladdr: string }>(`${ip} -j neigh show nud permanent`)
       .map(({ dst, dev, lladdr }) => `${dev} ${dst} ${lladdr}`)
       .sort(),

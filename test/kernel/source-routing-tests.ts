@@ -100,7 +100,9 @@ export function testSourceRouting(): void {
       assert.equal(isAnswered('inet'), true, 'a rule by link');
     } finally {
       echo.kill();
-      runShell('ip rule del priority 900 || true; for link in all up2; do sysctl -qw net.ipv4.conf.$link.rp_filter=0; done');
+      runShell(
+        'ip rule del priority 900 || true; for link in all up2; do sysctl -qw net.ipv4.conf.$link.rp_filter=0; done',
+      );
     }
   });
 
@@ -156,7 +158,8 @@ function markFor(address: string): number {
   const command = address.includes(':') ? 'ip6tables' : 'iptables';
   let mark = 0;
   for (const line of runShell(`${command}-save -t mangle`).split('\n')) {
-    const [, network = '', value] = /^-A MESH-PREROUTING .*--ctorigdst (\S+) -j MARK --set-xmark (\w+)\//.exec(line) ?? [];
+    const [, network = '', value] =
+      /^-A MESH-PREROUTING .*--ctorigdst (\S+) -j MARK --set-xmark (\w+)\//.exec(line) ?? [];
     if (value !== undefined && isInside(address, network)) mark = Number(value);
   }
   return mark;

@@ -45,7 +45,9 @@ async function connectFromClient(options: object): Promise<string> {
 }
 
 async function linkLocalOf(host: string): Promise<string> {
-  const [link] = JSON.parse(await stdoutOf(runOn(host, 'ip', '-j', '-6', 'address', 'show', 'dev', 'eth0', 'scope', 'link')));
+  const [link] = JSON.parse(
+    await stdoutOf(runOn(host, 'ip', '-j', '-6', 'address', 'show', 'dev', 'eth0', 'scope', 'link')),
+  );
   return `${link.addr_info[0].local}%eth0`;
 }
 

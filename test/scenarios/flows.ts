@@ -138,7 +138,9 @@ test('UDP clients that begin while the rules are away, or before an address is t
   await firstAnswer(port);
   const flows: DatagramStream[] = [];
   const sends = (destination: string) => async () =>
-    (await stdoutOf(runOn('node1', 'conntrack', '-L', '-p', 'udp', '--orig-dst', destination))).includes(`dport=${port}`);
+    (await stdoutOf(runOn('node1', 'conntrack', '-L', '-p', 'udp', '--orig-dst', destination))).includes(
+      `dport=${port}`,
+    );
   try {
     await stdoutOf(run('node-stop', ['1']));
     await stdoutOf(runOn('node1', 'iptables', '-t', 'nat', '-F'));

@@ -36,7 +36,19 @@ async function expectAnswers(answered: boolean): Promise<void> {
 
 test('source routing: answers leave as if the called address had sent them', async () => {
   await applyWeb({ replicas: 2 });
-  const ends = ['name', 'eth1', 'netns', holderOf('node1'), 'type', 'veth', 'peer', 'name', 'eth1', 'netns', holderOf('client')];
+  const ends = [
+    'name',
+    'eth1',
+    'netns',
+    holderOf('node1'),
+    'type',
+    'veth',
+    'peer',
+    'name',
+    'eth1',
+    'netns',
+    holderOf('client'),
+  ];
   await stdoutOf(run('ip', ['link', 'add', ...ends]));
   try {
     await onNode(`ip link set eth1 up; ip address add ${CALLED}/24 dev eth1

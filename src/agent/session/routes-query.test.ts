@@ -62,6 +62,8 @@ it('needs no way of a request that can have no answer, and rejects malformed que
   const nothing = await ask(new Map(), { link: 'eth1', table: 100 });
   expect(nothing.answer.answer).toEqual({ error: 'ENODEV' });
   for (const change of [{ client: 'x' }, { published: 0 }, { protocol: 'icmp' }, { more: 1 }]) {
-    await expect(answerRoutesQuery({ ...QUESTION, ...change }, new Map(), async () => ({ error: '' }))).rejects.toThrow();
+    await expect(
+      answerRoutesQuery({ ...QUESTION, ...change }, new Map(), async () => ({ error: '' })),
+    ).rejects.toThrow();
   }
 });

@@ -40,7 +40,14 @@ it('knows local addresses, networks that are local as a whole, and networks that
     expect(local.includes(address)).toBe(true);
   }
   for (const address of ['192.0.2.2', '198.51.100.16', 'fd00::2']) expect(local.includes(address)).toBe(false);
-  for (const network of ['192.0.2.0/24', '192.0.2.1/32', '198.51.100.3/32', '198.51.0.0/16', 'fd00::/64', '0.0.0.0/0']) {
+  for (const network of [
+    '192.0.2.0/24',
+    '192.0.2.1/32',
+    '198.51.100.3/32',
+    '198.51.0.0/16',
+    'fd00::/64',
+    '0.0.0.0/0',
+  ]) {
     expect(local.touches(network)).toBe(true);
   }
   for (const network of ['192.0.2.2/32', '203.0.113.0/24', 'fd01::/64']) expect(local.touches(network)).toBe(false);

@@ -47,8 +47,10 @@ function baseOf(network: Cidr): IpAddress {
 
 async function readLocalRoutes(transport: Transport, family: Family): Promise<Cidr[]> {
   const request = dumpRoutes({ family, table: RT_TABLE_LOCAL });
-  return decodeAll(await transport.dump(HOST_NETNS, NETLINK_ROUTE, request), decodeRoute)
-    // Kernels without the family list the other one.
-    .filter((route) => route.family === family && route.table === RT_TABLE_LOCAL && route.type === 'local')
-    .map(({ destination }) => destination);
+  return (
+    decodeAll(await transport.dump(HOST_NETNS, NETLINK_ROUTE, request), decodeRoute)
+      // Kernels without the family list the other one.
+      .filter((route) => route.family === family && route.table === RT_TABLE_LOCAL && route.type === 'local')
+      .map(({ destination }) => destination)
+  );
 }

@@ -1,5 +1,5 @@
-import type { RouteQuestion, RouteResult } from '../../model/route-lookup.ts';
 import { HOST_NETNS } from '../../model/linux-names.ts';
+import type { RouteQuestion, RouteResult } from '../../model/route-lookup.ts';
 import { decodeLink, getLink } from '../../netlink/link.ts';
 import type { NetlinkRequest } from '../../netlink/message.ts';
 import { decodeRoute } from '../../netlink/route.ts';
