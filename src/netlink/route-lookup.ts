@@ -13,7 +13,7 @@ const RTA_MARK = 16;
 const RTA_IP_PROTO = 27;
 const RTA_SPORT = 28;
 const RTA_DPORT = 29;
-/** The answer names the table that had the route. */
+/** The answer names the table that had the route; only IPv4 has the flag, IPv6 always does so. */
 const RTM_F_LOOKUP_TABLE = 0x1000;
 
 const PROTOCOLS = { tcp: IPPROTO_TCP, udp: IPPROTO_UDP } as const;
@@ -37,12 +37,13 @@ export interface RouteQuery {
 export function getRoute({ destination, source, inputIndex, mark, transport }: RouteQuery): NetlinkRequest {
   const to = parseAddress(destination);
   const from = source === undefined ? undefined : parseAddress(source);
+  const family = familyOf(destination);
   const writer = new AttributeWriter(96)
-    .u8(familyNumber(familyOf(destination)))
+    .u8(familyNumber(family))
     .u8(8 * to.length)
     .u8(8 * (from?.length ?? 0))
     .zeros(5)
-    .u32(RTM_F_LOOKUP_TABLE)
+    .u32(family === 'inet' ? RTM_F_LOOKUP_TABLE : 0)
     .put(RTA_DST, to);
   if (from !== undefined) writer.put(RTA_SRC, from);
   if (inputIndex !== undefined) writer.putU32(RTA_IIF, inputIndex);

@@ -3,13 +3,14 @@ import { sameValue } from '../model/equality.ts';
 import { keyOf, stateOf } from '../model/kernel-state.ts';
 import type { KeyedAssignment } from '../model/keyed-assignment.ts';
 import type { KernelObject } from '../model/kinds/registry.ts';
+import type { PolicyRule } from '../model/policy-rule.ts';
 import { portKey } from '../model/spec.ts';
 import { type NodeCapabilities, type PlanContext, planContext } from './context.ts';
 import { keepsTimeouts, planIdleTimeouts } from './idle-timeouts.ts';
 import { planPeer, planSharedRules } from './peer.ts';
 import { planPort } from './port.ts';
 import { planSkeleton } from './skeleton.ts';
-import { planSourceRouting } from './source-routing.ts';
+import { planSourceRouting, unfollowedRules } from './source-routing.ts';
 import { planTask } from './task.ts';
 
 /**
@@ -29,6 +30,15 @@ export function planHostRouting(
 ): KernelObject[] {
   const context = planContext(assignment, capabilities);
   return context === undefined ? [] : planSourceRouting(context);
+}
+
+/** The rules of other programs that it cannot make answers follow; undefined while the host's routing is unknown. */
+export function unfollowedHostRules(
+  assignment: Pick<Assignment, 'self' | 'networks'>,
+  capabilities: NodeCapabilities,
+): PolicyRule[] | undefined {
+  const context = planContext(assignment, capabilities);
+  return context?.hostRouting === undefined ? undefined : unfollowedRules(context);
 }
 
 function* planAll(context: PlanContext, assignment: Assignment): Generator<KernelObject> {

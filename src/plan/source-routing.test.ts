@@ -8,8 +8,8 @@ import type { KernelObject } from '../model/kinds/registry.ts';
 import { isKernelRule, type PolicyRule, type RuleSelectors } from '../model/policy-rule.ts';
 import { renderObject } from '../model/render.ts';
 import { CAPABILITIES, emptyAssignment } from './assignments.test-data.ts';
-import { plan, planHostRouting } from './plan.ts';
-import { unfollowedRules } from './source-routing.ts';
+import type { NodeCapabilities } from './context.ts';
+import { plan, planHostRouting, unfollowedHostRules } from './plan.ts';
 
 const LB = '10.252.1.2';
 
@@ -26,14 +26,25 @@ const KERNEL_RULES: PolicyRule[] = [
   rule({ family: 'inet6', priority: 32_766, action: { lookup: 254 } }),
 ];
 
-function planned(rules: readonly PolicyRule[], strictReversePath = false): KernelObject[] {
+const ASSIGNMENT = emptyAssignment(1, ['inet', 'inet6']);
+
+/** A node with these rules beside the kernel's, and local addresses in all their networks. */
+function capabilitiesWith(rules: readonly PolicyRule[], strictReversePath = false): NodeCapabilities {
   const localSources = [...new Set(rules.flatMap(({ source }) => source ?? []))];
   const hostRouting = {
     rules: [...KERNEL_RULES, ...rules].sort((a, b) => a.priority - b.priority),
     localSources,
     strictReversePath,
   };
-  return planHostRouting(emptyAssignment(1, ['inet', 'inet6']), { ...CAPABILITIES, hostRouting });
+  return { ...CAPABILITIES, hostRouting };
+}
+
+function planned(rules: readonly PolicyRule[], strictReversePath = false): KernelObject[] {
+  return planHostRouting(ASSIGNMENT, capabilitiesWith(rules, strictReversePath));
+}
+
+function unfollowed(rules: readonly PolicyRule[]): PolicyRule[] | undefined {
+  return unfollowedHostRules(ASSIGNMENT, capabilitiesWith(rules));
 }
 
 /** Rules as `ip` and `iptables` write them. */
@@ -92,7 +103,7 @@ describe('the rules of a host', () => {
     const given = [rule({ priority: 1_000, source: '198.51.100.1/32', action: { lookup: 100 } })];
     const found = words(planned(given, true));
     expect(found).toContain('iptables -t mangle -I PREROUTING -j MESH-PREROUTING');
-    expect(found).toContain('sysctl -w net.ipv4.conf.all.src_valid_mark=1');
+    expect(found).toContain('sysctl -qw net.ipv4.conf.all.src_valid_mark=1');
     expect(found.join('\n')).toMatch(
       /-m conntrack --ctstate NEW,DNAT -m conntrack --ctorigdst 198\.51\.100\.1 -j MARK/,
     );
@@ -121,18 +132,41 @@ describe('the rules of a host', () => {
       rule({ priority: 6, source, inverted: true, ipProtocol: 6, action: { lookup: 100 } }),
     ];
     const rules = [
-      ...KERNEL_RULES,
       ...ignored,
       rule({ priority: 7, source, action: { lookup: 100 } }),
       rule({ priority: 8, source, forwarded: true, action: { lookup: 100 } }),
       rule({ priority: 9, others: true, action: { lookup: 100 } }),
     ];
-    expect(unfollowedRules({ rules, localSources: [source], strictReversePath: false })).toEqual(ignored);
+    expect(unfollowed(rules)).toEqual(ignored);
+    expect(unfollowed([])).toEqual([]);
+    expect(unfollowedHostRules(ASSIGNMENT, CAPABILITIES)).toBeUndefined();
     const many = Array.from({ length: 70 }, (_, index) =>
       rule({ priority: 6, source: `203.0.113.${index}/32`, action: { lookup: 101 } }),
     );
-    const localSources = many.map((one) => one.source!);
-    expect(unfollowedRules({ rules: many, localSources, strictReversePath: false })).toHaveLength(7);
+    expect(unfollowed(many)).toHaveLength(7);
+  });
+
+  it('that match the lb and not the called address are passed by, one after the other', () => {
+    const wide = (priority: number) => rule({ priority, source: '10.0.0.0/8', action: { lookup: 100 } });
+    const own = (priority: number) => rule({ priority, source: '198.51.100.1/32', action: { lookup: 101 } });
+    const detours = (...rules: PolicyRule[]) =>
+      words(planned(rules)).flatMap(
+        (text) => /priority (\d+) from 10.252.1.2 fwmark 0x0\/\S+ goto (\d+)/.exec(text)?.slice(1) ?? [],
+      );
+    expect(detours(wide(10))).toEqual(['9', '32766']);
+    expect(detours(wide(10), wide(11))).toEqual(['9', '32766']);
+    expect(detours(wide(10), wide(15))).toEqual(['14', '32766', '9', '14']);
+    expect(detours(wide(10), own(12))).toEqual(['9', '12']);
+    expect(unfollowed([wide(10), wide(15), own(20)])).toEqual([]);
+    // No place before it, a rule that is needed beside it, another way into it.
+    for (const rules of [
+      [own(9), wide(10)],
+      [wide(10), rule({ priority: 10, action: { lookup: 102 } })],
+      [rule({ priority: 5, action: { goto: 10 } }), wide(10)],
+    ]) {
+      expect(detours(...rules)).toEqual([]);
+      expect(unfollowed(rules)).toEqual(rules.filter(({ source }) => source === '10.0.0.0/8'));
+    }
   });
 
   it('keep their mark while others come and go', () => {
@@ -176,8 +210,11 @@ function actionsMet(rules: readonly PolicyRule[], packet: Probe): string[] {
   let from = 0;
   for (const one of rules) {
     if (one.priority < from || !matches(one, packet)) continue;
-    if (typeof one.action === 'object' && 'goto' in one.action) from = one.action.goto;
-    else if (one.action !== 'nop') met.push(`${one.priority} ${JSON.stringify(one.action)}`);
+    if (typeof one.action === 'object' && 'goto' in one.action) {
+      const { goto } = one.action;
+      // Without a rule of that very priority the kernel ignores it.
+      if (rules.some(({ priority }) => priority === goto)) from = goto;
+    } else if (one.action !== 'nop') met.push(`${one.priority} ${JSON.stringify(one.action)}`);
     if (typeof one.action === 'string' && one.action !== 'nop') break;
   }
   return met;
@@ -245,18 +282,24 @@ type Marks = Pick<RuleSelectors, 'fwmark' | 'fwmask'>;
 it('an answer meets the same actions as a packet from the called address', () => {
   fc.assert(
     fc.property(
-      fc.array(anyPolicyRule, { maxLength: 6 }),
+      fc.array(fc.tuple(fc.integer({ min: 1, max: 3 }), anyPolicyRule), { maxLength: 6 }),
       fc.constantFrom(...CALLED),
       fc.constantFrom('192.0.2.77', '203.0.113.99'),
       (list, called, client) => {
-        const rules = list.map((fields, index) => rule({ ...fields, priority: 10 + 3 * index }));
+        let priority = 10;
+        const rules = list.map(([distance, fields]) => {
+          priority += distance;
+          return rule({ ...fields, priority });
+        });
+        fc.pre(unfollowed(rules)?.length === 0);
         const objects = planned(rules);
         const own = objects.flatMap((object): PolicyRule[] =>
           object.kind === 'host-rule' && object.family === 'inet' ? [object] : [],
         );
-        const host = [...KERNEL_RULES.filter(({ family }) => family === 'inet'), ...rules];
         // A new rule follows those of its priority; sort is stable.
-        const merged = [...host, ...own].sort((a, b) => a.priority - b.priority);
+        const inOrder = (list: readonly PolicyRule[]) => [...list].sort((a, b) => a.priority - b.priority);
+        const host = inOrder([...KERNEL_RULES.filter(({ family }) => family === 'inet'), ...rules]);
+        const merged = inOrder([...host, ...own]);
         const fromCalled = { source: called, destination: client, mark: 0, fromHost: true };
         const answer = { ...fromCalled, source: LB, mark: answerMark(objects, called), fromHost: false };
         expect(actionsMet(merged, answer)).toEqual(actionsMet(host, fromCalled));

@@ -67,7 +67,7 @@ async function runChecks(options: DoctorOptions): Promise<DoctorReport> {
   );
   const findings = await Promise.all([
     runCheck('module', () => checkModules(capabilities())),
-    runCheck('routing', async () => checkRouting(capabilities().hostRouting)),
+    runCheck('routing', async () => checkRouting(options.assignment(), capabilities())),
     runCheck('sysctl', async () => checkSysctls(readSysctlFacts(kernel, hasInet6(options)))),
     runCheck('underlay', async () => checkUnderlay({ ...link, ...(overlayMtu === undefined ? {} : { overlayMtu }) })),
     runCheck('firewall', async () => {
