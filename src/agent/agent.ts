@@ -1,4 +1,5 @@
 import { messageOf } from '../base/errors.ts';
+import { coversKind } from '../kernel/kernel.ts';
 import { isKernelCondition } from '../model/condition.ts';
 import { HOST_NETNS, LB_NETNS, taskNetns } from '../model/linux-names.ts';
 import { plan } from '../plan/plan.ts';
@@ -247,17 +248,15 @@ export function createAgent(options: AgentOptions): Agent {
       await tasks.adopt(found);
       // Before anything is published: a port that sshd listens on is never published.
       await portWatch.start();
-      await hostRouting.refresh();
+      await hostRouting.start();
       const saved = disk.assignment();
       follower.load(saved);
       log.info({ tasks: found.length, revision: saved?.revision ?? 0 }, 'adopted existing kernel state and tasks');
-      const stopEvents = kernel.watch((scope, by) => {
-        reconciler.recheck(scope, by);
-        hostRouting.onKernelChange(scope);
+      const stopEvents = kernel.watch((scope, by) => reconciler.recheck(scope, by));
+      const audit = startAudit(clock, (scope) => {
+        if (coversKind(scope, 'host-rule')) void hostRouting.refresh();
+        return reconciler.audit(scope);
       });
-      // What changed before the events began.
-      await hostRouting.refresh();
-      const audit = startAudit(clock, (scope) => reconciler.audit(scope));
       stopWatching = () => {
         stopEvents();
         audit.stop();
@@ -275,6 +274,7 @@ export function createAgent(options: AgentOptions): Agent {
       drains.stop();
       portWatch.stop();
       nodeWatch.stop();
+      hostRouting.stop();
       tasks.close();
       runtime.close();
       await reconciler.stop();

@@ -132,7 +132,7 @@ export interface Kernel {
    * events of `watch` do it by themselves; this is for what happened before the driver was opened.
    */
   endUntranslatedFlows(): Promise<void>;
-  /** The host's own routing; `watch` reports changes of its rules as changes of the kind `host-rule`. */
+  /** The host's own routing, as far as rules of other programs make it matter. */
   hostRouting(): Promise<HostRouting>;
   /** Where the host would send such a packet, by its own rules and routes. */
   lookUpRoute(question: RouteQuestion): Promise<RouteResult>;

@@ -1,33 +1,32 @@
 import { messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
-import type { Kernel, Scope } from '../../kernel/kernel.ts';
-import { coversKind } from '../../kernel/kernel.ts';
+import type { Kernel } from '../../kernel/kernel.ts';
 import { sameValue } from '../../model/equality.ts';
-import { HOST_NETNS } from '../../model/linux-names.ts';
 import type { HostRouting } from '../../model/policy-rule.ts';
 
 export interface HostRoutingWatchOptions {
-  kernel: Pick<Kernel, 'hostRouting'>;
+  kernel: Pick<Kernel, 'hostRouting' | 'hostNetwork'>;
   log: Log;
   /** `before`: undefined for the first routing that was read. */
   onChange(before: HostRouting | undefined): void;
 }
 
-/** Reads the host's own routing, and again when the kernel announces changes. */
+/** Knows the host's own routing. */
 export interface HostRoutingWatch {
   /** As it was last read; undefined before that. */
   current(): HostRouting | undefined;
-  /** Reads the routing, once more if it is being read. Without it, what was read before stays in use. */
+  /** Reads the routing, and from now on after each change of rules, addresses and links. */
+  start(): Promise<void>;
+  /** Reads it: the kernel does not announce changes of sysctls. If that fails, what was read before stays in use. */
   refresh(): Promise<void>;
-  /** Refreshes if a change in this scope may concern it. */
-  onKernelChange(scope: Scope): void;
+  stop(): void;
 }
 
-export function createHostRoutingWatch(options: HostRoutingWatchOptions): HostRoutingWatch {
-  const { kernel, log } = options;
+export function createHostRoutingWatch({ kernel, log, onChange }: HostRoutingWatchOptions): HostRoutingWatch {
   let current: HostRouting | undefined;
   let reading: Promise<void> | undefined;
   let isOutdated = false;
+  let stop = () => {};
 
   async function read(): Promise<void> {
     do {
@@ -37,13 +36,14 @@ export function createHostRoutingWatch(options: HostRoutingWatchOptions): HostRo
         if (sameValue(routing, current)) continue;
         const before = current;
         current = routing;
-        options.onChange(before);
+        onChange(before);
       } catch (thrown) {
         log.warn(`cannot read the routing rules of the host: ${messageOf(thrown)}; answers may take another route`);
       }
     } while (isOutdated);
   }
 
+  /** Of several calls during a read, one more read is enough. */
   function refresh(): Promise<void> {
     if (reading !== undefined) isOutdated = true;
     reading ??= read().finally(() => {
@@ -54,9 +54,13 @@ export function createHostRoutingWatch(options: HostRoutingWatchOptions): HostRo
 
   return {
     current: () => current,
-    refresh,
-    onKernelChange(scope) {
-      if ((scope.netns?.includes(HOST_NETNS) ?? true) && coversKind(scope, 'host-rule')) void refresh();
+    start() {
+      stop = kernel.hostNetwork.watch(({ of }) => {
+        if (of !== 'route') void refresh();
+      });
+      return refresh();
     },
+    refresh,
+    stop: () => stop(),
   };
 }

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { withoutHostBits } from '../../model/block.ts';
 import { HOST_NETNS, ROUTE_PROTOCOL } from '../../model/linux-names.ts';
-import type { HostRouting, PolicyRule } from '../../model/policy-rule.ts';
+import { type HostRouting, isKernelRule, type PolicyRule } from '../../model/policy-rule.ts';
 import { decodeRule, dumpRules, type RuleEntry } from '../../netlink/rule.ts';
 import { decodeAll } from '../driver/decode-all.ts';
 import { NETLINK_ROUTE, type Transport } from '../driver/transport.ts';
@@ -20,7 +20,8 @@ export async function readHostRouting(transport: Transport): Promise<HostRouting
   return {
     rules,
     localSources: sources.filter((source) => local?.touches(source)),
-    strictReversePath: isStrict(readReversePathFilters()),
+    // There is a file to read for each link.
+    strictReversePath: !rules.every(isKernelRule) && isStrict(readReversePathFilters()),
   };
 }
 

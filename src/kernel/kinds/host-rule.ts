@@ -37,8 +37,7 @@ export const hostRuleKind: LinuxKind<'host-rule'> = {
       const entry = decodeRule(message);
       if (netns !== HOST_NETNS || !entry.ok) return [];
       const object = hostRuleObject(entry.value);
-      // Ours follow from those of other programs.
-      if (object === undefined) return [{ of: 'kind', kind: 'host-rule' }];
+      if (object === undefined) return [];
       const isRemoval = message.type === RTM_DELRULE;
       return [{ of: 'object', kind: 'host-rule', key: keyOf(object), object: isRemoval ? undefined : object }];
     },

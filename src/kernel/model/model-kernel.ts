@@ -1,7 +1,7 @@
 import { MeshError } from '../../base/errors.ts';
 import type { Op } from '../../model/kernel-state.ts';
 import type { KernelObject } from '../../model/kinds/registry.ts';
-import { HOST_LINK, HOST_NETNS } from '../../model/linux-names.ts';
+import { HOST_LINK } from '../../model/linux-names.ts';
 import type { HostRouting } from '../../model/policy-rule.ts';
 import { renderStep } from '../../model/render.ts';
 import type { Step } from '../driver/steps.ts';
@@ -180,7 +180,7 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
     onStep: (callback) => void stepCallbacks.push(callback),
     setHostRouting(routing) {
       hostRouting = routing;
-      for (const watcher of watchers) watcher({ netns: [HOST_NETNS], kinds: ['host-rule'] }, []);
+      for (const watcher of [...hostWatchers]) watcher({ of: 'addresses' });
     },
     setListeners: (netns, list) => void listeners.set(netns, list),
     setOwner: (inode, owner) => void owners.set(inode, owner),
