@@ -18,6 +18,7 @@ import { replayOnRealAndModel } from './replay.ts';
 import { testGroups } from './rule-group-tests.ts';
 import { enterSandbox, NETWORK, runShell, TASK } from './sandbox.ts';
 import { testSourceRouting } from './source-routing-tests.ts';
+import { testTrace } from './trace-tests.ts';
 import { testUnderlay } from './underlay-tests.ts';
 import { testWatch } from './watch-tests.ts';
 
@@ -91,6 +92,8 @@ describe('the Linux driver', () => {
   testUnderlay();
 
   testSourceRouting();
+
+  testTrace();
 
   testLegacyFirewall();
 

@@ -4,12 +4,14 @@ import { endpoint, port } from '../../src/plan/assignments.test-data.ts';
 import { applyState, assignment, measureChange, node } from './node.ts';
 import { runShell, sleep } from './sandbox.ts';
 
-/** Enters a flow into the host's connection tracking; `to` is where NAT would have sent it. */
+/** Enters a flow into the host's connection tracking; `to` is where its DNAT sent it. */
 function flow(protocol: 'udp' | 'tcp', source: string, destination: string, dport: number, to = destination): void {
   const state = protocol === 'tcp' ? '--state ESTABLISHED -u SEEN_REPLY,ASSURED' : '-u SEEN_REPLY';
+  const nat = to === destination ? '' : `--dst-nat ${to}`;
   runShell(
     `conntrack -I -p ${protocol} -s ${source} -d ${destination} --sport 1000 --dport ${dport}` +
-      ` --reply-src ${to} --reply-dst ${source} --reply-port-src ${dport} --reply-port-dst 1000 --timeout 600 ${state}`,
+      ` --reply-src ${destination} --reply-dst ${source} --reply-port-src ${dport} --reply-port-dst 1000` +
+      ` --timeout 600 ${state} ${nat}`,
   );
 }
 

@@ -1,24 +1,17 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { test } from 'node:test';
-import { stateOf } from '../../src/model/kernel-state.ts';
-import type { KernelObject } from '../../src/model/kinds/registry.ts';
-import type { HostRouting } from '../../src/model/policy-rule.ts';
-import { CAPABILITIES } from '../../src/plan/assignments.test-data.ts';
-import { planHostRouting } from '../../src/plan/plan.ts';
-import { applyState, assertListed, assignment, node } from './node.ts';
-import { runShell, sleep } from './sandbox.ts';
+import { type Family, followHost, LB, PORT, startEcho } from './host-routing.ts';
+import { assertListed, node } from './node.ts';
+import { runShell } from './sandbox.ts';
 
 /*
- * A host with a second uplink and rules that choose it by source address. `far` is the client and every router. The lb has
- * a UDP echo in the place of IPVS, so that this runs on kernels without IPVS, too.
+ * A host with a second uplink and rules that choose it by source address. `far` is the client and every router.
  */
 
-const PORT = 7777;
 const CALLED = { inet: '198.51.100.1', inet6: '2001:db8:9::1' } as const;
 const CLIENT = { inet: '203.0.113.9', inet6: '2001:db8:99::9' } as const;
-const LB = { inet: '10.252.1.2', inet6: 'fd6d:65:73:1::2' } as const;
-type Family = keyof typeof CALLED;
+
+const FLAG = { inet: '-4', inet6: '-6' } as const;
 
 const SETUP = `
   ip netns add far
@@ -30,33 +23,6 @@ const SETUP = `
   ip route add default dev underlay0; ip -6 route add default dev underlay0
   ip route add default via 198.51.100.254 table 100; ip -6 route add default via 2001:db8:9::fe table 100
   ip route add default dev underlay0 table 101; ip -6 route add default dev underlay0 table 101`;
-
-/** Makes the desired state follow the host's rules, as the agent does. */
-async function followHost(): Promise<HostRouting> {
-  const hostRouting = await node.kernel.hostRouting();
-  const own = planHostRouting(assignment, { ...CAPABILITIES, hostRouting });
-  node.want = stateOf([...[...node.want.values()].filter((object) => !isOfHostRouting(object)), ...own]);
-  await applyState(node.want);
-  return hostRouting;
-}
-
-function isOfHostRouting(object: KernelObject): boolean {
-  const isFirewall = object.kind === 'chain' || object.kind === 'jump';
-  if (object.netns === 'host' && isFirewall && object.table === 'mangle') return true;
-  return object.kind === 'host-rule' || (object.kind === 'sysctl' && object.name.endsWith('.src_valid_mark'));
-}
-
-function startEcho(): ChildProcess {
-  const script = ['udp4', 'udp6']
-    .map(
-      (type, index) => `
-      const s${index} = require('node:dgram').createSocket('${type}');
-      s${index}.on('message', (text, from) => s${index}.send(text, from.port, from.address));
-      s${index}.bind(${PORT}, '${Object.values(LB)[index]}');`,
-    )
-    .join('');
-  return spawn('ip', ['netns', 'exec', 'mesh-lb', process.execPath, '-e', script], { stdio: 'inherit' });
-}
 
 /** Whether a client behind the second uplink is answered by the published port. */
 function isAnswered(family: Family): boolean {
@@ -76,9 +42,8 @@ export function testSourceRouting(): void {
   test('answers leave by the routes of the address that was called', async () => {
     runShell(SETUP);
     runShell(`ipset add mesh-pub-udp ${PORT}`);
-    const echo = startEcho();
+    const echo = await startEcho();
     try {
-      await sleep(1_000);
       for (const family of ['inet', 'inet6'] as const) {
         const ip = family === 'inet' ? 'ip' : 'ip -6';
         runShell(`${ip} rule add from ${CALLED[family]} lookup 100 priority 1000`);
@@ -117,36 +82,44 @@ export function testSourceRouting(): void {
       inet: ['198.51.100.0/24', CALLED.inet, '192.0.2.1', '10.0.0.0/8', '192.0.2.0/24'],
       inet6: ['2001:db8:9::/48', CALLED.inet6, 'fd6d::/16', '2001:db8::/32'],
     };
+    for (const family of ['inet', 'inet6'] as const) runShell(`ip ${FLAG[family]} rule del priority 1000`);
+    let compared = 0;
     for (let round = 0; round < 8; round += 1) {
       for (const family of ['inet', 'inet6'] as const) {
-        const ip = family === 'inet' ? 'ip' : 'ip -6';
-        runShell(`for p in $(seq 1000 3 1012); do while ${ip} rule del priority $p 2>/dev/null; do :; done; done`);
-        for (let index = 0; index < 4; index += 1) {
+        let priority = 1_000;
+        const rules = Array.from({ length: 4 }, () => {
+          priority += 1 + random(3);
           const source = `${pick(['', '', 'not '])}from ${pick(networks[family])}`;
-          const action = pick(['lookup 100', 'lookup 101', 'unreachable', 'lookup 102']);
-          runShell(`${ip} rule add ${source} ${action} priority ${1_000 + 3 * index}`);
-        }
-        await followHost();
-        for (const source of [CALLED[family], family === 'inet' ? '192.0.2.1' : CALLED.inet6]) {
-          const rules = runShell(`${ip} rule show`);
+          return `${source} ${pick(['lookup 100', 'lookup 101', 'unreachable', 'lookup 102'])} priority ${priority}`;
+        });
+        const batch = (verb: string) =>
+          `printf '%s\\n' ${rules.map((rule) => `'rule ${verb} ${rule}'`).join(' ')} | ip ${FLAG[family]} -batch -`;
+        runShell(batch('add'));
+        const { isFollowed } = await followHost();
+        for (const source of [CALLED[family], ...(family === 'inet' ? ['192.0.2.1'] : [])]) {
           const packet = {
             destination: CLIENT[family],
             protocol: 'udp',
             sourcePort: PORT,
             destinationPort: 40_000,
           } as const;
+          const listed = runShell(`ip ${FLAG[family]} rule show`);
+          const request = { ...packet, source: CLIENT[family], destination: LB[family], mark: 0 };
+          const inbound = await node.kernel.lookUpRoute({ ...request, inputLink: 'up2' });
+          assert.equal('link' in inbound && inbound.link, 'mesh0', listed);
+          // The rules are few and close: some have no place for a detour, which doctor reports.
+          if (!isFollowed) continue;
+          compared += 1;
           const own = await node.kernel.lookUpRoute({ ...packet, source, mark: 0 });
           const mark = markFor(source);
           const answer = await node.kernel.lookUpRoute({ ...packet, source: LB[family], inputLink: 'mesh0', mark });
-          assert.deepEqual(comparable(answer), comparable(own), `${source} of round ${round}:\n${rules}`);
-          const request = { ...packet, source: CLIENT[family], destination: LB[family], mark: 0 };
-          const inbound = await node.kernel.lookUpRoute({ ...request, inputLink: 'up2' });
-          assert.equal('link' in inbound && inbound.link, 'mesh0', rules);
+          assert.deepEqual(comparable(answer), comparable(own), `${source} of round ${round}:\n${listed}`);
         }
+        runShell(batch('del'));
       }
     }
-    runShell(`for ip in "ip -4" "ip -6"; do for p in $(seq 1000 3 1012); do while $ip rule del priority $p 2>/dev/null; do :; done; done; done
-      ip netns del far; ip route del default dev underlay0; ip -6 route del default dev underlay0
+    assert.ok(compared >= 8, `compared ${compared} times`);
+    runShell(`ip netns del far; ip route del default dev underlay0; ip -6 route del default dev underlay0
       for ip in "ip -4" "ip -6"; do $ip route flush table 100; $ip route flush table 101; done`);
     await followHost();
     assert.doesNotMatch(runShell('ip rule; ip -6 rule; iptables-save -t mangle'), /proto 109|MESH-PREROUTING/);
