@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { diff } from '../../src/diff/diff.ts';
 import { stateOf } from '../../src/model/kernel-state.ts';
@@ -17,12 +18,18 @@ export type Family = keyof typeof LB;
 export async function followHost(): Promise<HostRouting & { isFollowed: boolean }> {
   const hostRouting = await node.kernel.hostRouting();
   const capabilities = { ...CAPABILITIES, hostRouting };
-  const others = [...node.want.values()].filter((object) => !isOfHostRouting(object));
-  const before = node.want;
-  node.want = stateOf([...others, ...planHostRouting(assignment, capabilities)]);
-  const { failed } = await node.kernel.apply(diff(before, node.want));
-  if (failed.length > 0) throw new Error(errorMessages(failed).join('\n'));
+  await replaceHostObjects(planHostRouting(assignment, capabilities));
   return { ...hostRouting, isFollowed: unfollowedHostRules(assignment, capabilities)?.length === 0 };
+}
+
+/** Removes what followHost made. */
+export const forgetHost = () => replaceHostObjects([]);
+
+async function replaceHostObjects(objects: readonly KernelObject[]): Promise<void> {
+  const before = node.want;
+  node.want = stateOf([...[...before.values()].filter((object) => !isOfHostRouting(object)), ...objects]);
+  const { failed } = await node.kernel.apply(diff(before, node.want));
+  assert.deepEqual(errorMessages(failed), []);
 }
 
 function isOfHostRouting(object: KernelObject): boolean {

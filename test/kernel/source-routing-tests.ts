@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Family, followHost, LB, PORT, startEcho } from './host-routing.ts';
+import { type Family, followHost, forgetHost, LB, PORT, startEcho } from './host-routing.ts';
 import { assertListed, node } from './node.ts';
 import { runShell } from './sandbox.ts';
 
@@ -49,15 +49,15 @@ export function testSourceRouting(): void {
         runShell(`${ip} rule add from ${CALLED[family]} lookup 100 priority 1000`);
         assert.equal(isAnswered(family), false, `${family}: without meshd's rules`);
         await followHost();
-        runShell(`ipset -exist add mesh-pub-udp ${PORT}`);
         assert.equal(isAnswered(family), true, `${family}: with them`);
       }
       runShell('for link in all up2; do sysctl -qw net.ipv4.conf.$link.rp_filter=1; done');
       assert.equal(isAnswered('inet'), false, 'a strict reverse path check, not followed yet');
       const { strictReversePath } = await followHost();
+      runShell(`ipset del mesh-pub-udp ${PORT}`);
       assert.equal(strictReversePath, true);
       assertListed();
-      runShell(`ipset -exist add mesh-pub-udp ${PORT}`);
+      runShell(`ipset add mesh-pub-udp ${PORT}`);
       assert.equal(isAnswered('inet'), true, 'a strict reverse path check');
 
       // A rule by link, of which a program of the host would see nothing.
@@ -65,6 +65,7 @@ export function testSourceRouting(): void {
       assert.equal(isAnswered('inet'), true, 'a rule by link');
     } finally {
       echo.kill();
+      runShell(`ipset del mesh-pub-udp ${PORT}`);
       runShell(
         'ip rule del priority 900 || true; for link in all up2; do sysctl -qw net.ipv4.conf.$link.rp_filter=0; done',
       );
@@ -121,7 +122,7 @@ export function testSourceRouting(): void {
     assert.ok(compared >= 8, `compared ${compared} times`);
     runShell(`ip netns del far; ip route del default dev underlay0; ip -6 route del default dev underlay0
       for ip in "ip -4" "ip -6"; do $ip route flush table 100; $ip route flush table 101; done`);
-    await followHost();
+    await forgetHost();
     assert.doesNotMatch(runShell('ip rule; ip -6 rule; iptables-save -t mangle'), /proto 109|MESH-PREROUTING/);
   });
 }
