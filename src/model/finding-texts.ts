@@ -64,7 +64,7 @@ export const FINDING_TEXTS = {
   RoutingRulesFollowed: { check: 'routing', text: 'answers of published ports follow the routing rules of the host' },
   RoutingRuleNotFollowed: {
     check: 'routing',
-    text: 'answers of published ports do not follow the rule "{rule}", which programs of the host do: it selects by more than addresses, ports and marks, or there are too many such rules',
+    text: 'answers of published ports do not follow the rule "{rule}", which programs of the host do: it selects by more than addresses, ports and marks, its place leaves none before it, or there are too many such rules',
     remedy: 'meshctl trace shows where answers leave; see ip rule show',
   },
 

@@ -56,7 +56,7 @@ export interface TraceRequest {
   destination: IpAddress;
   protocol: Protocol;
   port: number;
-  /** How the host of the node routes the connection; unknown of nodes that do not answer that question. */
+  /** How the host of the node routes the connection; when absent, as if it had a route for everything. */
   routes?: ConnectionRoutes;
 }
 

@@ -1,14 +1,15 @@
+import { MeshError } from '../../base/errors.ts';
 import type { ConnectionRoutes } from '../../model/route-lookup.ts';
 import type { TraceReply, TraceRequest } from '../../rpc/messages.ts';
 import type { NodeState } from '../../trace/packet.ts';
 import type { Path } from '../../trace/real-server.ts';
 import { trace } from '../../trace/trace.ts';
 import type { ClusterIndex } from './cluster-index.ts';
-import { type AskNodes, parseKernelAnswer, parseRoutesAnswer } from './node-answers.ts';
+import { type AskNodes, type Parsed, parseKernelAnswer, parseRoutesAnswer } from './node-answers.ts';
 import type { Presenter } from './presenter.ts';
 import { involvedNodes, resolveEnds, type TraceEnds, tracedTargets } from './trace-request.ts';
 
-/** Gathers the kernel objects of the nodes involved and follows the packet through them. Errors as resolveEnds. */
+/** Gathers the kernel objects and routes of the nodes involved and follows the packet. Errors as resolveEnds and askRoutes. */
 export async function traceConnection(
   request: TraceRequest,
   index: ClusterIndex,
@@ -32,7 +33,7 @@ export async function traceConnection(
   }
   const ends = resolveEnds(request, states, index);
   const routes = await askRoutes(ends, request, index, ask);
-  const { hops, paths, outcome, reason } = trace({ ...ends, protocol, port, ...routes }, states);
+  const { hops, paths, outcome, reason } = trace({ ...ends, protocol, port, routes }, states);
   return {
     client: ends.client,
     destination: ends.destination,
@@ -44,18 +45,20 @@ export async function traceConnection(
   };
 }
 
-/** The ways of the connection through the host it enters; nothing if the node does not answer that. */
+/** The ways of the connection through the host it enters. Throws MeshError `unavailable` if the node does not report them. */
 async function askRoutes(
   { client, destination: called, node }: TraceEnds,
   { protocol, port: published }: TraceRequest,
   index: ClusterIndex,
   ask: AskNodes,
-): Promise<{ routes?: ConnectionRoutes }> {
+): Promise<ConnectionRoutes> {
   const entry = index.node(node.nodeId);
-  if (entry === undefined) return {};
-  const [answer] = await ask([entry], 'routes', JSON.stringify({ client, called, protocol, published }));
-  const parsed = answer && parseRoutesAnswer(answer);
-  return parsed !== undefined && 'value' in parsed ? { routes: parsed.value } : {};
+  const argument = JSON.stringify({ client, called, protocol, published });
+  const [answer] = entry === undefined ? [] : await ask([entry], 'routes', argument);
+  const routes: Parsed<ConnectionRoutes> =
+    answer === undefined ? { error: 'it was removed' } : parseRoutesAnswer(answer);
+  if ('value' in routes) return routes.value;
+  throw new MeshError('unavailable', `${node.name} did not report the routes of its host: ${routes.error}`);
 }
 
 function presentPath(
