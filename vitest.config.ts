@@ -10,6 +10,7 @@ export default defineConfig({
     maxWorkers: 3,
     include: ['src/**/*.test.ts', 'native/*.test.ts', 'test/*.test.ts', 'bench/*.test.ts'],
     testTimeout: 30_000,
+    hookTimeout: 60_000,
     coverage: {
       include: ['src/**/*.ts', 'native/index.ts'],
       exclude: ['src/rpc/gen/**', '**/*.test-data.ts'],

@@ -20,9 +20,10 @@ afterAll(cleanUp);
 async function attempts(...flags: string[]): Promise<Record<string, string>> {
   const directory = freshDirectory();
   const log = join(directory, 'log');
+  const logFlags = ['--log', log, '--log-size', '1000000', '--log-files', '1'];
   const shim = spawn(
     taskShimPath(),
-    ['--netns', freshNetns().path, '--dir', directory, '--log', log, ...flags, '--', program],
+    ['--netns', freshNetns().path, '--dir', directory, ...logFlags, ...flags, '--', program],
     { detached: true, stdio: ['pipe', 'ignore', 'ignore'], env: {} },
   );
   shim.stdin.end();

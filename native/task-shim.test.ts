@@ -5,6 +5,7 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
@@ -339,6 +340,27 @@ describe('the log', () => {
     expect(readFileSync(log, 'utf8')).toMatch(
       /mesh-task: \d+ bytes of output are missing here: No space left on device\n(?:.*\n)*after\n$/,
     );
+    task.shim.kill('SIGTERM');
+  });
+
+  const writeTemporary = () => {
+    const path = join(freshDirectory(), 'other');
+    writeFileSync(path, '');
+    return path;
+  };
+
+  it.each([
+    ['removed', (log: string) => rmSync(log)],
+    ['renamed', (log: string) => renameSync(log, `${log}.old`)],
+    ['replaced', (log: string) => renameSync(writeTemporary(), log)],
+  ])('that another program has %s gets a new file with the next line', async (_, change) => {
+    const go = join(freshDirectory(), 'go');
+    const script = 'echo first; until [ -e "$GO" ]; do sleep 0.02; done; echo second; sleep 1000';
+    const task = shell(script, { env: { ...process.env, GO: go } });
+    await waitFor(() => task.output() === 'first\n', 'the first line');
+    change(task.log);
+    writeFileSync(go, '');
+    await waitFor(() => task.output() === 'second\n', 'the next line');
     task.shim.kill('SIGTERM');
   });
 

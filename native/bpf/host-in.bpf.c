@@ -162,7 +162,7 @@ static __always_inline bool has_socket(struct __sk_buff *skb, __u8 protocol, __b
 
 /*
  * Whether a client's port may be one that the host has chosen for a connection through another of its addresses
- * (TRANSLATED_PORTS in src/model/linux-names.ts): the lb could not tell the two apart, so conntrack translates both.
+ * (TRANSLATED_PORTS in src/model/linux-names.ts): the lb could not distinguish the two, so conntrack translates both.
  */
 static __always_inline bool is_translated_port(__be16 port)
 {

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common.h"
@@ -38,6 +39,11 @@ static int use_file(int file) {
   return done;
 }
 
+static int open_file(void) {
+  int file = openat(directory, file_name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+  return file >= 0 && use_file(file);
+}
+
 void open_log(const char *path, const struct log_limits *requested) {
   char copy[PATH_MAX];
   limits = *requested;
@@ -46,8 +52,21 @@ void open_log(const char *path, const struct log_limits *requested) {
     fail(ENAMETOOLONG, "log", path);
   directory = open(dirname(copy), O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) fail(errno, "log", path);
-  int file = openat(directory, file_name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-  if (file < 0 || !use_file(file)) fail(errno, "log", path);
+  if (!open_file()) fail(errno, "log", path);
+}
+
+/*
+ * The size of the current file, as the kernel knows it: another program may have truncated the file. If it was removed or
+ * renamed, a new one takes its place, so that no output is written where it cannot be found.
+ */
+static off_t current_size(void) {
+  struct stat open_one, named;
+  if (fstat(STDOUT_FILENO, &open_one) != 0) return 0;
+  int is_named = fstatat(directory, file_name, &named, AT_SYMLINK_NOFOLLOW) == 0;
+  if (is_named && named.st_ino == open_one.st_ino && named.st_dev == open_one.st_dev) return open_one.st_size;
+  /* Something else than a file in its place, or a removed directory: the open file is as good as any. */
+  if ((is_named && !S_ISREG(named.st_mode)) || !open_file()) return open_one.st_size;
+  return fstat(STDOUT_FILENO, &open_one) == 0 ? open_one.st_size : 0;
 }
 
 /* FILE, FILE.1, FILE.2 …; `number` 0 is the current file. */
@@ -89,9 +108,7 @@ static size_t fitting_length(const char *text, size_t length, off_t used) {
 static size_t write_bounded(const char *text, size_t length) {
   size_t done = 0;
   while (done < length) {
-    /* The kernel knows the size, also of a file that another program has truncated. */
-    off_t used = lseek(STDOUT_FILENO, 0, SEEK_END);
-    size_t part = fitting_length(text + done, length - done, used < 0 ? 0 : used);
+    size_t part = fitting_length(text + done, length - done, current_size());
     if (part == 0 && !rotate()) break;
     ssize_t written = part == 0 ? 0 : write(STDOUT_FILENO, text + done, part);
     if (written < 0 && errno != EINTR) break;

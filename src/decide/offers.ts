@@ -4,8 +4,8 @@ import type { Network, Node, Service, Task } from '../model/cluster.ts';
 import { INGRESS_NETWORK } from '../model/identifiers.ts';
 import { type Constraint, type PortSpec, portKey, type WeightSpec } from '../model/spec.ts';
 import { acceptsLocalConnections, byJoinOrder, isDraining } from './endpoint-state.ts';
-import { isReachable } from './impairment.ts';
 import { type Entrances, entrancePort, entrancesOf } from './entrances.ts';
+import { isReachable } from './impairment.ts';
 import { matchesConstraints } from './schedule.ts';
 
 /**

@@ -59,6 +59,27 @@ describe('a replicated service', () => {
     },
   );
 
+  test('gets new tasks on a node with a full connection table only if no other is suitable', () => {
+    const cluster = new Cluster([node(1, { impairments: ['ConntrackFull'] }), node(2)]);
+    cluster.apply(service({ replicas: 3 }));
+    cluster.settle();
+    expect(cluster.running().map(({ nodeId }) => nodeId)).toEqual(['n2', 'n2', 'n2']);
+    cluster.nodes = [node(1, { impairments: ['ConntrackFull'] }), node(2, { availability: 'pause' })];
+    cluster.apply(service({ replicas: 4 }));
+    cluster.settle();
+    expect(cluster.running().map(({ nodeId }) => nodeId)).toEqual(['n2', 'n2', 'n2', 'n1']);
+  });
+
+  test.each([
+    [{ impairments: ['ConntrackFull', 'DiskNearlyFull'] }, 'node2 accepts no new tasks: it has DiskNearlyFull'],
+    [{ availability: 'pause' as const }, 'node2 accepts no new tasks: it is paused'],
+  ])('global, says why a node has no task yet: %o', (about, message) => {
+    const cluster = new Cluster([node(1), node(2, about)]);
+    cluster.apply(service({ mode: 'global' }));
+    cluster.settle();
+    expect(cluster.tasks.find(({ status }) => status.state === 'pending')?.status.message).toBe(message);
+  });
+
   test('scaled down, the highest slots drain first and stop only after every node has acknowledged and connections ended', () => {
     const cluster = new Cluster([node(1), node(2)]);
     cluster.apply(service({ replicas: 3 }));

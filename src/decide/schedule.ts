@@ -3,7 +3,7 @@ import type { Constraint } from '../model/spec.ts';
 import { isTerminal } from '../model/task-state.ts';
 import type { DecisionContext } from './context.ts';
 import { fixedHostPorts, takenHostPorts } from './host-ports.ts';
-import { isImpaired } from './impairment.ts';
+import { isAvoided, isImpaired, keepsTasksAway } from './impairment.ts';
 
 /** The node for a task, or why there is none, as shown by `service ps`. */
 export type Placement = { node: Node } | { reason: string };
@@ -14,46 +14,56 @@ interface NodeFilter {
   explain(count: number, rejected: readonly Node[]): string;
 }
 
-const FILTERS: NodeFilter[] = [
-  { accepts: (node) => node.state === 'ready', explain: (count) => `${count} down` },
-  { accepts: (node) => node.availability === 'active', explain: (count) => `${count} paused or drained` },
+/** Of the node alone; `state`: what a node that it rejects is. */
+const FILTERS: (NodeFilter & { state(node: Node): string })[] = [
+  { accepts: (node) => node.state === 'ready', explain: (count) => `${count} down`, state: () => 'it is down' },
+  {
+    accepts: (node) => node.availability === 'active',
+    explain: (count) => `${count} paused or drained`,
+    state: ({ availability }) => (availability === 'drain' ? 'it is drained' : 'it is paused'),
+  },
   {
     accepts: (node) => !isImpaired(node),
     explain: (count, rejected) => `${count} with ${impairmentsOf(rejected).join(' or ')}`,
+    state: (node) => `it has ${impairmentsOf([node]).join(' and ')}`,
   },
 ];
 
 function impairmentsOf(nodes: readonly Node[]): string[] {
-  return [...new Set(nodes.flatMap(({ impairments = [] }) => impairments))].sort();
+  return [...new Set(nodes.flatMap(({ impairments = [] }) => impairments.filter(keepsTasksAway)))].sort();
 }
 
 /**
  * Spread: the suitable node with the fewest live tasks of this service, then the fewest tasks overall, then the lowest
- * number. `ownOn` are the service's tasks on a node as they will be, including those placed in this decision.
+ * number; a node that is avoided comes after all others. `ownOn` are the service's tasks on a node as they will be, including those placed in this decision.
  */
 export function schedule(
   service: Service,
   ownTasksOnNode: (nodeId: string) => readonly Task[],
   context: DecisionContext,
 ): Placement {
-  let best: { node: Node; own: number; all: number } | undefined;
+  let best: { node: Node; rank: readonly number[] } | undefined;
   const portFilter = hostPortFilter(service, context);
   for (const node of context.nodes) {
     if (!isEligible(node, service) || portFilter?.accepts(node, service) === false) continue;
     const own = ownTasksOnNode(node.id).filter((task) => isLive(task) && task.desired === 'running').length;
     const all = context.tasksOn(node.id).filter(isLive).length;
-    const better =
-      best === undefined ||
-      own < best.own ||
-      (own === best.own && (all < best.all || (all === best.all && node.number < best.node.number)));
-    if (better) best = { node, own, all };
+    const rank = [Number(isAvoided(node)), own, all, node.number];
+    if (best === undefined || isLess(rank, best.rank)) best = { node, rank };
   }
   return best === undefined ? { reason: explain(service, context.nodes, context) } : { node: best.node };
 }
 
+/** Whether a list of numbers comes before another of the same length. */
+function isLess(a: readonly number[], b: readonly number[]): boolean {
+  const place = a.findIndex((value, index) => value !== b[index]);
+  return place >= 0 && a[place]! < b[place]!;
+}
+
 /** As schedule, for a task that must run on this node. */
 export function scheduleOnNode(node: Node, service: Service, context: DecisionContext): Placement {
-  if (!isEligible(node, service)) return { reason: `${node.name} does not accept new tasks now` };
+  const rejecting = FILTERS.find((filter) => !filter.accepts(node, service));
+  if (rejecting !== undefined) return { reason: `${node.name} accepts no new tasks: ${rejecting.state(node)}` };
   const taken = takenHostPorts(node.id, context);
   const [port] = fixedHostPorts(service.spec).filter((key) => taken.has(key));
   return port === undefined ? { node } : { reason: `host port ${port} of ${node.name} is in use by another task` };

@@ -79,6 +79,8 @@ export interface HostAddress {
   link: string;
   /** Of the link, bytes. */
   mtu: number;
+  /** Whether the link exchanges Ethernet frames with other hosts; `lo`, `dummy` and tunnels do not. */
+  ethernet: boolean;
   address: IpAddress;
   prefix: number;
 }
@@ -103,7 +105,7 @@ export type HostNetworkChange = { of: 'addresses' } | { of: 'route'; destination
 
 /** Addresses and routes of the host netns that are not meshd's. */
 export interface HostNetwork {
-  /** Also of links without carrier. */
+  /** Also of links without carrier; not those that another host turned out to have (IPv6). */
   addresses(): Promise<HostAddress[]>;
   /** Lists all routes: slow on a host with a full routing table. */
   routes(): Promise<HostRoute[]>;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { createAgent } from '../agent/agent.ts';
 import { openAgentDisk } from '../agent/agent-disk.ts';
 import type { Agent, AgentOptions } from '../agent/agent-options.ts';
-import { ETHERNET_MTU, measureUnderlayMtu } from '../agent/node/underlay-mtu.ts';
+import { ETHERNET_MTU, measureUnderlayMtu, underlayLink } from '../agent/node/underlay-mtu.ts';
 import { detectCapabilities, type FastPathMode } from '../agent/node-capabilities.ts';
 import { openHistory } from '../agent/session/history.ts';
 import type { Clock } from '../base/clock.ts';
@@ -48,6 +48,7 @@ export async function openAgentRole(options: {
   const fastPath = await detectFastPath(options.fastPath, log);
   const peers = disk.assignment()?.peers.map((peer) => peer.underlay) ?? [];
   const underlayMtu = (await measureUnderlayMtu(kernel.hostNetwork, underlay, peers)) ?? ETHERNET_MTU;
+  const link = await underlayLink(kernel.hostNetwork, underlay);
   const runtime = openRuntime(stateDir, clock, log);
   return {
     create(about) {
@@ -61,7 +62,7 @@ export async function openAgentRole(options: {
         log,
         underlay,
         random: Math.random,
-        capabilities: detectCapabilities({ underlay, underlayMtu, schedulers, fastPath }, log),
+        capabilities: detectCapabilities({ underlayLink: link, underlayMtu, schedulers, fastPath }, log),
         stateDir,
         connect: connectDispatch,
         onAssignment: tuneHeap,

@@ -299,6 +299,40 @@ describe('remove', () => {
     expect(existsSync(join(directory, 'a1'))).toBe(false);
   });
 
+  /** Starts a task that ends by itself, and removes it. */
+  async function runAndRemove({ runtime, end }: ReturnType<typeof open>, of: AssignedTask): Promise<void> {
+    await runtime.start(launch(of));
+    await end(of.id);
+    await runtime.remove(of.id);
+  }
+
+  it('keeps the log of an ended task, and nothing else of it, over restarts of the agent', async () => {
+    await runAndRemove(open(), task('a1', 'echo why it ended; exit 3'));
+    expect(logOf('a1')).toBe('why it ended\n');
+    expect(readdirSync(join(directory, 'a1')).sort()).toEqual(['ended.json', 'log']);
+    writeFileSync(join(directory, 'a1', 'task.json'), '{}'); // as an agent that was killed leaves it
+    expect(await open().runtime.recover()).toEqual([]);
+    expect(readdirSync(join(directory, 'a1')).sort()).toEqual(['ended.json', 'log']);
+  });
+
+  it('keeps the logs of the newest five tasks of a service, also of those that an earlier agent ended', async () => {
+    const first = open();
+    for (let n = 1; n <= 4; n++) await runAndRemove(first, task(`a${n}`, `echo ${n}`));
+    await runAndRemove(first, { ...task('b1', 'echo other'), serviceId: 's2' });
+    const second = open();
+    expect(await second.runtime.recover()).toEqual([]);
+    for (let n = 5; n <= 7; n++) await runAndRemove(second, task(`a${n}`, `echo ${n}`));
+    expect(readdirSync(directory).sort()).toEqual(['a3', 'a4', 'a5', 'a6', 'a7', 'b1']);
+  });
+
+  it('runs a task again whose log was kept, as after a manager was restored from a backup', async () => {
+    const first = open();
+    await runAndRemove(first, task('a1', 'echo once'));
+    const { pid } = alive(await first.runtime.start(launch(task('a1', 'sleep 60'))));
+    expect(await open().runtime.recover()).toMatchObject([{ state: 'live', pid }]);
+    expect(logOf('a1')).toBe('once\n');
+  });
+
   it('rejects an invalid task id', async () => {
     const { runtime } = open();
     await expect(runtime.remove('../a1')).rejects.toThrow(/not a task id/);

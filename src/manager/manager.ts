@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { PortCondition } from '../model/cluster.ts';
+import { sameValue } from '../model/equality.ts';
 import { portKey } from '../model/spec.ts';
 import type { Control } from '../rpc/gen/mesh_pb.js';
 import type { SessionHandler } from '../rpc/grpc-server.ts';
@@ -75,6 +76,11 @@ export async function createManager(options: ManagerOptions): Promise<Manager> {
       reports.onAck(nodeId, revision, failures);
       publications.onAck(nodeId, revision);
       if (isFirst) reportNode(nodeId);
+    },
+    onConditions(nodeId, conditions) {
+      const before = reports.conditions(nodeId);
+      reports.onConditions(nodeId, conditions);
+      if (!sameValue(before, reports.conditions(nodeId))) reportNode(nodeId);
     },
     onPortConditions(nodeId, conditions) {
       const before = reports.portConditions(nodeId);

@@ -176,6 +176,24 @@ describe('nodes', () => {
     expect(failures).toBeGreaterThan(2);
   });
 
+  test('a condition that the manager only shows reaches watchers at once, too', async () => {
+    const one = await cluster.agent('node1');
+    const seen: string[][] = [];
+    const end = new AbortController();
+    const watching = (async () => {
+      const request = { services: false, tasks: false, nodes: true };
+      for await (const { object } of cluster.control.watch(request, { signal: end.signal }))
+        if (object?.case === 'node') seen.push(object.value.conditions);
+    })();
+    await cluster.waitUntil(() => seen.length > 0);
+    one.conditions({ code: 'OverlayOverlap', params: { networks: '10.252.0.0/16 on eth1', overlay: '10.252.0.0/14' } });
+    await cluster.waitUntil(() => seen.at(-1)?.[0]?.startsWith('OverlayOverlap: ') === true);
+    one.conditions();
+    await cluster.waitUntil(() => seen.at(-1)?.length === 0);
+    end.abort();
+    await expect(watching).rejects.toMatchObject({ code: 'unavailable' });
+  });
+
   test('conditions of a node are shown', async () => {
     const one = await cluster.agent('node1');
     one.conditions({ code: 'SchedulerLost', params: { scheduler: 'ip_vs_mh' } });

@@ -1,10 +1,11 @@
 import { boundedParams, type CodedText, fillTemplate, type ParamNames, renderUnknown } from './coded-text.ts';
 
 /**
- * What the manager does about a condition of a node. `noNewTasks`: it places no task there; `unreachable`: the same, and
- * no node gets endpoints on the other side of the node's VXLAN.
+ * What the manager does about a condition of a node. `avoided`: it places tasks there only if no other node is suitable;
+ * `noNewTasks`: it places none there; `unreachable`: the same, and no node gets endpoints on the other side of the node's
+ * VXLAN.
  */
-export type ConditionEffect = 'noNewTasks' | 'unreachable';
+export type ConditionEffect = 'avoided' | 'noNewTasks' | 'unreachable';
 
 /**
  * What is wrong on a node now, by code. The text says what happened and what it means; the remedy what to do. `check`: the
@@ -24,7 +25,8 @@ export const CONDITIONS = {
   },
   ConntrackFull: {
     check: 'conntrack',
-    text: 'the connection table holds {count} of {max} entries ({percent} %): new connections time out',
+    effect: 'avoided',
+    text: 'the connection table holds {count} of {max} entries ({percent} %): new connections time out; this node gets new tasks only if no other is suitable',
     remedy: '{command}',
   },
   DiskNearlyFull: {

@@ -28,6 +28,8 @@ const IFA_LABEL = 3;
 const IFA_FLAGS = 8;
 /** Usable at once: without it an IPv6 address does not respond for a second (duplicate address detection). */
 export const IFA_F_NODAD = 0x02;
+/** Another host has this IPv6 address: the kernel does not use it. */
+export const IFA_F_DADFAILED = 0x08;
 /** sizeof(struct ifaddrmsg) */
 const IFADDRMSG = 8;
 

@@ -140,7 +140,7 @@ const taskFields = {
       { requiredKeys: ['protocol', 'port'], noNullPrototype: true },
     ),
   ),
-  redirects: many(fc.record({ protocol, from: port, to: port })),
+  redirects: fc.array(fc.record({ protocol, from: port, to: port }), { minLength: 1, maxLength: 4 }),
   stopGracePeriod: duration,
 };
 const { redirects, ...requiredFields } = taskFields;

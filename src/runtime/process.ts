@@ -6,6 +6,7 @@ import { MeshError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { AssignedTask } from '../model/assignment.ts';
 import { commandFlags, environmentInput, logFlags } from './command-flags.ts';
+import { createEndedLogs } from './ended-logs.ts';
 import { findShim } from './find-shim.ts';
 import { probeTask } from './probe.ts';
 import type { CommandProbeContext } from './probe-command.ts';
@@ -17,7 +18,7 @@ import { hostResolvConf, taskEnvironment } from './task-environment.ts';
 /*
  /*
   * INVARIANTS
-  * - task.json is on disk before anything is started, and the directory is only deleted by `remove`.
+  * - task.json is on disk before anything is started, and only `remove` deletes it.
   * - Two shims never serve one directory: each start first checks for a live shim.
   * - The shim starts as root with an empty environment; the task's own is its input, used only at the last exec.
   * - Whether a task is alive is determined from its shim in the kernel (pid and start time), never from a file.
@@ -75,6 +76,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   const watched = new Map<string, WatchedTask>();
   const starting = new Map<string, Promise<LiveTask | EndedTask>>();
   const listeners: ((handleTaskEnd: EndedTask) => void)[] = [];
+  const endedLogs = createEndedLogs(clock);
   let closed = false;
 
   const taskDirOf = (taskId: string) => {
@@ -144,6 +146,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     const { task } = launch;
     const dir = taskDirOf(task.id);
     await makeTaskDir(dir);
+    await endedLogs.release(task.id, dir);
     const found = inspectTaskDir(task, dir);
     if (found !== undefined) return found.state === 'live' ? waitForExec(task, dir) : found;
     if (launch.note !== undefined) writeTaskFile(dir, 'note.json', launch.note, { sync: false });
@@ -212,6 +215,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       for (const name of listDirectory(directory)) {
         if (!TASK_ID.test(name) || watched.has(name)) continue;
         const dir = join(directory, name);
+        if (await endedLogs.load(name, dir)) continue;
         const { record } = readTaskFiles(dir);
         if (record === undefined || record.task.id !== name) {
           // The crash happened before task.json was complete: nothing was started here.
@@ -272,7 +276,7 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       if (watched.has(taskId) || starting.has(taskId)) {
         throw new MeshError('conflict', `task ${taskId} still runs: stop it first`);
       }
-      await rm(taskDirOf(taskId), { recursive: true, force: true });
+      await endedLogs.retire(taskId, taskDirOf(taskId));
     },
 
     onEnd: (listener) => void listeners.push(listener),

@@ -78,7 +78,7 @@ export interface Runtime {
    * task ends or the runtime is closed.
    */
   probe(taskId: string, probe: HealthProbe, timeout: number): Promise<ProbeResult>;
-  /** Deletes an ended task and its files. A running one is rejected (`conflict`). */
+  /** Deletes an ended task and its files, except the logs of the newest. A running one is rejected (`conflict`). */
   remove(taskId: string): Promise<void>;
   /** Called once for each task that ends, before or after `start` has resolved. */
   onEnd(listener: (ended: EndedTask) => void): void;

@@ -7,8 +7,8 @@ import type { TaskCheckpoint, TaskExit } from './runtime.ts';
 
 /*
  * Files of one task. Written by the agent: `task.json` (launch parameters, written first), `shim.json` (identity of the shim),
- * `stop.json` (when the stop was requested), `note.json` (checkpoint). Written by the shim: `started` and `exit`
- * (native/task/mesh-task.c).
+ * `stop.json` (when the stop was requested), `note.json` (checkpoint), `ended.json` (only the log is left, ended-logs.ts).
+ * Written by the shim: `started`, `exit` and the log (native/task/mesh-task.c).
  */
 
 /** A process by number and start time (field 22 of /proc/PID/stat), so that a reused number is detected. */
@@ -62,6 +62,13 @@ export function readTaskFiles(dir: string): TaskFiles {
       typeof value['startedAt'] === 'number' ? (value as unknown as TaskCheckpoint) : undefined,
     ),
   };
+}
+
+/** `ended.json`: the service of an ended task of which only the log is left, and since when (wall clock, ms). */
+export function readEndedRecord(dir: string): { serviceId: string; at: number } | undefined {
+  return readJson(dir, 'ended.json', ({ serviceId, at }) =>
+    typeof serviceId === 'string' && typeof at === 'number' ? { serviceId, at } : undefined,
+  );
 }
 
 function processId(pid: unknown, startTime: unknown): ProcessId | undefined {

@@ -123,7 +123,8 @@ test('scaling down removes a task from the balancers before it stops: open reque
   await applyWeb({ replicas: 2 });
 });
 
-test('an added port costs at most 3 sends per node and no run of iptables, and changes nothing else', async () => {
+// Each task redirects the second published port of its target, in its own netns; node1 has no tasks.
+test('an added port costs at most 3 sends per node and no run of iptables outside of tasks, and changes nothing else', async () => {
   const names = nodeNames();
   const state = async (node: string) => ({
     rules: await stdoutOf(
@@ -141,6 +142,7 @@ test('an added port costs at most 3 sends per node and no run of iptables, and c
   const quiet = (text: string) => text.replace(/^#.*$/gm, '').replace(/\[\d+:\d+\]/g, '');
   const earlier = await Promise.all(names.map(state));
   const counters = await Promise.all(names.map(readCounters));
+  const nodesOfTasks = (await runningTasks('web')).map(({ node }) => node);
   await applyWeb({ replicas: 2, ports: ['8080:80', '5353:53/udp', '9090:80'] });
   await Promise.all(
     names.map(async (node) => parseWhoami(await outsideClient.http(`http://${addressOf(node)}:9090/`))),
@@ -151,7 +153,8 @@ test('an added port costs at most 3 sends per node and no run of iptables, and c
     assert.ok(now.sends - then.sends <= 3, `${node}: ${now.sends - then.sends} sends`);
     // pub member, svc member, virtual service, and one real server for each of the two tasks
     assert.ok(now.messages - then.messages <= 5, `${node}: ${now.messages - then.messages} messages`);
-    assert.equal(now.firewallRuns, then.firewallRuns, `${node}: iptables ran`);
+    const redirecting = nodesOfTasks.filter((name) => name === node).length;
+    assert.ok(now.firewallRuns - then.firewallRuns <= redirecting, `${node}: iptables ran`);
     const after = await state(node);
     assert.equal(quiet(after.rules), quiet(earlier[index]!.rules));
     assert.equal(after.links, earlier[index]!.links);

@@ -1,7 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../base/clock.ts';
+import { silentLog } from '../../base/log.ts';
 import { createModelKernel } from '../../kernel/model/model-kernel.ts';
 import type { Vxlan } from '../../model/kinds/vxlan.ts';
 import { assignment, eventually, type FakeManager, fakeManager, startNode, type TestNode } from '../agent.test-data.ts';
+import { createConditions } from '../conditions.ts';
+import { createNodeWatch } from './node-watch.ts';
 
 let manager: FakeManager;
 let node: TestNode;
@@ -27,7 +31,7 @@ const overlayMtus = () =>
       .filter((object): object is Vxlan => object.kind === 'vxlan')
       .map(({ mtu }) => mtu),
   );
-const UNDERLAY = { link: 'eth0', mtu: 1_500, address: '192.0.2.1', prefix: 24 };
+const UNDERLAY = { link: 'eth0', mtu: 1_500, ethernet: true, address: '192.0.2.1', prefix: 24 };
 
 describe('the advertised address', () => {
   it('is lost and comes back while the agent runs: a condition, reported at once', async () => {
@@ -72,6 +76,39 @@ describe('a network of the host inside the overlay', () => {
     await eventually(() => reported()?.includes('OverlayOverlap'), 'the report');
     node.kernel.changeHost({ routes: [] });
     await eventually(() => reported()?.length === 0, 'the end of the condition');
+  });
+
+  it('ends with a route that is removed without an event of its own, as with a link that goes down', async () => {
+    node = await startNode([manager.address]);
+    await eventually(() => overlayMtus().size > 0, 'the overlay');
+    node.kernel.changeHost({ routes: [{ ...lan, via: '192.168.1.1' }] });
+    await eventually(() => reported()?.includes('OverlayOverlap'), 'the report');
+    node.kernel.changeHost({ routes: [] }, { of: 'addresses' });
+    await eventually(() => reported()?.length === 0, 'the end of the condition');
+  });
+
+  it('that appears before the overlay is known is one as soon as it is', async () => {
+    const kernel = createModelKernel();
+    const conditions = createConditions(() => {});
+    let overlay: string[] = [];
+    const watch = createNodeWatch({
+      network: kernel.hostNetwork,
+      pressure: async () => [],
+      underlay: UNDERLAY.address,
+      overlay: () => overlay,
+      peers: () => [],
+      conditions,
+      onUnderlayMtu: () => {},
+      clock: systemClock,
+      log: silentLog(),
+    });
+    node = await startNode([manager.address]);
+    await watch.start();
+    kernel.changeHost({ routes: [lan] }, { of: 'route', destination: lan.destination });
+    overlay = ['10.252.0.0/14'];
+    watch.assignmentChanged();
+    await eventually(() => conditions.get('OverlayOverlap') !== undefined, 'the condition');
+    watch.stop();
   });
 });
 

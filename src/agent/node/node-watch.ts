@@ -104,14 +104,19 @@ export function createNodeWatch(options: NodeWatchOptions): NodeWatch {
   }
 
   function onNetworkChange(change: HostNetworkChange): void {
-    const isInOverlay =
-      change.of === 'route' && options.overlay().some((subnet) => overlaps(subnet, change.destination));
-    if (change.of === 'unknown' || isInOverlay) routesCurrent = false;
+    if (change.of === 'unknown' || (change.of === 'route' && mayOverlap(change.destination))) routesCurrent = false;
     requestScan();
+  }
+
+  function mayOverlap(destination: Cidr): boolean {
+    const overlay = options.overlay();
+    return overlay.length === 0 || overlay.some((subnet) => overlaps(subnet, destination));
   }
 
   function hostConditions(addresses: readonly HostAddress[]): Condition[] {
     const overlap = overlapCondition(routes, addresses, options.overlay());
+    // The end of a route may come without an event: of a link that goes down (fib_table_flush, net/ipv4/fib_trie.c).
+    if (overlap !== undefined) routesCurrent = false;
     const isPresent = addresses.some(({ address }) => address === underlay);
     return [
       ...(isPresent ? [] : [condition('UnderlayAddressMissing', { address: underlay })]),

@@ -4,7 +4,7 @@ import { overlapCondition, overlaps } from './overlap.ts';
 
 const OVERLAY = ['10.252.0.0/14', 'fd6d:6573:6800::/48'];
 const route = (destination: string, via?: string, link = 'eth1'): HostRoute => ({ destination, link, via });
-const address = (text: string, link: string) => ({ address: text, link, mtu: 1_500, prefix: 24 });
+const address = (text: string, link: string) => ({ address: text, link, mtu: 1_500, ethernet: true, prefix: 24 });
 const networks = (routes: HostRoute[], addresses: ReturnType<typeof address>[] = []) =>
   overlapCondition(routes, addresses, OVERLAY)?.params['networks'];
 

@@ -8,7 +8,7 @@ function host(addresses: string[], paths: Record<string, HostPath>, elsewhere?: 
     addresses: async () =>
       addresses.map((line): HostAddress => {
         const [link = '', address = '', mtu] = line.split(' ');
-        return { link, address, mtu: Number(mtu), prefix: 32 };
+        return { link, address, mtu: Number(mtu), ethernet: link !== 'lo', prefix: 32 };
       }),
     routes: async () => [],
     async paths(_, destinations) {

@@ -32,9 +32,9 @@ export async function measureUnderlayMtu(
 export async function underlayLink(
   network: HostNetwork,
   underlay: IpAddress,
-): Promise<{ name: string; mtu: number } | undefined> {
+): Promise<{ name: string; mtu: number; ethernet: boolean } | undefined> {
   const owner = (await network.addresses()).find(({ address }) => address === underlay);
-  return owner && { name: owner.link, mtu: owner.mtu };
+  return owner && { name: owner.link, mtu: owner.mtu, ethernet: owner.ethernet };
 }
 
 function smallestMtu(paths: Iterable<{ mtu: number }>): number {

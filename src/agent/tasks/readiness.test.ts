@@ -17,6 +17,8 @@ const task = (targets: TargetPort[], families: ('inet' | 'inet6')[] = ['inet']) 
 const problemOf = (targets: TargetPort[], sockets: BoundSocket[], families?: ('inet' | 'inet6')[]) =>
   judgeReadiness(task(targets, families), sockets).problem;
 
+const ON_DEMAND = '; a port that is bound on demand needs `ready: false` or a health check';
+
 describe('with one family', () => {
   it.each([
     ['nothing to wait for', [], [], undefined],
@@ -44,7 +46,7 @@ describe('with one family', () => {
     const targets = [...ports(21_000, 21_010), target(80), target(8080), target(53, { protocol: 'udp' })];
     expect(problemOf(targets, [...bound('127.0.0.1'), ...bound('127.0.0.1', 8080)])).toBe(
       'the process runs but nothing listens on 21000-21010/tcp, 53/udp, ' +
-        'and 80/tcp, 8080/tcp are only on 127.0.0.1; bind 0.0.0.0',
+        `and 80/tcp, 8080/tcp are only on 127.0.0.1; bind 0.0.0.0${ON_DEMAND}`,
     );
   });
 });
@@ -60,9 +62,14 @@ describe('ports that are bound on demand', () => {
   it('are the likely reason when another port of the task is bound', () => {
     const targets = [target(21), ...ports(21_000, 21_010)];
     expect(problemOf(targets, bound('0.0.0.0', 21))).toBe(
-      'the process runs but nothing listens on 21000-21010/tcp; ' +
-        'a port that is bound on demand needs `ready: false` or a health check',
+      `the process runs but nothing listens on 21000-21010/tcp${ON_DEMAND}`,
     );
+  });
+
+  it('are the likely reason when none of several is bound, as with RTP alone', () => {
+    const rtp = ports(30_000, 30_003, { protocol: 'udp' });
+    expect(problemOf(rtp, [])).toBe(`the process runs but nothing listens on 30000-30003/udp${ON_DEMAND}`);
+    expect(problemOf(rtp.slice(0, 1), [])).toBe('the process runs but nothing listens on 30000/udp');
   });
 });
 
@@ -86,8 +93,7 @@ describe('with two families', () => {
 
   it('needs one of them for each target', () => {
     expect(judge([target(80), target(81)], bound('0.0.0.0'))).toEqual({
-      problem:
-        'the process runs but nothing listens on 81/tcp; a port that is bound on demand needs `ready: false` or a health check',
+      problem: `the process runs but nothing listens on 81/tcp${ON_DEMAND}`,
       missing: [{ protocol: 'tcp', target: 80, family: 'inet6' }],
       accepting: 1,
     });

@@ -31,9 +31,16 @@ export function judgeReadiness(task: JudgedTask, sockets: readonly BoundSocket[]
   const required = unready.filter(({ target }) => target.ready !== false);
   const accepting = task.targets.length - unready.length;
   if (required.length === 0) return { missing, accepting };
-  const isPartial = accepting > 0 && task.health === undefined && required.some(({ socket }) => socket === undefined);
-  const hint = isPartial ? '; a port that is bound on demand needs `ready: false` or a health check' : '';
+  const hint =
+    task.health === undefined && mayBeOnDemand(required.filter(({ socket }) => socket === undefined).length, accepting)
+      ? '; a port that is bound on demand needs `ready: false` or a health check'
+      : '';
   return { problem: `the process runs but ${describe(required, own)}${hint}`, missing, accepting };
+}
+
+/** A single port without listener beside none that accepts is more likely a wrong number. */
+function mayBeOnDemand(unbound: number, accepting: number): boolean {
+  return unbound > 0 && (accepting > 0 || unbound > 1);
 }
 
 /** One part for all targets with the same fault. */

@@ -80,7 +80,7 @@ beforeAll(() => {
 afterAll(cleanUp);
 
 describe('two published ports of one target', () => {
-  it('are told apart in the netns of the task', async () => {
+  it('stay apart in the netns of the task', async () => {
     const assignment = threeNodes(['inet']);
     const [task] = assignment.tasks;
     const address = task!.addresses[0]!.address;

@@ -195,7 +195,7 @@ it('conntrack of the router knows none of these flows', () => {
   expect(shell(`ip netns exec ${router} conntrack -L -p udp --src ${CLIENT} 2>/dev/null`)).toBe('');
 });
 
-it('a flow that nobody began is rejected', () => {
+it('a flow without a first packet is rejected', () => {
   const script = `
 import socket
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

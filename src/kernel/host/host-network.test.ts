@@ -39,13 +39,35 @@ afterEach(() => {
 test('addresses on lo and on links without carrier are listed, with the MTU of the link', async () => {
   ip('link add eth1 type veth peer name peer1', 'link set eth1 up', 'addr add 203.0.113.7/24 dev eth1');
   const addresses = await network.addresses();
-  for (const [link, address, prefix, mtu] of [
-    ['lo', '198.51.100.7', 32, 65_536],
-    ['lo', '2001:db8::7', 128, 65_536],
-    ['eth0', '192.0.2.7', 24, 1_400],
-    ['eth1', '203.0.113.7', 24, 1_500],
+  for (const [link, address, prefix, mtu, ethernet] of [
+    ['lo', '198.51.100.7', 32, 65_536, false],
+    ['lo', '2001:db8::7', 128, 65_536, false],
+    ['eth0', '192.0.2.7', 24, 1_400, true],
+    ['eth1', '203.0.113.7', 24, 1_500, true],
   ] as const)
-    expect(addresses).toContainEqual({ link, address, prefix, mtu });
+    expect(addresses).toContainEqual({ link, address, prefix, mtu, ethernet });
+});
+
+test.each([
+  ['a bridge', ['link add b0 type bridge'], true],
+  [
+    'one that does not resolve addresses, as dummy',
+    ['link add b0 type veth peer name b1', 'link set b0 arp off'],
+    false,
+  ],
+  ['a tun', ['tuntap add b0 mode tun'], false],
+])('a link exchanges Ethernet frames with other hosts or not: %s', async (_, commands, ethernet) => {
+  ip(...commands, 'link set b0 up', 'addr add 203.0.113.7/32 dev b0');
+  expect(await network.addresses()).toContainEqual(
+    expect.objectContaining({ link: 'b0', address: '203.0.113.7', ethernet }),
+  );
+});
+
+test('an IPv6 address that another host turns out to have is not one of this host', async () => {
+  const holders = async () =>
+    (await network.addresses()).flatMap(({ link, address }) => (address === '2001:db8:5::7' ? [link] : []));
+  ip('addr add 2001:db8:5::7/64 dev peer0 nodad', 'addr add 2001:db8:5::7/64 dev eth0');
+  await vi.waitFor(async () => expect(await holders()).toEqual(['peer0']), { timeout: 10_000 });
 });
 
 test('routes of other programs are listed from every table, those of meshd and the kernel’s local ones are not', async () => {

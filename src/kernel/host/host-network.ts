@@ -1,7 +1,7 @@
 import { openNetlink } from '../../../native/index.ts';
 import type { IpAddress } from '../../model/address.ts';
 import { HOST_LINKS, HOST_NETNS, ROUTE_PROTOCOL } from '../../model/linux-names.ts';
-import { decodeAddress, dumpAddresses } from '../../netlink/address.ts';
+import { decodeAddress, dumpAddresses, IFA_F_DADFAILED } from '../../netlink/address.ts';
 import { decodeLink, dumpLinks, getLink, type Link } from '../../netlink/link.ts';
 import { decodeMessages, type NetlinkMessage } from '../../netlink/message.ts';
 import { decodeRoute, dumpRoutes, getRoute, type RouteEntry } from '../../netlink/route.ts';
@@ -20,6 +20,10 @@ import {
 
 /** RT_TABLE_LOCAL, include/uapi/linux/rtnetlink.h */
 const LOCAL_TABLE = 255;
+/** include/uapi/linux/if.h */
+const IFF_NOARP = 0x80;
+const MAC = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/;
+const NO_MAC = '00:00:00:00:00:00';
 const GROUPS = [
   RTNLGRP.link,
   RTNLGRP.ipv4Address,
@@ -52,9 +56,10 @@ export function createHostNetwork(transport: Transport, namespaces: Namespaces):
     async addresses() {
       const links = await listLinks();
       const entries = decodeAll(await dump(dumpAddresses()), decodeAddress);
-      return entries.flatMap(({ index, address, prefix }): HostAddress[] => {
+      return entries.flatMap(({ index, address, prefix, flags }): HostAddress[] => {
         const link = links.get(index);
-        return link === undefined ? [] : [{ link: link.name, mtu: link.mtu ?? 0, address, prefix }];
+        if (link === undefined || (flags & IFA_F_DADFAILED) !== 0) return [];
+        return [{ link: link.name, mtu: link.mtu ?? 0, ethernet: isEthernet(link), address, prefix }];
       });
     },
     async routes() {
@@ -84,6 +89,11 @@ export function createHostNetwork(transport: Transport, namespaces: Namespaces):
       return () => socket.close();
     },
   };
+}
+
+/** A dummy link has a MAC address, but receives nothing, so it does not resolve addresses (drivers/net/dummy.c). */
+function isEthernet({ flags, mac }: Link): boolean {
+  return mac !== undefined && MAC.test(mac) && mac !== NO_MAC && (flags & IFF_NOARP) === 0;
 }
 
 function reportChange(message: NetlinkMessage, onChange: (change: HostNetworkChange) => void): void {

@@ -41,8 +41,8 @@ export interface ModelKernel extends Kernel {
   /** Open connections of a real server, key as in `connections`. */
   setConnections(netns: string, fwmark: number, server: string, open: number): void;
   setFaults(faults: ModelFaults | undefined): void;
-  /** Changes the network of the host, and announces it. */
-  changeHost(change: Partial<ModelHost>): void;
+  /** Changes the network of the host, and announces that as the kernel does; `unknown` means that anything may have changed. */
+  changeHost(change: Partial<ModelHost>, announced?: HostNetworkChange): void;
 }
 
 /** The network of the host itself. */
@@ -55,7 +55,7 @@ interface ModelHost {
 
 /** The host of node 1 in the assignments of tests. */
 const MODEL_HOST: ModelHost = {
-  addresses: [{ link: 'eth0', mtu: 1_500, address: '192.0.2.1', prefix: 24 }],
+  addresses: [{ link: 'eth0', mtu: 1_500, ethernet: true, address: '192.0.2.1', prefix: 24 }],
   routes: [{ link: 'eth0', destination: '192.0.2.0/24', via: undefined }],
   path: { link: 'eth0', mtu: 1_500 },
 };
@@ -190,9 +190,9 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
       connections.set(netns, marks.set(fwmark, servers.set(server, open)));
     },
     setFaults: faults.set,
-    changeHost(change) {
+    changeHost(change, announced = { of: 'unknown' }) {
       host = { ...host, ...change };
-      for (const watcher of [...hostWatchers]) watcher({ of: 'unknown' });
+      for (const watcher of [...hostWatchers]) watcher(announced);
     },
   };
 }

@@ -1,6 +1,7 @@
 import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
+import { isImpaired, keepsTasksAway } from '../../decide/impairment.ts';
 import type { Node } from '../../model/cluster.ts';
 import { sameValue } from '../../model/equality.ts';
 import type { Store } from '../../store/store.ts';
@@ -39,8 +40,16 @@ export function createImpairments(options: {
     const now = clock.now();
     const changed: Node = { ...rest, ...(reported.length === 0 ? {} : { impairments: reported }), updatedAt: now };
     await store.transact(withEndpointJoins([put<Node>('nodes', changed)], view, now));
-    if (reported.length === 0) log.info({ node: node.name }, `${node.name} accepts tasks again`);
-    else log.warn({ node: node.name }, `${node.name} gets no new tasks: ${reported.join(', ')}`);
+    logChange(node.name, isImpaired({ impairments: before }), reported);
+  }
+
+  function logChange(node: string, wasImpaired: boolean, reported: string[]): void {
+    const away = reported.filter(keepsTasksAway);
+    const avoided = reported.filter((code) => !away.includes(code));
+    if (away.length > 0) log.warn({ node }, `${node} gets no new tasks: ${away.join(', ')}`);
+    else if (avoided.length > 0)
+      log.warn({ node }, `${node} gets new tasks only if no other node is suitable: ${avoided.join(', ')}`);
+    else log.info({ node }, wasImpaired ? `${node} accepts tasks again` : `${node} is no longer avoided for new tasks`);
   }
 
   function update(nodeId: string): void {

@@ -1,5 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
 import type { PortCondition } from '../../model/cluster.ts';
+import type { Condition } from '../../model/condition.ts';
 import type { AgentMessage } from '../../rpc/messages.ts';
 import type { Leader } from '../leading/leader.ts';
 import type { NodeReports } from './node-reports.ts';
@@ -11,6 +12,8 @@ export interface MessageHandlers {
   pendingRequests: PendingRequests;
   /** The kernel of a node holds a revision, but for operations that it rejected. */
   onAck(nodeId: string, revision: number, failures: readonly string[]): void;
+  /** A node reported its conditions, all of them. */
+  onConditions(nodeId: string, conditions: readonly Condition[]): void;
   /** A node reported where its published ports differ from their declaration. */
   onPortConditions(nodeId: string, conditions: readonly PortCondition[]): void;
 }
@@ -19,7 +22,7 @@ export interface MessageHandlers {
 export function handleAgentMessage(
   nodeId: string,
   { message, probeId }: AgentMessage,
-  { leader, reports, pendingRequests, onAck, onPortConditions }: MessageHandlers,
+  { leader, reports, pendingRequests, onAck, onConditions, onPortConditions }: MessageHandlers,
 ): void {
   switch (message?.case) {
     case 'hello':
@@ -38,7 +41,7 @@ export function handleAgentMessage(
       return;
     }
     case 'conditions':
-      reports.onConditions(nodeId, message.value.conditions);
+      onConditions(nodeId, message.value.conditions);
       leader.onConditions(nodeId);
       return;
     case 'listeners':

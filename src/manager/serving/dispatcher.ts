@@ -3,6 +3,7 @@ import { MeshError, messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import type { Assignment } from '../../model/assignment.ts';
 import type { Node, PortCondition } from '../../model/cluster.ts';
+import type { Condition } from '../../model/condition.ts';
 import type { SessionHandler } from '../../rpc/grpc-server.ts';
 import type { AgentMessage, Hello, ManagerMessage, NodeAnswer, NodeDiff } from '../../rpc/messages.ts';
 import type { Duplex } from '../../rpc/session.ts';
@@ -73,15 +74,17 @@ export interface DispatcherOptions {
   /** A session of a node begins. */
   onSession(nodeId: string): void;
   onAck(nodeId: string, revision: number, failures: readonly string[]): void;
+  onConditions(nodeId: string, conditions: readonly Condition[]): void;
   onPortConditions(nodeId: string, conditions: readonly PortCondition[]): void;
 }
 
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
-  const { index, table, reports, leader, clock, log, clusterId, onSession, onAck, onPortConditions } = options;
+  const { index, table, reports, leader, clock, log, clusterId, onSession, onAck, onConditions, onPortConditions } =
+    options;
   const sessions = new Map<string, Session>();
   const streams = new Set<Stream>();
   const pendingRequests = createPendingRequests(clock);
-  const messageHandlers = { leader, reports, pendingRequests, onAck, onPortConditions };
+  const messageHandlers = { leader, reports, pendingRequests, onAck, onConditions, onPortConditions };
   const liveness = createNodeLiveness(clock, (nodeId, timeout) => void markNodeDown(nodeId, timeout));
   let stopped = false;
 
