@@ -73,8 +73,6 @@ export function returnTable(nodeNumber: number): number {
   return 100_000 + nodeNumber;
 }
 
-/** Host: priority of the rule for packets to the lb, before those of all other programs; the kernel's first one has 0. */
-export const DELIVERY_PRIORITY = 1;
 /**
  * Host: the bits of fwmarks that meshd uses there, for answers of connections to addresses with rules of their own
  * (src/plan/source-routing.ts). Apart from those of kube-proxy (0xc000), Cilium (0xf00 and identities), Tailscale (0xff0000)

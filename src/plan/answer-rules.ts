@@ -2,7 +2,7 @@ import ipaddr from 'ipaddr.js';
 import type { Cidr } from '../model/address.ts';
 import { isWithin } from '../model/block.ts';
 import type { HostRule } from '../model/kinds/host-rule.ts';
-import { ANSWER_MARKS, DELIVERY_PRIORITY, HOST_NETNS } from '../model/linux-names.ts';
+import { ANSWER_MARKS, HOST_NETNS } from '../model/linux-names.ts';
 import type { PolicyRule } from '../model/policy-rule.ts';
 
 /*
@@ -135,6 +135,6 @@ function isAvoidable(
   const last = run.at(-1)!.priority;
   const isTarget = ({ action }: PolicyRule) =>
     typeof action === 'object' && 'goto' in action && action.goto >= first && action.goto <= last;
-  const isFree = first > DELIVERY_PRIORITY && all.every(({ priority }) => priority !== first - 1);
+  const isFree = first > 0 && all.every(({ priority }) => priority !== first - 1);
   return isFree && run.every((rule) => isWrong(rule) || rule.forwarded) && !all.some(isTarget);
 }

@@ -4,7 +4,7 @@ import { addressAt, hostNetwork } from '../model/block.ts';
 import { BLOCK_SLOT } from '../model/identifiers.ts';
 import type { HostRule } from '../model/kinds/host-rule.ts';
 import type { KernelObject } from '../model/kinds/registry.ts';
-import { ANSWER_MARKS, DELIVERY_PRIORITY, HOST_LINK, HOST_NETNS } from '../model/linux-names.ts';
+import { ANSWER_MARKS, HOST_LINK, HOST_NETNS } from '../model/linux-names.ts';
 import { isKernelRule, type PolicyRule } from '../model/policy-rule.ts';
 import { answerRules, dependsOnSource, isFollowed } from './answer-rules.ts';
 import type { PlanContext } from './context.ts';
@@ -16,7 +16,7 @@ import { sysctlsOf } from './sysctls.ts';
  * Hosts with several uplinks choose routes by source address: `ip rule add from ADDRESS lookup TABLE`. NAT hides that
  * address from the routing decision: a request is routed when its destination already is the lb, an answer when its source
  * still is the lb. So that both leave as if the called address had sent them,
- * - packets to the lb meet a rule before those of others: `to LB lookup main`;
+ * - packets to the lb meet a rule just before those of others: `to LB lookup main`;
  * - answers get a mark by the called address, which conntrack knows, and each rule `from NETWORK` of another program has a
  *   twin of ours at its priority: `from LB fwmark MARK`, with the same other selectors and action (answer-rules.ts).
  * On a host that has only the kernel's rules nothing of this exists, and no packet pays for it.
@@ -25,7 +25,7 @@ import { sysctlsOf } from './sysctls.ts';
 /** The objects of both families that follow from the rules of other programs. */
 export function planSourceRouting(context: PlanContext): KernelObject[] {
   return parts(context).flatMap(({ family, lb, marks, answers, isStrict }) => [
-    deliveryRule(family, lb),
+    deliveryRule(family, lb, rules),
     ...answers.rules,
     ...(marks.size === 0 ? [] : markingChain(family, marks, isStrict)),
     // The reverse path check of a request looks up the way of its answer, with the mark if this is set.
@@ -63,12 +63,17 @@ function parts({ subnets, hostRouting }: PlanContext) {
 
 const MAIN_TABLE = 254;
 
-function deliveryRule(family: Family, lb: Cidr): HostRule {
+/**
+ * Just before the first rule of another program, and no earlier: the kernel gives a new rule without a priority the one
+ * before the second rule there is (fib_default_rule_pref), and the later of two such rules has to come first.
+ */
+function deliveryRule(family: Family, lb: Cidr, rules: readonly PolicyRule[]): HostRule {
+  const first = Math.min(...rules.filter((rule) => !isKernelRule(rule)).map(({ priority }) => priority));
   return {
     kind: 'host-rule',
     netns: HOST_NETNS,
     family,
-    priority: DELIVERY_PRIORITY,
+    priority: Math.max(0, first - 1),
     destination: lb,
     fwmark: 0,
     fwmask: 0,

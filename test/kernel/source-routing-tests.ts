@@ -61,13 +61,22 @@ export function testSourceRouting(): void {
       assert.equal(isAnswered('inet'), true, 'a strict reverse path check');
 
       // A rule by link, of which a program of the host would see nothing.
-      runShell('ip rule add iif up2 lookup 101 priority 900');
+      runShell('ip rule add iif up2 lookup 101');
+      await followHost();
       assert.equal(isAnswered('inet'), true, 'a rule by link');
+      // As without meshd, the later of two rules without a priority comes first, and after the table 'local'.
+      runShell('ip rule add fwmark 7 lookup 101');
+      const added = [...runShell('ip rule').matchAll(/^(\d+):.*(fwmark 0x7|iif up2) lookup 101/gm)];
+      assert.deepEqual(
+        added.map(([, , words]) => words),
+        ['fwmark 0x7', 'iif up2'],
+      );
+      assert.ok(Number(added[0]![1]) > 0 && Number(added[0]![1]) < Number(added[1]![1]));
     } finally {
       echo.kill();
       runShell(`ipset del mesh-pub-udp ${PORT}`);
       runShell(
-        'ip rule del priority 900 || true; for link in all up2; do sysctl -qw net.ipv4.conf.$link.rp_filter=0; done',
+        'ip rule del iif up2 lookup 101; ip rule del fwmark 7 lookup 101; for link in all up2; do sysctl -qw net.ipv4.conf.$link.rp_filter=0; done',
       );
     }
   });
