@@ -24,7 +24,7 @@ import { sysctlsOf } from './sysctls.ts';
 
 /** The objects of both families that follow from the rules of other programs. */
 export function planSourceRouting(context: PlanContext): KernelObject[] {
-  return parts(context).flatMap(({ family, lb, marks, answers, isStrict }) => [
+  return parts(context).flatMap(({ family, lb, rules, marks, answers, isStrict }) => [
     deliveryRule(family, lb, rules),
     ...answers.rules,
     ...(marks.size === 0 ? [] : markingChain(family, marks, isStrict)),
