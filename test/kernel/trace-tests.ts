@@ -130,7 +130,7 @@ export function testTrace(): void {
           try {
             if (host.isFollowed) await followHost();
             const { outcome, routes } = await traceOnHost(host);
-            const packet = await client.call(host, entranceOf(routes), outcome === 'answered' ? 2_000 : 100);
+            const packet = await client.call(host, entranceOf(routes), outcome === 'answered' ? 10_000 : 100);
             seen[packet] += 1;
             if (outcome === 'answered') {
               assert.equal(packet, 'answered', `${JSON.stringify(routes)}\n${runShell('ip rule; ip -6 rule')}`);
