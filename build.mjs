@@ -2,6 +2,7 @@
 import {
   chmodSync,
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -113,6 +114,8 @@ async function buildMeshctl() {
 }
 
 for (const name of ['meshd.mjs', 'meshctl.cjs']) chmodSync(`${root}/dist/${name}`, 0o755);
+// Of libbpf, libelf and zlib, which mesh.node contains.
+cpSync(`${root}/native/licenses`, `${root}/dist/licenses`, { recursive: true });
 const release = `${root}/native/build/Release`;
 const objects = existsSync(release) ? readdirSync(release).filter((file) => file.endsWith('.bpf.o')) : [];
 for (const file of ['mesh.node', 'mesh-task', ...objects]) {

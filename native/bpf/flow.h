@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
  * Flows: the node through which each one arrived. The programs of the router share these maps; only they write them. What a
  * program knows of a flow and cannot redirect itself (fragments), it hands to the stack with a mark: the router does not
@@ -22,7 +23,7 @@ struct flow_key {
 };
 
 struct flow {
-	/* The node through which it arrived, 0 for this one; or FLOW_STANDARD_PATH. */
+	/* The node through which it arrived, 0 for this one; or FLOW_STANDARD_PATH, which is above all nodes' numbers. */
 	__u16 node;
 	/* The client's original port if the task sees an alias, otherwise 0; of an entry with `alias_of`: the alias. */
 	__be16 port;
@@ -105,7 +106,10 @@ static __always_inline bool is_of(const struct flow *flow, __u32 node)
 	return flow->node == node && !flow->port;
 }
 
-/* Records FIN or RST; true if the connection is over by it. */
+/*
+ * Records FIN or RST; true if the connection is over by it. Not atomic: if both sides end at the same moment on two
+ * processors, one end may be lost, and the entry stays until the LRU map evicts it.
+ */
 static __always_inline bool record_end(struct flow *flow, __u8 flags, __u32 side)
 {
 	if (flags & TCP_RST)

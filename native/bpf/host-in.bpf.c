@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
  * On the host's underlay link: redirects packets to published ports of the node's address directly into the lb, with the
  * mark that the host's DNAT and the lb's ipset would set; likewise ICMP errors about these ports, which IPVS forwards; and
@@ -5,6 +6,7 @@
  */
 #include "object.h"
 #include "packet.h"
+#include "published.h"
 
 #define VXLAN_PORT 4789
 /* VNI of all lbs (LB_VNI in src/model/linux-names.ts). */
@@ -12,6 +14,10 @@
 /* Flags of the VXLAN header: the VNI is present, and a group policy too. */
 #define WITH_VNI 0x0800
 #define WITH_POLICY 0x8800
+/* Where the datagram of UDP ends its headers, and as many bytes as decapsulation reads: up to the inner ports. */
+#define VXLAN_START (IP_START + sizeof(struct iphdr) + sizeof(struct udphdr))
+#define INNER_START (VXLAN_START + sizeof(struct vxlan_header) + sizeof(struct ethhdr))
+#define VXLAN_LENGTH (INNER_START + sizeof(struct iphdr) + sizeof(struct transport))
 /* Congestion experienced (RFC 3168). */
 #define ECN_CE 3
 /* Only TCP packets up to this length are decapsulated: longer ones profit from GRO in vxlan0. */
@@ -30,14 +36,6 @@ const volatile __u32 lb_link;
 const volatile __u32 router_link;
 /* The router's. */
 const volatile __u32 router_vni;
-
-/* The fwmarks of published ports: a set, the value is unused. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__type(key, __u32);
-	__type(value, __u8);
-	__uint(max_entries, 65536);
-} mesh_ports SEC(".maps");
 
 /* Underlay addresses of the other nodes: a set too. */
 struct {
@@ -62,23 +60,16 @@ struct fragment {
 	__u32 time;
 };
 
-/* Only this program uses it. */
+/*
+ * Only this program uses it. An LRU map hands out 128 entries per processor at once (LOCAL_FREE_TARGET), so a small one would
+ * evict early.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__type(key, struct fragment_key);
 	__type(value, struct fragment);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 32768);
 } mesh_fragments SEC(".maps");
-
-/* As portMark in src/model/linux-names.ts; 0 for other protocols. */
-static __always_inline __u32 port_mark(__u8 protocol, __be16 port)
-{
-	if (protocol == IPPROTO_TCP)
-		return 1 << 16 | bpf_ntohs(port);
-	if (protocol == IPPROTO_UDP)
-		return 2 << 16 | bpf_ntohs(port);
-	return 0;
-}
 
 static __always_inline int to_lb(struct __sk_buff *skb, __u32 mark)
 {
@@ -93,17 +84,20 @@ static __always_inline int to_lb(struct __sk_buff *skb, __u32 mark)
  * protocols without a fast path, congestion marks. The outer checksum is not verified, as RFC 7348 permits; the task or
  * client verifies the inner ones.
  */
-static __always_inline int decapsulate(const struct packet *packet)
+static __always_inline int decapsulate(struct packet *packet)
 {
 	struct __sk_buff *skb = packet->skb;
-	struct vxlan_header *vxlan = packet->data + MIN_LENGTH;
+	__u32 mark = 0, link = router_link;
+
+	if (skb->gso_size || !pull(packet, VXLAN_LENGTH) || !is_readable(packet, VXLAN_LENGTH))
+		return STANDARD_PATH;
+
+	struct vxlan_header *vxlan = packet->data + VXLAN_START;
 	struct ethhdr *eth = (void *)(vxlan + 1);
 	struct iphdr *ip = (void *)(eth + 1);
 	__be32 sender = packet->ip->saddr;
-	__u32 mark = 0, link = router_link;
 
-	if (skb->gso_size || !is_plain_header(packet->ip, IP_MF) || !is_readable(packet, MAX_LENGTH) ||
-	    (packet->ip->tos & ECN_CE) == ECN_CE)
+	if (!is_plain_header(packet->ip, IP_MF) || (packet->ip->tos & ECN_CE) == ECN_CE)
 		return STANDARD_PATH;
 	/* The last word of the VTEP's address is the node's number. */
 	if (((__be16 *)eth->h_dest)[2] != bpf_htons(node_number) || eth->h_proto != bpf_htons(ETH_P_IP) ||
@@ -126,7 +120,8 @@ static __always_inline int decapsulate(const struct packet *packet)
 
 	if (!bpf_map_lookup_elem(&mesh_peers, &sender))
 		return STANDARD_PATH;
-	if (bpf_skb_adjust_room(skb, -(__s32)(sizeof(struct iphdr) + VXLAN_LENGTH), BPF_ADJ_ROOM_MAC, 0))
+	/* A checksum that the network card has verified is the outer one: the helper resets that. */
+	if (bpf_skb_adjust_room(skb, -(__s32)(INNER_START - IP_START), BPF_ADJ_ROOM_MAC, 0))
 		return STANDARD_PATH;
 	skb->mark = mark;
 	return bpf_redirect_peer(link, 0);
@@ -173,10 +168,11 @@ static __always_inline bool is_translated_port(__be16 port)
 static __always_inline __u32 published_mark(struct __sk_buff *skb, __u8 protocol, __be32 client, __be16 client_port,
 					    __be16 port)
 {
-	__u32 mark = port_mark(protocol, port);
+	__u32 mark = published_port(protocol, port);
+	struct sent_key sent = { .peer = client, .peer_port = client_port, .port = port, .protocol = protocol };
 
-	if (is_translated_port(client_port) || !bpf_map_lookup_elem(&mesh_ports, &mark) ||
-	    has_socket(skb, protocol, client, client_port, port))
+	if (!mark || is_translated_port(client_port) || has_socket(skb, protocol, client, client_port, port) ||
+	    bpf_map_lookup_elem(&mesh_sent, &sent))
 		return 0;
 	return mark;
 }

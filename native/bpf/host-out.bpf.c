@@ -1,7 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
  * On the host's end of the veth to the lb: replies whose source already is the node's address, because their requests were
- * redirected by host-in, are sent on the link that the host's routes select, fragments too. Everything else (replies that need the DNAT
- * reversed, other families, routes other than unicast) takes the standard path.
+ * redirected by host-in, are sent on the link that the host's routes select, fragments too. Everything else (replies that
+ * need the DNAT reversed, other families, routes other than unicast) takes the standard path. The TTL stays: the lb has
+ * decremented it, and a packet cannot come back here without passing another router.
  */
 #include "object.h"
 #include "packet.h"
@@ -42,7 +44,7 @@ int mesh_host_out(struct __sk_buff *skb)
 	/* The kernel resolves the neighbour and queues the packet until then. */
 	if (result == BPF_FIB_LKUP_RET_NO_NEIGH)
 		return bpf_redirect_neigh(route.ifindex, NULL, 0, 0);
-	if (result != BPF_FIB_LKUP_RET_SUCCESS)
+	if (result != BPF_FIB_LKUP_RET_SUCCESS || !is_readable(&packet, IP_START))
 		return STANDARD_PATH;
 	copy_mac(packet.eth->h_dest, route.dmac);
 	copy_mac(packet.eth->h_source, route.smac);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* What every object file has. */
 #pragma once
 #include <linux/bpf.h>
@@ -10,4 +11,5 @@
  */
 const volatile char bpf_metadata_build[33];
 
+/* For the kernel: bpf_fib_lookup is for programs under the GPL only. */
 char _license[] SEC("license") = "GPL";

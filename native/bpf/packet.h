@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* Packets: what every program reads of a frame, and how it hands one on. */
 #pragma once
 #include <linux/bpf.h>
@@ -60,10 +61,9 @@ struct icmp_error {
 #define VTEP_MAC(number) { bpf_htons(0x026d), bpf_htons(0x6573), bpf_htons(number) }
 
 #define IP_START sizeof(struct ethhdr)
-#define MIN_LENGTH (IP_START + sizeof(struct iphdr) + sizeof(struct transport))
-/* Between the outer and the inner IP header of a VXLAN datagram; and as many bytes of a frame as any program reads. */
-#define VXLAN_LENGTH (sizeof(struct udphdr) + sizeof(struct vxlan_header) + sizeof(struct ethhdr))
-#define MAX_LENGTH (MIN_LENGTH + VXLAN_LENGTH + sizeof(struct iphdr))
+/* IP options included. */
+#define MAX_IP_HEADER 60
+#define TCP_HEADER 20
 
 /* An IPv4 packet. */
 struct packet {
@@ -95,13 +95,31 @@ static __always_inline bool is_readable(const struct packet *packet, __u32 bytes
 	return packet->data + bytes <= packet->end;
 }
 
-static __always_inline bool load_pointers(struct packet *packet, __u32 bytes)
+static __always_inline void load_pointers(struct packet *packet)
 {
 	packet->data = (void *)(long)packet->skb->data;
 	packet->end = (void *)(long)packet->skb->data_end;
 	packet->eth = packet->data;
 	packet->ip = packet->data + IP_START;
-	return is_readable(packet, bytes);
+}
+
+/*
+ * Makes that many bytes of the frame readable, or all if it has fewer; false if these are not even an IP header. Network
+ * drivers leave most of a packet in pages: virtio-net of those longer than 128 bytes all but the Ethernet header
+ * (page_to_skb), others all but the headers that eth_get_headlen recognizes, which are not those that ICMP or VXLAN have
+ * inside. Other pointers into the packet are invalid afterwards.
+ */
+static __always_inline bool pull(struct packet *packet, __u32 bytes)
+{
+	struct __sk_buff *skb = packet->skb;
+
+	if (is_readable(packet, bytes))
+		return true;
+	if (packet->end - packet->data < skb->len) {
+		bpf_skb_pull_data(skb, skb->len < bytes ? skb->len : bytes);
+		load_pointers(packet);
+	}
+	return is_readable(packet, IP_START + sizeof(struct iphdr));
 }
 
 /* An IPv4 header without options and without these bits of the fragment field. */
@@ -118,18 +136,16 @@ static __always_inline bool is_fragment(const struct iphdr *ip)
 }
 
 /*
- * Whether this is IPv4. Network drivers leave headers in pages, as virtio-net does for packets longer than 128 bytes
- * (page_to_skb): without the pull, such packets would all be declined.
+ * Whether this is IPv4 of the link itself. The kernel takes the VLAN tag out of a frame before its filters run and finds the
+ * VLAN's link only after them (__netif_receive_skb_core): a tagged frame is not for an address of this link.
  */
 static __always_inline bool parse_ipv4(struct __sk_buff *skb, struct packet *packet)
 {
 	packet->skb = skb;
-	if (skb->protocol != bpf_htons(ETH_P_IP))
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
 		return false;
-	if (load_pointers(packet, MIN_LENGTH))
-		return true;
-	bpf_skb_pull_data(skb, skb->len < MAX_LENGTH ? skb->len : MAX_LENGTH);
-	return load_pointers(packet, IP_START + sizeof(struct iphdr));
+	load_pointers(packet);
+	return pull(packet, IP_START + sizeof(struct iphdr) + TCP_HEADER);
 }
 
 /* The transport header, which later fragments do not have. */
@@ -138,9 +154,10 @@ static __always_inline bool find_transport(struct packet *packet)
 	packet->transport_at = IP_START + sizeof(struct iphdr);
 	if (!is_plain_header(packet->ip, IP_OFFSET)) {
 		/* IP options. */
-		packet->transport_at = IP_START + packet->ip->ihl * 4;
-		if (packet->ip->version != 4 || packet->ip->ihl < 5 || packet->ip->frag_off & bpf_htons(IP_OFFSET))
+		if (packet->ip->version != 4 || packet->ip->ihl < 5 || packet->ip->frag_off & bpf_htons(IP_OFFSET) ||
+		    !pull(packet, IP_START + MAX_IP_HEADER + TCP_HEADER))
 			return false;
+		packet->transport_at = IP_START + packet->ip->ihl * 4;
 	}
 	packet->transport = packet->data + packet->transport_at;
 	return (void *)(packet->transport + 1) <= packet->end;
@@ -161,11 +178,15 @@ static __always_inline bool parse_transport(const struct packet *packet, __u8 *f
 }
 
 /* The error that an ICMP packet is, if what it quotes can be read; otherwise NULL. */
-static __always_inline struct icmp_error *parse_icmp_error(const struct packet *packet)
+static __always_inline struct icmp_error *parse_icmp_error(struct packet *packet)
 {
-	struct icmp_error *error = (void *)packet->transport;
+	struct icmp_error *error;
 
-	if (packet->ip->protocol != IPPROTO_ICMP || is_fragment(packet->ip) || (void *)(error + 1) > packet->end)
+	if (packet->ip->protocol != IPPROTO_ICMP || is_fragment(packet->ip) ||
+	    !pull(packet, IP_START + MAX_IP_HEADER + sizeof(*error)) || !find_transport(packet))
+		return NULL;
+	error = (void *)packet->transport;
+	if ((void *)(error + 1) > packet->end)
 		return NULL;
 	if (error->type != ICMP_DEST_UNREACH && error->type != ICMP_TIME_EXCEEDED && error->type != ICMP_PARAMETERPROB)
 		return NULL;

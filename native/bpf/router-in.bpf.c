@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
  * On the router's vxlan0, lb0 and host0: redirects packets to tasks of this node directly into the task, and records for
  * each flow the node that forwarded it: the mark is its number (0 is this node's own lb).
@@ -63,16 +64,23 @@ static __always_inline __be16 alias_port(const struct flow_key *key, __u32 node,
 	struct flow_key seen_key = *key, of_node = *key;
 	struct flow seen = { .node = node, .port = key->client_port, .state = coarse_time() };
 	struct flow chosen = {};
-	struct flow *alias;
+	struct flow *alias, *known;
 
 	of_node.alias_of = node + 1;
 	alias = bpf_map_lookup_elem(&mesh_flows, &of_node);
 	if (alias) {
 		seen_key.client_port = alias->port;
-		/* The entry may have been evicted; datagrams keep it alive. */
-		if (begins)
-			bpf_map_update_elem(&mesh_flows, &seen_key, &seen, BPF_ANY);
-		return seen_key.client_port;
+		known = bpf_map_lookup_elem(&mesh_flows, &seen_key);
+		if (known && known->node == node && known->port == key->client_port) {
+			if (known->state != seen.state)
+				known->state = seen.state;
+			return seen_key.client_port;
+		}
+		/* Evicted, or after minutes of silence in use by another flow. */
+		if (!known && !bpf_map_lookup_elem(&mesh_edges, &seen_key) &&
+		    !bpf_map_update_elem(&mesh_flows, &seen_key, &seen, BPF_NOEXIST))
+			return seen_key.client_port;
+		seen_key.client_port = key->client_port;
 	}
 	if (!begins || !choose_alias(&seen_key, &seen))
 		return 0;
@@ -175,7 +183,8 @@ int mesh_router_in(struct __sk_buff *skb)
 	__u32 *link, node = skb->mark;
 	__u8 flags;
 
-	if (!parse_ipv4(skb, &packet) || !find_transport(&packet))
+	/* A mark of another program is no node's number. */
+	if (node >= FLOW_STANDARD_PATH || !parse_ipv4(skb, &packet) || !find_transport(&packet))
 		return STANDARD_PATH;
 	if (!parse_transport(&packet, &flags)) {
 		error = parse_icmp_error(&packet);

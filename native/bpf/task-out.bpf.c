@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
  * On the router's end of a task's veth: redirects replies of known flows to the node through which the flow arrived, on the
  * VXLAN device with the MAC addresses that routing would use, or into this node's lb. The same for the task's ICMP errors

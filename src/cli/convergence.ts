@@ -126,7 +126,10 @@ function timeoutMessage(all: readonly ServiceProgress[], timeout: number): strin
       const reasons = [...taskLines.map((line) => line.trouble), ...taskLines.map((line) => line.reason)];
       const trouble = reasons.find((reason) => reason !== '');
       const stoppingText = stopping === 0 ? '' : `, ${stopping} still stopping`;
-      const publishingNote = publishing.count === 0 ? '' : `, ports not yet published on ${publishingText(publishing)}`;
+      const publishingNote =
+        publishing.count === 0
+          ? ''
+          : `, ports not yet published on ${publishingText(publishing)} (see \`meshctl node ls\`)`;
       return `${name}: ${running} of ${desired} tasks running${stoppingText}${publishingNote}${trouble === undefined ? '' : ` (${trouble})`}`;
     });
   const summary = parts.length === 0 ? 'all tasks are running, but not yet stable' : parts.join('; ');

@@ -34,7 +34,7 @@ describe('a replicated service', () => {
     expect(cluster.running()).toHaveLength(1);
   });
 
-  test.each([['UnderlayAddressMissing'], ['DiskNearlyFull'], ['KernelUnavailable']])(
+  test.each([['UnderlayAddressMissing'], ['UnderlayDisconnected'], ['DiskNearlyFull'], ['KernelUnavailable']])(
     'gets no new task on a node with %s; tasks that run there stay',
     (code) => {
       const cluster = new Cluster([node(1), node(2)]);

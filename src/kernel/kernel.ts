@@ -98,6 +98,8 @@ export interface HostPath {
   link: string;
   /** Of the route, else of its link; bytes. */
   mtu: number;
+  /** False when the only link of the route cannot send: no cable, or the other end is down. */
+  carrier: boolean;
 }
 
 /** `addresses`: an address, a link or a rule changed; `unknown`: events were lost. */
@@ -105,7 +107,7 @@ export type HostNetworkChange = { of: 'addresses' } | { of: 'route'; destination
 
 /** Addresses and routes of the host netns that are not meshd's. */
 export interface HostNetwork {
-  /** Also of links without carrier; not those that another host turned out to have (IPv6). */
+  /** Also of links without carrier; not of links that are down, which the kernel does not use, nor those that another host turned out to have (IPv6). */
   addresses(): Promise<HostAddress[]>;
   /** Lists all routes: slow on a host with a full routing table. */
   routes(): Promise<HostRoute[]>;

@@ -40,7 +40,7 @@ export async function resolveAdvertiseAddress(
     if (found !== undefined) return found.address;
     throw new MeshError(
       'invalid',
-      `--advertise ${advertise}: this machine does not have that address${listCandidates(candidates)}`,
+      `--advertise ${advertise}: this machine does not have that address, or its interface is down${listCandidates(candidates)}`,
     );
   }
   for (const manager of join) {

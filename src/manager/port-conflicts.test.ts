@@ -67,11 +67,27 @@ describe('a task that accepts one family only', () => {
       [],
     ]);
     expect((await cluster.control.listServices({})).services[0]?.degraded).toMatchObject([
-      { kind: 'family', message: `8080/tcp: ${message}` },
+      { kind: 'family', message: 'web.1 accepts no IPv6 clients on its port 80/tcp' },
     ]);
     node.report(task!.id, 'running');
     await cluster.waitUntil(() => addresses()?.join() === '2,2');
     expect((await cluster.control.listPorts({})).ports.flatMap(({ degraded }) => degraded)).toEqual([]);
+  });
+
+  it('is one line of its service, however many ports that concerns', async () => {
+    const node = await cluster.agent('node1');
+    const targets = [21, 30_000, 30_001, 30_002];
+    await cluster.apply(spec('ftp', { ports: targets.map((target) => tcp(target, target)) }));
+    await cluster.waitUntil(async () => (await cluster.tasks())[0]?.status?.state === 'running');
+    const [task] = await cluster.tasks();
+    node.report(task!.id, 'running', {
+      missing: targets.map((target) => ({ protocol: 'tcp' as const, target, family: 'inet6' as const })),
+    });
+    const degraded = async () => (await cluster.control.listServices({})).services[0]!.degraded;
+    await cluster.waitUntil(async () => (await degraded()).length > 0);
+    expect((await degraded()).map(({ message }) => message)).toEqual([
+      'ftp.1 accepts no IPv6 clients on its ports 21/tcp, 30000-30002/tcp',
+    ]);
   });
 
   it('is reported to watchers of its service', async () => {
@@ -88,7 +104,7 @@ describe('a task that accepts one family only', () => {
     await cluster.waitUntil(() => received.length > 0);
     const [task] = await cluster.tasks();
     node.report(task!.id, 'running', { missing });
-    await cluster.waitUntil(() => received.at(-1) === `8080/tcp: ${message}`);
+    await cluster.waitUntil(() => received.at(-1) === `${message}/tcp`);
     stop.abort();
     await watching;
   });

@@ -17,6 +17,8 @@ export interface Service extends Stored {
   taskGeneration: number;
   /** Draining ports: no longer declared, they accept no new connections and remain while old ones are open; never UDP. */
   leaving?: DrainingPort[];
+  /** Ports whose real servers are not their targets (src/decide/entrances.ts); absent while there are none. */
+  entrances?: Entrance[];
   /** Removed by a user: without a name and new connections it remains until its last task is removed. */
   removed?: true;
 }
@@ -28,6 +30,14 @@ export interface DrainingPort {
   revision: number;
   /** Wall clock, ms: when it is removed even with connections open. */
   deadline: number;
+}
+
+/** Where a published port leads in the tasks of its service. */
+export interface Entrance {
+  /** Mode, number and target: `ingress 8081/tcp 80`. */
+  port: string;
+  /** The port of the real servers, which each task's netns redirects. */
+  target: number;
 }
 
 export interface Node extends Stored {
@@ -160,6 +170,7 @@ export type TaskReason =
   | 'Starting'
   | 'WaitingForPorts' // its process runs and has not bound its ports yet
   | 'PortsNotBound' // the same, for longer than a start should take
+  | 'PortUnreachable' // it runs, and accepts no clients on some target ports, as with sockets of 127.0.0.1
   | 'FamilyMissing' // it runs, and accepts only one family on some target ports
   | 'Unhealthy'
   | 'Exited'

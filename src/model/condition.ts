@@ -15,8 +15,14 @@ export const CONDITIONS = {
   UnderlayAddressMissing: {
     check: 'underlay',
     effect: 'unreachable',
-    text: 'no interface of this node has {address}, to which the other nodes send VXLAN: it gets no new tasks, and its tasks are reached through this node only',
-    remedy: 'ip addr add {address} dev …, or start meshd with --advertise and an address it has',
+    text: 'no interface of this node has {address}, or it is down. The other nodes send VXLAN to it: this node gets no new tasks, and its tasks are reached through this node only',
+    remedy: 'ip link set … up and ip addr add {address} dev …, or start meshd with --advertise and an address it has',
+  },
+  UnderlayDisconnected: {
+    check: 'underlay',
+    effect: 'unreachable',
+    text: 'this node cannot send to the other nodes from {address}: {problem}. It gets no new tasks, and its tasks are reached through this node only',
+    remedy: 'ip link; ip route get ADDRESS from {address}, with the address of another node',
   },
   OverlayOverlap: {
     check: 'overlap',

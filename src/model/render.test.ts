@@ -294,13 +294,29 @@ const CASES: [KernelObject, string[], string[], string[]][] = [
       program: { type: 'host-in', address: '192.0.2.1', lb: 'mesh0', router: 'mesh1', vni: 4096, number: 2 },
     },
     [
-      'tc qdisc add dev eth0 clsact',
       'tc filter add dev eth0 ingress pref 4096 handle 1 bpf direct-action object mesh-host-in # address 192.0.2.1, lb mesh0, router mesh1, vni 4096, number 2',
     ],
     [
       'tc filter replace dev eth0 ingress pref 4096 handle 1 bpf direct-action object mesh-host-in # address 192.0.2.1, lb mesh0, router mesh1, vni 4096, number 2',
     ],
     ['tc filter del dev eth0 ingress pref 4096'],
+  ],
+  [
+    {
+      kind: 'fast-path',
+      netns: 'host',
+      link: 'eth0',
+      egress: true,
+      program: { type: 'host-sent', address: '192.0.2.1', lb: 'mesh0' },
+    },
+    [
+      'tc qdisc add dev eth0 clsact',
+      'tc filter add dev eth0 egress pref 4096 handle 1 bpf direct-action object mesh-host-sent # address 192.0.2.1, lb mesh0',
+    ],
+    [
+      'tc filter replace dev eth0 egress pref 4096 handle 1 bpf direct-action object mesh-host-sent # address 192.0.2.1, lb mesh0',
+    ],
+    ['tc filter del dev eth0 egress pref 4096'],
   ],
   [
     {

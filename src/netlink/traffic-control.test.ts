@@ -17,7 +17,7 @@ import {
 
 const TC0 = 3;
 /** tc derives the name from the pinned file's name. */
-const FILTER = { index: TC0, preference: 4096, handle: 1, fd: 4, name: 'mesh-golden:[*fsobj]' };
+const FILTER = { index: TC0, parent: INGRESS, preference: 4096, handle: 1, fd: 4, name: 'mesh-golden:[*fsobj]' };
 const ADD = 'filter add dev tc0 ingress protocol all pref 4096 handle 1 bpf direct-action object-pinned';
 
 describe('traffic control', () => {

@@ -62,7 +62,7 @@ interface FilterLocation {
   handle: number;
 }
 
-export interface NewBpfFilter extends Omit<FilterLocation, 'parent'> {
+export interface NewBpfFilter extends FilterLocation {
   /** Descriptor of the program. */
   fd: number;
   /** As `tc filter show` prints it. */
@@ -108,10 +108,10 @@ export function dumpQdiscs(): NetlinkRequest {
   return { type: RTM_GETQDISC, flags: NLM_F_REQUEST | NLM_F_DUMP, payload: writeTcmsg(0, 0, 0, 0).finish() };
 }
 
-/** `tc filter add|replace dev … ingress pref … handle … bpf direct-action …`, for all protocols. */
+/** `tc filter add|replace dev … ingress|egress pref … handle … bpf direct-action …`, for all protocols. */
 export function newBpfFilter(filter: NewBpfFilter, mode: CreateMode = 'create'): NetlinkRequest {
-  const { index, preference, handle, fd, name } = filter;
-  const writer = writeTcmsg(index, handle, INGRESS, tcmInfo(preference, ETH_P_ALL)).putString(TCA_KIND, 'bpf', 16);
+  const { index, parent, preference, handle, fd, name } = filter;
+  const writer = writeTcmsg(index, handle, parent, tcmInfo(preference, ETH_P_ALL)).putString(TCA_KIND, 'bpf', 16);
   writer.nested(TCA_OPTIONS, () => {
     writer.putU32(TCA_BPF_FD, fd);
     writer.putString(TCA_BPF_NAME, name, NAME_LENGTH);
@@ -120,10 +120,10 @@ export function newBpfFilter(filter: NewBpfFilter, mode: CreateMode = 'create'):
   return { type: RTM_NEWTFILTER, flags: createFlags(mode), payload: writer.finish() };
 }
 
-/** `tc filter del dev … ingress pref … handle … bpf`: ENOENT where there is none. */
-export function deleteBpfFilter({ index, preference, handle }: Omit<FilterLocation, 'parent'>): NetlinkRequest {
+/** `tc filter del dev … ingress|egress pref … handle … bpf`: ENOENT where there is none. */
+export function deleteBpfFilter({ index, parent, preference, handle }: FilterLocation): NetlinkRequest {
   const info = tcmInfo(preference, ETH_P_ALL);
-  const payload = writeTcmsg(index, handle, INGRESS, info).putString(TCA_KIND, 'bpf', 16).finish();
+  const payload = writeTcmsg(index, handle, parent, info).putString(TCA_KIND, 'bpf', 16).finish();
   return { type: RTM_DELTFILTER, flags: NLM_F_REQUEST, payload };
 }
 

@@ -1,7 +1,7 @@
 import { familyOf } from '../model/address.ts';
 import type { AssignedPort, AssignedTask, Peer } from '../model/assignment.ts';
 import { hostNetwork } from '../model/block.ts';
-import type { FastPathProgram } from '../model/kinds/fast-path.ts';
+import type { FastPathFilter, FastPathProgram } from '../model/kinds/fast-path.ts';
 import type { KernelObject } from '../model/kinds/registry.ts';
 import {
   HOST_LINK,
@@ -29,12 +29,6 @@ import { veth } from './veth.ts';
 /** RT_TABLE_LOCAL, include/uapi/linux/rtnetlink.h */
 const LOCAL_TABLE = 255;
 
-/**
- * Above it are the source ports of connections that the host masquerades (the default net.ipv4.ip_local_port_range, which
- * containers have). host-in finds sockets of the host itself, but not these.
- */
-const EPHEMERAL_PORTS_START = 32_768;
-
 /** Whether packets of clients bypass the host's netfilter; only for the node's own underlay address. */
 export function usesHostFastPath({ fastPath, self, subnets }: PlanContext): boolean {
   return fastPath?.link !== undefined && familyOf(self.underlay) === 'inet' && hasIpv4(subnets);
@@ -58,6 +52,7 @@ function hostPrograms({ self, fastPath, network, mtu }: PlanContext, router: str
   const links = { lb: HOST_LINK, router: HOST_NET_LINK, vni: network.vni, number: self.number };
   return [
     program(HOST_NETNS, fastPath!.link!, { type: 'host-in', address, ...links }),
+    { ...program(HOST_NETNS, fastPath!.link!, { type: 'host-sent', address, lb: HOST_LINK }), egress: true },
     program(HOST_NETNS, HOST_LINK, { type: 'host-out', address }),
     veth([HOST_NETNS, HOST_NET_LINK], [router, NET_HOST_LINK], mtu),
     ...sysctlsOf(router, [[`net.ipv4.conf.${NET_HOST_LINK}.rp_filter`, '0']]),
@@ -92,7 +87,7 @@ function lbSettings({ self }: PlanContext): KernelObject[] {
   ];
 }
 
-function program(netns: string, link: string, definition: FastPathProgram): KernelObject {
+function program(netns: string, link: string, definition: FastPathProgram): FastPathFilter {
   return { kind: 'fast-path', netns, link, program: definition };
 }
 
@@ -126,7 +121,7 @@ export function planFastPathPort(context: PlanContext, port: AssignedPort): Kern
   const { protocol, published, allowFrom, addresses, persistence, endpoints } = port;
   const isUnrestricted = allowFrom === undefined && addresses === undefined && persistence === undefined;
   const hasEndpoint = endpoints.some(({ address }) => familyOf(address) === 'inet');
-  const isReachable = protocol !== 'sctp' && published < EPHEMERAL_PORTS_START && hasEndpoint;
+  const isReachable = protocol !== 'sctp' && hasEndpoint;
   if (!usesHostFastPath(context) || !isUnrestricted || !isReachable) return [];
   return [{ kind: 'fast-path-port', netns: HOST_NETNS, mark: portMark(protocol, published) }];
 }

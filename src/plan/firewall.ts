@@ -269,16 +269,12 @@ function routerChains(
 /** In a task's netns. Conntrack keeps apart connections that the redirect would make equal: later ones get another source port. */
 export function planRedirects(netns: string, family: Family, { redirects = [] }: AssignedTask): KernelObject[] {
   if (redirects.length === 0) return [];
-  const rules = redirects.flatMap(({ protocol, from, to }) =>
-    protocol === 'sctp'
-      ? []
-      : [
-          rule({ target: 'dnat port', port: to }, input(TASK_LINK), ofProtocol(protocol), {
-            match: 'port',
-            protocol,
-            port: from,
-          }),
-        ],
+  const rules = redirects.map(({ protocol, from, to }) =>
+    rule({ target: 'dnat port', port: to }, input(TASK_LINK), ofProtocol(protocol), {
+      match: 'port',
+      protocol,
+      port: from,
+    }),
   );
   return hookedChain(netns, family, 'nat', 'PREROUTING', rules);
 }

@@ -50,7 +50,6 @@ describe('plan', () => {
     ['restricted clients', { allowFrom: ['192.0.2.0/24'] }],
     ['restricted addresses', { addresses: ['192.0.2.1/32'] }],
     ['affinity', { persistence: { timeout: 60_000, prefix: { inet: 32, inet6: 128 } } }],
-    ['a number that programs call out from', { published: 32_768 }],
     ['no endpoints', { endpoints: [] }],
     ['endpoints of IPv6 alone', { endpoints: [endpoint(2, 1, 'inet6', 80)] }],
     ['another protocol', { protocol: 'sctp' as const }],

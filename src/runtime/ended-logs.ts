@@ -4,7 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import { readEndedRecord, readTaskFiles, writeTaskFile } from './task-dir.ts';
 
 /** Ended tasks whose logs are kept: of one service, and in all. */
-export const KEPT_LOGS = { perService: 5, total: 50 };
+const KEPT_LOGS = { perService: 5, total: 50 };
 
 /** `log` and the older files that the shim numbers (native/task/log.c). */
 const LOG_FILE = /^log(\.\d+)?$/;

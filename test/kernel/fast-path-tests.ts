@@ -40,6 +40,13 @@ const FAST_PATH_OBJECTS: KernelObject[] = [
     vni: 4096,
     number: 1,
   }),
+  {
+    kind: 'fast-path',
+    netns: 'host',
+    link: UNDERLAY_LINK,
+    egress: true,
+    program: { type: 'host-sent', address: ADDRESS, lb: 'mesh0' },
+  },
   fastPathObject('host', 'mesh0', { type: 'host-out', address: ADDRESS }),
   fastPathObject(NETWORK, 'vxlan0', { type: 'router-in' }),
   fastPathObject(NETWORK, 'lb0', { type: 'router-in' }),
@@ -65,7 +72,7 @@ def header(sum):
     return struct.pack('!BBHHHBBH', 0x45, 0, 20 + len(udp), 1, 0, 64, 17, sum) + socket.inet_aton('192.0.2.9') + socket.inet_aton('192.0.2.1')
 total = sum(struct.unpack('!10H', header(0)))
 total = (total >> 16) + (total & 0xffff)
-frame = mac + bytes(6) + b'\\x08\\x00' + header(~(total + (total >> 16)) & 0xffff) + udp
+frame = mac + bytes(6) + bytes.fromhex(sys.argv[3]) + b'\\x08\\x00' + header(~(total + (total >> 16)) & 0xffff) + udp
 raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 raw.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
 raw.bind(('underlay1', 0))
@@ -78,6 +85,7 @@ const FILTER = 'ingress protocol all pref 4096 handle 1 bpf direct-action';
 /** What administrators and other programs do to the fast path. */
 const DAMAGE_CASES: [string, string][] = [
   ['a filter deleted', `tc filter del dev ${UNDERLAY_LINK} ingress pref 4096`],
+  ['the filter for outgoing packets deleted', `tc filter del dev ${UNDERLAY_LINK} egress pref 4096`],
   ['the qdisc of a link of ours deleted', `tc -n ${NETWORK} qdisc del dev lb0 clsact`],
   ['the qdisc of the underlay deleted', `tc qdisc del dev ${UNDERLAY_LINK} clsact`],
   [
@@ -120,6 +128,7 @@ export function testFastPath(): void {
       [
         'create link host mesh1',
         'create fast-path host mesh0',
+        `create fast-path host ${UNDERLAY_LINK} egress`,
         `create fast-path ${NETWORK} ${VETH}`,
         `create fast-path ${NETWORK} host0`,
         `create fast-path ${NETWORK} lb0`,
@@ -160,13 +169,28 @@ export function testFastPath(): void {
         for port in 53 54; do iptables -t raw -I PREROUTING ${plain} $port; done`);
       const [underlay] = runJson<{ address: string }>(`ip -j link show ${UNDERLAY_LINK}`);
       try {
-        for (const port of [53, 54]) execFileSync('python3', ['-c', PAGED, String(port), underlay!.address]);
+        for (const port of [53, 54]) execFileSync('python3', ['-c', PAGED, String(port), underlay!.address, '']);
         const counts = runShell('iptables -t raw -S PREROUTING -v').split('\n');
         const seen = (port: number) =>
           counts.find((line) => line.includes(`${plain} ${port} `))?.match(/-c (\d+)/)?.[1];
         assert.deepEqual([seen(53), seen(54)], ['0', '3'], counts.join('\n'));
       } finally {
         runShell(`for port in 53 54; do iptables -t raw -D PREROUTING ${plain} $port; done
+          for dev in underlay0 underlay1; do ip link set $dev mtu 1500; done`);
+      }
+    });
+
+    await context.test('fast path: leaves frames with a VLAN tag to the link of the VLAN', () => {
+      const counted = '-i vlan10 -p udp -m udp --dport 53';
+      runShell(`for dev in underlay0 underlay1; do ip link set $dev mtu 9000; done
+        ip link add link ${UNDERLAY_LINK} name vlan10 mtu 9000 type vlan id 10; ip link set vlan10 up
+        iptables -t raw -I PREROUTING ${counted}`);
+      const [underlay] = runJson<{ address: string }>(`ip -j link show ${UNDERLAY_LINK}`);
+      try {
+        execFileSync('python3', ['-c', PAGED, '53', underlay!.address, '8100000a']);
+        assert.match(runShell('iptables -t raw -S PREROUTING -v'), /-i vlan10 .* -c 3 /);
+      } finally {
+        runShell(`iptables -t raw -D PREROUTING ${counted}; ip link del vlan10
           for dev in underlay0 underlay1; do ip link set $dev mtu 1500; done`);
       }
     });

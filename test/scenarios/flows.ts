@@ -169,6 +169,26 @@ test('UDP clients that begin while the rules are away, or before an address is t
   }
 });
 
+/** Both ports of one target at once, from one port of the client; IPPROTO_SCTP is 132. */
+const TWO_ASSOCIATIONS = `
+import socket, sys
+socks = [socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132) for _ in range(2)]
+for sock, port in zip(socks, (7132, 7133)):
+    sock.settimeout(20)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind((sys.argv[1], 40132))
+    sock.connect((sys.argv[2], port))
+print([sock.recv(100).decode().strip() for sock in socks])
+`;
+
+async function checkTwoSctpPorts(): Promise<void> {
+  const client = addressOf('client');
+  for (const node of nodeNames()) {
+    const { stdout, stderr } = await runOn('client', 'python3', '-c', TWO_ASSOCIATIONS, client, addressOf(node));
+    assert.equal(stdout.trim(), `['assoc.1 sees ${client}', 'assoc.1 sees ${client}']`, `${node}: ${stderr}`);
+  }
+}
+
 test('sctp: a task is reached through every node and sees the client; without a task it is refused at once', async () => {
   const sctp = (replicas: number) =>
     JSON.stringify({
@@ -177,9 +197,9 @@ test('sctp: a task is reached through every node and sees the client; without a 
           command: [
             'socat',
             'SCTP4-LISTEN:132,fork,reuseaddr',
-            'SYSTEM:echo "$$MESH_SERVICE.$$MESH_TASK_SLOT sees $$SOCAT_PEERADDR"',
+            'SYSTEM:echo "$$MESH_SERVICE.$$MESH_TASK_SLOT sees $$SOCAT_PEERADDR"; sleep 3',
           ],
-          ports: ['7132:132/sctp'],
+          ports: ['7132:132/sctp', '7133:132/sctp'],
           deploy: { replicas, placement: { constraints: ['node.hostname != node1'] } },
           'x-mesh': { runtime: 'process' },
         },
@@ -197,6 +217,7 @@ test('sctp: a task is reached through every node and sees the client; without a 
     });
     assert.equal(stdout.trim(), `assoc.1 sees ${addressOf('client')}`, stderr);
   }
+  await checkTwoSctpPorts();
   await apply(sctp(0));
   for (const node of nodeNames()) {
     const begun = Date.now();

@@ -55,6 +55,19 @@ describe('the advertised address', () => {
   });
 });
 
+it('a link without carrier, or a lost route to the other nodes, is a condition until there is a path again', async () => {
+  node = await startNode([manager.address]);
+  await eventually(() => overlayMtus().size > 0, 'the overlay');
+  expect(codes()).toEqual([]);
+  const path = { link: 'eth0', mtu: 1_500 };
+  for (const broken of [{ ...path, carrier: false }, undefined]) {
+    node.kernel.changeHost({ path: broken }, { of: 'addresses' });
+    await eventually(() => reported()?.includes('UnderlayDisconnected'), 'the report');
+    node.kernel.changeHost({ path: { ...path, carrier: true } }, { of: 'addresses' });
+    await eventually(() => reported()?.length === 0, 'the end of the condition');
+  }
+});
+
 describe('a network of the host inside the overlay', () => {
   const lan = { link: 'eth1', destination: '10.252.0.0/16', via: undefined };
 
@@ -116,10 +129,10 @@ describe('the MTU of the overlay', () => {
   it('follows the routes to the peers', async () => {
     node = await startNode([manager.address]);
     await eventually(() => overlayMtus().has(1_450), 'the overlay');
-    node.kernel.changeHost({ path: { link: 'eth0', mtu: 1_400 } });
+    node.kernel.changeHost({ path: { link: 'eth0', mtu: 1_400, carrier: true } });
     await eventually(() => overlayMtus().has(1_350), 'the smaller MTU');
     expect(overlayMtus()).toEqual(new Set([1_350]));
-    node.kernel.changeHost({ path: { link: 'eth1', mtu: 9_000 } });
+    node.kernel.changeHost({ path: { link: 'eth1', mtu: 9_000, carrier: true } });
     await eventually(() => overlayMtus().has(8_950), 'the greater MTU');
     // Later changes of the assignment are planned with it, too.
     manager.delta({ removedTasks: [assignment().tasks[0]!.id] });

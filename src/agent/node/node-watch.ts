@@ -6,11 +6,11 @@ import type { Cidr, IpAddress } from '../../model/address.ts';
 import { type Condition, type ConditionCode, condition, renderCondition } from '../../model/condition.ts';
 import type { Conditions } from '../conditions.ts';
 import { overlapCondition, overlaps } from './overlap.ts';
-import { measureUnderlayMtu } from './underlay-mtu.ts';
+import { measureUnderlay, type Underlay } from './underlay-mtu.ts';
 
 /*
  * What the doctor would find about the host and costs little to observe is a condition, so that the manager can act on it:
- * the advertised address, networks that overlap the overlay, a full connection table, a full disk. The MTU towards the
+ * the advertised address, the routes to the other nodes, networks that overlap the overlay, a full connection table, a full disk. The MTU towards the
  * other nodes is followed.
  */
 
@@ -45,6 +45,7 @@ export interface NodeWatch {
 const SCAN_DELAY = { change: 200, period: 5_000, factor: 20 };
 const WATCHED: readonly ConditionCode[] = [
   'UnderlayAddressMissing',
+  'UnderlayDisconnected',
   'OverlayOverlap',
   'ConntrackFull',
   'DiskNearlyFull',
@@ -76,11 +77,11 @@ export function createNodeWatch(options: NodeWatchOptions): NodeWatch {
         routesCurrent = true; // an event during the listing makes it outdated again
         routes = await network.routes();
       }
-      const mtu = await measureUnderlayMtu(network, underlay, options.peers());
-      const found = [...hostConditions(addresses), ...(await options.pressure())];
+      const measured = await measureUnderlay(network, underlay, options.peers());
+      const found = [...hostConditions(addresses, measured), ...(await options.pressure())];
       if (!stopped) {
         publish(found);
-        if (mtu !== undefined) options.onUnderlayMtu(mtu);
+        if (measured !== undefined) options.onUnderlayMtu(measured.mtu);
       }
     } catch (thrown) {
       routesCurrent = false;
@@ -113,13 +114,16 @@ export function createNodeWatch(options: NodeWatchOptions): NodeWatch {
     return overlay.length === 0 || overlay.some((subnet) => overlaps(subnet, destination));
   }
 
-  function hostConditions(addresses: readonly HostAddress[]): Condition[] {
+  function hostConditions(addresses: readonly HostAddress[], measured: Underlay | undefined): Condition[] {
     const overlap = overlapCondition(routes, addresses, options.overlay());
     // The end of a route may come without an event: of a link that goes down (fib_table_flush, net/ipv4/fib_trie.c).
     if (overlap !== undefined) routesCurrent = false;
     const isPresent = addresses.some(({ address }) => address === underlay);
     return [
       ...(isPresent ? [] : [condition('UnderlayAddressMissing', { address: underlay })]),
+      ...(measured?.disconnected === undefined
+        ? []
+        : [condition('UnderlayDisconnected', { address: underlay, problem: measured.disconnected })]),
       ...(overlap === undefined ? [] : [overlap]),
     ];
   }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { HostAddress, HostNetwork, HostPath } from '../../kernel/kernel.ts';
-import { measureUnderlayMtu } from './underlay-mtu.ts';
+import { measureUnderlay, measureUnderlayMtu } from './underlay-mtu.ts';
 
 /** A host with these addresses, as `link address mtu`, and paths by destination; `elsewhere` for all others. */
 function host(addresses: string[], paths: Record<string, HostPath>, elsewhere?: HostPath): HostNetwork {
@@ -27,8 +27,8 @@ const ROUTED = ['lo 127.0.0.1 65536', 'lo 198.51.100.7 65536', 'eth0 192.0.2.7 1
 
 test('is the smallest of the routes to the peers, whichever link has the address', async () => {
   const network = host(ROUTED, {
-    '198.51.100.8': { link: 'eth1', mtu: 9_000 },
-    '198.51.100.9': { link: 'eth0', mtu: 1_400 },
+    '198.51.100.8': { link: 'eth1', mtu: 9_000, carrier: true },
+    '198.51.100.9': { link: 'eth0', mtu: 1_400, carrier: true },
   });
   const measure = (...peers: string[]) => measureUnderlayMtu(network, '198.51.100.7', peers);
   await expect(measure('198.51.100.8')).resolves.toBe(9_000);
@@ -38,7 +38,7 @@ test('is the smallest of the routes to the peers, whichever link has the address
 });
 
 test('before there is a peer, is that of the link of the address, or of the default route for one on lo', async () => {
-  const network = host(ROUTED, {}, { link: 'eth0', mtu: 1_500 });
+  const network = host(ROUTED, {}, { link: 'eth0', mtu: 1_500, carrier: true });
   await expect(measureUnderlayMtu(network, '203.0.113.7', [])).resolves.toBe(9_000);
   await expect(measureUnderlayMtu(network, '198.51.100.7', [])).resolves.toBe(1_500);
   await expect(measureUnderlayMtu(host(ROUTED, {}), '198.51.100.7', [])).resolves.toBe(1_500);
@@ -46,4 +46,33 @@ test('before there is a peer, is that of the link of the address, or of the defa
 
 test('is unknown while the host does not have the address', async () => {
   await expect(measureUnderlayMtu(host(ROUTED, {}), '198.51.100.99', [])).resolves.toBeUndefined();
+});
+
+test.each([
+  ['no peer', [], {}, undefined],
+  [
+    'a path to one of them',
+    ['198.51.100.8', '198.51.100.9'],
+    { '198.51.100.9': { link: 'eth0', mtu: 1_500, carrier: true } },
+    undefined,
+  ],
+  ['no path', ['198.51.100.8'], {}, 'no route leads to any of them'],
+  [
+    'a path over a link without carrier',
+    ['198.51.100.8'],
+    { '198.51.100.8': { link: 'eth1', mtu: 1_500, carrier: false } },
+    'eth1 has no carrier',
+  ],
+  [
+    'one of two links without carrier',
+    ['198.51.100.8', '198.51.100.9'],
+    {
+      '198.51.100.8': { link: 'eth0', mtu: 1_500, carrier: false },
+      '198.51.100.9': { link: 'eth1', mtu: 1_500, carrier: true },
+    },
+    undefined,
+  ],
+] as const)('with %s the host is connected, or says why not', async (_, peers, paths, disconnected) => {
+  const measured = await measureUnderlay(host(ROUTED, paths), '192.0.2.7', peers);
+  expect(measured?.disconnected).toBe(disconnected);
 });

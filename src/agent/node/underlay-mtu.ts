@@ -1,4 +1,4 @@
-import type { HostNetwork } from '../../kernel/kernel.ts';
+import type { HostNetwork, HostPath } from '../../kernel/kernel.ts';
 import { type Family, familyOf, type IpAddress } from '../../model/address.ts';
 
 export const ETHERNET_MTU = 1_500;
@@ -6,26 +6,48 @@ export const ETHERNET_MTU = 1_500;
 const ELSEWHERE: Readonly<Record<Family, IpAddress>> = { inet: '192.0.2.1', inet6: '2001:db8::1' };
 const LOOPBACK = 'lo';
 
+/** How packets leave the host for the other nodes. */
+export interface Underlay {
+  /** Bytes of the largest packet that the host sends to every peer in one piece. */
+  mtu: number;
+  /** Why no packet reaches any peer; undefined when it may. */
+  disconnected?: string;
+}
+
 /**
- * Bytes of the largest packet that the host sends to every peer in one piece: the smallest MTU of its routes to them.
- * Before there is a peer, the MTU of the link of the address, or of the default route: an address on `lo` is reached
- * through other links. Undefined while the host does not have the address.
+ * The smallest MTU of the routes to the peers. Before there is a peer, the MTU of the link of the address, or of the default
+ * route: an address on `lo` is reached through other links. Undefined while the host does not have the address.
  */
+export async function measureUnderlay(
+  network: HostNetwork,
+  underlay: IpAddress,
+  allPeers: readonly IpAddress[],
+): Promise<Underlay | undefined> {
+  const link = await underlayLink(network, underlay);
+  if (link === undefined) return undefined;
+  const family = familyOf(underlay);
+  const peers = allPeers.filter((peer) => familyOf(peer) === family);
+  const paths = await network.paths(underlay, peers);
+  const connection = peers.length === 0 ? {} : judgeConnection([...paths.values()]);
+  if (paths.size > 0) return { mtu: smallestMtu(paths.values()), ...connection };
+  if (link.name !== LOOPBACK) return { mtu: link.mtu, ...connection };
+  return { mtu: smallestMtu((await network.paths(underlay, [ELSEWHERE[family]])).values()), ...connection };
+}
+
+/** Underlay.mtu alone. */
 export async function measureUnderlayMtu(
   network: HostNetwork,
   underlay: IpAddress,
   peers: readonly IpAddress[],
 ): Promise<number | undefined> {
-  const link = await underlayLink(network, underlay);
-  if (link === undefined) return undefined;
-  const family = familyOf(underlay);
-  const paths = await network.paths(
-    underlay,
-    peers.filter((peer) => familyOf(peer) === family),
-  );
-  if (paths.size > 0) return smallestMtu(paths.values());
-  if (link.name !== LOOPBACK) return link.mtu;
-  return smallestMtu((await network.paths(underlay, [ELSEWHERE[family]])).values());
+  return (await measureUnderlay(network, underlay, peers))?.mtu;
+}
+
+function judgeConnection(paths: readonly HostPath[]): Pick<Underlay, 'disconnected'> {
+  if (paths.length === 0) return { disconnected: 'no route leads to any of them' };
+  if (paths.some(({ carrier }) => carrier)) return {};
+  const links = [...new Set(paths.map(({ link }) => link))].sort();
+  return { disconnected: `${links.join(' and ')} ${links.length === 1 ? 'has' : 'have'} no carrier` };
 }
 
 /** The link that has the address, also one without carrier. */

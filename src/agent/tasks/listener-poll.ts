@@ -38,7 +38,8 @@ export function createListenerPoll({ clock, log, listeners, onReadiness }: Liste
       if (isOver()) return;
       const readiness = judgeReadiness(task, sockets);
       onReadiness(entry, readiness, clock.monotonic() - since >= READINESS_GRACE);
-      if (readiness.problem === undefined && readiness.missing.length === 0) return;
+      const { problem, missing, unreachable } = readiness;
+      if (problem === undefined && missing.length === 0 && unreachable === undefined) return;
     } catch (thrown) {
       log.debug({ task: entry.task.id }, `cannot read the sockets of the task: ${messageOf(thrown)}`);
     }

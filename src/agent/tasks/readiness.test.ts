@@ -73,6 +73,19 @@ describe('ports that are bound on demand', () => {
   });
 });
 
+it('sockets that accept no client are named, also where they do not decide', () => {
+  const judge = (targets: TargetPort[], sockets: BoundSocket[]) => judgeReadiness(task(targets), sockets);
+  const text = '80/tcp is only on 127.0.0.1; bind 0.0.0.0';
+  const onDemand = [target(21), target(80, { ready: false })];
+  expect(judge(onDemand, [...bound('0.0.0.0', 21), ...bound('127.0.0.1')])).toEqual({
+    missing: [],
+    accepting: 1,
+    unreachable: text,
+  });
+  expect(judge([target(80)], bound('127.0.0.1')).unreachable).toBe(text);
+  expect(judge([target(80)], []).unreachable).toBeUndefined();
+});
+
 describe('with two families', () => {
   const judge = (targets: TargetPort[], sockets: BoundSocket[]) =>
     judgeReadiness(task(targets, ['inet', 'inet6']), sockets);
@@ -111,9 +124,10 @@ describe('with two families', () => {
 
 it('describes missing families', () => {
   const missing = (port: number, family: 'inet' | 'inet6') => ({ protocol: 'tcp' as const, target: port, family });
-  expect(describeMissing([])).toBe('');
-  expect(describeMissing([missing(80, 'inet6')])).toBe('80/tcp accepts no IPv6 clients; bind :: as well');
-  expect(describeMissing([missing(81, 'inet6'), missing(443, 'inet'), missing(80, 'inet6')])).toBe(
-    '443/tcp accepts no IPv4 clients; bind 0.0.0.0 as well, and 80-81/tcp accept no IPv6 clients; bind :: as well',
-  );
+  expect(describeMissing([])).toEqual([]);
+  expect(describeMissing([missing(80, 'inet6')])).toEqual(['80/tcp accepts no IPv6 clients; bind :: as well']);
+  expect(describeMissing([missing(81, 'inet6'), missing(443, 'inet'), missing(80, 'inet6')])).toEqual([
+    '443/tcp accepts no IPv4 clients; bind 0.0.0.0 as well',
+    '80-81/tcp accept no IPv6 clients; bind :: as well',
+  ]);
 });

@@ -12,6 +12,8 @@ export interface Readiness {
   missing: MissingFamily[];
   /** Number of targets that accept clients. */
   accepting: number;
+  /** Targets with sockets that accept no client, such as of 127.0.0.1, and what to bind; undefined when there are none. */
+  unreachable?: string;
 }
 
 type JudgedTask = Pick<AssignedTask, 'targets' | 'addresses' | 'health'>;
@@ -30,12 +32,14 @@ export function judgeReadiness(task: JudgedTask, sockets: readonly BoundSocket[]
   }
   const required = unready.filter(({ target }) => target.ready !== false);
   const accepting = task.targets.length - unready.length;
-  if (required.length === 0) return { missing, accepting };
+  const misbound = unready.filter(({ socket }) => socket !== undefined);
+  const judged = { missing, accepting, ...(misbound.length === 0 ? {} : { unreachable: describe(misbound, own) }) };
+  if (required.length === 0) return judged;
   const hint =
     task.health === undefined && mayBeOnDemand(required.filter(({ socket }) => socket === undefined).length, accepting)
       ? '; a port that is bound on demand needs `ready: false` or a health check'
       : '';
-  return { problem: `the process runs but ${describe(required, own)}${hint}`, missing, accepting };
+  return { problem: `the process runs but ${describe(required, own)}${hint}`, ...judged };
 }
 
 /** A single port without listener beside none that accepts is more likely a wrong number. */
@@ -68,9 +72,9 @@ function wildcardFor(own: readonly IpAddress[]): string {
   return WILDCARD[own.some((address) => familyOf(address) === 'inet6') ? 'inet6' : 'inet'];
 }
 
-/** `80/tcp, 443/tcp accept no IPv6 clients; bind :: as well`; empty when nothing is missing. */
-export function describeMissing(missing: readonly MissingFamily[]): string {
-  const parts = (['inet', 'inet6'] as const).flatMap((family) => {
+/** `80/tcp, 443/tcp accept no IPv6 clients; bind :: as well`, one text for each family that is missing. */
+export function describeMissing(missing: readonly MissingFamily[]): string[] {
+  return (['inet', 'inet6'] as const).flatMap((family) => {
     const ports = missing
       .filter((one) => one.family === family)
       .map(({ protocol, target }) => ({ protocol, port: target }));
@@ -78,5 +82,4 @@ export function describeMissing(missing: readonly MissingFamily[]): string {
     const verb = ports.length === 1 ? 'accepts' : 'accept';
     return [`${formatPorts(ports)} ${verb} no ${FAMILY_NAMES[family]} clients; bind ${WILDCARD[family]} as well`];
   });
-  return parts.join(', and ');
 }

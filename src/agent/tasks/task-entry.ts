@@ -21,6 +21,8 @@ export interface TaskEntry {
   /** As its sockets were last judged: targets that accept clients, and families that some of them lack. */
   accepting: number;
   missing: MissingFamily[];
+  /** Of the same judgement: targets with sockets that accept no client, and what to bind. */
+  unreachable?: string | undefined;
   /** Whether its paths have to be in the kernel. */
   exposed: boolean;
   stopRequested: boolean;

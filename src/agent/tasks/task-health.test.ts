@@ -101,6 +101,19 @@ describe('a task with a healthcheck', () => {
     expect(manager.of('hello').at(-1)!.tasks[0]!.status).toMatchObject({ state: 'running', health: 'healthy' });
   });
 
+  it('that is healthy on 127.0.0.1 alone says that clients are refused, until it listens everywhere', async () => {
+    manager.assignment = withTask({ health: CHECK });
+    node = await startNode([manager.address]);
+    listen(node.kernel, TASK, '127.0.0.1');
+    expect(await status({ reason: 'PortUnreachable' })).toMatchObject({
+      state: 'running',
+      health: 'healthy',
+      message: '80/tcp is only on 127.0.0.1; bind 0.0.0.0',
+    });
+    listen(node.kernel, TASK, '0.0.0.0');
+    await eventually(() => statuses().at(-1)?.message === '');
+  });
+
   it('is probed again as soon as another port is bound', async () => {
     const targets = [80, 81].map((port) => ({ protocol: 'tcp' as const, port }));
     manager.assignment = withTask({ targets, health: { ...CHECK, interval: 60_000, startInterval: 60_000 } });

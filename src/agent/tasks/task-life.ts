@@ -63,9 +63,12 @@ function isHealthy({ task, checkpoint }: TaskEntry): boolean {
   return task.health !== undefined && checkpoint?.health === 'healthy';
 }
 
-function runningDetails({ missing, output }: TaskEntry): StatusDetails {
-  if (output !== '' || missing.length === 0) return { message: output };
-  return { reason: 'FamilyMissing', message: describeMissing(missing) };
+/** A health check may succeed, and a port be bound on demand, without a socket that accepts clients. */
+function runningDetails({ missing, unreachable, output }: TaskEntry): StatusDetails {
+  if (output !== '') return { message: output };
+  const limits = [...(unreachable === undefined ? [] : [unreachable]), ...describeMissing(missing)];
+  if (limits.length === 0) return { message: '' };
+  return { reason: unreachable === undefined ? 'FamilyMissing' : 'PortUnreachable', message: limits.join(', and ') };
 }
 
 /** The netns of an ended task answers with a reset until the balancers know of its end; then it is removed, ms. */
@@ -112,11 +115,13 @@ export function createTaskLife(options: TaskLifeOptions, find: (taskId: string) 
   }
 
   /** Without a health check, a task runs when its targets accept clients; with one, also when a probe has succeeded. */
-  function onReadiness(entry: TaskEntry, { problem, missing, accepting }: Readiness, overdue: boolean): void {
+  function onReadiness(entry: TaskEntry, readiness: Readiness, overdue: boolean): void {
+    const { problem, missing, accepting, unreachable } = readiness;
     const isFirst = problem === undefined && entry.status.state !== 'running';
     const shouldProbe = isFirst || accepting > entry.accepting;
     entry.accepting = accepting;
     entry.missing = missing;
+    entry.unreachable = unreachable;
     if (problem === undefined || entry.status.state === 'running' || isHealthy(entry)) {
       setStatus(entry, 'running', runningDetails(entry));
     } else if (overdue) {

@@ -26,7 +26,7 @@ export function sortTasks(tasks: readonly Task[]): Task[] {
 const TRANSITIONAL_STATES = new Set(['new', 'pending', 'assigned', 'starting', 'failed']);
 
 /** Reasons of other states that are a problem, too: the message explains it. */
-const PROBLEM_REASONS: ReadonlySet<string> = new Set<TaskReason>(['Daemonized', 'FamilyMissing']);
+const PROBLEM_REASONS: ReadonlySet<string> = new Set<TaskReason>(['Daemonized', 'PortUnreachable', 'FamilyMissing']);
 
 /** Why a task failed, is not running yet or is not healthy; empty if there is no problem. */
 export function taskProblem(task: Task): string {

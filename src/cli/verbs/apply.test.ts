@@ -127,6 +127,21 @@ describe('apply', () => {
     );
   });
 
+  test('a timeout while nodes have not published the ports names them', async () => {
+    const published = cli.meshd.onApply;
+    cli.meshd.onApply = (spec) => {
+      published(spec);
+      cli.meshd.services = cli.meshd.services.map((service) => ({ ...service, pending: 1, pendingNodes: ['node2'] }));
+    };
+    const { status, stdout, stderr } = await meshctl(['apply', '--timeout', '10s', await file('a.yaml', manifest())]);
+    expect(status).toBe(1);
+    expect(stdout).toContain('overall progress: 3 out of 3 tasks, waiting for node2 to publish the ports\n');
+    expect(stdout).not.toContain('converged');
+    expect(stderr).toBe(
+      'meshctl: timeout after 10s: web: 3 of 3 tasks running, ports not yet published on node2 (see `meshctl node ls`); the manager continues\n',
+    );
+  });
+
   test('a task that failed and is not restarted ends it with status 1', async () => {
     cli.meshd.onApply = (spec) => {
       cli.meshd.services = [makeService({ spec })];

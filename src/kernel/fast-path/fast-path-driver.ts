@@ -6,7 +6,15 @@ import type { FastPathFilter, FastPathProgram } from '../../model/kinds/fast-pat
 import type { FastPathPeer, FastPathPort, FastPathTask } from '../../model/kinds/fast-path-entries.ts';
 import type { KernelObject } from '../../model/kinds/registry.ts';
 import { FAST_PATH_PREFERENCE, HOST_LINKS, HOST_NETNS, networkNetns } from '../../model/linux-names.ts';
-import { deleteBpfFilter, deleteClsact, type Filter, newBpfFilter, newClsact } from '../../netlink/traffic-control.ts';
+import {
+  deleteBpfFilter,
+  deleteClsact,
+  EGRESS,
+  type Filter,
+  INGRESS,
+  newBpfFilter,
+  newClsact,
+} from '../../netlink/traffic-control.ts';
 import type { Meter } from '../driver/channel.ts';
 import { type Failure, linkNotFound, toFailure } from '../driver/failure.ts';
 import { isTaskNetns, type Namespaces } from '../driver/namespaces.ts';
@@ -15,7 +23,14 @@ import type { LinkView } from '../observe/observe-links.ts';
 import { openFastPathMaps } from './fast-path-maps.ts';
 import { loadProgram, programConstants, referencedLinks } from './fast-path-objects.ts';
 import { FILTER_HANDLE, filterName, matchesProgram } from './fast-path-programs.ts';
-import { hasFilters, listFilters, listLinkFilters, resolveLinkIndexes, resolveLinkNames } from './tc-filters.ts';
+import {
+  hasClsact,
+  hasFilters,
+  listFilters,
+  listLinkFilters,
+  resolveLinkIndexes,
+  resolveLinkNames,
+} from './tc-filters.ts';
 
 /** Attaches, observes and removes the tc programs of native/bpf and the entries of their maps. */
 export interface FastPathDriver {
@@ -71,7 +86,7 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
   }
 
   async function attach(
-    { netns, link, program }: FastPathFilter,
+    { netns, link, egress, program }: FastPathFilter,
     verb: Op['verb'],
     meter: Meter,
   ): Promise<Failure | undefined> {
@@ -80,36 +95,43 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
     const numbers = await resolveLinkIndexes(transport, netns, [link, ...referencedLinks(program)]);
     const index = requireLinkIndex(netns, numbers, link);
     const { fd } = load(program, (name) => requireLinkIndex(netns, numbers, name));
-    const filter = { index, preference: FAST_PATH_PREFERENCE, handle: FILTER_HANDLE, fd, name: filterName(program) };
+    const parent = parentOf(egress);
+    const place = { index, parent, preference: FAST_PATH_PREFERENCE, handle: FILTER_HANDLE };
     const mode = verb === 'create' ? 'create' : 'ensure';
-    const requests = [newClsact(index), newBpfFilter(filter, mode)];
-    const [qdisc, added] = await transport.transact(netns, NETLINK_ROUTE, requests, meter);
+    const [qdisc] = await transport.transact(netns, NETLINK_ROUTE, [newClsact(index)], meter);
     if (qdisc?.ok) qdiscs.add(qdiscKey(netns, index));
     else if (qdisc?.code !== 'EEXIST') return qdisc;
-    // Our filter was missing, so its qdisc may be a new one of another program: it is better to leave one behind.
-    else if (verb === 'create') qdiscs.delete(qdiscKey(netns, index));
+    // Our filters were missing, so the qdisc may be a new one of another program: it is better to leave one behind.
+    else if (verb === 'create' && (await listLinkFilters(transport, netns, index, parentOf(!egress))).length === 0)
+      qdiscs.delete(qdiscKey(netns, index));
+    if (egress && !(await hasClsact(transport, netns, index)))
+      return {
+        ok: false,
+        code: 'EOPNOTSUPP',
+        text: `${link} has the qdisc ingress of another program, and not clsact`,
+      };
+    const request = newBpfFilter({ ...place, fd, name: filterName(program) }, mode);
+    const [added] = await transport.transact(netns, NETLINK_ROUTE, [request], meter);
     if (!added?.ok) return added;
     if (verb === 'create') return undefined;
-    const others = (await listLinkFilters(transport, netns, index)).filter(({ handle }) => handle !== FILTER_HANDLE);
-    return detach(netns, index, others, meter);
+    const filters = await listLinkFilters(transport, netns, index, parent);
+    return detach(
+      netns,
+      filters.filter(({ handle }) => handle !== FILTER_HANDLE),
+      meter,
+    );
   }
 
-  async function detach(
-    netns: string,
-    index: number,
-    filters: readonly Filter[],
-    meter: Meter,
-  ): Promise<Failure | undefined> {
-    const requests = filters.map(({ handle }) => deleteBpfFilter({ index, preference: FAST_PATH_PREFERENCE, handle }));
-    const outcomes = await transport.transact(netns, NETLINK_ROUTE, requests, meter);
+  async function detach(netns: string, filters: readonly Filter[], meter: Meter): Promise<Failure | undefined> {
+    const outcomes = await transport.transact(netns, NETLINK_ROUTE, filters.map(deleteBpfFilter), meter);
     return outcomes.find((outcome) => !outcome.ok) as Failure | undefined;
   }
 
-  async function remove({ netns, link }: FastPathFilter, meter: Meter): Promise<Failure | undefined> {
+  async function remove({ netns, link, egress }: FastPathFilter, meter: Meter): Promise<Failure | undefined> {
     const index = requireLinkIndex(netns, await resolveLinkIndexes(transport, netns, [link]), link);
-    const filters = await listLinkFilters(transport, netns, index);
+    const filters = await listLinkFilters(transport, netns, index, parentOf(egress));
     if (filters.length === 0) return { ok: false, code: 'ENOENT', text: `${link} has no filter of meshd` };
-    const failure = await detach(netns, index, filters, meter);
+    const failure = await detach(netns, filters, meter);
     if (failure !== undefined) return failure;
     // On our links the qdisc is ours too, unless another program has put a filter on it.
     const own = netns !== HOST_NETNS || HOST_LINKS.includes(link) || qdiscs.has(qdiscKey(netns, index));
@@ -158,9 +180,17 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
         ]),
       );
       const names = await resolveLinkNames(transport, netns, numbers, new Set(filters.map(({ index }) => index)));
-      return [...names].map(([index, link]) => {
-        const here = filters.filter((filter) => filter.index === index);
-        const program = desiredFilters.find((filter) => filter.link === link)?.program;
+      const places = [...names].flatMap(([index, link]) => [
+        { index, link, egress: false },
+        { index, link, egress: true },
+      ]);
+      return places.flatMap(({ index, link, egress }): FastPathFilter[] => {
+        const here = filters.filter((filter) => filter.index === index && filter.parent === parentOf(egress));
+        if (here.length === 0) return [];
+        const desiredHere = desiredFilters.find(
+          (filter) => filter.link === link && (filter.egress ?? false) === egress,
+        );
+        const program = desiredHere?.program;
         const isDesired =
           program !== undefined &&
           here.length === 1 &&
@@ -169,7 +199,8 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
             const constants = maps.constantsOf(id);
             return matchesProgram(filter, constants, program, (name) => numbers.get(name)) && maps.usesNodeMaps(id);
           });
-        return { kind: 'fast-path', netns, link, ...(isDesired ? { program } : { foreign: ['another program'] }) };
+        const found = { kind: 'fast-path', netns, link, ...(egress ? { egress } : {}) } as const;
+        return [{ ...found, ...(isDesired ? { program } : { foreign: ['another program'] }) }];
       });
     },
     async observeEntries(netns, view) {
@@ -204,6 +235,11 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
       maps.close();
     },
   };
+}
+
+/** Where tc has the filters of a direction. */
+function parentOf(egress = false): number {
+  return egress ? EGRESS : INGRESS;
 }
 
 function requireLinkIndex(netns: string, numbers: ReadonlyMap<string, number>, link: string): number {

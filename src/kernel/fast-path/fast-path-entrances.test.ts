@@ -136,5 +136,5 @@ describe('a further address of the node, beside the fast path of the host', () =
       expect(port).toBeGreaterThanOrEqual(TRANSLATED_PORTS.from);
       expect(port).toBeLessThanOrEqual(TRANSLATED_PORTS.to);
     }
-  });
+  }, 120_000);
 });

@@ -23,6 +23,7 @@ const MAP_OBJECTS = {
   mesh_ports: 'host-in',
   mesh_peers: 'host-in',
   mesh_fragments: 'host-in',
+  mesh_sent: 'host-in',
   mesh_tasks: 'router-in',
   mesh_flows: 'router-in',
   mesh_edges: 'router-in',
@@ -73,6 +74,7 @@ export function isConstantsMap(name: string): boolean {
 /** Links that a program contains by ifindex. */
 export function referencedLinks(program: FastPathProgram): string[] {
   if (program.type === 'host-in') return [program.lb, program.router];
+  if (program.type === 'host-sent') return [program.lb];
   return program.type === 'task-out' ? [program.vxlan, program.lb] : [];
 }
 
@@ -89,6 +91,8 @@ function constantsOf(program: FastPathProgram, index: (link: string) => number):
         router_link: index(program.router),
         router_vni: program.vni,
       };
+    case 'host-sent':
+      return { bpf_metadata_build, own_address: addressBytes(program.address), lb_link: index(program.lb) };
     case 'host-out':
       return { bpf_metadata_build, own_address: addressBytes(program.address) };
     case 'router-in':

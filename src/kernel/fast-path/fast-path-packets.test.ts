@@ -56,6 +56,7 @@ it('this kernel supports it, and the probe reports that', async () => {
 
 it.each<FastPathProgram>([
   { type: 'host-in', address: OWN, lb: '3', router: '4', vni: 4096, number: 1 },
+  { type: 'host-sent', address: OWN, lb: '3' },
   { type: 'host-out', address: OWN },
   { type: 'router-in' },
   { type: 'task-out', vxlan: '2', lb: '3', number: 1 },
@@ -510,6 +511,33 @@ describe('router-in', () => {
     expect(alias).not.toBe(40_000);
     expect(portSeen({ ...begins, ports: [alias, 80] }, 3)).not.toBe(alias);
     expect(portSeen(packet, 3)).toBe(alias);
+  });
+
+  it('an alias that is used again after minutes does not take the port of another flow', () => {
+    const age = (key: Buffer) => {
+      const value = lookUpBpfMap(mapOf('mesh_flows'), key)!;
+      updateBpfMap(mapOf('mesh_flows'), key, encodeTwoUint32(value.readUInt32LE(), value.readUInt32LE(4) - 500));
+    };
+    run(udp, 2);
+    const alias = portSeen(udp, 3);
+    age(flowKey('udp', alias));
+    const other: Packet = { ...udp, ports: [alias, 80] };
+    expect(portSeen(other, 2)).toBe(alias);
+    expect(portSeen(udp, 3)).not.toBe(alias);
+    expect(portSeen(other, 2)).toBe(alias);
+  });
+
+  it('an alias whose entry was evicted is entered again', () => {
+    run(udp, 2);
+    const alias = portSeen(udp, 3);
+    deleteFromBpfMap(mapOf('mesh_flows'), flowKey('udp', alias));
+    expect(portSeen(udp, 3)).toBe(alias);
+    expect(flowOf(flowKey('udp', alias))).toBe(3);
+  });
+
+  it('leaves packets alone whose mark is not the number of a node', () => {
+    for (const mark of [FLOW_STANDARD_PATH, 0x10002]) expect(run(syn, mark)).toEqual([PASS, mark]);
+    expect(edgeOf(flowKey('tcp'))).toBeUndefined();
   });
 
   it('leaves other addresses and protocols alone', () => {

@@ -5,7 +5,7 @@ import { FAST_PATH_PREFERENCE } from '../../model/linux-names.ts';
 import { LITTLE_ENDIAN } from '../../netlink/attributes.ts';
 import { newLink } from '../../netlink/link.ts';
 import type { NetlinkRequest } from '../../netlink/message.ts';
-import { newBpfFilter, newClsact } from '../../netlink/traffic-control.ts';
+import { EGRESS, INGRESS, newBpfFilter, newClsact } from '../../netlink/traffic-control.ts';
 import { openScratchNetns, SCRATCH_NETNS } from '../driver/scratch-netns.ts';
 import { NETLINK_ROUTE, openTransport, type Transport } from '../driver/transport.ts';
 import { openFastPathMaps } from './fast-path-maps.ts';
@@ -44,17 +44,19 @@ async function runProbe(): Promise<string | undefined> {
     const address = '192.0.2.1';
     const programs: FastPathProgram[] = [
       { type: 'host-in', address, lb: PROBE_LINK, router: PROBE_LINK, vni: FIRST_VNI, number: 1 },
+      { type: 'host-sent', address, lb: PROBE_LINK },
       { type: 'host-out', address },
       { type: 'router-in' },
       { type: 'task-out', vxlan: PROBE_LINK, lb: PROBE_LINK, number: 1 },
     ];
     for (const program of programs) {
       const loaded = loadProgram(program, () => index, maps.mapsFor(program.type));
-      const filter = { index, preference: FAST_PATH_PREFERENCE, handle: FILTER_HANDLE, fd: loaded.fd };
+      const parent = program.type === 'host-sent' ? EGRESS : INGRESS;
+      const filter = { index, parent, preference: FAST_PATH_PREFERENCE, handle: FILTER_HANDLE, fd: loaded.fd };
       const noFilter = await tryRequest(transport, newBpfFilter({ ...filter, name: filterName(program) }, 'ensure'));
       loaded.close();
       if (noFilter) return `tc does not support BPF programs: ${noFilter}; try \`modprobe cls_bpf\``;
-      const [found] = await listLinkFilters(transport, SCRATCH_NETNS, index);
+      const [found] = await listLinkFilters(transport, SCRATCH_NETNS, index, parent);
       const constants = maps.constantsOf(found?.bpf?.id ?? 0);
       // After a restart meshd would not recognize its own programs, and would attach them again and again.
       if (found === undefined || !matchesProgram(found, constants, program, () => index))

@@ -4,18 +4,11 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { cleanUp, freshNetns, onCleanup } from '../../../native/test-support.ts';
 import { diff } from '../../diff/diff.ts';
 import { stateOf } from '../../model/kernel-state.ts';
-import type { FastPathProgram } from '../../model/kinds/fast-path.ts';
-import { FAST_PATH_PREFERENCE } from '../../model/linux-names.ts';
 import { renderOp } from '../../model/render.ts';
-import { newBpfFilter, newClsact } from '../../netlink/traffic-control.ts';
 import { CAPABILITIES, threeNodes } from '../../plan/assignments.test-data.ts';
 import { plan } from '../../plan/plan.ts';
-import { openNamespaces } from '../driver/namespaces.ts';
-import { NETLINK_ROUTE, openTransport } from '../driver/transport.ts';
 import { openFastPathMaps } from './fast-path-maps.ts';
-import { loadProgram, referencedLinks } from './fast-path-objects.ts';
-import { FILTER_HANDLE, filterName } from './fast-path-programs.ts';
-import { resolveLinkIndexes } from './tc-filters.ts';
+import { attachProgram } from './test-attach.ts';
 
 /**
  * A router with the rules of the plan and the programs, in this machine's kernel: a task, a client behind this node's lb, and
@@ -109,28 +102,14 @@ function routerCommands(): string[] {
     .map((command) => command.replaceAll('mesh-net-ingress', router));
 }
 
-async function attach(link: string, program: FastPathProgram): Promise<void> {
-  const namespaces = {
-    ...openNamespaces('/run/netns'),
-    path: (name: string) => `/run/netns/${name}`,
-    identity: (name: string) => name,
-  };
-  const transport = openTransport(namespaces, { sends: 0, messages: 0, bytes: 0 });
-  const indexes = await resolveLinkIndexes(transport, router, [link, ...referencedLinks(program)]);
-  const index = indexes.get(link)!;
-  const { fd } = loadProgram(program, (name) => indexes.get(name)!, maps.mapsFor(program.type));
-  const filter = { index, preference: FAST_PATH_PREFERENCE, handle: FILTER_HANDLE, fd, name: filterName(program) };
-  const outcomes = await transport.transact(router, NETLINK_ROUTE, [newClsact(index), newBpfFilter(filter)]);
-  expect(outcomes).toMatchObject([{ ok: true }, { ok: true }]);
-  if (program.type === 'task-out') maps.setTask(TASK, index);
-  transport.close();
-}
-
 beforeAll(async () => {
   shell(LINKS);
   shell(routerCommands().join('\n'));
-  for (const link of ['vxlan0', 'lb0']) await attach(link, { type: 'router-in' });
-  await attach(VETH, { type: 'task-out', vxlan: 'vxlan0', lb: 'lb0', number: 1 });
+  for (const link of ['vxlan0', 'lb0']) await attachProgram(maps, router, link, { type: 'router-in' });
+  maps.setTask(
+    TASK,
+    await attachProgram(maps, router, VETH, { type: 'task-out', vxlan: 'vxlan0', lb: 'lb0', number: 1 }),
+  );
   const server = spawn('ip', ['netns', 'exec', task, 'python3', '-c', SERVER], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });

@@ -24,13 +24,19 @@ import { isFastPathFilter } from './fast-path-programs.ts';
 export async function listFilters(transport: Transport, netns: string): Promise<Filter[]> {
   const filters: Filter[] = [];
   for (const index of await linksWithIngress(transport, netns)) {
-    filters.push(...(await listLinkFilters(transport, netns, index)));
+    for (const parent of [INGRESS, EGRESS]) filters.push(...(await listLinkFilters(transport, netns, index, parent)));
   }
   return filters;
 }
 
-export async function listLinkFilters(transport: Transport, netns: string, index: number): Promise<Filter[]> {
-  const request = dumpFilters(index, INGRESS, FAST_PATH_PREFERENCE);
+/** Those for packets of one direction: INGRESS or EGRESS. */
+export async function listLinkFilters(
+  transport: Transport,
+  netns: string,
+  index: number,
+  parent: number,
+): Promise<Filter[]> {
+  const request = dumpFilters(index, parent, FAST_PATH_PREFERENCE);
   return decodeAll(await transport.dump(netns, NETLINK_ROUTE, request), decodeFilter).filter(isFastPathFilter);
 }
 
@@ -43,6 +49,12 @@ async function linksWithIngress(transport: Transport, netns: string): Promise<nu
     if (kernelErrorCode(thrown) === 'EOPNOTSUPP') return [];
     throw thrown;
   }
+}
+
+/** Whether a link can have filters of both directions: the older qdisc `ingress` would take all as those of incoming packets. */
+export async function hasClsact(transport: Transport, netns: string, index: number): Promise<boolean> {
+  const qdiscs = decodeAll(await transport.dump(netns, NETLINK_ROUTE, dumpQdiscs()), decodeQdisc);
+  return qdiscs.some((qdisc) => qdisc.index === index && qdisc.kind === 'clsact');
 }
 
 /** Whether anything is left on a link's clsact. */

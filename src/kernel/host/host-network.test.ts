@@ -102,14 +102,30 @@ test('paths have the MTU of the route, else of its link, by all rules and tables
   );
   const destinations = ['203.0.113.7', '203.0.113.8', '203.0.113.9', '10.255.0.1', '10.9.9.9'];
   expect(Object.fromEntries(await network.paths('198.51.100.7', destinations))).toEqual({
-    '203.0.113.7': { link: 'eth0', mtu: 1_400 },
-    '203.0.113.8': { link: 'eth0', mtu: 1_300 },
-    '203.0.113.9': { link: 'eth0', mtu: 1_250 },
+    '203.0.113.7': { link: 'eth0', mtu: 1_400, carrier: true },
+    '203.0.113.8': { link: 'eth0', mtu: 1_300, carrier: true },
+    '203.0.113.9': { link: 'eth0', mtu: 1_250, carrier: true },
   });
-  expect((await network.paths('192.0.2.7', ['203.0.113.9'])).get('203.0.113.9')).toEqual({ link: 'eth0', mtu: 1_400 });
+  expect((await network.paths('192.0.2.7', ['203.0.113.9'])).get('203.0.113.9')).toEqual({
+    link: 'eth0',
+    mtu: 1_400,
+    carrier: true,
+  });
   const inet6 = await network.paths('2001:db8::7', ['2001:db8:9::1', '2001:db8:8::1']);
-  expect(Object.fromEntries(inet6)).toEqual({ '2001:db8:9::1': { link: 'eth0', mtu: 1_350 } });
+  expect(Object.fromEntries(inet6)).toEqual({ '2001:db8:9::1': { link: 'eth0', mtu: 1_350, carrier: true } });
   expect((await network.paths('198.51.100.99', ['203.0.113.7'])).size).toBe(0);
+});
+
+test('a link without carrier keeps its address and its paths; one that is down has none', async () => {
+  const state = async () => ({
+    carrier: (await network.paths('192.0.2.7', ['192.0.2.1'])).get('192.0.2.1')?.carrier,
+    hasAddress: (await network.addresses()).some(({ address }) => address === '192.0.2.7'),
+  });
+  expect(await state()).toEqual({ carrier: true, hasAddress: true });
+  ip('link set peer0 down');
+  expect(await state()).toEqual({ carrier: false, hasAddress: true });
+  ip('link set eth0 down');
+  expect(await state()).toEqual({ carrier: undefined, hasAddress: false });
 });
 
 test('changes of addresses, links and foreign routes are announced', async () => {

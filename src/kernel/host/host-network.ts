@@ -21,6 +21,7 @@ import {
 /** RT_TABLE_LOCAL, include/uapi/linux/rtnetlink.h */
 const LOCAL_TABLE = 255;
 /** include/uapi/linux/if.h */
+const IFF_RUNNING = 0x40;
 const IFF_NOARP = 0x80;
 const MAC = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/;
 const NO_MAC = '00:00:00:00:00:00';
@@ -58,7 +59,7 @@ export function createHostNetwork(transport: Transport, namespaces: Namespaces):
       const entries = decodeAll(await dump(dumpAddresses()), decodeAddress);
       return entries.flatMap(({ index, address, prefix, flags }): HostAddress[] => {
         const link = links.get(index);
-        if (link === undefined || (flags & IFA_F_DADFAILED) !== 0) return [];
+        if (!link?.up || (flags & IFA_F_DADFAILED) !== 0) return [];
         return [{ link: link.name, mtu: link.mtu ?? 0, ethernet: isEthernet(link), address, prefix }];
       });
     },
@@ -126,10 +127,13 @@ async function findPaths(
   }
   const links = await readLinks(transport, new Set([...routes.values()].map(({ index }) => index!)));
   const paths = new Map<IpAddress, HostPath>();
-  for (const [destination, { index, mtu: routeMtu }] of routes) {
+  for (const [destination, { index, mtu: routeMtu, nextHops }] of routes) {
     const link = links.get(index!);
     const mtu = routeMtu ?? link?.mtu;
-    if (link !== undefined && mtu !== undefined) paths.set(destination, { link: link.name, mtu });
+    if (link === undefined || mtu === undefined) continue;
+    // Of several next hops, this is one; another may do.
+    const carrier = nextHops > 1 || (link.flags & IFF_RUNNING) !== 0;
+    paths.set(destination, { link: link.name, mtu, carrier });
   }
   return paths;
 }

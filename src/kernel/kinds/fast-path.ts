@@ -33,9 +33,9 @@ export const fastPathKind: LinuxKind<'fast-path'> = {
   audit: 'costly',
   related: ['link', 'network'],
   failures: ERRNO_CODES,
-  remedy({ verb, object: { link } }, code) {
+  remedy({ verb, object: { link, egress } }, code) {
     if (code === 'EEXIST') {
-      return `another program has a filter at this place: see \`tc filter show dev ${link} ingress pref ${FAST_PATH_PREFERENCE}\``;
+      return `another program has a filter at this place: see \`tc filter show dev ${link} ${egress ? 'egress' : 'ingress'} pref ${FAST_PATH_PREFERENCE}\``;
     }
     return code === 'ENOENT' && verb !== 'delete' ? tryModprobe('sch_ingress', 'cls_bpf') : undefined;
   },
@@ -44,7 +44,7 @@ export const fastPathKind: LinuxKind<'fast-path'> = {
       isOurLink(netns, link) ? [...netnsNames(netns), linkName(netns, link)] : netnsNames(netns),
     indexes: ({ netns, program }) =>
       program === undefined ? [] : referencedLinks(program).map((name) => linkName(netns, name)),
-    withoutIndex: ({ kind, netns, link }: FastPathFilter) => ({ kind, netns, link, foreign: ['another program'] }),
+    withoutIndex: ({ program: _, ...filter }: FastPathFilter) => ({ ...filter, foreign: ['another program'] }),
   },
 };
 

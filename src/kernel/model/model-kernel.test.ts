@@ -79,8 +79,10 @@ function damaged(object: KernelObject, how: number): KernelObject {
       return how % 2 === 0 ? { ...object, scheduler: 'sh' } : { ...object, fwmark: 9 };
     case 'real-server':
       return how % 2 === 0 ? { ...object, weight: 17 } : { ...object, port: 9999 };
-    case 'fast-path':
-      return { kind: 'fast-path', netns: object.netns, link: object.link, foreign: ['another program'] };
+    case 'fast-path': {
+      const { program: _, ...filter } = object;
+      return { ...filter, foreign: ['another program'] };
+    }
     case 'fast-path-task':
       return how % 2 === 0 ? { ...object, link: 'unknown' } : { ...object, address: '10.252.1.99' };
     case 'fast-path-port':
@@ -160,6 +162,13 @@ function planned(assignment: Assignment): KernelState {
           netns,
           link: 'eth0',
           program: { type: 'host-in', address, lb: HOST_LINK, router: HOST_LINK, vni: 4096, number: 1 },
+        },
+        {
+          kind: 'fast-path',
+          netns,
+          link: 'eth0',
+          egress: true,
+          program: { type: 'host-sent', address, lb: HOST_LINK },
         },
         { kind: 'fast-path', netns, link: HOST_LINK, program: { type: 'host-out', address } },
       ];

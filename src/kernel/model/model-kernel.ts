@@ -57,7 +57,7 @@ interface ModelHost {
 const MODEL_HOST: ModelHost = {
   addresses: [{ link: 'eth0', mtu: 1_500, ethernet: true, address: '192.0.2.1', prefix: 24 }],
   routes: [{ link: 'eth0', destination: '192.0.2.0/24', via: undefined }],
-  path: { link: 'eth0', mtu: 1_500 },
+  path: { link: 'eth0', mtu: 1_500, carrier: true },
 };
 
 export interface ModelKernelOptions {

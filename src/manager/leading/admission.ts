@@ -2,6 +2,7 @@ import { MeshError } from '../../base/errors.ts';
 import { admit } from '../../decide/admit.ts';
 import { AUTOMATIC_PORTS } from '../../decide/allocate.ts';
 import { drainingPortsAfter } from '../../decide/draining-ports.ts';
+import { storedEntrances } from '../../decide/entrances.ts';
 import { type HostListeners, portConflictWarnings } from '../../decide/port-conflicts.ts';
 import { specWarnings } from '../../decide/spec-warnings.ts';
 import type { Service } from '../../model/cluster.ts';
@@ -51,7 +52,7 @@ export function admitSpecs(
       newGeneration: needsNewTasks,
       changes,
     } = admit(spec, current, conflictCandidates(spec, staged, claims, view));
-    const { leaving: _, ...rest } = stagedService;
+    const { leaving: _, entrances: __, ...rest } = stagedService;
     const drainingPorts = current === undefined ? [] : drainingPortsAfter(current, complete, view.revision + 1, now);
     const service: Service = {
       ...rest,
@@ -59,6 +60,8 @@ export function admitSpecs(
       taskGeneration: stagedService.taskGeneration + Number(needsNewTasks),
       ...(drainingPorts.length === 0 ? {} : { leaving: drainingPorts }),
     };
+    const entrances = storedEntrances(service, current);
+    if (entrances !== undefined) service.entrances = entrances;
     staged.set(spec.name, service);
     addClaims(claims, service);
     const warnings = [...portConflictWarnings(complete, current?.spec, listeners), ...specWarnings(complete)];

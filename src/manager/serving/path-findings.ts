@@ -27,6 +27,7 @@ interface LossyPath {
 /** Errors that a node finds in itself and that explain lost packets on its paths. */
 const CAUSES: Readonly<Record<string, Loss>> = {
   UnderlayAddressMissing: 'broken',
+  UnderlayDisconnected: 'broken',
   FirewallRuleDropsVxlan: 'broken',
   NftablesDropsVxlan: 'broken',
   MtuTooSmall: 'losesFullSize',

@@ -1,6 +1,7 @@
 import { desiredSlots } from '../../decide/slots.ts';
-import { FAMILY_NAMES } from '../../model/address.ts';
+import { FAMILY_NAMES, type Family } from '../../model/address.ts';
 import type { Node, Service, Task } from '../../model/cluster.ts';
+import { formatPorts } from '../../model/port-ranges.ts';
 import type { PortSpec } from '../../model/spec.ts';
 import type * as rpc from '../../rpc/messages.ts';
 import { type ClusterIndex, isLimited } from './cluster-index.ts';
@@ -18,6 +19,7 @@ export interface Presenter {
   assignedHostPorts(service: Service, port: PortSpec): rpc.TaskPort[];
 }
 
+const FAMILIES: readonly Family[] = ['inet', 'inet6'];
 /** Names of pending nodes that a service shows. */
 const MAX_PENDING = 10;
 
@@ -39,19 +41,32 @@ export function createPresenter(
     const names = [...nodes].slice(0, MAX_PENDING).map(nodeNameOf);
     return { pending: nodes.size, pendingNodes: names.sort() };
   };
+  const limitedTasks = ({ id }: Service) =>
+    index.taskCounts(id).limited === 0 ? [] : index.tasksOfService(id).filter(isLimited);
+  const familyCondition = ({ slot, nodeId = '' }: Task, service: Service, family: Family, ports: string) => ({
+    nodeId,
+    nodeName: nodeNameOf(nodeId),
+    kind: 'family' as const,
+    message: `${service.name}.${slot} accepts no ${FAMILY_NAMES[family]} clients on its ${ports}`,
+  });
   const degradedTasks = (service: Service, { protocol, target }: PortSpec): rpc.NodePortCondition[] =>
-    (index.taskCounts(service.id).limited === 0 ? [] : index.tasksOfService(service.id))
-      .filter(isLimited)
-      .flatMap(({ slot, nodeId = '', status }) =>
-        (status.missing ?? [])
-          .filter((one) => one.protocol === protocol && one.target === target)
-          .map(({ family }) => ({
-            nodeId,
-            nodeName: nodeNameOf(nodeId),
-            kind: 'family' as const,
-            message: `${service.name}.${slot} accepts no ${FAMILY_NAMES[family]} clients on its port ${target}`,
-          })),
-      );
+    limitedTasks(service).flatMap((task) =>
+      (task.status.missing ?? [])
+        .filter((one) => one.protocol === protocol && one.target === target)
+        .map(({ family }) => familyCondition(task, service, family, `port ${target}`)),
+    );
+  /** One for each task and family, however many ports that concerns. */
+  const limitedFamilies = (service: Service): rpc.NodePortCondition[] =>
+    limitedTasks(service).flatMap((task) =>
+      FAMILIES.flatMap((family) => {
+        const ports = (task.status.missing ?? [])
+          .filter((one) => one.family === family)
+          .map(({ protocol, target }) => ({ protocol, port: target }));
+        if (ports.length === 0) return [];
+        const text = `${ports.length === 1 ? 'port' : 'ports'} ${formatPorts(ports)}`;
+        return [familyCondition(task, service, family, text)];
+      }),
+    );
   const degraded = (service: Service, port: PortSpec) => [...degradedOnNodes(port), ...degradedTasks(service, port)];
   return {
     degraded,
@@ -69,12 +84,15 @@ export function createPresenter(
       ...service,
       running: index.taskCounts(service.id).running,
       desired: desiredTaskCount(service, index),
-      degraded: service.spec.ports.flatMap((port) =>
-        degraded(service, port).map((one) => ({
-          ...one,
-          message: `${port.published}/${port.protocol}: ${one.message}`,
-        })),
-      ),
+      degraded: [
+        ...service.spec.ports.flatMap((port) =>
+          degradedOnNodes(port).map((one) => ({
+            ...one,
+            message: `${port.published}/${port.protocol}: ${one.message}`,
+          })),
+        ),
+        ...limitedFamilies(service),
+      ],
       ...pendingOf(service),
     }),
     task: (task) => ({

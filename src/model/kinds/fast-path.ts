@@ -1,6 +1,6 @@
 import type { IpAddress } from '../address.ts';
 import { FAST_PATH_PREFERENCE, FAST_PATH_PREFIX, HOST_LINKS, HOST_NETNS } from '../linux-names.ts';
-import { either, ipAddress, number, oneOf, optional, shape, text } from './fields.ts';
+import { either, flag, ipAddress, number, oneOf, optional, shape, text } from './fields.ts';
 import { defineKind, type ObjectBase } from './kind.ts';
 import { insideLink, insideNetns, linkThing } from './things.ts';
 import { inNetns } from './words.ts';
@@ -12,6 +12,8 @@ export type FastPathProgram =
    * to them, `vni` the router's, `number` this node's.
    */
   | { type: 'host-in'; address: IpAddress; lb: string; router: string; vni: number; number: number }
+  /** Records what the host translates to published ports of `address`; not packets from the lb. */
+  | { type: 'host-sent'; address: IpAddress; lb: string }
   /** lb → the link that the host's routes select, for packets with source `address`. */
   | { type: 'host-out'; address: IpAddress }
   /** lb or vxlan → tasks. */
@@ -19,16 +21,19 @@ export type FastPathProgram =
   /** Task → lb or vxlan; `number` is this node's. */
   | { type: 'task-out'; vxlan: string; lb: string; number: number };
 
-/** A tc filter of ours at the ingress of a link. */
+/** A tc filter of ours on a link. */
 export interface FastPathFilter extends ObjectBase {
   kind: 'fast-path';
   link: string;
+  /** For outgoing packets; otherwise for incoming ones. */
+  egress?: boolean;
   /** Absent when the filter runs another program; `foreign` is set then. */
   program?: FastPathProgram;
 }
 
 const program = either(
   shape({ type: oneOf('host-in'), address: ipAddress, lb: text, router: text, vni: number, number }),
+  shape({ type: oneOf('host-sent'), address: ipAddress, lb: text }),
   shape({ type: oneOf('host-out'), address: ipAddress }),
   shape({ type: oneOf('router-in') }),
   shape({ type: oneOf('task-out'), vxlan: text, lb: text, number }),
@@ -36,8 +41,8 @@ const program = either(
 
 export const fastPath = defineKind<FastPathFilter>({
   kind: 'fast-path',
-  fields: { link: text, program: optional(program) },
-  key: ({ netns, link }) => fastPathKey(netns, link),
+  fields: { link: text, egress: optional(flag), program: optional(program) },
+  key: ({ netns, link, egress }) => fastPathKey(netns, link, egress),
   stage({ program }) {
     // The destinations of ports exist before packets are redirected to them.
     if (program?.type === 'host-in') return 'fast path of the host';
@@ -49,26 +54,30 @@ export const fastPath = defineKind<FastPathFilter>({
   // Programs refer to links by ifindex and outlive them; they would redirect to a missing or another link.
   holds({ netns, program }) {
     if (program?.type === 'host-in') return [linkThing(netns, program.lb), linkThing(netns, program.router)];
+    if (program?.type === 'host-sent') return [linkThing(netns, program.lb)];
     if (program?.type === 'task-out') return [linkThing(netns, program.vxlan), linkThing(netns, program.lb)];
     return [];
   },
-  after: ({ netns, program }) => (program?.type === 'host-in' ? [fastPathKey(netns, program.lb)] : []),
+  after: ({ netns, link, program }) =>
+    program?.type === 'host-in' ? [fastPathKey(netns, program.lb), fastPathKey(netns, link, true)] : [],
   /*
    * The programs are part of meshd and in no file, so where tc expects a file these lines have the program's name, with
    * its parameters behind `#`.
    */
-  commands({ netns, link, program }, verb) {
+  commands({ netns, link, egress, program }, verb) {
     const tc = inNetns('tc', netns);
-    const place = `dev ${link} ingress pref ${FAST_PATH_PREFERENCE}`;
+    const place = `dev ${link} ${egress ? 'egress' : 'ingress'} pref ${FAST_PATH_PREFERENCE}`;
     if (verb === 'delete') return [`${tc} filter del ${place}`];
     const filter = `filter ${verb === 'create' ? 'add' : 'replace'} ${place} handle 1 bpf direct-action`;
     const object = program === undefined ? 'FOREIGN' : `${FAST_PATH_PREFIX}${program.type}${parameters(program)}`;
-    return [...(verb === 'create' ? [`${tc} qdisc add dev ${link} clsact`] : []), `${tc} ${filter} object ${object}`];
+    // The link of host-in has a qdisc already, for host-sent.
+    const needsQdisc = verb === 'create' && program?.type !== 'host-in';
+    return [...(needsQdisc ? [`${tc} qdisc add dev ${link} clsact`] : []), `${tc} ${filter} object ${object}`];
   },
 });
 
-export function fastPathKey(netns: string, link: string): string {
-  return `fast-path ${netns} ${link}`;
+export function fastPathKey(netns: string, link: string, egress = false): string {
+  return `fast-path ${netns} ${link}${egress ? ' egress' : ''}`;
 }
 
 function parameters({ type: _, ...rest }: FastPathProgram): string {

@@ -18,7 +18,7 @@ type MatchCondition =
   | { match: 'input' | 'output'; link: string }
   | { match: 'protocol'; protocol: Protocol | 'ipv6-icmp' }
   /** The destination port. */
-  | { match: 'port'; protocol: 'tcp' | 'udp'; port: number }
+  | { match: 'port'; protocol: Protocol; port: number }
   /** The destination is an address of this netns. */
   | { match: 'local destination' }
   | { match: 'connection'; states: readonly ConnectionState[] }

@@ -1,3 +1,4 @@
+import type { Protocol } from '../address.ts';
 import { hostNetwork } from '../block.ts';
 import {
   type ConnectionState,
@@ -82,7 +83,8 @@ function moduleMatch(module: string, reader: Words): FirewallMatch | undefined {
   switch (`${module} ${option}`) {
     case 'tcp --dport':
     case 'udp --dport':
-      return { match: 'port', protocol: module as 'tcp' | 'udp', port: Number(value) };
+    case 'sctp --dport':
+      return { match: 'port', protocol: module as Protocol, port: Number(value) };
     case 'addrtype --dst-type':
       return value === 'LOCAL' ? { match: 'local destination' } : undefined;
     case 'conntrack --ctstate': {

@@ -24,6 +24,8 @@ ip netns exec mesh-net-ingress iptables -t raw -A MESH-PREROUTING -m mark --mark
 ip netns exec mesh-net-ingress iptables -t raw -A MESH-PREROUTING -i t-+ -m mark ! --mark 0x0 -j CT --notrack
 ip netns exec mesh-net-ingress iptables -t raw -A MESH-PREROUTING -m mark ! --mark 0x0 -j CT --zone-orig mark
 ip netns exec mesh-net-ingress sysctl -qw net.netfilter.nf_conntrack_tcp_be_liberal=1
+tc qdisc add dev eth0 clsact
+tc filter add dev eth0 egress pref 4096 handle 1 bpf direct-action object mesh-host-sent # address 192.0.2.1, lb mesh0
 tc qdisc add dev mesh0 clsact
 tc filter add dev mesh0 ingress pref 4096 handle 1 bpf direct-action object mesh-host-out # address 192.0.2.1
 tc -n mesh-net-ingress qdisc add dev t-aaaaaaaaaaaa clsact
@@ -39,5 +41,4 @@ bpftool map update name mesh_ports key 233 20 2 0 value 1
 bpftool map update name mesh_ports key 144 31 1 0 value 1
 bpftool map update name mesh_peers key 192 0 2 2 value 1
 bpftool map update name mesh_peers key 192 0 2 3 value 1
-tc qdisc add dev eth0 clsact
 tc filter add dev eth0 ingress pref 4096 handle 1 bpf direct-action object mesh-host-in # address 192.0.2.1, lb mesh0, router mesh1, vni 4096, number 1

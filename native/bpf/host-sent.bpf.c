@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * On the host's underlay link, for packets that leave: records flows of containers and virtual machines that the host has
+ * translated to the node's address and a published port. Their answers look like packets of clients to that port; host-in
+ * leaves them to the standard path, whose conntrack knows them. Any port may be one that masquerading has chosen: it keeps
+ * that of the container, or takes another from 1024 on (nf_nat_l4proto_unique_tuple).
+ */
+#include "object.h"
+#include "packet.h"
+#include "published.h"
+
+/* The node's underlay address. */
+const volatile __be32 own_address;
+/* Ifindex of the host's end of the veth to the lb. */
+const volatile __u32 lb_link;
+
+SEC("tc")
+int mesh_host_sent(struct __sk_buff *skb)
+{
+	struct packet packet;
+	__u8 member = 1;
+
+	/* Of a socket of the host, which host-in finds itself; or an answer of a published port. */
+	if (!skb->ingress_ifindex || skb->ingress_ifindex == lb_link)
+		return STANDARD_PATH;
+	if (!parse_ipv4(skb, &packet) || packet.ip->saddr != own_address || !find_transport(&packet) ||
+	    !published_port(packet.ip->protocol, packet.transport->source))
+		return STANDARD_PATH;
+
+	struct sent_key sent = {
+		.peer = packet.ip->daddr,
+		.peer_port = packet.transport->dest,
+		.port = packet.transport->source,
+		.protocol = packet.ip->protocol,
+	};
+	/* A lookup is what keeps an entry of an LRU map. */
+	if (!bpf_map_lookup_elem(&mesh_sent, &sent))
+		bpf_map_update_elem(&mesh_sent, &sent, &member, BPF_ANY);
+	return STANDARD_PATH;
+}
