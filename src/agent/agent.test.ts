@@ -65,6 +65,26 @@ describe('an assignment', () => {
     expect(await stateOf(TASK, 'running')).toMatchObject({ pid: 1001, error: '' });
   });
 
+  it('follows the routing rules of the host as they change', async () => {
+    node = await startNode([manager.address]);
+    await acked(1);
+    const hostRules = () => [...node.kernel.state().values()].filter(({ kind }) => kind === 'host-rule');
+    expect(hostRules()).toEqual([]);
+    const source = '198.51.100.1/32';
+    const rule = { family: 'inet', priority: 1_000, source, fwmark: 0, fwmask: 0, action: { lookup: 100 } } as const;
+    node.kernel.setHostRouting({ rules: [rule], localSources: [source], strictReversePath: false });
+    await eventually(() => hostRules().length === 2 || undefined, 'the rule to the lb, and the twin');
+    // Another assignment, and another start, plan the same.
+    manager.delta({ ports: [extraPort(9000)] });
+    await acked(2);
+    expect(hostRules()).toHaveLength(2);
+    await node.restart();
+    await eventually(() => node.agent.info().revision === 2 || undefined, 'revision 2');
+    expect(hostRules()).toHaveLength(2);
+    node.kernel.setHostRouting({ rules: [], localSources: [], strictReversePath: false });
+    await eventually(() => hostRules().length === 0 || undefined, 'no rule');
+  });
+
   it('starts no task before its netns is there', async () => {
     const order: string[] = [];
     node = await startNode([manager.address]);

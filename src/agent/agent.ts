@@ -1,4 +1,5 @@
 import { messageOf } from '../base/errors.ts';
+import { coversKind } from '../kernel/kernel.ts';
 import { isKernelCondition } from '../model/condition.ts';
 import { HOST_NETNS, LB_NETNS, taskNetns } from '../model/linux-names.ts';
 import { plan } from '../plan/plan.ts';
@@ -15,6 +16,7 @@ import { createPortWatch } from './ports/port-watch.ts';
 import { createAssignmentFollower } from './reconcile/assignment-follower.ts';
 import { startAudit } from './reconcile/audit.ts';
 import { createCurrentAssignment } from './reconcile/current-assignment.ts';
+import { createHostRoutingWatch } from './reconcile/host-routing-watch.ts';
 import { whyPathsMissing } from './reconcile/missing-paths.ts';
 import { createPlanComparison } from './reconcile/plan-result.ts';
 import { createReconciler } from './reconcile/reconciler.ts';
@@ -43,7 +45,7 @@ export function createAgent(options: AgentOptions): Agent {
   let applied = { revision: 0, failures: [] as string[] };
   let stopWatching = () => {};
   let { underlayMtu } = options.capabilities;
-  const capabilities = () => ({ ...options.capabilities, underlayMtu });
+  const capabilities = () => ({ ...options.capabilities, underlayMtu, hostRouting: hostRouting.current() });
   const nodeId = () => disk.identity()?.nodeId ?? '';
   const taskListeners = (taskId: string) => reconciler.runExclusive(() => kernel.listeners(taskNetns(taskId)));
   const hostListeners = () => reconciler.runExclusive(() => kernel.listeners(HOST_NETNS));
@@ -107,6 +109,11 @@ export function createAgent(options: AgentOptions): Agent {
     onWithheld: (released, withheld) => current.replan({ ports: released, removedPorts: withheld }),
   });
 
+  const hostRouting = createHostRoutingWatch({
+    kernel,
+    log,
+    onChange: (before) => current.replanHostRouting(before),
+  });
   const current = createCurrentAssignment({ capabilities, reconciler, tasks, ports: portWatch });
   const nodeWatch = createNodeWatch({
     network: kernel.hostNetwork,
@@ -174,7 +181,7 @@ export function createAgent(options: AgentOptions): Agent {
     doctor: createDoctor({
       kernel,
       clock,
-      capabilities: options.capabilities,
+      capabilities,
       underlay: options.underlay,
       version: options.version,
       stateDir: options.stateDir,
@@ -194,6 +201,8 @@ export function createAgent(options: AgentOptions): Agent {
         tasks: () => tasks.exposed(),
         listeners: taskListeners,
       }),
+    routes: async (argument) =>
+      (await import('./session/routes-query.ts')).answerRoutesQuery(argument, reconciler.have(), kernel.lookUpRoute),
   };
 
   const handleMessage = createMessageHandler({
@@ -239,11 +248,15 @@ export function createAgent(options: AgentOptions): Agent {
       await tasks.adopt(found);
       // Before anything is published: a port that sshd listens on is never published.
       await portWatch.start();
+      await hostRouting.start();
       const saved = disk.assignment();
       follower.load(saved);
       log.info({ tasks: found.length, revision: saved?.revision ?? 0 }, 'adopted existing kernel state and tasks');
       const stopEvents = kernel.watch((scope, by) => reconciler.recheck(scope, by));
-      const audit = startAudit(clock, (scope) => reconciler.audit(scope));
+      const audit = startAudit(clock, (scope) => {
+        if (coversKind(scope, 'host-rule')) void hostRouting.refresh();
+        return reconciler.audit(scope);
+      });
       stopWatching = () => {
         stopEvents();
         audit.stop();
@@ -261,6 +274,7 @@ export function createAgent(options: AgentOptions): Agent {
       drains.stop();
       portWatch.stop();
       nodeWatch.stop();
+      hostRouting.stop();
       tasks.close();
       runtime.close();
       await reconciler.stop();

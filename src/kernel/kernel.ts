@@ -2,6 +2,8 @@ import type { MeshError } from '../base/errors.ts';
 import type { Cidr, IpAddress, Protocol } from '../model/address.ts';
 import type { Op } from '../model/kernel-state.ts';
 import type { KernelObject, ObjectKind } from '../model/kinds/registry.ts';
+import type { HostRouting } from '../model/policy-rule.ts';
+import type { RouteQuestion, RouteResult } from '../model/route-lookup.ts';
 
 /** The part of the kernel that an observation or an event is about; a missing field means all of it. */
 export interface Scope {
@@ -129,6 +131,15 @@ export interface Kernel {
    * they can be recognized. `by` lists the processes that did it, as far as the kernel reports it. Returns a function that stops it.
    */
   watch(onChange: (scope: Scope, by: readonly Actor[]) => void): () => void;
+  /**
+   * Ends UDP and SCTP flows to desired published ports that began while the host did not translate them. `apply` and the
+   * events of `watch` do it by themselves; this is for what happened before the driver was opened.
+   */
+  endUntranslatedFlows(): Promise<void>;
+  /** The host's own routing, as far as rules of other programs make it matter. */
+  hostRouting(): Promise<HostRouting>;
+  /** Where the host would send such a packet, by its own rules and routes. */
+  lookUpRoute(question: RouteQuestion): Promise<RouteResult>;
   /** Sockets bound to a port in a netns. */
   listeners(netns: string): Promise<Listener[]>;
   /** Owners of these sockets by inode, without those whose process is hidden. Reads all of /proc. */

@@ -139,7 +139,7 @@ interface FakeAgent {
   dryRuns: Assignment[];
   answersDryRuns: boolean;
   /** Replies to requests of this kind; undefined: no reply. */
-  answer: ((kind: string) => unknown) | undefined;
+  answer: ((kind: string, argument: string) => unknown) | undefined;
   report(taskId: string, state: TaskState, more?: Partial<TaskStatus>): void;
   conditions(...conditions: Condition[]): void;
   listeners(...listeners: Listener[]): void;
@@ -354,8 +354,8 @@ function fakeAgent(
         const value = { nodeId: '', nodeName: '', steps: ['ip link add'], error: '', revision: 1 };
         if (agent.answersDryRuns) send({ case: 'plan', value }, message.value.probeId);
       } else if (message?.case === 'question' && agent.answer !== undefined) {
-        const { questionId, kind } = message.value;
-        const body = Buffer.from(JSON.stringify(agent.answer(kind)));
+        const { questionId, kind, argument } = message.value;
+        const body = Buffer.from(JSON.stringify(agent.answer(kind, argument)));
         send({ case: 'answer', value: { questionId, body, last: true, error: '' } });
       }
     }

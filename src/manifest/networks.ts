@@ -1,7 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import { err, ok, type Result } from '../base/errors.ts';
 import type { Cidr } from '../model/address.ts';
-import { hostNetwork } from '../model/block.ts';
+import { hostNetwork, isLinkLocal } from '../model/block.ts';
 import { addressText } from '../model/canonical-address.ts';
 import { shorten } from './manifest-error.ts';
 
@@ -42,12 +42,20 @@ export function parseNetwork(text: string): Result<Cidr, NetworkError> {
 /** An address alone, as a network of one; `0.0.0.0` and `::` are every address of their family, as in Docker. */
 export function parseHost(text: string): Result<Cidr, NetworkError> {
   if (text === '0.0.0.0' || text === '::') return ok(`${text}/0`);
-  return text.includes('/')
-    ? err({
-        message: `"${shorten(text)}" is not an address`,
-        remedy: 'write one address here; networks go to `x-mesh.ingress.addresses`',
-      })
-    : parseNetwork(text);
+  if (text.includes('/')) {
+    return err({
+      message: `"${shorten(text)}" is not an address`,
+      remedy: 'write one address here; networks go to `x-mesh.ingress.addresses`',
+    });
+  }
+  const network = parseNetwork(text);
+  if (network.ok && isLinkLocal(network.value)) {
+    return err({
+      message: `"${shorten(text)}" is link-local: the kernel never forwards such packets, so no port is published there`,
+      remedy: 'use another address of the node',
+    });
+  }
+  return network;
 }
 
 /** Only the four-part decimal form of IPv4: `10.1` and `010.0.0.1` mean different things to different programs. */

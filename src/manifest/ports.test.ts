@@ -33,6 +33,8 @@ describe('ports', () => {
     ['"localhost:80:80"', /"localhost" is not an address or a network/],
     ['"10.0.0.256:80:80"', /"10\.0\.0\.256" is not an address/],
     ['"[fe80::1%eth0]:80:80"', /is not an address/],
+    ['"[fe80::1]:80:80"', /"fe80::1" is link-local: .*; use another address of the node$/],
+    ['{target: 80, host_ip: "febf::1"}', /host_ip: "febf::1" is link-local/],
     ['"[::ffff:10.0.0.1]:80:80"', /IPv4 network written as IPv6; write 10\.0\.0\.1$/],
     ['{target: 80, host_ip: 10.0.0.0/8}', /ports\[0\]\.host_ip: "10\.0\.0\.0\/8" is not an address; .*x-mesh/],
     ['{target: 80, host_ip: 7}', /host_ip: must be an address, but is the number 7/],

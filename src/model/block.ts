@@ -66,10 +66,27 @@ function addressOfBits(value: bigint, bits: number): IpAddress {
   return addressText(ipaddr.fromByteArray(hex.match(/../g)!.map((pair) => Number.parseInt(pair, 16))));
 }
 
+/** The network without host bits: `192.0.2.7/24` is 192.0.2.0/24. */
+export function withoutHostBits(network: Cidr): Cidr {
+  const base =
+    familyOf(network) === 'inet'
+      ? ipaddr.IPv4.networkAddressFromCIDR(network)
+      : ipaddr.IPv6.networkAddressFromCIDR(network);
+  return `${addressText(base)}/${ipaddr.parseCIDR(network)[1]}`;
+}
+
 /** Whether an address is in a network, or is the address. */
 export function isWithin(address: IpAddress, network: Cidr | IpAddress): boolean {
   if (familyOf(address) !== familyOf(network)) return false;
   const parsed = ipaddr.parse(address);
   if (!network.includes('/')) return parsed.toString() === ipaddr.parse(network).toString();
   return parsed.match(ipaddr.parseCIDR(network));
+}
+
+/** Link-local addresses of IPv6: valid on one link only. Those of IPv4 are routed by the kernel like any other. */
+export const LINK_LOCAL: Cidr = 'fe80::/10';
+
+/** Of an address or network in canonical form. */
+export function isLinkLocal(address: IpAddress | Cidr): boolean {
+  return /^fe[89ab]/.test(address);
 }

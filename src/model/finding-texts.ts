@@ -60,6 +60,14 @@ export const FINDING_TEXTS = {
     remedy: '{command}',
   },
 
+  // routing rules of the host
+  RoutingRulesFollowed: { check: 'routing', text: 'answers of published ports follow the routing rules of the host' },
+  RoutingRuleNotFollowed: {
+    check: 'routing',
+    text: 'answers of published ports do not follow the rule "{rule}", which programs of the host do: it selects by more than addresses, ports and marks, its place leaves none before it, or there are too many such rules',
+    remedy: 'meshctl trace shows where answers leave; see ip rule show',
+  },
+
   // underlay and MTU
   UnderlayAddressPresent: { check: 'underlay', text: '{link} has {address}' },
   OffloadUnaffected: { check: 'offload', text: '{link} (driver {driver}) has no known checksum fault in tunnels' },

@@ -73,6 +73,13 @@ export function returnTable(nodeNumber: number): number {
   return 100_000 + nodeNumber;
 }
 
+/**
+ * Host: the bits of fwmarks that meshd uses there, for answers of connections to addresses with rules of their own
+ * (src/plan/source-routing.ts). Apart from those of kube-proxy (0xc000), Cilium (0xf00 and identities), Tailscale (0xff0000)
+ * and the AWS CNI (0x80), and from small numbers that administrators choose.
+ */
+export const ANSWER_MARKS = { mask: 0x3f00_0000, unit: 0x0100_0000, count: 63 } as const;
+
 export const SET_PREFIX = 'mesh-';
 // Constants: otherwise memory would hold one string per port.
 const PUBLISHED_SETS = { tcp: 'mesh-pub-tcp', udp: 'mesh-pub-udp', sctp: 'mesh-pub-sctp' } as const;

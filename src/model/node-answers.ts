@@ -1,8 +1,10 @@
+import ipaddr from 'ipaddr.js';
 import * as z from 'zod';
 import { MeshError } from '../base/errors.ts';
 import type { TaskSocket } from './bound-socket.ts';
 import type { ChangeRecord, HistoryQuery, HistoryResult } from './change-record.ts';
 import type { DoctorReport } from './doctor.ts';
+import type { ConnectionRoutes, RouteResult } from './route-lookup.ts';
 
 /*
  * Schemas of what nodes are asked by kind, and of what they answer, as JSON. Both sides check what arrives: an agent of
@@ -73,6 +75,23 @@ const kernelAnswer = z.object({
     .exactOptional(),
 }) satisfies z.ZodType<KernelAnswer>;
 
+const route = z.union([
+  z.object({ error: text }),
+  z.object({ link: text, via: text.exactOptional(), table: count }),
+]) satisfies z.ZodType<RouteResult>;
+const connectionRoutes = z.object({ own: route, answer: route, request: route }) satisfies z.ZodType<ConnectionRoutes>;
+
+const address = z.string().refine((value) => ipaddr.isValid(value));
+const connectionQuestion = z.strictObject({
+  client: address,
+  called: address,
+  protocol: z.enum(['tcp', 'udp', 'sctp']),
+  published: z.number().int().min(1).max(65_535),
+});
+
+/** A connection to a published port whose ways through the host are asked for. */
+type ConnectionQuestion = z.infer<typeof connectionQuestion>;
+
 const historyQuery = z.strictObject({
   age: milliseconds.optional(),
   service: text.optional(),
@@ -95,10 +114,13 @@ export type PortFilter = z.infer<typeof portFilter>;
 /** Each throws MeshError `invalid` with the place of the first fault. */
 export const parseDoctorReport = (body: Uint8Array): DoctorReport => parseBody(doctorReport, body);
 export const parseHistoryResult = (body: Uint8Array): HistoryResult => parseBody(historyResult, body);
+export const parseConnectionRoutes = (body: Uint8Array): ConnectionRoutes => parseBody(connectionRoutes, body);
 export const parseKernelAnswer = (body: Uint8Array): KernelAnswer => parseBody(kernelAnswer, body);
 
 /** `argument` is parsed JSON, undefined for a question without one. */
 export const parseHistoryQuery = (argument: unknown) => parse(historyQuery, argument ?? {}, 'the question');
+export const parseConnectionQuestion = (argument: unknown): ConnectionQuestion =>
+  parse(connectionQuestion, argument, 'the question');
 export const parsePortFilter = (argument: unknown): PortFilter | undefined =>
   argument === undefined ? undefined : parse(portFilter, argument, 'the question');
 

@@ -7,6 +7,9 @@ import type { KernelObject } from './kinds/registry.ts';
 import { renderObject, renderOp, renderState } from './render.ts';
 import { stateFromJson, stateToJson } from './state-json.ts';
 
+const ANSWER_RULE =
+  'priority 1000 from 10.252.1.2 to 192.0.2.0/24 fwmark 0x1000000/0x3f000000 ipproto 6 sport 8080 dport 1-9 lookup 100 suppress_prefixlength 0 protocol 109';
+
 /** One object of each kind, with the commands that create, change and delete it. */
 const CASES: [KernelObject, string[], string[], string[]][] = [
   [
@@ -109,6 +112,26 @@ const CASES: [KernelObject, string[], string[], string[]][] = [
       'ip -n mesh-net-a rule add priority 10002 fwmark 0x2/0xff goto 11000',
     ],
     ['ip -n mesh-net-a rule del priority 10002 fwmark 0x2/0xff goto 11000'],
+  ],
+  [
+    {
+      kind: 'host-rule',
+      netns: 'host',
+      family: 'inet',
+      priority: 1_000,
+      source: '10.252.1.2/32',
+      destination: '192.0.2.0/24',
+      fwmark: 0x100_0000,
+      fwmask: 0x3f00_0000,
+      ipProtocol: 6,
+      sourcePorts: { from: 8080, to: 8080 },
+      destinationPorts: { from: 1, to: 9 },
+      suppressPrefix: 0,
+      action: { lookup: 100 },
+    },
+    [`ip rule add ${ANSWER_RULE}`],
+    [`ip rule del ${ANSWER_RULE}`, `ip rule add ${ANSWER_RULE}`],
+    [`ip rule del ${ANSWER_RULE}`],
   ],
   [
     {

@@ -55,7 +55,7 @@ describe('conntrack', () => {
   });
 
   it('requests one port of a protocol, or all ports', () => {
-    const hex = (port?: number) => Buffer.from(dumpFlows('inet', 'udp', port).payload).toString('hex');
+    const hex = (port?: number) => Buffer.from(dumpFlows('inet', 'udp', { port }).payload).toString('hex');
     // nfgenmsg; CTA_TUPLE_ORIG { CTA_TUPLE_PROTO { NUM 17, DST_PORT 53 } }; CTA_FILTER { ORIG_FLAGS, REPLY_FLAGS }
     expect(hex(53)).toBe(
       '02000000' +
@@ -70,6 +70,21 @@ describe('conntrack', () => {
     expect(hex()).toBe(
       '02000000' + '10000180' + '0c000280' + '0500010011000000' + '14001980' + '0800010008000000' + '0800020000000000',
     );
+  });
+
+  it('requests entries by whether their destination was translated, as the tool requests a status', () => {
+    const theirs = goldenOf(goldens, 'conntrack -L -f ipv4 -p udp -u SEEN_REPLY').sent.find(
+      ({ type }) => type === 0x101,
+    )!;
+    const status = (payload: Uint8Array) => {
+      const attributes = new Attributes(payload, 4);
+      return { status: attributes.be32(3), mask: attributes.be32(26) };
+    };
+    // IPS_SEEN_REPLY is 2, IPS_DST_NAT 32.
+    expect(status(theirs.payload)).toEqual({ status: 2, mask: 2 });
+    expect(status(dumpFlows('inet', 'udp', { translated: true }).payload)).toEqual({ status: 32, mask: 32 });
+    expect(status(dumpFlows('inet', 'udp', { translated: false }).payload)).toEqual({ status: 0, mask: 32 });
+    expect(status(dumpFlows('inet', 'udp').payload)).toEqual({ status: undefined, mask: undefined });
   });
 
   it('rejects other messages', () => {

@@ -16,9 +16,11 @@ const GET = NFNL_SUBSYS_CTNETLINK | 1;
 const DELETE = NFNL_SUBSYS_CTNETLINK | 2;
 const CTA_TUPLE_ORIG = 1;
 const CTA_TUPLE_REPLY = 2;
+const CTA_STATUS = 3;
 const CTA_ID = 12;
 const CTA_ZONE = 18;
 const CTA_FILTER = 25;
+const CTA_STATUS_MASK = 26;
 const CTA_FILTER_ORIG_FLAGS = 1;
 const CTA_FILTER_REPLY_FLAGS = 2;
 const CTA_TUPLE_IP = 1;
@@ -31,6 +33,9 @@ const CTA_PROTO_DST_PORT = 3;
 // net/netfilter/nf_internals.h: which parts of a tuple a filter compares
 const F_PROTO_NUM = 1 << 3;
 const F_PROTO_DST_PORT = 1 << 5;
+
+/** Status bit of entries whose destination was translated; include/uapi/linux/netfilter/nf_conntrack_common.h. */
+const IPS_DST_NAT = 1 << 5;
 
 const PROTOCOLS = { udp: IPPROTO_UDP, sctp: IPPROTO_SCTP } as const;
 /** Protocols whose entries exist as long as packets arrive. */
@@ -57,18 +62,33 @@ export interface Flow {
   name: { tuple: Uint8Array; id: Uint8Array };
 }
 
+/** Which entries a dump should contain; fields not given match any. */
+interface FlowFilter {
+  /** The port they were sent to. */
+  port?: number | undefined;
+  /** Whether their destination was translated. */
+  translated?: boolean | undefined;
+}
+
 /**
- * `conntrack -L -p PROTO --orig-port-dst PORT`: entries of one family and protocol, and one port they were sent to when
- * given. Kernels before 5.8 have no filter and list everything: filter the result.
+ * `conntrack -L -p PROTO --orig-port-dst PORT`: entries of one family and protocol. Kernels before 5.8 ignore the filter of
+ * protocol and port, those before 5.18 that of translation, and list more: filter the result.
  */
-export function dumpFlows(family: Family, protocol: FlowProtocol, port?: number): NetlinkRequest {
-  const writer = new AttributeWriter(96).u8(familyNumber(family)).u8(0).be16(0);
+export function dumpFlows(
+  family: Family,
+  protocol: FlowProtocol,
+  { port, translated }: FlowFilter = {},
+): NetlinkRequest {
+  const writer = new AttributeWriter(112).u8(familyNumber(family)).u8(0).be16(0);
   writer.nested(CTA_TUPLE_ORIG | NLA_F_NESTED, () => {
     writer.nested(CTA_TUPLE_PROTO | NLA_F_NESTED, () => {
       writer.putU8(CTA_PROTO_NUM, PROTOCOLS[protocol]);
       if (port !== undefined) writer.putBe16(CTA_PROTO_DST_PORT, port);
     });
   });
+  if (translated !== undefined) {
+    writer.putBe32(CTA_STATUS, translated ? IPS_DST_NAT : 0).putBe32(CTA_STATUS_MASK, IPS_DST_NAT);
+  }
   writer.nested(CTA_FILTER | NLA_F_NESTED, () => {
     writer.putU32(CTA_FILTER_ORIG_FLAGS, F_PROTO_NUM | (port === undefined ? 0 : F_PROTO_DST_PORT));
     writer.putU32(CTA_FILTER_REPLY_FLAGS, 0);

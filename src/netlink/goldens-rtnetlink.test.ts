@@ -5,6 +5,7 @@ import { deleteLink, dumpLinks, getLink, newLink, setLink } from './link.ts';
 import { deleteFdb, deleteNeighbour, dumpFdb, dumpNeighbours, newFdb, newNeighbour } from './neighbour.ts';
 import { dumpNetnsIds, getNetnsId, newNetnsId } from './netns-id.ts';
 import { deleteRoute, dumpRoutes, newRoute } from './route.ts';
+import { getRoute } from './route-lookup.ts';
 import { deleteRule, dumpRules, newRule } from './rule.ts';
 
 /** Also sorts the attributes inside IFLA_LINKINFO (18) and IFLA_INFO_DATA (2). */
@@ -171,8 +172,41 @@ describe('routes', () => {
   ]);
 });
 
+describe('route lookups', () => {
+  const PEER0 = 2;
+  const sorted = (payload: Payload) => normalize(payload, 12);
+  const transport = { protocol: 'tcp', sourcePort: 8080, destinationPort: 40_000 } as const;
+  const answer = { destination: '192.0.2.77', source: '10.252.1.2', inputIndex: PEER0 };
+  compare('rtnetlink', [
+    [
+      'ip route get 192.0.2.77 from 10.252.1.2 iif peer0 mark 0x1000000 ipproto tcp sport 8080 dport 40000',
+      getRoute({ ...answer, mark: 0x100_0000, transport }),
+      sorted,
+    ],
+    ['ip route get 192.0.2.77 from 192.0.2.1', getRoute({ destination: '192.0.2.77', source: '192.0.2.1' })],
+    ['ip -6 route get fd30::77 from fd30::1', getRoute({ destination: 'fd30::77', source: 'fd30::1' })],
+    ['ip route get 192.0.2.77 from 10.252.1.2 iif peer0', getRoute(answer)],
+  ]);
+});
+
 describe('rules', () => {
   const rule = { family: 'inet', fwmark: 5, action: { lookup: 100_005 }, priority: 10_005, protocol: 109 } as const;
+  /** iproute2 writes the attributes in the order of its arguments. */
+  const sorted = (payload: Payload) => normalize(payload, 12);
+  const marked = { fwmask: 0x3f00_0000, protocol: 109 } as const;
+  const answers = {
+    ...marked,
+    family: 'inet',
+    priority: 7,
+    source: '10.252.1.2/32',
+    destination: '192.0.2.0/24',
+    fwmark: 0x100_0000,
+    ipProtocol: 6,
+    sourcePorts: { from: 8080, to: 8080 },
+    destinationPorts: { from: 1000, to: 2000 },
+    suppressPrefix: 0,
+    action: { lookup: 100 },
+  } as const;
   compare('rtnetlink', [
     ['ip rule add fwmark 5 lookup 100005 priority 10005 protocol 109', newRule(rule)],
     ['ip -6 rule add fwmark 5 lookup 100005 priority 10005 protocol 109', newRule({ ...rule, family: 'inet6' })],
@@ -182,6 +216,28 @@ describe('rules', () => {
     ],
     ['ip rule add nop priority 20000', newRule({ family: 'inet', action: 'nop', priority: 20_000 })],
     ['ip rule del fwmark 5 lookup 100005 priority 10005 protocol 109', deleteRule(rule), ruleDelete],
+    [
+      'ip rule add from 10.252.1.2 to 192.0.2.0/24 fwmark 0x1000000/0x3f000000 ipproto tcp sport 8080 dport 1000-2000 lookup 100 suppress_prefixlength 0 priority 7 protocol 109',
+      newRule(answers),
+      sorted,
+    ],
+    [
+      'ip rule del from 10.252.1.2 to 192.0.2.0/24 fwmark 0x1000000/0x3f000000 ipproto tcp sport 8080 dport 1000-2000 lookup 100 suppress_prefixlength 0 priority 7 protocol 109',
+      deleteRule(answers),
+      (payload) => sorted(ruleDelete(payload)),
+    ],
+    [
+      'ip -6 rule add from fd77::2 fwmark 0x2000000/0x3f000000 unreachable priority 8 protocol 109',
+      newRule({
+        ...marked,
+        family: 'inet6',
+        source: 'fd77::2/128',
+        fwmark: 0x200_0000,
+        priority: 8,
+        action: 'unreachable',
+      }),
+      sorted,
+    ],
     ['ip rule show', dumpRules('inet')],
     ['ip -6 rule show', dumpRules('inet6')],
   ]);

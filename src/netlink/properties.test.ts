@@ -239,6 +239,22 @@ describe('encoding and decoding round-trip', () => {
         expect(roundTrip(newRule(value), decodeRule)).toEqual({ ...value, otherSelectors: false });
       }),
     );
+    const range = fc.record({ from: uint(16), to: uint(16) });
+    const selectors = fc.record({
+      source: fc.constantFrom('192.0.2.0/24', '10.252.1.2/32'),
+      destination: fc.constantFrom('198.51.100.0/31', '0.0.0.0/1'),
+      ipProtocol: uint(8),
+      sourcePorts: range,
+      destinationPorts: range,
+      suppressPrefix: fc.nat(32),
+      action: fc.constantFrom('blackhole' as const, 'unreachable' as const, 'prohibit' as const),
+    });
+    fc.assert(
+      fc.property(rule, selectors, (value, more) => {
+        const whole = { ...value, ...more, family: 'inet' as const };
+        expect(roundTrip(newRule(whole), decodeRule)).toEqual({ ...whole, otherSelectors: true });
+      }),
+    );
   });
 
   it('neighbours, forwarding entries and netns ids', () => {

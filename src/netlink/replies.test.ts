@@ -135,15 +135,58 @@ describe('rtnetlink replies', () => {
     expect(routes[9]).toMatchObject({ destination: 'fd77:0:0:ff::/64', type: 'local', table: 255 });
   });
 
+  it('looked up routes', () => {
+    const answer = (command: string) => decodedReplies('rtnetlink', command, 24, decodeRoute)[0];
+    const command =
+      'ip route get 192.0.2.77 from 10.252.1.2 iif peer0 mark 0x1000000 ipproto tcp sport 8080 dport 40000';
+    expect(answer(command)).toMatchObject({ type: 'unicast', table: 254, index: 3, via: undefined, cloned: true });
+    expect(answer('ip -6 route get fd30::77 from fd30::1')).toMatchObject({ family: 'inet6', table: 254, index: 3 });
+  });
+
   it('rules', () => {
     const rules = decodedReplies('rtnetlink', 'ip rule show', 32, decodeRule);
     const rule = { family: 'inet', protocol: 0, fwmark: 0, fwmask: 0, otherSelectors: false };
     expect(rules.slice(0, 5)).toEqual([
       { ...rule, priority: 0, action: { lookup: 255 }, protocol: 2 },
-      { ...rule, priority: 3, action: { lookup: 254 }, otherSelectors: true },
+      { ...rule, priority: 3, source: '10.0.0.0/8', action: { lookup: 254 }, otherSelectors: true },
       { ...rule, priority: 10_001, fwmark: 0x100, fwmask: 0xff00, action: { goto: 20_000 } },
       { ...rule, priority: 10_005, fwmark: 5, fwmask: 0xffff_ffff, action: { lookup: 100_005 }, protocol: 109 },
       { ...rule, priority: 20_000, action: 'nop' },
+    ]);
+    const selecting = decodedReplies('rtnetlink', 'ip rule list', 32, decodeRule);
+    expect(selecting.filter(({ otherSelectors }) => otherSelectors)).toEqual([
+      {
+        ...rule,
+        priority: 7,
+        source: '10.252.1.2/32',
+        destination: '192.0.2.0/24',
+        fwmark: 0x100_0000,
+        fwmask: 0x3f00_0000,
+        ipProtocol: 6,
+        sourcePorts: { from: 8080, to: 8080 },
+        destinationPorts: { from: 1000, to: 2000 },
+        suppressPrefix: 0,
+        action: { lookup: 100 },
+        protocol: 109,
+        otherSelectors: true,
+      },
+      {
+        ...rule,
+        priority: 9,
+        source: '192.0.2.7/32',
+        inputLink: 'lo',
+        inverted: true,
+        action: 'blackhole',
+        otherSelectors: true,
+      },
+      {
+        ...rule,
+        priority: 10,
+        source: '192.0.2.8/32',
+        action: { lookup: 100 },
+        otherSelectors: true,
+        furtherSelectors: true,
+      },
     ]);
     const [, rule6] = decodedReplies('rtnetlink', 'ip -6 rule show', 32, decodeRule);
     expect(rule6).toMatchObject({ family: 'inet6', priority: 10_005, fwmark: 5, action: { lookup: 100_005 } });
@@ -190,6 +233,7 @@ describe('acknowledgements of requests', () => {
 
   it.each([
     ['rtnetlink', 'ip rule add nop priority 20000', 0, { errno: 0, code: 'OK' }],
+    ['rtnetlink', 'ip route get 192.0.2.77 from 10.252.1.2 iif peer0', 0, { errno: 101, code: 'ENETUNREACH' }],
     ['rtnetlink', 'ip link set dev nonesuch up', 0, { errno: 19, code: 'ENODEV' }],
     [
       'rtnetlink',

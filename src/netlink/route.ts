@@ -1,5 +1,6 @@
 import type { Result } from '../base/errors.ts';
 import type { Cidr, Family, IpAddress } from '../model/address.ts';
+import { isLinkLocal } from '../model/block.ts';
 import { Attributes, AttributeWriter, encodeError, LITTLE_ENDIAN } from './attributes.ts';
 import { AF_UNSPEC, familyName, familyNumber, formatAddress, parseAddress, parseCidr } from './ip.ts';
 import {
@@ -35,7 +36,7 @@ const RTMSG = 12;
 const RTNEXTHOP = 8;
 
 const RT_TABLE_MAIN = 254;
-const RT_TABLE_LOCAL = 255;
+export const RT_TABLE_LOCAL = 255;
 const RTPROT_BOOT = 3;
 
 const TYPES = [
@@ -224,6 +225,18 @@ export function decodeRoute(message: NetlinkMessage): Result<RouteEntry> {
       cloned: (flags & RTM_F_CLONED) !== 0,
     };
   });
+}
+
+/**
+ * Whether an event says that an address, or a whole network, has become local; IPv6 announces it after duplicate address
+ * detection. Link-local addresses, of which every new link has one, do not count.
+ */
+export function announcesLocalAddress(message: NetlinkMessage): boolean {
+  const { type, payload } = message;
+  // struct rtmsg: rtm_table and rtm_type. The rest is rarely decoded: hosts with BGP have thousands of route events.
+  if (type !== RTM_NEWROUTE || payload[4] !== RT_TABLE_LOCAL || payload[7] !== TYPES.indexOf('local')) return false;
+  const route = decodeRoute(message);
+  return route.ok && !isLinkLocal(route.value.destination);
 }
 
 const SCOPE_NAMES = new Map(Object.entries(SCOPES).map(([name, number]) => [number as number, name as RouteScope]));

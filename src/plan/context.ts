@@ -4,6 +4,7 @@ import type { AssignedNetwork, Assignment } from '../model/assignment.ts';
 import { INGRESS_NETWORK } from '../model/identifiers.ts';
 import { networkNetns } from '../model/linux-names.ts';
 import { VXLAN_OVERHEAD } from '../model/mtu.ts';
+import type { HostRouting } from '../model/policy-rule.ts';
 
 /** The properties of a node that its plan depends on; plain data, measured by the agent. */
 export interface NodeCapabilities {
@@ -16,6 +17,8 @@ export interface NodeCapabilities {
   schedulers: readonly string[];
   /** Which packets use the fast path; undefined: none, because the kernel does not support it or it is not requested. */
   fastPath?: FastPath | undefined;
+  /** Changes while the agent runs. */
+  hostRouting?: HostRouting | undefined;
 }
 
 /** `link`: the host's link that has the underlay address; without it, the fast path begins inside our own namespaces. */
@@ -36,6 +39,7 @@ export interface PlanContext {
   kernel: NodeCapabilities['kernel'];
   schedulers: readonly string[];
   fastPath?: FastPath | undefined;
+  hostRouting?: HostRouting | undefined;
 }
 
 /** Undefined while the node is not part of the ingress network: then the plan is empty. */
@@ -57,5 +61,6 @@ export function planContext(
     kernel: capabilities.kernel,
     schedulers: capabilities.schedulers,
     fastPath: capabilities.fastPath,
+    hostRouting: capabilities.hostRouting,
   };
 }

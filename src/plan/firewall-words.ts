@@ -16,6 +16,7 @@ export const SAVE_MARK: FirewallTarget = { target: 'save mark' };
 export const RESTORE_MARK: FirewallTarget = { target: 'restore mark' };
 
 export const setMark = (mark: number): FirewallTarget => ({ target: 'set mark', mark });
+export const setMarkBits = (mark: number, mask: number): FirewallTarget => ({ target: 'set mark', mark, mask });
 
 export const not = (match: FirewallMatch): FirewallMatch => ({ ...match, not: true });
 export const source = (network: Cidr): FirewallMatch => ({ match: 'source', network });
@@ -24,6 +25,7 @@ export const input = (link: string): FirewallMatch => ({ match: 'input', link })
 export const output = (link: string): FirewallMatch => ({ match: 'output', link });
 export const ofProtocol = (protocol: Protocol | 'ipv6-icmp'): FirewallMatch => ({ match: 'protocol', protocol });
 export const connection = (...states: ConnectionState[]): FirewallMatch => ({ match: 'connection', states });
+export const called = (network: Cidr): FirewallMatch => ({ match: 'called address', network });
 export const inSet = (set: string, ...sides: ('src' | 'dst')[]): FirewallMatch => ({ match: 'set', set, sides });
 export const marked = (mark: number): FirewallMatch => ({ match: 'mark', mark });
 export const connectionMarked = (mark: number): FirewallMatch => ({ match: 'connmark', mark });

@@ -1,20 +1,13 @@
 import type { Cidr, Family, IpAddress, Protocol } from '../model/address.ts';
 import { familyOf } from '../model/address.ts';
 import type { AssignedTask } from '../model/assignment.ts';
-import { addressAt, hostNetwork } from '../model/block.ts';
+import { addressAt, hostNetwork, LINK_LOCAL } from '../model/block.ts';
 import { BLOCK_SLOT } from '../model/identifiers.ts';
-import type { FirewallChain, FirewallTable } from '../model/kinds/chain.ts';
-import {
-  type FirewallMatch,
-  type FirewallRule,
-  type FirewallTarget,
-  matchesText,
-} from '../model/kinds/firewall-rule.ts';
-import type { FirewallJump } from '../model/kinds/jump.ts';
+import type { FirewallChain } from '../model/kinds/chain.ts';
+import type { FirewallMatch, FirewallRule, FirewallTarget } from '../model/kinds/firewall-rule.ts';
 import type { KernelObject } from '../model/kinds/registry.ts';
 import {
   atSet,
-  CHAIN_PREFIX,
   fromSet,
   HOST_LINK,
   HOST_NETNS,
@@ -56,37 +49,13 @@ import {
   toLocalAddress,
   udpTo,
 } from './firewall-words.ts';
+import { hookedChain } from './hooked-chain.ts';
 
 /**
  * The static firewall of a node. No rule here depends on a service, a task or a peer, so none is rewritten at run time.
  */
 
 export const PROTOCOLS: readonly Protocol[] = ['tcp', 'udp', 'sctp'];
-
-type Builtin = 'PREROUTING' | 'INPUT' | 'FORWARD' | 'OUTPUT' | 'POSTROUTING';
-
-/** One chain of ours and the jump into it, before all other rules; only for packets that match, when specified. */
-function hookedChain(
-  netns: string,
-  family: Family,
-  table: FirewallTable,
-  from: Builtin,
-  rules: FirewallRule[],
-  ...matches: FirewallMatch[]
-): KernelObject[] {
-  const chain: FirewallChain = { kind: 'chain', netns, family, table, chain: CHAIN_PREFIX + from, rules };
-  const jump: FirewallJump = {
-    kind: 'jump',
-    netns,
-    family,
-    table,
-    from,
-    chain: chain.chain,
-    match: matchesText(matches),
-    position: 'first',
-  };
-  return [chain, jump];
-}
 
 /** Every chain of ours in the three kinds of netns, and the jumps into them. */
 export function planFirewall(context: PlanContext): KernelObject[] {
@@ -180,11 +149,14 @@ function hostChains(context: PlanContext, family: Family, lb: IpAddress): Kernel
     ];
   }
   const toLoopback = destination('::1/128');
+  // The kernel forwards no packet with a link-local source (ip6_forward), so neither a request from such an address nor
+  // the answer of one that was called could pass: the host keeps both.
+  const keepLinkLocal = [rule(RETURN, source(LINK_LOCAL)), rule(RETURN, destination(LINK_LOCAL))];
   return [
-    ...hookedChain(HOST_NETNS, family, 'nat', 'PREROUTING', dnat()),
+    ...hookedChain(HOST_NETNS, family, 'nat', 'PREROUTING', [...keepLinkLocal, ...dnat()]),
     // IPv6 has no route_localnet: a connection to ::1 could never leave. It is rejected at once, so that clients
     // of `localhost` continue with 127.0.0.1.
-    ...hookedChain(HOST_NETNS, family, 'nat', 'OUTPUT', dnat(not(toLoopback))),
+    ...hookedChain(HOST_NETNS, family, 'nat', 'OUTPUT', [...keepLinkLocal, ...dnat(not(toLoopback))]),
     ...hookedChain(
       HOST_NETNS,
       family,

@@ -3,12 +3,14 @@ import { sameValue } from '../model/equality.ts';
 import { keyOf, stateOf } from '../model/kernel-state.ts';
 import type { KeyedAssignment } from '../model/keyed-assignment.ts';
 import type { KernelObject } from '../model/kinds/registry.ts';
+import type { PolicyRule } from '../model/policy-rule.ts';
 import { portKey } from '../model/spec.ts';
 import { type NodeCapabilities, type PlanContext, planContext } from './context.ts';
 import { keepsTimeouts, planIdleTimeouts } from './idle-timeouts.ts';
 import { planPeer, planSharedRules } from './peer.ts';
 import { planPort } from './port.ts';
 import { planSkeleton } from './skeleton.ts';
+import { planSourceRouting, unfollowedRules } from './source-routing.ts';
 import { planTask } from './task.ts';
 
 /**
@@ -21,8 +23,27 @@ export function plan(assignment: Assignment, capabilities: NodeCapabilities): Ma
   return stateOf(planAll(context, assignment));
 }
 
+/** The part that follows from the host's own routing, which changes independent of the assignment. */
+export function planHostRouting(
+  assignment: Pick<Assignment, 'self' | 'networks'>,
+  capabilities: NodeCapabilities,
+): KernelObject[] {
+  const context = planContext(assignment, capabilities);
+  return context === undefined ? [] : planSourceRouting(context);
+}
+
+/** The rules of other programs that it cannot make answers follow; undefined while the host's routing is unknown. */
+export function unfollowedHostRules(
+  assignment: Pick<Assignment, 'self' | 'networks'>,
+  capabilities: NodeCapabilities,
+): PolicyRule[] | undefined {
+  const context = planContext(assignment, capabilities);
+  return context?.hostRouting === undefined ? undefined : unfollowedRules(context);
+}
+
 function* planAll(context: PlanContext, assignment: Assignment): Generator<KernelObject> {
   yield* planSkeleton(context);
+  yield* planSourceRouting(context);
   yield* planIdleTimeouts(context, assignment.ports);
   yield* contributions(context, assignment);
 }

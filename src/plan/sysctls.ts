@@ -10,7 +10,7 @@ import {
 } from '../model/linux-names.ts';
 import type { PlanContext } from './context.ts';
 
-/** Sysctls of the skeleton. In the host only forwarding and our own veth are changed. */
+/** Sysctls of the skeleton. In the host only forwarding and our own veth are changed; one more in source-routing.ts. */
 export function planSysctls(context: PlanContext): Sysctl[] {
   const inet6 = context.subnets.some((subnet) => subnet.family === 'inet6');
   const { router } = context;

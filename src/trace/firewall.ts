@@ -4,6 +4,7 @@ import type { KernelState } from '../model/kernel-state.ts';
 import { chainKey, type FirewallTable } from '../model/kinds/chain.ts';
 import { type FirewallMatch, type FirewallRule, type FirewallTarget, ruleText } from '../model/kinds/firewall-rule.ts';
 import { jumpKey } from '../model/kinds/jump.ts';
+import { parseFirewallRule } from '../model/kinds/parse-firewall-rule.ts';
 import { hex } from '../model/kinds/words.ts';
 import { CHAIN_PREFIX } from '../model/linux-names.ts';
 import type { Packet } from './packet.ts';
@@ -25,7 +26,7 @@ export interface PacketContext {
   isLocal(address: IpAddress): boolean;
 }
 
-/** Evaluates a chain of ours; undefined if it does not exist, or no rule jumps to it. */
+/** Evaluates a chain of ours, and the jump into it; undefined if it does not exist, or no rule jumps to it. */
 export function evaluateChain(
   hook: { table: FirewallTable; from: string },
   packet: Packet,
@@ -34,8 +35,11 @@ export function evaluateChain(
   const { netns } = packet;
   const place = { netns, family: familyOf(packet.destination), table: hook.table, chain: CHAIN_PREFIX + hook.from };
   const chain = context.state.get(chainKey(place));
-  if (!context.state.has(jumpKey({ ...place, from: hook.from })) || chain?.kind !== 'chain') return undefined;
-  return evaluateRules(chain.rules, packet, context);
+  const jump = context.state.get(jumpKey({ ...place, from: hook.from }));
+  if (jump?.kind !== 'jump' || chain?.kind !== 'chain') return undefined;
+  const entry = parseFirewallRule([...(jump.match === '' ? [] : [jump.match]), `-j ${jump.chain}`].join(' '));
+  const isEntered = 'text' in entry || entry.matches.every((match) => holds(match, packet, context));
+  return isEntered ? evaluateRules(chain.rules, packet, context) : { verdict: 'continue', packet, matchedRules: [] };
 }
 
 function evaluateRules(rules: readonly FirewallRule[], start: Packet, context: PacketContext): ChainResult {
@@ -91,7 +95,8 @@ function applyTarget(target: FirewallTarget, packet: Packet, { state }: PacketCo
       return { packet: { ...packet, mark }, effect: `fwmark becomes ${hex(mark)}` };
     }
     case 'set mark': {
-      const { mark } = target;
+      const { mask = 0xffff_ffff } = target;
+      const mark = ((packet.mark & ~mask) | target.mark) >>> 0;
       return { packet: { ...packet, mark }, effect: mark === 0 ? 'mark removed' : `mark becomes ${hex(mark)}` };
     }
     case 'save mark': {
@@ -134,6 +139,8 @@ function matches(match: FirewallMatch, packet: Packet, { state, isLocal }: Packe
       const { states } = match;
       return (packet.translated && states.includes('DNAT')) || states.includes(packet.answer ? 'ESTABLISHED' : 'NEW');
     }
+    case 'called address':
+      return packet.called !== undefined && isWithin(packet.called, match.network);
     case 'set':
       return isInSet(state, match.set, match.sides, packet);
     case 'mark':

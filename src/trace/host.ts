@@ -1,38 +1,32 @@
 import { familyOf, type IpAddress, type Protocol } from '../model/address.ts';
-import { isWithin } from '../model/block.ts';
-import { fastPathPortKey } from '../model/kinds/fast-path-entries.ts';
 import { sysctlKey } from '../model/kinds/sysctl.ts';
 import { hex } from '../model/kinds/words.ts';
 import { HOST_NETNS, LB_HOST_LINK, LB_NETNS, portMark } from '../model/linux-names.ts';
+import { isAddressOf } from './addresses.ts';
+import { hostFastPath } from './host-fast-path.ts';
+import { checkRequestRoute } from './host-routes.ts';
 import type { Packet, TraceRequest } from './packet.ts';
 import { commandText, type PartialPath, REPAIR_HINT, recordPass, recordStop } from './partial-path.ts';
 import { traceChain, traceRoute } from './steps.ts';
-import { hostInProgram } from './tunnel.ts';
 
 /** The host of the node the client connects to; returns the packet as it arrives in the lb. */
 export function traceHost(partial: PartialPath, request: TraceRequest): Packet | undefined {
-  const { addresses } = request.node;
-  const isLocal = (address: IpAddress) => addresses.includes(address) || isLoopback(address);
-  const fastPathPacket = fastPathOnHost(partial, request, isLocal);
+  const isLocal = (address: IpAddress) => isAddressOf(request.node, address);
+  const fastPathPacket = fastPathOnHost(partial, request);
   if (fastPathPacket !== undefined) return fastPathPacket;
   const translatedPacket = traceDnat(partial, request, isLocal);
   if (translatedPacket === undefined) return undefined;
-  const forwardedPacket = traceForward(partial, translatedPacket, isLocal(request.client));
+  const forwardedPacket = traceForward(partial, translatedPacket, request);
   if (forwardedPacket === undefined) return undefined;
   return { ...forwardedPacket, netns: LB_NETNS, inputLink: LB_HOST_LINK, translated: false };
 }
 
 /** The packet in the lb, if the program on the host's link redirects it. */
-function fastPathOnHost(
-  partial: PartialPath,
-  { client, destination, protocol, port, node: { state } }: TraceRequest,
-  isLocal: (address: IpAddress) => boolean,
-): Packet | undefined {
-  const mark = portMark(protocol, port);
-  const isOpen = state.has(fastPathPortKey(HOST_NETNS, mark));
-  if (!isOpen || isLocal(client)) return undefined;
-  const program = hostInProgram(state, destination);
+function fastPathOnHost(partial: PartialPath, request: TraceRequest): Packet | undefined {
+  const { client, destination, protocol, port } = request;
+  const program = hostFastPath(request);
   if (program === undefined) return undefined;
+  const mark = portMark(protocol, port);
   recordPass(partial, HOST_NETNS, commandText(program), `the fast path: on to the lb with mark ${hex(mark)}`);
   return { ...firstPacket(protocol, client, destination, port), netns: LB_NETNS, inputLink: LB_HOST_LINK, mark };
 }
@@ -61,12 +55,13 @@ function traceDnat(
 }
 
 /** The host's route and FORWARD chain. */
-function traceForward(partial: PartialPath, packet: Packet, isFromHost: boolean): Packet | undefined {
+function traceForward(partial: PartialPath, packet: Packet, request: TraceRequest): Packet | undefined {
   const { state } = partial.node;
   const sent = traceRoute(partial, packet);
   if (sent === undefined) return undefined;
   const isLocal = () => false;
-  if (!isFromHost) {
+  if (!isAddressOf(request.node, request.client)) {
+    if (!checkRequestRoute(partial, request, packet)) return undefined;
     const forwarding = familyOf(packet.destination) === 'inet' ? 'net.ipv4.ip_forward' : 'net.ipv6.conf.all.forwarding';
     const sysctl = state.get(sysctlKey(HOST_NETNS, forwarding));
     if (sysctl?.kind === 'sysctl' && sysctl.value !== '1') {
@@ -82,8 +77,4 @@ function traceForward(partial: PartialPath, packet: Packet, isFromHost: boolean)
 export function firstPacket(protocol: Protocol, source: IpAddress, destination: IpAddress, port: number): Packet {
   const untouched = { mark: 0, connmark: 0, translated: false, answer: false };
   return { protocol, source, destination, port, netns: HOST_NETNS, ...untouched };
-}
-
-export function isLoopback(address: IpAddress): boolean {
-  return isWithin(address, address.includes(':') ? '::1/128' : '127.0.0.0/8');
 }

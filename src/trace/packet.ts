@@ -1,6 +1,7 @@
 import type { IpAddress, Protocol } from '../model/address.ts';
 import type { TaskSocket } from '../model/bound-socket.ts';
 import type { KernelState } from '../model/kernel-state.ts';
+import type { ConnectionRoutes } from '../model/route-lookup.ts';
 
 /** One node as its agent dumped it. */
 export interface NodeState {
@@ -32,6 +33,8 @@ export interface Packet {
   translated: boolean;
   /** On its way back to the client. */
   answer: boolean;
+  /** The destination of the first packet of its connection in this netns, before NAT, where that matters. */
+  called?: IpAddress;
 }
 
 /** One kernel object on the path of the packet. */
@@ -53,6 +56,8 @@ export interface TraceRequest {
   destination: IpAddress;
   protocol: Protocol;
   port: number;
+  /** How the host of the node routes the connection; when absent, as if it had a route for everything. */
+  routes?: ConnectionRoutes;
 }
 
 export type Outcome = 'answered' | 'refused' | 'lost';

@@ -12,7 +12,9 @@ import {
   taskNetns,
   VXLAN_LINK,
 } from '../model/linux-names.ts';
-import { firstPacket, isLoopback } from './host.ts';
+import { isLoopback } from './addresses.ts';
+import { firstPacket } from './host.ts';
+import { traceAnswerInHost } from './host-routes.ts';
 import type { Hop, NodeState, Outcome, Packet, TraceRequest } from './packet.ts';
 import { commandText, type PartialPath, REPAIR_HINT, recordPass, recordStop } from './partial-path.ts';
 import { ROUTER_NETNS, traceRouter } from './router.ts';
@@ -165,7 +167,14 @@ function traceReply(
     recordStop(partial, 'lost', ROUTER_NETNS, 'the answer', reason);
     return false;
   }
-  return traceRoute(partial, { ...sent, netns: LB_NETNS, inputLink: from, mark: 0 }) !== undefined;
+  const out = traceRoute(partial, { ...sent, netns: LB_NETNS, inputLink: from, mark: 0 });
+  if (out === undefined) return false;
+  if (out.outputLink !== LB_HOST_LINK) {
+    recordStop(partial, 'lost', LB_NETNS, 'the answer', `does not leave by ${LB_HOST_LINK}: ${REPAIR_HINT}`);
+    return false;
+  }
+  // IPVS reverses its translation; the host then knows the connection by the address that was called.
+  return traceAnswerInHost(partial, traceRequest, { ...out, called: traceRequest.destination });
 }
 
 /** The error of a refused answer goes to the task: the client gets nothing. */

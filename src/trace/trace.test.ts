@@ -4,6 +4,7 @@ import type { TaskSocket } from '../model/bound-socket.ts';
 import { keyOf, stateOf } from '../model/kernel-state.ts';
 import { parseFirewallRule } from '../model/kinds/parse-firewall-rule.ts';
 import type { KernelObject } from '../model/kinds/registry.ts';
+import type { ConnectionRoutes } from '../model/route-lookup.ts';
 import { stateFromJson, stateToJson } from '../model/state-json.ts';
 import { CAPABILITIES, emptyAssignment, peer, task } from '../plan/assignments.test-data.ts';
 import { plan } from '../plan/plan.ts';
@@ -231,6 +232,81 @@ describe('changes by another program are evaluated as the kernel does', () => {
     const { outcome, hops } = runTrace(nodes);
     expect(outcome).toBe('answered');
     expect(hops.map(({ object, effect }) => `${object} ${effect}`).join('\n')).toContain(`${text} is no rule of meshd`);
+  });
+});
+
+describe('the host of the entry node', () => {
+  const healthy: ConnectionRoutes = {
+    own: { link: 'eth1', via: '198.51.100.254', table: 100 },
+    answer: { link: 'eth1', via: '198.51.100.254', table: 100 },
+    request: { link: 'mesh0', table: 254 },
+  };
+
+  test('is followed in both directions, by the answers of its kernel', () => {
+    const { outcome, paths } = runTrace(cluster(), { routes: healthy });
+    expect(outcome).toBe('answered');
+    for (const { hops } of paths) {
+      const words = hops.map(({ node, netns, object, effect }) => `${node} ${netns} ${object}: ${effect}`);
+      expect(words.at(-2)).toMatch(/^node1 host -t filter MESH-FORWARD -i mesh0 .*DNAT -j ACCEPT: accepted$/);
+      expect(words.at(-1)).toBe(
+        'node1 host route to 198.51.100.7 iif mesh0: leaves by eth1 via 198.51.100.254 with source 192.0.2.1',
+      );
+    }
+  });
+
+  test.each<[string, Partial<ConnectionRoutes>, RegExp]>([
+    ['a request that is routed elsewhere', { request: { link: 'eth0', table: 100 } }, /to eth0 instead of mesh0/],
+    ['a request without a route', { request: { error: 'ENETUNREACH' } }, /no way to the lb \(ENETUNREACH\)/],
+    ['a strict reverse path check', { request: { error: 'EXDEV' } }, /reverse path check of eth1 drops the request/],
+    ['a strict reverse path check of a newer kernel', { request: { error: 'EINVAL' } }, /reverse path check of eth1/],
+    ['an answer by another link', { answer: { link: 'eth0', table: 254 } }, /leaves by eth0, but .* by eth1 via/],
+    [
+      'an answer by another gateway',
+      { answer: { link: 'eth1', via: '198.51.100.1', table: 254 } },
+      /leaves by eth1 via 198\.51\.100\.1, but/,
+    ],
+    ['an answer without a route', { answer: { error: 'EACCES' } }, /leaves by no route \(EACCES\)/],
+    ['a client that the host has no way to', { own: { error: 'ENETUNREACH' } }, /no way back to the client/],
+  ])('%s is lost', (_, change, reason) => {
+    const { outcome, reason: actual } = runTrace(cluster(), { routes: { ...healthy, ...change } });
+    expect(outcome).toBe('lost');
+    expect(actual).toMatch(reason);
+  });
+
+  test('with the fast path, answers leave by the way of the host’s own packets', () => {
+    const nodes = cluster(() => {}, { ...CAPABILITIES, fastPath: { link: 'eth0' } });
+    const other = { ...healthy, answer: { error: 'EACCES' }, request: { error: 'EACCES' } };
+    expect(runTrace(nodes, { routes: other })).toMatchObject({ outcome: 'answered' });
+    const none = { ...healthy, own: { error: 'ENETUNREACH' } };
+    expect(runTrace(nodes, { routes: none })).toMatchObject({ outcome: 'lost' });
+  });
+
+  test('that drops answers is found', () => {
+    const nodes = cluster();
+    removeObjects(nodes[0]!, (o) => o.kind === 'jump' && o.netns === 'host' && o.from === 'FORWARD');
+    expect(runTrace(nodes)).toMatchObject({ outcome: 'lost' });
+  });
+
+  test.each(['10.252.1.77', '10.252.2.77', '10.252.3.77'])(
+    'gets no answer for a client in the overlay, %s',
+    (client) => {
+      const { outcome, paths } = runTrace(cluster(), { client });
+      expect(outcome).not.toBe('answered');
+      for (const path of paths) expect(path.outcome).not.toBe('answered');
+    },
+  );
+
+  test('keeps link-local connections, which are never forwarded', () => {
+    const nodes = cluster();
+    nodes[0]!.addresses = [...nodes[0]!.addresses, 'fe80::1'];
+    for (const [client, destination] of [
+      ['fe80::77', 'fe80::1'],
+      ['fe80::77', '2001:db8::1'],
+    ] as const) {
+      const { outcome, reason } = runTrace(nodes, { client, destination });
+      expect(outcome).toBe('refused');
+      expect(reason).toMatch(/the mesh does not take 8080\/tcp there/);
+    }
   });
 });
 

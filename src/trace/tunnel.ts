@@ -5,6 +5,7 @@ import { linkThing } from '../model/kinds/things.ts';
 import type { Vxlan } from '../model/kinds/vxlan.ts';
 import { hex } from '../model/kinds/words.ts';
 import { HOST_NETNS, LB_HOST_LINK, NET_HOST_LINK, VXLAN_LINK } from '../model/linux-names.ts';
+import { hostInProgram } from './host-fast-path.ts';
 import type { NodeState, Packet } from './packet.ts';
 import { commandText, type PartialPath, REPAIR_HINT, recordPass, recordStop } from './partial-path.ts';
 import { ROUTER_NETNS } from './router.ts';
@@ -75,13 +76,6 @@ function decapsulationProgram(
   const isPeer = state.has(fastPathPeerKey(HOST_NETNS, sender));
   if (!isPeer || familyOf(packet.destination) !== 'inet' || packet.protocol === 'sctp') return undefined;
   return hostInProgram(state, to);
-}
-
-/** The program on the link where packets for this address of the host arrive. */
-export function hostInProgram(state: NodeState['state'], address: IpAddress): KernelObject | undefined {
-  return [...state.values()].find(
-    (object) => object.kind === 'fast-path' && object.program?.type === 'host-in' && object.program.address === address,
-  );
 }
 
 function vxlanOf({ state }: NodeState, netns: string): Vxlan | undefined {

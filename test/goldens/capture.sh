@@ -85,6 +85,16 @@ cap ip rule add from 10.0.0.0/8 lookup main priority 3
 cap ip -6 rule add fwmark 5 lookup 100005 priority 10005 protocol 109
 cap ip rule show
 cap ip -6 rule show
+answers='from 10.252.1.2 to 192.0.2.0/24 fwmark 0x1000000/0x3f000000 ipproto tcp sport 8080 dport 1000-2000 lookup 100 suppress_prefixlength 0 priority 7 protocol 109'
+# shellcheck disable=SC2086
+cap ip rule add $answers
+cap ip -6 rule add from fd77::2 fwmark 0x2000000/0x3f000000 unreachable priority 8 protocol 109
+quiet ip rule add not from 192.0.2.7 iif lo blackhole priority 9
+quiet ip rule add from 192.0.2.8 uidrange 0-0 lookup 100 priority 10
+cap ip rule list
+cap ip -6 rule list
+# shellcheck disable=SC2086
+cap ip rule del $answers
 cap ip rule del fwmark 5 lookup 100005 priority 10005 protocol 109
 cap ip neighbour add 10.255.2.0 lladdr 02:6d:65:73:00:02 dev vx0 nud permanent
 cap ip neighbour replace 10.255.2.0 lladdr 02:6d:65:73:00:03 dev vx0 nud permanent
@@ -98,6 +108,22 @@ cap bridge fdb append 00:00:00:00:00:00 dev vx6 dst fd30::2
 cap bridge fdb show
 cap bridge fdb show dev vx0
 cap bridge fdb del 02:6d:65:73:00:02 dev vx0 dst 172.30.0.22
+
+fresh
+quiet ip link add name veth0 type veth peer name peer0
+quiet ip link set veth0 up
+quiet ip link set peer0 up
+quiet ip addr add 192.0.2.1/24 dev veth0
+quiet ip -6 addr add fd30::1/64 dev veth0 nodad
+quiet ip addr add 10.252.1.1/32 dev peer0
+quiet ip route add 10.252.1.2 dev peer0
+quiet sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+cap ip route get 192.0.2.77 from 10.252.1.2 iif peer0 mark 0x1000000 ipproto tcp sport 8080 dport 40000
+cap ip route get 192.0.2.77 from 192.0.2.1
+cap ip -6 route get fd30::77 from fd30::1
+cap ip route get 203.0.113.1
+quiet ip rule add from 10.252.1.2 unreachable
+cap ip route get 192.0.2.77 from 10.252.1.2 iif peer0
 save rtnetlink
 
 fresh
@@ -219,6 +245,7 @@ cap conntrack -I -p udp -s 192.0.2.52 -d 192.0.2.1 --sport 1002 --dport 53 --zon
 cap conntrack -I -p udp -s fd30::50 -d fd30::1 --sport 1000 --dport 53 --timeout 600
 cap conntrack -L -f ipv4 -p udp
 cap conntrack -L -f ipv6 -p udp
+cap conntrack -L -f ipv4 -p udp -u SEEN_REPLY
 cap conntrack -D -f ipv4 -p udp -s 192.0.2.50 --orig-port-dst 53
 save conntrack
 

@@ -17,6 +17,8 @@ import { applyState, assertListed, damageAndRepair, findObject, ipvsOptions, nod
 import { replayOnRealAndModel } from './replay.ts';
 import { testGroups } from './rule-group-tests.ts';
 import { enterSandbox, NETWORK, runShell, TASK } from './sandbox.ts';
+import { testSourceRouting } from './source-routing-tests.ts';
+import { testTrace } from './trace-tests.ts';
 import { testUnderlay } from './underlay-tests.ts';
 import { testWatch } from './watch-tests.ts';
 
@@ -88,6 +90,10 @@ describe('the Linux driver', () => {
   testFlows();
 
   testUnderlay();
+
+  testSourceRouting();
+
+  testTrace();
 
   testLegacyFirewall();
 

@@ -1,15 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { endpoint, port } from '../../src/plan/assignments.test-data.ts';
-import { assignment, measureChange } from './node.ts';
-import { runShell } from './sandbox.ts';
+import { applyState, assignment, measureChange, node } from './node.ts';
+import { runShell, sleep } from './sandbox.ts';
 
-/** Enters a flow into the host's connection tracking; `to` is where NAT would have sent it. */
+/** Enters a flow into the host's connection tracking; `to` is where its DNAT sent it. */
 function flow(protocol: 'udp' | 'tcp', source: string, destination: string, dport: number, to = destination): void {
   const state = protocol === 'tcp' ? '--state ESTABLISHED -u SEEN_REPLY,ASSURED' : '-u SEEN_REPLY';
+  const nat = to === destination ? '' : `--dst-nat ${to}`;
   runShell(
     `conntrack -I -p ${protocol} -s ${source} -d ${destination} --sport 1000 --dport ${dport}` +
-      ` --reply-src ${to} --reply-dst ${source} --reply-port-src ${dport} --reply-port-dst 1000 --timeout 600 ${state}`,
+      ` --reply-src ${destination} --reply-dst ${source} --reply-port-src ${dport} --reply-port-dst 1000` +
+      ` --timeout 600 ${state} ${nat}`,
   );
 }
 
@@ -79,5 +81,52 @@ export function testFlows(): void {
     assert.ok(flows().includes(`tcp ${client} ${local} 7000 ${local}`));
     await measureChange(assignment);
     runShell('conntrack -F');
+  });
+
+  test('ends flows that began while its rules or an address were away, and no others', async () => {
+    const client = '192.0.2.50';
+    const local = '192.0.2.1';
+    const late = '192.0.2.77';
+    const network = '198.51.100.0/28';
+    const published = port('udp', 7000, [endpoint(1, 1, 'inet', 53)]);
+    await measureChange({ ...assignment, ports: [...assignment.ports, published] });
+    runShell('conntrack -F');
+    const stopWatch = node.kernel.watch(() => {});
+    try {
+      flow('udp', client, local, 7000, '10.252.1.2');
+      flow('udp', client, local, 7001);
+      flow('tcp', client, local, 7000);
+      flow('udp', '192.0.2.51', local, 7000, '172.17.0.2');
+      const kept = flows();
+      const dead = () => flow('udp', '192.0.2.52', local, 7000);
+      for (const command of ['iptables -t nat -F', 'iptables -t nat -D PREROUTING -j MESH-PREROUTING']) {
+        runShell(command);
+        dead();
+        await applyState(node.want);
+        assert.deepEqual(flows(), kept, command);
+      }
+      // From before the start: nothing has to be repaired any more.
+      dead();
+      await node.kernel.endUntranslatedFlows();
+      assert.deepEqual(flows(), kept);
+
+      for (const address of [late, '198.51.100.3']) flow('udp', client, address, 7000);
+      assert.equal(flows().length, kept.length + 2);
+      await node.kernel.endUntranslatedFlows();
+      assert.equal(flows().length, kept.length + 2, 'the host forwards what is sent to other hosts');
+      const waitForFlows = async (count: number) => {
+        for (let i = 0; i < 200 && flows().length !== count; i++) await sleep(50);
+        assert.equal(flows().length, count);
+      };
+      runShell(`ip addr add ${late}/24 dev underlay0`);
+      await waitForFlows(kept.length + 1);
+      runShell(`ip addr add ${network} dev lo`);
+      await waitForFlows(kept.length);
+      assert.deepEqual(flows(), kept);
+    } finally {
+      stopWatch();
+      runShell(`ip addr del ${late}/24 dev underlay0; ip addr del ${network} dev lo; conntrack -F`);
+      await measureChange(assignment);
+    }
   });
 }

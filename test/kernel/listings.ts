@@ -19,12 +19,13 @@ export function expectedListing(netns: string, objects: Iterable<KernelObject>):
       .map(({ dev, address, prefix }) => `${dev} ${address}/${prefix}`)
       .sort(),
     routes: of('route').map(routeWords).sort(),
-    rules: of('rule')
-      .map(({ family, priority, fwmark, fwmask, action }) => {
+    rules: [
+      ...of('rule').map(({ family, priority, fwmark, fwmask, action }) => {
         const target = action === 'nop' ? '' : 'lookup' in action ? `table ${action.lookup}` : `goto ${action.goto}`;
         return `${family} ${priority} ${fwmark}/${fwmask} ${target}`;
-      })
-      .sort(),
+      }),
+      ...of('host-rule').map(hostRuleWords),
+    ].sort(),
     neighbours: of('neighbour')
       .map(({ dev, address, mac }) => `${dev} ${address} ${mac}`)
       .sort(),
@@ -69,6 +70,45 @@ export function expectedListing(netns: string, objects: Iterable<KernelObject>):
   };
 }
 
+/** Only the selectors that the tests use. */
+function hostRuleWords({
+  family,
+  priority,
+  source,
+  destination,
+  fwmark,
+  fwmask,
+  action,
+}: ObjectOfKind<'host-rule'>): string {
+  const target =
+    typeof action === 'string' ? action : 'lookup' in action ? `table ${action.lookup}` : `goto ${action.goto}`;
+  const host = (network: string | undefined) => network?.replace(/\/(32|128)$/, '') ?? 'all';
+  return `${family} ${priority} from ${host(source)} to ${host(destination)} ${fwmark}/${fwmask} ${target}`;
+}
+
+/** The rules with our protocol number. */
+function listHostRules(ip: string, family: string): string[] {
+  interface Listing {
+    priority: number;
+    src: string;
+    dst?: string;
+    fwmark?: string;
+    fwmask?: string;
+    table?: string;
+    goto?: number;
+    protocol?: string;
+    action?: string;
+  }
+  const tables: Readonly<Record<string, string>> = { local: '255', main: '254', default: '253' };
+  return runJson<Listing>(`${ip} -j rule show`)
+    .filter(({ protocol }) => protocol === '109')
+    .map(({ priority, src, dst = 'all', fwmark = '0', fwmask = '0', table, goto, action = '' }) => {
+      const target =
+        table !== undefined ? `table ${tables[table] ?? table}` : goto !== undefined ? `goto ${goto}` : action;
+      return `${family} ${priority} from ${src} to ${dst} ${Number(fwmark)}/${Number(fwmask)} ${target}`;
+    });
+}
+
 function routeWords(route: ObjectOfKind<'route'>): string {
   const { destination, dev, via, table, source, scope } = route;
   const inet6 = destination.includes(':');
@@ -85,8 +125,9 @@ export function actualListing(netns: string, options: { ipvs: boolean }): Record
   return {
     addresses: listAddresses(ip, host),
     routes: [...listRoutes(`${ip} -4`), ...listRoutes(`${ip} -6`)].sort(),
-    // Ours are in our own namespaces only.
-    rules: host ? [] : [...listRules(`${ip} -4`, 'inet'), ...listRules(`${ip} -6`, 'inet6')].sort(),
+    rules: host
+      ? [...listHostRules('ip -4', 'inet'), ...listHostRules('ip -6', 'inet6')].sort()
+      : [...listRules(`${ip} -4`, 'inet'), ...listRules(`${ip} -6`, 'inet6')].sort(),
     neighbours: runJson<{ dst: string; dev: string; lladdr: string }>(`${ip} -j neigh show nud permanent`)
       .map(({ dst, dev, lladdr }) => `${dev} ${dst} ${lladdr}`)
       .sort(),

@@ -3,5 +3,6 @@ import { after } from 'node:test';
 import { closeProbes } from './shared.ts';
 import './ingress.ts';
 import './fast-path.ts';
+import './source-routing.ts';
 
 after(closeProbes);

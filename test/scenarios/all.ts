@@ -6,6 +6,7 @@ import './rejections.ts';
 import './resilience.ts';
 import './repair.ts';
 import './trace.ts';
+import './source-routing.ts';
 import './repair-times.ts';
 import './upgrade.ts';
 import './removal.ts';

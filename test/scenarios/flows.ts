@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { after, test } from 'node:test';
-import { addressOf, applyManifest, meshctl, nodeNames, runOn, stdoutOf, waitFor } from './harness.ts';
+import { addressOf, applyManifest, meshctl, nodeNames, run, runOn, stdoutOf, waitFor } from './harness.ts';
 import { clientProbe, runningTasks, whoamiManifest } from './shared.ts';
 
 /** Generous: without the fix it never recovers, because the client keeps its flow alive. */
@@ -128,6 +128,44 @@ test('a UDP client that never stops sending is moved off a removed task, and rea
     for (const flow of flows) await waitForRecovery('zero and back', flow, moment, served);
   } finally {
     for (const flow of flows) flow.stop();
+  }
+});
+
+test('UDP clients that begin while the rules are away, or before an address is there, are answered later', async () => {
+  const port = 7100;
+  const address = '172.30.0.201';
+  await apply(manifest([`${port}:53/udp`]));
+  await firstAnswer(port);
+  const flows: DatagramStream[] = [];
+  const sends = (destination: string) => async () =>
+    (await stdoutOf(runOn('node1', 'conntrack', '-L', '-p', 'udp', '--orig-dst', destination))).includes(
+      `dport=${port}`,
+    );
+  try {
+    await stdoutOf(run('node-stop', ['1']));
+    await stdoutOf(runOn('node1', 'iptables', '-t', 'nat', '-F'));
+    flows.push(startStream(addressOf('node1'), port));
+    await waitFor('the client sends', 20_000, sends(addressOf('node1')));
+    let moment = Date.now();
+    await stdoutOf(run('node-start', ['1']));
+    await waitForRecovery('meshd started again', flows[0]!, moment, await firstAnswer(port));
+
+    // In one command, so that the client's next packet arrives between the flush and the repair.
+    await stdoutOf(runOn('node1', 'sh', '-c', 'iptables -t nat -F; conntrack -F 2>/dev/null; sleep 0.3'));
+    moment = Date.now();
+    await waitForRecovery('rules repaired', flows[0]!, moment, await firstAnswer(port));
+
+    // The node is the route to an address that it gets later, as with a VRRP daemon.
+    await stdoutOf(runOn('client', 'ip', 'route', 'replace', address, 'via', addressOf('node1')));
+    flows.push(startStream(address, port));
+    await waitFor('the node forwards the packets', 20_000, sends(address));
+    moment = Date.now();
+    await stdoutOf(runOn('node1', 'ip', 'address', 'add', `${address}/32`, 'dev', 'lo'));
+    await waitForRecovery('address added', flows[1]!, moment, moment);
+  } finally {
+    for (const flow of flows) flow.stop();
+    await runOn('client', 'ip', 'route', 'del', address);
+    await runOn('node1', 'ip', 'address', 'del', `${address}/32`, 'dev', 'lo');
   }
 });
 

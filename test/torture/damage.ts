@@ -64,6 +64,8 @@ export function damageCommands(object: KernelObject, random: Random): string[] {
         `${deleted(object)}; ${rule} add priority ${priority} fwmark ${fwmark} lookup 77`,
       ];
     }
+    case 'host-rule':
+      return [deleted(object)];
     case 'ipset':
       return setDamages(object, random);
     case 'set-member': {

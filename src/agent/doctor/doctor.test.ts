@@ -1,10 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { condition } from '../../model/condition.ts';
 import { type Finding, finding, renderFinding } from '../../model/doctor.ts';
+import type { PolicyRule } from '../../model/policy-rule.ts';
+import { CAPABILITIES, emptyAssignment } from '../../plan/assignments.test-data.ts';
 import { linksWithRouterAdvertisement } from './collect.ts';
 import { checkFirewall, type FirewallFacts } from './firewall.ts';
 import { checkUnderlay, type UnderlayFacts } from './link.ts';
 import { checkNodeState, withoutRepeatedConditions } from './node-state.ts';
+import { checkRouting } from './routing.ts';
 import { checkSysctls, type SysctlFacts, sysctlsToRead } from './sysctls.ts';
 
 const problems = (findings: readonly Finding[]) => findings.filter(({ level }) => level !== 'ok').map(renderFinding);
@@ -111,6 +114,35 @@ describe('the underlay link', () => {
   it('has to be there', () => {
     const { link: _, ...without } = facts;
     expect(problems(checkUnderlay(without))).toHaveLength(1);
+  });
+});
+
+describe('routing rules of the host', () => {
+  const rule = { family: 'inet', priority: 1_000, source: '198.51.100.1/32', fwmark: 0, fwmask: 0 } as const;
+  const assignment = emptyAssignment(1, ['inet']);
+  const check = (...rules: PolicyRule[]) => {
+    const hostRouting = { rules, localSources: ['198.51.100.1/32'], strictReversePath: false };
+    return checkRouting(assignment, { ...CAPABILITIES, hostRouting }).map(renderFinding);
+  };
+
+  it('are well when answers follow them', () => {
+    for (const rules of [[], [{ ...rule, action: { lookup: 100 } }]]) {
+      expect(check(...rules).map(({ level, code }) => [level, code])).toEqual([['ok', 'RoutingRulesFollowed']]);
+    }
+  });
+
+  it('that answers cannot follow, or cannot avoid, are named', () => {
+    const byUser: PolicyRule = { ...rule, others: true, action: { lookup: 100 } };
+    const wide: PolicyRule = { ...rule, source: '10.0.0.0/8', priority: 1_001, action: { lookup: 101 } };
+    expect(check(byUser, wide)).toMatchObject([
+      { level: 'warning', what: expect.stringContaining('"priority 1000 from 198.51.100.1 lookup 100"') },
+      { level: 'warning', what: expect.stringContaining('"priority 1001 from 10.0.0.0/8 lookup 101"') },
+    ]);
+  });
+
+  it('are not judged before the node has an assignment and knows them', () => {
+    expect(checkRouting(undefined, CAPABILITIES)).toEqual([]);
+    expect(checkRouting(assignment, CAPABILITIES)).toEqual([]);
   });
 });
 

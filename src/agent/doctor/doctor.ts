@@ -18,12 +18,13 @@ import { readDiskSpace, readFirewallFacts, readSysctlFacts, readUnderlayFacts } 
 import { checkFirewall } from './firewall.ts';
 import { checkUnderlay } from './link.ts';
 import { checkNodeState, withoutRepeatedConditions } from './node-state.ts';
+import { checkRouting } from './routing.ts';
 import { checkSysctls, ROUTER } from './sysctls.ts';
 
 export interface DoctorOptions {
   kernel: Kernel;
   clock: Clock;
-  capabilities: NodeCapabilities;
+  capabilities(): NodeCapabilities;
   underlay: string;
   version: string;
   stateDir: string | undefined;
@@ -65,7 +66,8 @@ async function runChecks(options: DoctorOptions): Promise<DoctorReport> {
     peers.map((peer) => peer.underlay),
   );
   const findings = await Promise.all([
-    runCheck('module', () => checkModules(capabilities)),
+    runCheck('module', () => checkModules(capabilities())),
+    runCheck('routing', async () => checkRouting(options.assignment(), capabilities())),
     runCheck('sysctl', async () => checkSysctls(readSysctlFacts(kernel, hasInet6(options)))),
     runCheck('underlay', async () => checkUnderlay({ ...link, ...(overlayMtu === undefined ? {} : { overlayMtu }) })),
     runCheck('firewall', async () => {
@@ -97,7 +99,7 @@ async function runChecks(options: DoctorOptions): Promise<DoctorReport> {
 function hasInet6({ capabilities, assignment }: DoctorOptions): boolean {
   const network = assignment()?.networks.find(({ name }) => name === INGRESS_NETWORK);
   const planned = network?.subnets.some(({ family }) => family === 'inet6') ?? false;
-  return planned && capabilities.families.includes('inet6');
+  return planned && capabilities().families.includes('inet6');
 }
 
 async function runCheck(subject: string, judge: () => Promise<Finding[]>): Promise<Finding[]> {

@@ -3,8 +3,10 @@ import type { Cidr, IpAddress } from '../../model/address.ts';
 import type { AssignedPort, Assignment, AssignmentDelta } from '../../model/assignment.ts';
 import type { Op } from '../../model/kernel-state.ts';
 import { applyDelta, type KeyedAssignment, keyedAssignment, toAssignment } from '../../model/keyed-assignment.ts';
+import type { HostRouting } from '../../model/policy-rule.ts';
 import { portKey } from '../../model/spec.ts';
 import type { NodeCapabilities } from '../../plan/context.ts';
+import { planHostRouting } from '../../plan/plan.ts';
 import type { PortWatch } from '../ports/port-watch.ts';
 import type { TaskSupervisor } from '../tasks/task-supervisor.ts';
 import { type AssignmentView, createView, updateView } from './assignment-view.ts';
@@ -41,6 +43,8 @@ export interface CurrentAssignment {
   applyDelta(delta: AssignmentDelta): void;
   /** Plans parts of it again: tasks that lost their paths, ports that this node may or may not publish any more. */
   replan(change: Partial<AssignmentDelta>): void;
+  /** Plans again what follows from the host's own routing, which was as in `before`. */
+  replanHostRouting(before: HostRouting | undefined): void;
   /** Names of the services that some operations are for. */
   servicesOf(ops: readonly Op[]): string[];
 }
@@ -97,6 +101,11 @@ export function createCurrentAssignment(options: CurrentAssignmentOptions): Curr
       replan({ ...delta, ports, removedPorts: [...delta.removedPorts, ...withheld] });
     },
     replan,
+    replanHostRouting(before) {
+      if (view === undefined) return;
+      const had = planHostRouting(view, { ...capabilities(), hostRouting: before });
+      reconciler.patchDesired(had, planHostRouting(view, capabilities()), view.revision);
+    },
     servicesOf: (ops) => owners.servicesOf(ops),
   };
 }

@@ -21,6 +21,8 @@ export interface PassOptions {
   driftBackoff: Pick<DriftBackoff, 'allowed'>;
   applyOperations: ApplyOperations;
   log: Log;
+  /** Ends flows to published ports from a time when the kernel was not as desired. */
+  endUntranslatedFlows(): Promise<void>;
   /** The newest revision that the kernel holds, and the operations of it that failed. */
   onApplied(revision: number, failures: string[]): void;
 }
@@ -85,6 +87,7 @@ export function createPasses(options: PassOptions): Passes {
       logFullPass(log, desired.revision(), ops);
       const cause = { why: desired.fullPassReason(), wrong: [], by: [] };
       await applyOperations(ops, [...observed.have().keys(), ...goal.keys()], goal, cause);
+      await options.endUntranslatedFlows();
       desired.markApplied();
       acknowledge();
     },

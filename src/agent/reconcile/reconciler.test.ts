@@ -53,6 +53,21 @@ it('observes everything again after a pass that failed, and acknowledges only th
   await reconciler.stop();
 });
 
+it('ends flows from before its start once the rules are in force, also if nothing has to be changed', async () => {
+  const { endUntranslatedFlows } = kernel;
+  const statesThen: number[] = [];
+  kernel.endUntranslatedFlows = () => {
+    statesThen.push(kernel.state().size);
+    return endUntranslatedFlows();
+  };
+  await kernel.apply([...desired.values()].map((object) => ({ verb: 'create', object })));
+  reconciler.setDesired(desired, 1);
+  reconciler.start();
+  await vi.waitFor(() => expect(onApplied).toHaveBeenCalledWith(1, []));
+  expect(statesThen).toEqual([desired.size]);
+  await reconciler.stop();
+});
+
 it('rejects the reads that wait when it stops', async () => {
   let release = () => {};
   const underWay = reconciler.runExclusive(() => new Promise<void>((resolve) => (release = resolve)));

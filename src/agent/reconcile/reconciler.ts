@@ -88,6 +88,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     driftBackoff,
     applyOperations,
     log,
+    endUntranslatedFlows: () => kernel.endUntranslatedFlows(),
     onApplied,
   });
 

@@ -7,10 +7,13 @@ import { startWatch } from '../events/watch.ts';
 import { openFastPathDriver } from '../fast-path/fast-path-driver.ts';
 import { openFirewall } from '../firewall/firewall.ts';
 import { createHostNetwork } from '../host/host-network.ts';
+import { readHostRouting } from '../host/host-routing.ts';
+import { lookUpRoute } from '../host/route-lookup.ts';
 import { createSocketOwnerLookup } from '../host/socket-owners.ts';
 import { listConnections, listListeners } from '../host/sockets.ts';
+import { endStaleFlows } from '../ipvs/end-flows.ts';
 import { openIpvsFamily } from '../ipvs/ipvs.ts';
-import { balancerAddresses, deleteStaleFlows, flowChanges } from '../ipvs/stale-flows.ts';
+import { balancerAddresses, flowChanges, publishedPorts } from '../ipvs/stale-flows.ts';
 import { type ApplyReport, coversKind, type Kernel, type Scope, zeroCounters } from '../kernel.ts';
 import { linksOf } from '../kinds/registry.ts';
 import { observe } from '../observe/observe.ts';
@@ -51,6 +54,7 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
   let applyCount = 0;
   let runningApplies = 0;
   let queue: Promise<unknown> = Promise.resolve();
+  let flowCheckQueued = false;
 
   async function observeScope(scope: Scope): Promise<Map<string, KernelObject>> {
     counters.observes += 1;
@@ -65,13 +69,13 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
   async function applyAll(ops: readonly Op[]): Promise<ApplyReport> {
     const meter: ApplyMeter = { sends: 0, messages: 0, bytes: 0, firewallRuns: 0 };
     for (const { object } of ops) for (const { netns, name } of linksOf(object)) ownLinks.add(`${netns} ${name}`);
-    const flows = flowChanges(ops);
+    const flows = flowChanges(ops, () => desired().values());
     const balancer =
       flows.length === 0
         ? new Set<string>()
         : balancerAddresses([...cache.values(), ...ops.map(({ object }) => object)]);
     const failures = await executeSteps(applyContext, ops, meter);
-    if (flows.length > 0) await deleteStaleFlows(transport, flows, balancer, log);
+    if (flows.length > 0) await endStaleFlows(transport, flows, balancer, log);
     await verifyFailures(ops, failures);
     const report: ApplyReport = {
       done: [],
@@ -90,6 +94,21 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
     counters.failed += report.failed.length;
     for (const { error } of report.failed) log.debug({ error: error.message }, 'kernel operation failed');
     return report;
+  }
+
+  /** Runs work after all applies requested so far. */
+  function enqueue<T>(work: () => Promise<T>): Promise<T> {
+    const result = queue.then(work);
+    queue = result.catch(() => undefined);
+    return result;
+  }
+
+  function endUntranslatedFlows(): Promise<void> {
+    return enqueue(async () => {
+      flowCheckQueued = false;
+      const ports = publishedPorts(desired().values());
+      if (ports.length > 0) await endStaleFlows(transport, ports, new Set(), log);
+    });
   }
 
   /** Removes the failures whose operation has its result all the same. */
@@ -119,13 +138,11 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
     apply(ops) {
       applyCount += 1;
       runningApplies += 1;
-      const result = queue
-        .then(() => applyAll(ops))
-        .finally(() => {
+      return enqueue(() =>
+        applyAll(ops).finally(() => {
           runningApplies -= 1;
-        });
-      queue = result.catch(() => undefined);
-      return result;
+        }),
+      );
     },
     watch(onChange) {
       const stop = startWatch(
@@ -141,6 +158,12 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
             return taken;
           },
           isOwnProcess: firewall.isOwnProcess,
+          onLocalAddress() {
+            // Of several in a row, one is enough that begins after the last.
+            if (flowCheckQueued) return;
+            flowCheckQueued = true;
+            void endUntranslatedFlows();
+          },
         },
         onChange,
       );
@@ -150,6 +173,9 @@ export async function openLinuxKernel(options: LinuxKernelOptions): Promise<Kern
         stop();
       };
     },
+    endUntranslatedFlows,
+    hostRouting: () => readHostRouting(transport),
+    lookUpRoute: (question) => lookUpRoute(transport, question),
     listeners: (netns) => listListeners(transport, namespaces, netns),
     socketOwners: createSocketOwnerLookup(),
     connections: (netns, fwmarks) => listConnections(transport, ipvs, netns, fwmarks),

@@ -1,6 +1,7 @@
 import { type NetlinkSocket, openNetlink } from '../../../native/index.ts';
 import { HOST_NETNS } from '../../model/linux-names.ts';
 import { decodeMessages, type NetlinkMessage } from '../../netlink/message.ts';
+import { announcesLocalAddress } from '../../netlink/route.ts';
 import { isTaskNetns, type Namespaces } from '../driver/namespaces.ts';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, type Transport } from '../driver/transport.ts';
 import { createFirewallEventReader } from '../firewall/nf-tables.ts';
@@ -72,6 +73,7 @@ export function openEventHandler(
       phase.buffered.push(message);
       return;
     }
+    pending.localAddressAdded ||= netns === HOST_NETNS && announcesLocalAddress(message);
     for (const event of decodeEvents(netns, message, (index) => linkNames.get(index))) {
       // An event that names no object cannot be compared with what is known.
       if (event.of === 'kind' && transport.isOwnSocket(netns, NETLINK_ROUTE, message.portId)) continue;

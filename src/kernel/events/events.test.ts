@@ -5,8 +5,8 @@ import { IFA_F_NODAD, newAddress } from '../../netlink/address.ts';
 import type { Link } from '../../netlink/link.ts';
 import type { NetlinkMessage, NetlinkRequest } from '../../netlink/message.ts';
 import { newFdb, newNeighbour } from '../../netlink/neighbour.ts';
-import { newRoute } from '../../netlink/route.ts';
-import { RTM_DELADDR, RTM_DELROUTE } from '../../netlink/rtnetlink.ts';
+import { announcesLocalAddress, newRoute } from '../../netlink/route.ts';
+import { RTM_DELADDR, RTM_DELROUTE, RTM_GETROUTE } from '../../netlink/rtnetlink.ts';
 import { newRule } from '../../netlink/rule.ts';
 import { createObservedCache } from '../driver/observed-cache.ts';
 import { decodeEvents, isLinkChange, isObjectChange, observedLinks } from './events.ts';
@@ -50,6 +50,21 @@ describe('events', () => {
     expect(isObjectChange(cacheOf(address), removed)).toBe(true);
     expect(isObjectChange(cacheOf(), added)).toBe(true);
     expect(isObjectChange(cacheOf(), removed)).toBe(false);
+  });
+
+  it('about a new local address or network are recognized', () => {
+    const local = newRoute({ destination: '192.0.2.9/32', type: 'local', index: 7 });
+    expect(announcesLocalAddress(event(local))).toBe(true);
+    expect(announcesLocalAddress(event(newRoute({ destination: 'fd00::/64', type: 'local', index: 1 })))).toBe(true);
+    expect(announcesLocalAddress(event(local, RTM_DELROUTE))).toBe(false);
+    const linkLocal = newRoute({ destination: 'fe80::1/128', type: 'local', index: 7 });
+    expect(announcesLocalAddress(event(linkLocal))).toBe(false);
+    expect(announcesLocalAddress(event(local, RTM_GETROUTE))).toBe(false);
+    expect(announcesLocalAddress(event(newRoute({ destination: '192.0.2.9/32', index: 7 })))).toBe(false);
+    expect(announcesLocalAddress(event({ ...local, payload: local.payload.subarray(0, 7) }))).toBe(false);
+    // A `local` route of another table makes nothing local for netfilter.
+    const elsewhere = newRoute({ destination: '192.0.2.9/32', type: 'local', index: 7, table: 100 });
+    expect(announcesLocalAddress(event(elsewhere))).toBe(false);
   });
 
   it('about what the kernel creates itself are ignored', () => {

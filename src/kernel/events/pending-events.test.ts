@@ -66,6 +66,12 @@ describe('pending events', () => {
     expect([...pending.latest.keys()]).toEqual(['link vxlan0']);
   });
 
+  it('about a new local address are evaluated, although they concern no object', () => {
+    const pending = { ...noPendingEvents(), localAddressAdded: true };
+    expect(hasPendingEvents(pending)).toBe(true);
+    expect(detectChanges('host', pending, createObservedCache(), new Map(), new Set()).scopes).toEqual([]);
+  });
+
   it('that were lost concern the whole netns', () => {
     const pending = { ...noPendingEvents(), eventsLost: true };
     expect(hasPendingEvents(pending)).toBe(true);

@@ -19,6 +19,8 @@ export interface PendingEvents {
   readonly actors: Map<string, Actor>;
   /** Links that were deleted, even if created again since. */
   readonly deletedLinks: Set<string>;
+  /** An address or network has become local in this netns. */
+  localAddressAdded: boolean;
   firewallChanged: boolean;
   readonly firewallActors: Actor[];
 }
@@ -29,13 +31,15 @@ export function noPendingEvents(): PendingEvents {
     latest: new Map(),
     actors: new Map(),
     deletedLinks: new Set(),
+    localAddressAdded: false,
     firewallChanged: false,
     firewallActors: [],
   };
 }
 
-export function hasPendingEvents({ eventsLost, firewallChanged, latest }: PendingEvents): boolean {
-  return eventsLost || firewallChanged || latest.size > 0;
+export function hasPendingEvents(pending: PendingEvents): boolean {
+  const { eventsLost, localAddressAdded, firewallChanged, latest } = pending;
+  return eventsLost || localAddressAdded || firewallChanged || latest.size > 0;
 }
 
 /** Adds an event; it replaces earlier ones about the same thing. */

@@ -22,6 +22,8 @@ export interface WatchContext extends EventHandlerContext {
   isApplying(): boolean;
   /** Links that applies created or deleted since the last call, as `netns name`. */
   takeOwnLinks(): Set<string>;
+  /** An address, or a whole network, may have become local in the host. */
+  onLocalAddress(): void;
 }
 
 /** Calls back with what others changed in the host and in every netns of ours. */
@@ -96,7 +98,13 @@ export function startWatch(context: WatchContext, onChange: (scope: Scope, by: r
     const own = context.takeOwnLinks();
     const links = observedLinks(cache);
     for (const [netns, handler] of handlers) {
-      const { scopes, by } = detectChanges(netns, handler.takeEvents(), cache, links, own);
+      const events = handler.takeEvents();
+      if (events.localAddressAdded || (events.eventsLost && netns === HOST_NETNS)) {
+        context.onLocalAddress();
+        // Rules that select by it as source begin to matter.
+        onChange({ netns: [HOST_NETNS], kinds: ['host-rule'] }, []);
+      }
+      const { scopes, by } = detectChanges(netns, events, cache, links, own);
       for (const scope of scopes) onChange(scope, by);
     }
     for (const scope of followNamespaces()) onChange(scope, []);

@@ -9,6 +9,7 @@ import { fastPathPeerKind } from './fast-path-peer.ts';
 import { fastPathPortKind } from './fast-path-port.ts';
 import { fastPathTaskKind } from './fast-path-task.ts';
 import { fdbKind } from './fdb.ts';
+import { hostRuleKind } from './host-rule.ts';
 import { ipsetKind } from './ipset.ts';
 import { ipvsTimeoutsKind } from './ipvs-timeouts.ts';
 import { jumpKind } from './jump.ts';
@@ -38,6 +39,7 @@ export const LINUX_KINDS: LinuxKinds = {
   fdb: fdbKind,
   route: routeKind,
   rule: ruleKind,
+  'host-rule': hostRuleKind,
   ipset: ipsetKind,
   'set-member': setMemberKind,
   'set-entry': setEntryKind,

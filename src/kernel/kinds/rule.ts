@@ -14,7 +14,7 @@ import { dumpRouting } from './routing.ts';
 const NARROWER = 'selects by more than the mark';
 
 const observeRules: Observer = async (scan) => {
-  // In the host rules of these priorities are not ours.
+  // In the host ours are `host-rule`.
   if (scan.netns === HOST_NETNS) return [];
   const found = new Map<string, Rule>();
   for (const entry of decodeAll(await dumpRouting(scan, dumpRules()), decodeRule)) {
@@ -53,7 +53,7 @@ export const ruleKind: LinuxKind<'rule'> = {
     complete: true,
     decode(netns, message) {
       const entry = decodeRule(message);
-      const object = entry.ok ? ruleObject(netns, entry.value) : undefined;
+      const object = entry.ok && netns !== HOST_NETNS ? ruleObject(netns, entry.value) : undefined;
       if (object === undefined) return [];
       return [
         { of: 'object', kind: 'rule', key: keyOf(object), object: message.type === RTM_DELRULE ? undefined : object },
@@ -70,15 +70,8 @@ export const ruleKind: LinuxKind<'rule'> = {
 function ruleObject(netns: string, entry: RuleEntry): Rule | undefined {
   const { family, priority, fwmark, fwmask, action, otherSelectors } = entry;
   if (priority < RULE_PRIORITY.first || priority > RULE_PRIORITY.last) return undefined;
-  const rule: Rule = {
-    kind: 'rule',
-    netns,
-    family,
-    priority,
-    fwmark,
-    fwmask,
-    action: action === 'other' ? 'nop' : action,
-  };
-  const foreign = [...(otherSelectors ? [NARROWER] : []), ...(action === 'other' ? ['refuses packets'] : [])];
+  const isPlanned = action === 'nop' || typeof action === 'object';
+  const rule: Rule = { kind: 'rule', netns, family, priority, fwmark, fwmask, action: isPlanned ? action : 'nop' };
+  const foreign = [...(otherSelectors ? [NARROWER] : []), ...(isPlanned ? [] : ['refuses packets'])];
   return foreign.length === 0 ? rule : { ...rule, foreign: [foreign.join(', ')] };
 }

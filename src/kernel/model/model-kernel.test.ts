@@ -52,6 +52,8 @@ function damaged(object: KernelObject, how: number): KernelObject {
       return how % 2 === 0 ? { ...object, table: 99 } : { ...object, onlink: true, via: '10.252.77.0' };
     case 'rule':
       return how % 2 === 0 ? { ...object, priority: object.priority + 1 } : { ...object, fwmark: 99 };
+    case 'host-rule':
+      return { ...object, priority: object.priority + 1 };
     case 'ipset':
       if (how % 2 === 0) return { ...object, skbinfo: !object.skbinfo };
       return object.type === 'bitmap:port'

@@ -1,6 +1,8 @@
 import { MeshError } from '../../base/errors.ts';
 import type { Op } from '../../model/kernel-state.ts';
 import type { KernelObject } from '../../model/kinds/registry.ts';
+import { HOST_LINK } from '../../model/linux-names.ts';
+import type { HostRouting } from '../../model/policy-rule.ts';
 import { renderStep } from '../../model/render.ts';
 import type { Step } from '../driver/steps.ts';
 import {
@@ -31,6 +33,8 @@ export interface ModelKernel extends Kernel {
   foreign(): KernelObject[];
   /** Called after every single operation, with the state in between. */
   onStep(callback: (op: Op, state: ReadonlyMap<string, KernelObject>) => void): void;
+  /** Changes the host's own routing, and calls the watchers. */
+  setHostRouting(routing: HostRouting): void;
   setListeners(netns: string, listeners: Listener[]): void;
   /** Sets the owner of a socket. */
   setOwner(inode: number, owner: SocketOwner): void;
@@ -84,6 +88,7 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
   const faults = createFaultSource(options.faults);
   const hostWatchers = new Set<(change: HostNetworkChange) => void>();
   let host = MODEL_HOST;
+  let hostRouting: HostRouting = { rules: [], localSources: [], strictReversePath: false };
 
   const ours = () => [...kernel.objects.values()].filter((object) => !foreignKeys.has(keyOf(object)));
 
@@ -130,6 +135,11 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
       watchers.add(onChange);
       return () => watchers.delete(onChange);
     },
+    async endUntranslatedFlows() {},
+    hostRouting: async () => hostRouting,
+    // The model knows no host: every packet to elsewhere leaves by its one link.
+    lookUpRoute: async ({ destination }) =>
+      destination.startsWith('10.252.') ? { link: HOST_LINK, table: 254 } : { link: 'eth0', table: 254 },
     async listeners(netns) {
       return [...(listeners.get(netns) ?? [])];
     },
@@ -168,6 +178,10 @@ export function createModelKernel(options: ModelKernelOptions = {}): ModelKernel
     state: () => stateOf(ours()),
     foreign: () => foreign.map((object) => kernel.objects.get(keyOf(object))!),
     onStep: (callback) => void stepCallbacks.push(callback),
+    setHostRouting(routing) {
+      hostRouting = routing;
+      for (const watcher of [...hostWatchers]) watcher({ of: 'addresses' });
+    },
     setListeners: (netns, list) => void listeners.set(netns, list),
     setOwner: (inode, owner) => void owners.set(inode, owner),
     setConnections(netns, fwmark, server, open) {

@@ -2,10 +2,12 @@ import { MeshError } from '../../base/errors.ts';
 import type { Node } from '../../model/cluster.ts';
 import type { DoctorReport } from '../../model/doctor.ts';
 import {
+  parseConnectionRoutes,
   parseDoctorReport,
   parseKernelAnswer as parseKernelObjects,
   unreadableAnswer,
 } from '../../model/node-answers.ts';
+import type { ConnectionRoutes } from '../../model/route-lookup.ts';
 import { stateFromObjects } from '../../model/state-json.ts';
 import type { NodeAnswer } from '../../rpc/messages.ts';
 import type { NodeState } from '../../trace/packet.ts';
@@ -30,6 +32,10 @@ export function parseKernelAnswer(answer: NodeAnswer): Parsed<NodeState> {
     const { nodeId, nodeName: name } = answer;
     return { nodeId, name, revision, addresses, state: state.value, ...(sockets === undefined ? {} : { sockets }) };
   });
+}
+
+export function parseRoutesAnswer(answer: NodeAnswer): Parsed<ConnectionRoutes> {
+  return parse(answer, parseConnectionRoutes);
 }
 
 export function parseDoctorAnswer(answer: NodeAnswer): Parsed<DoctorReport> {

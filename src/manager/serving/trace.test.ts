@@ -5,15 +5,26 @@ import { spec, type TestCluster, tcp, testCluster } from '../manager.test-data.t
 
 let cluster: TestCluster;
 let agents: Awaited<ReturnType<TestCluster['agent']>>[];
+
+/** What the kernel of a host with one uplink answers. */
+const ROUTES = {
+  own: { link: 'eth0', table: 254 },
+  answer: { link: 'eth0', table: 254 },
+  request: { link: 'mesh0', table: 254 },
+};
+
 beforeEach(async () => {
   cluster = await testCluster();
   agents = [await cluster.agent('node1'), await cluster.agent('node2')];
   for (const [index, agent] of agents.entries()) {
-    agent.answer = () => ({
-      revision: agent.assignment!.revision,
-      addresses: [`192.0.2.${index + 1}`, '127.0.0.1', '::1'],
-      objects: [...plan(agent.assignment!, CAPABILITIES).values()],
-    });
+    agent.answer = (kind) => {
+      if (kind === 'routes') return ROUTES;
+      return {
+        revision: agent.assignment!.revision,
+        addresses: [`192.0.2.${index + 1}`, '127.0.0.1', '::1'],
+        objects: [...plan(agent.assignment!, CAPABILITIES).values()],
+      };
+    };
   }
   const constraints = [{ key: 'node.hostname', operator: '==' as const, value: 'node2' }];
   await cluster.apply(spec('web', { constraints, ports: [tcp(8080)] }));
@@ -42,7 +53,7 @@ test('a task without a socket for the family of the client refuses it', async ()
   const { answer } = agents[1]!;
   const [task] = await cluster.tasks();
   const withSockets = (sockets: object[]) => {
-    agents[1]!.answer = (kind) => ({ ...(answer!(kind) as object), sockets });
+    agents[1]!.answer = (kind) => (kind === 'routes' ? ROUTES : { ...(answer!(kind, '') as object), sockets });
   };
   withSockets([{ taskId: task!.id, protocol: 'tcp', port: 80, address: '0.0.0.0' }]);
   expect(await trace('198.51.100.7', 'node1')).toMatchObject({ outcome: 'answered' });
@@ -70,9 +81,60 @@ test('an answer that cannot be read is an error of that node alone', async () =>
   await expect(trace('198.51.100.7', 'node2')).rejects.toMatchObject({ code: 'unavailable' });
 });
 
+test('the host of the entry node reports its routes, which decide over the request and the answer', async () => {
+  const asked: string[] = [];
+  const answers = agents.map(({ answer }) => answer!);
+  const withRoutes = (routes: unknown) => {
+    for (const [index, agent] of agents.entries()) {
+      agent.answer = (kind, argument) => {
+        if (kind !== 'routes') return answers[index]!(kind, argument);
+        asked.push(`node${index + 1} ${argument}`);
+        return routes;
+      };
+    }
+  };
+  withRoutes(ROUTES);
+  const { outcome, hops, paths } = await trace('198.51.100.7', 'node1');
+  expect(outcome).toBe('answered');
+  expect(paths[0]!.hops.at(-1)).toMatchObject({ node: 'node1', object: 'route to 198.51.100.7 iif mesh0' });
+  expect(hops.map(({ verdict }) => verdict)).not.toContain('lost');
+  expect(asked).toHaveLength(1);
+  expect(asked[0]!.startsWith('node1 ')).toBe(true);
+  expect(JSON.parse(asked[0]!.slice('node1 '.length))).toEqual({
+    client: '198.51.100.7',
+    called: '192.0.2.1',
+    protocol: 'tcp',
+    published: 8080,
+  });
+
+  for (const [change, reason] of [
+    [{ answer: { link: 'eth1', table: 254 } }, /the answer leaves by eth1, but packets from 192\.0\.2\.1 by eth0/],
+    [{ answer: { ...ROUTES.answer, via: '192.0.2.254' } }, /leaves by eth0 via 192\.0\.2\.254, but/],
+    [{ answer: { error: 'ENETUNREACH' } }, /the answer leaves by no route \(ENETUNREACH\)/],
+    [{ own: { error: 'ENETUNREACH' } }, /no way back to the client \(ENETUNREACH\)/],
+    [{ request: { error: 'EXDEV' } }, /reverse path check of eth0 drops the request/],
+    [{ request: { link: 'tun0', table: 52 } }, /the host sends it to tun0 instead of mesh0/],
+  ] as const) {
+    withRoutes({ ...ROUTES, ...change });
+    expect(await trace('198.51.100.7', 'node1')).toMatchObject({
+      outcome: 'lost',
+      reason: expect.stringMatching(reason),
+    });
+  }
+
+  // Without them nothing is known of the answer.
+  for (const routes of [{}, { ...ROUTES, own: { link: 5 } }, 'none']) {
+    withRoutes(routes);
+    await expect(trace('198.51.100.7', 'node1')).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringContaining('node1 did not report the routes of its host: its answer cannot be read'),
+    });
+  }
+});
+
 test('fields of a newer agent are ignored', async () => {
   const { answer } = agents[0]!;
-  agents[0]!.answer = (kind) => ({ ...(answer!(kind) as object), colour: 'blue' });
+  agents[0]!.answer = (kind) => ({ ...(answer!(kind, '') as object), colour: 'blue' });
   expect(await trace('198.51.100.7', 'node1')).toMatchObject({ outcome: 'answered' });
 });
 

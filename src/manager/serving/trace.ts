@@ -1,13 +1,15 @@
+import { MeshError } from '../../base/errors.ts';
+import type { ConnectionRoutes } from '../../model/route-lookup.ts';
 import type { TraceReply, TraceRequest } from '../../rpc/messages.ts';
 import type { NodeState } from '../../trace/packet.ts';
 import type { Path } from '../../trace/real-server.ts';
 import { trace } from '../../trace/trace.ts';
 import type { ClusterIndex } from './cluster-index.ts';
-import { type AskNodes, parseKernelAnswer } from './node-answers.ts';
+import { type AskNodes, type Parsed, parseKernelAnswer, parseRoutesAnswer } from './node-answers.ts';
 import type { Presenter } from './presenter.ts';
-import { involvedNodes, resolveEnds, tracedTargets } from './trace-request.ts';
+import { involvedNodes, resolveEnds, type TraceEnds, tracedTargets } from './trace-request.ts';
 
-/** Gathers the kernel objects of the nodes involved and follows the packet through them. Errors as resolveEnds. */
+/** Gathers the kernel objects and routes of the nodes involved and follows the packet. Errors as resolveEnds and askRoutes. */
 export async function traceConnection(
   request: TraceRequest,
   index: ClusterIndex,
@@ -30,7 +32,8 @@ export async function traceConnection(
     }
   }
   const ends = resolveEnds(request, states, index);
-  const { hops, paths, outcome, reason } = trace({ ...ends, protocol, port }, states);
+  const routes = await askRoutes(ends, request, index, ask);
+  const { hops, paths, outcome, reason } = trace({ ...ends, protocol, port, routes }, states);
   return {
     client: ends.client,
     destination: ends.destination,
@@ -40,6 +43,22 @@ export async function traceConnection(
     hops,
     paths: paths.map((path) => presentPath(path, index, presenter)),
   };
+}
+
+/** The ways of the connection through the host it enters. Throws MeshError `unavailable` if the node does not report them. */
+async function askRoutes(
+  { client, destination: called, node }: TraceEnds,
+  { protocol, port: published }: TraceRequest,
+  index: ClusterIndex,
+  ask: AskNodes,
+): Promise<ConnectionRoutes> {
+  const entry = index.node(node.nodeId);
+  const argument = JSON.stringify({ client, called, protocol, published });
+  const [answer] = entry === undefined ? [] : await ask([entry], 'routes', argument);
+  const routes: Parsed<ConnectionRoutes> =
+    answer === undefined ? { error: 'it was removed' } : parseRoutesAnswer(answer);
+  if ('value' in routes) return routes.value;
+  throw new MeshError('unavailable', `${node.name} did not report the routes of its host: ${routes.error}`);
 }
 
 function presentPath(

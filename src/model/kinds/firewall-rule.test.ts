@@ -21,6 +21,7 @@ const anyCondition: fc.Arbitrary<FirewallMatch> = fc.oneof(
   fc.record({ match: fc.constant('port' as const), protocol: fc.constant('udp' as const), port: fc.nat(65_535) }),
   fc.constant({ match: 'local destination' as const }),
   fc.record({ match: fc.constant('connection' as const), states: fc.array(state, { minLength: 1, maxLength: 3 }) }),
+  fc.record({ match: fc.constant('called address' as const), network }),
   fc.record({ match: fc.constant('set' as const), set: word, sides: fc.array(side, { minLength: 1, maxLength: 3 }) }),
   fc.record({ match: fc.constantFrom('mark' as const, 'connmark' as const), mark }),
   fc.constant({ match: 'syn' as const }),
@@ -47,6 +48,7 @@ const plainTarget = fc.constantFrom<FirewallTarget>(
 const anyTarget: fc.Arbitrary<FirewallTarget> = fc.oneof(
   plainTarget,
   fc.record({ target: fc.constant('set mark' as const), mark }),
+  fc.record({ target: fc.constant('set mark' as const), mark, mask: fc.nat(0xffff_fffe) }),
   fc.record({ target: fc.constant('mark from set' as const), set: word }),
   fc.record({ target: fc.constant('jump' as const), chain: word }),
 );
@@ -65,7 +67,7 @@ test('text that is not exactly a rule of meshd stays text, and is never lost', (
     return text.slice(0, at) + piece + text.slice(at);
   });
   fc.assert(fc.property(near, (text) => void expect(ruleText(parseFirewallRule(text))).toBe(text)));
-  for (const text of ['-j ACCEPT -m comment', '-p 253 -j DROP', '-j MARK --set-xmark 0x1/0xff', '']) {
+  for (const text of ['-j ACCEPT -m comment', '-p 253 -j DROP', '-j MARK --set-xmark 0x1', '']) {
     expect(parseFirewallRule(text)).toEqual({ text });
   }
 });

@@ -22,6 +22,8 @@ type MatchCondition =
   /** The destination is an address of this netns. */
   | { match: 'local destination' }
   | { match: 'connection'; states: readonly ConnectionState[] }
+  /** The destination of the first packet of the connection, before NAT; of both directions. */
+  | { match: 'called address'; network: Cidr }
   /** `sides`: one for each dimension of the set. */
   | { match: 'set'; set: string; sides: readonly ('src' | 'dst')[] }
   /** All bits of the packet's, or the connection's, mark. */
@@ -39,8 +41,8 @@ export type FirewallTarget =
   | { target: 'dnat port'; port: number }
   /** The source port, at the same address, becomes one of these. */
   | { target: 'snat ports'; from: number; to: number }
-  /** All bits of the packet's mark. */
-  | { target: 'set mark'; mark: number }
+  /** All bits of the packet's mark, or those of `mask`. */
+  | { target: 'set mark'; mark: number; mask?: number }
   /** The mark that the set has for the destination port. */
   | { target: 'mark from set'; set: string }
   /** All bits, from packet to connection or back. */
@@ -65,6 +67,8 @@ const MATCH_WORDS: RenderMatch = {
   port: ({ protocol, port }, not) => `-m ${protocol} ${not}--dport ${port}`,
   'local destination': (_, not) => `-m addrtype ${not}--dst-type LOCAL`,
   connection: ({ states }, not) => `-m conntrack ${not}--ctstate ${states.join(',')}`,
+  // Without the prefix length of a single address, as iptables-save prints it.
+  'called address': ({ network }, not) => `-m conntrack ${not}--ctorigdst ${withoutHostPrefix(network)}`,
   set: ({ set, sides }, not) => `-m set ${not}--match-set ${set} ${sides.join(',')}`,
   mark: ({ mark }, not) => `-m mark ${not}--mark ${hex(mark)}`,
   connmark: ({ mark }, not) => `-m connmark ${not}--mark ${hex(mark)}`,
@@ -84,7 +88,7 @@ const TARGET_WORDS: RenderTarget = {
   dnat: ({ to }) => `DNAT --to-destination ${to}`,
   'dnat port': ({ port }) => `DNAT --to-destination :${port}`,
   'snat ports': ({ from, to }) => `SNAT --to-source :${from}-${to}`,
-  'set mark': ({ mark }) => `MARK --set-xmark ${hex(mark)}/0xffffffff`,
+  'set mark': ({ mark, mask = 0xffff_ffff }) => `MARK --set-xmark ${hex(mark)}/${hex(mask)}`,
   'mark from set': ({ set }) => `SET --map-set ${set} dst --map-mark`,
   'save mark': () => `CONNMARK --save-mark ${ALL_BITS}`,
   'restore mark': () => `CONNMARK --restore-mark ${ALL_BITS}`,
@@ -93,6 +97,10 @@ const TARGET_WORDS: RenderTarget = {
   'clamp mss': () => 'TCPMSS --clamp-mss-to-pmtu',
   jump: ({ chain }) => chain,
 };
+
+function withoutHostPrefix(network: Cidr): string {
+  return network.replace(network.includes(':') ? /\/128$/ : /\/32$/, '');
+}
 
 /** The rule as iptables-save 1.8.9 prints it, legacy and nft alike, without `-A CHAIN`. */
 export function ruleText(rule: FirewallRule): string {

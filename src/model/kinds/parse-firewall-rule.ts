@@ -1,4 +1,5 @@
 import type { Protocol } from '../address.ts';
+import { hostNetwork } from '../block.ts';
 import {
   type ConnectionState,
   type FirewallMatch,
@@ -90,6 +91,8 @@ function moduleMatch(module: string, reader: Words): FirewallMatch | undefined {
       const states = value.split(',');
       return states.every(isConnectionState) ? { match: 'connection', states } : undefined;
     }
+    case 'conntrack --ctorigdst':
+      return { match: 'called address', network: value.includes('/') ? value : hostNetwork(value) };
     case 'set --match-set': {
       const sides = next(reader).split(',');
       return sides.every(isSide) ? { match: 'set', set: value, sides } : undefined;
@@ -130,8 +133,10 @@ function readTarget(reader: Words): FirewallTarget | undefined {
       const [, from, to] = /^:(\d+)-(\d+)$/.exec(value) ?? [];
       return from === undefined ? undefined : { target: 'snat ports', from: Number(from), to: Number(to) };
     }
-    case 'MARK --set-xmark':
-      return { target: 'set mark', mark: Number(value.split('/')[0]) };
+    case 'MARK --set-xmark': {
+      const [mark, mask] = value.split('/').map(Number);
+      return { target: 'set mark', mark: mark!, ...(mask === 0xffff_ffff ? {} : { mask: mask! }) };
+    }
     case 'SET --map-set':
       return { target: 'mark from set', set: value };
     case 'CONNMARK --save-mark':

@@ -6,7 +6,13 @@ import type { KindRegistry } from './kind.ts';
 import { KINDS } from './registry.ts';
 
 const kinds: KindRegistry = KINDS;
-const planned = [...plan(threeNodes(['inet', 'inet6']), { ...CAPABILITIES, fastPath: { link: 'eth0' } }).values()];
+const sourceRule = { family: 'inet', priority: 9, source: '198.51.100.1/32', fwmark: 0, fwmask: 0 } as const;
+const capabilities = {
+  ...CAPABILITIES,
+  fastPath: { link: 'eth0' },
+  hostRouting: { rules: [{ ...sourceRule, action: { lookup: 100 } }], localSources: [], strictReversePath: false },
+};
+const planned = [...plan(threeNodes(['inet', 'inet6']), capabilities).values()];
 
 test('plan uses every kind, and each planned object is recognised as ours', () => {
   expect(new Set(planned.map(({ kind }) => kind))).toEqual(new Set(Object.keys(KINDS)));

@@ -3,6 +3,7 @@ import { chain } from './chain.ts';
 import { fastPath } from './fast-path.ts';
 import { fastPathPeer, fastPathPort, fastPathTask } from './fast-path-entries.ts';
 import { fdb } from './fdb.ts';
+import { hostRule } from './host-rule.ts';
 import { ipset } from './ipset.ts';
 import { ipvsTimeouts } from './ipvs-timeouts.ts';
 import { jump } from './jump.ts';
@@ -33,6 +34,7 @@ export const KINDS = {
   fdb,
   route,
   rule,
+  'host-rule': hostRule,
   ipset,
   'set-member': setMember,
   'set-entry': setEntry,

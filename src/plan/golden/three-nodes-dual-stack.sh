@@ -176,11 +176,15 @@ ip6tables -t filter -A MESH-OUTPUT -p sctp -m set --match-set mesh-pub-sctp dst 
 ip6tables -t filter -A MESH-OUTPUT -p tcp -m set --match-set mesh-at-6 dst,dst -j REJECT --reject-with tcp-reset
 ip6tables -t filter -A MESH-OUTPUT ! -p tcp -m set --match-set mesh-at-6 dst,dst -j REJECT --reject-with icmp6-port-unreachable
 ip6tables -t nat -N MESH-OUTPUT
+ip6tables -t nat -A MESH-OUTPUT -s fe80::/10 -j RETURN
+ip6tables -t nat -A MESH-OUTPUT -d fe80::/10 -j RETURN
 ip6tables -t nat -A MESH-OUTPUT ! -d ::1/128 -p tcp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-tcp dst -j DNAT --to-destination fd6d:65:73:1::2
 ip6tables -t nat -A MESH-OUTPUT ! -d ::1/128 -p udp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-udp dst -j DNAT --to-destination fd6d:65:73:1::2
 ip6tables -t nat -A MESH-OUTPUT ! -d ::1/128 -p sctp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-sctp dst -j DNAT --to-destination fd6d:65:73:1::2
 ip6tables -t nat -A MESH-OUTPUT ! -d ::1/128 -m addrtype --dst-type LOCAL -m set --match-set mesh-from-6 src,dst,dst -j DNAT --to-destination fd6d:65:73:1::2
 ip6tables -t nat -N MESH-PREROUTING
+ip6tables -t nat -A MESH-PREROUTING -s fe80::/10 -j RETURN
+ip6tables -t nat -A MESH-PREROUTING -d fe80::/10 -j RETURN
 ip6tables -t nat -A MESH-PREROUTING -p tcp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-tcp dst -j DNAT --to-destination fd6d:65:73:1::2
 ip6tables -t nat -A MESH-PREROUTING -p udp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-udp dst -j DNAT --to-destination fd6d:65:73:1::2
 ip6tables -t nat -A MESH-PREROUTING -p sctp -m addrtype --dst-type LOCAL -m set --match-set mesh-pub-sctp dst -j DNAT --to-destination fd6d:65:73:1::2
