@@ -152,13 +152,15 @@ test('a stream survives a quiet time and ends when the server stops', async () =
 });
 
 test('a watch ends when the server no longer answers, and not before', async () => {
-  let connections = 0;
+  let pings = 0;
   const server = createServer((socket) => {
-    connections += 1;
     socket.on('error', () => {});
     onEnd(() => socket.destroy());
-    socket.once('data', () => {
-      if (connections > 1 && connections < 4) socket.end('HTTP/1.1 404 Not Found\r\n\r\n');
+    // On a busy machine a ping may arrive before the watch.
+    socket.once('data', (request) => {
+      if (String(request).includes('/Watch')) return;
+      pings += 1;
+      if (pings < 3) socket.end('HTTP/1.1 404 Not Found\r\n\r\n');
     });
   });
   await new Promise<void>((resolve) => server.listen({ path: path() }, resolve));
@@ -169,7 +171,7 @@ test('a watch ends when the server no longer answers, and not before', async () 
     code: 'unavailable',
     message: expect.stringMatching(/no answer within/),
   });
-  expect(connections).toBeGreaterThanOrEqual(4);
+  expect(pings).toBeGreaterThanOrEqual(3);
 });
 
 test.each([
