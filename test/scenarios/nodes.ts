@@ -1,6 +1,7 @@
 // Nodes whose own network changes: a lost address, an address on lo, a LAN inside the overlay; and what meshctl says.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { nodeInfo } from '../torture/queries.ts';
 import {
   addressOf,
   applyManifest,
@@ -78,9 +79,14 @@ test('a node without its advertised address gets no new tasks and no connections
   const victim = 'node2';
   assert.deepEqual((await runningTasks('web')).map(({ node }) => node).sort(), ['node2', 'node3']);
   const address = `${addressOf(victim)}/24`;
-  // Another address keeps the session with the manager.
+  // The session with the manager uses another address, which the node keeps.
   await stdoutOf(runOn(victim, 'sysctl', '-qw', 'net.ipv4.conf.eth0.promote_secondaries=1'));
   await ip(t, victim, 'addr add 172.30.0.52/24 dev eth0', 'addr del 172.30.0.52/24 dev eth0');
+  const route = `${addressOf('node1')} dev eth0 src 172.30.0.52`;
+  await ip(t, victim, `route add ${route}`, `route del ${route}`);
+  await stdoutOf(run('node-stop', [victim]));
+  await stdoutOf(run('node-start', [victim]));
+  await waitFor('the session of the node', 60_000, async () => (await nodeInfo(victim)).assignmentRevision > 0);
   await ip(t, victim, `addr del ${address} dev eth0`, `addr replace ${address} dev eth0`);
   await waitFor('the condition', 60_000, () => hasCondition(victim, 'UnderlayAddressMissing'));
   assert.equal((await nodeRow(victim)).status, 'ready');
