@@ -33,7 +33,6 @@ export function testWatch(): void {
         [`ip -n ${NETWORK} rule del priority 10002`, 'a rule', NETWORK, 'rule'],
         // Rules of other programs are watched with the network of the host.
         ['ip rule add from 192.0.2.1 lookup 77 priority 5 protocol 109', 'a rule of the host', 'host', 'host-rule'],
-        ['ip rule del priority 5 protocol 109', 'the end of a rule of the host', 'host', 'host-rule'],
         [`bridge -n ${NETWORK} fdb del 02:6d:65:73:00:02 dev vxlan0`, 'a forwarding entry', NETWORK, 'fdb'],
         ['ip -n mesh-lb link set host0 mtu 1400', 'the far end of a pair, reported for its near end', 'host', 'veth'],
         [`ip -n ${NETWORK} link del vxlan0`, 'a vxlan device', NETWORK, 'vxlan'],
