@@ -48,7 +48,9 @@ async function linkLocalOf(host: string): Promise<string> {
   const [link] = JSON.parse(
     await stdoutOf(runOn(host, 'ip', '-j', '-6', 'address', 'show', 'dev', 'eth0', 'scope', 'link')),
   );
-  return `${link.addr_info[0].local}%eth0`;
+  // Addresses of other scopes are listed as empty objects.
+  const { local } = link.addr_info.find(({ scope }: { scope?: string }) => scope === 'link');
+  return `${local}%eth0`;
 }
 
 test('a connection from or to a link-local address is left to the node, which refuses it immediately', async () => {
