@@ -21,6 +21,11 @@ export function hostPrefix(family: Family): 32 | 128 {
   return family === 'inet' ? 32 : 128;
 }
 
+/** A network as iproute2 and iptables-save print it: without the prefix length where it is a single address. */
+export function withoutHostPrefix(network: Cidr): string {
+  return network.replace(network.includes(':') ? /\/128$/ : /\/32$/, '');
+}
+
 /** A network of one address: `10.252.1.2/32`. */
 export function hostNetwork(address: IpAddress): Cidr {
   return `${address}/${hostPrefix(familyOf(address))}`;

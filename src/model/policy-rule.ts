@@ -1,4 +1,5 @@
-import { type Cidr, type Family, familyOf } from './address.ts';
+import type { Cidr, Family } from './address.ts';
+import { withoutHostPrefix } from './block.ts';
 import { hex } from './kinds/words.ts';
 
 /** Inclusive. */
@@ -67,8 +68,8 @@ export function ruleWords(
   return [
     `priority ${priority}`,
     ...(rule.inverted ? ['not'] : []),
-    ...(source === undefined ? [] : [`from ${networkWords(source)}`]),
-    ...(destination === undefined ? [] : [`to ${networkWords(destination)}`]),
+    ...(source === undefined ? [] : [`from ${withoutHostPrefix(source)}`]),
+    ...(destination === undefined ? [] : [`to ${withoutHostPrefix(destination)}`]),
     ...(fwmask === 0 ? [] : [`fwmark ${hex(fwmark)}/${hex(fwmask)}`]),
     ...(ipProtocol === undefined ? [] : [`ipproto ${ipProtocol}`]),
     ...(sourcePorts === undefined ? [] : [`sport ${rangeWords(sourcePorts)}`]),
@@ -76,10 +77,6 @@ export function ruleWords(
     actionWords(action),
     ...(rule.suppressPrefix === undefined ? [] : [`suppress_prefixlength ${rule.suppressPrefix}`]),
   ].join(' ');
-}
-
-function networkWords(value: Cidr): string {
-  return value.replace(familyOf(value) === 'inet' ? /\/32$/ : /\/128$/, '');
 }
 
 function rangeWords({ from, to }: PortRange): string {

@@ -1,7 +1,7 @@
 import { familyOf } from '../model/address.ts';
 import type { AssignedPort, AssignedTask, Peer } from '../model/assignment.ts';
 import { hostNetwork } from '../model/block.ts';
-import type { FastPathFilter, FastPathProgram } from '../model/kinds/fast-path.ts';
+import { type FastPathFilter, type FastPathProgram, isForOutgoing } from '../model/kinds/fast-path.ts';
 import type { KernelObject } from '../model/kinds/registry.ts';
 import {
   HOST_LINK,
@@ -52,7 +52,7 @@ function hostPrograms({ self, fastPath, network, mtu }: PlanContext, router: str
   const links = { lb: HOST_LINK, router: HOST_NET_LINK, vni: network.vni, number: self.number };
   return [
     program(HOST_NETNS, fastPath!.link!, { type: 'host-in', address, ...links }),
-    { ...program(HOST_NETNS, fastPath!.link!, { type: 'host-sent', address, lb: HOST_LINK }), egress: true },
+    program(HOST_NETNS, fastPath!.link!, { type: 'host-sent', address, lb: HOST_LINK }),
     program(HOST_NETNS, HOST_LINK, { type: 'host-out', address }),
     veth([HOST_NETNS, HOST_NET_LINK], [router, NET_HOST_LINK], mtu),
     ...sysctlsOf(router, [[`net.ipv4.conf.${NET_HOST_LINK}.rp_filter`, '0']]),
@@ -88,7 +88,8 @@ function lbSettings({ self }: PlanContext): KernelObject[] {
 }
 
 function program(netns: string, link: string, definition: FastPathProgram): FastPathFilter {
-  return { kind: 'fast-path', netns, link, program: definition };
+  const direction = isForOutgoing(definition) ? { egress: true } : {};
+  return { kind: 'fast-path', netns, link, ...direction, program: definition };
 }
 
 function hasIpv4(subnets: PlanContext['subnets']): boolean {

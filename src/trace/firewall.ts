@@ -2,7 +2,13 @@ import { familyOf, type IpAddress } from '../model/address.ts';
 import { isWithin } from '../model/block.ts';
 import type { KernelState } from '../model/kernel-state.ts';
 import { chainKey, type FirewallTable } from '../model/kinds/chain.ts';
-import { type FirewallMatch, type FirewallRule, type FirewallTarget, ruleText } from '../model/kinds/firewall-rule.ts';
+import {
+  ALL_MARK_BITS,
+  type FirewallMatch,
+  type FirewallRule,
+  type FirewallTarget,
+  ruleText,
+} from '../model/kinds/firewall-rule.ts';
 import { jumpKey } from '../model/kinds/jump.ts';
 import { parseFirewallRule } from '../model/kinds/parse-firewall-rule.ts';
 import { hex } from '../model/kinds/words.ts';
@@ -95,7 +101,7 @@ function applyTarget(target: FirewallTarget, packet: Packet, { state }: PacketCo
       return { packet: { ...packet, mark }, effect: `fwmark becomes ${hex(mark)}` };
     }
     case 'set mark': {
-      const { mask = 0xffff_ffff } = target;
+      const { mask = ALL_MARK_BITS } = target;
       const mark = ((packet.mark & ~mask) | target.mark) >>> 0;
       return { packet: { ...packet, mark }, effect: mark === 0 ? 'mark removed' : `mark becomes ${hex(mark)}` };
     }

@@ -1,7 +1,8 @@
 import type { Kernel } from '../../kernel/kernel.ts';
-import { familyOf, type IpAddress } from '../../model/address.ts';
+import { familyOf } from '../../model/address.ts';
+import { balancerAddresses } from '../../model/balancer-addresses.ts';
 import type { KernelState } from '../../model/kernel-state.ts';
-import { HOST_LINK, HOST_NETNS, LB_HOST_LINK, LB_NETNS } from '../../model/linux-names.ts';
+import { HOST_LINK, HOST_NETNS } from '../../model/linux-names.ts';
 import { parseConnectionQuestion } from '../../model/node-answers.ts';
 import type { ConnectionRoutes } from '../../model/route-lookup.ts';
 import { evaluateChain } from '../../trace/firewall.ts';
@@ -18,7 +19,7 @@ export async function answerRoutesQuery(
   const { client, called, protocol, published } = parseConnectionQuestion(argument);
   const answer = { destination: client, protocol, sourcePort: published, destinationPort: CLIENT_PORT };
   const own = await lookUpRoute({ ...answer, source: called, mark: 0 });
-  const lb = balancerAddress(have, called);
+  const lb = [...balancerAddresses(have.values())].find((address) => familyOf(address) === familyOf(called));
   if (lb === undefined) return { own, answer: { error: 'ENODEV' }, request: { error: 'ENODEV' } };
   const markOf = (inputLink: string | undefined) =>
     chainMark(have, {
@@ -44,12 +45,4 @@ export async function answerRoutesQuery(
 function chainMark(state: KernelState, packet: Parameters<typeof evaluateChain>[1]): number {
   const result = evaluateChain({ table: 'mangle', from: 'PREROUTING' }, packet, { state, isLocal: () => false });
   return result?.packet.mark ?? 0;
-}
-
-function balancerAddress(state: KernelState, called: IpAddress): IpAddress | undefined {
-  for (const object of state.values()) {
-    if (object.kind !== 'address' || object.netns !== LB_NETNS || object.dev !== LB_HOST_LINK) continue;
-    if (familyOf(object.address) === familyOf(called)) return object.address;
-  }
-  return undefined;
 }

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import type { Log } from '../../base/log.ts';
 import { transition } from '../../diff/change.ts';
+import { balancerAddresses } from '../../model/balancer-addresses.ts';
 import { keyOf, type Op } from '../../model/kernel-state.ts';
 import type { KernelObject } from '../../model/kinds/registry.ts';
 import { startWatch } from '../events/watch.ts';
@@ -13,7 +14,7 @@ import { createSocketOwnerLookup } from '../host/socket-owners.ts';
 import { listConnections, listListeners } from '../host/sockets.ts';
 import { endStaleFlows } from '../ipvs/end-flows.ts';
 import { openIpvsFamily } from '../ipvs/ipvs.ts';
-import { balancerAddresses, flowChanges, publishedPorts } from '../ipvs/stale-flows.ts';
+import { flowChanges, publishedPorts } from '../ipvs/stale-flows.ts';
 import { type ApplyReport, coversKind, type Kernel, type Scope, zeroCounters } from '../kernel.ts';
 import { linksOf } from '../kinds/registry.ts';
 import { observe } from '../observe/observe.ts';

@@ -2,32 +2,25 @@ import type { BpfHandle } from '../../../native/index.ts';
 import { MeshError } from '../../base/errors.ts';
 import { INGRESS_NETWORK } from '../../model/identifiers.ts';
 import type { Op } from '../../model/kernel-state.ts';
-import type { FastPathFilter, FastPathProgram } from '../../model/kinds/fast-path.ts';
+import { type FastPathFilter, type FastPathProgram, referencedLinks } from '../../model/kinds/fast-path.ts';
 import type { FastPathPeer, FastPathPort, FastPathTask } from '../../model/kinds/fast-path-entries.ts';
 import type { KernelObject } from '../../model/kinds/registry.ts';
 import { FAST_PATH_PREFERENCE, HOST_LINKS, HOST_NETNS, networkNetns } from '../../model/linux-names.ts';
-import {
-  deleteBpfFilter,
-  deleteClsact,
-  EGRESS,
-  type Filter,
-  INGRESS,
-  newBpfFilter,
-  newClsact,
-} from '../../netlink/traffic-control.ts';
+import { deleteBpfFilter, deleteClsact, type Filter, newBpfFilter, newClsact } from '../../netlink/traffic-control.ts';
 import type { Meter } from '../driver/channel.ts';
 import { type Failure, linkNotFound, toFailure } from '../driver/failure.ts';
 import { isTaskNetns, type Namespaces } from '../driver/namespaces.ts';
 import { NETLINK_ROUTE, type Transport } from '../driver/transport.ts';
 import type { LinkView } from '../observe/observe-links.ts';
 import { openFastPathMaps } from './fast-path-maps.ts';
-import { loadProgram, programConstants, referencedLinks } from './fast-path-objects.ts';
+import { loadProgram, programConstants } from './fast-path-objects.ts';
 import { FILTER_HANDLE, filterName, matchesProgram } from './fast-path-programs.ts';
 import {
   hasClsact,
   hasFilters,
   listFilters,
   listLinkFilters,
+  parentOf,
   resolveLinkIndexes,
   resolveLinkNames,
 } from './tc-filters.ts';
@@ -235,11 +228,6 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
       maps.close();
     },
   };
-}
-
-/** Where tc has the filters of a direction. */
-function parentOf(egress = false): number {
-  return egress ? EGRESS : INGRESS;
 }
 
 function requireLinkIndex(netns: string, numbers: ReadonlyMap<string, number>, link: string): number {

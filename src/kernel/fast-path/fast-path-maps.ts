@@ -11,9 +11,9 @@ import {
 } from '../../../native/index.ts';
 import type { IpAddress } from '../../model/address.ts';
 import type { FastPathProgram } from '../../model/kinds/fast-path.ts';
+import { formatAddress } from '../../netlink/ip.ts';
 import {
   addressBytes,
-  addressOf,
   createMaps,
   isConstantsMap,
   isMapName,
@@ -141,7 +141,7 @@ export function openFastPathMaps(): FastPathMaps {
 
 /** A key that is an address. */
 function decodeAddress(keys: Buffer, at: number): IpAddress {
-  return addressOf(keys.subarray(at, at + 4));
+  return formatAddress(keys.subarray(at, at + 4));
 }
 
 /** A map of another meshd, with another shape, would be read wrongly. */

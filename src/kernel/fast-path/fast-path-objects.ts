@@ -11,6 +11,7 @@ import {
 import { MeshError } from '../../base/errors.ts';
 import type { IpAddress } from '../../model/address.ts';
 import type { FastPathProgram } from '../../model/kinds/fast-path.ts';
+import { parseAddress } from '../../netlink/ip.ts';
 
 /*
  * The object files of native/bpf, one per type of program. A program's identity is the content of its map of constants: the
@@ -69,13 +70,6 @@ export function isMapName(name: string): name is MapName {
 /** Whether a map of a program holds its constants. */
 export function isConstantsMap(name: string): boolean {
   return name.endsWith(CONSTANTS_SUFFIX);
-}
-
-/** Links that a program contains by ifindex. */
-export function referencedLinks(program: FastPathProgram): string[] {
-  if (program.type === 'host-in') return [program.lb, program.router];
-  if (program.type === 'host-sent') return [program.lb];
-  return program.type === 'task-out' ? [program.vxlan, program.lb] : [];
 }
 
 /** Values of the variables in the program's source file; `index` returns a link's ifindex, or throws. */
@@ -152,9 +146,5 @@ function load(type: ProgramType, maps: NodeMaps, constants?: BpfConstants) {
 
 /** Four bytes in network order. */
 export function addressBytes(address: IpAddress): Buffer {
-  return Buffer.from(address.split('.').map(Number));
-}
-
-export function addressOf(bytes: Uint8Array): IpAddress {
-  return [...bytes].join('.');
+  return Buffer.from(parseAddress(address));
 }

@@ -1,17 +1,17 @@
 import { messageOf } from '../../base/errors.ts';
 import { FIRST_VNI } from '../../model/identifiers.ts';
-import type { FastPathProgram } from '../../model/kinds/fast-path.ts';
+import { type FastPathProgram, isForOutgoing } from '../../model/kinds/fast-path.ts';
 import { FAST_PATH_PREFERENCE } from '../../model/linux-names.ts';
 import { LITTLE_ENDIAN } from '../../netlink/attributes.ts';
 import { newLink } from '../../netlink/link.ts';
 import type { NetlinkRequest } from '../../netlink/message.ts';
-import { EGRESS, INGRESS, newBpfFilter, newClsact } from '../../netlink/traffic-control.ts';
+import { newBpfFilter, newClsact } from '../../netlink/traffic-control.ts';
 import { openScratchNetns, SCRATCH_NETNS } from '../driver/scratch-netns.ts';
 import { NETLINK_ROUTE, openTransport, type Transport } from '../driver/transport.ts';
 import { openFastPathMaps } from './fast-path-maps.ts';
 import { loadProgram } from './fast-path-objects.ts';
 import { FILTER_HANDLE, filterName, matchesProgram } from './fast-path-programs.ts';
-import { listLinkFilters, resolveLinkIndexes } from './tc-filters.ts';
+import { listLinkFilters, parentOf, resolveLinkIndexes } from './tc-filters.ts';
 
 const PROBE_LINK = 'v0';
 
@@ -51,7 +51,7 @@ async function runProbe(): Promise<string | undefined> {
     ];
     for (const program of programs) {
       const loaded = loadProgram(program, () => index, maps.mapsFor(program.type));
-      const parent = program.type === 'host-sent' ? EGRESS : INGRESS;
+      const parent = parentOf(isForOutgoing(program));
       const filter = { index, parent, preference: FAST_PATH_PREFERENCE, handle: FILTER_HANDLE, fd: loaded.fd };
       const noFilter = await tryRequest(transport, newBpfFilter({ ...filter, name: filterName(program) }, 'ensure'));
       loaded.close();

@@ -1,7 +1,7 @@
-import type { FastPathProgram } from '../../model/kinds/fast-path.ts';
+import { type FastPathProgram, referencedLinks } from '../../model/kinds/fast-path.ts';
 import { FAST_PATH_PREFERENCE, FAST_PATH_PREFIX } from '../../model/linux-names.ts';
 import type { Filter } from '../../netlink/traffic-control.ts';
-import { programConstants, referencedLinks } from './fast-path-objects.ts';
+import { programConstants } from './fast-path-objects.ts';
 
 /** Handle of every filter of ours; a filter that another program adds beside it gets another. */
 export const FILTER_HANDLE = 1;

@@ -44,7 +44,7 @@ export async function listLinkFilters(
 
 async function linksWithIngress(transport: Transport, netns: string): Promise<number[]> {
   try {
-    const qdiscs = decodeAll(await transport.dump(netns, NETLINK_ROUTE, dumpQdiscs()), decodeQdisc);
+    const qdiscs = await listQdiscs(transport, netns);
     return [...new Set(qdiscs.filter(isIngress).map(({ index }) => index))];
   } catch (thrown) {
     // A kernel without traffic control (CONFIG_NET_SCHED) has nothing of ours.
@@ -55,8 +55,16 @@ async function linksWithIngress(transport: Transport, netns: string): Promise<nu
 
 /** Whether a link can have filters of both directions: the older qdisc `ingress` would take all as those of incoming packets. */
 export async function hasClsact(transport: Transport, netns: string, index: number): Promise<boolean> {
-  const qdiscs = decodeAll(await transport.dump(netns, NETLINK_ROUTE, dumpQdiscs()), decodeQdisc);
-  return qdiscs.some((qdisc) => qdisc.index === index && qdisc.kind === 'clsact');
+  return (await listQdiscs(transport, netns)).some((qdisc) => qdisc.index === index && qdisc.kind === 'clsact');
+}
+
+async function listQdiscs(transport: Transport, netns: string) {
+  return decodeAll(await transport.dump(netns, NETLINK_ROUTE, dumpQdiscs()), decodeQdisc);
+}
+
+/** Where tc has the filters of a direction. */
+export function parentOf(egress = false): number {
+  return egress ? EGRESS : INGRESS;
 }
 
 /** Whether anything is left on a link's clsact. */

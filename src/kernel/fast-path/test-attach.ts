@@ -1,12 +1,12 @@
-import type { FastPathProgram } from '../../model/kinds/fast-path.ts';
+import { type FastPathProgram, isForOutgoing, referencedLinks } from '../../model/kinds/fast-path.ts';
 import { FAST_PATH_PREFERENCE } from '../../model/linux-names.ts';
-import { EGRESS, INGRESS, newBpfFilter, newClsact } from '../../netlink/traffic-control.ts';
+import { newBpfFilter, newClsact } from '../../netlink/traffic-control.ts';
 import { openNamespaces } from '../driver/namespaces.ts';
 import { NETLINK_ROUTE, openTransport } from '../driver/transport.ts';
 import type { FastPathMaps } from './fast-path-maps.ts';
-import { loadProgram, referencedLinks } from './fast-path-objects.ts';
+import { loadProgram } from './fast-path-objects.ts';
 import { FILTER_HANDLE, filterName } from './fast-path-programs.ts';
-import { resolveLinkIndexes } from './tc-filters.ts';
+import { parentOf, resolveLinkIndexes } from './tc-filters.ts';
 
 /** Runs a program on a link of a netns in the tests of this folder, until the link is removed; returns its ifindex. */
 export async function attachProgram(
@@ -24,7 +24,7 @@ export async function attachProgram(
   const indexes = await resolveLinkIndexes(transport, netns, [link, ...referencedLinks(program)]);
   const index = indexes.get(link)!;
   const handle = loadProgram(program, (name) => indexes.get(name)!, maps.mapsFor(program.type));
-  const place = { index, parent: program.type === 'host-sent' ? EGRESS : INGRESS, handle: FILTER_HANDLE };
+  const place = { index, parent: parentOf(isForOutgoing(program)), handle: FILTER_HANDLE };
   const filter = { ...place, preference: FAST_PATH_PREFERENCE, fd: handle.fd, name: filterName(program) };
   const [qdisc, added] = await transport.transact(netns, NETLINK_ROUTE, [newClsact(index), newBpfFilter(filter)]);
   handle.close();

@@ -2,14 +2,7 @@ import { messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import type { IpAddress } from '../../model/address.ts';
 import { HOST_NETNS } from '../../model/linux-names.ts';
-import {
-  decodeFlow,
-  deleteFlow,
-  dumpFlows,
-  type Flow,
-  type FlowProtocol,
-  flowProtocolNumber,
-} from '../../netlink/conntrack.ts';
+import { decodeFlow, deleteFlow, dumpFlows, type Flow, flowProtocolNumber } from '../../netlink/conntrack.ts';
 import { decodeAll } from '../driver/decode-all.ts';
 import { NETLINK_NETFILTER, type Transport } from '../driver/transport.ts';
 import { readLocalAddresses } from '../host/local-addresses.ts';
@@ -51,10 +44,11 @@ async function findStaleFlows(transport: Transport, changes: readonly FlowChange
   const { includes: isLocal } = await readLocalAddresses(transport);
   const flows: Flow[] = [];
   for (const protocol of FLOW_PROTOCOLS) {
-    const byPort = groupByPort(changes, protocol);
+    const ofProtocol = changes.filter((change) => change.protocol === protocol);
+    const byPort = Map.groupBy(ofProtocol, ({ port }) => port);
     if (byPort.size === 0) continue;
-    const all = [...byPort.values()].flat();
-    const translated = all.every(({ added }) => added) ? false : all.some(({ added }) => added) ? undefined : true;
+    const isAdded = ({ added }: FlowChange) => added;
+    const translated = ofProtocol.every(isAdded) ? false : ofProtocol.some(isAdded) ? undefined : true;
     const ports = byPort.size > MAX_FILTERED_DUMPS ? [undefined] : [...byPort.keys()];
     for (const family of ['inet', 'inet6'] as const) {
       for (const port of ports) {
@@ -69,15 +63,4 @@ async function findStaleFlows(transport: Transport, changes: readonly FlowChange
     }
   }
   return flows;
-}
-
-function groupByPort(changes: readonly FlowChange[], protocol: FlowProtocol): Map<number, FlowChange[]> {
-  const byPort = new Map<number, FlowChange[]>();
-  for (const change of changes) {
-    if (change.protocol !== protocol) continue;
-    const others = byPort.get(change.port);
-    if (others) others.push(change);
-    else byPort.set(change.port, [change]);
-  }
-  return byPort;
 }

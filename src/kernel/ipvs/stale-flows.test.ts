@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { balancerAddresses } from '../../model/balancer-addresses.ts';
 import type { Op } from '../../model/kernel-state.ts';
 import type { KernelObject } from '../../model/kinds/registry.ts';
 import type { Flow } from '../../netlink/conntrack.ts';
-import { balancerAddresses, flowChanges, isStale, publishedPorts } from './stale-flows.ts';
+import { flowChanges, isStale, publishedPorts } from './stale-flows.ts';
 
 const created = (object: KernelObject): Op => ({ verb: 'create', object });
 const deleted = (object: KernelObject): Op => ({ verb: 'delete', object });

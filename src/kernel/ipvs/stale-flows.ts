@@ -3,7 +3,7 @@ import { familyOf } from '../../model/address.ts';
 import { isLinkLocal, isWithin } from '../../model/block.ts';
 import type { Op } from '../../model/kernel-state.ts';
 import type { KernelObject } from '../../model/kinds/registry.ts';
-import { atSet, fromSet, HOST_NETNS, LB_HOST_LINK, LB_NETNS, publishedSet } from '../../model/linux-names.ts';
+import { atSet, fromSet, HOST_NETNS, publishedSet } from '../../model/linux-names.ts';
 import type { Flow, FlowProtocol } from '../../netlink/conntrack.ts';
 
 /*
@@ -60,16 +60,6 @@ function portChange(object: KernelObject, added: boolean): FlowChange[] {
   if (object.set === atSet(family)) return [{ protocol, port, added, local: network }];
   if (object.set !== fromSet(family) || network2 === undefined) return [];
   return [{ protocol, port, added, client: network, local: network2 }];
-}
-
-/** Addresses that our DNAT sends packets to. */
-export function balancerAddresses(objects: Iterable<KernelObject>): Set<IpAddress> {
-  const found = new Set<IpAddress>();
-  for (const object of objects) {
-    if (object.kind === 'address' && object.netns === LB_NETNS && object.dev === LB_HOST_LINK)
-      found.add(object.address);
-  }
-  return found;
 }
 
 /** Whether a flow has to be deleted because of this change. */

@@ -1,8 +1,7 @@
-import type { FastPathFilter } from '../../model/kinds/fast-path.ts';
+import { type FastPathFilter, referencedLinks } from '../../model/kinds/fast-path.ts';
 import { FAST_PATH_PREFERENCE, HOST_LINKS, HOST_NETNS } from '../../model/linux-names.ts';
 import { RTM_DELQDISC, RTM_DELTFILTER, RTM_NEWTFILTER, RTNLGRP } from '../../netlink/rtnetlink.ts';
 import { decodeFilter, decodeQdisc, isIngress } from '../../netlink/traffic-control.ts';
-import { referencedLinks } from '../fast-path/fast-path-objects.ts';
 import { ERRNO_CODES, tryModprobe } from './failure-codes.ts';
 import { fastPathSteps, observeFastPath } from './fast-path-common.ts';
 import { linkName, netnsNames } from './kernel-rules.ts';

@@ -52,12 +52,8 @@ export const fastPath = defineKind<FastPathFilter>({
   inside: ({ netns, link }) =>
     netns === HOST_NETNS && !HOST_LINKS.includes(link) ? insideNetns(netns) : insideLink(netns, link),
   // Programs refer to links by ifindex and outlive them; they would redirect to a missing or another link.
-  holds({ netns, program }) {
-    if (program?.type === 'host-in') return [linkThing(netns, program.lb), linkThing(netns, program.router)];
-    if (program?.type === 'host-sent') return [linkThing(netns, program.lb)];
-    if (program?.type === 'task-out') return [linkThing(netns, program.vxlan), linkThing(netns, program.lb)];
-    return [];
-  },
+  holds: ({ netns, program }) =>
+    program === undefined ? [] : referencedLinks(program).map((link) => linkThing(netns, link)),
   after: ({ netns, link, program }) =>
     program?.type === 'host-in' ? [fastPathKey(netns, program.lb), fastPathKey(netns, link, true)] : [],
   /*
@@ -75,6 +71,18 @@ export const fastPath = defineKind<FastPathFilter>({
     return [...(needsQdisc ? [`${tc} qdisc add dev ${link} clsact`] : []), `${tc} ${filter} object ${object}`];
   },
 });
+
+/** Links that a program refers to. */
+export function referencedLinks(program: FastPathProgram): string[] {
+  if (program.type === 'host-in') return [program.lb, program.router];
+  if (program.type === 'host-sent') return [program.lb];
+  return program.type === 'task-out' ? [program.vxlan, program.lb] : [];
+}
+
+/** Whether a program is for packets that leave by its link: FastPathFilter.egress. */
+export function isForOutgoing({ type }: FastPathProgram): boolean {
+  return type === 'host-sent';
+}
 
 export function fastPathKey(netns: string, link: string, egress = false): string {
   return `fast-path ${netns} ${link}${egress ? ' egress' : ''}`;

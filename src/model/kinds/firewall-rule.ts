@@ -1,4 +1,5 @@
 import type { Cidr, IpAddress, Protocol } from '../address.ts';
+import { withoutHostPrefix } from '../block.ts';
 import { either, type FieldCheck, ipAddress, listOf, network, number, optional, shape, text } from './fields.ts';
 import { hex } from './words.ts';
 
@@ -75,6 +76,9 @@ const MATCH_WORDS: RenderMatch = {
   syn: (_, not) => `-m tcp ${not}--tcp-flags SYN,RST SYN`,
 };
 
+/** The mask of a mark that replaces the whole one. */
+export const ALL_MARK_BITS = 0xffff_ffff;
+
 const ALL_BITS = '--nfmask 0xffffffff --ctmask 0xffffffff';
 
 type RenderTarget = { [T in FirewallTarget['target']]: (target: Extract<FirewallTarget, { target: T }>) => string };
@@ -88,7 +92,7 @@ const TARGET_WORDS: RenderTarget = {
   dnat: ({ to }) => `DNAT --to-destination ${to}`,
   'dnat port': ({ port }) => `DNAT --to-destination :${port}`,
   'snat ports': ({ from, to }) => `SNAT --to-source :${from}-${to}`,
-  'set mark': ({ mark, mask = 0xffff_ffff }) => `MARK --set-xmark ${hex(mark)}/${hex(mask)}`,
+  'set mark': ({ mark, mask = ALL_MARK_BITS }) => `MARK --set-xmark ${hex(mark)}/${hex(mask)}`,
   'mark from set': ({ set }) => `SET --map-set ${set} dst --map-mark`,
   'save mark': () => `CONNMARK --save-mark ${ALL_BITS}`,
   'restore mark': () => `CONNMARK --restore-mark ${ALL_BITS}`,
@@ -97,10 +101,6 @@ const TARGET_WORDS: RenderTarget = {
   'clamp mss': () => 'TCPMSS --clamp-mss-to-pmtu',
   jump: ({ chain }) => chain,
 };
-
-function withoutHostPrefix(network: Cidr): string {
-  return network.replace(network.includes(':') ? /\/128$/ : /\/32$/, '');
-}
 
 /** The rule as iptables-save 1.8.9 prints it, legacy and nft alike, without `-A CHAIN`. */
 export function ruleText(rule: FirewallRule): string {

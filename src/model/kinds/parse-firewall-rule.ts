@@ -1,6 +1,7 @@
 import type { Protocol } from '../address.ts';
 import { hostNetwork } from '../block.ts';
 import {
+  ALL_MARK_BITS,
   type ConnectionState,
   type FirewallMatch,
   type FirewallRule,
@@ -135,7 +136,7 @@ function readTarget(reader: Words): FirewallTarget | undefined {
     }
     case 'MARK --set-xmark': {
       const [mark, mask] = value.split('/').map(Number);
-      return { target: 'set mark', mark: mark!, ...(mask === 0xffff_ffff ? {} : { mask: mask! }) };
+      return { target: 'set mark', mark: mark!, ...(mask === ALL_MARK_BITS ? {} : { mask: mask! }) };
     }
     case 'SET --map-set':
       return { target: 'mark from set', set: value };
