@@ -16,6 +16,9 @@ const loads = new Map<string, Load>();
 const CONNECTION_CLOSED_CODES = new Set(['ECONNRESET', 'EPIPE']);
 const CLOSED_BEFORE = 'the idle connection was closed';
 
+/** ms before TCP probes an idle connection: with Node's second, hundreds of connections are more load than the requests. */
+const KEEPALIVE_IDLE = 60_000;
+
 /** One HTTP request on its own connection; resolves with the body, rejects with the reason. */
 function httpOnce(
   url: string,
@@ -70,7 +73,7 @@ function startLoad(request: Extract<ProbeRequest, { op: 'load' }>): Load {
   let running = true;
   const figures: LoadStats = { answered: 0, failed: 0, reconnected: 0, errors: {}, by: {}, slowest: 0 };
   const loops = Array.from({ length: request.parallel }, async (_, index) => {
-    const agent = request.keepAlive ? new Agent({ keepAlive: true, maxSockets: 1 }) : undefined;
+    const agent = request.keepAlive ? new Agent({ keepAlive: true, keepAliveMsecs: KEEPALIVE_IDLE, maxSockets: 1 }) : undefined;
     // Independent clients are not synchronised.
     if (request.pause > 0)
       await new Promise((resume) => setTimeout(resume, (request.pause * index) / request.parallel));

@@ -47,7 +47,8 @@ async function apply(name: string, options: Options, ...more: string[]): Promise
 
 /**
  * While `work` runs, `parallel` clients with persistent connections and as many with one connection per request see no
- * failure. Each sends one request per `pause` ms: emulated processors must respond well within the grace period.
+ * failure. Each sends one request per `pause` ms: emulated processors must respond within a second, after which a client
+ * repeats its SYN (drained servers in docs/data-path.md), and well within the grace period.
  */
 async function assertNoFailures(
   name: string,
@@ -91,7 +92,7 @@ describe('rolling updates and port changes', () => {
     test(`service update --force, ${order}: every task is replaced under 400 clients, no request fails`, async () => {
       await apply('roll', { order });
       const old = await idsOf('roll');
-      await assertNoFailures(order, { parallel: 200, pause: 20_000 }, () =>
+      await assertNoFailures(order, { parallel: 200, pause: 30_000 }, () =>
         stdoutOf(meshctl('service', 'update', '--force', 'roll')),
       );
       const now = await idsOf('roll');
