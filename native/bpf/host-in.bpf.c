@@ -164,17 +164,28 @@ static __always_inline bool is_translated_port(__be16 port)
 	return bpf_ntohs(port) >= MIN_TRANSLATED_PORT;
 }
 
+/* Whether a packet to a published port may belong to a flow of the host itself. Not inlined: nearly no packet gets here. */
+static __noinline bool may_be_of_host(struct __sk_buff *skb, __u8 protocol, __be32 client, __be16 client_port, __be16 port)
+{
+	struct sent_key sent = { .peer = client, .peer_port = client_port, .port = port, .protocol = protocol };
+
+	return has_socket(skb, protocol, client, client_port, port) || bpf_map_lookup_elem(&mesh_sent, &sent);
+}
+
 /* The mark of a published port whose packet goes to the lb as it is; otherwise 0. */
 static __always_inline __u32 published_mark(struct __sk_buff *skb, __u8 protocol, __be32 client, __be16 client_port,
 					    __be16 port)
 {
-	__u32 mark = published_port(protocol, port);
-	struct sent_key sent = { .peer = client, .peer_port = client_port, .port = port, .protocol = protocol };
+	__u32 mark = port_mark(protocol, port);
+	__u32 *state = bpf_map_lookup_elem(&mesh_ports, &mark);
+	__u8 *used;
 
-	if (!mark || is_translated_port(client_port) || has_socket(skb, protocol, client, client_port, port) ||
-	    bpf_map_lookup_elem(&mesh_sent, &sent))
+	if (!state || is_translated_port(client_port))
 		return 0;
-	return mark;
+	used = used_by_host(mark);
+	if (*state == PORT_UNUSED && used && !*used)
+		return mark;
+	return may_be_of_host(skb, protocol, client, client_port, port) ? 0 : mark;
 }
 
 /*

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
- * On the host's underlay link, for packets that leave: records flows of containers and virtual machines that the host has
- * translated to the node's address and a published port. Their answers look like packets of clients to that port; host-in
- * leaves them to the standard path, whose conntrack knows them. Any port may be one that masquerading has chosen: it keeps
- * that of the container, or takes another from 1024 on (nf_nat_l4proto_unique_tuple).
+ * On the host's underlay link, for packets that leave: records which published ports the host itself sends from, and of flows
+ * of containers and virtual machines, which the host has translated to the node's address and such a port, the flow. Their
+ * answers look like packets of clients to that port; host-in leaves them to the standard path, whose conntrack knows them.
+ * Any port may be one that masquerading has chosen: it keeps that of the container, or takes another from 1024 on
+ * (nf_nat_l4proto_unique_tuple).
  */
 #include "object.h"
 #include "packet.h"
@@ -18,13 +19,16 @@ SEC("tc")
 int mesh_host_sent(struct __sk_buff *skb)
 {
 	struct packet packet;
-	__u8 member = 1;
+	__u8 member = 1, *used;
+	__u32 mark;
 
-	/* Of a socket of the host, which host-in finds itself; or an answer of a published port. */
-	if (!skb->ingress_ifindex || skb->ingress_ifindex == lb_link)
+	/* An answer of a published port; or VXLAN of the lb, whose packets no socket of the host has sent. */
+	if (skb->ingress_ifindex == lb_link || (!skb->ingress_ifindex && !skb->sk))
 		return STANDARD_PATH;
-	if (!parse_ipv4(skb, &packet) || packet.ip->saddr != own_address || !find_transport(&packet) ||
-	    !published_port(packet.ip->protocol, packet.transport->source))
+	if (!parse_ipv4(skb, &packet) || packet.ip->saddr != own_address || !find_transport(&packet))
+		return STANDARD_PATH;
+	mark = port_mark(packet.ip->protocol, packet.transport->source);
+	if (!bpf_map_lookup_elem(&mesh_ports, &mark))
 		return STANDARD_PATH;
 
 	struct sent_key sent = {
@@ -33,8 +37,11 @@ int mesh_host_sent(struct __sk_buff *skb)
 		.port = packet.transport->source,
 		.protocol = packet.ip->protocol,
 	};
-	/* A lookup is what keeps an entry of an LRU map. */
-	if (!bpf_map_lookup_elem(&mesh_sent, &sent))
+	/* Host-in finds sockets itself. A lookup is what keeps an entry of an LRU map. */
+	if (skb->ingress_ifindex && !bpf_map_lookup_elem(&mesh_sent, &sent))
 		bpf_map_update_elem(&mesh_sent, &sent, &member, BPF_ANY);
+	used = used_by_host(mark);
+	if (used)
+		*used = 1;
 	return STANDARD_PATH;
 }

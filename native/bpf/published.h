@@ -3,13 +3,28 @@
 #pragma once
 #include "packet.h"
 
-/* The fwmarks of published ports: a set, the value is unused. */
+/* Whether a published port may have been in use by programs of the host when it was published. */
+#define PORT_UNKNOWN 1
+#define PORT_UNUSED 2
+
+/* Published ports by fwmark, with one of these values, which only meshd writes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, __u32);
-	__type(value, __u8);
+	__type(value, __u32);
 	__uint(max_entries, 65536);
 } mesh_ports SEC(".maps");
+
+/*
+ * By number, 1 for each port from which the host has sent while it was published, TCP and UDP alike. Only host-sent writes it:
+ * beside the value of mesh_ports, an update by meshd could undo what host-sent has just written.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u8);
+	__uint(max_entries, 65536);
+} mesh_host_ports SEC(".maps");
 
 /* A flow that the host has translated to the node's address and to a published port of it. */
 struct sent_key {
@@ -38,10 +53,10 @@ static __always_inline __u32 port_mark(__u8 protocol, __be16 port)
 	return 0;
 }
 
-/* The mark of a port if it is published; otherwise 0. */
-static __always_inline __u32 published_port(__u8 protocol, __be16 port)
+/* Whether the host has sent from the port of a fwmark: see mesh_host_ports. */
+static __always_inline __u8 *used_by_host(__u32 mark)
 {
-	__u32 mark = port_mark(protocol, port);
+	__u32 port = mark & 0xffff;
 
-	return bpf_map_lookup_elem(&mesh_ports, &mark) ? mark : 0;
+	return bpf_map_lookup_elem(&mesh_host_ports, &port);
 }

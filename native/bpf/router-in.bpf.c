@@ -59,7 +59,7 @@ static __always_inline bool choose_alias(struct flow_key *key, const struct flow
  * The port under which the task sees a client whose own is used by another flow: the alias of its flow; a SYN or datagram
  * creates one. 0 if there is none.
  */
-static __always_inline __be16 alias_port(const struct flow_key *key, __u32 node, bool begins)
+static __noinline __be16 alias_port(const struct flow_key *key, __u32 node, bool begins)
 {
 	struct flow_key seen_key = *key, of_node = *key;
 	struct flow seen = { .node = node, .port = key->client_port, .state = coarse_time() };
@@ -90,7 +90,7 @@ static __always_inline __be16 alias_port(const struct flow_key *key, __u32 node,
 }
 
 /* A segment of no known flow: conntrack handles it, and the entry records that the port is in use. */
-static __always_inline void record_unknown(const struct flow_key *key)
+static __noinline void record_unknown(const struct flow_key *key)
 {
 	struct flow unknown = { .node = FLOW_STANDARD_PATH, .port = FLOW_STANDARD_PATH };
 

@@ -6,7 +6,7 @@ import * as ipset from './ipset.ts';
 import * as ipvs from './ipvs.ts';
 import { deleteDestination, dumpDestinations, newDestination, setDestination } from './ipvs-destination.ts';
 import { encodeBatch, encodeMessage } from './message.ts';
-import { dumpListeners } from './sock-diag.ts';
+import { dumpListeners, dumpSenders } from './sock-diag.ts';
 
 /** Creating a hash set: ipset requests the newest revision supported by both sides, meshd the first with skbinfo. */
 const revision = (payload: Payload) => normalize(payload, 4, (type, value) => (type === 4 ? Uint8Array.of(0) : value));
@@ -247,6 +247,11 @@ describe('sockets', () => {
     ['ss -tn6 state listening', dumpListeners('tcp', 'inet6')],
     ['ss -lun4', dumpListeners('udp', 'inet')],
     ['ss -lun6', dumpListeners('udp', 'inet6')],
+    [
+      'ss -tn4 state all exclude listening sport >= :8080 and sport <= :8090',
+      dumpSenders('tcp', 'inet', { first: 8080, last: 8090 }),
+    ],
+    ['ss -aun4 sport >= :53 and sport <= :53', dumpSenders('udp', 'inet', { first: 53, last: 53 })],
   ]);
 });
 

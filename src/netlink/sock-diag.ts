@@ -10,6 +10,12 @@ const SOCK_DIAG_BY_FAMILY = 20;
 /** struct inet_diag_sockid and struct inet_diag_msg, include/uapi/linux/inet_diag.h */
 const SOCKID = 48;
 const INET_DIAG_MSG = 72;
+const INET_DIAG_REQ_BYTECODE = 1;
+/** Operations of that filter: a port of ours, which follows as the `no` of an operation of its own. */
+const INET_DIAG_BC_S_GE = 2;
+const INET_DIAG_BC_S_LE = 3;
+/** struct inet_diag_bc_op */
+const BYTECODE_OP = 4;
 /** Always there for a socket of IPv6 in LISTEN or CLOSE (inet_diag_msg_attrs_fill). */
 const INET_DIAG_SKV6ONLY = 11;
 
@@ -45,6 +51,11 @@ const LISTENER_STATES = {
 } as const;
 const PROTOCOLS = { tcp: IPPROTO_TCP, udp: IPPROTO_UDP, sctp: IPPROTO_SCTP } as const;
 
+/** Of the kernel's states all that ss asks for: `new-syn-recv` is listed as `syn-recv`. */
+const ALL_STATES = stateBit('new-syn-recv') - 1;
+/** UDP sockets have no state of their own for listening. */
+const SENDER_STATES = { tcp: ALL_STATES - stateBit('listen'), udp: ALL_STATES } as const;
+
 /** A socket of the netns the netlink socket is in. */
 export interface SocketEntry {
   family: Family;
@@ -63,12 +74,47 @@ export interface SocketEntry {
  * connected, SCTP all endpoints). One dump covers one protocol and one family; an IPv6 socket on `::` usually accepts IPv4 too.
  */
 export function dumpListeners(protocol: Protocol, family: Family): NetlinkRequest {
-  const writer = new AttributeWriter(64).u8(familyNumber(family)).u8(PROTOCOLS[protocol]);
-  const payload = writer.zeros(2).u32(LISTENER_STATES[protocol]).zeros(SOCKID).finish();
-  return { type: SOCK_DIAG_BY_FAMILY, flags: NLM_F_REQUEST | NLM_F_DUMP, payload };
+  return dump(requestOf(protocol, family, LISTENER_STATES[protocol]));
 }
 
-/** Reads replies to dumpListeners; the protocol is the requested one. */
+/**
+ * `ss -tn state all exclude listening 'sport >= :FIRST and sport <= :LAST'`, `ss -aun …`: sockets with a local port in that
+ * range, of TCP all but the listening ones. The kernel walks every connection and answers with those of the range (inet_diag_bc_run).
+ */
+export function dumpSenders(
+  protocol: 'tcp' | 'udp',
+  family: Family,
+  { first, last }: { first: number; last: number },
+): NetlinkRequest {
+  const filter = new AttributeWriter(16);
+  const comparisons = [
+    { code: INET_DIAG_BC_S_GE, port: first },
+    { code: INET_DIAG_BC_S_LE, port: last },
+  ];
+  for (const [at, { code, port }] of comparisons.entries()) {
+    // A jump over the end, and not to it, is what rejects a socket.
+    const rest = 2 * BYTECODE_OP * (comparisons.length - at);
+    filter
+      .u8(code)
+      .u8(2 * BYTECODE_OP)
+      .u16(rest + BYTECODE_OP);
+    filter.zeros(2).u16(port);
+  }
+  const request = requestOf(protocol, family, SENDER_STATES[protocol]);
+  return dump(request.put(INET_DIAG_REQ_BYTECODE, filter.finish()));
+}
+
+/** struct inet_diag_req_v2 */
+function requestOf(protocol: Protocol, family: Family, states: number): AttributeWriter {
+  const writer = new AttributeWriter(128).u8(familyNumber(family)).u8(PROTOCOLS[protocol]);
+  return writer.zeros(2).u32(states).zeros(SOCKID);
+}
+
+function dump(request: AttributeWriter): NetlinkRequest {
+  return { type: SOCK_DIAG_BY_FAMILY, flags: NLM_F_REQUEST | NLM_F_DUMP, payload: request.finish() };
+}
+
+/** Reads replies to these requests; the protocol is the requested one. */
 export function decodeSocket(message: NetlinkMessage): Result<SocketEntry> {
   return decodeWithHeader('socket', [SOCK_DIAG_BY_FAMILY], INET_DIAG_MSG, message, (view, payload) => {
     const family = familyName(view.getUint8(0));

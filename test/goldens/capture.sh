@@ -223,7 +223,7 @@ save ipvs
 fresh
 ip netns exec golden0 node -e "
 const net=require('net'),dgram=require('dgram');
-net.createServer().listen(80,'0.0.0.0');net.createServer().listen(8080,'::1');
+net.createServer().listen(80,'0.0.0.0',()=>net.connect({port:80,host:'127.0.0.1',localPort:8080}));net.createServer().listen(8080,'::1');
 dgram.createSocket('udp4').bind(53,'127.0.0.1');dgram.createSocket({type:'udp6',ipv6Only:true}).bind(5353,'::');
 console.log('ready');setTimeout(()=>{},1e6)" > "$work/ready" &
 listener=$!
@@ -232,6 +232,8 @@ cap ss -tn4 state listening
 cap ss -tn6 state listening
 cap ss -lun4
 cap ss -lun6
+cap ss -tn4 state all exclude listening sport '>=' :8080 and sport '<=' :8090
+cap ss -aun4 sport '>=' :53 and sport '<=' :53
 kill $listener
 rm -f "$work/ready"
 save sock-diag

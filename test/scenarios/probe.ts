@@ -73,7 +73,9 @@ function startLoad(request: Extract<ProbeRequest, { op: 'load' }>): Load {
   let running = true;
   const figures: LoadStats = { answered: 0, failed: 0, reconnected: 0, errors: {}, by: {}, slowest: 0 };
   const loops = Array.from({ length: request.parallel }, async (_, index) => {
-    const agent = request.keepAlive ? new Agent({ keepAlive: true, keepAliveMsecs: KEEPALIVE_IDLE, maxSockets: 1 }) : undefined;
+    const agent = request.keepAlive
+      ? new Agent({ keepAlive: true, keepAliveMsecs: KEEPALIVE_IDLE, maxSockets: 1 })
+      : undefined;
     // Independent clients are not synchronised.
     if (request.pause > 0)
       await new Promise((resume) => setTimeout(resume, (request.pause * index) / request.parallel));

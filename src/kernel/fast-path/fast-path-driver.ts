@@ -24,6 +24,7 @@ import {
   resolveLinkIndexes,
   resolveLinkNames,
 } from './tc-filters.ts';
+import { markUnusedPorts } from './unused-ports.ts';
 
 /** Attaches, observes and removes the tc programs of native/bpf and the entries of their maps. */
 export interface FastPathDriver {
@@ -106,6 +107,8 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
     const request = newBpfFilter({ ...place, fd, name: filterName(program) }, mode);
     const [added] = await transport.transact(netns, NETLINK_ROUTE, [request], meter);
     if (!added?.ok) return added;
+    // It has not seen what was sent before.
+    if (program.type === 'host-sent') for (const mark of maps.ports()) maps.setPort(mark);
     if (verb === 'create') return undefined;
     const filters = await listLinkFilters(transport, netns, index, parent);
     return detach(
@@ -152,6 +155,19 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
     }
     maps.setTask(address, requireLinkIndex(netns, await resolveLinkIndexes(transport, netns, [link]), link));
     return undefined;
+  }
+
+  /** After ports or host-sent were added. Ports stay unknown, which is only slower, if the kernel cannot list its sockets. */
+  async function findUnusedPorts(ops: readonly FastPathOp[]): Promise<void> {
+    const concernsPorts = ops.some(
+      ({ verb, object }) =>
+        verb !== 'delete' &&
+        (object.kind === 'fast-path-port' || (object.kind === 'fast-path' && object.program?.type === 'host-sent')),
+    );
+    if (!concernsPorts || maps.unknownPorts().length === 0) return;
+    const filters = await listFilters(transport, HOST_NETNS);
+    const isAttached = filters.some(({ bpf }) => bpf?.name === filterName({ type: 'host-sent' }));
+    if (isAttached) await markUnusedPorts(maps, transport);
   }
 
   function qdiscKey(netns: string, index: number): string {
@@ -220,6 +236,7 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
           failures.push(toFailure(thrown));
         }
       }
+      await findUnusedPorts(ops).catch(() => undefined);
       return failures;
     },
     close() {

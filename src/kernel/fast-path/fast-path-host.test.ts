@@ -12,7 +12,8 @@ import { attachProgram } from './test-attach.ts';
 
 const OWN = '192.0.2.1';
 const OUTSIDE = '192.0.2.9';
-const PORT = 8080;
+/** One of which meshd does not know whether programs of the host use it, and one that none used when it was published. */
+const PORTS = { unknown: 8080, unused: 8081 };
 
 const host = freshNetns().name;
 const lb = freshNetns().name;
@@ -78,6 +79,8 @@ async function serve(netns: string, address: string, port: number, name: string)
 }
 
 type Protocol = 'tcp' | 'udp';
+const PROTOCOLS: Protocol[] = ['tcp', 'udp'];
+const CASES = PROTOCOLS.flatMap((protocol) => Object.values(PORTS).map((port) => [protocol, port] as const));
 function ask(netns: string, protocol: Protocol, from: [string, number], to: [string, number]): string[] {
   const words = ['netns', 'exec', netns, 'python3', '-c', ASK, protocol, ...from.map(String), ...to.map(String)];
   return execFileSync('ip', words, { encoding: 'utf8' }).trim().split('\n');
@@ -91,23 +94,29 @@ beforeAll(async () => {
   await attachProgram(maps, host, 'mesh0', { type: 'host-out', address: OWN });
   await attachProgram(maps, host, 'eth0', { type: 'host-sent', address: OWN, lb: 'mesh0' });
   await attachProgram(maps, host, 'eth0', { type: 'host-in', address: OWN, ...links });
-  for (const protocol of ['tcp', 'udp'] as const) maps.setPort(portMark(protocol, PORT));
-  await serve(lb, OWN, PORT, 'published ');
-  await serve(outside, OUTSIDE, 53, 'outside ');
+  for (const port of Object.values(PORTS)) {
+    for (const protocol of PROTOCOLS) maps.setPort(portMark(protocol, port));
+    await serve(lb, OWN, port, 'published ');
+  }
+  for (const protocol of PROTOCOLS) maps.setUnused(portMark(protocol, PORTS.unused));
+  for (const port of [53, 54]) await serve(outside, OUTSIDE, port, 'outside ');
 });
 afterAll(() => {
   cleanUp();
   maps.close();
 });
 
-const PROTOCOLS: Protocol[] = ['tcp', 'udp'];
-
-it.each(PROTOCOLS)('clients reach a published port, and their answers return: %s', (protocol) => {
-  expect(ask(outside, protocol, [OUTSIDE, 40_000], [OWN, PORT])).toEqual(['published 1', 'published 2']);
+it.each(CASES)('clients reach a published port, and their answers return: %s, %s', (protocol, port) => {
+  expect(ask(outside, protocol, [OUTSIDE, 40_000], [OWN, port])).toEqual(['published 1', 'published 2']);
 });
 
-it.each(PROTOCOLS)('a masqueraded container may use a published port as its source: %s', (protocol) => {
-  expect(ask(box, protocol, ['0.0.0.0', PORT], [OUTSIDE, 53])).toEqual(['outside 1', 'outside 2']);
+it.each(CASES)('a program of the host may use a published port as its source: %s, %s', (protocol, port) => {
+  expect(ask(host, protocol, [OWN, port], [OUTSIDE, 53])).toEqual(['outside 1', 'outside 2']);
   // Clients of the port do not notice.
-  expect(ask(outside, protocol, [OUTSIDE, 40_001], [OWN, PORT])).toEqual(['published 1', 'published 2']);
+  expect(ask(outside, protocol, [OUTSIDE, 40_001], [OWN, port])).toEqual(['published 1', 'published 2']);
+});
+
+it.each(CASES)('a masqueraded container may use a published port as its source: %s, %s', (protocol, port) => {
+  expect(ask(box, protocol, ['0.0.0.0', port], [OUTSIDE, 54])).toEqual(['outside 1', 'outside 2']);
+  expect(ask(outside, protocol, [OUTSIDE, 40_002], [OWN, port])).toEqual(['published 1', 'published 2']);
 });

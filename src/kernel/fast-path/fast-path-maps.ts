@@ -36,7 +36,12 @@ export interface FastPathMaps {
   mapsFor(type: FastPathProgram['type']): NodeMaps;
   /** Their fwmarks. */
   ports(): number[];
+  /** A port that programs of the host may use. */
   setPort(mark: number): void;
+  /** Those of which that is still so. */
+  unknownPorts(): number[];
+  /** No program of the host had a socket with the port, and host-sent has seen all packets since. */
+  setUnused(mark: number): void;
   deletePort(mark: number): void;
   /** Their underlay addresses. */
   peers(): IpAddress[];
@@ -52,6 +57,9 @@ export interface FastPathMaps {
 
 /** The value of a member, where a map is a set. */
 const SET_MEMBER = Buffer.of(1);
+/** PORT_UNKNOWN and PORT_UNUSED of native/bpf/published.h. */
+const PORT_UNKNOWN = 1;
+const PORT_UNUSED = 2;
 
 /** None are open yet. */
 export function openFastPathMaps(): FastPathMaps {
@@ -107,6 +115,10 @@ export function openFastPathMaps(): FastPathMaps {
     return Array.from({ length: count }, (_, entry) => read(keys, entry * mapShape(name).keySize, values));
   }
 
+  function writePort(mark: number, state: number): void {
+    updateBpfMap(openOrCreate('mesh_ports'), encodeUint32(mark), encodeUint32(state));
+  }
+
   /** Whether it existed. */
   function remove(name: MapName, key: Buffer): boolean {
     const map = openMaps.get(name);
@@ -120,7 +132,12 @@ export function openFastPathMaps(): FastPathMaps {
     constantsOf: (programId) => readMaps(programId).constants,
     mapsFor,
     ports: () => entries('mesh_ports', (keys, at) => keys.readUInt32LE(at)),
-    setPort: (mark) => updateBpfMap(openOrCreate('mesh_ports'), encodeUint32(mark), SET_MEMBER),
+    setPort: (mark) => writePort(mark, PORT_UNKNOWN),
+    unknownPorts: () =>
+      entries('mesh_ports', (keys, at, values) =>
+        values.readUInt32LE(at) === PORT_UNKNOWN ? [keys.readUInt32LE(at)] : [],
+      ).flat(),
+    setUnused: (mark) => writePort(mark, PORT_UNUSED),
     deletePort: (mark) => void remove('mesh_ports', encodeUint32(mark)),
     peers: () => entries('mesh_peers', decodeAddress),
     setPeer: (address) => updateBpfMap(openOrCreate('mesh_peers'), addressBytes(address), SET_MEMBER),

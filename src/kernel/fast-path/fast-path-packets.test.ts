@@ -87,8 +87,8 @@ describe('host-in', () => {
   let program: BpfHandle;
   beforeAll(() => {
     program = hostIn(1);
-    updateBpfMap(mapOf('mesh_ports'), encodeUint32(portMark('tcp', 8080)), Buffer.of(1));
-    updateBpfMap(mapOf('mesh_ports'), encodeUint32(portMark('udp', 53)), Buffer.of(1));
+    maps.setPort(portMark('tcp', 8080));
+    maps.setPort(portMark('udp', 53));
   });
   const run = (packet: Packet, etherType?: number) => {
     const { action, mark } = testBpfProgram(program, frame(packet, etherType));

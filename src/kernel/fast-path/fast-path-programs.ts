@@ -7,7 +7,7 @@ import { programConstants } from './fast-path-objects.ts';
 export const FILTER_HANDLE = 1;
 
 /** What `tc filter show` calls it. */
-export function filterName({ type }: FastPathProgram): string {
+export function filterName({ type }: Pick<FastPathProgram, 'type'>): string {
   return `${FAST_PATH_PREFIX}${type}`;
 }
 

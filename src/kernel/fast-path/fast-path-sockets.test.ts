@@ -28,11 +28,13 @@ const program = loadProgram(
   Number,
   maps.mapsFor('host-in'),
 );
+const sent = loadProgram({ type: 'host-sent', address: HOST, lb: '3' }, Number, maps.mapsFor('host-sent'));
 afterEach(() => {
   for (const mark of maps.ports()) maps.deletePort(mark);
 });
 afterAll(() => {
   program.close();
+  sent.close();
   maps.close();
 });
 
@@ -85,6 +87,23 @@ it('leaves datagrams to conntrack while a socket of the host has the port', asyn
   maps.setPort(portMark('udp', port));
   expect(run(packetTo('udp', OTHER_PORT, port))).toBe(PASS);
   expect(run(packetTo('udp', OTHER_PORT, port, { fragment: FIRST_FRAGMENT, id: 2 }))).toBe(PASS);
+  socket.close();
+  await once(socket, 'close');
+  expect(run(packetTo('udp', OTHER_PORT, port))).toBe(REDIRECT);
+});
+
+it('looks for sockets of a port only once the host has sent from it', async () => {
+  const socket = createSocket('udp4');
+  socket.bind(0, HOST);
+  await once(socket, 'listening');
+  const { port } = socket.address();
+  maps.setPort(portMark('udp', port));
+  maps.setUnused(portMark('udp', port));
+  expect(run(packetTo('udp', OTHER_PORT, port))).toBe(REDIRECT);
+  // Packets that the kernel sends in a test have a socket.
+  testBpfProgram(sent, frame({ protocol: 'udp', from: HOST, to: '203.0.113.1', ports: [port, OTHER_PORT] }));
+  expect(run(packetTo('udp', OTHER_PORT, port))).toBe(PASS);
+  expect(run(packetTo('udp', OTHER_PORT, port, { fragment: FIRST_FRAGMENT, id: 3 }))).toBe(PASS);
   socket.close();
   await once(socket, 'close');
   expect(run(packetTo('udp', OTHER_PORT, port))).toBe(REDIRECT);
