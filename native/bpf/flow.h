@@ -150,7 +150,7 @@ static __always_inline void rewrite_port(struct __sk_buff *skb, __u32 offset, __
 static __always_inline void rewrite_own_port(const struct packet *packet, __u8 protocol, __u32 field, __be16 from,
 					     __be16 to)
 {
-	__u32 at = packet->transport_at;
+	__u32 at = transport_offset(packet);
 	bool is_tcp = protocol == IPPROTO_TCP;
 
 	rewrite_port(packet->skb, at + field, from, to, at + (is_tcp ? 16 : offsetof(struct udphdr, check)),
@@ -160,7 +160,7 @@ static __always_inline void rewrite_own_port(const struct packet *packet, __u8 p
 /* The same in the packet that an ICMP error quotes. */
 static __always_inline void rewrite_quoted_port(const struct packet *packet, __u32 field, __be16 from, __be16 to)
 {
-	__u32 at = packet->transport_at;
+	__u32 at = transport_offset(packet);
 
 	rewrite_port(packet->skb, at + offsetof(struct icmp_error, transport) + field, from, to,
 		     at + offsetof(struct icmp_error, checksum), 0);

@@ -74,8 +74,6 @@ struct packet {
 	struct iphdr *ip;
 	/* See find_transport. */
 	struct transport *transport;
-	/* Its offset in the frame. */
-	__u32 transport_at;
 };
 
 /* An Ethernet address; three words, because byte arrays would be copied byte by byte. */
@@ -148,18 +146,25 @@ static __always_inline bool parse_ipv4(struct __sk_buff *skb, struct packet *pac
 	return pull(packet, IP_START + sizeof(struct iphdr) + TCP_HEADER);
 }
 
+/* Where in the frame the transport header begins. */
+static __always_inline __u32 transport_offset(const struct packet *packet)
+{
+	return IP_START + packet->ip->ihl * 4;
+}
+
 /* The transport header, which later fragments do not have. */
 static __always_inline bool find_transport(struct packet *packet)
 {
-	packet->transport_at = IP_START + sizeof(struct iphdr);
+	__u32 at = IP_START + sizeof(struct iphdr);
+
 	if (!is_plain_header(packet->ip, IP_OFFSET)) {
 		/* IP options. */
 		if (packet->ip->version != 4 || packet->ip->ihl < 5 || packet->ip->frag_off & bpf_htons(IP_OFFSET) ||
 		    !pull(packet, IP_START + MAX_IP_HEADER + TCP_HEADER))
 			return false;
-		packet->transport_at = IP_START + packet->ip->ihl * 4;
+		at = transport_offset(packet);
 	}
-	packet->transport = packet->data + packet->transport_at;
+	packet->transport = packet->data + at;
 	return (void *)(packet->transport + 1) <= packet->end;
 }
 

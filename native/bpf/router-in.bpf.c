@@ -40,8 +40,12 @@ enum step {
 /* A fragment needs the stack, which reassembles the datagram under the mark of its first fragment (inet_frag_reasm_prepare). */
 static __always_inline int deliver(struct __sk_buff *skb, bool is_fragment, __u32 link)
 {
-	skb->mark = is_fragment ? KNOWN_FLOW : 0;
-	return is_fragment ? STANDARD_PATH : bpf_redirect_peer(link, 0);
+	if (is_fragment) {
+		skb->mark = KNOWN_FLOW;
+		return STANDARD_PATH;
+	}
+	skb->mark = 0;
+	return bpf_redirect_peer(link, 0);
 }
 
 /* Finds a port for a client whose own is used by another flow to the task; `key` becomes the flow as the task sees it. */

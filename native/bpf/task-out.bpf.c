@@ -21,9 +21,11 @@ static __always_inline int send(const struct packet *packet, __u32 node, bool is
 {
 	struct __sk_buff *skb = packet->skb;
 
-	skb->mark = is_fragment ? (node ?: node_number) : 0;
-	if (is_fragment)
+	if (is_fragment) {
+		skb->mark = node ?: node_number;
 		return STANDARD_PATH;
+	}
+	skb->mark = 0;
 	return node ? bpf_redirect(vxlan_link, 0) : bpf_redirect_peer(lb_link, 0);
 }
 
