@@ -119,7 +119,7 @@ describe('BPF objects', () => {
     // A map whose values are too short for what the program reads.
     const { maps } = loadBpfObject(HOST_IN, { name: 'test', maps: {} });
     for (const map of Object.values(maps)) closeLater(map);
-    const wrong = { mesh_tasks: maps['mesh_ports']! };
+    const wrong = { mesh_tasks: maps['mesh_peers']! };
     expect(() => loadBpfObject(ROUTER_IN, { name: 'test', constants: {}, maps: wrong })).toThrowError(
       expect.objectContaining({
         code: 'EACCES',

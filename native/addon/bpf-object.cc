@@ -74,7 +74,11 @@ Object Open(Napi::Env env, Napi::Value elf, const char* name) {
   Throw(env, error, "open object");
 }
 
-bool IsInternal(const struct bpf_map* map) { return strchr(bpf_map__name(map), '.') != nullptr; }
+/// Whether a map is of this object alone: variables are, except those of sections that programs share by their full name.
+bool IsInternal(const struct bpf_map* map) {
+  const char* dot = strchr(bpf_map__name(map), '.');
+  return dot != nullptr && dot != bpf_map__name(map);
+}
 
 struct bpf_map* ConstantsOf(const Object& object) {
   struct bpf_map* map;

@@ -16,8 +16,7 @@ struct flow_key {
 	__be32 task;
 	__be16 client_port;
 	__be16 task_port;
-	__u8 protocol;
-	__u8 unused;
+	__u16 protocol;
 	/* 0: the flow as the task sees it; otherwise one more than the node whose client's port has an alias. */
 	__u16 alias_of;
 };

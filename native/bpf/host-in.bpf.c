@@ -78,7 +78,7 @@ static __always_inline int to_lb(struct __sk_buff *skb, __u32 mark)
 }
 
 /*
- * A datagram to VXLAN's port. If another node sent it to a VTEP of this node, it is decapsulated and redirected into the
+ * A datagram to VXLAN's port, without IP options and no fragment. If another node sent it to a VTEP of this node, it is decapsulated and redirected into the
  * lb or the router, with the mark that the VXLAN device would set (vxlan_rcv in drivers/net/vxlan), bypassing that device
  * and the host's netfilter, routing and UDP. Left to the device: segments that GRO has merged or can merge, families and
  * protocols without a fast path, congestion marks. The outer checksum is not verified, as RFC 7348 permits; the task or
@@ -89,18 +89,19 @@ static __always_inline int decapsulate(struct packet *packet)
 	struct __sk_buff *skb = packet->skb;
 	__u32 mark = 0, link = router_link;
 
-	if (skb->gso_size || !pull(packet, VXLAN_LENGTH) || !is_readable(packet, VXLAN_LENGTH))
+	if (skb->gso_size || !pull(packet, VXLAN_LENGTH, VXLAN_LENGTH))
 		return STANDARD_PATH;
 
 	struct vxlan_header *vxlan = packet->data + VXLAN_START;
-	struct ethhdr *eth = (void *)(vxlan + 1);
-	struct iphdr *ip = (void *)(eth + 1);
+	struct iphdr *ip = packet->data + INNER_START;
+	/* Of the inner Ethernet header; not a struct ethhdr, which clang reads byte by byte because it is packed. */
+	__be16 *vtep = (void *)(vxlan + 1), *ether_type = (void *)ip - sizeof(*ether_type);
 	__be32 sender = packet->ip->saddr;
 
-	if (!is_plain_header(packet->ip, IP_MF) || (packet->ip->tos & ECN_CE) == ECN_CE)
+	if ((packet->ip->tos & ECN_CE) == ECN_CE)
 		return STANDARD_PATH;
 	/* The last word of the VTEP's address is the node's number. */
-	if (((__be16 *)eth->h_dest)[2] != bpf_htons(node_number) || eth->h_proto != bpf_htons(ETH_P_IP) ||
+	if (vtep[2] != bpf_htons(node_number) || *ether_type != bpf_htons(ETH_P_IP) ||
 	    !is_plain_header(ip, IP_MF | IP_OFFSET))
 		return STANDARD_PATH;
 	if (ip->protocol != IPPROTO_UDP &&
@@ -178,12 +179,10 @@ static __always_inline __u32 published_mark(struct __sk_buff *skb, __u8 protocol
 {
 	__u32 mark = port_mark(protocol, port);
 	__u32 *state = bpf_map_lookup_elem(&mesh_ports, &mark);
-	__u8 *used;
 
 	if (!state || is_translated_port(client_port))
 		return 0;
-	used = used_by_host(mark);
-	if (*state == PORT_UNUSED && used && !*used)
+	if (*state == PORT_UNUSED && !sent_from[bpf_ntohs(port)])
 		return mark;
 	return may_be_of_host(skb, protocol, client, client_port, port) ? 0 : mark;
 }
@@ -212,32 +211,53 @@ static __always_inline int redirect_fragment(struct packet *packet)
 	return datagram.mark ? to_lb(packet->skb, datagram.mark) : STANDARD_PATH;
 }
 
-SEC("tc")
-int mesh_host_in(struct __sk_buff *skb)
+/* An ICMP error about a packet of this node to a client. */
+static __always_inline int redirect_error(struct packet *packet)
 {
-	struct packet packet;
-	struct icmp_error *error;
+	struct icmp_error *error = parse_icmp_error(packet);
 	__u32 mark;
 
-	if (!parse_ipv4(skb, &packet) || packet.ip->daddr != own_address)
+	if (!error || error->ip.saddr != own_address)
+		return STANDARD_PATH;
+	mark = published_mark(packet->skb, error->ip.protocol, error->ip.daddr, error->transport.dest,
+			      error->transport.source);
+	return mark ? to_lb(packet->skb, mark) : STANDARD_PATH;
+}
+
+/* A segment or datagram to this node. */
+static __always_inline int redirect(struct packet *packet)
+{
+	struct transport *transport = packet->transport;
+	__u32 mark = published_mark(packet->skb, packet->ip->protocol, packet->ip->saddr, transport->source,
+				    transport->dest);
+
+	return mark ? to_lb(packet->skb, mark) : STANDARD_PATH;
+}
+
+/* Fragments, packets with IP options, and ICMP errors. */
+static __noinline int unusual(struct __sk_buff *skb)
+{
+	struct packet packet;
+
+	if (!parse_ipv4(skb, &packet))
 		return STANDARD_PATH;
 	if (is_fragment(packet.ip))
 		return redirect_fragment(&packet);
 	if (!find_transport(&packet))
 		return STANDARD_PATH;
+	return packet.ip->protocol == IPPROTO_ICMP ? redirect_error(&packet) : redirect(&packet);
+}
+
+SEC("tc")
+int mesh_host_in(struct __sk_buff *skb)
+{
+	struct packet packet;
+
+	if (!parse_ipv4(skb, &packet) || packet.ip->daddr != own_address)
+		return STANDARD_PATH;
+	if (!find_usual_transport(&packet) || packet.ip->protocol == IPPROTO_ICMP)
+		return unusual(skb);
 	if (packet.ip->protocol == IPPROTO_UDP && packet.transport->dest == bpf_htons(VXLAN_PORT))
 		return decapsulate(&packet);
-
-	if (packet.ip->protocol == IPPROTO_ICMP) {
-		/* About a packet of this node to a client. */
-		error = parse_icmp_error(&packet);
-		if (!error || error->ip.saddr != own_address)
-			return STANDARD_PATH;
-		mark = published_mark(skb, error->ip.protocol, error->ip.daddr, error->transport.dest,
-				      error->transport.source);
-	} else {
-		mark = published_mark(skb, packet.ip->protocol, packet.ip->saddr, packet.transport->source,
-				      packet.transport->dest);
-	}
-	return mark ? to_lb(skb, mark) : STANDARD_PATH;
+	return redirect(&packet);
 }

@@ -19,11 +19,11 @@ SEC("tc")
 int mesh_host_sent(struct __sk_buff *skb)
 {
 	struct packet packet;
-	__u8 member = 1, *used;
+	__u8 member = 1;
 	__u32 mark;
 
-	/* An answer of a published port; or VXLAN of the lb, whose packets no socket of the host has sent. */
-	if (skb->ingress_ifindex == lb_link || (!skb->ingress_ifindex && !skb->sk))
+	/* VXLAN of the lb, whose packets no socket has sent; or an answer of a published port. */
+	if ((!skb->ingress_ifindex && !skb->sk) || skb->ingress_ifindex == lb_link)
 		return STANDARD_PATH;
 	if (!parse_ipv4(skb, &packet) || packet.ip->saddr != own_address || !find_transport(&packet))
 		return STANDARD_PATH;
@@ -40,8 +40,6 @@ int mesh_host_sent(struct __sk_buff *skb)
 	/* Host-in finds sockets itself. A lookup is what keeps an entry of an LRU map. */
 	if (skb->ingress_ifindex && !bpf_map_lookup_elem(&mesh_sent, &sent))
 		bpf_map_update_elem(&mesh_sent, &sent, &member, BPF_ANY);
-	used = used_by_host(mark);
-	if (used)
-		*used = 1;
+	sent_from[bpf_ntohs(packet.transport->source)] = 1;
 	return STANDARD_PATH;
 }

@@ -61,6 +61,8 @@ struct icmp_error {
 #define VTEP_MAC(number) { bpf_htons(0x026d), bpf_htons(0x6573), bpf_htons(number) }
 
 #define IP_START sizeof(struct ethhdr)
+/* The least that a frame of IPv4 has. */
+#define MIN_LENGTH (IP_START + sizeof(struct iphdr))
 /* IP options included. */
 #define MAX_IP_HEADER 60
 #define TCP_HEADER 20
@@ -102,12 +104,12 @@ static __always_inline void load_pointers(struct packet *packet)
 }
 
 /*
- * Makes that many bytes of the frame readable, or all if it has fewer; false if these are not even an IP header. Network
+ * Makes that many bytes of the frame readable, or all if it has fewer; whether these are `enough`. Network
  * drivers leave most of a packet in pages: virtio-net of those longer than 128 bytes all but the Ethernet header
  * (page_to_skb), others all but the headers that eth_get_headlen recognizes, which are not those that ICMP or VXLAN have
  * inside. Other pointers into the packet are invalid afterwards.
  */
-static __always_inline bool pull(struct packet *packet, __u32 bytes)
+static __always_inline bool pull(struct packet *packet, __u32 bytes, __u32 enough)
 {
 	struct __sk_buff *skb = packet->skb;
 
@@ -117,7 +119,7 @@ static __always_inline bool pull(struct packet *packet, __u32 bytes)
 		bpf_skb_pull_data(skb, skb->len < bytes ? skb->len : bytes);
 		load_pointers(packet);
 	}
-	return is_readable(packet, IP_START + sizeof(struct iphdr));
+	return is_readable(packet, enough);
 }
 
 /* An IPv4 header without options and without these bits of the fragment field. */
@@ -143,7 +145,7 @@ static __always_inline bool parse_ipv4(struct __sk_buff *skb, struct packet *pac
 	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
 		return false;
 	load_pointers(packet);
-	return pull(packet, IP_START + sizeof(struct iphdr) + TCP_HEADER);
+	return pull(packet, MIN_LENGTH + TCP_HEADER, MIN_LENGTH);
 }
 
 /* Where in the frame the transport header begins. */
@@ -160,12 +162,19 @@ static __always_inline bool find_transport(struct packet *packet)
 	if (!is_plain_header(packet->ip, IP_OFFSET)) {
 		/* IP options. */
 		if (packet->ip->version != 4 || packet->ip->ihl < 5 || packet->ip->frag_off & bpf_htons(IP_OFFSET) ||
-		    !pull(packet, IP_START + MAX_IP_HEADER + TCP_HEADER))
+		    !pull(packet, IP_START + MAX_IP_HEADER + TCP_HEADER, MIN_LENGTH))
 			return false;
 		at = transport_offset(packet);
 	}
 	packet->transport = packet->data + at;
 	return (void *)(packet->transport + 1) <= packet->end;
+}
+
+/* The same for packets without IP options that are no fragments, nearly all: their transport header has a fixed place. */
+static __always_inline bool find_usual_transport(struct packet *packet)
+{
+	packet->transport = (void *)(packet->ip + 1);
+	return is_plain_header(packet->ip, IP_MF | IP_OFFSET) && (void *)(packet->transport + 1) <= packet->end;
 }
 
 /* Whether this is a TCP segment or a datagram; TCP's flags, 0 for UDP. */
@@ -188,7 +197,7 @@ static __always_inline struct icmp_error *parse_icmp_error(struct packet *packet
 	struct icmp_error *error;
 
 	if (packet->ip->protocol != IPPROTO_ICMP || is_fragment(packet->ip) ||
-	    !pull(packet, IP_START + MAX_IP_HEADER + sizeof(*error)) || !find_transport(packet))
+	    !pull(packet, IP_START + MAX_IP_HEADER + sizeof(*error), MIN_LENGTH) || !find_transport(packet))
 		return NULL;
 	error = (void *)packet->transport;
 	if ((void *)(error + 1) > packet->end)

@@ -17,14 +17,10 @@ struct {
 
 /*
  * By number, 1 for each port from which the host has sent while it was published, TCP and UDP alike. Only host-sent writes it:
- * beside the value of mesh_ports, an update by meshd could undo what host-sent has just written.
+ * beside the value of mesh_ports, an update by meshd could undo what host-sent has just written. A map of its own, which
+ * programs read without a call (BPF_PSEUDO_MAP_VALUE).
  */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__type(key, __u32);
-	__type(value, __u8);
-	__uint(max_entries, 65536);
-} mesh_host_ports SEC(".maps");
+__u8 sent_from[65536] SEC(".data.sent_from");
 
 /* A flow that the host has translated to the node's address and to a published port of it. */
 struct sent_key {
@@ -51,12 +47,4 @@ static __always_inline __u32 port_mark(__u8 protocol, __be16 port)
 	if (protocol == IPPROTO_UDP)
 		return 2 << 16 | bpf_ntohs(port);
 	return 0;
-}
-
-/* Whether the host has sent from the port of a fwmark: see mesh_host_ports. */
-static __always_inline __u8 *used_by_host(__u32 mark)
-{
-	__u32 port = mark & 0xffff;
-
-	return bpf_map_lookup_elem(&mesh_host_ports, &port);
 }

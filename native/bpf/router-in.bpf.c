@@ -178,29 +178,21 @@ static __always_inline int error_to_task(const struct packet *packet, const stru
 	return deliver(packet->skb, false, *link);
 }
 
-SEC("tc")
-int mesh_router_in(struct __sk_buff *skb)
+/* A segment or datagram, or the first fragment of one, that `node` has forwarded. */
+static __always_inline int to_task(struct packet *packet, __u32 node, bool is_fragment)
 {
-	struct packet packet;
 	struct flow_key key;
-	struct icmp_error *error;
-	__u32 *link, node = skb->mark;
+	__u32 *link;
 	__u8 flags;
 
-	/* A mark of another program is no node's number. */
-	if (node >= FLOW_STANDARD_PATH || !parse_ipv4(skb, &packet) || !find_transport(&packet))
+	if (!parse_transport(packet, &flags))
 		return STANDARD_PATH;
-	if (!parse_transport(&packet, &flags)) {
-		error = parse_icmp_error(&packet);
-		return error ? error_to_task(&packet, error, node) : STANDARD_PATH;
-	}
-	key = key_to_task(packet.ip, packet.transport);
-	bool is_first = is_fragment(packet.ip), is_udp = key.protocol == IPPROTO_UDP;
-
+	key = key_to_task(packet->ip, packet->transport);
 	link = bpf_map_lookup_elem(&mesh_tasks, &key.task);
 	if (!link)
 		return STANDARD_PATH;
 
+	bool is_udp = key.protocol == IPPROTO_UDP;
 	enum step step = is_udp ? datagram(&key, node) : segment(&key, node, flags);
 
 	if (step == BEGIN) {
@@ -218,7 +210,35 @@ int mesh_router_in(struct __sk_buff *skb)
 			record_unknown(&key);
 			return STANDARD_PATH;
 		}
-		rewrite_own_port(&packet, key.protocol, offsetof(struct transport, source), key.client_port, port);
+		rewrite_own_port(packet, key.protocol, offsetof(struct transport, source), key.client_port, port);
 	}
-	return deliver(skb, is_first, *link);
+	return deliver(packet->skb, is_fragment, *link);
+}
+
+/* Fragments, packets with IP options, and ICMP errors. */
+static __noinline int unusual(struct __sk_buff *skb)
+{
+	struct packet packet;
+	struct icmp_error *error;
+
+	if (!parse_ipv4(skb, &packet) || !find_transport(&packet))
+		return STANDARD_PATH;
+	if (packet.ip->protocol != IPPROTO_ICMP)
+		return to_task(&packet, skb->mark, is_fragment(packet.ip));
+	error = parse_icmp_error(&packet);
+	return error ? error_to_task(&packet, error, skb->mark) : STANDARD_PATH;
+}
+
+SEC("tc")
+int mesh_router_in(struct __sk_buff *skb)
+{
+	struct packet packet;
+	__u32 node = skb->mark;
+
+	/* A mark of another program is no node's number. */
+	if (node >= FLOW_STANDARD_PATH || !parse_ipv4(skb, &packet))
+		return STANDARD_PATH;
+	if (!find_usual_transport(&packet) || packet.ip->protocol == IPPROTO_ICMP)
+		return unusual(skb);
+	return to_task(&packet, node, false);
 }

@@ -57,24 +57,17 @@ static __always_inline int send_error(const struct packet *packet, const struct 
 	return send(packet, node, false);
 }
 
-SEC("tc")
-int mesh_task_out(struct __sk_buff *skb)
+/* A segment or datagram, or the first fragment of one. */
+static __always_inline int from_task(struct packet *packet, bool is_fragment)
 {
-	struct packet packet;
 	struct flow_key key;
 	struct flow *flow;
-	struct icmp_error *error;
-	bool is_edge, is_first;
+	bool is_edge;
 	__u8 flags;
 
-	if (!parse_ipv4(skb, &packet) || !find_transport(&packet))
+	if (!parse_transport(packet, &flags))
 		return STANDARD_PATH;
-	if (!parse_transport(&packet, &flags)) {
-		error = parse_icmp_error(&packet);
-		return error ? send_error(&packet, error) : STANDARD_PATH;
-	}
-	key = key_from_task(packet.ip, packet.transport);
-	is_first = is_fragment(packet.ip);
+	key = key_from_task(packet->ip, packet->transport);
 	flow = find_flow(&key, &is_edge);
 	if (!flow || flow->node == FLOW_STANDARD_PATH)
 		return STANDARD_PATH;
@@ -90,8 +83,34 @@ int mesh_task_out(struct __sk_buff *skb)
 			end_flow(&key, flow, flags, FIN_TASK);
 	}
 	if (node)
-		write_macs(&packet, node);
+		write_macs(packet, node);
 	if (port)
-		rewrite_own_port(&packet, key.protocol, offsetof(struct transport, dest), key.client_port, port);
-	return send(&packet, node, is_first);
+		rewrite_own_port(packet, key.protocol, offsetof(struct transport, dest), key.client_port, port);
+	return send(packet, node, is_fragment);
+}
+
+/* Fragments, packets with IP options, and ICMP errors. */
+static __noinline int unusual(struct __sk_buff *skb)
+{
+	struct packet packet;
+	struct icmp_error *error;
+
+	if (!parse_ipv4(skb, &packet) || !find_transport(&packet))
+		return STANDARD_PATH;
+	if (packet.ip->protocol != IPPROTO_ICMP)
+		return from_task(&packet, is_fragment(packet.ip));
+	error = parse_icmp_error(&packet);
+	return error ? send_error(&packet, error) : STANDARD_PATH;
+}
+
+SEC("tc")
+int mesh_task_out(struct __sk_buff *skb)
+{
+	struct packet packet;
+
+	if (!parse_ipv4(skb, &packet))
+		return STANDARD_PATH;
+	if (!find_usual_transport(&packet) || packet.ip->protocol == IPPROTO_ICMP)
+		return unusual(skb);
+	return from_task(&packet, false);
 }

@@ -22,7 +22,7 @@ import { parseAddress } from '../../netlink/ip.ts';
 /** Maps that the programs of one node share, by the program whose object defines them. */
 const MAP_OBJECTS = {
   mesh_ports: 'host-in',
-  mesh_host_ports: 'host-in',
+  '.data.sent_from': 'host-in',
   mesh_peers: 'host-in',
   mesh_fragments: 'host-in',
   mesh_sent: 'host-in',
