@@ -182,7 +182,7 @@ static __always_inline __u32 published_mark(struct __sk_buff *skb, __u8 protocol
 
 	if (!state || is_translated_port(client_port))
 		return 0;
-	if (*state == PORT_UNUSED && !sent_from[bpf_ntohs(port)])
+	if (*state == PORT_UNUSED && !sent_from[port_of(mark)])
 		return mark;
 	return may_be_of_host(skb, protocol, client, client_port, port) ? 0 : mark;
 }

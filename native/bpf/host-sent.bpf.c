@@ -40,6 +40,6 @@ int mesh_host_sent(struct __sk_buff *skb)
 	/* Host-in finds sockets itself. A lookup is what keeps an entry of an LRU map. */
 	if (skb->ingress_ifindex && !bpf_map_lookup_elem(&mesh_sent, &sent))
 		bpf_map_update_elem(&mesh_sent, &sent, &member, BPF_ANY);
-	sent_from[bpf_ntohs(packet.transport->source)] = 1;
+	sent_from[port_of(mark)] = 1;
 	return STANDARD_PATH;
 }

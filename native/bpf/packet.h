@@ -104,10 +104,10 @@ static __always_inline void load_pointers(struct packet *packet)
 }
 
 /*
- * Makes that many bytes of the frame readable, or all if it has fewer; whether these are `enough`. Network
- * drivers leave most of a packet in pages: virtio-net of those longer than 128 bytes all but the Ethernet header
- * (page_to_skb), others all but the headers that eth_get_headlen recognizes, which are not those that ICMP or VXLAN have
- * inside. Other pointers into the packet are invalid afterwards.
+ * Makes that many bytes of the frame readable, or all if it has fewer; whether these are `enough`. Network drivers leave most
+ * of a packet in pages: virtio-net of those longer than 128 bytes all but the Ethernet header (page_to_skb), others all but the
+ * headers that eth_get_headlen recognizes, which are not those that ICMP or VXLAN have inside. Other pointers into the packet
+ * are invalid afterwards.
  */
 static __always_inline bool pull(struct packet *packet, __u32 bytes, __u32 enough)
 {
@@ -154,27 +154,26 @@ static __always_inline __u32 transport_offset(const struct packet *packet)
 	return IP_START + packet->ip->ihl * 4;
 }
 
-/* The transport header, which later fragments do not have. */
-static __always_inline bool find_transport(struct packet *packet)
-{
-	__u32 at = IP_START + sizeof(struct iphdr);
-
-	if (!is_plain_header(packet->ip, IP_OFFSET)) {
-		/* IP options. */
-		if (packet->ip->version != 4 || packet->ip->ihl < 5 || packet->ip->frag_off & bpf_htons(IP_OFFSET) ||
-		    !pull(packet, IP_START + MAX_IP_HEADER + TCP_HEADER, MIN_LENGTH))
-			return false;
-		at = transport_offset(packet);
-	}
-	packet->transport = packet->data + at;
-	return (void *)(packet->transport + 1) <= packet->end;
-}
-
-/* The same for packets without IP options that are no fragments, nearly all: their transport header has a fixed place. */
+/*
+ * The transport header of a packet without IP options that is no fragment: nearly all, and it has a fixed place. Programs
+ * handle these in a straight line: without a JIT every instruction counts.
+ */
 static __always_inline bool find_usual_transport(struct packet *packet)
 {
 	packet->transport = (void *)(packet->ip + 1);
 	return is_plain_header(packet->ip, IP_MF | IP_OFFSET) && (void *)(packet->transport + 1) <= packet->end;
+}
+
+/* The transport header of any packet; later fragments have none. */
+static __always_inline bool find_transport(struct packet *packet)
+{
+	if (find_usual_transport(packet))
+		return true;
+	if (packet->ip->version != 4 || packet->ip->ihl < 5 || packet->ip->frag_off & bpf_htons(IP_OFFSET) ||
+	    !pull(packet, IP_START + MAX_IP_HEADER + TCP_HEADER, MIN_LENGTH))
+		return false;
+	packet->transport = packet->data + transport_offset(packet);
+	return (void *)(packet->transport + 1) <= packet->end;
 }
 
 /* Whether this is a TCP segment or a datagram; TCP's flags, 0 for UDP. */
