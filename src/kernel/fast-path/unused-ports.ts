@@ -1,6 +1,7 @@
 import { HOST_NETNS, markedPort, portMark } from '../../model/linux-names.ts';
-import type { Transport } from '../driver/transport.ts';
-import { listUsedPorts } from '../host/sockets.ts';
+import { decodeSocket, dumpSenders } from '../../netlink/sock-diag.ts';
+import { decodeAll } from '../driver/decode-all.ts';
+import { NETLINK_SOCK_DIAG, type Transport } from '../driver/transport.ts';
 import type { FastPathMaps } from './fast-path-maps.ts';
 
 /**
@@ -11,7 +12,7 @@ import type { FastPathMaps } from './fast-path-maps.ts';
 export async function markUnusedPorts(maps: FastPathMaps, transport: Transport): Promise<void> {
   for (const protocol of ['tcp', 'udp'] as const) {
     const ports = unknownPorts(maps, protocol);
-    const used = await listUsedPorts(transport, HOST_NETNS, protocol, ports);
+    const used = await listUsedPorts(transport, protocol, ports);
     const asked = new Set(ports);
     // Read again: a port may have been removed in the meantime, or published.
     for (const port of unknownPorts(maps, protocol))
@@ -24,4 +25,20 @@ function unknownPorts(maps: FastPathMaps, protocol: 'tcp' | 'udp'): number[] {
     const port = markedPort(mark);
     return port?.protocol === protocol ? [port.published] : [];
   });
+}
+
+/** Those of the ports that a socket of the host other than a TCP listener has: one that may have peers. */
+async function listUsedPorts(
+  transport: Transport,
+  protocol: 'tcp' | 'udp',
+  ports: readonly number[],
+): Promise<Set<number>> {
+  const used = new Set<number>();
+  if (ports.length === 0) return used;
+  const range = { first: Math.min(...ports), last: Math.max(...ports) };
+  for (const family of ['inet', 'inet6'] as const) {
+    const replies = await transport.dump(HOST_NETNS, NETLINK_SOCK_DIAG, dumpSenders(protocol, family, range));
+    for (const { port } of decodeAll(replies, decodeSocket)) used.add(port);
+  }
+  return used;
 }

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { inNetns } from '../../../native/index.ts';
 import { familyOf } from '../../model/address.ts';
 import { formatHostPort } from '../../model/host-port.ts';
-import { decodeSocket, dumpListeners, dumpSenders } from '../../netlink/sock-diag.ts';
+import { decodeSocket, dumpListeners } from '../../netlink/sock-diag.ts';
 import { decodeAll } from '../driver/decode-all.ts';
 import type { Namespaces } from '../driver/namespaces.ts';
 import { NETLINK_SOCK_DIAG, type Transport } from '../driver/transport.ts';
@@ -31,24 +31,6 @@ export async function listListeners(transport: Transport, namespaces: Namespaces
   if (!sctp.some(({ address }) => familyOf(address) === 'inet6')) return [...listeners, ...sctp];
   const v6only = await listSctpV6Only(transport, netns);
   return [...listeners, ...sctp.map((one) => (v6only.has(one.inode ?? 0) ? { ...one, v6only: true as const } : one))];
-}
-
-/** Those of the ports that a socket other than a TCP listener has: one that may have peers. */
-export async function listUsedPorts(
-  transport: Transport,
-  netns: string,
-  protocol: 'tcp' | 'udp',
-  ports: readonly number[],
-): Promise<Set<number>> {
-  const used = new Set<number>();
-  if (ports.length === 0) return used;
-  const range = { first: Math.min(...ports), last: Math.max(...ports) };
-  const asked = new Set(ports);
-  for (const family of FAMILIES) {
-    const replies = await transport.dump(netns, NETLINK_SOCK_DIAG, dumpSenders(protocol, family, range));
-    for (const { port } of decodeAll(replies, decodeSocket)) if (asked.has(port)) used.add(port);
-  }
-  return used;
 }
 
 /** Inodes of SCTP sockets with IPV6_V6ONLY, which only inet_diag shows; none on a kernel without the module sctp_diag. */
