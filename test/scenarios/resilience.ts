@@ -143,5 +143,11 @@ test('tasks of a disconnected node are replaced on other nodes, and none runs tw
     (await listRows('node', 'ls')).every((node) => node['status'] === 'ready'),
   );
   assert.equal((await runningTasks('web')).length, 2);
-  parseWhoami(await outside.http(`http://${addressOf(victim)}:8080/`));
+  // The node is ready when it is connected; it still has to end its old task and to learn of the new ones.
+  await waitFor(`answers through ${victim}`, 30_000, async () =>
+    outside.http(`http://${addressOf(victim)}:8080/`).then(
+      (answer) => parseWhoami(answer).node === other,
+      () => false,
+    ),
+  );
 });
