@@ -342,8 +342,8 @@ const CASES: [KernelObject, string[], string[], string[]][] = [
   ],
   [
     { kind: 'fast-path-port', netns: 'host', mark: 0x20035 },
-    ['bpftool map update name mesh_ports key 53 0 2 0 value 1'],
-    ['bpftool map update name mesh_ports key 53 0 2 0 value 1'],
+    ['bpftool map update name mesh_ports key 53 0 2 0 value 1 0 0 0'],
+    ['bpftool map update name mesh_ports key 53 0 2 0 value 1 0 0 0'],
     ['bpftool map delete name mesh_ports key 53 0 2 0'],
   ],
   [

@@ -48,7 +48,8 @@ export const fastPathPort = defineKind<FastPathPort>({
   key: ({ netns, mark }) => fastPathPortKey(netns, mark),
   stage: 'fast path ports',
   after: ({ mark }) => [serviceKey({ netns: LB_NETNS, family: 'inet', fwmark: mark })],
-  commands: ({ mark }, verb) => mapEntryCommands(HOST_NETNS, 'mesh_ports', littleEndianBytes(mark), '1', verb),
+  // PORT_UNKNOWN of native/bpf/published.h
+  commands: ({ mark }, verb) => mapEntryCommands(HOST_NETNS, 'mesh_ports', littleEndianBytes(mark), '1 0 0 0', verb),
 });
 
 export function fastPathPortKey(netns: string, mark: number): string {

@@ -37,8 +37,8 @@ tc -n mesh-net-ingress filter add dev lb0 ingress pref 4096 handle 1 bpf direct-
 tc -n mesh-net-ingress qdisc add dev vxlan0 clsact
 tc -n mesh-net-ingress filter add dev vxlan0 ingress pref 4096 handle 1 bpf direct-action object mesh-router-in
 ip netns exec mesh-net-ingress bpftool map update name mesh_tasks key 10 252 1 5 value t-aaaaaaaaaaaa
-bpftool map update name mesh_ports key 233 20 2 0 value 1
-bpftool map update name mesh_ports key 144 31 1 0 value 1
+bpftool map update name mesh_ports key 233 20 2 0 value 1 0 0 0
+bpftool map update name mesh_ports key 144 31 1 0 value 1 0 0 0
 bpftool map update name mesh_peers key 192 0 2 2 value 1
 bpftool map update name mesh_peers key 192 0 2 3 value 1
 tc filter add dev eth0 ingress pref 4096 handle 1 bpf direct-action object mesh-host-in # address 192.0.2.1, lb mesh0, router mesh1, vni 4096, number 1
