@@ -150,6 +150,9 @@ export function testFastPath(): void {
       name !== undefined && isMapName(name) ? [name] : [],
     );
     assert.deepEqual(maps.sort(), [...MAP_NAMES].sort());
+    // PORT_UNUSED: no program of this host has a socket with these ports.
+    const ports = runJson<{ value: string[] }>('bpftool -j map dump name mesh_ports').map(({ value }) => value[0]);
+    assert.deepEqual(ports, ['0x02', '0x02']);
 
     await context.test('fast path: another meshd adopts it without an operation', async () => {
       const other = await openLinuxKernel({ log: silentLog(), desired: () => node.want });
