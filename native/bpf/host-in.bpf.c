@@ -78,11 +78,11 @@ static __always_inline int to_lb(struct __sk_buff *skb, __u32 mark)
 }
 
 /*
- * A datagram to VXLAN's port, without IP options and no fragment. If another node sent it to a VTEP of this node, it is decapsulated and redirected into the
- * lb or the router, with the mark that the VXLAN device would set (vxlan_rcv in drivers/net/vxlan), bypassing that device
- * and the host's netfilter, routing and UDP. Left to the device: segments that GRO has merged or can merge, families and
- * protocols without a fast path, congestion marks. The outer checksum is not verified, as RFC 7348 permits; the task or
- * client verifies the inner ones.
+ * A datagram to VXLAN's port, without IP options and no fragment. If another node sent it to a VTEP of this node, it is
+ * decapsulated and redirected into the lb or the router, with the mark that the VXLAN device would set (vxlan_rcv in
+ * drivers/net/vxlan), bypassing that device and the host's netfilter, routing and UDP. Left to the device: segments that GRO
+ * has merged or can merge, families and protocols without a fast path, congestion marks. The outer checksum is not verified,
+ * as RFC 7348 permits; the task or client verifies the inner ones.
  */
 static __always_inline int decapsulate(struct packet *packet)
 {

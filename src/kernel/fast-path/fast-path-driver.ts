@@ -159,15 +159,15 @@ export function openFastPathDriver(transport: Transport, namespaces: Namespaces)
 
   /** After ports or host-sent were added. Ports stay unknown, which is only slower, if the kernel cannot list its sockets. */
   async function findUnusedPorts(ops: readonly FastPathOp[]): Promise<void> {
-    const concernsPorts = ops.some(
-      ({ verb, object }) =>
-        verb !== 'delete' &&
-        (object.kind === 'fast-path-port' || (object.kind === 'fast-path' && object.program?.type === 'host-sent')),
-    );
-    if (!concernsPorts || maps.unknownPorts().length === 0) return;
+    const added = ops.filter(({ verb }) => verb !== 'delete').map(({ object }) => object);
+    const recordsAnew = added.some((object) => object.kind === 'fast-path' && object.program?.type === 'host-sent');
+    const marks = recordsAnew
+      ? maps.ports()
+      : added.flatMap((object) => (object.kind === 'fast-path-port' ? [object.mark] : []));
+    if (marks.length === 0) return;
     const filters = await listFilters(transport, HOST_NETNS);
     const isAttached = filters.some(({ bpf }) => bpf?.name === filterName({ type: 'host-sent' }));
-    if (isAttached) await markUnusedPorts(maps, transport);
+    if (isAttached) await markUnusedPorts(maps, transport, marks);
   }
 
   function qdiscKey(netns: string, index: number): string {

@@ -38,8 +38,8 @@ export interface FastPathMaps {
   ports(): number[];
   /** A port that programs of the host may use. */
   setPort(mark: number): void;
-  /** Those of which that is still so. */
-  unknownPorts(): number[];
+  /** Whether a port is published, and that is still so. */
+  isUnknown(mark: number): boolean;
   /** No program of the host had a socket with the port, and host-sent has seen all packets since. */
   setUnused(mark: number): void;
   deletePort(mark: number): void;
@@ -133,10 +133,10 @@ export function openFastPathMaps(): FastPathMaps {
     mapsFor,
     ports: () => entries('mesh_ports', (keys, at) => keys.readUInt32LE(at)),
     setPort: (mark) => writePort(mark, PORT_UNKNOWN),
-    unknownPorts: () =>
-      entries('mesh_ports', (keys, at, values) =>
-        values.readUInt32LE(at) === PORT_UNKNOWN ? [keys.readUInt32LE(at)] : [],
-      ).flat(),
+    isUnknown(mark) {
+      const map = openMaps.get('mesh_ports');
+      return map !== undefined && lookUpBpfMap(map.handle, encodeUint32(mark))?.readUInt32LE() === PORT_UNKNOWN;
+    },
     setUnused: (mark) => writePort(mark, PORT_UNUSED),
     deletePort: (mark) => void remove('mesh_ports', encodeUint32(mark)),
     peers: () => entries('mesh_peers', decodeAddress),

@@ -79,11 +79,16 @@ it('leaves the segments of a connection of the host to it, until some time after
   server.close();
 });
 
-it('leaves datagrams to conntrack while a socket of the host has the port', async () => {
+/** A UDP socket of this host. */
+async function bindUdp() {
   const socket = createSocket('udp4');
   socket.bind(0, HOST);
   await once(socket, 'listening');
-  const { port } = socket.address();
+  return { socket, port: socket.address().port };
+}
+
+it('leaves datagrams to conntrack while a socket of the host has the port', async () => {
+  const { socket, port } = await bindUdp();
   maps.setPort(portMark('udp', port));
   expect(run(packetTo('udp', OTHER_PORT, port))).toBe(PASS);
   expect(run(packetTo('udp', OTHER_PORT, port, { fragment: FIRST_FRAGMENT, id: 2 }))).toBe(PASS);
@@ -93,10 +98,7 @@ it('leaves datagrams to conntrack while a socket of the host has the port', asyn
 });
 
 it('looks for sockets of a port only once the host has sent from it', async () => {
-  const socket = createSocket('udp4');
-  socket.bind(0, HOST);
-  await once(socket, 'listening');
-  const { port } = socket.address();
+  const { socket, port } = await bindUdp();
   maps.setPort(portMark('udp', port));
   maps.setUnused(portMark('udp', port));
   expect(run(packetTo('udp', OTHER_PORT, port))).toBe(REDIRECT);

@@ -5,26 +5,27 @@ import { NETLINK_SOCK_DIAG, type Transport } from '../driver/transport.ts';
 import type { FastPathMaps } from './fast-path-maps.ts';
 
 /**
- * Finds out which newly published ports no program of the host uses, so that host-in need not look for a socket with each
- * packet. host-sent must be attached: it records when a program begins to use one. A port that is in use when it is
- * published stays unknown.
+ * Finds out which newly published ports, given as fwmarks, no program of the host uses, so that host-in need not look for a
+ * socket with each packet. host-sent must be attached: it records when a program begins to use one. A port that is in use
+ * when it is published stays unknown.
  */
-export async function markUnusedPorts(maps: FastPathMaps, transport: Transport): Promise<void> {
+export async function markUnusedPorts(
+  maps: FastPathMaps,
+  transport: Transport,
+  marks: readonly number[],
+): Promise<void> {
   for (const protocol of ['tcp', 'udp'] as const) {
-    const ports = unknownPorts(maps, protocol);
+    const ports = marks.flatMap((mark) => {
+      const port = markedPort(mark);
+      return port?.protocol === protocol ? [port.published] : [];
+    });
     const used = await listUsedPorts(transport, protocol, ports);
-    const asked = new Set(ports);
-    // Read again: a port may have been removed in the meantime, or published.
-    for (const port of unknownPorts(maps, protocol))
-      if (asked.has(port) && !used.has(port)) maps.setUnused(portMark(protocol, port));
+    for (const port of ports) {
+      const mark = portMark(protocol, port);
+      // It may have been removed in the meantime.
+      if (!used.has(port) && maps.isUnknown(mark)) maps.setUnused(mark);
+    }
   }
-}
-
-function unknownPorts(maps: FastPathMaps, protocol: 'tcp' | 'udp'): number[] {
-  return maps.unknownPorts().flatMap((mark) => {
-    const port = markedPort(mark);
-    return port?.protocol === protocol ? [port.published] : [];
-  });
 }
 
 /** Those of the ports that a socket of the host other than a TCP listener has: one that may have peers. */
